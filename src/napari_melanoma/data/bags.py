@@ -1,4 +1,4 @@
-"""Embeddings and attention of a slide's tiles as a bag for multiple-instance learning."""
+"""Bags for multiple-instance learning: the embeddings of a slide's tiles, and the attention weights of a model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TILES_PER_CHUNK = 8192  # tiles read at once: 32 MB of 1024 features
-MAX_CHUNKS = 64  # chunks of the store that one sample is drawn from, about a megabyte each
+MAX_CHUNKS = 64  # chunks of the store, about 1 MB each, from which a sample is drawn
 ATTENTION = "attention"
 
 
 @dataclass(frozen=True)
 class BagKind:
-    """What comparable embeddings share: the encoder, and the scale and size of its tiles."""
+    """The encoder and its tiles (scale and size); only embeddings of the same kind can be compared."""
 
     encoder: EncoderConfig
     tile: TileConfig
@@ -36,7 +36,8 @@ class BagKind:
 class Bag:
     """The embeddings of the tiles of one slide.
 
-    ``mpp``: micrometers per pixel, down and across, at which the encoder read the tiles of this slide.
+    ``grid_positions``: int32 (tile, 2), row and column of each tile in the grid, in the order of the store.
+    ``mpp``: micrometers per pixel (vertical, horizontal) at which the encoder read the tiles; None if unknown.
     """
 
     def __init__(self, folder: Path, result: SlideResult, kind: BagKind, mpp: tuple[float, float] | None) -> None:
@@ -49,27 +50,27 @@ class Bag:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open the bag of a slide; no embedding is read."""
+        """Open the bag of a slide without reading its embeddings."""
         result = SlideResult.open(folder)
         if result.spec.kind != "embedding":
             raise InputError(
                 f"{folder} contains {result.spec.kind} results, expected embeddings of tiles. Analyze the slide with "
                 "an encoder into another folder: napari-melanoma slide SLIDE --out DIR --model ENCODER."
             )
-        content = read_slide_result(folder)
-        found = cls(folder, result, _read_kind(result, content), _read_mpp(content))
+        metadata = read_slide_result(folder)
+        bag = cls(folder, result, _read_kind(result, metadata), _read_mpp(metadata))
         waiting = int((result.state == WAITING).sum())
-        if waiting or not content:
+        if waiting or not metadata:
             raise InputError(
-                f"{folder} is not finished: {waiting} of {len(found.grid_positions)} tiles are not done. Run the same "
+                f"{folder} is not finished: {waiting} of {len(bag.grid_positions)} tiles are not done. Run the same "
                 "analysis again to continue it."
             )
-        if not len(found):
+        if not len(bag):
             raise InputError(f"{folder} has no readable tile. Analyze the slide again (command line: --force).")
-        return found
+        return bag
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Reopen the bag in another process, such as one that reads ahead."""
+        """Reopen the bag in another process, such as a worker of a data loader."""
         return type(self).open, (self.folder,)
 
     def __len__(self) -> int:
@@ -82,69 +83,70 @@ class Bag:
         Yields float32 (tile, feature), never empty; tiles that could not be read are left out.
         """
         for first in range(0, len(self._is_done), size):
-            known = self._is_done[first : first + size]
-            if known.any():
-                yield self._result.embedding(slice(first, first + size))[known].astype(np.float32)
+            is_done = self._is_done[first : first + size]
+            if is_done.any():
+                yield self._result.embedding(slice(first, first + size))[is_done].astype(np.float32)
 
     def sample_embeddings(self, count: int, seed: int) -> NDArray[np.float32]:
         """Read a random sample of the embeddings, without replacement.
 
-        Of a large store some chunks are drawn first, so that a sample does not read all of it; each tile is equally
-        likely. Returns float32 (tile, feature).
+        Of a large store, only ``MAX_CHUNKS`` randomly selected chunks are read. Returns float32 (tile, feature), at
+        most ``count`` tiles.
         """
-        known = np.flatnonzero(self._is_done)
-        if len(known) <= count:
+        done = np.flatnonzero(self._is_done)
+        if len(done) <= count:
             return np.concatenate(list(self.iter_embeddings()))
-        length, draw = self._result.array("embedding").chunks[0], np.random.default_rng(seed)
-        chunks = np.unique(known // length)
+        chunk_length, rng = self._result.array("embedding").chunks[0], np.random.default_rng(seed)
+        chunks = np.unique(done // chunk_length)
         if len(chunks) > MAX_CHUNKS:
-            known = known[np.isin(known // length, draw.choice(chunks, MAX_CHUNKS, replace=False))]
-        chosen = np.sort(draw.choice(known, min(count, len(known)), replace=False))
-        parts = []
-        for chunk in np.unique(chosen // length):
-            within = chosen[chosen // length == chunk] - chunk * length
-            parts.append(self._result.embedding(slice(chunk * length, (chunk + 1) * length))[within])
-        return np.concatenate(parts).astype(np.float32)
+            done = done[np.isin(done // chunk_length, rng.choice(chunks, MAX_CHUNKS, replace=False))]
+        sampled = np.sort(rng.choice(done, min(count, len(done)), replace=False))
+        samples = []
+        for chunk in np.unique(sampled // chunk_length):
+            within = sampled[sampled // chunk_length == chunk] - chunk * chunk_length
+            samples.append(self._result.embedding(slice(chunk * chunk_length, (chunk + 1) * chunk_length))[within])
+        return np.concatenate(samples).astype(np.float32)
 
     def fingerprint(self) -> str:
         """Return a value that changes with the slide, the encoder, the settings and the tiles.
 
-        SHA-256, hexadecimal, of the store's settings, tile grid and first 256 embeddings: hashing all would take
-        minutes for many slides.
+        It is the hexadecimal SHA-256 of the store's settings, its tile grid and the embeddings of the first 256 tiles;
+        hashing all embeddings of many slides would take minutes.
         """
-        found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
-        found.update(self.grid_positions.tobytes())
-        found.update(self._is_done.tobytes())
-        found.update(next(self.iter_embeddings(256)).tobytes())
-        return found.hexdigest()
+        digest = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
+        digest.update(self.grid_positions.tobytes())
+        digest.update(self._is_done.tobytes())
+        digest.update(next(self.iter_embeddings(256)).tobytes())
+        return digest.hexdigest()
 
 
-def _read_mpp(content: dict[str, Any]) -> tuple[float, float] | None:
-    """Micrometers per pixel of the tiles, down and across; None if unknown."""
-    values = content.get("tile_mpp")
+def _read_mpp(metadata: dict[str, Any]) -> tuple[float, float] | None:
+    """Return micrometers per pixel of the tiles (vertical, horizontal); None if unknown."""
+    values = metadata.get("tile_mpp")
     return (float(values[0]), float(values[1])) if isinstance(values, list) and len(values) == 2 else None
 
 
-def _read_kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
-    """Read from a store which embeddings it contains."""
-    spec, model = result.spec, content.get("model") or {}
+def _read_kind(result: SlideResult, metadata: dict[str, Any]) -> BagKind:
+    """Read the encoder and the tile size from the settings of a store."""
+    spec, model = result.spec, metadata.get("model") or {}
     settings, side = spec.settings, spec.tile_px
-    stated = settings["tile_um"] / side if settings.get("tile_um") else settings.get("tile_mpp")
-    mpp = float(stated or model.get("mpp") or np.mean(_read_mpp(content) or 1.0))
+    requested_mpp = settings["tile_um"] / side if settings.get("tile_um") else settings.get("tile_mpp")
+    mpp = float(requested_mpp or model.get("mpp") or np.mean(_read_mpp(metadata) or 1.0))
     encoder = EncoderConfig(
         name=str(settings.get("model")),
         fingerprint=str(settings.get("weights") or "unknown"),
         features=spec.features,
-        licence=str((content.get("encoder") or content).get("licence") or "unknown"),
+        licence=str((metadata.get("encoder") or metadata).get("licence") or "unknown"),
         stain=str((settings.get("stain") or {}).get("method", "none")),
     )
     return BagKind(encoder, TileConfig(mpp=mpp, side_px=side))
 
 
 def write_attention(result: SlideResult, positions: NDArray[np.int32], weights: NDArray[np.floating]) -> None:
-    """Write the weights of tiles as a grid, ``attention``: float32 (row, column), NaN where no tile has an embedding.
+    """Write the attention weights of tiles to a store.
 
-    ``positions``: int32 (tile, 2): row and column. ``weights``: float (tile,), adding up to 1.
+    ``positions``: int32 (tile, 2), row and column. ``weights``: float (tile,), adding up to 1. They are stored in the
+    array ``attention``, float32 (row, column), NaN where there is no weight.
     """
     import zarr
 
@@ -165,9 +167,9 @@ def write_attention(result: SlideResult, positions: NDArray[np.int32], weights: 
 
 
 def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
-    """Read the weights of tiles.
+    """Read the attention weights of tiles.
 
-    Returns float32 (row, column); None if no model of whole slides was applied to these embeddings.
+    Returns float32 (row, column); None if no whole-slide model was applied to these embeddings.
     """
     try:
         return np.asarray(result.array(ATTENTION)[:], np.float32)
@@ -176,10 +178,10 @@ def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
 
 
 def normalize_attention(attention: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale weights to [0, 1] for display: 1 for the tile with the greatest.
+    """Scale attention weights for display, so that the largest is 1.
 
-    ``attention``: float32 (row, column), NaN where there is none. Without it each of a hundred thousand tiles weighs a
-    hundred-thousandth.
+    ``attention``: float32 (row, column), NaN where there is no weight. The weights add up to 1, so that each is tiny in
+    a slide of many tiles.
     """
-    known = np.isfinite(attention)
-    return attention / attention[known].max() if known.any() else attention
+    is_weight = np.isfinite(attention)
+    return attention / attention[is_weight].max() if is_weight.any() else attention

@@ -1,4 +1,4 @@
-"""Checks of a data set or a table before training."""
+"""Check a data set or a table before training, and preview a table before it is imported."""
 
 from __future__ import annotations
 
@@ -35,20 +35,22 @@ from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import iterate_rows
 
 NO_REVIEW = "not reviewed"
-MASK_VALUE = 255  # of a mask of one lesion
-MAX_NAMED = 5  # rows without an image that a note names
+MASK_VALUE = 255  # value inside the lesion in a mask of one lesion
+MAX_LISTED_IDS = 5  # rows without an image that a note lists
 NO_VALUE = "(none)"
-MAX_NAMED_ROWS = 3  # patients or rows that a note names
-PREVIEW_ROWS = 500  # rows from which samples and guesses are taken
-MAX_SAMPLES = 4
-Finding = tuple[str, str]
+MAX_LISTED_GROUPS = 3  # patients, lesions or pictures that a note lists
+PREVIEW_ROWS = 500  # rows read for the sample values and the suggested mapping
+MAX_SAMPLES = 4  # sample values of a column
+Finding = tuple[str, str]  # the image, group, column or folder concerned, and a message
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """What was found in the files of one image; ``digest`` is the fingerprint of its pixels, "" if it cannot be read.
+    """The outcome of reading one image and its mask.
 
-    ``labels`` are the values of a mask that is a label image of several classes.
+    ``digest`` is the fingerprint of the pixels, "" if the image cannot be read; ``shape`` its rows and columns;
+    ``lesion_fraction`` the share of the image inside the mask, None without a mask of one lesion; ``fault`` the reason
+    why a file cannot be used; ``labels`` the values of a mask that is a label image of several classes.
     """
 
     sample: Sample
@@ -61,10 +63,12 @@ class ImageCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Counts, faults and notes of a data set; each fault and note names the image, group or column it is about.
+    """Counts, faults and notes of a data set.
 
-    ``rows`` counts those of the table, ``images`` those that name an image. Sides are in pixels, ``lesion_percent`` is
-    of the image's area; both are smallest, median and largest, and empty if no file could be read.
+    ``rows`` counts the rows of the table, ``images`` those that name an image, ``usable`` the samples to train on,
+    ``groups`` the patients, lesions or pictures that must stay in one split. ``reviews``, ``splits`` and ``diagnoses``
+    map each value to its number of rows. The sides of the images and ``lesion_percent`` (share of the image's area) are
+    the smallest, median and largest value; empty if no file could be read.
     """
 
     rows: int
@@ -78,12 +82,12 @@ class DataCheck:
     shorter_side_px: tuple[int, ...]
     longer_side_px: tuple[int, ...]
     lesion_percent: tuple[float, ...]
-    faults: list[tuple[str, str]]
-    notes: list[tuple[str, str]]
+    faults: list[Finding]
+    notes: list[Finding]
 
 
 class TableChecker:
-    """Check rows as they are read; a large table need not be in memory."""
+    """Check the rows of a table one by one, so that a large table need not be in memory."""
 
     def __init__(self) -> None:
         self._harmonizer = Harmonizer()
@@ -110,7 +114,7 @@ class TableChecker:
 
     @property
     def report(self) -> HarmonizeReport:
-        """What harmonizing the rows would report."""
+        """Report on the harmonization of the rows checked so far."""
         return self._harmonizer.make_report()
 
     @property
@@ -119,44 +123,47 @@ class TableChecker:
         return len(self._groups)
 
     def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Check a row, and return it harmonized, without the values stored as given."""
-        found = self._harmonizer.harmonize_row(
+        """Check a row, and return it harmonized, without its columns ``<column>_as_given``."""
+        harmonized = self._harmonizer.harmonize_row(
             {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
         )
-        self._leak_detector.add_row(row, found)
-        if found.get("patient_id"):
+        self._leak_detector.add_row(row, harmonized)
+        if harmonized.get("patient_id"):
             self._named_patients += 1
         else:
-            self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
-        split = found.get("split", NO_VALUE)
+            self._without_patient.append(harmonized.get("image_id") or str(self._splits.total() + 1))
+        split = harmonized.get("split", NO_VALUE)
         self._splits[split] += 1
-        self._diagnoses[found.get("diagnosis", NO_VALUE)] += 1
-        if "image_id" in found:
-            self._groups[get_group_id(found)].add(split)
+        self._diagnoses[harmonized.get("diagnosis", NO_VALUE)] += 1
+        if "image_id" in harmonized:
+            self._groups[get_group_id(harmonized)].add(split)
             if split != NO_VALUE:
-                self._split_of[found["image_id"]] = split
-            if other := found.get("near_duplicate_of"):
-                self._duplicate_of[found["image_id"]] = other
-            if fold := found.get("fold"):
-                self._folds[get_group_id(found)].add(fold)
-        return found
+                self._split_of[harmonized["image_id"]] = split
+            if original := harmonized.get("near_duplicate_of"):
+                self._duplicate_of[harmonized["image_id"]] = original
+            if fold := harmonized.get("fold"):
+                self._folds[get_group_id(harmonized)].add(fold)
+        return harmonized
 
     def _count_set_aside(self, column: str, text: str) -> bool:
-        """Count a value that an earlier import stored as given: it is noted, but no longer a fault."""
+        """Count a value in a column ``<column>_as_given``, and return whether the column is one of these.
+
+        An earlier import did not understand such a value; it is a note, not a fault.
+        """
         if text and column.endswith(AS_GIVEN_SUFFIX):
             self._set_aside[column][text] += 1
         return column.endswith(AS_GIVEN_SUFFIX)
 
     def faults(self) -> Iterator[Finding]:
-        """Yield what is wrong: a patient, lesion or column, and a sentence."""
-        for what, parts_of in (("split", self._groups), ("fold", self._folds)):
-            for group, parts in parts_of.items():
-                if len(named := parts - {NO_VALUE}) > 1:
-                    yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
-        for image, other in self._duplicate_of.items():
-            splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
+        """Yield what must be corrected."""
+        for kind, parts_by_group in (("split", self._groups), ("fold", self._folds)):
+            for group, parts in parts_by_group.items():
+                if len(known_parts := parts - {NO_VALUE}) > 1:
+                    yield group, f"is in more than one {kind}: {', '.join(sorted(known_parts))}"
+        for image, original in self._duplicate_of.items():
+            splits = [self._split_of[one] for one in (image, original) if one in self._split_of]
             if len({*splits}) > 1:
-                yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
+                yield image, f"shows the same as {original}, but is in another split ({' and '.join(splits)})"
         yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
         report = self.report
         if report.duplicates:
@@ -166,17 +173,17 @@ class TableChecker:
             yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
 
     def notes(self) -> Iterator[Finding]:
-        """Yield what a user should know: a column, and a sentence."""
+        """Yield what should be reviewed."""
         yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
-        if (lacking := self._without_patient) and self._named_patients:
-            total = len(lacking) + self._named_patients
-            lack = f"{len(lacking)} of {total} rows name no patient ({format_names(lacking)})"
-            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
+        if (unnamed := self._without_patient) and self._named_patients:
+            total = len(unnamed) + self._named_patients
+            message = f"{len(unnamed)} of {total} rows name no patient ({format_names(unnamed)})"
+            yield "patient_id", f"{message}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
-        if partly := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
+        if incomplete := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
             yield (
                 "split",
-                f"missing in some rows {_describe_groups(partly)}: data split assigns them the split of the others",
+                f"missing in some rows {_describe_groups(incomplete)}: data split assigns them the split of the others",
             )
         for column, words in report.unmapped.items():
             rows = _describe_row_count(sum(words.values()))
@@ -190,43 +197,45 @@ class TableChecker:
 
 
 def check_data(folder: Path, *, run: RunContext) -> DataCheck:
-    """Read every file of a data set, and return counts, faults and notes."""
+    """Check a data set folder with all its files, or a table alone."""
     table = TableChecker()
     if folder.is_file():
         return _check_table(folder, table, run)
-    samples, faults, bare = _read_entries(folder, table, run)
+    samples, faults, without_image = _read_entries(folder, table, run)
     checks = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
-    faults += [(one.sample.image_id, one.fault) for one in checks if one.fault]
-    parted, beside = _find_similar_images(checks, run)
-    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(checks), *parted]
-    sides = [one.shape for one in checks if one.shape]
+    faults += [(check.sample.image_id, check.fault) for check in checks if check.fault]
+    leaking, similar = _find_similar_images(checks, run)
+    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(checks), *leaking]
+    shapes = [check.shape for check in checks if check.shape]
     rows = table.report.rows
     return DataCheck(
         rows=rows,
-        images=rows - len(bare),
+        images=rows - len(without_image),
         masks=sum(sample.mask is not None for sample in samples),
         usable=len(select_trainable(samples)),
         groups=table.groups,
         reviews=_count_values(sample.review or NO_REVIEW for sample in samples),
         splits=table.splits,
         diagnoses=table.diagnoses,
-        shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in sides])),
-        longer_side_px=tuple(int(side) for side in min_median_max([max(shape) for shape in sides])),
-        lesion_percent=min_median_max([100 * one.lesion_fraction for one in checks if one.lesion_fraction is not None]),
+        shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in shapes])),
+        longer_side_px=tuple(int(side) for side in min_median_max([max(shape) for shape in shapes])),
+        lesion_percent=min_median_max(
+            [100 * check.lesion_fraction for check in checks if check.lesion_fraction is not None]
+        ),
         faults=faults,
         notes=[
             *_note_label_images(checks),
             *_find_unusual_masks(checks),
-            *beside,
+            *similar,
             *_note_unlisted_files(folder, samples),
-            *_note_missing_images(bare),
+            *_note_missing_images(without_image),
             *table.notes(),
         ],
     )
 
 
 def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
-    """Check a table that is not in a data set folder."""
+    """Check a table without its images."""
     for row in track_rows(iter_table_rows(path), run, "Reading rows"):
         table.check_row(row)
     return DataCheck(
@@ -247,31 +256,29 @@ def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
 
 
 def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
-    """Read the rows of a data set: samples, faults, and the ids of rows that are marked as having no image."""
+    """Read the rows of a data set: samples, faults, and the ids of rows without an image (``path`` is empty)."""
     samples: list[Sample] = []
     faults: list[Finding] = []
-    bare: list[str] = []
+    without_image: list[str] = []
     for entry in iter_entries(folder):
         run.check()
         if isinstance(entry, DatasetEntry):
             table.check_row(entry.row)
             if entry.image is None and "path" in entry.row:
-                bare.append(entry.image_id)
+                without_image.append(entry.image_id)
                 continue
-        found = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
-        if isinstance(found, Sample):
-            samples.append(found)
+        sample = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
+        if isinstance(sample, Sample):
+            samples.append(sample)
         else:
-            faults.append(("the table", str(found)))
-    return samples, faults, bare
+            faults.append(("the table", str(sample)))
+    return samples, faults, without_image
 
 
-def _note_missing_images(bare: Sequence[str]) -> Iterator[Finding]:
-    if bare:
-        yield (
-            "path",
-            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {format_names(bare, MAX_NAMED)}",
-        )
+def _note_missing_images(without_image: Sequence[str]) -> Iterator[Finding]:
+    if without_image:
+        rows = f"{len(without_image)} row{'s have' if len(without_image) > 1 else ' has'}"
+        yield "path", f"{rows} no image: {format_names(without_image, MAX_LISTED_IDS)}"
 
 
 def _check_image(sample: Sample) -> ImageCheck:
@@ -293,7 +300,7 @@ def _check_image(sample: Sample) -> ImageCheck:
 
 
 def _read_label_values(sample: Sample) -> tuple[int, ...]:
-    """Values of a mask that is a label image of several classes; empty for a mask of one lesion (255 or 1)."""
+    """Return the values of a label image of several classes; empty for a mask of one lesion (255 or 1)."""
     assert sample.mask is not None
     try:
         values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=MASK_VALUE + 1))
@@ -302,38 +309,36 @@ def _read_label_values(sample: Sample) -> tuple[int, ...]:
     return tuple(values.tolist()) if values[-1] not in (0, 1, MASK_VALUE) else ()
 
 
-def _note_label_images(checks: Sequence[ImageCheck]) -> list[tuple[str, str]]:
-    found = [one for one in checks if one.labels]
-    if not found:
+def _note_label_images(checks: Sequence[ImageCheck]) -> list[Finding]:
+    label_images = [check for check in checks if check.labels]
+    if not label_images:
         return []
-    values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
-    count = "1 is a label image" if len(found) == 1 else f"{len(found)} are label images"
+    values = ", ".join(map(str, sorted({value for check in label_images for value in check.labels})))
+    count = "1 is a label image" if len(label_images) == 1 else f"{len(label_images)} are label images"
     return [("masks", f"{count} (values {values}): name the classes in a recipe's 'classes'")]
 
 
-def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Find rows that are never trained on because their review is misspelled."""
+def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[Finding]:
+    """Find rows with an unknown review state, which are never trained on."""
     for sample in samples:
         if sample.review is not None and sample.review not in REVIEWS:
             yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
 
 
-def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
-    """Find images with the same pixels that a split could separate."""
-    first: dict[str, Sample] = {}
-    for one in checks:
-        other = first.setdefault(one.digest, one.sample) if one.digest else one.sample
-        if other.group != one.sample.group:
-            message = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
-            yield one.sample.image_id, message
+def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[Finding]:
+    """Find images with the same pixels in different groups, which could be assigned to different splits."""
+    first_by_digest: dict[str, Sample] = {}
+    for check in checks:
+        original = first_by_digest.setdefault(check.digest, check.sample) if check.digest else check.sample
+        if original.group != check.sample.group:
+            message = f"shows the same pixels as {original.image_id}: keep one, or name it in near_duplicate_of"
+            yield check.sample.image_id, message
 
 
-def _find_similar_images(
-    checks: Sequence[ImageCheck], run: RunContext
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Find images that show the same picture with other pixels: those in different splits, and those in one or none."""
-    digests = {id(one.sample): one.digest for one in checks if one.digest}
-    duplicates = find_duplicates([one.sample for one in checks if one.digest], run)
+def _find_similar_images(checks: Sequence[ImageCheck], run: RunContext) -> tuple[list[Finding], list[Finding]]:
+    """Find images that show the same picture with other pixels: first those in different splits, then all others."""
+    digests = {id(check.sample): check.digest for check in checks if check.digest}
+    duplicates = find_duplicates([check.sample for check in checks if check.digest], run)
     leaking, similar = [], []
     for pair in duplicates:
         if pair.same_group or digests[id(pair.first)] == digests[id(pair.second)]:
@@ -347,20 +352,20 @@ def _find_similar_images(
     return leaking, similar
 
 
-def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
-    """Find masks that are empty or cover the whole image, which may be a mistake."""
-    if any(one.labels for one in checks):  # of several classes: an image of background only is valid
+def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[Finding]:
+    """Find masks that are empty or cover the whole image, which may be mistakes."""
+    if any(check.labels for check in checks):  # an image without any of several classes is valid
         return
-    for one in checks:
-        if one.lesion_fraction in (0.0, 1.0):
+    for check in checks:
+        if check.lesion_fraction in (0.0, 1.0):
             yield (
-                one.sample.image_id,
-                "its mask is empty" if one.lesion_fraction == 0 else "its mask covers the whole image",
+                check.sample.image_id,
+                "its mask is empty" if check.lesion_fraction == 0 else "its mask covers the whole image",
             )
 
 
-def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Count files that no row names: older masks that undo may need, or what a crash left behind."""
+def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Finding]:
+    """Count files that no row names: earlier masks kept for undo, or leftovers of a crash."""
     named = {path for sample in samples for path in (sample.image, sample.mask) if path}
     for part in ("images", "masks"):
         files = (path for path in (folder / part).glob("*") if path.is_file() and not path.name.startswith("."))
@@ -374,10 +379,10 @@ def _count_values(values: Iterable[str]) -> dict[str, int]:
 
 
 def _describe_groups(groups: Sequence[str]) -> str:
-    """Count the groups that a note is about, and name a few."""
-    many = len(groups) > MAX_NAMED_ROWS
-    named = f"such as {', '.join(groups[:MAX_NAMED_ROWS])}" if many else ", ".join(groups)
-    return f"of {len(groups)} patients, lesions or pictures {named}" if len(groups) > 1 else f"of {named}"
+    """Return the number of groups and the names of a few."""
+    many = len(groups) > MAX_LISTED_GROUPS
+    listed = f"such as {', '.join(groups[:MAX_LISTED_GROUPS])}" if many else ", ".join(groups)
+    return f"of {len(groups)} patients, lesions or pictures {listed}" if len(groups) > 1 else f"of {listed}"
 
 
 def _describe_row_count(count: int) -> str:
@@ -386,7 +391,7 @@ def _describe_row_count(count: int) -> str:
 
 @dataclass(frozen=True)
 class TablePreview:
-    """The header, sample values and suggested mapping of the beginning of a table."""
+    """Columns of a table with sample values, and the suggested mapping; both from its first ``PREVIEW_ROWS`` rows."""
 
     path: Path
     samples: Mapping[str, tuple[str, ...]]

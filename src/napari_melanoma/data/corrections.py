@@ -1,4 +1,4 @@
-"""The data set of corrections: masks that users corrected, with the history of changes."""
+"""The data set of corrections: reviewed photographs with their masks, and a history of changes that can be undone."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ COLUMNS = (
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
 MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
+# Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 TRAIN, VAL = "train", "val"
-TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4  # training patients: the 4th, 9th, 14th ... patient is in validation
-Row = dict[str, str]
+# Numbers of patients in training; so the 4th, 9th, 14th ... patient is in the validation set
+TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4
+Row = dict[str, str]  # column to text
 
 
 class Corrections:
@@ -67,7 +69,7 @@ class Corrections:
     def add_all(self, corrections: Iterable[Correction], *, run: RunContext | None = None) -> list[str]:
         """Add several photographs and return their ids; those added before an error or a stop are kept.
 
-        They are consumed one at a time, so that a generator needs memory for one photograph only.
+        ``corrections`` may be a generator: they are consumed one by one, so that one photograph at a time is in memory.
         """
         added: list[str] = []
         pending: list[PreparedCorrection] = []
@@ -115,18 +117,18 @@ class Corrections:
         return None
 
     def _store_all(self, batch: list[PreparedCorrection]) -> list[str]:
-        """Write prepared corrections into the table, under its lock."""
+        """Move prepared corrections into the data set, under the lock of its table."""
         try:
             if not batch:
                 return []
             with self._edit_table() as draft:
-                return [self._store(draft, one) for one in batch]
+                return [self._store(draft, prepared) for prepared in batch]
         finally:
-            for one in batch:
-                one.discard()
+            for prepared in batch:
+                prepared.discard()
 
     def _has_photograph(self, digest: str) -> bool:
-        """Whether a photograph is stored already; raises at once if the table cannot be read."""
+        """Whether a photograph and its file are stored already; raises if the table cannot be read."""
         row = self.find_row(digest)
         return row is not None and find_stored_file(self.folder, row["path"]) is not None
 
@@ -169,14 +171,13 @@ class Corrections:
 
     def _commit(self, draft: _TableDraft) -> None:
         """Write changes: the history first, so that every change can be undone, then the table."""
-        changes, draft.changes, new_files, draft.new_files = draft.changes, [], draft.new_files, []
-        if changes:
-            with remove_on_error(new_files):
-                self._log.append(changes)
+        if draft.changes:
+            with remove_on_error(draft.new_files):
+                self._log.append(draft.changes)
                 self._table.save(draft.table)
 
     def _delete_new_files(self, change: CorrectionChange, table: TableFile) -> None:
-        """Delete the files of a reverted change: a photograph must not be kept without consent."""
+        """Delete the files that a reverted change added: a photograph must not be kept without consent."""
         before, after = change.before or {}, change.after or {}
         remaining: dict[Path, OSError] = {}
         for column in FILE_FOLDERS:
@@ -198,7 +199,10 @@ class Corrections:
 
 
 class _TableDraft:
-    """A table being edited, with its pending changes and the new files that they name."""
+    """A table being edited, with its pending changes and the new files that they name.
+
+    ``by_digest`` and ``by_id`` map pixel fingerprints and image ids to row indices; ``ids`` are in lower case.
+    """
 
     def __init__(self, index: TableIndex) -> None:
         self.table = index.table
@@ -212,7 +216,7 @@ class _TableDraft:
         return PatientSplits(self.table.rows())
 
     def apply_change(self, change: CorrectionChange, table: TableFile) -> None:
-        """Apply a change of the table, unless it changes nothing."""
+        """Replace the table by the changed one, unless the change is empty."""
         if not change.changed_columns:
             return
         self.changes.append(change)
@@ -224,7 +228,7 @@ class _TableDraft:
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
     def find_row(self, row: Row) -> int | None:
-        """Index of the row of the same photograph."""
+        """Return the index of the row of the same photograph; None if it is not in the table."""
         digest = row.get("image_sha256", "")
         return self.by_digest.get(digest) if digest else self.by_id.get(row.get("image_id", ""))
 
@@ -245,10 +249,10 @@ class CorrectionChange:
         return {column for column in {**before, **after} if before.get(column) != after.get(column)}
 
     def is_applied_to(self, row: Row | None) -> bool:
-        """Whether a row shows that the change was applied and not overwritten.
+        """Whether the current row of the photograph shows that the change was applied and not overwritten.
 
-        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not
-        restored.
+        After a crash the history may contain a change that was not applied. ``row`` is None if the photograph is not in
+        the table; a row that was deleted in a spreadsheet is not restored.
         """
         if row is None or self.after is None:
             return row is None and self.after is None
@@ -256,7 +260,7 @@ class CorrectionChange:
         return self.before is None or any(row.get(column) == after.get(column) for column in self.changed_columns)
 
     def reverted_cells(self, row: Row) -> Row:
-        """Cells of a row before the change; cells edited by hand since then are left out."""
+        """Return the cells that undo the change in its current row; cells edited by hand since then are left out."""
         before, after = self.before or {}, self.after or {}
         return {
             column: before.get(column, "")
@@ -285,12 +289,13 @@ CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CL
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """One photograph with the mask that a user accepted, corrected or rejected, and the model's mask.
+    """One photograph with the mask that a user reviewed, and the model's mask.
 
-    ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
-    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. ``source`` is
-    the file of the photograph; only its name is stored. ``clinical`` contains further columns of the harmonized table
-    (those in ``CLINICAL``), including values that were not understood, in ``<column>_as_given``.
+    ``rgb`` is uint8 (row, column, channel=3), upright sRGB; ``mask`` and ``prediction``, the mask of ``model``, are
+    bool (row, column) of the same size. A diagnosis, patient, lesion or modality of None keeps the value of the data
+    set; "" clears it. ``source`` is the file of the photograph; only its name is stored. ``clinical`` contains further
+    columns of the harmonized table (those in ``CLINICAL``), including values that were not understood, in
+    ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact.
     """
 
     name: str
@@ -313,10 +318,10 @@ class Correction:
         """Raise for shapes and states that a data set cannot store."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
             raise DataSetError(f"'{self.name}' is {self.rgb.dtype} {self.rgb.shape}: expected uint8 (row, column, 3).")
-        for what, mask in (("mask", self.mask), ("prediction", self.prediction)):
+        for name, mask in (("mask", self.mask), ("prediction", self.prediction)):
             if mask is not None and mask.shape != self.rgb.shape[:2]:
                 raise DataSetError(
-                    f"the {what} of '{self.name}' is {mask.shape}, its photograph {self.rgb.shape[:2]} (row, column): "
+                    f"the {name} of '{self.name}' is {mask.shape}, its photograph {self.rgb.shape[:2]} (row, column): "
                     "expected one size."
                 )
         if self.review not in REVIEWS:
@@ -324,8 +329,8 @@ class Correction:
 
 
 def make_table_cells(correction: Correction) -> dict[str, str]:
-    """Return the cells that follow from a correction alone; columns that keep their value are missing."""
-    given = {
+    """Return the cells that a correction sets, except those of its files and those that keep their value."""
+    fields = {
         "patient_id": correction.patient_id,
         "lesion_id": correction.lesion_id,
         "diagnosis": correction.diagnosis,
@@ -334,7 +339,7 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
         "source": None if correction.source is None else PureWindowsPath(correction.source).name,
     }
     return {
-        **{column: " ".join(text.split()) for column, text in given.items() if text is not None},
+        **{column: " ".join(text.split()) for column, text in fields.items() if text is not None},
         **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
         "review": correction.review,
         "reviewer": " ".join(correction.reviewer.split()),
@@ -346,9 +351,9 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PreparedCorrection:
-    """A correction whose pixels are written to hidden files, which a rename moves into the data set.
+    """A correction whose image and masks are in hidden files, which will be renamed to become part of the data set.
 
-    ``values`` are the cells of its row, ``files`` the hidden file of each column of ``FILE_FOLDERS`` that has one.
+    ``values`` maps columns to the cells of the row; ``files`` maps columns of ``FILE_FOLDERS`` to hidden files.
     """
 
     name: str
@@ -357,10 +362,9 @@ class PreparedCorrection:
 
     @classmethod
     def prepare(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
-        """Write the files of a correction; needs no lock.
+        """Write the hidden files of a correction; needs no lock.
 
-        ``is_known``: whether the photograph with this digest is stored already, so that it is not written again.
-        ``discard`` removes files that were not moved into the data set.
+        ``is_known`` returns whether a photograph with this digest is stored already and need not be written again.
         """
         digest = array_fingerprint(correction.rgb)
         prepared = cls(correction.name, {**make_table_cells(correction), "image_sha256": digest}, {})
@@ -370,12 +374,12 @@ class PreparedCorrection:
             "prediction_path": (write_mask, correction.prediction),
         }
         try:
-            for column, (write, found) in pixels.items():
-                if found is not None:
+            for column, (write, array) in pixels.items():
+                if array is not None:
                     hidden = prepared.files[column] = temporary_name(
                         folder / FILE_FOLDERS[column] / "image.png", ".png"
                     )
-                    write(hidden, found if column == "path" else np.asarray(found, bool))
+                    write(hidden, array if column == "path" else np.asarray(array, bool))
         except BaseException:
             prepared.discard()
             raise
@@ -389,7 +393,10 @@ class PreparedCorrection:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The files of one image: ``before`` is its previous row, empty for a new one; added files go to ``new_files``."""
+    """The files of one image in the data set.
+
+    ``before`` is its previous row, empty for a new image; ``new_files`` collects the files that were added.
+    """
 
     folder: Path
     name: str
@@ -397,7 +404,7 @@ class StoredImage:
     new_files: list[Path]
 
     def store_photograph(self, hidden: Path | None) -> str:
-        """Move the photograph into the data set unless it is stored already."""
+        """Move the photograph into the data set unless it is stored already; returns its path."""
         path = self.before.get("path", "")
         if find_stored_file(self.folder, path) is not None:
             return path
@@ -418,7 +425,7 @@ class StoredImage:
         return self._move_to_free_name(column, hidden)
 
     def _move_to_free_name(self, column: str, hidden: Path) -> str:
-        """Move a file to the first free name: ``name.png``, ``name@2.png`` ... (image ids contain no @)."""
+        """Move a file to the first free name (``name.png``, ``name@2.png`` ...; ids contain no @); returns its path."""
         parent, number = self.folder / FILE_FOLDERS[column], 1
         path = parent / f"{self.name}.png"
         while path.exists():
@@ -433,7 +440,7 @@ class StoredImage:
 
 
 def find_stored_file(folder: Path, path: str) -> Path | None:
-    """Find a file named in a row; None if it does not exist or is not in this data set."""
+    """Find a file named in a row; None if it does not exist or lies outside the data set."""
     try:
         file = PathResolver(folder, allow_outside=False).resolve(path) if path else None
     except UnsafePath:
@@ -443,7 +450,7 @@ def find_stored_file(folder: Path, path: str) -> Path | None:
 
 @contextmanager
 def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
-    """Remove new files if an error occurs."""
+    """Yield a list for new files, which are removed if an error occurs."""
     try:
         yield new_files
     except BaseException:
@@ -454,7 +461,11 @@ def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
 
 
 class ChangeLog:
-    """The file ``history.jsonl``; lines truncated by a crash are skipped."""
+    """The history of changes, a file of JSON lines; lines truncated by a crash are skipped.
+
+    A line has the ``time`` and either a ``change`` (the fields of a ``CorrectionChange``) or, after an undo, the image
+    id as ``undone``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -464,23 +475,23 @@ class ChangeLog:
         self._write({"change": asdict(change)} for change in changes)
 
     def record_undo(self, change: CorrectionChange) -> None:
-        """Record that the last change was reverted."""
+        """Record that the last change was undone."""
         self._write([{"undone": change.image_id}])
 
     def find_last_change(self) -> CorrectionChange | None:
-        """Return the last change that was not reverted; None if there is none."""
-        reverted = 0
+        """Return the last change that was not undone; None if there is none."""
+        undone = 0
         for entry in self._iter_backwards():
             if "undone" in entry:
-                reverted += 1
-            elif reverted:
-                reverted -= 1
+                undone += 1
+            elif undone:
+                undone -= 1
             else:
                 return CorrectionChange(**entry["change"])
         return None
 
     def _iter_backwards(self) -> Iterator[dict[str, Any]]:
-        """Yield every complete line, the last one first."""
+        """Yield the complete lines as objects, the last one first."""
         if not self.path.is_file():
             return
         for line in reversed(self.path.read_bytes().split(b"\n")):
@@ -492,7 +503,7 @@ class ChangeLog:
                 yield entry
 
     def _write(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Append lines; a truncated last line is ended first."""
+        """Append lines; if the file ends with a truncated line, a line feed ends it first."""
         time = utc_time()
         lines = [json.dumps({"time": time, **entry}) for entry in entries]
         try:
@@ -505,7 +516,7 @@ class ChangeLog:
 
 
 class PatientSplits:
-    """The splits of the patients of a table; a patient is any group of images that must stay together."""
+    """The splits of the patients in a table; a patient is any group of images that must stay together."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._split_of_group: dict[str, str] = {}
@@ -514,21 +525,23 @@ class PatientSplits:
             self.add_row(row)
 
     def add_row(self, row: Row) -> None:
-        owner, split = get_group_id(row), row.get("split", "")
-        if not self._split_of_group.get(owner) and split in (TRAIN, VAL):
+        group, split = get_group_id(row), row.get("split", "")
+        if not self._split_of_group.get(group) and split in (TRAIN, VAL):
             self._train_before_next_val = TRAIN_BETWEEN_VAL if split == VAL else self._train_before_next_val - 1
-        self._split_of_group[owner] = self._split_of_group.get(owner) or split
+        self._split_of_group[group] = self._split_of_group.get(group) or split
 
     def choose_split(self, row: Row, before: Row | None) -> str:
         """Choose the split of a row.
 
-        Rows keep their split unless their patient changes to one with another split; a new patient gets ``"train"``, or
-        ``"val"`` for about every fifth. A patient without a split (an older table) stays without one.
+        A row keeps its split unless it is reassigned to a patient with another split. About every fifth new patient
+        gets ``"val"``, the others ``"train"``. A patient without a split, from an older table, stays without one.
         """
-        owner = get_group_id(row)
+        group = get_group_id(row)
         if before is not None:
-            kept = before.get("split", "")
-            return kept if get_group_id(before) == owner else self._split_of_group.get(owner) or kept
-        if owner in self._split_of_group:
-            return self._split_of_group[owner]
+            previous_split = before.get("split", "")
+            return (
+                previous_split if get_group_id(before) == group else self._split_of_group.get(group) or previous_split
+            )
+        if group in self._split_of_group:
+            return self._split_of_group[group]
         return TRAIN if self._train_before_next_val > 0 else VAL

@@ -1,4 +1,4 @@
-"""A data set on disk: a folder with ``dataset.csv``, images and masks; read, checked and created."""
+"""Read, check and create data sets on disk: folders with ``dataset.csv``, images and masks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_f
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 
-Key = tuple[str, str]  # data set and image id
+Key = tuple[str, str]  # name of the data set, and image id
 Item = TypeVar("Item")
 TABLE_NAMES = ("dataset.csv", "metadata.csv")
-COHORT_FILE = "cohort.json"  # of synthetic patients: the risk law that they follow
-PHANTOM_SOURCE = "phantom"  # the source of synthetic images begins with it, also after a merge
+COHORT_FILE = "cohort.json"  # in data sets of synthetic patients; describes the risk law that they follow
+PHANTOM_SOURCE = "phantom"  # beginning of the source of synthetic images, also after a merge
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
 Review = Literal["unreviewed", "accepted", "corrected", "rejected"]
@@ -34,7 +34,7 @@ OUTSIDE_ADVICE = (
     "A data set names files in its own folder, by paths such as images/a.png: put the file there, or, if you trust the "
     "data set and want to use files elsewhere, allow it (command line: --allow-outside)."
 )
-
+# Columns that every written table has, even without values
 SHARED_COLUMNS = (
     *("image_id", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality", "diagnosis", "diagnosis_by"),
     *("target", "melanoma", "age", "sex", "site", "sub_site", "fitzpatrick", "diameter_1_mm", "split"),
@@ -47,10 +47,11 @@ class OutsideFolderError(DataSetError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set with its reference mask; ``group`` is what must stay in one split.
+    """One image of a data set with its reference mask.
 
-    The group is the patient where one is named, else the lesion, else the image that it nearly duplicates. ``review``
-    is the review state of the mask, one of ``REVIEWS``, or None if the data set has no such column. ``synthetic``
+    ``group`` identifies the images that must stay in one split: those of a patient, else of a lesion, else the
+    near-duplicates of one image. ``split`` is "" if none is assigned; ``domain`` is the name of the data set's folder.
+    ``review`` is the review state of the mask, normally one of ``REVIEWS``, or None if the row has none. ``synthetic``
     images are phantoms.
     """
 
@@ -78,7 +79,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """One row of a data set: its cells and its files; None for an image that is not part of the set."""
+    """One row of a data set: its cells, and its image and mask, None if there is no such file."""
 
     row: dict[str, str]
     image: Path | None
@@ -92,17 +93,18 @@ class DatasetEntry:
 def read_dataset(folder: Path) -> list[Sample]:
     """Read a data set.
 
-    ``dataset.csv`` names ``image_id`` and, where they are not ``images/<image_id>.*`` and ``masks/<image_id>.png``,
-    ``path`` and ``mask_path`` relative to the folder; ``patient_id``, ``lesion_id``, ``near_duplicate_of``, ``split``,
-    ``modality``, ``diagnosis`` and ``review`` are optional. A ``metadata.csv`` with these columns is accepted too.
+    The table ``dataset.csv`` (or ``metadata.csv``) needs the column ``image_id``. The columns ``path`` and
+    ``mask_path``, relative to the folder, are needed only for files other than ``images/<image_id>.*`` and
+    ``masks/<image_id>.*``; ``patient_id``, ``lesion_id``, ``near_duplicate_of``, ``split``, ``modality``, ``diagnosis``
+    and ``review`` are optional.
 
-    Returns the samples in the order of the table.
+    Returns the samples in the order of the table; raises for the first faulty row.
     """
     return list(raise_faults(list(iter_samples(folder))))
 
 
 def raise_faults(items: Iterable[Item | DataSetError]) -> Iterator[Item]:
-    """Yield samples or entries; a fault among them is raised."""
+    """Yield samples or entries; raises the first fault among them."""
     for item in items:
         if isinstance(item, DataSetError):
             raise item
@@ -120,17 +122,17 @@ def read_rows(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
 
 
 def read_datasets(folders: Iterable[Path]) -> list[Sample]:
-    """Read several data sets in their order; the folder's name keeps their patients and results apart."""
-    found = list(folders)
-    check_dataset_names(found)
-    return [sample for folder in found for sample in read_dataset(folder)]
+    """Read several data sets in their order; their folders need different names."""
+    all_folders = list(folders)
+    check_dataset_names(all_folders)
+    return [sample for folder in all_folders for sample in read_dataset(folder)]
 
 
 def check_dataset_names(folders: Iterable[Path]) -> None:
     """Raise if different folders have the same name: their patients could not be kept apart."""
-    known: dict[str, Path] = {}
+    first_by_name: dict[str, Path] = {}
     for folder in folders:
-        first = known.setdefault(folder.name, folder)
+        first = first_by_name.setdefault(folder.name, folder)
         if first.resolve() != folder.resolve():
             raise DataSetError(
                 f"two data sets have the name '{folder.name}': {first} and {folder}. Their patients could not be kept "
@@ -140,42 +142,42 @@ def check_dataset_names(folders: Iterable[Path]) -> None:
 
 def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
     """Raise if an output folder is a data set or lies in one: results would be mixed with data."""
-    place = Path(os.path.realpath(out))
+    output = Path(os.path.realpath(out))
     for folder in folders:
-        data = Path(os.path.realpath(folder))
-        inside = next((path for path in (place, *place.parents) if is_same_folder(path, data)), None)
+        dataset = Path(os.path.realpath(folder))
+        inside = next((path for path in (output, *output.parents) if is_same_folder(path, dataset)), None)
         if inside is not None:
-            where = "is" if inside == place else "lies in"
+            relation = "is" if inside == output else "lies in"
             raise InputError(
-                f"{out} {where} the data set {folder}, which results must not change. Choose a folder outside of it."
+                f"{out} {relation} the data set {folder}, which results must not change. Choose a folder outside of it."
             )
 
 
 def list_surrounding_datasets(folder: Path) -> list[Path]:
-    """Return the data sets of this program that a folder is or lies in."""
+    """Return the folders with a ``dataset.csv`` among a folder and its parents."""
     path = Path(os.path.realpath(folder))
     return [parent for parent in (path, *path.parents) if (parent / TABLE_NAMES[0]).is_file()]
 
 
 def check_are_datasets(folders: Iterable[Path]) -> None:
-    """Raise if a folder is not a data set, before anything slow begins."""
+    """Raise if a folder is not a data set; for use before slow work begins."""
     for folder in folders:
         find_table(folder)
 
 
 def iter_samples(folder: Path) -> Iterator[Sample | DataSetError]:
-    """Read a data set row by row; continues after a faulty row.
+    """Read the images of a data set row by row; continues after a faulty row.
 
-    Yields the sample or the fault of each row, in the order of the table.
+    Yields a sample for each row, or the fault of the row, in the order of the table.
     """
     synthetic = "law" in read_object_or_empty(folder / COHORT_FILE)
     for entry in iter_entries(folder):
-        found = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
-        yield replace(found, synthetic=True) if synthetic and isinstance(found, Sample) else found
+        sample = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
+        yield replace(sample, synthetic=True) if synthetic and isinstance(sample, Sample) else sample
 
 
 def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
-    """Read a data set row by row, including rows whose image is not part of the set.
+    """Read a data set row by row, including rows without an image; continues after a faulty row.
 
     Yields each row with its files, or its fault (a repeated or invalid id, a file that is missing or lies outside the
     folder), in the order of the table.
@@ -203,7 +205,7 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
             fault = row_error(table, number, column, row.get(column) or image_id, str(error), OUTSIDE_ADVICE)
             yield OutsideFolderError(str(fault))
             continue
-        missing = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not is_file(path)]
+        missing = [(kind, path) for kind, path in (("image", image), ("mask", mask)) if path and not is_file(path)]
         yield _missing_file_error(folder, *missing[0], image_id) if missing else DatasetEntry(row, image, mask)
     if not number:
         raise DataSetError(f"{table} needs at least one row, one for each image; found only a header.")
@@ -211,12 +213,12 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
 
 
 def describe_outside_files(folder: Path) -> str:
-    """Count the files of a data set that lie outside its folder, and name the first; none is opened."""
-    found: list[str] = []
-    with allow_outside_files(lambda outside: found.append(str(outside))):
+    """Describe which files of a data set lie outside its folder, without opening them; "" if none does."""
+    files: list[str] = []
+    with allow_outside_files(lambda outside: files.append(str(outside))):
         for _ in iter_entries(folder):
             pass
-    return "; ".join(found)
+    return "; ".join(files)
 
 
 def row_error(table: Path, number: int, column: str, value: str, problem: str, advice: str) -> DataSetError:
@@ -241,7 +243,7 @@ def find_table(folder: Path) -> Path:
 
 
 def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
-    """Turn a row into a sample, or into the error that its image is missing."""
+    """Return the sample of a row, or an error if the row has no image."""
     row, modality = entry.row, entry.row.get("modality") or None
     if entry.image is None:
         return _missing_file_error(folder, "image", None, entry.image_id)
@@ -260,7 +262,7 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
 
 
 def get_group_id(row: Mapping[str, str]) -> str:
-    """Return the group of a row: the first known of patient, lesion, duplicated image and image."""
+    """Return the id of a row's group: the first available of patient, lesion, duplicated image and image."""
     keys = ("patient_id", "lesion_id", "near_duplicate_of")
     return next((row[key] for key in keys if row.get(key)), row["image_id"])
 
@@ -272,17 +274,17 @@ def select_trainable(samples: Iterable[Sample]) -> list[Sample]:
 
 def select_for_split(samples: Iterable[Sample], split: str | None = None) -> list[Sample]:
     """Select the samples to train on, of one split if given; raises if there are none."""
-    found = list(samples)
-    kept = [s for s in select_trainable(found) if split in (None, s.split)]
-    if not kept:
-        splits = ", ".join(sorted({s.split or "(none)" for s in found})) or "(no rows)"
-        skipped = sum(s.mask is not None for s in found) - len(select_trainable(found))
+    candidates = list(samples)
+    selected = [sample for sample in select_trainable(candidates) if split in (None, sample.split)]
+    if not selected:
+        splits = ", ".join(sorted({sample.split or "(none)" for sample in candidates})) or "(no rows)"
+        skipped = sum(sample.mask is not None for sample in candidates) - len(select_trainable(candidates))
         reviews = f", {skipped} masks not reviewed or rejected" if skipped else ""
         raise DataSetError(
-            f"no image with a mask in the split '{split or 'any'}': {len(found)} rows, splits {splits}{reviews}. "
+            f"no image with a mask in the split '{split or 'any'}': {len(candidates)} rows, splits {splits}{reviews}. "
             "Name another split, put the masks into masks/ under the names of the images, or review them."
         )
-    return kept
+    return selected
 
 
 def _find_file(
@@ -292,76 +294,80 @@ def _find_file(
     paths: PathResolver,
     list_files: Callable[[Path], Mapping[str, Path]],
 ) -> Path | None:
-    """Find the file that a row names, if need be with other composition of its letters, else that of the image."""
+    """Find the file that a row names in a column, or else the file named like the image; None if there is none.
+
+    A named file is also found if its accented letters are composed differently (Unicode NFC and NFD).
+    """
     if text := row.get(column):
         path = paths.resolve(text)
         if text.isascii() or is_file(path):
             return path
         composed = list_files(path.parent).get(compose_name(path.name))
         return path if composed is None else paths.check(composed)
-    found = by_stem.get(compose_name(row["image_id"]))
-    return None if found is None else paths.check(found)
+    file = by_stem.get(compose_name(row["image_id"]))
+    return None if file is None else paths.check(file)
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """List images of a folder by their composed stem; empty if there is no folder."""
+    """Map composed stems to the images of a folder; empty if there is no folder."""
     if not folder.is_dir():
         return {}
-    return {compose_name(one.stem): one for one in sorted(folder.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES}
+    return {compose_name(file.stem): file for file in sorted(folder.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _files_by_composed_name(folder: Path) -> dict[str, Path]:
-    """List a folder by composed names; empty if it cannot be listed."""
+    """Map composed names to the files of a folder; empty if it cannot be listed."""
     try:
-        return {compose_name(one.name): one for one in folder.iterdir()}
+        return {compose_name(file.name): file for file in folder.iterdir()}
     except OSError:
         return {}
 
 
-def _missing_file_error(folder: Path, what: str, path: Path | None, image_id: str) -> DataSetError:
+def _missing_file_error(folder: Path, kind: str, path: Path | None, image_id: str) -> DataSetError:
     return DataSetError(
-        f"{folder}: the {what} of '{image_id}' is missing (looked for {path or 'images/' + image_id + '.*'})."
+        f"{folder}: the {kind} of '{image_id}' is missing (looked for {path or 'images/' + image_id + '.*'})."
     )
 
 
 @contextmanager
 def assemble_folder(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[Path]:
-    """Yield a folder in which to gather a data set, with ``images`` and ``masks``; it is renamed to ``out`` at the end.
+    """Yield a hidden folder with ``images`` and ``masks`` to assemble a data set; it is renamed to ``out`` at the end.
 
-    After a failure it remains, and a later call continues there with its content.
+    After a failure the folder remains, and a later call continues with its content; after an error of the types
+    ``discard_on`` it is deleted, unless an earlier call created it.
     """
     if out.exists():
         raise DataSetError(f"{out} already exists. Name another folder for the data set, or remove this one.")
-    place = out.with_name(f".{out.name}.gathering")
-    lock = place.with_name(f"{place.name}.lock")
-    is_new = not place.exists()
+    gathering = out.with_name(f".{out.name}.gathering")
+    lock = gathering.with_name(f"{gathering.name}.lock")
+    is_new = not gathering.exists()
     try:
         for part in ("images", "masks"):
-            (place / part).mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
+            (gathering / part).mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
             try:
-                held.enter_context(hold_lock(lock))
+                stack.enter_context(hold_lock(lock))
             except RunError as error:
                 raise DataSetError(
                     f"another command is gathering {out} ({describe_lock_holder(lock)}). Wait for it, or name "
                     "another data set."
                 ) from error
             try:
-                yield place
+                yield gathering
             except discard_on:
                 if is_new:  # under the lock: afterwards another command may gather there
-                    shutil.rmtree(place, ignore_errors=True)  # the current error matters more
+                    shutil.rmtree(gathering, ignore_errors=True)  # the current error matters more
                     with suppress(OSError):  # Windows removes it on release
                         lock.unlink(missing_ok=True)
                 raise
         remove_file(lock)
-        move(place, out)
+        move(gathering, out)
     except OSError as error:
         raise save_error(out, error) from error
 
 
 def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write ``dataset.csv``: columns common to all data sets and others of the schema, then the data set's own."""
+    """Write the table of a data set: the shared columns and others of the schema first, then the data set's own."""
     present = dict.fromkeys(column for row in rows for column in row)
     columns = [name for name in COLUMN_NAMES if name in SHARED_COLUMNS or name in present] + [
         name for name in present if name not in COLUMN_NAMES
@@ -373,47 +379,47 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         CsvWriter(file).write_dicts(columns, map(unpack_row, rows))
 
 
-_SEPARATOR = "\x1f"  # the unit separator of ASCII, which no cell has
+_SEPARATOR = "\x1f"  # the unit separator of ASCII; replaced by a space in cells
 
 
 class PackedRow(Mapping[str, str]):
-    """A row that does not change: column to text.
+    """An immutable row (column to text) that needs little memory, because its cells are stored as one string.
 
-    Reading one cell splits the text; use ``unpack_row`` to read more than one or two.
+    Reading a cell splits the string; use ``unpack_row`` to read more than one or two.
     """
 
-    __slots__ = ("_below", "_names", "_text")
+    __slots__ = ("_defaults", "_names", "_text")
 
     def __init__(self, values: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> None:
         self._names = _intern_names(tuple(values))
         self._text = _SEPARATOR.join(values.values())
-        self._below = defaults or {}
+        self._defaults = defaults or {}
         if self._text.count(_SEPARATOR) >= max(len(self._names), 1):
             self._text = _SEPARATOR.join(text.replace(_SEPARATOR, " ") for text in values.values())
 
     def with_defaults(self, defaults: Mapping[str, str]) -> PackedRow:
-        """Return the same row with defaults for columns that it lacks."""
-        row = PackedRow({}, {**defaults, **self._below} if self._below else defaults)
+        """Return the row with default values for the columns that it lacks."""
+        row = PackedRow({}, {**defaults, **self._defaults} if self._defaults else defaults)
         row._names, row._text = self._names, self._text
         return row
 
     def to_dict(self) -> dict[str, str]:
         """Return all cells as a dict."""
         own = dict(zip(self._names, self._text.split(_SEPARATOR), strict=bool(self._names)))
-        return {**self._below, **own} if self._below else own
+        return {**self._defaults, **own} if self._defaults else own
 
     def __getitem__(self, name: str) -> str:
         """Return one cell."""
         if name in self._names:
             return self._text.split(_SEPARATOR)[self._names.index(name)]
-        return self._below[name]
+        return self._defaults[name]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the columns."""
-        return iter({**self._below, **dict.fromkeys(self._names)} if self._below else self._names)
+        return iter({**self._defaults, **dict.fromkeys(self._names)} if self._defaults else self._names)
 
     def __len__(self) -> int:
-        return len({*self._below, *self._names})
+        return len({*self._defaults, *self._names})
 
 
 def unpack_row(row: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Import a public set as a data set, which appears only when it is complete; an interrupted import continues.
+"""Import public sets, or a user's own images and tables, as data sets.
 
-Tables are harmonized. A table without images becomes a data set of rows without images.
+Tables are harmonized; a table alone becomes a data set of rows without images. A data set appears only when it is
+complete; an interrupted import continues where it stopped.
 """
 
 from __future__ import annotations
@@ -43,16 +44,18 @@ from napari_melanoma.io.results import write_labels, write_mask
 
 JOURNAL_FILE, ORIGIN_FILE = "imported.jsonl", "source.json"
 MAX_THREADS = 8
-READ_AHEAD = 32
+READ_AHEAD = 32  # records that are imported at once or waiting for their turn
 
 
 @dataclass
 class SourceImportReport:
-    """The outcome of an import: images and masks that were imported, and what was not.
+    """The outcome of an import.
 
-    ``found`` counts the images in the folder; ``expected`` those of the complete set, 0 if not fixed; ``resumed`` those
-    imported by an earlier attempt; ``rows`` the rows of the table, also without an image; ``left`` the rows whose
-    images are missing although others are present. ``faults`` and ``notes`` are sentences with the image or topic.
+    ``found`` counts the records to import: the images in the folder, or the rows of a table without images.
+    ``expected`` is the number of images in the complete public set, 0 if it is not fixed. ``images``, ``masks`` and
+    ``rows`` count what was imported (``rows`` includes those without an image), ``resumed`` the images imported by an
+    earlier attempt, and ``left`` the rows that were left out because their images are missing although others are
+    present. ``faults`` are image ids and reasons why the image was left out, ``notes`` topics and messages.
     """
 
     found: int
@@ -70,9 +73,8 @@ class SourceImportReport:
 class SourceImportOptions:
     """How a set is read.
 
-    ``mapping`` maps the columns and words of its tables where they are not the published ones; ``no_patients``: the
-    user has confirmed that the patients of their own set are unknown; ``values``: values of a label image that mark the
-    lesion.
+    ``mapping`` maps the columns and words of tables that differ from the published ones; ``no_patients``: the user has
+    confirmed that the patients of their own set are unknown; ``values``: which values of masks mark the lesion.
     """
 
     mapping: TableMapping = NO_MAPPING
@@ -95,16 +97,16 @@ def import_source(
     renamed when it is complete; after a stop or a crash, the same command continues. An image that cannot be read, or
     whose mask cannot be read or has another size, is left out and reported.
     """
-    found = source.read_folder(folder, options.mapping)
-    records, renamed = _assign_file_names(found.importable)
-    left = [] if len(records) == len(found.records) else [one for one in found.records if one.image is None]
+    contents = source.read_folder(folder, options.mapping)
+    records, renamed = _assign_file_names(contents.importable)
+    left = [] if len(records) == len(contents.records) else [one for one in contents.records if one.image is None]
     report = SourceImportReport(
-        len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes
+        len(records), source.spec.images, left=len(contents.records) - len(records), notes=contents.notes
     )
     if renamed:
         report.notes.append(("image_id", describe_renamed(renamed)))
     if not source.spec.public:
-        report.notes += _check_patients(records, left, options.no_patients, found.unread, folder)
+        report.notes += _check_patients(records, left, options.no_patients, contents.unread, folder)
     masks = _MaskReading(options.values, read_nnunet_labels(folder) if folder.is_dir() else {})
     if isinstance(options.values, tuple):
         resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
@@ -112,12 +114,12 @@ def import_source(
         values = "" if options.values is None else f" {options.values}"
         journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{values}")
         try:
-            taken = _import_records(records, masks, journal, report, run)
+            imported = _import_records(records, masks, journal, report, run)
         finally:
             close_archives(file for record in records for file in (record.image, record.mask) if file)
-        if not taken:
+        if not imported:
             raise DataSetError(_describe_failure(folder, report))
-        rows, harmonized = _harmonize_records(source.spec, taken, run)
+        rows, harmonized = _harmonize_records(source.spec, imported, run)
         report.rows = len(rows)
         report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
         report.notes += harmonized.describe_findings()
@@ -129,24 +131,23 @@ def import_source(
 
 def _check_patients(
     records: Sequence[SourceRecord],
-    others: Sequence[SourceRecord],
+    left: Sequence[SourceRecord],
     no_patients: bool,
     unread: Sequence[str],
     folder: Path,
 ) -> list[tuple[str, str]]:
-    """Raise if no patient is named for the images, before anything is copied."""
+    """Check a user's own tables for patients before anything is copied; returns notes (topic and message).
+
+    ``records`` will be imported; ``left`` are rows without an image that will not. Raises if no patient is named and
+    the user has not confirmed that they are unknown.
+    """
     harmonizer = Harmonizer()
     named = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
-    if (
-        others
-        and not named
-        and not no_patients
-        and "patient_id" in harmonizer.harmonize_row(unpack_row(others[0].values))
-    ):
+    if left and not named and not no_patients and "patient_id" in harmonizer.harmonize_row(unpack_row(left[0].values)):
         raise DataSetError(
-            f"the tables in {folder} have rows for {format_names([one.image_id for one in others])}, but none for the "
-            f"{len(records)} images, such as {format_names([one.image_id for one in records])}. Expected the images' "
-            "names, with or without suffix, in the column that names them."
+            f"the tables in {folder} have rows for {format_names([row.image_id for row in left])}, but none for the "
+            f"{len(records)} images, such as {format_names([record.image_id for record in records])}. Expected the "
+            "images' names, with or without suffix, in the column that names them."
         )
     how = (
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
@@ -156,13 +157,14 @@ def _check_patients(
 
 
 def _assign_file_names(records: Sequence[SourceRecord]) -> tuple[list[SourceRecord], dict[str, str]]:
-    """Give images ids that are valid file names; also returns the changed ids."""
+    """Replace ids that are not valid file names; also returns the replaced ids, old to new."""
     names = ids_to_file_names(
-        one.image_id for one in records if one.image is not None or describe_invalid_id(one.image_id)
+        record.image_id for record in records if record.image is not None or describe_invalid_id(record.image_id)
     )
     renamed = {old: new for old, new in names.items() if old != new}
     return [
-        replace(one, image_id=renamed[one.image_id]) if one.image_id in renamed else one for one in records
+        replace(record, image_id=renamed[record.image_id]) if record.image_id in renamed else record
+        for record in records
     ], renamed
 
 
@@ -181,41 +183,44 @@ def _harmonize_records(
 
 
 class _ImportJournal:
-    """The images that an import has finished, a line each; a journal of another set or folder is ignored."""
+    """A file with one line for each imported image; a journal of another set, folder or choice of values is ignored."""
 
-    def __init__(self, path: Path, about: str) -> None:
+    def __init__(self, path: Path, import_key: str) -> None:
         self.path = path
-        self._import_key = about
-        self.masks: dict[str, bool] = {}
+        self._import_key = import_key
+        self.has_mask: dict[str, bool] = {}
         with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
-            if parse_json(head, str(path)) == about:
+            if parse_json(head, str(path)) == import_key:
                 for line in lines:  # the last one may be truncated
                     image_id, mask = parse_json(line, str(path))
-                    self.masks[image_id] = mask
+                    self.has_mask[image_id] = mask
 
     def contains(self, record: SourceRecord) -> bool:
         """Whether an image was imported and its file exists."""
-        return record.image_id in self.masks and _image_path(record, self.path.parent).exists()
+        return record.image_id in self.has_mask and _image_path(record, self.path.parent).exists()
 
     @contextmanager
     def open_for_writing(self) -> Iterator[Callable[[str, bool], None]]:
-        """Yield a function that records an image, and whether it has a mask."""
+        """Yield a function that records an image id, and whether the image has a mask."""
         with self.path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(self._import_key) + "\n")
 
-            def note(image_id: str, mask: bool) -> None:
+            def add_image(image_id: str, mask: bool) -> None:
                 file.write(json.dumps([image_id, mask]) + "\n")
                 file.flush()
 
-            for image_id, mask in self.masks.items():
-                note(image_id, mask)
-            yield note
+            for image_id, mask in self.has_mask.items():
+                add_image(image_id, mask)
+            yield add_image
 
 
 @dataclass(frozen=True)
 class _ImportedRecord:
-    """The outcome of one record; ``fault`` is "" if it was imported."""
+    """The outcome of one record.
+
+    ``fault`` is "" if it was imported; ``labels`` is set if its mask is a label image with unknown lesion values.
+    """
 
     record: SourceRecord
     fault: str = ""
@@ -223,11 +228,11 @@ class _ImportedRecord:
 
 
 class _LabelImagesError(DataSetError):
-    """Masks are label images, and the values that mark the lesion are not given."""
+    """Masks are label images, and the user has not stated which values mark the lesion."""
 
 
 class _MaskReading(NamedTuple):
-    """How the masks of a set are read: the values of the lesion, and the names of nnU-Net's classes."""
+    """How the masks of a set are read: the values that mark the lesion, and nnU-Net's class names with their values."""
 
     values: LesionValues
     names: dict[str, int]
@@ -240,34 +245,41 @@ def _import_records(
     report: SourceImportReport,
     run: RunContext,
 ) -> list[SourceRecord]:
-    """Copy, in threads, every image and mask that an earlier attempt has not copied."""
-    taken = {record.image_id: record for record in records if record.image is None or journal.contains(record)}
-    rest = [record for record in records if record.image_id not in taken]
-    report.resumed = sum(record.image is not None for record in taken.values())
+    """Copy the images and masks that an earlier attempt has not copied, in threads; returns the imported records."""
+    imported = {record.image_id: record for record in records if record.image is None or journal.contains(record)}
+    remaining = [record for record in records if record.image_id not in imported]
+    report.resumed = sum(record.image is not None for record in imported.values())
     threads = min(MAX_THREADS, usable_cores() + 1)
-    undecided: dict[str, LabelImageError] = {}
-    with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.open_for_writing() as note:
+    label_images: dict[str, LabelImageError] = {}
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool,
+        journal.open_for_writing() as add_to_journal,
+    ):
         work = map_ahead(
-            pool, partial(_import_record, folder=journal.path.parent, masks=masks), rest, StageLimit(READ_AHEAD), run
+            pool,
+            partial(_import_record, folder=journal.path.parent, masks=masks),
+            remaining,
+            StageLimit(READ_AHEAD),
+            run,
         )
-        for done, one in enumerate(work, start=1):
-            if one.labels is not None and one.record.mask is not None:
-                undecided[one.record.mask.name] = one.labels
-            elif one.fault:
-                report.faults.append((one.record.image_id, one.fault))
+        for done, outcome in enumerate(work, start=1):
+            if outcome.labels is not None and outcome.record.mask is not None:
+                label_images[outcome.record.mask.name] = outcome.labels
+            elif outcome.fault:
+                report.faults.append((outcome.record.image_id, outcome.fault))
             else:
-                taken[one.record.image_id] = one.record
-                note(one.record.image_id, one.record.mask is not None)
+                imported[outcome.record.image_id] = outcome.record
+                add_to_journal(outcome.record.image_id, outcome.record.mask is not None)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
-    if undecided:
-        raise _LabelImagesError(describe_label_images(undecided, sum(record.mask is not None for record in records)))
-    report.images = sum(record.image is not None for record in taken.values())
-    report.masks = sum(record.mask is not None for record in taken.values())
-    return [record for record in records if record.image_id in taken]
+    if label_images:
+        raise _LabelImagesError(describe_label_images(label_images, sum(record.mask is not None for record in records)))
+    report.images = sum(record.image is not None for record in imported.values())
+    report.masks = sum(record.mask is not None for record in imported.values())
+    return [record for record in records if record.image_id in imported]
 
 
 def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _ImportedRecord:
-    """Copy an image and its mask; an error is returned as a fault."""
+    """Copy an image and its mask; errors of this image are returned as its fault."""
     assert record.image is not None
     image = _image_path(record, folder)
     labels = None
@@ -288,7 +300,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
 
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
-    """Check a copied image and write its mask; returns the fault, "" if there is none."""
+    """Check a copied image, and read, check and write its mask; returns the fault, "" if there is none."""
     thumbnail = read_hash_thumbnail(image)
     if isinstance(thumbnail, str):
         return thumbnail
@@ -301,7 +313,7 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
     _write_atomically(copy, record.mask.read())
     size, mask_size = read_image_size(image), read_image_size(copy)
     try:
-        # compared before decoding: its header may declare a huge size
+        # compared before decoding: the mask's header may declare a huge size
         if size and mask_size and mask_size not in (size, size[::-1]):
             return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}"
         mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
@@ -328,7 +340,7 @@ def _image_path(record: SourceRecord, folder: Path) -> Path:
 
 
 def _describe_origin(source: DataSource, report: SourceImportReport) -> dict[str, object]:
-    """Content of ``source.json``: the origin of the images."""
+    """Return the content of ``source.json``: the origin of the images."""
     spec = source.spec
     origin = {"source": spec.name, "title": spec.title, "licence": spec.licence, "url": spec.url}
     counts = {"rows": report.rows, "images": report.images, "masks": report.masks}

@@ -1,8 +1,9 @@
-"""Content of data sets, from their tables and the headers of their files, and the domain shift between data sets.
+"""Describe the content of data sets, from their tables and file headers, and the domain shift between their sources.
 
-An area under the ROC curve (AUC) of 0.5 means that the sources are indistinguishable by the features, 1 that they are
-separable. The classifier's advantage over guessing is the proxy distance between domains of Ben-David et al. 2010
-(doi:10.1007/s10994-009-5152-4). It is measured for each family of features and for all together.
+The domain shift is measured by a classifier that separates the images of two sources by a family of features, or by all
+features. An area under the ROC curve (AUC) of 0.5 means that the features do not distinguish the sources, 1 that they
+separate them. How far the classifier is above chance measures the distance between the domains, as in Ben-David et al.
+2010 (doi:10.1007/s10994-009-5152-4).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from napari_melanoma.io.photographs import read_image_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
+# Columns whose values are counted
 COUNTED = (
     "source",
     "modality",
@@ -43,6 +44,7 @@ COUNTED = (
     "split",
     "review",
 )
+# Columns whose missing values are counted
 DESCRIBED = ("patient_id", "lesion_id", "age", "diameter_1_mm", *COUNTED)
 MAX_VALUES = 20  # values of a column listed in the report
 NO_SPLIT, UNKNOWN_LABEL = "(none)", "(not known)"
@@ -50,10 +52,11 @@ NO_SPLIT, UNKNOWN_LABEL = "(none)", "(not known)"
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One harmonized row of a data set: origin, group and files.
+    """One harmonized row of a data set.
 
-    ``source`` is that of the row, else the name of its folder; ``group`` names the patient, lesion or image that must
-    not be in two splits.
+    ``values`` maps columns to values that are not empty; ``folder`` is the name of the data set; ``source`` is the
+    public set that the row names, else ``folder``; ``group`` is the patient, lesion or image that must not be in two
+    splits.
     """
 
     values: dict[str, str]
@@ -68,11 +71,13 @@ class ReportRow:
 class DataSetReport:
     """Content of a data set.
 
-    ``rows`` counts all of its table, ``images`` those with a file; ``counts`` gives for each column how often each
-    value occurs, the most frequent first; ``missing`` how many rows have no value in it; ``by_split`` the diagnoses of
-    each split; ``age`` and ``megapixels`` the smallest, median and largest, empty if none is known;
-    ``largest_group`` the number of images of the largest group; ``in_two_splits`` names groups in several splits;
-    ``faults`` describes rows that could not be read; ``origin`` has source and license from ``source.json``.
+    ``rows`` counts the usable rows of the table, ``images`` and ``masks`` those with such a file; ``patients`` and
+    ``lesions`` count the named ones, ``groups`` the images or sets of images that must stay in one split, and
+    ``largest_group`` the rows of the largest. ``counts`` maps each column to its values and how often they occur, the
+    most frequent first; ``missing`` maps each column to the number of rows without a value; ``by_split`` maps each
+    split to the counts of its diagnoses. ``age`` (years) and ``megapixels`` are the smallest, median and largest
+    value, empty if none is known. ``in_two_splits`` lists groups in several splits; ``faults`` describes rows that
+    could not be used; ``origin`` is the content of ``source.json``, such as source and license.
     """
 
     name: str
@@ -94,14 +99,14 @@ class DataSetReport:
 
 
 def describe_dataset(folder: Path, *, run: RunContext) -> DataSetReport:
-    """Describe a data set, harmonized."""
+    """Describe a data set; its rows are harmonized first."""
     rows, faults = read_report_rows([folder], run=run)
     images = [row.image for row in run.track(rows, "Reading sizes") if row.image is not None]
     return describe_rows(folder.name, rows, [read_image_size(image) for image in images], faults, read_origin(folder))
 
 
 def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
-    """Read the rows of data sets in their order, harmonized, including rows without an image; also returns faults."""
+    """Read and harmonize the rows of data sets, including rows without an image; also returns faults as texts."""
     check_dataset_names(folders)
     rows: list[ReportRow] = []
     faults: list[str] = []
@@ -127,7 +132,10 @@ def describe_rows(
     faults: Sequence[str] = (),
     origin: Mapping[str, object] | None = None,
 ) -> DataSetReport:
-    """Count the values of rows."""
+    """Describe the harmonized rows of a data set.
+
+    ``sizes``: width and height of each image in pixels, None where unknown.
+    """
     values = [row.values for row in rows]
     splits: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -139,7 +147,11 @@ def describe_rows(
         masks=sum(row.has_mask for row in rows),
         patients=len({(row.folder, row.values["patient_id"]) for row in rows if "patient_id" in row.values}),
         lesions=len(
-            {(row.folder, v.get("patient_id"), v["lesion_id"]) for row in rows if "lesion_id" in (v := row.values)}
+            {
+                (row.folder, row.values.get("patient_id"), row.values["lesion_id"])
+                for row in rows
+                if "lesion_id" in row.values
+            }
         ),
         groups=len(splits),
         largest_group=max(Counter(row.group for row in rows).values()),
@@ -157,14 +169,14 @@ def describe_rows(
 def read_origin(folder: Path) -> dict[str, object]:
     """Read the origin of a data set from ``source.json``; empty if there is none."""
     try:
-        found = read_json(folder / "source.json")
+        origin = read_json(folder / "source.json")
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return origin if isinstance(origin, dict) else {}
 
 
 def format_markdown(report: DataSetReport) -> str:
-    """Write a report as Markdown."""
+    """Format a report as Markdown."""
     without = "" if report.rows == report.images else f" {report.rows - report.images} rows have no image."
     lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask.{without}"]
     lines.append(
@@ -192,14 +204,14 @@ def format_markdown(report: DataSetReport) -> str:
 
 
 def _make_row(entry: DatasetEntry, values: dict[str, str], folder: str) -> ReportRow:
-    kept = {name: value for name, value in values.items() if value}
-    source = kept.get("source") or folder
-    group = f"{folder}/{get_group_id({**entry.row, **kept})}"
-    return ReportRow(kept, folder, source, group, entry.image, entry.mask is not None)
+    present = {name: value for name, value in values.items() if value}
+    source = present.get("source") or folder
+    group = f"{folder}/{get_group_id({**entry.row, **present})}"
+    return ReportRow(present, folder, source, group, entry.image, entry.mask is not None)
 
 
 def _format_cross_table(report: DataSetReport) -> list[str]:
-    """Table of diagnoses by split; empty without splits."""
+    """Return the lines of a table of diagnoses by split; empty without splits."""
     splits = list(report.by_split)
     if splits == [NO_SPLIT]:
         return []
@@ -210,10 +222,10 @@ def _format_cross_table(report: DataSetReport) -> list[str]:
 
 def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
     """Count the diagnoses of each split."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    counts_by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        found[row.get("split") or NO_SPLIT][row.get("diagnosis", UNKNOWN_LABEL)] += 1
-    return {split: dict(counts.most_common()) for split, counts in sorted(found.items())}
+        counts_by_split[row.get("split") or NO_SPLIT][row.get("diagnosis", UNKNOWN_LABEL)] += 1
+    return {split: dict(counts.most_common()) for split, counts in sorted(counts_by_split.items())}
 
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
@@ -226,17 +238,19 @@ def min_median_max(values: Sequence[float]) -> tuple[float, ...]:
     return (min(values), median(values), max(values)) if values else ()
 
 
+# Domain shift
+
 N_FOLDS = 5
-MIN_PATIENTS = 10  # patients of a source: with fewer, a fold has hardly one
+MIN_PATIENTS = 10  # of a source; with fewer, a fold would have only one patient or none
 BOOTSTRAP_ROUNDS = 400
-MAX_PAIRED_SOURCES = 5  # sources that are compared two by two; of more, each with all others
+MAX_PAIRED_SOURCES = 5  # up to this number, sources are compared in pairs; otherwise each with all others
 ALL_OTHERS = "all others"
 ALL_FEATURES = "everything"
 
 
 @dataclass(frozen=True)
 class AucInterval:
-    """Area under the ROC curve with its 95 % interval: out-of-fold, bootstrap over patients."""
+    """Area under the ROC curve with its 95 % interval from a bootstrap over patients."""
 
     value: float
     low: float
@@ -248,10 +262,11 @@ class AucInterval:
 
 @dataclass(frozen=True)
 class DomainShift:
-    """How well two sources are separated: AUC for each family of features and for all, and for single features.
+    """How well two sources can be separated by their images.
 
-    ``feature_aucs`` gives the AUC of each feature alone, at least 0.5 for either direction, the largest first.
-    With many correlated features, dropping a single one changes little, so this shows more than an ablation.
+    ``images`` are the numbers of images of the first and the second source; ``auc`` maps each family of features, and
+    ``ALL_FEATURES``, to its AUC. ``feature_aucs`` lists each feature with its AUC alone, at least 0.5 for either
+    direction, the largest first. Features are correlated, so removing single ones (an ablation) would show less.
     """
 
     first: str
@@ -262,7 +277,7 @@ class DomainShift:
 
     @property
     def family(self) -> str:
-        """The first family of features that both sources have; pairs are sorted by it."""
+        """The first family of features that both sources have; shifts are sorted by it."""
         return next(iter(self.auc))
 
 
@@ -272,58 +287,65 @@ def measure_domain_shifts(
     groups: Sequence[str],
     seed: int = 0,
 ) -> tuple[list[DomainShift], list[str]]:
-    """Measure how well sources are separated: in pairs, or each from all others if there are many.
+    """Measure how well sources can be separated: in pairs, or each from all others if there are many.
 
-    ``families``: name of a family to its features, each float (image,) with NaN where unknown. Returns the shifts,
-    sorted by their first family and then by its AUC, the largest first, and descriptions of the sources with too few
-    patients.
+    ``families``: family to feature to values, float (image,) with NaN where unknown. ``sources`` and ``groups``: the
+    source and the patient, lesion or image id of each image. Returns the shifts, sorted by their first family and then
+    by its AUC, the largest first, and descriptions of the sources with too few groups.
     """
-    names, members = np.asarray(sources), np.asarray(groups)
-    known = list(dict.fromkeys(sources))
-    sizes = {name: len(set(members[names == name])) for name in known}
-    left_out = [f"{name} ({sizes[name]} patients, lesions or images)" for name in known if sizes[name] < MIN_PATIENTS]
-    enough = [name for name in known if sizes[name] >= MIN_PATIENTS]
+    names, group_ids = np.asarray(sources), np.asarray(groups)
+    unique_sources = list(dict.fromkeys(sources))
+    sizes = {name: len(set(group_ids[names == name])) for name in unique_sources}
+    left_out = [
+        f"{name} ({sizes[name]} patients, lesions or images)" for name in unique_sources if sizes[name] < MIN_PATIENTS
+    ]
+    enough = [name for name in unique_sources if sizes[name] >= MIN_PATIENTS]
     if len(enough) <= MAX_PAIRED_SOURCES:
         compared = [(first, second, [first, second]) for first, second in combinations(enough, 2)]
     else:
         compared = [(name, ALL_OTHERS, enough) for name in enough]
     shifts = []
-    for first, second, taking_part in compared:
-        taken = np.isin(names, taking_part)
-        parts = {family: {k: v[taken] for k, v in found.items()} for family, found in families.items()}
-        shifts.append(_measure_shift(first, second, parts, names[taken] == first, members[taken], seed))
+    for first, second, compared_sources in compared:
+        selected = np.isin(names, compared_sources)
+        selected_families = {
+            family: {name: values[selected] for name, values in features.items()}
+            for family, features in families.items()
+        }
+        shifts.append(
+            _measure_shift(first, second, selected_families, names[selected] == first, group_ids[selected], seed)
+        )
     order = [*families, ALL_FEATURES]
     return sorted(shifts, key=lambda shift: (order.index(shift.family), -shift.auc[shift.family].value)), left_out
 
 
 def bootstrap_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> AucInterval:
-    """Area under the ROC curve with a bootstrap interval over groups, drawn within each class.
+    """Return the area under the ROC curve with a bootstrap interval over groups, drawn within each class.
 
-    ``scores``: float (image,): higher where ``truth`` is predicted. ``truth``: bool (image,). ``groups``: (image,): the
-    patient of each; a patient in both classes is drawn in each of them independently.
+    ``scores``: float (image,), higher where ``truth`` is predicted. ``truth``: bool (image,). ``groups``: patient of
+    each image, (image,); a patient in both classes is drawn in each of them independently.
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.char.add(truth.astype("U1"), groups.astype(str)), return_inverse=True)
-    of_class = np.zeros(index.max() + 1, bool)
-    of_class[index] = truth
-    parts = [np.flatnonzero(of_class == side) for side in (True, False)]
-    found = []
+    is_positive = np.zeros(index.max() + 1, bool)
+    is_positive[index] = truth
+    classes = [np.flatnonzero(is_positive == is_positive_class) for is_positive_class in (True, False)]
+    aucs = []
     for _ in range(BOOTSTRAP_ROUNDS):
-        weights = np.zeros(len(of_class))
-        for part in parts:
-            weights += np.bincount(rng.choice(part, len(part)), minlength=len(of_class))
-        found.append(_weighted_auc(scores, truth, weights[index]))
-    low, high = np.percentile(found, [2.5, 97.5])
+        weights = np.zeros(len(is_positive))
+        for members in classes:
+            weights += np.bincount(rng.choice(members, len(members)), minlength=len(is_positive))
+        aucs.append(_weighted_auc(scores, truth, weights[index]))
+    low, high = np.percentile(aucs, [2.5, 97.5])
     return AucInterval(_weighted_auc(scores, truth, np.ones(len(scores))), float(low), float(high))
 
 
 def _weighted_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
-    """Weighted share of correctly ordered pairs, ties as one half."""
+    """Return the weighted share of correctly ordered pairs; a tie counts one half."""
     _, level = np.unique(scores, return_inverse=True)
-    right = np.bincount(level, weights * truth)
-    wrong = np.bincount(level, weights * ~truth)
-    below = np.cumsum(wrong) - wrong
-    return float((right * (below + wrong / 2)).sum() / (right.sum() * wrong.sum()))
+    positives = np.bincount(level, weights * truth)
+    negatives = np.bincount(level, weights * ~truth)
+    negatives_below = np.cumsum(negatives) - negatives
+    return float((positives * (negatives_below + negatives / 2)).sum() / (positives.sum() * negatives.sum()))
 
 
 def _measure_shift(
@@ -334,36 +356,36 @@ def _measure_shift(
     groups: NDArray,
     seed: int,
 ) -> DomainShift:
-    """Separate one source from another with each family, and with all."""
-    usable = {family: _select_features(found, truth, groups) for family, found in families.items()}
-    usable = {family: found for family, found in usable.items() if found}
-    combined = {name: values for found in usable.values() for name, values in found.items()}
+    """Separate the images of one source (``truth``) from another by each family of features, and by all features."""
+    usable = {family: _select_features(features, truth, groups) for family, features in families.items()}
+    usable = {family: features for family, features in usable.items() if features}
+    combined = {name: values for features in usable.values() for name, values in features.items()}
     auc = {}
-    for family, found in (*usable.items(), (ALL_FEATURES, combined)):
-        table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
-        known = np.isfinite(table).any(axis=1)  # imputed values alone would identify the source of an image without any
-        sides = (truth[known], groups[known])
-        auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *sides, seed), *sides, seed)
-    alone = {name: _single_feature_auc(values, truth) for name, values in combined.items()}
-    feature_aucs = tuple(sorted(alone.items(), key=lambda item: -item[1]))
+    for family, features in (*usable.items(), (ALL_FEATURES, combined)):
+        table = np.column_stack(list(features.values())) if features else np.zeros((len(truth), 1))
+        known = np.isfinite(table).any(axis=1)  # an image without any value would be classified by the imputed values
+        labels = (truth[known], groups[known])
+        auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *labels, seed), *labels, seed)
+    auc_by_feature = {name: _single_feature_auc(values, truth) for name, values in combined.items()}
+    feature_aucs = tuple(sorted(auc_by_feature.items(), key=lambda item: -item[1]))
     return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, feature_aucs)
 
 
 def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """AUC of one feature over the images where it is known; at least 0.5 for either direction."""
+    """Return the AUC of one feature over the images where it is known; at least 0.5 for either direction."""
     known = np.isfinite(values)
-    found = _weighted_auc(values[known], truth[known], np.ones(int(known.sum())))
-    return max(found, 1 - found)
+    auc = _weighted_auc(values[known], truth[known], np.ones(int(known.sum())))
+    return max(auc, 1 - auc)
 
 
 def _select_features(
-    found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_], groups: NDArray
+    features: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_], groups: NDArray
 ) -> dict[str, NDArray[np.float64]]:
-    """Select features that enough patients of both sources have and that vary."""
+    """Select the features that vary and are known for enough patients of both sources."""
     return {
         name: values
-        for name, values in found.items()
-        if all(len(set(groups[side & np.isfinite(values)])) >= MIN_PATIENTS for side in (truth, ~truth))
+        for name, values in features.items()
+        if all(len(set(groups[is_in_source & np.isfinite(values)])) >= MIN_PATIENTS for is_in_source in (truth, ~truth))
         and np.nanstd(values) > 0
     }
 
@@ -371,7 +393,7 @@ def _select_features(
 def _out_of_fold_scores(
     table: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int
 ) -> NDArray[np.float64]:
-    """Cross-validated scores of a logistic regression, folds split by patient."""
+    """Return the cross-validated scores of a logistic regression, with folds split by patient."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold

@@ -1,4 +1,4 @@
-"""The table of a data set on disk: reads what spreadsheets write, and locks it between several windows."""
+"""The table of a data set: read, change and write it in the dialect of the spreadsheet that wrote it, under a lock."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class TableRecord:
 
 @dataclass(frozen=True)
 class TableFile:
-    """The content of a table; immutable: each change returns a new one."""
+    """The content of a table; immutable: each change returns a new table.
+
+    ``columns`` are the names in the header, ``header`` is its text in the file.
+    """
 
     columns: tuple[str, ...]
     records: tuple[TableRecord, ...]
@@ -59,7 +62,7 @@ class TableFile:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a table; skips empty rows, which spreadsheets leave at the end."""
+        """Read a table without its empty rows, which spreadsheets leave at the end."""
         try:
             raw = path.read_bytes()
             text = decode_table(raw)
@@ -87,7 +90,7 @@ class TableFile:
 
     @cached_property
     def _column_positions(self) -> dict[str, int]:
-        """Index of each column; of two with one name the first."""
+        """Index of each column; the first one if a name is repeated."""
         return {column: self.columns.index(column) for column in self.columns}
 
     def rows(self) -> list[dict[str, str]]:
@@ -100,15 +103,15 @@ class TableFile:
         return {column: cells[i] if i < len(cells) else "" for column, i in self._column_positions.items()}
 
     def index_by(self, column: str) -> dict[str, int]:
-        """Map each value of a column to the first row that has it; "" is left out."""
+        """Map each value of a column to the index of the first row with it; "" is left out."""
         position = self._column_positions.get(column)
         if position is None:
             return {}
-        found = ((record.cells[position], n) for n, record in enumerate(self.records) if position < len(record.cells))
-        return {value: n for value, n in reversed(list(found)) if value}
+        values = ((record.cells[position], n) for n, record in enumerate(self.records) if position < len(record.cells))
+        return {value: n for value, n in reversed(list(values)) if value}
 
     def with_columns(self, columns: tuple[str, ...]) -> Self:
-        """Append the columns that are missing; returns the same table if none is."""
+        """Append the missing ones of some columns; returns the same table if none is missing."""
         added = [column for column in columns if column not in self._column_positions]
         if not added:
             return self
@@ -122,7 +125,7 @@ class TableFile:
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
     def update_row(self, index: int, values: Mapping[str, str]) -> Self:
-        """Change cells of one row."""
+        """Change some cells of one row."""
         return self._replace_records(index, index + 1, [self._update_record(list(self.records[index].cells), values)])
 
     def update_column(self, column: str, values: Sequence[str]) -> Self:
@@ -146,7 +149,7 @@ class TableFile:
         return replace(self, records=(*self.records[:start], *records, *self.records[stop:]))
 
     def _update_record(self, cells: list[str], values: Mapping[str, str]) -> TableRecord:
-        """Return a row with some cells replaced."""
+        """Return a row with some cells replaced; columns that the table does not have are ignored."""
         cells += [""] * (len(self.columns) - len(cells))
         for column, value in values.items():
             if column in self._column_positions:
@@ -155,7 +158,7 @@ class TableFile:
 
 
 def iter_table_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Read the table of a data set row by row, for tables too large for the memory.
+    """Read the table of a data set row by row, so that a large table need not be in memory.
 
     Yields column name to text without surrounding white space; "" if a cell is missing.
     """
@@ -185,7 +188,7 @@ def _parse_records(lines: list[str], layout: TableLayout) -> list[TableRecord]:
 
 
 class TableIndex:
-    """A table with its row indices by pixel fingerprint (``by_digest``) and by name (``by_id``)."""
+    """A table with its row indices by pixel fingerprint (``by_digest``) and by image id (``by_id``)."""
 
     def __init__(self, table: TableFile) -> None:
         self.table = table
@@ -194,7 +197,7 @@ class TableIndex:
 
 
 class SharedTable:
-    """The table of a folder with its lock file."""
+    """The table of a folder that several windows may change, with its lock file."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path = path
@@ -209,13 +212,13 @@ class SharedTable:
             return TableIndex(TableFile.empty(self._columns))
         except OSError as error:
             raise DataSetError(f"cannot read {self.path}: {error.strerror}. Ask for permission to read it.") from error
-        read = self._last_read
-        if read is None or read[0] != _file_stamp(status):
-            read = self._last_read = (
+        last_read = self._last_read
+        if last_read is None or last_read[0] != _file_stamp(status):
+            last_read = self._last_read = (
                 _file_stamp(status),
                 TableIndex(TableFile.read(self.path).with_columns(self._columns)),
             )
-        return read[1]
+        return last_read[1]
 
     def save(self, table: TableFile) -> None:
         """Write the table atomically."""
@@ -228,7 +231,7 @@ class SharedTable:
                     "permission. Close it there and try again; nothing was changed."
                 ) from error.__cause__
             raise
-        with suppress(OSError):  # then the next call reads it
+        with suppress(OSError):  # the next call then reads the file
             self._last_read = (_file_stamp(self.path.stat()), TableIndex(table))
 
     @contextmanager

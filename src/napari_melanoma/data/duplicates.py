@@ -1,4 +1,7 @@
-"""Search for images that show the same picture, by perceptual hashes and the correlation of their fine structure."""
+"""Find images that show the same picture, by perceptual hashes and the correlation of their fine structure.
+
+Both are computed from small gray thumbnails, which are cached between sessions.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 THUMBNAIL_PX = 32
-FREQUENCIES = 11
-BANDS = 15
-MAX_HAMMING_DISTANCE = 24  # bits: the worst of 14 pairs in ISIC 2017 that a person took for the same picture has 23
-MIN_LIKENESS = 0.77  # of those 14 the least alike has 0.80, of 367 other pairs within the radius the most alike 0.74
-MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; those 14 have 0.56 and more
+FREQUENCIES = 11  # lowest frequencies of the cosine transform, along each axis
+BANDS = 15  # bytes of a hash
+MAX_HAMMING_DISTANCE = 24  # bits; at most 23 for 14 pairs in ISIC 2017 that a person judged to be the same picture
+MIN_LIKENESS = 0.77  # at least 0.80 for these 14 pairs, at most 0.74 for 367 other pairs of similar hashes
+MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; at least 0.56 for these 14 pairs
 MAX_SHIFT_PX = 3
-MIN_GRAY_DEVIATION = 2.0  # gray levels: a thumbnail that varies less is taken as empty
+MIN_GRAY_DEVIATION = 2.0  # gray levels; a thumbnail with a smaller standard deviation is considered empty
 # Share of equal neighbors: 0.35 at most in 2,300 photographs, 0.97 in synthetic spots on an even background.
 MAX_EQUAL_NEIGHBORS = 0.6
-_BLUR_PX, _CONTRAST_PX = 2.0, 4.0
-_TILE, _CHUNK = 256, 20_000
+_BLUR_PX, _CONTRAST_PX = 2.0, 4.0  # standard deviations of the Gaussian filters for fine structure and contrast
+_TILE, _CHUNK = 256, 20_000  # hashes and thumbnails that are processed at once
 CACHE_FORMAT = 3
 CACHE_SCHEMA = f"""
 PRAGMA journal_mode = TRUNCATE;
@@ -43,16 +46,16 @@ CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, used INTEGER, look BLOB)
 CREATE INDEX IF NOT EXISTS by_day ON looks (used);
 PRAGMA user_version = {CACHE_FORMAT};
 """
-KEEP_DAYS = 30  # as long as the decoded images of a training
+KEEP_DAYS = 30  # as for the cached images of a training
 DAY_S = 86400
 LOCK_TIMEOUT_S = 10.0
-FILES_PER_BATCH = 256  # files stored in one transaction; a canceled search keeps what it has read
-_READ_PX = 96
+FILES_PER_BATCH = 256  # files stored in one transaction; after a canceled search, complete batches are kept
+_READ_PX = 96  # longest side of the image from which a thumbnail is made
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images that show the same picture; ``likeness`` is 1 for copies and at least ``MIN_LIKENESS``."""
+    """Two images that show the same picture; ``likeness`` is between ``MIN_LIKENESS`` and 1 (copies)."""
 
     first: Sample
     second: Sample
@@ -74,7 +77,9 @@ def find_duplicates(
 ) -> list[Duplicate]:
     """Find the images that show the same picture; files that cannot be read are skipped.
 
-    Sorted by the order of the samples; the earlier sample is ``first``.
+    ``across``: int (sample,), such as the number of the data set; only samples with different values are compared.
+    ``use_cache``: whether new thumbnails are stored. Returns pairs in the order of the samples; the earlier sample is
+    ``first``.
     """
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache)
     pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
@@ -111,8 +116,8 @@ class SimilarPair(NamedTuple):
 def compute_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Compute perceptual hashes.
 
-    ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns uint8 (image, band=15): 120 bits each, high and low
-    frequencies spread over the bands.
+    ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns uint8 (image, band=15): 120 bits each; every
+    band has low and high frequencies.
     """
     from scipy.fft import dctn
 
@@ -137,8 +142,9 @@ def find_close_pairs(
     """Find pairs of hashes that differ in few bits.
 
     ``codes``: uint8 (image, band), from ``compute_hashes``. ``part``: int (image,): only hashes of different parts are
-    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Finds all pairs that differ
-    in fewer bits than there are bands, and nearly all others within the radius.
+    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Only hashes with an equal
+    band are compared: this finds all pairs that differ in fewer bits than there are bands, and nearly all others within
+    the radius.
     """
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
@@ -148,11 +154,13 @@ def find_close_pairs(
         order = np.argsort(codes[:, band], kind="stable")
         ends = np.searchsorted(codes[order, band], np.arange(257))
         run.check()
-        for bucket in np.flatnonzero(np.diff(ends) > 1):  # of the others, each holds one image or none
+        for bucket in np.flatnonzero(np.diff(ends) > 1):  # smaller buckets have no pair
             for pairs in _compare_bucket(halves, order[ends[bucket] : ends[bucket + 1]], radius, part, run):
-                known = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)  # an earlier band had it
-                if not known.all():
-                    yield np.sort(pairs[~known], axis=1).astype(np.int32)
+                is_repeated = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(
+                    1
+                )  # found by an earlier band
+                if not is_repeated.all():
+                    yield np.sort(pairs[~is_repeated], axis=1).astype(np.int32)
         run.report(Progress(band + 1, bands, "Comparing images"))
 
 
@@ -178,17 +186,20 @@ def find_similar_pairs(
 
 
 def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Select the thumbnails with enough texture to be compared: two synthetic spots on even skin are not duplicates.
+    """Select the thumbnails with enough texture to be compared.
 
+    Synthetic spots on even skin have too little: two of them look alike without being duplicates.
     ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns bool (image,).
     """
     textured = np.empty(len(thumbnails), bool)
     for start in range(0, len(thumbnails), _CHUNK):  # numpy computes a standard deviation in float64
-        some = thumbnails[start : start + _CHUNK]
-        varied = some.reshape(len(some), -1).std(1) >= MIN_GRAY_DEVIATION
-        along = (some[:, :, 1:] == some[:, :, :-1]).mean((1, 2))
-        down = (some[:, 1:] == some[:, :-1]).mean((1, 2))
-        textured[start : start + _CHUNK] = varied & ((along + down) / 2 <= MAX_EQUAL_NEIGHBORS)
+        chunk = thumbnails[start : start + _CHUNK]
+        is_varied = chunk.reshape(len(chunk), -1).std(1) >= MIN_GRAY_DEVIATION
+        equal_along_rows = (chunk[:, :, 1:] == chunk[:, :, :-1]).mean((1, 2))
+        equal_along_columns = (chunk[:, 1:] == chunk[:, :-1]).mean((1, 2))
+        textured[start : start + _CHUNK] = is_varied & (
+            (equal_along_rows + equal_along_columns) / 2 <= MAX_EQUAL_NEIGHBORS
+        )
     return textured
 
 
@@ -199,26 +210,29 @@ def _compare_bucket(
     part: NDArray[np.integer] | None,
     run: RunContext,
 ) -> Iterator[NDArray[np.integer]]:
-    """Compare all members of a bucket, tile by tile; the second half of the bits only if the first is close."""
+    """Compare all members of a bucket tile by tile: the first half of the bits, then the second if the first is close.
+
+    Yields int (pair, 2): indices of images whose hashes are within the radius.
+    """
     for rows, columns in _comparison_blocks(members, part):
         run.check()
         near = _count_bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
         indices = np.flatnonzero(np.triu(near, 1) if rows is columns else near)
         if len(indices):
-            one, two = rows[indices // len(columns)], columns[indices % len(columns)]
-            differ = halves[one] ^ halves[two]
+            first, second = rows[indices // len(columns)], columns[indices % len(columns)]
+            differ = halves[first] ^ halves[second]
             close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
             if close.any():
-                yield np.stack((one[close], two[close]), axis=1)
+                yield np.stack((first[close], second[close]), axis=1)
 
 
 def _comparison_blocks(
     members: NDArray[np.integer], part: NDArray[np.integer] | None
 ) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-    """Yield the blocks of row and column indices to compare: each pair once, the same array twice on the diagonal."""
+    """Yield blocks of members to compare: row and column indices, which are the same array on the diagonal."""
 
-    def split_into_tiles(some: NDArray[np.integer]) -> list[NDArray[np.integer]]:
-        return [some[start : start + _TILE] for start in range(0, len(some), _TILE)]
+    def split_into_tiles(indices: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+        return [indices[start : start + _TILE] for start in range(0, len(indices), _TILE)]
 
     if part is None:
         yield from combinations_with_replacement(split_into_tiles(members), 2)
@@ -230,7 +244,7 @@ def _comparison_blocks(
 
 
 def _count_bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Count the set bits; numpy has a function for it from version 2 on."""
+    """Count the set bits; before version 2, numpy has no function for it."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
     parts = np.ascontiguousarray(words).view(np.uint16).reshape(*words.shape, 4)
@@ -243,7 +257,7 @@ def _bit_counts() -> NDArray[np.uint8]:
 
 
 def _normalize_patterns(thumbnails: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """Fine structure of thumbnails with equal local contrast, the border faded out, each of length 1."""
+    """Return the fine structure of thumbnails, with equal local contrast, faded borders and unit norm."""
     from scipy.ndimage import gaussian_filter
 
     fade = np.sqrt(np.hanning(THUMBNAIL_PX + 2)[1:-1])
@@ -261,14 +275,14 @@ def _normalize_patterns(thumbnails: NDArray[np.uint8]) -> NDArray[np.float16]:
 def _correlate_pairs(
     patterns: NDArray[np.float16], first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> Iterator[tuple[int, float]]:
-    """Correlate pairs of patterns; yields the index and likeness of those that show the same picture."""
+    """Correlate pairs of patterns, shifted by a few pixels; yields index and likeness of pairs of the same picture."""
     from scipy.fft import irfft2, rfft2
 
-    one, other = patterns[first].astype(np.float32), patterns[second].astype(np.float32)
-    candidates = np.flatnonzero(np.einsum("ijk,ijk->i", one, other) >= MIN_UNSHIFTED_LIKENESS)
+    first_patterns, second_patterns = patterns[first].astype(np.float32), patterns[second].astype(np.float32)
+    candidates = np.flatnonzero(np.einsum("ijk,ijk->i", first_patterns, second_patterns) >= MIN_UNSHIFTED_LIKENESS)
     if not len(candidates):
         return
-    correlation = irfft2(rfft2(one[candidates]) * np.conj(rfft2(other[candidates])))
+    correlation = irfft2(rfft2(first_patterns[candidates]) * np.conj(rfft2(second_patterns[candidates])))
     near = np.r_[-MAX_SHIFT_PX : MAX_SHIFT_PX + 1]
     best = correlation[:, near[:, None], near].max(axis=(1, 2))
     for index in np.flatnonzero(best >= MIN_LIKENESS):
@@ -284,24 +298,24 @@ def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: b
     with _open_cache(use_cache) as cache:
         for start in range(0, len(paths), FILES_PER_BATCH):
             run.check()
-            some = paths[start : start + FILES_PER_BATCH]
-            keys = [_file_key(path) for path in some]
-            known = cache.find(keys)
-            missing = [index for index, key in enumerate(keys) if key not in known]
-            new: dict[bytes, NDArray[np.uint8]] = {}
+            batch = paths[start : start + FILES_PER_BATCH]
+            keys = [_file_key(path) for path in batch]
+            cached = cache.find(keys)
+            missing = [index for index, key in enumerate(keys) if key not in cached]
+            read: dict[bytes, NDArray[np.uint8]] = {}
             try:
                 for index, (_, thumbnail) in zip(
-                    missing, map_in_threads(read_hash_thumbnail, [some[index] for index in missing], run), strict=True
+                    missing, map_in_threads(read_hash_thumbnail, [batch[index] for index in missing], run), strict=True
                 ):
                     if not isinstance(thumbnail, str):
-                        new[keys[index]] = thumbnail
+                        read[keys[index]] = thumbnail
             finally:
-                cache.save(new, used=known)
-            found = {**known, **new}
+                cache.save(read, used=cached)
+            by_key = {**cached, **read}
             for index, key in enumerate(keys, start=start):
-                if key in found:
-                    thumbnails[index] = found[key]
-            run.report(Progress(start + len(some), len(paths), "Searching for duplicate images"))
+                if key in by_key:
+                    thumbnails[index] = by_key[key]
+            run.report(Progress(start + len(batch), len(paths), "Searching for duplicate images"))
     return thumbnails
 
 
@@ -331,7 +345,7 @@ def make_hash_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _ThumbnailCache:
-    """The open cache; it is not used any more after the first error."""
+    """The open thumbnail cache; after an error it is closed and behaves as if it were empty."""
 
     def __init__(self, connection: sqlite3.Connection | None, writes: bool) -> None:
         self._connection = connection
@@ -344,17 +358,17 @@ class _ThumbnailCache:
         thumbnails = ((key, np.frombuffer(pixels, np.uint8)) for key, pixels in rows)
         return {key: pixels.reshape(THUMBNAIL_PX, -1) for key, pixels in thumbnails if pixels.size == THUMBNAIL_PX**2}
 
-    def save(self, found: Mapping[bytes, NDArray[np.uint8]], used: Iterable[bytes]) -> None:
-        """Store thumbnails, and the day on which others were used."""
+    def save(self, thumbnails: Mapping[bytes, NDArray[np.uint8]], used: Iterable[bytes]) -> None:
+        """Store new thumbnails, and mark the cached ones that were used today."""
         if not self._is_writable:
             return
         day = _today()
         self._execute("UPDATE looks SET used = ? WHERE key = ? AND used < ?", [(day, key, day) for key in used])
-        rows = [(key, day, thumbnail.tobytes()) for key, thumbnail in found.items()]
+        rows = [(key, day, thumbnail.tobytes()) for key, thumbnail in thumbnails.items()]
         self._execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", rows)
 
     def remove_expired(self) -> None:
-        """Delete thumbnails that have not been used for long, from the disk too."""
+        """Delete thumbnails that were not used for ``KEEP_DAYS``; their content is overwritten on the disk."""
         self._execute("PRAGMA secure_delete = ON", [()])
         self._execute("DELETE FROM looks WHERE used < ?", [(_today() - KEEP_DAYS,)])
 
@@ -363,8 +377,8 @@ class _ThumbnailCache:
             self._connection.close()
             self._connection = None
 
-    def _execute(self, statement: str, values: Sequence[Sequence[object]]) -> list[tuple[bytes, bytes]]:
-        """Run a statement once for each of the values in one transaction; returns the rows of the last."""
+    def _execute(self, statement: str, parameter_lists: Sequence[Sequence[object]]) -> list[tuple[bytes, bytes]]:
+        """Run a statement with each of some parameter lists, in one transaction; returns the rows of the last run."""
         import sqlite3
 
         if self._connection is None:
@@ -372,8 +386,8 @@ class _ThumbnailCache:
         rows: list[tuple[bytes, bytes]] = []
         try:
             with self._connection as connection:
-                for some in values:
-                    rows = connection.execute(statement, some).fetchall()
+                for parameters in parameter_lists:
+                    rows = connection.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:  # such as a lock, a full disk, a damaged page
             self.damaged = _is_damage(error)
             self.close()
@@ -383,7 +397,7 @@ class _ThumbnailCache:
 
 @contextmanager
 def _open_cache(keep: bool) -> Iterator[_ThumbnailCache]:
-    """Open the cache: a damaged one is deleted, a locked one is not used."""
+    """Open the cache, read-only unless ``keep``; a damaged cache is deleted, a locked one is not used."""
     from platformdirs import user_cache_path
 
     path = user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite"
@@ -400,7 +414,7 @@ def _open_cache(keep: bool) -> Iterator[_ThumbnailCache]:
 
 
 def _open_writable(path: Path) -> _ThumbnailCache:
-    """Open the cache for writing; a missing or damaged file is created."""
+    """Open the cache for writing; a missing file is created, a damaged one replaced."""
     import sqlite3
 
     for _ in range(2):
@@ -428,7 +442,7 @@ def _open_read_only(path: Path) -> _ThumbnailCache:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open a database and create its table; one of another format is emptied."""
+    """Open a database and create its table; a database of another format is emptied first."""
     import sqlite3
 
     connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
@@ -445,7 +459,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
     """Whether a file is not a database or is corrupt, as opposed to a lock, a full disk or missing permissions."""
     import sqlite3
 
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without extended bits
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -455,7 +469,7 @@ def _today() -> int:
 
 
 def _file_key(path: Path) -> bytes:
-    """Hash of path, size and time: changes with the file, and does not reveal its name."""
+    """Return a hash of path, size and time, which changes with the file and does not reveal its name."""
     try:
         status = path.stat()
         stamp = (status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""Harmonize a table: map each row to our columns and words, and report what was not understood."""
+"""Harmonize tables: translate their columns and words to those of our schema, and report what was not understood."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ TEXT_SEPARATOR = " // "  # joins original texts in one cell; no known word conta
 MAX_LISTED_WORDS = 12  # words of one column that a message lists
 MAX_LISTED_ROWS = 3  # rows that a message lists
 MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
-MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
-PARSER_CACHE_SIZE = 1 << 14  # results of a step: most columns have few different words
+MAX_COMPARED = 200  # unrecognized columns for which a similar known column is searched
+PARSER_CACHE_SIZE = 1 << 14  # cached results of a parsing step; most columns have few different words
 ROWS_PER_REPORT = 2000  # rows between two progress reports
-Row = Mapping[str, str]
+Row = Mapping[str, str]  # column to text
 
 
 class TableCell(NamedTuple):
@@ -64,50 +64,62 @@ class TableCell(NamedTuple):
     meaning: ColumnMeaning
 
 
+class CellFault(NamedTuple):
+    """A cell that could not be harmonized: ``kind`` is "unmapped" (not understood) or "impossible"."""
+
+    kind: str
+    column: str
+    text: str
+
+
 @dataclass
 class HarmonizedCells:
-    """The outcome of parsing some cells of a row."""
+    """The outcome of parsing some cells of a row.
 
-    found: dict[str, str] = field(default_factory=dict)
-    other: dict[str, str] = field(default_factory=dict)
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
+    ``values`` maps our columns to harmonized values, ``originals`` the names of further columns to texts that are kept
+    unchanged. ``disagreements`` are messages about columns that contradict each other.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    originals: dict[str, str] = field(default_factory=dict)
+    faults: list[CellFault] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)
 
     def add_unmapped(self, cell: TableCell, fault: str = "unmapped") -> None:
-        """Keep a cell unchanged; a number in a column outside the schema is not reported as an unknown word."""
+        """Keep a cell unchanged and report it; in a column outside the schema, a number is not reported."""
         if not cell.meaning.words_only:
-            self.faults.append((fault, cell.meaning.column_name, cell.text))
+            self.faults.append(CellFault(fault, cell.meaning.column_name, cell.text))
         elif parse_number(cell.text) is None:
-            self.faults.append((fault, cell.column, cell.text))
+            self.faults.append(CellFault(fault, cell.column, cell.text))
         self.add_original(cell)
 
     def add_disagreement(self, cell: TableCell) -> None:
-        """Keep a cell that contradicts a preferred one, under the name of its column if this is not one of ours."""
-        other = cell.meaning.column_name if cell.column != cell.meaning.column_name else "another column"
-        self.disagreements.append(f"{cell.column} contradicts {other}")
+        """Keep a cell that contradicts a preferred one, and report it."""
+        preferred = cell.meaning.column_name if cell.column != cell.meaning.column_name else "another column"
+        self.disagreements.append(f"{cell.column} contradicts {preferred}")
         if find_column(cell.column):
             self.add_original(cell)
         else:
-            self.other[cell.column] = cell.text
+            self.originals[cell.column] = cell.text
 
     def add_original(self, cell: TableCell) -> None:
-        """Keep the original text of a cell in ``<our column>_as_given``; in its own column if only words are used."""
+        """Keep the text of a cell in ``<our column>_as_given``, or in its own column if this is outside the schema."""
         if cell.meaning.words_only:
-            self.other[cell.column] = cell.text
+            self.originals[cell.column] = cell.text
         elif not cell.meaning.keeps_original:
             name = cell.meaning.column_name + AS_GIVEN_SUFFIX
-            earlier = [self.other[name]] if name in self.other else []
+            earlier = [self.originals[name]] if name in self.originals else []
             texts = TEXT_SEPARATOR.join((*earlier, cell.text)).split(TEXT_SEPARATOR)
-            self.other[name] = TEXT_SEPARATOR.join(dict.fromkeys(texts))
+            self.originals[name] = TEXT_SEPARATOR.join(dict.fromkeys(texts))
 
 
-CellParser = Callable[[Iterable[TableCell], str], HarmonizedCells]
+CellParser = Callable[[Iterable[TableCell], str], HarmonizedCells]  # called with cells and the source
 
 
 def find_parser(column_name: str) -> tuple[str, CellParser]:
-    """Return the key and the function of the parsing step of a column; columns with one key are parsed together.
+    """Return the parser of one of our columns, and a key; columns with the same key are parsed together.
 
-    The function gets the cells, in the order of our columns and the preferred one first, and the source.
+    The parser is called with the cells, in the order of our columns and the preferred one first, and the source.
     """
     if column_name in SITE_COLUMNS:
         return "site", parse_site_cells
@@ -117,7 +129,7 @@ def find_parser(column_name: str) -> tuple[str, CellParser]:
 
 
 def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Parse cells that map to one of our columns; the first non-empty value counts."""
+    """Parse each cell for its column of ours; the first non-empty value of a column counts."""
     outcome = HarmonizedCells()
     for cell in cells:
         column = find_column(cell.meaning.column_name)
@@ -125,42 +137,42 @@ def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCel
         value, fault = parse_cell(column, cell.text, source)
         if fault:
             outcome.add_unmapped(cell, fault)
-        elif value and outcome.found.setdefault(column.name, value) != value:
+        elif value and outcome.values.setdefault(column.name, value) != value:
             outcome.add_disagreement(cell)
     return outcome
 
 
 def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Parse body site, sub-site and side; one cell may give several of them."""
-    outcome, known = HarmonizedCells(), NO_SITE
+    """Parse body site, sub-site and laterality; one cell may contain several of them."""
+    outcome, site = HarmonizedCells(), NO_SITE
     for cell in cells:
-        found = parse_body_site(cell.text, source)
-        if found is None:
+        site_of_cell = parse_body_site(cell.text, source)
+        if site_of_cell is None:
             outcome.add_unmapped(cell)
-        elif (both := merge_body_sites(known, found)) is None:
+        elif (merged := merge_body_sites(site, site_of_cell)) is None:
             outcome.add_disagreement(cell)
         else:
-            known = both
-    outcome.found = {ours: value for ours, value in zip(SITE_COLUMNS, known, strict=True) if value}
+            site = merged
+    outcome.values = {ours: value for ours, value in zip(SITE_COLUMNS, site, strict=True) if value}
     return outcome
 
 
 def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Parse class and subtype, and derive malignancy if the row does not give it.
+    """Parse diagnosis, subtype and malignancy; malignancy is derived from the diagnosis if the row does not state it.
 
     The most specific diagnosis that does not contradict the first one counts.
     """
-    given = list(cells)
-    outcome = parse_column_cells((cell for cell in given if cell.meaning.column_name in MALIGNANCY_COLUMNS), source)
+    all_cells = list(cells)
+    outcome = parse_column_cells((cell for cell in all_cells if cell.meaning.column_name in MALIGNANCY_COLUMNS), source)
     words = load_taxonomy("diagnosis")
-    best, vague, unsure = "", list[tuple[TableCell, str]](), False
-    against: list[TableCell] = []
-    for cell in (cell for cell in given if cell.meaning.column_name in DIAGNOSIS_COLUMNS):
+    best, vague, has_unknown = "", list[tuple[TableCell, str]](), False
+    contradicting: list[TableCell] = []
+    for cell in (cell for cell in all_cells if cell.meaning.column_name in DIAGNOSIS_COLUMNS):
         word = None if TEXT_SEPARATOR in cell.text else translate_diagnosis(cell.text, source)
         exact = word is not None and is_exact_diagnosis(cell.text, source)
         if not exact:
-            outcome.add_unmapped(cell)  # kept, although the part that was understood may count
-        unsure = unsure or word is None
+            outcome.add_unmapped(cell)  # kept, although the part that was understood may be used
+        has_unknown = has_unknown or word is None
         if word is None or word == UNKNOWN or (best and words.is_within(best, word)):
             continue
         if expand_diagnosis(word).group:
@@ -171,20 +183,20 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
             cell.meaning.keeps_original and expand_diagnosis(word).diagnosis == expand_diagnosis(best).diagnosis
         ):
             # Two subtypes of one class, such as in situ and superficial spreading, do not contradict
-            against.append(cell)
-    _add_unused_words(outcome, best, vague, against, source)
+            contradicting.append(cell)
+    _add_unused_words(outcome, best, vague, contradicting, source)
     _fill_diagnosis(
         outcome,
         expand_diagnosis(best),
-        Diagnosis() if best or unsure else _merge_vague_diagnoses([expand_diagnosis(word) for _, word in vague]),
+        Diagnosis() if best or has_unknown else _merge_vague_diagnoses([expand_diagnosis(word) for _, word in vague]),
     )
     return outcome
 
 
-def _merge_vague_diagnoses(words: Sequence[Diagnosis]) -> Diagnosis:
-    """Malignancy that words above the level of a diagnosis imply together; empty if they differ."""
-    targets = {word.target for word in words}
-    melanomas = {word.melanoma for word in words if word.melanoma}
+def _merge_vague_diagnoses(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the malignancy implied by words above the level of a diagnosis; empty if they differ."""
+    targets = {diagnosis.target for diagnosis in diagnoses}
+    melanomas = {diagnosis.melanoma for diagnosis in diagnoses if diagnosis.melanoma}
     return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
 
 
@@ -192,40 +204,50 @@ def _add_unused_words(
     outcome: HarmonizedCells,
     best: str,
     vague: Iterable[tuple[TableCell, str]],
-    against: Iterable[TableCell],
+    contradicting: Iterable[TableCell],
     source: str,
 ) -> None:
-    """Keep words that contradict the diagnosis, and unspecific words if there is no diagnosis."""
-    for cell in against:
+    """Keep words that contradict the diagnosis, and vague words if there is no diagnosis."""
+    for cell in contradicting:
         outcome.add_disagreement(cell)
     for cell, word in vague:
         if not is_exact_diagnosis(cell.text, source):
-            continue  # kept already
+            continue  # parse_diagnosis_cells has kept it
         if not best:
             outcome.add_original(cell)
         elif not load_taxonomy("diagnosis").is_within(best, word):
             outcome.add_disagreement(cell)
 
 
-def _fill_diagnosis(outcome: HarmonizedCells, known: Diagnosis, vaguely: Diagnosis) -> None:
-    """Fill in what a diagnosis implies; malignancy given in the row comes first, unspecific words last."""
-    found = outcome.found
-    found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
-    found |= {"diagnosis_detail": known.detail} if known.detail else {}
-    for column, value in (("melanoma", known.melanoma), ("target", known.target)):
-        if value and found.setdefault(column, value) != value:
+def _fill_diagnosis(outcome: HarmonizedCells, diagnosis: Diagnosis, vague: Diagnosis) -> None:
+    """Fill in what the diagnosis implies.
+
+    Malignancy stated in the row comes first, then that of the diagnosis, then that of the vague words.
+    """
+    values = outcome.values
+    values |= {"diagnosis": diagnosis.diagnosis} if diagnosis.diagnosis else {}
+    values |= {"diagnosis_detail": diagnosis.detail} if diagnosis.detail else {}
+    for column, value in (("melanoma", diagnosis.melanoma), ("target", diagnosis.target)):
+        if value and values.setdefault(column, value) != value:
             outcome.disagreements.append(f"{column} contradicts the diagnosis")
-    if target := "1" if found.get("melanoma") == "1" else vaguely.target:
-        found.setdefault("target", target)
-    if found.get("melanoma") == "1" and found.get("target") == "0" and not known.diagnosis:  # else reported above
+    if target := "1" if values.get("melanoma") == "1" else vague.target:
+        values.setdefault("target", target)
+    if values.get("melanoma") == "1" and values.get("target") == "0" and not diagnosis.diagnosis:  # else reported above
         outcome.disagreements.append("target contradicts melanoma")
-    if found.get("target") == "0" or (vaguely.melanoma == "0" and found.get("target") == vaguely.target):
-        found.setdefault("melanoma", "0")
+    if values.get("target") == "0" or (vague.melanoma == "0" and values.get("target") == vague.target):
+        values.setdefault("melanoma", "0")
 
 
 @dataclass(frozen=True)
 class HarmonizeReport:
-    """The outcome of harmonizing a table."""
+    """The outcome of harmonizing a table.
+
+    ``columns`` maps recognized columns to our columns; ``own`` lists the others, ``empty`` columns without values.
+    ``known`` maps each column of the harmonized rows to its number of values. ``unmapped`` (not understood) and
+    ``impossible`` map columns to texts and their numbers; ``rows_of`` maps "unmapped" and "impossible" to columns and
+    the first rows concerned. ``disagreements`` maps messages to numbers of rows, ``renamed`` given ids to changed ids,
+    ``duplicates`` repeated ids to their numbers of rows.
+    """
 
     rows: int = 0
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -241,7 +263,7 @@ class HarmonizeReport:
 
     @property
     def unrecognized(self) -> dict[str, str]:
-        """Columns with an unknown name and the most similar column of ours; "" if none is similar."""
+        """Columns with an unknown name, mapped to the most similar column of ours, "" if none is similar."""
         own = [
             name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
         ]
@@ -253,7 +275,10 @@ class HarmonizeReport:
         advice_template: str = MAPPING_ADVICE,
         similar_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
-        """Describe unrecognized columns: yield a column, and a sentence with the most similar known one and advice."""
+        """Describe unrecognized columns: yield a column and a message, with advice if a known column is similar.
+
+        ``fate`` describes what happens to their values; ``similar_only`` leaves out columns without a similar one.
+        """
         others = []
         for theirs, ours in self.unrecognized.items():
             if ours and ours not in self.known:
@@ -265,7 +290,10 @@ class HarmonizeReport:
             yield "columns", f"not recognized ({fate}): {format_names(others, MAX_LISTED_WORDS)}"
 
     def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
-        """Describe what a user should review: yield a column and a sentence for each finding."""
+        """Describe what a user should review: yield a column and a message for each finding.
+
+        ``kept_in`` maps a column to the one that keeps its original texts, if not ``<column>_as_given``.
+        """
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
                 kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column)
@@ -285,7 +313,7 @@ class HarmonizeReport:
             yield column, "no row has a value in this column"
 
     def list_cells(self, fault: str, column: str) -> str:
-        """List cells that were not understood, and their first rows: ``'430' (1), '-5' (1); rows a, b``."""
+        """List faulty cells of a column, and their first rows: ``'430' (1), '-5' (1); rows a, b``."""
         words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
         if not rows:
             return list_counts(words)
@@ -295,7 +323,7 @@ class HarmonizeReport:
 
 
 def describe_renamed(renamed: Mapping[str, str]) -> str:
-    """Describe changed ids: their number, and the first of them."""
+    """Describe changed ids (given to changed): their number, and the first of them."""
     shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MAX_LISTED_ROWS])
     more = f" and {len(renamed) - MAX_LISTED_ROWS} more" if len(renamed) > MAX_LISTED_ROWS else ""
     ids = "1 id was" if len(renamed) == 1 else f"{len(renamed)} ids were"
@@ -314,7 +342,10 @@ def list_counts(counts: Mapping[str, int], max_listed: int = MAX_LISTED_WORDS) -
 
 
 class HarmonizeTally:
-    """Collect the report while rows are harmonized."""
+    """Count what the report describes while rows are harmonized.
+
+    ``columns`` maps each column of the table to our columns, none if it is not recognized.
+    """
 
     def __init__(self) -> None:
         self.rows = 0
@@ -331,21 +362,21 @@ class HarmonizeTally:
         self._repeated_ids: Counter[str] = Counter()
 
     def add_row(
-        self, given: Mapping[str, str], found: Mapping[str, str], faults: Iterable[tuple[str, str, str]] = ()
+        self, given: Mapping[str, str], harmonized: Mapping[str, str], faults: Iterable[CellFault] = ()
     ) -> None:
-        """Count a row."""
+        """Count the values and faults of a row; ``given`` has its cells that are not empty."""
         self.rows += 1
         if len(self._columns_with_values) < len(self.columns):
             self._columns_with_values.update(given)
-        self._known.update(found.keys())
-        image_id = found.get("image_id", "")
+        self._known.update(harmonized.keys())
+        image_id = harmonized.get("image_id", "")
         if image_id in self._ids:
             self._repeated_ids[image_id] += 1
         elif image_id:
             self._ids.add(image_id)
-        for fault, column, text in faults:
-            self._faults[fault][column][text] += 1
-            rows = self._rows_of[fault][column]
+        for kind, column, text in faults:
+            self._faults[kind][column][text] += 1
+            rows = self._rows_of[kind][column]
             if len(rows) < MAX_LISTED_ROWS:
                 rows.append(image_id or str(self.rows))
 
@@ -353,9 +384,9 @@ class HarmonizeTally:
         """Count columns that contradict each other."""
         self._disagreements.update(disagreements)
 
-    def add_renamed(self, given: str, found: str) -> None:
+    def add_renamed(self, given: str, changed: str) -> None:
         """Record a changed id."""
-        self._renamed[given] = found
+        self._renamed[given] = changed
 
     def make_report(self) -> HarmonizeReport:
         """Return the report so far."""
@@ -368,16 +399,16 @@ class HarmonizeTally:
             unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
             impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
             rows_of={
-                fault: {column: tuple(rows) for column, rows in of_columns.items()}
-                for fault, of_columns in self._rows_of.items()
+                kind: {column: tuple(rows) for column, rows in rows_by_column.items()}
+                for kind, rows_by_column in self._rows_of.items()
             },
             disagreements=dict(self._disagreements),
             renamed=dict(self._renamed),
-            duplicates={image_id: 1 + again for image_id, again in self._repeated_ids.items()},
+            duplicates={image_id: 1 + repeats for image_id, repeats in self._repeated_ids.items()},
         )
 
     def _is_empty_column(self, theirs: str, ours: tuple[str, ...]) -> bool:
-        """Whether a column is empty, or unknown, in all rows."""
+        """Whether a column has no value, or only words for unknown, in all rows."""
         names = (theirs, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
         return theirs not in self._columns_with_values or (
             bool(ours) and not any(column in self._known for column in names)
@@ -431,32 +462,32 @@ class Harmonizer:
         return self._tally.make_report()
 
     def harmonize_row(self, row: Row) -> dict[str, str]:
-        """Harmonize a row: our columns first, then the others; empty cells are left out."""
+        """Return a row harmonized: our columns first, then the others; empty cells are left out."""
         given = {name: text for name, cell in row.items() if (text := cell.strip())}
         source = "" if given.get("source") else self.source  # a row that names its source was harmonized before
         unchanged, ids, steps = self._plan_columns(tuple(row), source)
-        found: dict[str, str] = {}
-        other: dict[str, str] = {}
-        faults: list[tuple[str, str, str]] = []
+        harmonized: dict[str, str] = {}
+        originals: dict[str, str] = {}
+        faults: list[CellFault] = []
         for columns, parse in steps:
             texts = tuple([given.get(column, "") for column in columns])
             if any(texts):
                 outcome = parse(texts)
-                found |= outcome.found
-                if outcome.other or outcome.disagreements or outcome.faults:
-                    other |= outcome.other
+                harmonized |= outcome.values
+                if outcome.originals or outcome.disagreements or outcome.faults:
+                    originals |= outcome.originals
                     faults += outcome.faults
                     self._tally.count_disagreements(outcome.disagreements)
         if self.source:
-            found.setdefault("source", self.source)
-        found |= {column: given[column] for column in unchanged if column in given}
-        found |= other
-        self._note_renamed([given[column] for column in ids if column in given], found.get("image_id", ""))
-        self._tally.add_row(given, found, faults)
-        return found
+            harmonized.setdefault("source", self.source)
+        harmonized |= {column: given[column] for column in unchanged if column in given}
+        harmonized |= originals
+        self._note_renamed([given[column] for column in ids if column in given], harmonized.get("image_id", ""))
+        self._tally.add_row(given, harmonized, faults)
+        return harmonized
 
     def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:
-        """Record an id that was reduced to its last part because it named a path outside its folder."""
+        """Record an image id that was shortened to a file name because it named a path outside its folder."""
         for text in texts:
             if escapes_folder(text) and image_id == strip_image_suffix(text) != text:
                 self._tally.add_renamed(text, image_id)
@@ -466,26 +497,36 @@ class Harmonizer:
         return self._plan_columns(tuple(row), "" if row.get("source", "").strip() else self.source).unchanged
 
     def _plan_columns(self, names: tuple[str, ...], source: str) -> _ColumnPlan:
-        """Plan the roles of columns; cached for rows with the same columns."""
+        """Return the roles of columns; cached for rows with the same columns."""
         key = (names, source)
         if key not in self._plans:
             meanings = {name: find_column_meanings(name, source) for name in names}
             self._tally.columns.update(
-                {name: tuple(meaning.column_name for meaning in found) for name, found in meanings.items()}
+                {
+                    name: tuple(meaning.column_name for meaning in column_meanings)
+                    for name, column_meanings in meanings.items()
+                }
             )
             unchanged = [
                 name
-                for name, found in meanings.items()
-                if not found or any(meaning.keeps_original for meaning in found)
+                for name, column_meanings in meanings.items()
+                if not column_meanings or any(meaning.keeps_original for meaning in column_meanings)
             ]
-            ids = [name for name, found in meanings.items() if any(one.column_name == "image_id" for one in found)]
+            ids = [
+                name
+                for name, column_meanings in meanings.items()
+                if any(meaning.column_name == "image_id" for meaning in column_meanings)
+            ]
             self._plans[key] = _ColumnPlan(tuple(unchanged), tuple(ids), tuple(_make_steps(meanings, source)))
         return self._plans[key]
 
 
 def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
-    """Plan the parsing steps of a table, in the order of the schema."""
-    pairs = [(name, meaning) for name, found in meanings.items() for meaning in found]
+    """Return the parsing steps of a table, in the order of the schema.
+
+    ``meanings`` maps each column of the table to its meanings.
+    """
+    pairs = [(name, meaning) for name, column_meanings in meanings.items() for meaning in column_meanings]
     order = {name: index for index, name in enumerate(COLUMN_NAMES)}
     # Our own columns first: they contain the harmonized values, which must win when a table is harmonized again.
     pairs.sort(
@@ -496,10 +537,10 @@ def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) 
             pair[1].rank,
         )
     )
-    grouped: dict[str, list[tuple[str, ColumnMeaning]]] = {}
+    groups: dict[str, list[tuple[str, ColumnMeaning]]] = {}
     for name, meaning in pairs:
-        grouped.setdefault(find_parser(meaning.column_name)[0], []).append((name, meaning))
-    return [_make_step(group, source) for group in grouped.values()]
+        groups.setdefault(find_parser(meaning.column_name)[0], []).append((name, meaning))
+    return [_make_step(group, source) for group in groups.values()]
 
 
 def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingStep:
@@ -526,29 +567,29 @@ class HarmonizeOptions(Config):
 
 
 def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: RunContext) -> HarmonizeReport:
-    """Harmonize a table; all rows are kept, in their order."""
+    """Harmonize the file ``table`` into the CSV file ``out``; all rows are kept, in their order."""
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
     harmonizer = Harmonizer(options.source)
-    written = _RowBuffer()
-    moved = _relative_folder(out.resolve().parent, table.resolve().parent)
+    buffer = _RowBuffer()
+    folder_prefix = _relative_folder(out.resolve().parent, table.resolve().parent)
     for given in track_rows(iterate_rows(table), run, "Harmonizing rows"):
         row = options.mapping.apply(given)
-        found = harmonizer.harmonize_row(row)
-        for column in FILE_COLUMNS if moved != "." else ():
-            if found.get(column) and not Path(found[column]).is_absolute():
-                found[column] = Path(os.path.normpath(Path(moved, found[column]))).as_posix()
-        if not written.count:
-            written.add_columns((*COLUMN_NAMES, *harmonizer.list_unchanged_columns(row)))
-        written.add(found)
-    if not written.count:
+        harmonized = harmonizer.harmonize_row(row)
+        for column in FILE_COLUMNS if folder_prefix != "." else ():
+            if harmonized.get(column) and not Path(harmonized[column]).is_absolute():
+                harmonized[column] = Path(os.path.normpath(Path(folder_prefix, harmonized[column]))).as_posix()
+        if not buffer.count:
+            buffer.add_columns((*COLUMN_NAMES, *harmonizer.list_unchanged_columns(row)))
+        buffer.add(harmonized)
+    if not buffer.count:
         raise DataSetError(f"{table} needs at least one row below its header; found none.")
-    written.write(out)
+    buffer.write(out)
     return harmonizer.make_report()
 
 
 def _relative_folder(start: Path, goal: Path) -> str:
-    """Path from one folder to another."""
+    """Return the path from one folder to another, relative if possible."""
     try:
         return os.path.relpath(goal, start)
     except ValueError:  # another drive of Windows
@@ -556,7 +597,7 @@ def _relative_folder(start: Path, goal: Path) -> str:
 
 
 def track_rows(rows: Iterable[dict[str, str]], run: RunContext, message: str) -> Iterator[dict[str, str]]:
-    """Yield rows; after every few thousand check whether to stop, and report the progress."""
+    """Yield rows; every ``ROWS_PER_REPORT`` rows, check for cancellation and report the progress."""
     for count, row in enumerate(rows, start=1):
         yield row
         if count % ROWS_PER_REPORT == 0:
@@ -571,7 +612,10 @@ class _CsvRecords(list[str]):
 
 
 class _RowBuffer:
-    """Rows as text, which needs a tenth of the memory of dicts; columns that first occur in a later row come last."""
+    """Rows to be written, as text: this needs a tenth of the memory of dicts.
+
+    Columns are in the order in which they first occur.
+    """
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
@@ -605,5 +649,5 @@ class _RowBuffer:
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
         ):
             file.write(f"{header[0]}\n")
-            for record, known in zip(self._records, self._widths, strict=True):
-                file.write(f"{record}{',' * (width - known)}\n")
+            for record, columns in zip(self._records, self._widths, strict=True):
+                file.write(f"{record}{',' * (width - columns)}\n")

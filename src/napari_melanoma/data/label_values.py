@@ -1,4 +1,4 @@
-"""Masks from other programs: which pixel values mark the lesion, and which photograph a mask belongs to."""
+"""Masks from other programs: find the pixels of the lesion, and the photograph that a mask belongs to."""
 
 from __future__ import annotations
 
@@ -19,51 +19,57 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_forma
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Which values mark the lesion: some values or class names, or every value except 0; "keep" keeps them as classes
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
 KEEP_ADVICE = ", or keep them as classes with --values keep"
-CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
+CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # these number the objects, so every value is lesion
 _MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
-_GRAY_TOLERANCE = 24  # of black or white, out of 255
-_MAX_LISTED = 8  # values that an error lists
+_GRAY_TOLERANCE = 24  # gray levels from black or white that still count as such
+_MAX_LISTED = 8  # values that a message lists
 
 
 class LabelImageError(DataSetError):
-    """A mask has several values, and the user has not stated which of them mark the lesion."""
+    """A mask has several values, and the user has not stated which of them mark the lesion.
+
+    ``names`` maps the names of classes to values, if the data set has them.
+    """
 
     def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
         self.values, self.names = tuple(values), names
         super().__init__(
-            f"its mask is a label image with the values {_list_values(self.values, names)}{_naming_advice()}"
+            f"its mask is a label image with the values {_list_values(self.values, names)}{_advise_values()}"
         )
 
 
 def read_lesion_mask(
     path: Path, name: str, lesion_values: LesionValues = None, names: Mapping[str, int] | None = None
 ) -> NDArray:
-    """Read which pixels of a mask that was made elsewhere belong to the lesion.
+    """Read a mask that was made elsewhere.
 
-    ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel. Returns bool (row, column); uint8 with
-    "keep".
+    ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel; ``name``: original name of the file;
+    ``names``: class names with their values. Returns bool (row, column), True in the lesion; with ``lesion_values``
+    "keep" the classes, uint8 (row, column). Raises ``LabelImageError`` if the lesion's values are ambiguous.
     """
     values = read_mask_values(path)
     if lesion_values == "keep":
-        return _as_label_image(values, name)
+        return _convert_to_label_image(values, name)
     if isinstance(lesion_values, tuple):
         return np.isin(values, resolve_class_values(lesion_values, names or {}))
     if lesion_values == "all" or CELLPOSE_MASKS.search(Path(name).stem):
         return values > 0
     if (lesion := find_lesion(values)) is not None:
         return lesion
-    found = np.unique(values)
-    if names and (named := _find_only_class(names, found)) is not None:
+    distinct = np.unique(values)
+    if names and (named := _find_only_class(names, distinct)) is not None:
         return values == named
-    raise LabelImageError(found.tolist(), names or {})
+    raise LabelImageError(distinct.tolist(), names or {})
 
 
 def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
-    """Return which pixels of a mask belong to the lesion, bool; None if its values are ambiguous.
+    """Return which pixels of a mask belong to the lesion: bool (row, column); None if its values are ambiguous.
 
-    A mask has 0 outside and one other value in the lesion, or is black and white (0 to 255) with soft edges.
+    The values are unambiguous if there is only one besides 0, or if the mask is black and white (0 to 255) with soft
+    edges.
     """
     inside = values[values != 0]
     if not inside.size or (inside == inside[0]).all():
@@ -76,7 +82,8 @@ def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
 def read_mask_values(path: Path) -> NDArray:
     """Read the values of a mask.
 
-    Non-negative integers (row, column): gray values or indices as stored; colors are numbered from 1, black is 0.
+    Returns non-negative integers (row, column): gray values or palette indices as stored; colors are numbered from 1,
+    black is 0.
     """
     try:
         with path.open("rb") as file:
@@ -102,9 +109,9 @@ def read_mask_values(path: Path) -> NDArray:
 
 
 def read_nnunet_labels(folder: Path) -> dict[str, int]:
-    """Read the names of the classes of an nnU-Net data set.
+    """Read the class names of an nnU-Net data set from ``dataset.json`` in a folder or its parent.
 
-    Name to value, without the background; empty if there is no such file or it has no names.
+    Returns name to value, without the background; empty if there are none.
     """
     for candidate in (folder, folder.parent):
         labels = read_object_or_empty(candidate / "dataset.json").get("labels")
@@ -115,13 +122,13 @@ def read_nnunet_labels(folder: Path) -> dict[str, int]:
 
 
 def _has_two_colors(image: object) -> bool:
-    """Whether an image with a palette, or of one bit, has two colors: then the colors count, not their indices."""
+    """Whether an image is of one bit or has a palette of two colors: then the colors are used, not their indices."""
     mode = getattr(image, "mode", "")
     return mode == "1" or (mode == "P" and len(image.getcolors() or ()) <= 2)  # type: ignore[attr-defined]
 
 
 def _number_colors(stored: NDArray) -> NDArray:
-    """Number the colors of an image; single values are kept."""
+    """Number the colors of an image; the values of an image without colors are kept."""
     if stored.ndim == 3 and stored.shape[2] in (2, 4):
         stored = stored[..., :-1]  # opacity
     if stored.ndim == 3 and stored.shape[2] == 1:
@@ -130,8 +137,8 @@ def _number_colors(stored: NDArray) -> NDArray:
         if (stored == stored[..., :1]).all():
             return stored[..., 0]
         colors = (stored.astype(np.int64) * (1 << 32, 1 << 16, 1)).sum(axis=2)
-        found, numbers = np.unique(colors, return_inverse=True)
-        return (numbers + (0 if found[0] == 0 else 1)).reshape(colors.shape)
+        distinct, numbers = np.unique(colors, return_inverse=True)
+        return (numbers + (0 if distinct[0] == 0 else 1)).reshape(colors.shape)
     if stored.ndim != 2:
         raise ValueError(f"found an array of {' x '.join(map(str, stored.shape))} values")
     if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.round(stored)).all()):
@@ -142,43 +149,43 @@ def _number_colors(stored: NDArray) -> NDArray:
 
 
 def _has_soft_edges(values: NDArray) -> bool:
-    """Whether nearly all pixels are black or white, as after smoothing or in a JPEG."""
+    """Whether nearly all pixels are black or white, as in a mask that was smoothed or saved as JPEG."""
     return bool(
         ((values > _GRAY_TOLERANCE) & (values < 255 - _GRAY_TOLERANCE)).mean() <= _MAX_SOFT_SHARE
         and values.max() >= 255 - _GRAY_TOLERANCE
     )
 
 
-def _as_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
+def _convert_to_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
     if values.max(initial=0) > 255:
         raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
     return values.astype(np.uint8)
 
 
-def _find_only_class(names: Mapping[str, int], found: NDArray) -> int | None:
-    """Return the value of the only class in ``names``; None if there are several, or the image has other values."""
+def _find_only_class(names: Mapping[str, int], values: NDArray) -> int | None:
+    """Return the value of the only class in ``names``; None if there are several, or if ``values`` has other values."""
     classes = [value for name, value in names.items() if name.lower() != "ignore"]
-    return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
+    return classes[0] if len(classes) == 1 and set(values.tolist()) <= {0, classes[0]} else None
 
 
 def resolve_class_values(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
-    """Return the values of class numbers and names."""
+    """Return the values of the lesion from numbers and class names; raises for an unknown name."""
     values = []
-    for one in lesion:
-        if one not in names and not one.isdecimal():
-            known = f"; the classes are {', '.join(names)}" if names else ""
-            raise DataSetError(f"'{one}' is not a value of a mask: expected numbers such as 1,2{known}")
-        values.append(int(one) if one.isdecimal() else names[one])
+    for text in lesion:
+        if text not in names and not text.isdecimal():
+            hint = f"; the classes are {', '.join(names)}" if names else ""
+            raise DataSetError(f"'{text}' is not a value of a mask: expected numbers such as 1,2{hint}")
+        values.append(int(text) if text.isdecimal() else names[text])
     return values
 
 
 def _list_values(values: Sequence[int], names: Mapping[str, int]) -> str:
-    """List values, with the names of their classes."""
+    """List values, with the names of their classes if known."""
     by_value = {value: f"{value} ({name})" for name, value in names.items()}
     return format_names([by_value.get(value, value) for value in values], _MAX_LISTED)
 
 
-def _naming_advice(keep: str = KEEP_ADVICE) -> str:
+def _advise_values(keep: str = KEEP_ADVICE) -> str:
     return (
         ": name the values of the lesion with --values (such as --values 1,2)"
         f"{',' if keep else ' or'} use every value except 0 with --values all{keep}"
@@ -186,18 +193,22 @@ def _naming_advice(keep: str = KEEP_ADVICE) -> str:
 
 
 def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP_ADVICE) -> str:
-    """Describe why masks were not imported, with all the values that occur in them."""
-    values = sorted({value for one in refused.values() for value in one.values})
-    names = {name: value for one in refused.values() for name, value in one.names.items()}
+    """Describe why masks were not imported, with all their values.
+
+    ``refused``: file name to error. ``masks``: number of all masks. ``keep``: advice to keep the classes, "" if this is
+    not possible.
+    """
+    values = sorted({value for error in refused.values() for value in error.values})
+    names = {name: value for error in refused.values() for name, value in error.names.items()}
     count = f"{len(refused)} of {masks} masks {'is a label image' if len(refused) == 1 else 'are label images'}"
     return (
         f"{count} with several values ({format_names(refused)}), so nothing was imported. The values are "
-        f"{_list_values(values, names)}{_naming_advice(keep)}."
+        f"{_list_values(values, names)}{_advise_values(keep)}."
     )
 
 
 def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
-    """Parse which values of masks mark the lesion; None if the user has not chosen."""
+    """Parse the option ``--values``; None if the user has not chosen. ``keep``: whether classes can be kept."""
     if text == "keep" and not keep:
         raise InputError(
             "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "
@@ -206,17 +217,19 @@ def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
         )
     if text is None or text in ("all", "keep"):
         return text  # type: ignore[return-value]
-    given: Sequence[str] = [one.strip() for one in text.split(",")]
-    return tuple(one for one in given if one) or None
+    parts: Sequence[str] = [part.strip() for part in text.split(",")]
+    return tuple(part for part in parts if part) or None
 
 
-NNUNET_IMAGE = "_0000"  # suffix of an image's first file (of a photograph: the only one); labels do not have it
-_WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
+NNUNET_IMAGE = "_0000"  # suffix of the first channel of an nnU-Net case, for a photograph the only one; masks lack it
+_MASK_SUFFIX = re.compile(
+    r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$"
+)
 
 
 def strip_mask_suffix(stem: str) -> str:
-    """Return a normalized stem without a suffix for masks, such as ``isic_0000001``."""
-    return _WORDS.sub("", normalize_name(stem)) or normalize_name(stem)
+    """Return a normalized stem without a suffix for masks: ``isic_0000001`` for ``ISIC_0000001_segmentation``."""
+    return _MASK_SUFFIX.sub("", normalize_name(stem)) or normalize_name(stem)
 
 
 def nnunet_case_name(stem: str) -> str:
@@ -225,7 +238,7 @@ def nnunet_case_name(stem: str) -> str:
 
 
 class ImageNames:
-    """Photographs by the names that a mask may have; case and composition of letters are ignored."""
+    """Find photographs by the names of their masks; case and Unicode composition of letters are ignored."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -233,7 +246,7 @@ class ImageNames:
             self._by_stem[normalize_name(path.stem)].append(path)
 
     def find(self, name: str) -> list[Path]:
-        """Find the photographs that a name may mean; several if ambiguous, as with equal names in two folders."""
+        """Find the photographs that a mask's name may mean; several if two folders have the same name, for example."""
         named = PureWindowsPath(normalize_name(name))
         plain = strip_mask_suffix(named.stem)
         stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
@@ -245,11 +258,11 @@ class ImageNames:
 
 
 def _count_shared_parts(named: PureWindowsPath, path: Path) -> int:
-    """Count the equal last parts of two paths."""
+    """Count the folders and file names that two paths share, from the last one on."""
     pairs = zip(reversed(named.parts), reversed(path.parts), strict=False)
     count = 0
-    for one, other in pairs:
-        if one != normalize_name(other):
+    for part, path_part in pairs:
+        if part != normalize_name(path_part):
             break
         count += 1
     return count

@@ -1,4 +1,7 @@
-"""Read masks made elsewhere: image folders, COCO, labelme and GeoJSON, with their areas drawn as arrays."""
+"""Read masks made elsewhere: folders of image files, COCO, labelme and GeoJSON.
+
+Each format is read into objects with an area, which can be drawn as a mask.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # rows, columns
 
 
 class Area(ABC):
@@ -45,9 +48,9 @@ class Area(ABC):
 class MaskObject:
     """One outlined object of an image.
 
-    ``image`` is the image's file name or stem; ``label`` the object's class and ``diagnosis`` a diagnosis, "" where
-    there is none; ``size`` rows and columns of the image that it was outlined on, None if the format does not give
-    it.
+    ``image`` is the file name or stem of the image; ``label`` is the class of the object and ``diagnosis`` a diagnosis,
+    "" if there is none; ``size`` is the size of the image on which the object was outlined, None if the format does not
+    state it.
     """
 
     image: str
@@ -75,14 +78,14 @@ class PolygonArea(Area):
         return mask
 
     def count_points_outside(self, size: Size) -> int:
-        """Count the points outside; up to half a pixel is taken as rounding."""
+        """Count the points more than half a pixel outside; smaller distances are considered rounding errors."""
         points = np.concatenate([ring for rings in self.polygons for ring in rings])
         return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
 
 
 @dataclass(frozen=True, eq=False)
 class RunLengthArea(Area):
-    """Run lengths of pixels outside and inside alternately, column by column, as in COCO."""
+    """Run lengths of pixels, alternately outside and inside, column by column, as in COCO."""
 
     counts: Sequence[int]
     size: Size
@@ -94,7 +97,7 @@ class RunLengthArea(Area):
 
 @dataclass(frozen=True)
 class ImageFileArea(Area):
-    """A file with one value inside and 0 outside; of a label image ``lesion_values`` are the values inside."""
+    """An image file with one value inside and 0 outside, or a label image with ``lesion_values`` inside."""
 
     path: Path
     lesion_values: LesionValues = None
@@ -110,7 +113,7 @@ class ImageFileArea(Area):
 
 @dataclass(frozen=True)
 class EncodedPatchArea(Area):
-    """An encoded image of a part of the photograph, with its first pixel at ``top`` and ``left``, as in labelme."""
+    """An encoded PNG of a part of the photograph, which begins at row ``top`` and column ``left``, as in labelme."""
 
     encoded: bytes
     top: int
@@ -139,9 +142,9 @@ class EncodedPatchArea(Area):
 
 
 def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
-    """Scale a mask; a pixel that is at least half inside is inside.
+    """Scale a mask to a shape; a pixel that is at least half inside is inside.
 
-    ``mask``: bool (row, column). Returns bool (row, column); the mask itself if it has that shape.
+    ``mask``: bool (row, column). Returns bool (row, column); the mask itself if it has the shape already.
     """
     if mask.shape == shape:
         return mask
@@ -151,13 +154,14 @@ def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128
 
 
+# Compressed run lengths of COCO: code of the digit 0, bits of a digit, and the bits for "more digits" and the sign
 _FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 
 
 def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Decode run lengths.
+    """Decode run lengths, column by column.
 
-    ``counts``: pixels outside, inside, outside ... Returns bool (row, column).
+    ``counts``: numbers of pixels outside, inside, outside ... Returns bool (row, column).
     """
     if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
         raise DataSetError(
@@ -171,8 +175,8 @@ def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[
 def decompress_run_lengths(text: str) -> list[int]:
     """Decode the compressed run lengths of COCO's tools.
 
-    Each number is written in digits of five bits, the lowest first, as characters from ``0`` on, with a sixth bit if
-    more follow; from the fourth number on, the difference to the last but one is stored.
+    Each number is written in digits of five bits, the lowest first, as characters from ``0`` on; a sixth bit is set if
+    more digits follow. From the fourth number on, the difference to the number two positions before is stored.
     """
     counts: list[int] = []
     value = shift = 0
@@ -215,7 +219,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def list_json_files(path: Path) -> list[Path]:
-    """List the JSON files of a path, sorted; hidden ones are left out."""
+    """List the JSON files of a folder and its subfolders, sorted, without hidden ones; a file is returned as it is."""
     if not path.is_dir():
         return [path]
     return sorted(
@@ -224,16 +228,16 @@ def list_json_files(path: Path) -> list[Path]:
 
 
 def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
-    """Return a value of an object; raises if it is missing or of another type."""
-    found = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
-        names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise DataSetError(f"{where}: expected '{key}' of type {names}, found {type(found).__name__}.")
-    return found
+    """Return a value of a JSON object; raises if it is missing or of another type."""
+    value = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = " or ".join(type_.__name__ for type_ in (kind if isinstance(kind, tuple) else (kind,)))
+        raise DataSetError(f"{where}: expected '{key}' of type {names}, found {type(value).__name__}.")
+    return value
 
 
 def parse_ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
-    """Read the points of an outline.
+    """Parse the points of an outline, [[x, y], ...] or [x, y, x, y, ...].
 
     Returns float64 (point, 2) in (row, column); None if there are too few points for an area.
     """
@@ -250,24 +254,31 @@ def parse_ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: 
 
 
 def parse_image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
-    """Return rows and columns of an image; None if no photograph can have that size."""
+    """Return the size of an image; None if no photograph can have it."""
     are_sides = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (rows, columns))
     return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
 
 
 def find_text(values: Any, *keys: str) -> str:  # noqa: ANN401
-    """Return the first text found under some keys, "" if there is none."""
-    found = [values.get(key) for key in keys] if isinstance(values, dict) else []
-    return next((str(one).strip() for one in found if isinstance(one, str | int) and not isinstance(one, bool)), "")
+    """Return the first text or integer of a JSON object under some keys, as text; "" if there is none."""
+    candidates = [values.get(key) for key in keys] if isinstance(values, dict) else []
+    return next(
+        (
+            str(candidate).strip()
+            for candidate in candidates
+            if isinstance(candidate, str | int) and not isinstance(candidate, bool)
+        ),
+        "",
+    )
 
 
 def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
     """List the masks of a folder and its subfolders.
 
     In a folder with photographs and masks (``x.jpg`` and ``x_mask.png``) only files with such a suffix are masks; in
-    the layout of nnU-Net, only those of ``labelsTr`` and the like.
+    the layout of nnU-Net, only files in ``labelsTr``, ``labelsTs`` or ``labelsVal``.
 
-    Yields a mask, or the name of a file that was left out because it is not an image.
+    Yields a mask, or the description of a file that was left out because it is not an image.
     """
     names = read_nnunet_labels(path if path.is_dir() else path.parent)
     for file in _select_masks(list_image_files(path)):
@@ -279,13 +290,13 @@ def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
 
 
 def list_image_files(path: Path) -> list[Path]:
-    """List the images of a path, sorted; hidden ones are left out."""
+    """List the image files of a folder and its subfolders, sorted, without hidden ones; a file is checked likewise."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
 
 
 def _select_masks(files: list[Path]) -> list[Path]:
-    """Leave out photographs if there are pairs such as ``x.jpg`` and ``x_mask.png``, or folders of nnU-Net."""
+    """Select the masks of pairs such as ``x.jpg`` and ``x_mask.png``, or of nnU-Net folders; else all files."""
     labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
     if labels and len(labels) < len(files):
         return labels
@@ -303,7 +314,7 @@ def is_coco(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 def read_coco(path: Path) -> Iterator[MaskObject | str]:
     """Read the annotations of a COCO file, or of all files in a folder.
 
-    Yields an object, or the type of an annotation that was left out because it has no area.
+    Yields an object, or the description of an annotation that was left out because it has no area.
     """
     for file in list_json_files(path):
         content = read_json(file)
@@ -314,14 +325,14 @@ def read_coco(path: Path) -> Iterator[MaskObject | str]:
 def _read_coco_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
     """Yield the objects of one file."""
     lists = {key: get_value(content, key, list, str(file)) for key in ("images", "annotations")}
-    names = {find_text(one, "id"): find_text(one, "name") for one in _as_list(content.get("categories"))}
-    images = {get_value(one, "id", (int, str), f"{file}: an image"): one for one in lists["images"]}
-    for number, one in enumerate(lists["annotations"]):
+    names = {find_text(category, "id"): find_text(category, "name") for category in _as_list(content.get("categories"))}
+    images = {get_value(image, "id", (int, str), f"{file}: an image"): image for image in lists["images"]}
+    for number, annotation in enumerate(lists["annotations"]):
         where = f"{file}: annotation {number}"
-        image = images.get(get_value(one, "image_id", (int, str), where))
+        image = images.get(get_value(annotation, "image_id", (int, str), where))
         if image is None:
-            raise DataSetError(f"{where} refers to the image {one['image_id']}, which is not in the file.")
-        area = _parse_segmentation(one.get("segmentation"), where)
+            raise DataSetError(f"{where} refers to the image {annotation['image_id']}, which is not in the file.")
+        area = _parse_segmentation(annotation.get("segmentation"), where)
         if area is None:
             yield "annotations without an outline"
             continue
@@ -329,9 +340,9 @@ def _read_coco_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObje
         yield MaskObject(
             image=get_value(image, "file_name", str, f"{file}: an image"),
             area=area,
-            label=names.get(find_text(one, "category_id"), ""),
+            label=names.get(find_text(annotation, "category_id"), ""),
             size=area.size if isinstance(area, RunLengthArea) else size,
-            diagnosis=_find_attribute_diagnosis(one) or _find_attribute_diagnosis(image),
+            diagnosis=_find_attribute_diagnosis(annotation) or _find_attribute_diagnosis(image),
         )
 
 
@@ -351,13 +362,13 @@ def _parse_segmentation(segmentation: Any, where: str) -> Area | None:  # noqa: 
     if not isinstance(segmentation, list) or not segmentation:
         return None
     parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    rings = [found for part in parts if (found := parse_ring(part, where)) is not None]
-    return PolygonArea([[one] for one in rings]) if rings else None
+    rings = [ring for part in parts if (ring := parse_ring(part, where)) is not None]
+    return PolygonArea([[ring] for ring in rings]) if rings else None
 
 
-def _as_list(found: Any) -> list[Any]:  # noqa: ANN401
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
     """Return a list; empty for any other value."""
-    return found if isinstance(found, list) else []
+    return value if isinstance(value, list) else []
 
 
 def _find_attribute_diagnosis(values: dict[str, Any]) -> str:
@@ -376,7 +387,7 @@ def read_geojson_masks(path: Path) -> Iterator[MaskObject | str]:
 
     The image is named by the property ``image``, ``file_name`` or ``image_id``, or else by the file's stem.
 
-    Yields an object, or the type of a geometry that was left out because it has no area.
+    Yields an object, or the description of a geometry that was left out because it has no area.
     """
     for file in list_json_files(path):
         content = read_json(file)
@@ -386,7 +397,7 @@ def read_geojson_masks(path: Path) -> Iterator[MaskObject | str]:
 
 
 def _list_features(content: Any, where: str) -> list[Any]:  # noqa: ANN401
-    """List the features of a file; a bare geometry becomes one."""
+    """List the features of a file; a bare geometry becomes a feature."""
     if isinstance(content, list):
         return content
     if content["type"] == "FeatureCollection":
@@ -395,11 +406,11 @@ def _list_features(content: Any, where: str) -> list[Any]:  # noqa: ANN401
 
 
 def _read_feature(feature: Any, file: Path, where: str) -> Iterator[MaskObject | str]:  # noqa: ANN401
-    """Yield the object of one feature."""
+    """Yield the object of one feature, or descriptions of geometries that were left out."""
     properties = feature.get("properties") if isinstance(feature, dict) else None
     geometry = get_value(feature, "geometry", dict, where)
-    polygons, others = _read_polygons(geometry, where)
-    yield from others
+    polygons, left_out = _read_polygons(geometry, where)
+    yield from left_out
     if polygons:
         yield MaskObject(
             image=find_text(properties, "image", "file_name", "image_id") or file.stem,
@@ -410,11 +421,13 @@ def _read_feature(feature: Any, file: Path, where: str) -> Iterator[MaskObject |
 
 
 def _read_polygons(geometry: Any, where: str) -> tuple[list[list[NDArray[np.float64]]], list[str]]:  # noqa: ANN401
-    """Read the polygons of a geometry, each a list of rings, and the types that were left out."""
+    """Return the polygons of a geometry, each a list of rings, and descriptions of geometries that were left out."""
     kind = get_value(geometry, "type", str, where)
     if kind == "GeometryCollection":
         parts = [_read_polygons(part, where) for part in get_value(geometry, "geometries", list, where)]
-        return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
+        return [polygon for polygons, _ in parts for polygon in polygons], [
+            kind for _, left_out in parts for kind in left_out
+        ]
     if kind not in ("Polygon", "MultiPolygon"):
         return [], [f"geometries of type {kind}"]
     coordinates = get_value(geometry, "coordinates", list, where)
@@ -422,7 +435,7 @@ def _read_polygons(geometry: Any, where: str) -> tuple[list[list[NDArray[np.floa
     for polygon in [coordinates] if kind == "Polygon" else coordinates:
         rings = [parse_ring(part, where) for part in (polygon if isinstance(polygon, list) else [polygon])]
         if rings and rings[0] is not None:
-            polygons.append([one for one in rings if one is not None])
+            polygons.append([ring for ring in rings if ring is not None])
     return polygons, [] if polygons else [f"geometries of type {kind} with too few points"]
 
 
@@ -440,7 +453,7 @@ def is_labelme(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 def read_labelme(path: Path) -> Iterator[MaskObject | str]:
     """Read the shapes of a labelme file, or of all files in a folder.
 
-    Yields an object, or the type of a shape that was left out because it has no area.
+    Yields an object, or the description of a shape that was left out because it has no area.
     """
     for file in list_json_files(path):
         content = read_json(file)
@@ -475,7 +488,7 @@ def _parse_shape(shape: Any, kind: str, where: str) -> Area | None:  # noqa: ANN
     if kind == "polygon" or (kind == "rectangle" and len(points) == 4):  # X-AnyLabeling writes all four corners
         outline = parse_ring(points, where)
         return None if outline is None else PolygonArea([[outline]])
-    # Repeated, as parse_ring needs three points and checks that they are numbers
+    # parse_ring checks that the points are numbers, but needs three of them: so the two corners are repeated
     corners = parse_ring([*points, *points], where)
     if corners is None or len(points) != 2:
         return None
@@ -517,18 +530,18 @@ _DETECTORS: dict[MaskFormat, Callable[[object], bool]] = {
 def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[MaskObject], list[str]]:
     """Read masks that were made elsewhere, without drawing them.
 
-    Also returns the types of annotations that were left out, one entry for each annotation.
+    Also returns a description of each annotation that was left out.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
-    found = list(_READERS[format_ or detect_format(path)](path))
-    objects = [one for one in found if isinstance(one, MaskObject)]
+    results = list(_READERS[format_ or detect_format(path)](path))
+    objects = [result for result in results if isinstance(result, MaskObject)]
     if not objects:
         raise DataSetError(
             f"{path} contains no mask{f' in the format {format_}' if format_ else ''}. Expected a folder of PNG files, "
             "or JSON of COCO, labelme or GeoJSON; --format names one of them."
         )
-    return objects, [one for one in found if isinstance(one, str)]
+    return objects, [result for result in results if isinstance(result, str)]
 
 
 def detect_format(path: Path) -> MaskFormat:

@@ -1,4 +1,4 @@
-"""Import masks that were made elsewhere into a data set: match, draw, unite and store them, and report the rest."""
+"""Import masks that were made elsewhere: match them with photographs, draw and unite them, and store them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
-_SAME_ASPECT = 0.01  # relative difference of aspect ratios
+_ASPECT_TOLERANCE = 0.01  # relative difference of aspect ratios
 
 
 class MaskImportOptions(Config):
@@ -70,12 +70,12 @@ class MaskImportOptions(Config):
 
 @dataclass
 class MaskImportReport:
-    """The outcome of an import: the ids ``added``, and everything that was not imported, each with its reason.
+    """The outcome of an import: what was imported, and what was not and why.
 
-    ``faults`` are masks that could not be imported, by image or mask; ``kept`` are images whose mask in the data set
-    was reviewed already; ``without_mask`` are photographs without a mask; ``left_out`` counts objects without area or
-    of other classes; ``points_cut_off`` counts points outside their image; ``notes`` describe problems of the metadata
-    table.
+    ``added`` are the ids of the imported images; ``faults`` are images or masks that could not be imported, with the
+    reason; ``kept`` are photographs whose mask in the data set was accepted or corrected before; ``without_mask`` are
+    photographs without a mask; ``left_out`` counts objects that were not imported, by kind; ``points_cut_off`` counts
+    points outside their image, ``resized`` scaled masks; ``notes`` are topics and messages about the metadata table.
     """
 
     added: list[str] = field(default_factory=list)
@@ -93,29 +93,31 @@ def import_masks(
 ) -> MaskImportReport:
     """Import masks that were made elsewhere into a data set.
 
-    The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
-    those in it already are updated, and each import can be undone.
+    The data set ``out`` is one of corrections (``data.corrections``): photographs are stored upright as PNG without
+    metadata, photographs that it has already are updated, and the changes can be undone one by one.
     """
     run.report(Progress(0, None, "Reading the masks"))
     objects, left_out = read_masks(masks, None if options.format == "auto" else options.format)
     report = MaskImportReport(left_out=Counter(left_out))
-    pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, ImageFileArea)}
-    paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
+    mask_files = {entry.area.path.resolve() for entry in objects if isinstance(entry.area, ImageFileArea)}
+    paths = [path for path in find_photographs([images]) if path.resolve() not in mask_files]
     if not paths:
         raise InputError(f"{images} contains no photograph besides the masks. Name the folder of the photographs.")
     matched = _match_photographs(_select_classes(objects, options, report), paths, report)
-    used = {path for path, _ in matched}
-    report.without_mask = [path.name for path in paths if path not in used]
+    matched_paths = {path for path, _ in matched}
+    report.without_mask = [path.name for path in paths if path not in matched_paths]
     _check_values(matched, options, run)
     corrections = Corrections(out)
-    rows = _read_metadata(options, used, _list_tables(images, masks), report)
-    drawn = _make_corrections(matched, corrections, options, report, run)
-    report.added = corrections.add_all((_add_metadata(one, rows.get(one.name, {})) for one in drawn), run=run)
+    rows = _read_metadata(options, matched_paths, _list_tables(images, masks), report)
+    drawn_corrections = _make_corrections(matched, corrections, options, report, run)
+    report.added = corrections.add_all(
+        (_add_metadata(drawn, rows.get(drawn.name, {})) for drawn in drawn_corrections), run=run
+    )
     return report
 
 
 def _list_tables(*paths: Path) -> list[str]:
-    """List the tables next to photographs and masks, to suggest them to a user who has named none."""
+    """List the tables next to photographs and masks, to be suggested to a user who has named none."""
     folders = dict.fromkeys(path if path.is_dir() else path.parent for path in paths)
     return [
         str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES
@@ -125,49 +127,54 @@ def _list_tables(*paths: Path) -> list[str]:
 def _read_metadata(
     options: MaskImportOptions, paths: Iterable[Path], tables: list[str], report: MaskImportReport
 ) -> dict[str, dict[str, str]]:
-    """Read the metadata by photograph stem; raises for photographs whose patients no row names."""
-    harmonizer, known, differ = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
+    """Read the table of metadata, and return a harmonized row for each photograph's stem.
+
+    Raises if no photograph has a row, or if no row names a patient. ``tables`` are suggested in that error.
+    """
+    harmonizer, rows, contradictions = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
     if options.metadata is not None:
         for given in iterate_rows(options.metadata):
             row = harmonizer.harmonize_row(options.mapping.apply(given))
             if "image_id" in row:
-                differ.update(fill_gaps(known.setdefault(row["image_id"], row), row))
-        if not known:
+                contradictions.update(fill_gaps(rows.setdefault(row["image_id"], row), row))
+        if not rows:
             raise InputError(
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
                 "Add that column."
             )
     report_of_table, names = harmonizer.make_report(), sorted(path.stem for path in paths)
-    found = _match_rows(names, known)
-    if known and names and not found:
+    matched = _match_rows(names, rows)
+    if rows and names and not matched:
         raise InputError(
-            f"{options.metadata} has rows for {format_names(list(known))}, but none for the {len(names)} photographs "
+            f"{options.metadata} has rows for {format_names(list(rows))}, but none for the {len(names)} photographs "
             f"with a mask, such as {format_names(names)}. Expected the photographs' names, with or without suffix, in "
             "the column that names the images."
         )
-    named = sum("patient_id" in row for row in found.values())
+    with_patient = sum("patient_id" in row for row in matched.values())
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
-    patients = check_patients_named(named, len(names), report_of_table, options.no_patients, unread=tables, how=how)
+    patients = check_patients_named(
+        with_patient, len(names), report_of_table, options.no_patients, unread=tables, how=how
+    )
     report.notes += patients
     report.notes += report_of_table.describe_unrecognized("left out")
     report.notes += report_of_table.describe_findings(kept_in={"diagnosis": "diagnosis"})
-    report.notes += [(column, describe_contradictions(count)) for column, count in differ.items()]
-    if others := len(known) - len({row["image_id"] for row in found.values()}):
-        report.notes.append(("image_id", f"rows not used: {format_count(others, 'image')} without a mask"))
-    lacking = [name for name in names if name not in found] if known else []
-    if lacking:
-        report.notes.append(("image_id", f"the table has no row for {format_names(lacking)}"))
-    return found
+    report.notes += [(column, describe_contradictions(count)) for column, count in contradictions.items()]
+    if unused := len(rows) - len({row["image_id"] for row in matched.values()}):
+        report.notes.append(("image_id", f"rows not used: {format_count(unused, 'image')} without a mask"))
+    without_row = [name for name in names if name not in matched] if rows else []
+    if without_row:
+        report.notes.append(("image_id", f"the table has no row for {format_names(without_row)}"))
+    return matched
 
 
-def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Find the row of each photograph by its name or the name of its nnU-Net case, ignoring upper and lower case."""
-    folded = {normalize_name(name): row for name, row in known.items()}
-    found = {
-        name: next((row for row in (known.get(name), *map(folded.get, _name_keys(name))) if row is not None), None)
+def _match_rows(names: Sequence[str], rows: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Find the row of each photograph by its name or the name of its nnU-Net case, regardless of case."""
+    normalized = {normalize_name(name): row for name, row in rows.items()}
+    matched = {
+        name: next((row for row in (rows.get(name), *map(normalized.get, _name_keys(name))) if row is not None), None)
         for name in names
     }
-    return {name: row for name, row in found.items() if row is not None}
+    return {name: row for name, row in matched.items() if row is not None}
 
 
 def _name_keys(name: str) -> tuple[str, str]:
@@ -192,55 +199,61 @@ def _select_classes(
     """Keep the objects of the requested classes."""
     if not options.classes:
         return list(objects)
-    kept = [one for one in objects if one.label in options.classes]
-    if not kept:
-        found = ", ".join(sorted({one.label or "(none)" for one in objects}))
-        raise InputError(f"no object is of the class {' or '.join(options.classes)}: found the classes {found}.")
-    report.left_out["objects of other classes"] += len(objects) - len(kept)
-    return kept
+    selected = [mask_object for mask_object in objects if mask_object.label in options.classes]
+    if not selected:
+        classes = ", ".join(sorted({mask_object.label or "(none)" for mask_object in objects}))
+        raise InputError(f"no object is of the class {' or '.join(options.classes)}: found the classes {classes}.")
+    report.left_out["objects of other classes"] += len(objects) - len(selected)
+    return selected
 
 
 def _match_photographs(
     objects: Sequence[MaskObject], paths: Sequence[Path], report: MaskImportReport
 ) -> list[tuple[Path, list[MaskObject]]]:
-    """Match photographs and objects; masks that belong to none, or to more than one, are faults."""
-    names, found = ImageNames(paths), defaultdict(list)
+    """Find the photograph of each object; objects that match no photograph, or several, are faults.
+
+    Returns each photograph that has objects with them.
+    """
+    names, objects_of = ImageNames(paths), defaultdict(list)
     unmatched: dict[str, str] = {}
-    for one in objects:
-        candidates = names.find(one.image)
+    for mask_object in objects:
+        candidates = names.find(mask_object.image)
         if len(candidates) == 1:
-            found[candidates[0]].append(one)
+            objects_of[candidates[0]].append(mask_object)
         elif candidates:
-            unmatched[one.image] = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
+            unmatched[mask_object.image] = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
         else:
-            unmatched[one.image] = "no photograph of that name was found"
+            unmatched[mask_object.image] = "no photograph of that name was found"
     report.faults += unmatched.items()
-    return [(path, found[path]) for path in paths if path in found]
+    return [(path, objects_of[path]) for path in paths if path in objects_of]
 
 
 def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: MaskImportOptions, run: RunContext) -> None:
     """Raise for label images whose lesion values are not given, before the first mask is stored."""
-    pictures = [
-        (path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, ImageFileArea)
+    mask_files = [
+        (path, mask_object.area, mask_object.size)
+        for path, objects in matched
+        for mask_object in objects
+        if isinstance(mask_object.area, ImageFileArea)
     ]
     if isinstance(options.values, tuple):
-        for names in {tuple(area.class_names.items()) for _, area, _ in pictures}:
+        for names in {tuple(area.class_names.items()) for _, area, _ in mask_files}:
             resolve_class_values(options.values, dict(names))
     if options.values is not None:
         return
     refused: dict[str, LabelImageError] = {}
-    for path, area, size in run.track(pictures, "Checking masks"):
+    for path, area, size in run.track(mask_files, "Checking masks"):
         photograph_size = read_image_size(path)
         if not options.resize and photograph_size and sorted(size or photograph_size) != sorted(photograph_size):
-            continue  # refused later, and not decoded: its header may declare a huge size
+            continue  # not decoded, as its header may declare a huge size; _draw_mask refuses it
         try:
             read_lesion_mask(area.path, area.path.name, None, area.class_names)
         except LabelImageError as error:
             refused[area.path.name] = error
         except InputError:
-            continue  # reported with its photograph
+            continue  # _make_corrections reports it
     if refused:
-        raise DataSetError(describe_label_images(refused, len(pictures), keep=""))
+        raise DataSetError(describe_label_images(refused, len(mask_files), keep=""))
 
 
 def _make_corrections(
@@ -250,7 +263,7 @@ def _make_corrections(
     report: MaskImportReport,
     run: RunContext,
 ) -> Iterator[Correction]:
-    """Read each photograph and draw its mask; problems go to the report."""
+    """Read each photograph and draw its mask; photographs that cannot be imported are reported."""
     seen: set[str] = set()
     for path, objects in run.track(matched, "Importing masks"):
         try:
@@ -281,42 +294,46 @@ def _make_correction(
     options: MaskImportOptions,
     report: MaskImportReport,
 ) -> Correction:
-    """Unite the objects of a photograph."""
+    """Make the correction of a photograph, with the union of its objects as the mask."""
     shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
     mask = np.zeros(shape, bool)
-    for one in objects:
-        mask |= _draw_mask(one, shape, options, report)
+    for mask_object in objects:
+        mask |= _draw_mask(mask_object, shape, options, report)
     if not mask.any():
         raise DataSetError("its mask is empty")
-    given = {one.label if options.class_is_diagnosis else one.diagnosis for one in objects} - {""}
-    if len(given) > 1:
-        raise DataSetError(f"its objects disagree about the diagnosis: {', '.join(sorted(given))}")
+    diagnoses = {
+        mask_object.label if options.class_is_diagnosis else mask_object.diagnosis for mask_object in objects
+    } - {""}
+    if len(diagnoses) > 1:
+        raise DataSetError(f"its objects disagree about the diagnosis: {', '.join(sorted(diagnoses))}")
     return Correction(
         name=path.stem,
         rgb=photograph.rgb,
         mask=mask,
         review=options.review,
         reviewer=options.reviewer,
-        diagnosis=next(iter(given), None),
+        diagnosis=next(iter(diagnoses), None),
         modality=options.modality or photograph.modality,
         source=path.name,
         damage=photograph.damage,
     )
 
 
-def _draw_mask(one: MaskObject, shape: Size, options: MaskImportOptions, report: MaskImportReport) -> NDArray[np.bool_]:
-    """Draw one object on a photograph, scaled if it was outlined on another size."""
-    size = one.size or shape
-    if isinstance(one.area, ImageFileArea):
-        one = replace(one, area=replace(one.area, lesion_values=options.values))
+def _draw_mask(
+    mask_object: MaskObject, shape: Size, options: MaskImportOptions, report: MaskImportReport
+) -> NDArray[np.bool_]:
+    """Draw one object as bool (row, column) of ``shape``, scaled if it was outlined on an image of another size."""
+    area, size = mask_object.area, mask_object.size or shape
+    if isinstance(area, ImageFileArea):
+        area = replace(area, lesion_values=options.values)
     if size != shape:
         problem = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
         aspect = (size[0] * shape[1]) / (size[1] * shape[0])
-        if abs(aspect - 1) > _SAME_ASPECT:
+        if abs(aspect - 1) > _ASPECT_TOLERANCE:
             turned = " (turned by its EXIF orientation?)" if size == shape[::-1] else ""
             raise DataSetError(f"{problem}{turned}")
         if not options.resize:
             raise DataSetError(f"{problem}: scale it (command line: --resize)")
         report.resized += 1
-    report.points_cut_off += one.area.count_points_outside(size)
-    return one.area.draw(size, shape)
+    report.points_cut_off += area.count_points_outside(size)
+    return area.draw(size, shape)

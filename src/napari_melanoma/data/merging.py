@@ -41,13 +41,16 @@ from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.discovery import is_image_file
 from napari_melanoma.io.results import write_table
 
+# Columns that are not merged, because they belong to the row of one data set
 DATASET_COLUMNS = ("image_id", "path", "mask_path", "source", "near_duplicate_of", "split", "review")
-COLUMN_FAMILIES = (  # a row that contradicts the preferred one in one of these columns supplies none of them
+# Related columns: a row that contradicts the preferred row in one of them supplies none of them
+COLUMN_FAMILIES = (
     ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
     ("site", "sub_site", "laterality"),
 )
-ALSO_IN = "also_in"
-NO_IMAGE = {"path": ""}
+ALSO_IN = "also_in"  # column: the other data sets with a row about the image
+NO_IMAGE = {"path": ""}  # cell that marks a row without an image
+# Columns that are filled in from a duplicate that is left out
 FILLED_COLUMNS = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
     *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
@@ -58,7 +61,11 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row with its image id and data set; of the rows about one image that with the highest ``rank`` is preferred."""
+    """A row with its image id and data set.
+
+    ``rank`` is (has an image, has a mask, minus the number of the data set); of the rows about one image, the one with
+    the highest rank is preferred.
+    """
 
     row: PackedRow
     data_set: str
@@ -68,7 +75,7 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class MergeConflict:
-    """A value that differs between data sets for one image: which was taken, and which was not."""
+    """Contradicting values of two data sets for one image: the value that was used, and the other one."""
 
     image_id: str
     column: str
@@ -83,7 +90,11 @@ CONFLICT_COLUMNS = tuple(field.name for field in fields(MergeConflict))
 
 @dataclass
 class _MergedRow:
-    """The merged row of one image; ``first`` is the preferred original row, whose image is used if there is one."""
+    """The merged row of one image.
+
+    ``first`` is the preferred original row, ``members`` are all original rows; ``sample`` is the image of ``first``,
+    None if it has none.
+    """
 
     first: DatasetRow
     members: Sequence[DatasetRow]
@@ -92,20 +103,20 @@ class _MergedRow:
 
 
 def identify_image(image_id: str, source: str) -> str:
-    """Return a key for the image: its published id, or source and id."""
-    found = _published_id_pattern().fullmatch(image_id)
-    return next(filter(None, found.groups())).lower() if found else f"{source}/{image_id}"
+    """Return a key that identifies an image across data sets: its published id, or source and id."""
+    match = _published_id_pattern().fullmatch(image_id)
+    return next(filter(None, match.groups())).lower() if match else f"{source}/{image_id}"
 
 
 @cache
 def _published_id_pattern() -> re.Pattern[str]:
-    """Ids that only one archive assigns; a group in a pattern is the part that identifies the image."""
+    """Return a pattern of ids that an archive assigns; the group that matches identifies the image."""
     patterns = dict.fromkeys(source.spec.ids for source in list_sources().values() if source.spec.ids)
     return re.compile("|".join(one if re.compile(one).groups else f"({one})" for one in patterns), re.IGNORECASE)
 
 
 def group_by_image(origins: Sequence[DatasetRow]) -> list[list[DatasetRow]]:
-    """Group rows by image, in the order of the first row of each; the preferred row of each image comes first."""
+    """Group rows by image, in the order of their first rows; in each group, the preferred row comes first."""
     groups: dict[str, list[DatasetRow]] = {}
     for origin in origins:
         name = identify_image(origin.image_id, origin.row.get("source", origin.data_set))
@@ -121,56 +132,58 @@ def group_by_image(origins: Sequence[DatasetRow]) -> list[list[DatasetRow]]:
 def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
     """Merge the rows about one image into one.
 
-    Takes the values of the preferred row; what it leaves empty or gives less exactly comes from the others, in their
-    order. A row that contradicts the preferred one in the diagnosis supplies no diagnosis column, and likewise for the
-    site. ``also_in`` names the other data sets. Returns the row and the conflicts.
+    The first, preferred row counts; the others, in their order, fill in values that are missing or more exact. A row
+    that contradicts the preferred one in a diagnosis column supplies none of the diagnosis columns, and likewise for
+    the site. ``also_in`` names the other data sets. Returns the row and the conflicts.
     """
     first, *others = group
     row, conflicts = unpack_row(first.row), list[MergeConflict]()
     origins = dict.fromkeys(row, first.data_set)
     for other in others:
-        differ = {
-            c: text for c, text in unpack_row(other.row).items() if c not in DATASET_COLUMNS and text != row.get(c)
+        differing = {
+            column: text
+            for column, text in unpack_row(other.row).items()
+            if column not in DATASET_COLUMNS and text != row.get(column)
         }
-        better = {column: _merge_values(column, row.get(column, ""), text) for column, text in differ.items()}
-        refused = {column for column, agreed in better.items() if agreed is None}
+        merged = {column: _merge_values(column, row.get(column, ""), text) for column, text in differing.items()}
+        refused = {column for column, value in merged.items() if value is None}
         for family in COLUMN_FAMILIES:
             if not refused.isdisjoint(family):
-                refused |= better.keys() & set(family)
-        for column, agreed in better.items():
+                refused |= merged.keys() & set(family)
+        for column, value in merged.items():
             if column in refused:
                 taken = (row.get(column, ""), origins.get(column, ""))
-                conflicts.append(MergeConflict(first.image_id, column, *taken, differ[column], other.data_set))
-            elif agreed and agreed != row.get(column):
-                row[column], origins[column] = agreed, other.data_set
+                conflicts.append(MergeConflict(first.image_id, column, *taken, differing[column], other.data_set))
+            elif value and value != row.get(column):
+                row[column], origins[column] = value, other.data_set
     return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
 
 
-def _merge_values(column: str, one: str, other: str) -> str | None:
+def _merge_values(column: str, first: str, second: str) -> str | None:
     """Return the more exact of two values that do not contradict each other; None if they do."""
-    if not one or one == UNKNOWN:
-        return other
-    if not other or other == UNKNOWN:
-        return one
-    return _choose_comparison(column)(one, other)
+    if not first or first == UNKNOWN:
+        return second
+    if not second or second == UNKNOWN:
+        return first
+    return _choose_comparison(column)(first, second)
 
 
 @cache
 def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
-    """Select how two values of a column are compared."""
-    known = find_column(column)
-    if known is not None and known.kind == "number":
+    """Return a function that compares two values of a column; it returns the more exact one, None if they differ."""
+    schema_column = find_column(column)
+    if schema_column is not None and schema_column.kind == "number":
         return _compare_numbers
-    if known is not None and known.taxonomy:
-        within = load_taxonomy(known.taxonomy).is_within
-        return lambda one, other: one if within(one, other) else other if within(other, one) else None
-    return lambda one, other: one if one == other else None
+    if schema_column is not None and schema_column.taxonomy:
+        within = load_taxonomy(schema_column.taxonomy).is_within
+        return lambda first, second: first if within(first, second) else second if within(second, first) else None
+    return lambda first, second: first if first == second else None
 
 
-def _compare_numbers(one: str, other: str) -> str | None:
-    """Compare two numbers, which may be written differently."""
+def _compare_numbers(first: str, second: str) -> str | None:
+    """Return the first number if both are equal, even if they are written differently; else None."""
     try:
-        return one if float(one) == float(other) else None
+        return first if float(first) == float(second) else None
     except ValueError:
         return None
 
@@ -185,10 +198,10 @@ class MergeOptions(Config):
 class MergeReport:
     """The outcome of a merge.
 
-    ``rows`` counts the rows taken from each data set, ``images`` those with an image; ``left_out`` are the pairs of
-    duplicates of which the second was left out; ``joined`` counts the rows that were joined to another row about the
-    same image, ``conflicts`` are the values in which they differ. ``notes`` list what was not understood, with its data
-    set.
+    ``rows`` counts the merged rows by the data set of their preferred row, ``images`` those with an image; ``left_out``
+    are pairs of duplicates whose second image was left out; ``joined`` counts the rows that were joined to another row
+    about the same image; ``conflicts`` are contradicting values of joined rows and of duplicates. ``notes`` list what
+    was not understood: the data set with the column, and a message.
     """
 
     rows: dict[str, int]
@@ -203,7 +216,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     """Merge data sets into a new one; the originals are not changed.
 
     Columns and words are harmonized. Rows of several data sets about one image (by the name that its archive gave it)
-    become one row: the row with the image, else the row of the data set named first, is completed from the others.
+    become one row: a row with an image and a mask is preferred to one with an image only, this to one without, and of
+    equal rows that of the data set named first. The preferred row is completed from the others.
     Values that differ are listed in ``conflicts.csv``.
 
     If a picture is in several data sets, the copy in the most protected split is kept (``test`` before ``val`` before
@@ -216,48 +230,57 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     require_outside_datasets(out, folders)
     if len({folder.resolve() for folder in folders}) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
-    read = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]
-    origins = [origin for one in read for origin in one.iter_rows(run)]
-    samples = {key: sample for one in read for key, sample in one.samples.items()}
+    readers = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]
+    origins = [origin for item in readers for origin in item.iter_rows(run)]
+    samples = {key: sample for item in readers for key, sample in item.samples.items()}
     groups = [[origin] for origin in origins] if options.keep_duplicates else group_by_image(origins)
     merged, conflicts = _merge_groups(groups, samples)
     with assemble_folder(out) as gathering:
         left_out = []
         if not options.keep_duplicates:
-            left_out = _choose_left_out([one.sample for one in merged if one.sample], run)
-        taken, otherwise = _drop_duplicates(merged, left_out)
+            left_out = _choose_left_out([item.sample for item in merged if item.sample], run)
+        kept, duplicate_conflicts = _drop_duplicates(merged, left_out)
         report = MergeReport(
-            rows=dict(Counter(one.first.data_set for one in taken)),
-            images=dict(Counter(one.first.data_set for one in taken if one.sample is not None)),
+            rows=dict(Counter(item.first.data_set for item in kept)),
+            images=dict(Counter(item.first.data_set for item in kept if item.sample is not None)),
             left_out=left_out,
             joined=len(origins) - len(groups),
-            conflicts=[*conflicts, *otherwise],
-            notes=[note for one in read for note in one.describe_findings()],
+            conflicts=[*conflicts, *duplicate_conflicts],
+            notes=[note for item in readers for note in item.describe_findings()],
         )
-        _write_dataset(gathering, taken, report, run)
+        _write_dataset(gathering, kept, report, run)
     return report
 
 
-def _write_dataset(folder: Path, taken: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:
+def _write_dataset(folder: Path, merged: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:
     """Copy the images and write the tables."""
-    names = _assign_names(taken)
+    names = _assign_names(merged)
     files = ids_to_file_names(names)
-    shown = [(one, one.sample, files[name]) for one, name in zip(taken, names, strict=True) if one.sample is not None]
-    for _, sample, name in run.track(shown, "Copying images"):
+    with_image = [
+        (merged_row, merged_row.sample, files[name])
+        for merged_row, name in zip(merged, names, strict=True)
+        if merged_row.sample is not None
+    ]
+    for _, sample, name in run.track(with_image, "Copying images"):
         _copy_files(sample, name, folder)
-    _rename_rows(taken, names)
+    _rename_rows(merged, names)
     # Paths are written if some rows have no image, or if an id is not a valid file name.
-    for one, sample, name in shown if len(shown) < len(taken) or any(map(str.__ne__, files, files.values())) else ():
-        one.row = PackedRow({**unpack_row(one.row), **_target_paths(sample, name)})
-    write_dataset_table(folder / "dataset.csv", [one.row for one in taken])
+    for merged_row, sample, name in (
+        with_image if len(with_image) < len(merged) or any(map(str.__ne__, files, files.values())) else ()
+    ):
+        merged_row.row = PackedRow({**unpack_row(merged_row.row), **_target_paths(sample, name)})
+    write_dataset_table(folder / "dataset.csv", [merged_row.row for merged_row in merged])
     write_table(folder / "left_out.csv", [tabulate_duplicate(pair) for pair in report.left_out], PAIR_COLUMNS)
-    write_table(folder / "conflicts.csv", [asdict(one) for one in report.conflicts], CONFLICT_COLUMNS)
-    counts = {"merged_from": report.rows, "rows": len(taken), "images": len(shown)}
+    write_table(folder / "conflicts.csv", [asdict(merged_row) for merged_row in report.conflicts], CONFLICT_COLUMNS)
+    counts = {"merged_from": report.rows, "rows": len(merged), "images": len(with_image)}
     write_json(folder / "source.json", {**counts, "merged_with": collect_provenance()})
 
 
 class _DatasetReader:
-    """Read the rows of a data set harmonized, and the samples of those with an image."""
+    """Read and harmonize the rows of a data set.
+
+    ``samples`` maps the id() of each row that was read to its sample, if it has an image.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
         self.folder = folder
@@ -299,14 +322,14 @@ class _DatasetReader:
 def _merge_groups(
     groups: Iterable[Sequence[DatasetRow]], samples: Mapping[int, Sample]
 ) -> tuple[list[_MergedRow], list[MergeConflict]]:
-    """Merge the rows of each image; the most protected split of them is kept."""
+    """Merge the rows of each image; the merged row gets the most protected of their splits."""
     merged, conflicts = [], list[MergeConflict]()
     for group in groups:
         first, sample = group[0], samples.get(id(group[0]))
         packed = first.row
         if len(group) > 1:
-            row, found = merge_rows(group)
-            conflicts += found
+            row, differences = merge_rows(group)
+            conflicts += differences
             split = max((origin.row.get("split", "") for origin in group), key=held_back_rank)
             packed = PackedRow(row | {"split": split} if split else row)
             sample = sample and replace(sample, split=split)
@@ -317,96 +340,111 @@ def _merge_groups(
 def _drop_duplicates(
     merged: Sequence[_MergedRow], left_out: Sequence[Duplicate]
 ) -> tuple[list[_MergedRow], list[MergeConflict]]:
-    """Leave out duplicates, and fill empty fields of the image that is kept from them."""
-    rows = {id(one.sample): one for one in merged if one.sample}
+    """Leave out duplicates, and fill empty fields of the images that are kept from them; also returns conflicts."""
+    rows = {id(merged_row.sample): merged_row for merged_row in merged if merged_row.sample}
     conflicts: list[MergeConflict] = []
     for pair in left_out:
-        kept, dropped = rows[id(pair.first)], rows[id(pair.second)]
-        values = PackedRow({c: text for c, text in unpack_row(dropped.row).items() if c in FILLED_COLUMNS})
-        row, found = merge_rows([replace(kept.first, row=kept.row), replace(dropped.first, row=values)])
+        kept_row, dropped_row = rows[id(pair.first)], rows[id(pair.second)]
+        values = PackedRow(
+            {column: text for column, text in unpack_row(dropped_row.row).items() if column in FILLED_COLUMNS}
+        )
+        row, differences = merge_rows(
+            [replace(kept_row.first, row=kept_row.row), replace(dropped_row.first, row=values)]
+        )
         filled = {column: row[column] for column in FILLED_COLUMNS if column in row}
-        kept.row = PackedRow({**unpack_row(kept.row), **filled})
-        kept.members = [*kept.members, *dropped.members]
-        conflicts += found
+        kept_row.row = PackedRow({**unpack_row(kept_row.row), **filled})
+        kept_row.members = [*kept_row.members, *dropped_row.members]
+        conflicts += differences
     left_out_samples = {id(pair.second) for pair in left_out}
-    return [one for one in merged if one.sample is None or id(one.sample) not in left_out_samples], conflicts
+    return [
+        merged_row
+        for merged_row in merged
+        if merged_row.sample is None or id(merged_row.sample) not in left_out_samples
+    ], conflicts
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
     """Describe two images that show the same picture as a row of a table."""
-    one, two = pair.first, pair.second
-    values = (one.domain, one.image_id, one.split, two.domain, two.image_id, two.split)
+    first, second = pair.first, pair.second
+    values = (first.domain, first.image_id, first.split, second.domain, second.image_id, second.split)
     return dict(zip(PAIR_COLUMNS, (*values, round(pair.likeness, 3), pair.same_group), strict=True))
 
 
 def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
     """Find duplicates across data sets: ``first`` of each pair is kept, ``second`` is left out."""
-    order = {domain: number for number, domain in enumerate(dict.fromkeys(sample.domain for sample in samples))}
-    numbers = [order[sample.domain] for sample in samples]
-    found = find_duplicates(samples, run, across=numbers)
+    number_of_domain = {
+        domain: number for number, domain in enumerate(dict.fromkeys(sample.domain for sample in samples))
+    }
+    numbers = [number_of_domain[sample.domain] for sample in samples]
+    duplicates = find_duplicates(samples, run, across=numbers)
 
     def rank(sample: Sample) -> tuple[int, bool, int]:
-        return held_back_rank(sample.split), sample.mask is not None, -order[sample.domain]
+        return held_back_rank(sample.split), sample.mask is not None, -number_of_domain[sample.domain]
 
     pairs = []
-    for pair in sorted(found, key=lambda pair: max(rank(pair.first), rank(pair.second)), reverse=True):
+    for pair in sorted(duplicates, key=lambda pair: max(rank(pair.first), rank(pair.second)), reverse=True):
         first, second = sorted((pair.first, pair.second), key=rank, reverse=True)
         pairs.append(Duplicate(first, second, pair.likeness))
     removed: set[int] = set()
-    kept = []
+    left_out = []
     for pair in pairs:  # best first: an image that is removed already does not replace others
         if removed.isdisjoint((id(pair.first), id(pair.second))):
             removed.add(id(pair.second))
-            kept.append(pair)
-    return kept
+            left_out.append(pair)
+    return left_out
 
 
 def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
-    """Name each image; the data set's name is put before an id that several data sets share."""
+    """Return a unique name for each image: its id, prefixed by the data set's name if several data sets have it."""
     domains: dict[str, set[str]] = defaultdict(set)
-    for one in merged:
-        domains[normalize_name(one.first.image_id)].add(one.first.data_set)
+    for merged_row in merged:
+        domains[normalize_name(merged_row.first.image_id)].add(merged_row.first.data_set)
     names: list[str] = []
     taken: set[str] = set()
-    for one in merged:
-        image_id = one.first.image_id
+    for merged_row in merged:
+        image_id = merged_row.first.image_id
         shared = len(domains[normalize_name(image_id)]) > 1
-        name = free_name(f"{one.first.data_set}-{image_id}" if shared else image_id, taken)
+        name = free_name(f"{merged_row.first.data_set}-{image_id}" if shared else image_id, taken)
         names.append(name)
         taken.add(name.lower())
     return names
 
 
 def _rename_rows(merged: Sequence[_MergedRow], names: Sequence[str]) -> None:
-    """Write the new names of images into their rows, ``near_duplicate_of`` included."""
+    """Write the new names of images into the columns ``image_id`` and ``near_duplicate_of``."""
     named = list(zip(merged, names, strict=True))
-    new_names = {(origin.data_set, origin.image_id): name for one, name in named for origin in one.members}
-    for one, name in named:
-        origin = next((origin for origin in one.members if "near_duplicate_of" in origin.row), None)
-        if origin is None and name == one.first.image_id:
+    new_names = {
+        (origin.data_set, origin.image_id): name for merged_row, name in named for origin in merged_row.members
+    }
+    for merged_row, name in named:
+        origin = next((origin for origin in merged_row.members if "near_duplicate_of" in origin.row), None)
+        if origin is None and name == merged_row.first.image_id:
             continue
-        row = {**unpack_row(one.row), "image_id": name}
+        row = {**unpack_row(merged_row.row), "image_id": name}
         if origin is not None:
-            near = origin.row["near_duplicate_of"]
-            near = new_names.get((origin.data_set, near), near)
-            row["near_duplicate_of"] = "" if near == name else near
-        one.row = PackedRow(row)
+            original = origin.row["near_duplicate_of"]
+            original = new_names.get((origin.data_set, original), original)
+            row["near_duplicate_of"] = "" if original == name else original
+        merged_row.row = PackedRow(row)
 
 
 def _target_paths(sample: Sample, name: str) -> dict[str, str]:
-    """Paths of an image and its mask, relative to the table."""
+    """Return the paths of an image and its mask, relative to the table."""
     paths = {"path": f"images/{name}{sample.image.suffix.lower()}"}
     return paths if sample.mask is None else paths | {"mask_path": f"masks/{name}{sample.mask.suffix.lower()}"}
 
 
 def _copy_files(sample: Sample, name: str, folder: Path) -> None:
-    """Copy an image and its mask, unless an earlier attempt has."""
-    for source, goal in zip((sample.image, sample.mask), _target_paths(sample, name).values(), strict=False):
+    """Copy an image and its mask, unless an earlier attempt has copied them."""
+    for source, path_in_folder in zip((sample.image, sample.mask), _target_paths(sample, name).values(), strict=False):
         assert source is not None
-        target = folder / goal
-        existing = target.stat() if target.exists() else None
-        original = source.stat()
-        if existing is None or (existing.st_size, existing.st_mtime_ns) != (original.st_size, original.st_mtime_ns):
+        target = folder / path_in_folder
+        target_status = target.stat() if target.exists() else None
+        source_status = source.stat()
+        if target_status is None or (target_status.st_size, target_status.st_mtime_ns) != (
+            source_status.st_size,
+            source_status.st_mtime_ns,
+        ):
             temporary = temporary_name(target, target.suffix)
             sweep_once(target.parent)
             try:

@@ -1,4 +1,4 @@
-"""Partial results of an evaluation, stored next to its results so that it can continue after a stop or a crash."""
+"""Partial results of an evaluation, stored in its output folder so that it can continue after a stop or a crash."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from napari_melanoma.core.files import save_error
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.dataset import Sample
 
-LINES_PER_WRITE, SECONDS_PER_WRITE = 256, 10.0  # images, seconds: lost at most in a crash
+# A crash loses at most this many images, or the images of this many seconds
+LINES_PER_WRITE, SECONDS_PER_WRITE = 256, 10.0
 FILE_NAME = "unfinished-{}.jsonl"
-MetricValues = Mapping[str, float]
+MetricValues = Mapping[str, float]  # name of a metric to its value
 
 
 class PartialResults:
-    """Measured images of an evaluation, appended to a file as lines.
+    """The metrics of the images measured so far, in a file with one line for each image.
 
-    The file is named after the model and options, so results of others are never used; a truncated line is skipped, and
-    so is an image whose files have changed since.
+    The file is named after ``measured_with`` (models and options), so that results of another evaluation are never
+    used. Truncated lines are skipped, and so are images whose files have changed.
     """
 
     def __init__(self, out: Path, measured_with: object) -> None:
         key = hashlib.sha256(json.dumps(measured_with, sort_keys=True).encode()).hexdigest()[:16]
         self._path = out / FILE_NAME.format(key)
         self._pending: list[str] = []
-        self._known: dict[str, str] = {}
+        self._line_by_image: dict[str, str] = {}
         self._written = time.monotonic()
         self._read()
 
     def pop(self, sample: Sample, file_stamp: str) -> list[dict[str, float]] | None:
-        """Return the results of an image once.
+        """Return the metrics of an image, one dict for each model, and forget them.
 
-        One dict for each model; None if there are none, or if its files have changed.
+        None if there are none, or if the files of the image have changed.
         """
-        line = self._known.pop(sample.full_name, None)
+        line = self._line_by_image.pop(sample.full_name, None)
         if line is None:
             return None
         _, measured_stamp, values = parse_json(line, str(self._path), allow_nan=True)
         return values if measured_stamp == file_stamp else None
 
     def add(self, sample: Sample, file_stamp: str, values: Sequence[MetricValues]) -> None:
-        """Add the results of an image; they are written in batches."""
+        """Add the metrics of an image, one mapping for each model; they are written in batches."""
         self._pending.append(json.dumps([sample.full_name, file_stamp, [dict(item) for item in values]]))
         if len(self._pending) >= LINES_PER_WRITE or time.monotonic() - self._written > SECONDS_PER_WRITE:
             self.flush()
@@ -63,12 +64,12 @@ class PartialResults:
             raise save_error(self._path, error) from error
 
     def _read(self) -> None:
-        """Read the lines of an earlier run, kept as text: a tenth of the memory of their values."""
+        """Read the lines of an earlier run; kept as text, they need a tenth of the memory of their values."""
         with suppress(FileNotFoundError), self._path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 with suppress(ValueError, TypeError):  # truncated
                     key, _, _ = parse_json(line, str(self._path), allow_nan=True)
-                    self._known[key] = line
+                    self._line_by_image[key] = line
 
 
 def stamp_files(sample: Sample) -> str:

@@ -1,7 +1,7 @@
-"""Comparison of each lesion with the other lesions of the same patient, to find the outlier.
+"""Compare each lesion with the other lesions of the same patient, to find outliers (the "ugly duckling" sign).
 
-Nevi of one patient resemble each other; one that does not is suspicious (Grob and Bonerandi 1998, The 'ugly duckling'
-sign, doi:10.1001/archderm.134.1.103). All values follow from one patient's rows alone.
+The nevi of a patient resemble each other; a lesion that differs from them is suspicious (Grob and Bonerandi 1998, The
+'ugly duckling' sign, doi:10.1001/archderm.134.1.103). The values of a patient depend only on the rows of this patient.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from napari_melanoma.data.tabular_encoding import read_number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-Row = Mapping[str, object]
+Row = Mapping[str, object]  # column to cell
 MIN_LESIONS = 3  # lesions of a patient: of two, neither can be the outlier
-MAX_ROBUST_Z = 10.0  # limit of a robust z: a few similar lesions would give any number
-MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
+MAX_ROBUST_Z = 10.0  # limit of a robust z, which a few very similar lesions make arbitrarily large
+# Factors from the median and the mean absolute deviation to the standard deviation of a normal distribution
+MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533
 ROUNDING_TOLERANCE = 1e-9  # a spread below this share of the median is rounding error
 DECIMALS = 9  # distances are rounded before ranking: the order of summation changes them
 COUNT_COLUMN, DISTANCE_COLUMN, RANK_COLUMN = "patient_lesions", "patient_distance", "patient_rank"
 EMBEDDING_COLUMNS = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
-OUTLIER_Z = 3.5  # robust z from which a value is an outlier (Iglewicz and Hoaglin 1993)
-MAX_VALUES_AT_ONCE = 2**21  # differences between lesions in memory at a time
+OUTLIER_Z = 3.5  # least robust z of an outlier (Iglewicz and Hoaglin 1993)
+MAX_VALUES_AT_ONCE = 2**21  # differences between lesions that are in memory at once
 
 
 def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
@@ -47,31 +47,31 @@ def measure_patient_relative(
 
     - ``patient_lesions``: number of lesions, this one included;
     - ``patient_z_<measurement>``: robust z (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers), which is
-      (value - median) / (1.4826 MAD) of the patient's lesions, within -10 and 10; with a MAD of 0 the mean absolute
-      deviation times 1.2533 divides instead, and if all are equal it is 0;
-    - ``patient_distance``: mean distance to the other lesions, root mean square over these z;
-    - ``patient_rank``: 1 for the lesion that is farthest away; ties share the smaller number;
-    - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
-      the patient's lesions, and its rank.
+      (value - median) / (1.4826 MAD) over the patient's lesions, limited to -10 and 10; if the MAD is 0, the divisor is
+      1.2533 times the mean absolute deviation, and if all values are equal, z is 0;
+    - ``patient_distance``: root-mean-square difference of these z to another lesion, averaged over the other lesions;
+    - ``patient_rank``: 1 for the lesion with the largest distance; ties share the smaller number;
+    - ``patient_embedding_distance``: cosine distance of the embedding to another lesion's, averaged over the others;
+    - ``patient_embedding_z`` and ``patient_embedding_rank``: robust z and rank of that distance.
 
-    ``measurements``: columns to compare by. Lengths in pixels depend on the camera's distance: use those in mm, and
-    ratios. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns a dict for each row with the
-    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value,
-    or the lesion has none.
+    ``measurements``: columns to compare. Use lengths in mm and ratios, as lengths in pixels depend on the camera's
+    distance. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns for each row a dict with
+    the names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that
+    value, or the lesion has no such value.
     """
     values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
     values = values.reshape(len(rows), len(measurements))
     columns = list_patient_columns(measurements, embedded=embeddings is not None)
-    found = np.full((len(rows), len(columns)), np.nan)
+    results = np.full((len(rows), len(columns)), np.nan)
     for patient in _group_by_patient(rows):
         lesions = list(patient.values())
-        measured = _compare_measurements(np.array([_median(values[places]) for places in lesions]))
+        measured = _compare_measurements(np.array([_median(values[images]) for images in lesions]))
         parts = [np.full((len(lesions), 1), float(len(lesions))), measured]
         if embeddings is not None:
-            parts.append(_compare_embeddings(np.array([_mean(embeddings[places]) for places in lesions])))
-        for places, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
-            found[places] = values_of_lesion
-    return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in found.tolist()]
+            parts.append(_compare_embeddings(np.array([_mean(embeddings[images]) for images in lesions])))
+        for images, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
+            results[images] = values_of_lesion
+    return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in results.tolist()]
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,18 +93,18 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
-    """Row indices of the images of each lesion, for each patient and modality."""
+    """Map lesions to the row indices of their images, for each patient and modality."""
     patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, row in enumerate(rows):
         patient, lesion = (str(row.get(name) or "").strip() for name in ("patient_id", "lesion_id"))
         if patient:
-            of_patient = patients[patient, str(row.get("modality") or "")]
-            of_patient[("lesion", lesion) if lesion else ("image", index)].append(index)
+            lesions = patients[patient, str(row.get("modality") or "")]
+            lesions[("lesion", lesion) if lesion else ("image", index)].append(index)
     return list(patients.values())
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median of the known values of each column of (image, column); NaN where there is none."""
+    """Return the median of the known values in each column of (image, column); NaN where there is none."""
     if len(values) == 1:
         return values[0]
     known = [column[~np.isnan(column)] for column in values.T]
@@ -112,39 +112,42 @@ def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean of the known embeddings (image, feature); NaN where there is none."""
+    """Return the mean of the known embeddings (image, feature); NaN if there is none."""
     known = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
     return known.mean(axis=0) if len(known) else np.full(embeddings.shape[1], np.nan)
 
 
 def _compare_measurements(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Robust z of each column, mean distance and rank of the lesions of a patient: (lesion, column)."""
+    """Return the robust z of each column, the distance and the rank of the lesions of a patient: (lesion, output)."""
     scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
     distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
     return np.column_stack([scaled, distance, _ranks(distance)])
 
 
 def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean distance of each lesion of (lesion, column) to the others, over columns known for both."""
+    """Return the mean distance of each lesion to the others, over the columns known for both.
+
+    ``scaled``: robust z, (lesion, column). The distance is the root mean square of the differences.
+    """
     count, width = scaled.shape
     if width == 0 or count < MIN_LESIONS:
         return np.full(count, np.nan)
-    found = np.empty(count)
+    means = np.empty(count)
     step = max(1, MAX_VALUES_AT_ONCE // (count * width))
     for start in range(0, count, step):
-        some = slice(start, start + step)
-        differences = scaled[some, None, :] - scaled[None, :, :]
-        both = ~np.isnan(differences)
-        squares = np.where(both, differences, 0.0) ** 2
-        shared = both.sum(axis=2)
-        distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared, 1))
-        others = (shared > 0).sum(axis=1) - 1  # without the lesion itself
-        found[some] = np.where(others > 0, distances.sum(axis=1) / np.maximum(others, 1), np.nan)
-    return found
+        block = slice(start, start + step)
+        differences = scaled[block, None, :] - scaled[None, :, :]
+        known_for_both = ~np.isnan(differences)
+        squares = np.where(known_for_both, differences, 0.0) ** 2
+        shared_columns = known_for_both.sum(axis=2)
+        distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared_columns, 1))
+        other_lesions = (shared_columns > 0).sum(axis=1) - 1  # without the lesion itself
+        means[block] = np.where(other_lesions > 0, distances.sum(axis=1) / np.maximum(other_lesions, 1), np.nan)
+    return means
 
 
 def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean cosine distance to the others, its robust z and its rank: (lesion, 3)."""
+    """Return the mean cosine distance to the other lesions, its robust z and its rank: (lesion, 3)."""
     lengths = np.linalg.norm(embeddings, axis=1)
     known = np.flatnonzero(lengths > 0)  # neither NaN nor zero
     distance = np.full(len(embeddings), np.nan)
@@ -156,7 +159,7 @@ def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank by distance, 1 for the largest; NaN where unknown."""
+    """Return ranks by distance, 1 for the largest; NaN where unknown."""
     rounded = np.round(distance, DECIMALS)
     known = np.sort(rounded[~np.isnan(rounded)])
     ranks = 1.0 + len(known) - np.searchsorted(known, rounded, side="right")
@@ -179,12 +182,12 @@ class PatientOutlier:
 
     @property
     def is_outlier(self) -> bool:
-        """Whether it is an outlier among the lesions of the patient."""
+        """Whether the lesion is an outlier among the lesions of the patient."""
         return self.rank == 1 and self.z >= OUTLIER_Z
 
     @property
     def description(self) -> str:
-        """Describe the rank of the lesion."""
+        """The rank of the lesion in words."""
         lesions = f"{self.lesions} lesions of this patient"
         if self.rank == 1:
             return f"outlier among {lesions}" if self.is_outlier else f"most different among {lesions}"

@@ -1,4 +1,4 @@
-"""The HTML report of data sets: measurements, figures and texts."""
+"""The HTML report of data sets, which shows how their sources differ: figures, sections and measurements."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ nav a { margin-right: 1rem; }
 
 @dataclass(frozen=True)
 class PageSection:
-    """One section of the page: text, figure, and tables, which are collapsed if there is a figure."""
+    """One section of the page: text, figure and tables; the tables are collapsed if there is a figure."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -91,16 +91,16 @@ class PageSection:
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
 GRAY = "#c9ccd0"
 WIDTH = 9.0  # inches
-MAX_WORDS = 9  # words of a column that have their own color; rarer ones are combined
+MAX_WORDS = 9  # words of a column with their own color; others are combined
 OTHERS_LABEL = "others"
-MIN_AGES = 10
+MIN_AGES = 10  # known ages from which a source is drawn
 AGE_BINS = np.arange(0, 101, 10)
-MAX_NAMED = 20  # pairs and groups that are listed one by one
-STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # areas under the curve: separable nearly always, and often
+MAX_LISTED_PAIRS = 20  # pairs of duplicates that the page lists
+STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # from these AUCs on, sources differ strongly or in part
 BOX_PLOT_HELP = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
 THUMBNAIL_PX = 256
-IMAGES_AT_ONCE = 64  # images between two checks for a request to stop
-MIN_WORD_COUNT = 20  # rows with a word, below which it is not a feature
+IMAGES_AT_ONCE = 64  # images between two checks for cancellation
+MIN_WORD_COUNT = 20  # least number of rows with a word that is used as a feature
 COLOR_FEATURES = {
     "lightness_50": "lightness",
     "lightness_deviation": "contrast",
@@ -113,6 +113,7 @@ COLOR_FEATURES = {
     "steps8_mean": "coarse structure",
 }
 """Features of ``imaging.modality`` that users can interpret, and their names on the page."""
+# Families of features
 IMAGE, FILE, TABLE, MISSING = "colors and structure", "size and sharpness", "table", "missing values of the table"
 NUMBER_COLUMNS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
 WORD_COLUMNS = ("sex", "site", "diagnosis")
@@ -120,14 +121,14 @@ Features = dict[str, dict[str, "NDArray[np.float64]"]]
 """Family to its features by name, each float (row,) with NaN if unknown."""
 
 
-def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw the completeness of each column, source by source.
+def draw_completeness(completeness: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw the completeness of each column in each source.
 
-    ``known``: source to column to the share of its rows with a value, 0 to 1.
+    ``completeness``: source to column to the share of rows with a value, 0 to 1.
     """
-    sources = list(known)
-    columns = list(known[sources[0]])
-    shares = np.array([[known[source][column] for column in columns] for source in sources])
+    sources = list(completeness)
+    columns = list(completeness[sources[0]])
+    shares = np.array([[completeness[source][column] for column in columns] for source in sources])
     figure = _new_figure(1.2 + 0.36 * len(sources) + 0.5)
     axes = figure.subplots()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
@@ -138,48 +139,53 @@ def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> N
     axes.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns], rotation=40, ha="right")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
-    """Draw the distribution of words in each source, or each of its splits, as one stacked bar each."""
+    """Draw the distribution of a column's words as stacked bars.
+
+    ``counts``: name of a bar (a source or one of its splits) to word ("" for unknown) to the number of rows.
+    """
     totals = Counter[str]()
-    for found in counts.values():
-        totals.update(found)
+    for counts_of_bar in counts.values():
+        totals.update(counts_of_bar)
     words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
-    shown = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
-    figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
+    listed = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
+    figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(listed) + 4) // 4))
     axes = figure.subplots()
-    for position, found in enumerate(counts.values()):
-        left, total = 0.0, sum(found.values())
-        rest = sum(count for word, count in found.items() if word and word not in shown)
+    for position, counts_of_bar in enumerate(counts.values()):
+        left, total = 0.0, sum(counts_of_bar.values())
+        rest = sum(count for word, count in counts_of_bar.items() if word and word not in listed)
         for word, count in [
-            *((word, found.get(word, 0)) for word in shown),
+            *((word, counts_of_bar.get(word, 0)) for word in listed),
             (OTHERS_LABEL, rest),
-            ("", found.get("", 0)),
+            ("", counts_of_bar.get("", 0)),
         ]:
-            color = _choose_color(word, shown)
+            color = _choose_color(word, listed)
             axes.barh(position, count / total, left=left, color=color, edgecolor="white", linewidth=0.5, height=0.7)
             left += count / total
-    handles = [_legend_entry(_choose_color(word, shown), word) for word in shown]
-    handles += [_legend_entry(_choose_color(OTHERS_LABEL, shown), OTHERS_LABEL)] * (len(shown) < len(words))
+    handles = [_legend_entry(_choose_color(word, listed), word) for word in listed]
+    handles += [_legend_entry(_choose_color(OTHERS_LABEL, listed), OTHERS_LABEL)] * (len(listed) < len(words))
     handles += [_legend_entry(GRAY, "unknown")] * ("" in totals)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    axes.set_yticks(range(len(counts)), [f"{name}\n(n = {sum(found.values())})" for name, found in counts.items()])
+    axes.set_yticks(
+        range(len(counts)), [f"{name}\n(n = {sum(counts_of_bar.values())})" for name, counts_of_bar in counts.items()]
+    )
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=8)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the ages of each source, as shares of decades."""
-    known = {source: values for source, values in ages.items() if len(values) >= MIN_AGES}
+    """Draw the distribution of ages in each source, by decades; sources with few known ages are left out."""
+    enough = {source: values for source, values in ages.items() if len(values) >= MIN_AGES}
     figure = _new_figure(3.2)
     axes = figure.subplots()
-    for number, (source, values) in enumerate(known.items()):
+    for number, (source, values) in enumerate(enough.items()):
         shares = np.histogram(np.clip(values, 0, 99), AGE_BINS)[0] / len(values)
         style = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
         label = f"{source} (n = {len(values)}, median {np.median(values):.0f})"
@@ -188,7 +194,7 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence[str], path: Path) -> None:
@@ -220,27 +226,32 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
         axes.tick_params(axis="x", labelsize=7)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
-def draw_feature_importance(feature_aucs: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
-    """Draw the features that separate sources best, one panel a pair."""
+def draw_feature_importance(
+    feature_aucs: Mapping[str, Sequence[tuple[str, float]]], path: Path, max_listed: int = 8
+) -> None:
+    """Draw the features that separate sources best, in one panel for each pair of sources.
+
+    ``feature_aucs``: pair to features with their AUC alone, the largest first.
+    """
     columns = min(2, len(feature_aucs))
     rows = -(-len(feature_aucs) // columns)
-    figure = _new_figure(rows * (0.8 + 0.22 * most))
+    figure = _new_figure(rows * (0.8 + 0.22 * max_listed))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(feature_aucs) :]:
         axes.set_visible(False)
     for axes, (pair, features) in zip(grid.flat, feature_aucs.items(), strict=False):
-        shown = features[:most]
+        shown = features[:max_listed]
         axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLORS[0], height=0.65)
         axes.set_xlim(0.5, 1)
         axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
-        axes.set_ylim(most - 0.5, -0.5)
+        axes.set_ylim(max_listed - 0.5, -0.5)
         axes.set_title(pair, fontsize=9, loc="left")
         axes.set_xlabel("AUC of this feature alone (0.5 is chance)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def _new_figure(height: float) -> Figure:
@@ -249,14 +260,14 @@ def _new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, max(1.8, height)), layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, without software metadata."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
 def _choose_color(word: str, shown: Sequence[str]) -> str:
-    """Color of a word; dark gray for combined rare words, light gray for unknown."""
+    """Return the color of a word; dark gray for combined rare words, light gray for unknown."""
     if word == OTHERS_LABEL:
         return "#7d848c"
     return COLORS[shown.index(word) % len(COLORS)] if word else GRAY
@@ -269,7 +280,7 @@ def _legend_entry(color: str, label: str) -> object:
 
 
 def _write_page(report: DataSourcesReport, path: Path, figures: Path) -> None:
-    """Draw the figures of a report into a folder, and write the page with its texts and embedded figures."""
+    """Draw the figures of a report into the folder ``figures``, and write the page with texts and embedded figures."""
     whole = report.whole
     section_makers = (
         _sources_section,
@@ -288,7 +299,7 @@ def _write_page(report: DataSourcesReport, path: Path, figures: Path) -> None:
         title=f"Data report: {whole.name}",
         facts=f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients",
         lead=_describe_comparability(report),
-        parts=[{**vars(one), "picture": one.figure and png_uri(one.figure)} for one in sections],
+        parts=[{**vars(section), "picture": section.figure and png_uri(section.figure)} for section in sections],
         warnings=_list_warnings(report),
         notes=[f"{name.capitalize()}: {whole.origin[name]}" for name in ("licence", "url") if whole.origin.get(name)],
     )
@@ -311,7 +322,7 @@ def _describe_comparability(report: DataSourcesReport) -> str:
 
 
 def _interpret_auc(auc: float) -> str:
-    """Explain an area under the curve for training and evaluation."""
+    """Explain what the AUC of the separation means for training and evaluation."""
     if auc >= STRONG_SHIFT_AUC:
         return (
             "Where classes differ between sources, a model may learn the source instead of the disease: evaluate each "
@@ -343,41 +354,47 @@ def _list_warnings(report: DataSourcesReport) -> list[str]:
 
 
 def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Counts of each source."""
-    rows = [_source_row(name, found) for name, found in report.sources.items()]
+    """Yield a table with the counts of each source."""
+    rows = [_source_row(name, source_report) for name, source_report in report.sources.items()]
     if len(rows) > 1:
         rows.append(_source_row("all", report.whole))
     columns = ("source", "rows", "images", "masks", "patients", "lesions", "largest group", "malignant", "age, median")
     yield PageSection("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
 
 
-def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
-    target = found.counts["target"]
+def _source_row(name: str, report: DataSetReport) -> tuple[str, ...]:
+    target = report.counts["target"]
     known = sum(target.values())
     malignant = f"{target.get('1', 0)} of {known} ({target.get('1', 0) / known:.0%})" if known else ""
-    counts = (found.rows, found.images, found.masks, found.patients, found.lesions, found.largest_group)
-    return (name, *map(str, counts), malignant, f"{found.age[1]:.0f}" if found.age else "")
+    counts = (report.rows, report.images, report.masks, report.patients, report.lesions, report.largest_group)
+    return (name, *map(str, counts), malignant, f"{report.age[1]:.0f}" if report.age else "")
 
 
 def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Completeness of columns by source."""
+    """Yield the completeness of columns by source."""
     columns = [column for column in DESCRIBED if column not in ("source", "review")]
-    known = {n: {c: 1 - found.missing[c] / found.rows for c in columns} for n, found in report.sources.items()}
+    completeness = {
+        name: {column: 1 - source_report.missing[column] / source_report.rows for column in columns}
+        for name, source_report in report.sources.items()
+    }
     path = folder / "known.png"
-    draw_completeness(known, path)
-    rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in columns)
+    draw_completeness(completeness, path)
+    rows = tuple(
+        (column, *(str(source_report.missing[column]) for source_report in report.sources.values()))
+        for column in columns
+    )
     table = ReportTable("Rows without a value, by column", ("column", *report.sources), rows)
     yield PageSection("Completeness", ("Percentage of rows with a value.",), path, (table,))
 
 
 def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Diagnoses by source and split."""
+    """Yield the diagnoses by source and split."""
     by_part: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in report.rows:
         by_part[row.source, row.values.get("split", "")][row.values.get("diagnosis", "")] += 1
-    if all(set(found) == {""} for found in by_part.values()):
+    if all(set(counts) == {""} for counts in by_part.values()):
         return
-    bars = {f"{source}, {split}" if split else source: found for (source, split), found in sorted(by_part.items())}
+    bars = {f"{source}, {split}" if split else source: counts for (source, split), counts in sorted(by_part.items())}
     path = folder / "classes.png"
     draw_shares(bars, path)
     splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
@@ -386,27 +403,27 @@ def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSe
 
 def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     ages = {
-        name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
+        name: [float(row.values["age"]) for row in report.rows if row.source == name and row.values.get("age")]
         for name in report.sources
     }
-    if any(len(known) >= MIN_AGES for known in ages.values()):
+    if any(len(values) >= MIN_AGES for values in ages.values()):
         path = folder / "ages.png"
         draw_ages(ages, path)
         yield PageSection("Ages", (), path)
 
 
 def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Body sites, sexes and skin types by source."""
+    """Yield body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
         bars = _count_by_source(report.rows, column)
-        if any(set(found) != {""} for found in bars.values()):
+        if any(set(counts) != {""} for counts in bars.values()):
             path = folder / f"{column}.png"
             draw_shares(bars, path)
             yield PageSection(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
 
 
 def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Distributions of image and file properties."""
+    """Yield the distributions of image and file properties."""
     measured = report.features[IMAGE] | report.features[FILE]
     shown = {name: values for name, values in measured.items() if np.isfinite(values).any()}
     if shown:
@@ -418,7 +435,7 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[PageS
 
 
 def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """AUC of the separation of sources, and the features that separate them."""
+    """Yield the AUC of the separation of sources, and the features that separate them."""
     if not report.shifts:
         return
     lines = [
@@ -452,34 +469,40 @@ def _name_pair(shift: DomainShift) -> str:
 
 
 def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
-    """Duplicate pictures."""
+    """Yield the pairs of duplicate images."""
     if report.duplicates is None:
         return
     pairs = report.duplicates
     across = sum(pair.first.domain != pair.second.domain for pair in pairs)
-    apart = sum(not pair.same_group for pair in pairs)
-    line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
-    line += f"with different patient or lesion ids, {sum(pair.leaks for pair in pairs)} in two splits."
+    other_ids = sum(not pair.same_group for pair in pairs)
+    line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, "
+    line += f"{other_ids} with different patient or lesion ids, {sum(pair.leaks for pair in pairs)} in two splits."
     rows = tuple(
         (
-            f"{p.first.domain}/{p.first.image_id}",
-            f"{p.second.domain}/{p.second.image_id}",
-            f"{p.likeness:.2f}",
-            _describe_splits(p.first.split, p.second.split),
+            f"{shown.first.domain}/{shown.first.image_id}",
+            f"{shown.second.domain}/{shown.second.image_id}",
+            f"{shown.likeness:.2f}",
+            _describe_splits(shown.first.split, shown.second.split),
         )
-        for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_NAMED]
+        for shown in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[
+            :MAX_LISTED_PAIRS
+        ]
     )
-    notes = (f"Only the first {MAX_NAMED} are shown; report.json lists all.",) if len(pairs) > MAX_NAMED else ()
+    notes = (
+        (f"Only the first {MAX_LISTED_PAIRS} are shown; report.json lists all.",)
+        if len(pairs) > MAX_LISTED_PAIRS
+        else ()
+    )
     tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
     yield PageSection("Duplicate images", (line,), None, tables)
 
 
-def _describe_splits(one: str, other: str) -> str:
-    return one if one == other else f"{one or 'none'} and {other or 'none'}"
+def _describe_splits(first: str, second: str) -> str:
+    return first if first == second else f"{first or 'none'} and {second or 'none'}"
 
 
 def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
-    """Count the words of a column by source."""
+    """Count the words of a column by source; "" is unknown."""
     bars: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         bars[row.source][row.values.get(column, "")] += 1
@@ -487,12 +510,12 @@ def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counte
 
 
 def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
-    """Table of the counts in a bar chart, a row a word."""
+    """Return a table with the counts of a bar chart: words as rows, bars as columns."""
     words = Counter[str]()
-    for found in bars.values():
-        words.update(found)
+    for counts in bars.values():
+        words.update(counts)
     ordered = [word for word, _ in words.most_common() if word] + [""] * ("" in words)
-    rows = tuple((word or "unknown", *(str(found.get(word, 0)) for found in bars.values())) for word in ordered)
+    rows = tuple((word or "unknown", *(str(counts.get(word, 0)) for counts in bars.values())) for word in ordered)
     return ReportTable(title, ("", *bars), rows)
 
 
@@ -508,9 +531,9 @@ class DataReportOptions(Config):
 class DataSourcesReport:
     """Content of data sets, and differences between their sources.
 
-    ``whole`` describes all rows, ``sources`` those of each; ``sampled_rows`` are the rows whose images were measured
-    and ``features`` the results, row by row; ``shifts`` how well sources are separated, ``too_small`` those with too
-    few patients; ``duplicates`` are pairs of duplicate pictures, ``None`` where they were not searched for.
+    ``whole`` describes all rows, ``sources`` the rows of each source. ``sampled_rows`` are the rows whose images were
+    measured, ``features`` their values. ``shifts`` describe how well sources can be separated, ``too_small`` the
+    sources with too few patients for that. ``duplicates`` are pairs of duplicate images, None if not searched for.
     """
 
     whole: DataSetReport
@@ -524,7 +547,7 @@ class DataSourcesReport:
 
 
 def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataSourcesReport:
-    """Analyze data sets; nothing is written."""
+    """Analyze data sets, without writing anything."""
     rows, faults = read_report_rows(folders, run=run)
     by_source: dict[str, list[ReportRow]] = defaultdict(list)
     for row in rows:
@@ -550,11 +573,11 @@ def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run
 
 
 def write_report(report: DataSourcesReport, out: Path) -> Path:
-    """Write the page, its figures and the numbers."""
+    """Write the page, its figures and ``report.json`` into a folder; returns the path of the page."""
     values = {
         "format_version": 1,
         "all": _to_json(report.whole),
-        "sources": {name: _to_json(found) for name, found in report.sources.items()},
+        "sources": {name: _to_json(source_report) for name, source_report in report.sources.items()},
         "images_looked_at": len(report.sampled_rows),
         "domain_shift": [asdict(shift) for shift in report.shifts],
         "too_small_for_it": report.too_small,
@@ -566,33 +589,34 @@ def write_report(report: DataSourcesReport, out: Path) -> Path:
 
 
 def measure_features(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
-    """Measure images, files, table values and their completeness, by family.
+    """Measure images, files, table values and their completeness.
 
-    Features of images are NaN where a row has none or it cannot be read.
+    Returns the features by family, those of images NaN where the row has no readable image; and the width and height of
+    the readable images.
     """
-    found: list[dict[str, float]] = []
+    measurements: list[dict[str, float]] = []
     with ThreadPoolExecutor(thread_name_prefix="measuring") as pool:
         for start in range(0, len(rows), IMAGES_AT_ONCE):
             run.check()
-            found += pool.map(_measure_image, [row.image for row in rows[start : start + IMAGES_AT_ONCE]])
-            run.report(Progress(len(found), len(rows), "Measuring images"))
+            measurements += pool.map(_measure_image, [row.image for row in rows[start : start + IMAGES_AT_ONCE]])
+            run.report(Progress(len(measurements), len(rows), "Measuring images"))
     features: Features = {
-        IMAGE: _to_columns(found, tuple(COLOR_FEATURES.values())),
-        FILE: _to_columns(found, ("megapixels", "width to height", "sharpness", "bytes per pixel")),
+        IMAGE: _to_columns(measurements, tuple(COLOR_FEATURES.values())),
+        FILE: _to_columns(measurements, ("megapixels", "width to height", "sharpness", "bytes per pixel")),
         **_table_features(rows),
     }
-    sizes = [(int(one["width"]), int(one["height"])) for one in found if "width" in one]
+    sizes = [(int(measured["width"]), int(measured["height"])) for measured in measurements if "width" in measured]
     return features, sizes
 
 
 def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
-    """Sample rows of each source, with an image if there are any."""
-    chosen: list[ReportRow] = []
+    """Sample rows of each source; rows with an image only, if the source has any."""
+    sampled: list[ReportRow] = []
     for members in by_source.values():
         with_image = [row for row in members if row.image is not None] or list(members)
-        many = len(with_image) > options.images
-        chosen += random.Random(options.seed).sample(with_image, options.images) if many else with_image
-    return chosen
+        has_more = len(with_image) > options.images
+        sampled += random.Random(options.seed).sample(with_image, options.images) if has_more else with_image
+    return sampled
 
 
 def _measure_image(image: Path | None) -> dict[str, float]:
@@ -615,17 +639,19 @@ def _measure_image(image: Path | None) -> dict[str, float]:
         "height": height,
         "megapixels": width * height / 1e6,
         "width to height": width / height,
-        "sharpness": float(edges.mean() / (gray.std() + 1)) if edges.size else np.nan,  # of a strip: 1 pixel high
+        "sharpness": float(edges.mean() / (gray.std() + 1))
+        if edges.size
+        else np.nan,  # NaN if the image is less than 3 pixels high or wide
         "bytes per pixel": image.stat().st_size / (width * height),
     }
 
 
-def _to_columns(found: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    return {name: np.array([one.get(name, np.nan) for one in found]) for name in names}
+def _to_columns(measurements: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array([measured.get(name, np.nan) for measured in measurements]) for name in names}
 
 
 def _table_features(rows: Sequence[ReportRow]) -> Features:
-    """Values of the table as numbers, and whether they are known; rare words are left out."""
+    """Return the values of the table as numbers, and whether they are known; rare words are left out."""
     values = [row.values for row in rows]
     features = {
         title: np.array([read_number(row.get(column, "")) for row in values])
@@ -642,7 +668,7 @@ def _table_features(rows: Sequence[ReportRow]) -> Features:
 
 
 def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
-    """Rows with an image as samples for the search for duplicates."""
+    """Return the rows with an image as samples for the search for duplicates."""
     return [
         Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
         for row in rows
@@ -650,12 +676,15 @@ def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
     ]
 
 
-def _to_json(found: DataSetReport) -> dict[str, object]:
-    """Report for JSON; missing values as a list, as counts keyed by ``patient_id`` would look like patient data."""
-    missing = [{"column": column, "rows": count} for column, count in found.missing.items()]
-    return {**asdict(found), "missing": missing}
+def _to_json(report: DataSetReport) -> dict[str, object]:
+    """Return a report for JSON.
+
+    Missing values are a list, because counts with the key ``patient_id`` would look like patient data.
+    """
+    missing = [{"column": column, "rows": count} for column, count in report.missing.items()]
+    return {**asdict(report), "missing": missing}
 
 
 def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
-    first, second = (one.full_name for one in (pair.first, pair.second))
+    first, second = (sample.full_name for sample in (pair.first, pair.second))
     return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}

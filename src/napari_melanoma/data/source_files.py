@@ -1,4 +1,4 @@
-"""The files of a public set as downloaded: folders and zip archives as one tree."""
+"""The files of a public set as downloaded: folders and zip archives are read as one tree."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.tables import decode_table
 
-MAX_NAMED = 6  # names that a message gives
+MAX_LISTED = 6  # names that a message lists
 
 
 class ZipArchive:
-    """A zip file, opened when it is first read and kept open until ``close``; thread-safe."""
+    """A zip file, which is opened on the first ``read`` and stays open until ``close``; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class ZipArchive:
         self._zip_file: zipfile.ZipFile | None = None
 
     def list_members(self) -> list[str]:
-        """List the members; the file is closed again."""
+        """List the members, without keeping the file open."""
         try:
             with self._translate_errors(), zipfile.ZipFile(self.path) as archive:
                 return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -60,10 +60,10 @@ class ZipArchive:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Explain errors of Python's zip reader, which supports no passwords and no Deflate64."""
+        """Translate errors of Python's zip reader, which supports neither passwords nor Deflate64."""
         try:
             yield
-        except RuntimeError as error:  # NotImplementedError is one
+        except RuntimeError as error:  # or NotImplementedError, a subclass
             raise InputError(
                 f"the archive {self.path} cannot be read here: {error}. Unpack it into a folder with another program."
             ) from error
@@ -71,7 +71,11 @@ class ZipArchive:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a set."""
+    """One file of a set.
+
+    ``name`` is its path in the tree, in which an archive counts as a folder; ``path`` is its path on the disk, or in
+    ``archive``.
+    """
 
     name: str
     path: str
@@ -97,7 +101,11 @@ class SourceFile:
 
 
 class SourceTree:
-    """All files below a folder, including those in zip archives; hidden files and those added by macOS are left out."""
+    """All files below a folder, including those in zip archives, without hidden files and those added by macOS.
+
+    ``mapping`` applies to the tables. ``notes`` (topic and message) and ``unread`` (names of tables) are collected
+    while the set is read.
+    """
 
     def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: TableMapping | None = None) -> None:
         self.folder = folder
@@ -107,14 +115,14 @@ class SourceTree:
         self.unread: list[str] = []
 
     def filter_files(self, is_included: Callable[[SourceFile], bool]) -> SourceTree:
-        """Return a part of the tree."""
+        """Return the tree with only the included files; notes are shared with this tree."""
         part = SourceTree(filter(is_included, self.files), self.folder, self.mapping)
         part.notes, part.unread = self.notes, self.unread
         return part
 
     @classmethod
     def scan(cls, folder: Path, mapping: TableMapping | None = None) -> SourceTree:
-        """List a folder; of archives only the directories are read."""
+        """List a folder, or a single file, without reading the content of files and archives."""
         if folder.is_file():
             return cls(_expand_file(folder.parent, "", folder.name), folder, mapping)
         if not folder.is_dir():
@@ -122,31 +130,31 @@ class SourceTree:
         return cls(_iter_files(folder), folder, mapping)
 
     def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
-        """Find files by folder and name.
+        """Find files by two patterns, one found anywhere in the folder and one that matches the whole name.
 
-        Maps the key in the name to the file, in order of the names; of several with one key the first, plain files
-        first.
+        Returns the first group of the name's pattern, such as an image id, to the file. Of several files with the same
+        group the first by name is used, and files outside of archives are preferred.
         """
         folder, name = re.compile(folders, re.IGNORECASE), re.compile(names, re.IGNORECASE)
-        found: dict[str, SourceFile] = {}
+        file_by_key: dict[str, SourceFile] = {}
         for file in self.files:
             parent, _, base = file.name.rpartition("/")
             match = name.fullmatch(base)
             if match and folder.search(parent):
-                found.setdefault(match.group(1), file)
-        return found
+                file_by_key.setdefault(match.group(1), file)
+        return file_by_key
 
     def find_tables(self, names: str) -> list[SourceFile]:
-        """Find tables by name, compressed or not; copies, as in an archive next to its unpacked files, are left out."""
+        """Find tables by a pattern of their names, compressed or not; copies, such as in an archive, are left out."""
         pattern = re.compile(rf"({names})(?:\.gz)?", re.IGNORECASE)
-        found: dict[str, list[SourceFile]] = defaultdict(list)
+        files_by_name: dict[str, list[SourceFile]] = defaultdict(list)
         for file in self.files:
             if match := pattern.fullmatch(PurePosixPath(file.name).name):
-                found[match.group(1)].append(file)
-        return [file for files in found.values() for file in self._leave_out_copies(files)]
+                files_by_name[match.group(1)].append(file)
+        return [file for files in files_by_name.values() for file in self._remove_copies(files)]
 
-    def _leave_out_copies(self, files: list[SourceFile]) -> list[SourceFile]:
-        """Keep the first of the files with the same content; a single file is not read."""
+    def _remove_copies(self, files: list[SourceFile]) -> list[SourceFile]:
+        """Keep the first of several files with the same content; a single file is not read."""
         if len(files) < 2:
             return files
         first: dict[bytes, SourceFile] = {}
@@ -155,7 +163,7 @@ class SourceTree:
         return list(first.values())
 
     def read_text(self, names: str) -> str | None:
-        """Read the first text file of that name, such as a table; None if there is none."""
+        """Read the first text file whose name matches a pattern; None if there is none."""
         file = next(iter(self.find_files("", f"({names})").values()), None)
         return None if file is None else decode_table(self.read_content(file))
 
@@ -173,17 +181,17 @@ class SourceTree:
         for file in self.files:
             parent = file.name.rpartition("/")[0]
             names.setdefault(f"{parent}/" if parent else file.name)
-        return f"{format_names(names, MAX_NAMED)} ({format_count(len(self.files), 'file')})" if names else "no files"
+        return f"{format_names(names, MAX_LISTED)} ({format_count(len(self.files), 'file')})" if names else "no files"
 
 
 def close_archives(files: Iterable[SourceFile]) -> None:
-    """Close the archives that files were read from; reading one of them opens its archive again."""
+    """Close the archives of files; reading a file opens its archive again."""
     for archive in {file.archive for file in files if file.archive is not None}:
         archive.close()
 
 
 def _iter_files(folder: Path) -> Iterator[SourceFile]:
-    """List a folder recursively, with its archives."""
+    """List a folder and its subfolders, with the members of archives."""
     for parent, subfolders, names in os.walk(folder, onerror=_raise_unreadable_folder):
         subfolders[:] = [name for name in subfolders if _is_included(name)]
         subfolder = Path(parent).relative_to(folder).as_posix()
@@ -201,7 +209,7 @@ def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
 
 
 def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
-    """List an archive; archives in it are listed as files."""
+    """List the members of an archive; archives inside it are listed as files."""
     archive = ZipArchive(path)
     for member in archive.list_members():
         if all(_is_included(part) for part in member.split("/")):

@@ -1,4 +1,4 @@
-"""Records of a public set: rows of its tables, and images paired with masks by their names and folders."""
+"""Build the records of a public set: read the rows of its tables, and pair images with masks and rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from napari_melanoma.data.table_mapping import escapes_folder, find_column_meani
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
-KnownRows = dict[str, PackedRow]
-MAX_LISTED = 12  # columns that a note names
+KnownRows = dict[str, PackedRow]  # image id to the row about the image
+MAX_LISTED = 12  # columns that a note lists
 
 
 def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
-    """Read tables as published, in the order of their paths; all tables of one name in several folders are read.
+    """Read all tables whose name matches a pattern, in the order of their paths, with the user's mapping applied.
 
     Yields column name to text without surrounding white space, "" if a cell is empty.
     """
@@ -41,22 +41,22 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
 def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows:
     """Read tables that name images.
 
-    Returns image id (without suffix) to its row in the tables' own columns and words; empty if there is no table, or
-    none with a column for images. Of rows about one image the first counts; differing values of others are kept in
-    ``other_<column>``.
+    Returns image id (without suffix) to its row in the columns and words of the tables; empty if no table names images.
+    If several rows are about one image, the first counts; differing values of the others are kept in
+    ``other_<column>``. Problems are noted in ``tree.notes``.
     """
     known: KnownRows = {}
     contradictions: Counter[str] = Counter()
     columns: dict[str, None] = {}
     renamed: dict[str, str] = {}
-    nameless = 0
+    without_image = 0
     image_column = cache(_find_image_column)
     for row in read_table_rows(tree, names):
         columns.update(dict.fromkeys(row))
         column = image_column(tuple(row), source)
-        image = compose_name(strip_image_suffix(given := row.get(column, "")))  # as the names of files are
-        if escapes_folder(given) and image != given:
-            renamed[given] = image
+        image = compose_name(strip_image_suffix(name_in_table := row.get(column, "")))  # as in the names of files
+        if escapes_folder(name_in_table) and image != name_in_table:
+            renamed[name_in_table] = image
         values = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
         if image in known:
             first = known[image].to_dict()
@@ -65,40 +65,42 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows
         elif image:
             known[image] = PackedRow(values)
         else:
-            nameless += bool(values)
-    for column, n in contradictions.items():
-        tree.notes.append((column, f"{describe_contradictions(n)}, the other is in other_{column}"))
+            without_image += bool(values)
+    for column, count in contradictions.items():
+        tree.notes.append((column, f"{describe_contradictions(count)}, the other is in other_{column}"))
     if renamed:
         tree.notes.append(("image_id", describe_renamed(renamed)))
-    if nameless and not known:
+    if without_image and not known:
         tables = sorted(file.name for file in tree.find_tables(names))
         tree.unread += tables
         shown = ", ".join(list(columns)[:MAX_LISTED])
         note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
         tree.notes.append((", ".join(tables), note))
-    if known and nameless:
-        tree.notes.append(("image_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no image: left out"))
+    if known and without_image:
+        tree.notes.append(
+            ("image_id", f"{without_image} row{'s name' if without_image > 1 else ' names'} no image: left out")
+        )
     return known
 
 
 def describe_contradictions(rows: int) -> str:
-    """Describe rows of a table that contradict an earlier row of the same image."""
+    """Describe a number of rows that contradict an earlier row of the same image."""
     contradict = "1 row contradicts another" if rows == 1 else f"{rows} rows contradict another"
     return f"{contradict} of the same image: the first counts"
 
 
 def fill_gaps(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
-    """Fill the gaps of a row from another row of its image; differing values are kept in ``other_<column>``.
+    """Fill the gaps of a row from another row about the same image, in place.
 
-    Returns the columns in which the two differ.
+    Differing values are kept in ``other_<column>``. Returns the columns with differing values.
     """
-    differ = [column for column, text in other.items() if row.setdefault(column, text) != text]
-    for column in differ:
-        kept = [
+    differing = [column for column, text in other.items() if row.setdefault(column, text) != text]
+    for column in differing:
+        others = [
             text for text in row.get(f"other_{column}", "").split(TEXT_SEPARATOR) if text not in ("", other[column])
         ]
-        row[f"other_{column}"] = TEXT_SEPARATOR.join([*kept, other[column]])
-    return differ
+        row[f"other_{column}"] = TEXT_SEPARATOR.join([*others, other[column]])
+    return differing
 
 
 def join_records(
@@ -107,7 +109,10 @@ def join_records(
     known: Mapping[str, PackedRow],
     common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
 ) -> list[SourceRecord]:
-    """Combine files and table rows into records: one for each image and each row without one, ordered by id."""
+    """Combine files and table rows into records, ordered by id; rows without an image become records too.
+
+    ``common``: default values for all rows, or a function that returns those for an image id.
+    """
     values = common if callable(common) else lambda image_id: common
     empty = PackedRow({})
     return [
@@ -122,21 +127,21 @@ def join_records(
 
 
 def parse_one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
-    """Read a class that a table gives in one column per class, such as ``MEL,NV,BCC`` with 1.0 in one of them.
+    """Return the class from columns such as ``MEL,NV,BCC``, one of which is 1.0.
 
-    Returns the class of the only column above one half; "" if there is none, or more than one.
+    ``classes``: column to class. Returns "" unless exactly one column is above 0.5.
     """
-    found = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
-    return found[0] if len(found) == 1 else ""
+    matching = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
+    return matching[0] if len(matching) == 1 else ""
 
 
 def _parse_float(text: str) -> float:
-    """Parse a number; 0 where it is none."""
+    """Parse a non-negative number; 0 if the text is none."""
     return float(text) if re.fullmatch(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.", text) else 0.0
 
 
 def _find_image_column(names: tuple[str, ...], source: str) -> str:
-    """Find the column that names images; "" if there is none."""
+    """Return the preferred column that names images; "" if there is none."""
     ranked = [
         (meaning.rank, name)
         for name in names
@@ -147,36 +152,38 @@ def _find_image_column(names: tuple[str, ...], source: str) -> str:
 
 
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
-_LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # a folder of labels, if there is one of images
-_KINDS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
-_NNUNET = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # folder of nnU-Net to split
+_LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # has masks, if there is a folder of images too
+_IMAGE_FOLDERS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
+_NNUNET_SPLITS = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # image folder of nnU-Net to split
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
-ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the archive assigns each to one image permanently
+ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the ISIC archive assigns each id to one image permanently
 IMAGE_PATTERN = r"(ISIC_\d+)\.(?:jpe?g|png)"
 MASK_PATTERN = r"(ISIC_\d+)_segmentation\.png"
-Key = tuple[tuple[str, ...], str]
+Key = tuple[tuple[str, ...], str]  # names of the folders, without those for images or masks; and the stem
 
 
 def pair_records(
     tree: SourceTree, known: Mapping[str, Mapping[str, str]], common: Mapping[str, str]
 ) -> list[SourceRecord]:
-    """Pair the images of a tree with masks.
+    """Pair the images of a tree with masks and with rows of tables.
 
-    A mask lies in a folder named for masks (the innermost folder named for images or masks counts), or its name is that
-    of an image with ``_mask``, ``_segmentation``, ``_gt`` or the like appended. Images of one name in several folders
-    get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``) an image
-    is named after its case, and those of ``imagesTs`` are in the split test; ``x_0000.png`` with a mask ``x.png`` is a
-    case in other folders too, and tables may name ``x_0000`` or ``x``.
+    A mask lies in a folder named for masks (the innermost folder named for images or masks counts), or it has the name
+    of an image with ``_mask``, ``_segmentation``, ``_gt`` or the like appended. Images with the same name in several
+    folders get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``)
+    an image is named after its case ``x``; images in ``imagesTs`` get the split test, those in ``imagesVal`` the split
+    val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Tables may name ``x_0000`` or
+    ``x``.
 
-    Returns records ordered by id, including images without a mask and rows without an image.
+    ``known``: rows by image id; ``common``: default values for all records. Returns records ordered by id, including
+    images without a mask and rows without an image.
     """
     nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
     images, masks = _separate_masks(tree.files)
-    if masks and not images:  # "skin segmentation/" around all files does not mark masks
-        inner = _separate_masks(tree.files, _count_common_folders(tree.files))
-        images, masks = inner if inner[1] else (images, masks)
-    images, cases = _strip_channels(images, {stem for _, stem in masks})
-    nnunet |= cases
+    if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
+        separated = _separate_masks(tree.files, _count_common_folders(tree.files))
+        images, masks = separated if separated[1] else (images, masks)
+    images, stripped_cases = _strip_channels(images, {stem for _, stem in masks})
+    nnunet |= stripped_cases
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
@@ -185,47 +192,50 @@ def pair_records(
     names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
     used_rows: set[str] = set()
     for key, image in images.items():
-        named = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
-        image_id = free_name(safe_name(named), taken)
+        name = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
+        image_id = free_name(safe_name(name), taken)
         taken.add(image_id.lower())
-        row = next((one for one in (names[key], image.stem, nnunet_case_name(image.stem)) if one in known), "")
+        row = next(
+            (candidate for candidate in (names[key], image.stem, nnunet_case_name(image.stem)) if candidate in known),
+            "",
+        )
         used_rows |= {names[key], row}
-        alone = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
+        only_mask = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
         records.append(
             SourceRecord(
                 image_id,
                 image,
-                masks.get(key) or alone[0],
+                masks.get(key) or only_mask[0],
                 {**common, **_nnunet_split(image), **known.get(row, {})},
             )
         )
-    for name, values in known.items():
-        if name not in used_rows and name.lower() not in taken:
-            records.append(SourceRecord(name, None, None, {**common, **values}))
+    for row_name, values in known.items():
+        if row_name not in used_rows and row_name.lower() not in taken:
+            records.append(SourceRecord(row_name, None, None, {**common, **values}))
     return sorted(records, key=lambda record: record.image_id)
 
 
 def _strip_channels(
     images: Mapping[Key, SourceFile], masks: Container[str]
 ) -> tuple[dict[Key, SourceFile], dict[str, str]]:
-    """Rename images ``x_0000`` to ``x`` if only ``x`` has a mask; also returns the case of each renamed file."""
-    found: dict[Key, SourceFile] = {}
+    """Rename images ``x_0000`` to ``x`` if only ``x`` has a mask; also returns file name to case of renamed images."""
+    renamed: dict[Key, SourceFile] = {}
     cases: dict[str, str] = {}
     for (folders, stem), image in images.items():
         case = nnunet_case_name(stem)
         if case != stem and stem not in masks and case in masks and (folders, case) not in images:
             cases[image.name] = nnunet_case_name(image.stem)
-            found[folders, case] = image
+            renamed[folders, case] = image
         else:
-            found[folders, stem] = image
-    return found, cases
+            renamed[folders, stem] = image
+    return renamed, cases
 
 
 def _nnunet_case(file: SourceFile) -> str:
-    """Return the nnU-Net case of an image, "" for another file."""
+    """Return the nnU-Net case of an image; "" for other files."""
     folders = file.name.lower().split("/")[:-1]
     match = _CHANNEL.fullmatch(file.stem)
-    if match is None or file.suffix not in IMAGE_SUFFIXES or not any(name in _NNUNET for name in folders):
+    if match is None or file.suffix not in IMAGE_SUFFIXES or not any(name in _NNUNET_SPLITS for name in folders):
         return ""
     if match["channel"] != "0000":
         raise DataSetError(
@@ -236,38 +246,40 @@ def _nnunet_case(file: SourceFile) -> str:
 
 
 def _nnunet_split(file: SourceFile) -> dict[str, str]:
-    """Return the split of an nnU-Net folder."""
+    """Return the cell ``split`` of an image in a folder of nnU-Net; empty for training images and other folders."""
     folders = file.name.lower().split("/")[:-1]
-    split = next((_NNUNET[name] for name in folders if name in _NNUNET), "")
+    split = next((_NNUNET_SPLITS[name] for name in folders if name in _NNUNET_SPLITS), "")
     return {"split": split} if split else {}
 
 
 def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
-    """Separate images and masks; keys are the folders, without those named for images or masks, and the stem.
+    """Separate images and masks, ignoring the ``outer`` outermost folders.
 
-    The ``outer`` outermost folders are ignored.
+    Returns the images, and the masks by the keys of their images.
     """
     images: dict[Key, SourceFile] = {}
     masks: dict[Key, SourceFile] = {}
-    unsure: list[tuple[Key, Key, SourceFile]] = []
+    undecided: list[tuple[Key, Key, SourceFile]] = []
     files = list(files)
-    has_images = any(name.lower() in _KINDS for file in files for name in file.name.split("/")[outer:-1])
+    has_images = any(name.lower() in _IMAGE_FOLDERS for file in files for name in file.name.split("/")[outer:-1])
     for file in files:
         if file.suffix not in IMAGE_SUFFIXES:
             continue
         folders = file.name.split("/")[outer:-1]
-        inner = tuple(name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _KINDS)
-        name = _nnunet_case(file) or file.stem
-        stem, plain = normalize_name(name), strip_mask_suffix(name)
-        if _holds_masks(folders, has_images):
-            masks.setdefault((inner, plain), file)
-        elif plain != stem:
-            unsure.append(((inner, stem), (inner, plain), file))
+        other_folders = tuple(
+            name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _IMAGE_FOLDERS
+        )
+        case = _nnunet_case(file) or file.stem
+        stem, stem_without_suffix = normalize_name(case), strip_mask_suffix(case)
+        if _is_in_mask_folder(folders, has_images):
+            masks.setdefault((other_folders, stem_without_suffix), file)
+        elif stem_without_suffix != stem:
+            undecided.append(((other_folders, stem), (other_folders, stem_without_suffix), file))
         else:
-            images.setdefault((inner, stem), file)
-    for key, plain_key, file in unsure:  # x_lesion.jpg may be an image of a lesion
-        if plain_key in images:
-            masks.setdefault(plain_key, file)
+            images.setdefault((other_folders, stem), file)
+    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
+        if image_key in images:
+            masks.setdefault(image_key, file)
         else:
             images.setdefault(key, file)
     return images, masks
@@ -278,10 +290,10 @@ def _is_mask_folder(name: str, has_images: bool) -> bool:
     return bool(_MASK_FOLDER.search(name)) or (has_images and bool(_LABEL_FOLDER.fullmatch(name)))
 
 
-def _holds_masks(folders: Sequence[str], has_images: bool) -> bool:
-    """Whether the innermost folder named for images or masks is a folder of masks."""
+def _is_in_mask_folder(folders: Sequence[str], has_images: bool) -> bool:
+    """Whether the innermost of the folders that are named for images or masks is named for masks."""
     for name in reversed(folders):
-        if name.lower() in _KINDS:
+        if name.lower() in _IMAGE_FOLDERS:
             return False
         if _is_mask_folder(name, has_images):
             return True
@@ -289,7 +301,7 @@ def _holds_masks(folders: Sequence[str], has_images: bool) -> bool:
 
 
 def _count_common_folders(files: Iterable[SourceFile]) -> int:
-    """Count the outer folders that all images and masks share."""
+    """Count the outermost folders that all images and masks share."""
     folders = [file.name.split("/")[:-1] for file in files if file.suffix in IMAGE_SUFFIXES]
     return next(
         (depth for depth, names in enumerate(zip(*folders, strict=False)) if len({*names}) > 1), min(map(len, folders))
@@ -297,7 +309,7 @@ def _count_common_folders(files: Iterable[SourceFile]) -> int:
 
 
 class ChallengePart(NamedTuple):
-    """A part of a challenge: its split, and the folders of its images and masks."""
+    """A part of a challenge: its split, and the names of the folders with its images and masks."""
 
     split: str
     images: str
@@ -309,17 +321,17 @@ def find_challenge_records(
 ) -> list[SourceRecord]:
     """Find the images of a challenge and the rows of its tables, ordered by id."""
     common = {"modality": spec.modality}
-    found: dict[str, SourceRecord] = {}
+    records: dict[str, SourceRecord] = {}
     for part in parts:
         masks = tree.find_files(_folder_pattern(part.masks), MASK_PATTERN)
         for image_id, image in tree.find_files(_folder_pattern(part.images), IMAGE_PATTERN).items():
             values = {**common, **known.get(image_id, {}), "split": part.split}
-            found.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
+            records.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
     for image_id, row in known.items():
-        found.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **row}))
-    return [found[image_id] for image_id in sorted(found)]
+        records.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **row}))
+    return [records[image_id] for image_id in sorted(records)]
 
 
 def _folder_pattern(folder: str) -> str:
-    """Match a folder of this name anywhere in a path."""
+    """Return a pattern that matches a folder of this name anywhere in a path."""
     return rf"(?:^|/){re.escape(folder)}(?:/|$)"

@@ -1,4 +1,7 @@
-"""Split data sets without separating the images of a patient, lesion or picture."""
+"""Split data sets into training, validation and test sets, or folds, without separating the images of a patient.
+
+Images that must stay together form a group: those of a patient, else of a lesion, else of duplicate pictures.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,19 @@ from napari_melanoma.data.table_mapping import find_column_meanings, suggest_col
 
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
-MIN_GROUPS = 3  # groups of a data set: one for each part
+MIN_GROUPS = 3  # groups of a data set from which one is always held out, so that each of the three parts may have one
 SPLIT_RISK = "images of one patient may then be in both training and test set"
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
+# Protection of a split: an image in several splits belongs to the one with the highest rank
 HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
+# A name whose beginning may name the patient: the last part, such as _a or -02, is removed
 _LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
-_MIN_SHARED_SHARE = 0.2  # share of all rows below which common prefixes are chance
-_MAX_NAME_PARTS = 3  # last parts of a name that may distinguish the images of a patient
-_MAX_PREFIX_SHARE = 0.5  # share of all rows above which a common prefix belongs to the data set, not to a patient
-# Dates, with the time if that is attached, as cameras name files. A month after a letter may be a patient: P200112.
+_MIN_SHARED_SHARE = 0.2  # share of the images below which common prefixes are considered chance
+_MAX_NAME_PARTS = 3  # number of last parts of a name that may distinguish the images of a patient
+_MAX_PREFIX_SHARE = 0.5  # share of the images above which a common prefix names the data set, not a patient
+# Dates, possibly followed by the time, as in the file names of cameras. After a letter, year and month may be the
+# number of a patient: P200112.
 _YEAR, _MONTH, _DAY = r"(19|20)\d\d", r"[-_.]?(0[1-9]|1[0-2])", r"[-_.]?(0[1-9]|[12]\d|3[01])"
 _DATE = re.compile(
     rf"(?<!\d){_YEAR}{_MONTH}{_DAY}(\d{{4}}|\d{{6}})?(?!\d)|(?<![A-Za-z\d]){_YEAR}{_MONTH}(?!\d)"
@@ -46,7 +52,7 @@ class SplitRules(Protocol):
 
     @property
     def split(self) -> str:
-        """The split to train on; ``"all"``: every image."""
+        """The split to train on; ``"all"`` for every image."""
 
     @property
     def held_out_split(self) -> str:
@@ -58,14 +64,15 @@ class SplitRules(Protocol):
 
     @property
     def tuning_fraction(self) -> float:
-        """Share of the training groups that goes to the validation set (epoch and threshold)."""
+        """Share of the training groups that goes to the validation set."""
 
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """Training, validation (epoch, threshold) and test images of a run; no group is both trained on and tested.
+    """The training, validation and test images of a run; a group in the test set is in no other part.
 
-    ``left_out`` are images to train on that were left out because their group is in the test set.
+    The validation images serve to choose the epoch and the threshold. ``left_out`` are images that are not trained on
+    because other images of their group are in the test set.
     """
 
     training: list[Sample]
@@ -89,34 +96,42 @@ def split_samples(
 ) -> TrainingSplit:
     """Split images into the parts of a run.
 
-    A row with a split goes there: ``rules.split`` is trained on, ``rules.held_out_split`` is the test set, any other is
-    ignored. Rows without a split are held out by a hash of their group alone, independent of the seed and of other
-    rows, so that added, removed or newly reviewed rows move no other group. If this holds out none of three or more
-    groups of a data set, the group with the smallest hash is held out. A group with any image in the test set is not
-    trained on. With the split ``"all"`` every image is trained on.
+    Rows with the split ``rules.split`` are trained on, those with ``rules.held_out_split`` are the test set, those with
+    another split are ignored. Rows without a split go to the test set by a hash of their group, independent of the seed
+    and of other rows, so that added, removed or newly reviewed rows move no other group. If the hash selects none of
+    three or more groups of a data set, the group with the smallest hash goes to the test set. A group with any image in
+    the test set is not trained on. If ``rules.split`` is ``"all"``, every image is trained on. From the images to train
+    on, the validation set is held out.
 
     Any part may be empty; the caller must check.
     """
-    found = list(samples)
+    all_samples = list(samples)
     if rules.split == ALL_SPLITS:
-        return TrainingSplit(*hold_out(found, rules.tuning_fraction, seed, stratum), [])
-    test_groups = _choose_test_groups([s for s in found if not s.split], rules.held_out_fraction)
-    test = [s for s in found if (s.group in test_groups if not s.split else s.split == rules.held_out_split)]
-    unseen, test_ids = {s.group for s in test}, {id(s) for s in test}
-    named = [s for s in found if s.split in ("", rules.split) and id(s) not in test_ids]
-    usable = [s for s in named if s.group not in unseen]
+        return TrainingSplit(*hold_out(all_samples, rules.tuning_fraction, seed, stratum), [])
+    test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.held_out_fraction)
+    test = [
+        sample
+        for sample in all_samples
+        if (sample.group in test_groups if not sample.split else sample.split == rules.held_out_split)
+    ]
+    tested_groups, test_ids = {sample.group for sample in test}, {id(sample) for sample in test}
+    requested = [sample for sample in all_samples if sample.split in ("", rules.split) and id(sample) not in test_ids]
+    usable = [sample for sample in requested if sample.group not in tested_groups]
     training, validation = hold_out(usable, rules.tuning_fraction, seed, stratum)
-    return TrainingSplit(training, validation, test, tuple(s for s in named if s.group in unseen))
+    return TrainingSplit(
+        training, validation, test, tuple(sample for sample in requested if sample.group in tested_groups)
+    )
 
 
 def hold_out(
     samples: Sequence[Sample], fraction: float, seed: int, stratum: Callable[[Sample], str] = get_diagnosis
 ) -> tuple[list[Sample], list[Sample]]:
-    """Hold out a share of the groups, stratified by domain and diagnosis; at least one group if there are two.
+    """Hold out a share of the groups, stratified by domain and ``stratum``.
 
-    The choice depends on the group's name and the seed, so that adding images moves few others.
+    The choice depends on the names of the groups and the seed, so that adding images moves few others.
 
-    ``fraction``: share of the groups that is held out, 0 to 1. Returns the remaining and the held-out samples.
+    ``fraction``: share of the groups that is held out, 0 to 1; if it is above 0, at least one of two groups. Returns
+    the remaining and the held-out samples.
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
@@ -133,22 +148,23 @@ def hold_out(
 
 
 def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
-    """Make sure that the validation set has each class with two groups or more, which few groups may miss by chance.
+    """Move groups from the training to the validation set until it has all classes, which few groups may not have.
 
-    A class found only in the training set gives its group with the fewest images, unless that would leave another class
-    without training images.
+    For each class that is missing, the group with the fewest images is moved, unless the training set would lose a
+    class.
     """
     training, validation = list(parts.training), list(parts.validation)
     missing = {get_class(sample) for sample in training} - {get_class(sample) for sample in validation} - {""}
-    for name in sorted(missing):
+    for class_ in sorted(missing):
         sizes = Counter(sample.group for sample in training)
         for group in sorted(
-            {sample.group for sample in training if get_class(sample) == name}, key=lambda g: (sizes[g], g)
+            {sample.group for sample in training if get_class(sample) == class_},
+            key=lambda name_of_group: (sizes[name_of_group], name_of_group),
         ):
-            left = [sample for sample in training if sample.group != group]
-            if {get_class(sample) for sample in training} <= {get_class(sample) for sample in left}:
+            remaining = [sample for sample in training if sample.group != group]
+            if {get_class(sample) for sample in training} <= {get_class(sample) for sample in remaining}:
                 validation += [sample for sample in training if sample.group == group]
-                training = left
+                training = remaining
                 break
     return replace(parts, training=training, validation=validation)
 
@@ -156,13 +172,14 @@ def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], s
 def assign_folds(
     groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept: Mapping[str, int] | None = None
 ) -> list[int]:
-    """Assign images to cross-validation folds: each group to one, each class as evenly as the groups allow.
+    """Assign images to cross-validation folds: each group to one fold, and the classes as evenly as possible.
 
-    A group counts for its rarest class. Groups with the most images of a class come first, each goes to the fold with
-    the fewest images of that class, then with the fewest images. The result depends on names and the seed, not on the
-    order of the table.
+    A group counts for its rarest class. Groups with rare classes, then those with most images of the class, are
+    assigned first. Each goes to the fold with the fewest images of its class, then with the fewest images. The result
+    depends on names and the seed, not on the order of the table.
 
-    Returns the fold of each image, 0 to ``count`` - 1.
+    ``groups`` and ``classes``: group and class of each image; ``kept``: fold of each group that keeps it. Returns the
+    fold of each image, 0 to ``count`` - 1.
     """
     class_counts: dict[str, Counter[str]] = defaultdict(Counter)
     for group, name in zip(groups, classes, strict=True):
@@ -172,14 +189,14 @@ def assign_folds(
             f"{count} folds need as many patients, lesions or single images; found {len(class_counts)}. "
             "Choose fewer folds."
         )
-    found, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
+    fold_of_group, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
     assigned = [Counter[str]() for _ in range(count)]
 
     def sort_key(group: str) -> tuple[object, ...]:
-        """Groups that keep their fold come first; then the rarest class, which is the hardest to balance."""
+        """Order groups that keep their fold first, then by the rarest class, which is the hardest to balance."""
         rare = rarest[group]
         return (
-            group not in found,
+            group not in fold_of_group,
             common[rare],
             rare,
             -class_counts[group][rare],
@@ -188,37 +205,39 @@ def assign_folds(
         )
 
     for group in sorted(class_counts, key=sort_key):
-        if group not in found:
+        if group not in fold_of_group:
             rare = rarest[group]
-            found[group] = min(range(count), key=lambda fold: (assigned[fold][rare], assigned[fold].total(), fold))
-        assigned[found[group]].update(class_counts[group])
-    return [found[group] for group in groups]
+            fold_of_group[group] = min(
+                range(count), key=lambda fold: (assigned[fold][rare], assigned[fold].total(), fold)
+            )
+        assigned[fold_of_group[group]].update(class_counts[group])
+    return [fold_of_group[group] for group in groups]
 
 
 def find_rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Map each group to the rarest of its classes; of equally rare ones the alphabetically first."""
+    """Map each group to the rarest of its classes, the alphabetically first of equally rare ones."""
     common = Counter(classes)
     rarest: dict[str, str] = {}
     for group, name in zip(groups, classes, strict=True):
-        rarest[group] = min(rarest.get(group, name), name, key=lambda one: (common[one], one))
+        rarest[group] = min(rarest.get(group, name), name, key=lambda class_: (common[class_], class_))
     return rarest
 
 
 def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Choose some of many images, group by group, by a hash of their names; the order is kept."""
-    first = sorted(
+    """Choose ``count`` images by a hash of their names, one group after the other; their order is kept."""
+    ordered = sorted(
         samples,
         key=lambda sample: (
             _hash_to_unit_interval("drawn", sample.group),
             _hash_to_unit_interval("drawn", sample.image_id),
         ),
     )
-    chosen = {id(sample) for sample in first[:count]}
+    chosen = {id(sample) for sample in ordered[:count]}
     return [sample for sample in samples if id(sample) in chosen]
 
 
 def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
-    """Choose the groups of the test set, for each data set by itself."""
+    """Choose the groups of the test set, separately for each data set."""
     domains: dict[str, dict[str, None]] = defaultdict(dict)
     for sample in samples:
         domains[sample.domain].setdefault(sample.group)
@@ -226,16 +245,19 @@ def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
 
 
 def _choose_test_groups_of_set(groups: Iterable[str], fraction: float) -> list[str]:
-    """Choose groups by their hash; at least one of three or more, if the fraction is above 0."""
-    draws = {group: _hash_to_unit_interval(HELD_OUT_SALT, group) for group in groups}
-    chosen = [group for group, draw in draws.items() if draw < fraction]
-    if not chosen and fraction > 0 and len(draws) >= MIN_GROUPS:
-        chosen = [min(draws, key=draws.__getitem__)]
+    """Choose groups of one data set by their hash; at least one of three or more, if the fraction is above 0."""
+    hashes = {group: _hash_to_unit_interval(HELD_OUT_SALT, group) for group in groups}
+    chosen = [group for group, value in hashes.items() if value < fraction]
+    if not chosen and fraction > 0 and len(hashes) >= MIN_GROUPS:
+        chosen = [min(hashes, key=hashes.__getitem__)]
     return chosen
 
 
 def _apportion(sizes: dict[tuple[str, str], int], target: int, salt: str) -> dict[tuple[str, str], int]:
-    """Apportion ``target`` groups by size, each share rounded down; those left over go to the largest remainders."""
+    """Apportion ``target`` groups to strata by their ``sizes``.
+
+    Shares are rounded down; the remaining groups go to the strata with the largest remainders.
+    """
     total = sum(sizes.values())
     exact = {key: target * size / total for key, size in sizes.items()}
     shares = {key: int(value) for key, value in exact.items()}
@@ -248,7 +270,7 @@ def _apportion(sizes: dict[tuple[str, str], int], target: int, salt: str) -> dic
 
 
 def _hash_to_unit_interval(salt: str, name: str) -> float:
-    """Hash a name to a number in [0, 1): the same on every machine and in every run."""
+    """Hash a name to a number in [0, 1), the same on every machine and in every run."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
 
 
@@ -261,9 +283,11 @@ def check_patients_named(
     unread: Sequence[str] = (),
     how: str = "",
 ) -> list[tuple[str, str]]:
-    """Raise if no row names a patient, unless the user has confirmed it.
+    """Raise if no row names a patient, unless the user has confirmed that the patients are unknown.
 
-    Returns notes: a topic and a sentence each.
+    ``named`` and ``images`` count the images with a patient and all images; ``report`` is that of the tables;
+    ``option`` is the option that confirms; ``unread`` are tables that were not read, and ``how`` says how to read them.
+    Returns notes: topics and messages.
     """
     if 0 < named < images:
         return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
@@ -275,19 +299,19 @@ def check_patients_named(
 
 
 def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Sequence[str], how: str) -> str:
-    """Describe which column the tables should have, which columns were found, and what to do."""
-    found = list(report.columns) + list(report.own)
-    listed = format_names(found, 12)
+    """Describe which column was expected, which columns were found, and what to do."""
+    columns = list(report.columns) + list(report.own)
+    listed = format_names(columns, 12)
     if unread and not listed:
         return (
             f"expected a table with a column that names the patient of each image; {format_names(unread)} was not "
             f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
             f"confirm with {option}."
         )
-    likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
-    if likely:
-        mapping = f'{quote_toml_key(likely)} = "patient_id"'
-        advice = f'if "{likely}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'
+    similar = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
+    if similar:
+        mapping = f'{quote_toml_key(similar)} = "patient_id"'
+        advice = f'if "{similar}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     return (
@@ -299,72 +323,83 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
 class PatientLeakDetector:
     """Find patients who are probably in more than one split of a data set that does not name them.
 
-    Rows without a ``patient_id`` are checked for an unrecognized column whose name resembles that of a patient column,
-    and for image names with a common prefix and different last parts (``P012_a``, ``P012_b``).
+    In rows without a ``patient_id``, the patient may be in an unrecognized column with a similar name, or else in the
+    common prefix of image names (``P012_a``, ``P012_b``).
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+        self._split_of_image: dict[str, str] = {}
+        # Column that may name patients, to patient, to splits
         self._columns: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        self._like_patient: dict[str, bool] = {}
+        self._may_name_patients: dict[str, bool] = {}
 
-    def add_row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
-        if found.get("patient_id"):
+    def add_row(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> None:
+        """Add a row of the table, and the same row harmonized."""
+        if harmonized.get("patient_id"):
             return
-        split = found.get("split", "")
-        if image_id := found.get("image_id"):
-            self._names[image_id] = split
+        split = harmonized.get("split", "")
+        if image_id := harmonized.get("image_id"):
+            self._split_of_image[image_id] = split
         for column, text in row.items():
-            if column not in self._like_patient:
-                self._like_patient[column] = not find_column_meanings(column) and suggest_column(column) == "patient_id"
-            if text and self._like_patient[column]:
+            if column not in self._may_name_patients:
+                self._may_name_patients[column] = (
+                    not find_column_meanings(column) and suggest_column(column) == "patient_id"
+                )
+            if text and self._may_name_patients[column]:
                 self._columns[column][text].add(split)
 
     def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
-        """Yield a column, a sentence, and whether patients are in several splits; if not, a later split may do so."""
-        for column, splits_of in self._columns.items():
-            yield self._finding(column, f"the column {column}", splits_of, f'map it to patient_id ("{column}")')
-        owners = group_by_name(self._names)
-        if owners and not self._columns:
-            splits_of_owner = {owner: {self._names[name] for name in names} for owner, names in owners.items()}
-            yield self._finding(
-                "image_id", "image names with a common prefix", splits_of_owner, "add a column patient_id"
+        """Yield a column, a message, and whether patients are in several splits; if not, a later split may do that."""
+        for column, splits_by_patient in self._columns.items():
+            yield self._describe_finding(
+                column, f"the column {column}", splits_by_patient, f'map it to patient_id ("{column}")'
+            )
+        prefixes = group_by_name(self._split_of_image)
+        if prefixes and not self._columns:
+            splits_by_prefix = {
+                prefix: {self._split_of_image[name] for name in names} for prefix, names in prefixes.items()
+            }
+            yield self._describe_finding(
+                "image_id", "image names with a common prefix", splits_by_prefix, "add a column patient_id"
             )
 
     @staticmethod
-    def _finding(about: str, what: str, owners: Mapping[str, set[str]], advice: str) -> tuple[str, str, bool]:
-        leaking = sorted(owner for owner, splits in owners.items() if len(splits - {""}) > 1)
+    def _describe_finding(
+        column: str, evidence: str, splits_by_patient: Mapping[str, set[str]], advice: str
+    ) -> tuple[str, str, bool]:
+        suggestion = f"{evidence} suggest {len(splits_by_patient)} patients"
+        leaking = sorted(patient for patient, splits in splits_by_patient.items() if len(splits - {""}) > 1)
         if not leaking:
-            message = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
-            return about, message, False
-        message = (
-            f"probable patient leak: {what} suggest {len(owners)} patients, {len(leaking)} of them in several splits"
-        )
-        return about, f"{message} ({format_names(leaking)}); {advice} and split again", True
+            return column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
+        message = f"probable patient leak: {suggestion}, {len(leaking)} of them in several splits"
+        return column, f"{message} ({format_names(leaking)}); {advice} and split again", True
 
 
 def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     """Group image names with a common prefix and different last parts.
 
-    Maps a prefix to its names, at least two each; of several possible prefixes those that group the most names. Empty
-    if they group fewer than a fifth, or one of them groups more than half: then the names follow another rule, such as
-    a running number. A prefix whose only number is a date is left out, as images of one day show several patients.
+    Returns prefix to names, at least two for each prefix. If names have several possible prefixes, those are used that
+    group the most names. Empty if prefixes group less than a fifth of the names, or one prefix more than half: then the
+    names follow another rule, such as a running number. A prefix whose only number is a date is left out, as images of
+    one day show several patients.
     """
     names = list(names)
     best: dict[str, list[str]] = {}
-    owners = {name: _DATE.sub(lambda date: "d" * len(date[0]), name) for name in names}  # a date is no number
+    prefixes = {
+        name: _DATE.sub(lambda date: "d" * len(date[0]), name) for name in names
+    }  # dates do not count as numbers
     for _ in range(_MAX_NAME_PARTS):
         groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            match = _LAST_PART.match(owners[name])
-            owners[name] = match["owner"] if match else ""
-            if owners[name]:
-                groups[name[: len(owners[name])]].append(name)
-        found = {owner: group for owner, group in groups.items() if len(group) > 1}
-        sizes = [len(group) for group in found.values()]
-        enough = sum(sizes) >= max(len(names) * _MIN_SHARED_SHARE, 1 + sum(map(len, best.values())))
-        if sizes and enough and max(sizes) <= max(2, _MAX_PREFIX_SHARE * len(names)):
-            best = found
+            match = _LAST_PART.match(prefixes[name])
+            prefixes[name] = match["owner"] if match else ""
+            if prefixes[name]:
+                groups[name[: len(prefixes[name])]].append(name)
+        shared = {prefix: group for prefix, group in groups.items() if len(group) > 1}
+        sizes = [len(group) for group in shared.values()]
+        is_better = sum(sizes) >= max(len(names) * _MIN_SHARED_SHARE, 1 + sum(map(len, best.values())))
+        if sizes and is_better and max(sizes) <= max(2, _MAX_PREFIX_SHARE * len(names)):
+            best = shared
     return best
 
 
@@ -396,10 +431,12 @@ class SplitOptions(Config):
 
 @dataclass(frozen=True)
 class SplitReport:
-    """The outcome of a split: images of each split and diagnosis, groups of each split, images whose split changed.
+    """The outcome of a split.
 
-    ``duplicates`` are pairs of images of different groups that show the same picture and were kept together. ``folds``
-    are the images of each fold and diagnosis; empty without folds.
+    ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
+    ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
+    same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
+    folds.
     """
 
     counts: dict[str, dict[str, int]]
@@ -410,25 +447,25 @@ class SplitReport:
 
 
 def held_back_rank(split: str) -> int:
-    """Rank a split by its protection: 3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for other names, 0 for none."""
+    """Return the protection of a split: 3 for ``test``, 2 for ``val`` and other names, 1 for ``train``, 0 for none."""
     return HELD_BACK_RANKS.get(split, 2 if split else 0)
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
     """Write the column ``split`` of a data set, and ``fold`` if folds are requested.
 
-    All images of a patient (else lesion) get the same split, and so do duplicates, whether detected or listed in
-    ``near_duplicate_of``. Splits are stratified by diagnosis, each patient counted by the rarest diagnosis of its
-    images. Rows without an image are split by their table values. Images with a split keep it, and the other images of
-    their patient get the same; likewise for folds, if the table has the requested number.
+    All images of a patient (or else lesion) get the same split, and so do duplicates, whether detected or listed in
+    ``near_duplicate_of``. Splits are stratified by diagnosis; a patient counts for the rarest diagnosis of its images.
+    Rows without an image are split too. Unless ``options.replace``, images with a split keep it, and the other images
+    of their patient get the same; likewise for folds, if the table has the requested number of folds.
     """
     samples, with_image = _read_samples(folder)
     path = find_table(folder)
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
     duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
-    together = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
-    merged = _merge_groups(samples, together, rows)
+    merged_groups = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
+    merged = _merge_groups(samples, merged_groups, rows)
     splits = choose_splits(merged, options)
     table = table.update_column("split", splits)
     folds: list[str] = []
@@ -437,7 +474,9 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         folds = choose_folds(merged, splits, previous, options)
         table = table.with_columns((FOLD,)).update_column(FOLD, folds)
     table.write(path)
-    groups = Counter(split for _, split in {(s.group, split) for s, split in zip(merged, splits, strict=True)})
+    groups = Counter(
+        split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
+    )
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
     return SplitReport(_count_parts(samples, splits), dict(groups), changed, duplicates, _count_parts(samples, folds))
 
@@ -445,7 +484,10 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
 def choose_folds(
     samples: Sequence[Sample], splits: Sequence[str], previous: Sequence[str], options: SplitOptions
 ) -> list[str]:
-    """Choose a fold, ``"1"``, ``"2"`` ..., for each image; "" if any image of its group is in the test set."""
+    """Choose a fold, ``"1"``, ``"2"`` ..., for each image; "" for groups in the test set.
+
+    ``previous``: fold of each image in the table, "" for none.
+    """
     assert options.folds
     test_groups = {sample.group for sample, split in zip(samples, splits, strict=True) if split == TEST}
     indices = [index for index, sample in enumerate(samples) if sample.group not in test_groups]
@@ -456,39 +498,48 @@ def choose_folds(
         for index in indices:
             if previous[index]:
                 kept.setdefault(samples[index].group, int(previous[index]) - 1)
-    some = [samples[index] for index in indices]
-    folds = assign_folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
-    found = [""] * len(samples)
+    fold_samples = [samples[index] for index in indices]
+    folds = assign_folds(
+        [sample.group for sample in fold_samples],
+        [sample.diagnosis or "" for sample in fold_samples],
+        options.folds,
+        options.seed,
+        kept,
+    )
+    chosen = [""] * len(samples)
     for index, fold in zip(indices, folds, strict=True):
-        found[index] = names[fold]
-    return found
+        chosen[index] = names[fold]
+    return chosen
 
 
 def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
-    """Choose a split for each image: ``train``, ``val``, ``test``, or the one that its group has already."""
-    named: dict[str, str] = {}
+    """Choose a split for each image: ``train``, ``val``, ``test``, or the split that its group has already."""
+    split_of_group: dict[str, str] = {}
     if not options.replace:
         for sample in samples:
-            if held_back_rank(sample.split) > held_back_rank(named.get(sample.group, "")):
-                named[sample.group] = sample.split
-    free = [sample for sample in samples if sample.group not in named]
+            if held_back_rank(sample.split) > held_back_rank(split_of_group.get(sample.group, "")):
+                split_of_group[sample.group] = sample.split
+    unassigned = [sample for sample in samples if sample.group not in split_of_group]
     needed = 1 + (options.val_share > 0) + (options.test > 0)
-    groups = len({sample.group for sample in free})
+    groups = len({sample.group for sample in unassigned})
     if 0 < groups < needed:
         raise DataSetError(
             f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
             "split. Add images, ask for fewer splits, or replace all splits."
         )
-    rest, test = hold_out(free, options.test, options.seed)
-    _, validation = hold_out(rest, options.val_share / (1 - options.test), options.seed)
+    remaining, test = hold_out(unassigned, options.test, options.seed)
+    _, validation = hold_out(remaining, options.val_share / (1 - options.test), options.seed)
     chosen = {sample.group: TEST for sample in test} | {sample.group: VAL for sample in validation}
     if options.replace:
         return [chosen.get(sample.group, TRAIN) for sample in samples]
-    return [sample.split or named.get(sample.group) or chosen.get(sample.group, TRAIN) for sample in samples]
+    return [sample.split or split_of_group.get(sample.group) or chosen.get(sample.group, TRAIN) for sample in samples]
 
 
 def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
-    """Read all rows of a data set as samples, and those with an image, which can be compared."""
+    """Read all rows of a data set as samples; also returns those with an image, which can be compared.
+
+    A row without an image gets the folder as its image.
+    """
     samples: list[Sample] = []
     with_image: list[Sample] = []
     for entry in raise_faults(iter_entries(folder)):
@@ -500,11 +551,11 @@ def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
 
 
 def _iter_listed_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
-    """Yield pairs listed in ``near_duplicate_of``, also of different patients and lesions."""
-    named = {sample.image_id: sample for sample in samples}
+    """Yield the pairs listed in ``near_duplicate_of``, even of different patients and lesions."""
+    by_id = {sample.image_id: sample for sample in samples}
     for sample, row in zip(samples, rows, strict=True):
-        if other := named.get(row.get("near_duplicate_of", "")):
-            yield Duplicate(other, sample, 1.0)
+        if original := by_id.get(row.get("near_duplicate_of", "")):
+            yield Duplicate(original, sample, 1.0)
 
 
 def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -513,11 +564,14 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
     for sample, part in zip(samples, parts, strict=bool(parts)):
         if part:
             counts[part][sample.diagnosis or "(none)"] += 1
-    return {part: dict(found) for part, found in counts.items()}
+    return {part: dict(diagnoses) for part, diagnoses in counts.items()}
 
 
 def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
-    """Return samples with their merged group and its rarest class; melanoma or not if no diagnosis is known."""
+    """Return samples with their merged group, and as diagnosis the rarest class of that group.
+
+    The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known.
+    """
     classes = [
         sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
     ]

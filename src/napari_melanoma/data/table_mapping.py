@@ -1,6 +1,6 @@
-"""Translation of the columns, cells and words of other tables to ours, and a user's mapping, stored as TOML.
+"""Translate the columns, cells and words of other tables to ours, by the taxonomies and a user's own mapping.
 
-The command line reads a mapping with ``--map``; the mapping dialog writes it.
+A mapping is stored as TOML; the mapping dialog writes it, and the command line reads it with ``--map``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from napari_melanoma.data.taxonomy import (
     read_taxonomy_rows,
 )
 
-_FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
+_IMAGE_FILE_NAME = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
 MIN_FILLED_SHARE = 0.1  # share of rows below which a column counts as nearly empty
-MIN_KNOWN_WORDS_SHARE = 0.6  # share of the distinct words of a column that must be known for a guess
+MIN_KNOWN_WORDS_SHARE = 0.6  # share of the distinct words of a column that must be known for a suggestion
 # In order of decreasing certainty
 COLUMNS_GUESSED_BY_WORDS = (
     "sex",
@@ -42,15 +42,15 @@ COLUMNS_GUESSED_BY_WORDS = (
     "laterality",
     "diagnosis_by",
 )
-Row = abc.Mapping[str, str]
+Row = abc.Mapping[str, str]  # column to text
 
 
 class TableMapping(Config):
     """Which of our columns and words correspond to those of a table.
 
-    ``columns`` maps a column of the table to one of ours; "" leaves it out, and one that is not listed keeps its name.
-    ``words`` maps, for each of our columns, words of the table to ours; one that is not listed is looked up in the
-    taxonomies. Words also apply to columns whose name alone identifies one of ours.
+    ``columns`` maps columns of the table to ours; a column mapped to "" is left out, and a column that is not listed
+    keeps its name. ``words`` maps, for each of our columns, words of the table to ours; other words are looked up in
+    the taxonomies. ``words`` also apply to unlisted columns whose names are known to mean one of our columns.
     """
 
     columns: dict[str, str] = Field({}, description="their column = our column, or nothing to leave it out")
@@ -59,12 +59,12 @@ class TableMapping(Config):
     def apply(self, row: Row) -> dict[str, str]:
         """Rename the cells of a row and translate the words of the mapping.
 
-        If several columns are mapped to one, the first non-empty value is used; a different value of another column
-        stays under the name of that column (``other_<column>`` if it is our name).
+        If several columns are mapped to one, the first non-empty value is used; a different value stays under the
+        name of its own column, or under ``other_<column>`` if that is the name of our column.
         """
         if not self.columns and not self.words:
             return dict(row)
-        found: dict[str, str] = {}
+        mapped: dict[str, str] = {}
         differing: dict[str, str] = {}
         for theirs, text in row.items():
             ours = self.columns.get(theirs, theirs)
@@ -73,16 +73,16 @@ class TableMapping(Config):
             word = self._map_word(ours, text.strip()) if self.words else text
             if theirs in self.columns and (unit := parse_column_unit(theirs, ours)):
                 word = append_unit(word.strip(), unit)  # the column name, which contains the unit, is lost
-            if not found.get(ours):
-                found[ours] = word
-            elif word and word != found[ours]:
+            if not mapped.get(ours):
+                mapped[ours] = word
+            elif word and word != mapped[ours]:
                 differing[theirs if theirs != ours else f"other_{ours}"] = word
         for name, word in differing.items():
-            found.setdefault(name, word)
-        return found
+            mapped.setdefault(name, word)
+        return mapped
 
     def _map_word(self, column: str, text: str) -> str:
-        """Translate a cell of a column, which may still have the name from another source."""
+        """Translate a cell; ``column`` is one of ours, or a name that is known to mean one of ours."""
         columns = (column, *(meaning.column_name for meaning in find_column_meanings(column)))
         return next((self.words[ours][text] for ours in columns if text in self.words.get(ours, {})), text)
 
@@ -97,9 +97,9 @@ def write_mapping(path: Path, mapping: TableMapping) -> None:
 
 
 def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> TableMapping:
-    """Suggest which of our columns the columns of a table are: by their names, else by their words.
+    """Suggest a mapping of columns, by their names or else by their words.
 
-    Maps columns only, each of ours at most once; columns without a suggestion are not listed.
+    Each of our columns is used at most once; columns without a suggestion are not listed.
     """
     guesses: dict[str, str] = {}
     cells = {name: [row.get(name, "") for row in rows] for name in header}
@@ -112,7 +112,7 @@ def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> TableMapping:
 
 
 def _assign_guesses(header: Iterable[str], guess: Callable[[str], str], guesses: dict[str, str]) -> None:
-    """Assign its guess to each column that has none yet, unless another column has that guess."""
+    """Guess our column for each column without a guess; a guess that another column has is not used."""
     for name in header:
         ours = guess(name) if name not in guesses else ""
         if ours and ours not in guesses.values():
@@ -120,14 +120,14 @@ def _assign_guesses(header: Iterable[str], guess: Callable[[str], str], guesses:
 
 
 def _guess_by_name(name: str) -> str:
-    """Guess by the column name; "" if it is unknown or ambiguous."""
+    """Return the column of ours that a name is known to mean; "" if there is none."""
     return next((meaning.column_name for meaning in find_column_meanings(name) if not meaning.words_only), "")
 
 
 def _guess_by_words(cells: Iterable[str]) -> str:
-    """Guess by the words: our first column whose taxonomy has enough of the distinct words; "" if there is none."""
+    """Return the first of our columns whose taxonomy has enough of the distinct words; "" if there is none."""
     words = {cell.strip() for cell in cells} - {""}
-    if words and all(_FILE.fullmatch(word) for word in words):
+    if words and all(_IMAGE_FILE_NAME.fullmatch(word) for word in words):
         return "image_id"
     for column in COLUMNS_GUESSED_BY_WORDS:
         translate = load_taxonomy(column).translate
@@ -138,9 +138,11 @@ def _guess_by_words(cells: Iterable[str]) -> str:
 
 
 def _is_number(word: str) -> bool:
-    """Whether a word is a number, which occurs in some taxonomies but identifies no column."""
+    """Whether a word is a number: some taxonomies have numbers, but these identify no column."""
     return word.replace(".", "", 1).replace(",", "", 1).isdigit()
 
+
+# Cells
 
 IMAGE_NAME = re.compile(
     r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|svs|ndpi|mrxs|scn|bif|svslide|qptiff))*", re.IGNORECASE
@@ -153,8 +155,8 @@ _FACTORS = {  # unit of a column: factors from other units
     "µm": {"um": 1.0, "nm": 0.001, "mm": 1000.0},
     "1/mm²": {"mm2": 1.0},
 }
-_UNITS = {
-    # 85+ is read as 85: data sets cap the age, and ISIC writes 85 for it
+_UNITS = {  # unit: its spellings in tables
+    # 85+ is read as 85: data sets cap the age, and ISIC writes 85 for all older patients
     "year": "+ y yr yrs year years yo jahr jahre j a an ans ano anos año años anno anni jaar",
     "month": "m mo mon month months monat monate mes meses mois mese mesi maand maanden",
     "week": "w week weeks woche wochen",
@@ -169,7 +171,7 @@ _UNIT_BY_SPELLING = {spelling: unit for unit, spellings in _UNITS.items() for sp
 
 
 class CellValue(NamedTuple):
-    """The value of a cell in our words, or its fault: ``unmapped`` or ``impossible``."""
+    """The value of a cell in our words, or its fault: ``unmapped`` (not understood) or ``impossible``."""
 
     value: str
     fault: str = ""
@@ -181,7 +183,7 @@ IMPOSSIBLE = CellValue("", "impossible")
 
 
 def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
-    """Parse a cell; empty without a fault if it means unknown."""
+    """Parse a cell; the value is "" without a fault if the cell means unknown."""
     if column.name == "image_id":
         return CellValue(strip_image_suffix(text))
     if column.kind == "text":
@@ -189,8 +191,8 @@ def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
     if column.kind == "number":
         return _parse_number_cell(column, text)
     words = load_taxonomy(column.taxonomy or "yes_no")
-    found = translate_word(words, text, source)
-    return UNMAPPED if found is None else CellValue("" if found == UNKNOWN else found)
+    word = translate_word(words, text, source)
+    return UNMAPPED if word is None else CellValue("" if word == UNKNOWN else word)
 
 
 def append_unit(text: str, unit: str) -> str:
@@ -209,21 +211,21 @@ def is_convertible_unit(column: Column, unit: str) -> bool:
 
 def strip_image_suffix(text: str) -> str:
     """Return the name of an image file without folders and suffix."""
-    found = IMAGE_NAME.fullmatch(text)
-    return found.group(1) if found else text
+    match = IMAGE_NAME.fullmatch(text)
+    return match.group(1) if match else text
 
 
 def escapes_folder(text: str) -> bool:
-    """Whether the name of an image is an absolute path, or one that leads out of its folder."""
+    """Whether the name of an image is an absolute path, or a path that leads out of its folder."""
     return _ESCAPES_FOLDER.match(text) is not None
 
 
 def translate_word(words: Taxonomy, text: str, source: str = "") -> str | None:
-    """Translate a word, also if a spreadsheet has turned ``3`` into ``3.0``."""
-    found = words.translate(text, source)
-    if found is None and (value := parse_number(text)) is not None and value.is_integer():
+    """Translate a word to ours, even if a spreadsheet has turned ``3`` into ``3.0``; None if it is not understood."""
+    translation = words.translate(text, source)
+    if translation is None and (value := parse_number(text)) is not None and value.is_integer():
         return words.translate(f"{value:.0f}", source)
-    return found
+    return translation
 
 
 def parse_number(text: str) -> float | None:
@@ -244,8 +246,8 @@ def _parse_number_cell(column: Column, text: str) -> CellValue:
     value = parse_number(match.group(1)) if match else None
     if match is None or value is None or (factor := _unit_factor(column.unit, match.group(2))) is None:
         return UNMAPPED
-    written = f"{value * factor:.10g}"
-    return IMPOSSIBLE if check_value(column, written) else CellValue(written)
+    converted = f"{value * factor:.10g}"
+    return IMPOSSIBLE if check_value(column, converted) else CellValue(converted)
 
 
 def _unit_factor(unit: str, written: str | None) -> float | None:
@@ -256,7 +258,7 @@ def _unit_factor(unit: str, written: str | None) -> float | None:
 
 
 def _find_unit(written: str) -> str:
-    """Find a unit by one of its spellings, with or without spaces; "" if it is unknown."""
+    """Return the unit with a spelling, with or without spaces; "" if it is unknown."""
     return _UNIT_BY_SPELLING.get("".join(written.lower().split()), "")
 
 
@@ -264,6 +266,8 @@ def is_unknown_text(text: str) -> bool:
     """Whether a text is empty or means unknown."""
     return not text[-1:].isdigit() and load_taxonomy("sex").translate(text) == UNKNOWN
 
+
+# Body sites
 
 FILLER_WORDS = frozenset(
     (
@@ -276,7 +280,7 @@ _ELIDED = re.compile(r"\b(?:l|d|all|dell|nell|sull)['’]", re.IGNORECASE)  # re
 
 
 class BodySite(NamedTuple):
-    """A location on the body; each part is "" if it is not given."""
+    """A location on the body; each part is "" if unknown."""
 
     site: str = ""
     sub_site: str = ""
@@ -290,24 +294,24 @@ NO_SITE = BodySite()
 def parse_body_site(text: str, source: str = "") -> BodySite | None:
     """Parse a body site, such as ``left forearm`` or ``Torso Back Top Third``.
 
-    Empty if it means unknown, None if it is not understood.
+    Returns ``NO_SITE`` if it means unknown, None if it is not understood.
     """
     words = normalize_wording(_ELIDED.sub(" ", text))
-    whole = _look_up_site(words, source)
-    if whole is not None:
-        return whole
-    alone = load_taxonomy("laterality").translate(words)
-    if alone is not None:
-        return BodySite(laterality=alone)
+    whole_text = _look_up_site(words, source)
+    if whole_text is not None:
+        return whole_text
+    laterality = load_taxonomy("laterality").translate(words)
+    if laterality is not None:
+        return BodySite(laterality=laterality)
     sides, rest = _split_laterality(words.split())
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else ""
-    bare = [word for word in rest if word not in FILLER_WORDS]
-    if not bare:
+    site_words = [word for word in rest if word not in FILLER_WORDS]
+    if not site_words:
         return BodySite(laterality=side) if side else None
-    found = _look_up_site(" ".join(rest), source) or _look_up_site(" ".join(bare), source)
-    return found._replace(laterality=side) if found else None
+    site = _look_up_site(" ".join(rest), source) or _look_up_site(" ".join(site_words), source)
+    return site._replace(laterality=side) if site else None
 
 
 def merge_body_sites(first: BodySite, second: BodySite) -> BodySite | None:
@@ -325,19 +329,19 @@ def merge_body_sites(first: BodySite, second: BodySite) -> BodySite | None:
 
 
 def _look_up_site(word: str, source: str) -> BodySite | None:
-    """Translate a word by the taxonomies; the most specific meaning counts."""
+    """Translate a word to a sub-site, or else to a site; None if it is neither."""
     sub_sites = load_taxonomy("sub_site")
-    found = sub_sites.translate(word, source)
-    if found and found != UNKNOWN:
-        return BodySite(sub_sites.parent(found), found)
+    sub_site = sub_sites.translate(word, source)
+    if sub_site and sub_site != UNKNOWN:
+        return BodySite(sub_sites.parent(sub_site), sub_site)
     site = load_taxonomy("site").translate(word, source)
     return None if site is None else NO_SITE if site == UNKNOWN else BodySite(site)
 
 
 def _split_laterality(words: Iterable[str]) -> tuple[set[str], list[str]]:
-    """Separate the words for a side from the other words.
+    """Separate the lateralities in some words from the other words.
 
-    ``middle`` and the like are dropped: with a finger or the back they do not mean the midline.
+    ``MIDDLE_WORDS`` are dropped: the middle of a finger or of the back is not the midline.
     """
     sides, rest = set[str](), list[str]()
     for word in words:
@@ -349,13 +353,16 @@ def _split_laterality(words: Iterable[str]) -> tuple[set[str], list[str]]:
     return sides, rest
 
 
+# Diagnoses
+
 MELANOMA = "melanoma"
 
 
 class Diagnosis(NamedTuple):
-    """A diagnosis in the columns of the table; each is "" if it is unknown.
+    """A diagnosis in the columns of the table, "" if unknown.
 
-    ``group`` is a word above the level of a diagnosis, such as ``benign``.
+    ``detail`` is the subtype (``diagnosis_detail``); ``group`` is no column, but a word above the level of a diagnosis,
+    such as ``benign``.
     """
 
     diagnosis: str = ""
@@ -369,22 +376,22 @@ class Diagnosis(NamedTuple):
 def translate_diagnosis(text: str, source: str = "") -> str | None:
     """Translate a diagnosis, or the last part that is understood of a path such as ``Malignant::Melanoma``.
 
-    ``unknown`` if it means unknown, None if it is not understood.
+    Returns ``unknown`` if it means unknown, None if it is not understood.
     """
     words = load_taxonomy("diagnosis")
-    found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
-    return next((word for word in found if word is not None), None)
+    translations = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
+    return next((word for word in translations if word is not None), None)
 
 
 def is_exact_diagnosis(text: str, source: str = "") -> bool:
-    """Whether a diagnosis is completely understood; False if the last part of a path is unknown."""
+    """Whether a diagnosis is completely understood; False if the last part of a path is not."""
     parts = [part for part in text.split("::") if part.strip()]
     return bool(parts) and load_taxonomy("diagnosis").translate(parts[-1], source) is not None
 
 
 @lru_cache(maxsize=4096)
 def expand_diagnosis(word: str) -> Diagnosis:
-    """Derive class, subtype and malignancy from a word of the taxonomy."""
+    """Return the diagnosis, subtype and malignancy that a word of the taxonomy implies."""
     words = load_taxonomy("diagnosis")
     if word in ("", UNKNOWN):
         return Diagnosis()
@@ -398,15 +405,17 @@ def expand_diagnosis(word: str) -> Diagnosis:
     return Diagnosis(parent, word if word != parent else "", target, melanoma)
 
 
+# Column names
+
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
-_AS_GIVEN_RANK = 1_000_000  # rank of columns with original values that an earlier import did not understand
+_AS_GIVEN_RANK = 1_000_000  # rank of the columns with values that an earlier import did not understand: last
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
 _REPEATED = re.compile(r"(.)\1+")
 _DIGITS = re.compile(r"\D+")
-_MIN_SIMILARITY = 0.78  # least similarity of a name to its misspelling
-_MIN_NAME_LETTERS = 4  # minimum to compare a name by similarity: shorter names resemble too many others
-_MIN_UNIT_LETTERS = 2  # minimum of a unit without brackets: a single last letter (Age_M) is ambiguous
-# Meanings of parts of a name, if the whole name is unknown; the first match counts.
+_MIN_SIMILARITY = 0.78  # least similarity of a misspelled name to the known one
+_MIN_NAME_LETTERS = 4  # of a name that is compared by similarity; shorter names resemble too many others
+_MIN_UNIT_LETTERS = 2  # of a unit without brackets; a single last letter (Age_M) is ambiguous
+# Words in a column name, and the column of ours that they suggest if the whole name is unknown; the first match counts.
 _NAME_KEYWORDS = (
     ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
     ("lesion_id", {"lesion", "lesions"}),
@@ -421,7 +430,7 @@ _NAME_KEYWORDS = (
 )
 # Names that resemble a known one (pt_age) but mean something else.
 _UNRELATED_NAMES = {"page", "pages", "stage", "staging"}
-# With these words "patient" does not mean the id: "patient age" is an age.
+# Words with which "patient" does not mean the id: "patient age" is an age.
 _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
 
 
@@ -429,9 +438,9 @@ _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weig
 class ColumnMeaning:
     """One of our columns to which a column of another table corresponds.
 
-    ``rank``: of several columns with one meaning the lowest is preferred; our own columns have 0. ``keeps_original``:
-    the column is also kept unchanged. ``words_only``: only known words are taken from it. ``unit``: the unit in
-    brackets in its name, such as ``cm``.
+    ``rank``: of several columns with the same meaning, the one with the lowest rank is preferred; our own names have 0.
+    ``keeps_original``: the other column is also kept unchanged. ``words_only``: only known words of it are used.
+    ``unit``: the unit in brackets in its name, such as ``cm``.
     """
 
     column_name: str
@@ -448,47 +457,53 @@ def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ..
     if stripped.endswith(AS_GIVEN_SUFFIX) and find_column(stripped.removesuffix(AS_GIVEN_SUFFIX)):
         return (ColumnMeaning(stripped.removesuffix(AS_GIVEN_SUFFIX), _AS_GIVEN_RANK),)
     if find_column(stripped) and stripped not in COLUMN_NAMES:
-        return (ColumnMeaning(stripped, 0),)  # of a reader
-    if found := _look_up_meanings(stripped, source):
-        return found
-    bare, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
-    return tuple(_with_unit(found, bracket.group(1).strip()) for found in _look_up_meanings(bare, source) if bracket)
+        return (ColumnMeaning(stripped, 0),)  # such as depth_mm_reader_2
+    if meanings := _look_up_meanings(stripped, source):
+        return meanings
+    name_without_bracket, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
+    if bracket is None:
+        return ()
+    unit = bracket.group(1).strip()
+    return tuple(_with_unit(meaning, unit) for meaning in _look_up_meanings(name_without_bracket, source))
 
 
 @lru_cache(maxsize=4096)
 def suggest_column(name: str) -> str:
-    """Find our column that an unknown name most probably means.
+    """Return the column of ours that an unknown name most probably means; "" if no known name is similar.
 
-    For example ``"patient_id"`` for ``"Patienten_Kennung"``; "" if no known name is similar.
+    For example ``"patient_id"`` for ``"Patienten_Kennung"``.
     """
     bare = _IN_BRACKETS.sub("", name.strip())
-    known = {word: means[0].column_name for (source, word), means in _read_meanings().items() if not source}
+    known = {word: meanings[0].column_name for (source, word), meanings in _read_meanings().items() if not source}
     word = _normalize_name(bare)
     if word in _UNRELATED_NAMES:
         return ""
     if len(word) >= _MIN_NAME_LETTERS:
         # The digits must be equal, so that diameter 1 and diameter 2 are not confused
-        same_number = [one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)]
+        same_number = [candidate for candidate in known if _DIGITS.sub("", candidate) == _DIGITS.sub("", word)]
         similar = get_close_matches(
-            word, [one for one in same_number if len(one) >= _MIN_NAME_LETTERS], n=1, cutoff=_MIN_SIMILARITY
+            word,
+            [candidate for candidate in same_number if len(candidate) >= _MIN_NAME_LETTERS],
+            n=1,
+            cutoff=_MIN_SIMILARITY,
         )
         if similar:
             return known[similar[0]]
-        once = _REPEATED.sub(r"\1", word)  # a repeated letter, such as sexx; also in short names
-        if repeated := next((one for one in known if _REPEATED.sub(r"\1", one) == once), ""):
+        condensed = _REPEATED.sub(r"\1", word)  # without repeated letters, such as in sexx; also for short names
+        if repeated := next((candidate for candidate in known if _REPEATED.sub(r"\1", candidate) == condensed), ""):
             return known[repeated]
     parts = set(normalize_wording(_CAMEL.sub(" ", bare)).split())
-    found = next((ours for ours, words in _NAME_KEYWORDS if parts & words), "")
-    if found == "patient_id" and parts & _NOT_AN_ID:
+    suggestion = next((ours for ours, words in _NAME_KEYWORDS if parts & words), "")
+    if suggestion == "patient_id" and parts & _NOT_AN_ID:
         return next((ours for ours, words in _NAME_KEYWORDS[1:] if parts & words), "")
-    return found
+    return suggestion
 
 
 @lru_cache(maxsize=4096)
 def parse_column_unit(name: str, column_name: str) -> str:
     """Return the unit in a column's name, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``.
 
-    The text in brackets, else the last word if it is a unit of that column; "" for columns of words.
+    This is the text in brackets, or else the last word if it is a unit of our column; "" for columns of words.
     """
     column, stripped = find_column(column_name), name.strip()
     if not column or column.kind != "number" or stripped == column_name:
@@ -500,13 +515,13 @@ def parse_column_unit(name: str, column_name: str) -> str:
 
 
 def _with_unit(meaning: ColumnMeaning, unit: str) -> ColumnMeaning:
-    """Add the unit in a column's name to the meaning of a column of numbers."""
+    """Add a unit to the meaning, if our column contains numbers."""
     column = find_column(meaning.column_name)
     return replace(meaning, unit=unit) if column and column.kind == "number" else meaning
 
 
 def _normalize_name(name: str) -> str:
-    """Normalize a name: PatNr, Pat-Nr and pat_nr are equal."""
+    """Normalize a column name, so that PatNr, Pat-Nr and pat_nr are equal."""
     return _strip_separators(normalize_wording(name))
 
 
@@ -515,12 +530,12 @@ def _strip_separators(word: str) -> str:
 
 
 def _look_up_meanings(name: str, source: str) -> tuple[ColumnMeaning, ...]:
-    """Look up the meanings of a name in one source, else in general."""
-    known = _read_meanings()
+    """Look up the meanings of a name in a source, or else those in any table."""
+    meanings = _read_meanings()
     for spelling in normalized_spellings(name):
         word = _strip_separators(spelling)
-        if found := (known.get((source, word)) if source else None) or known.get(("", word), ()):
-            return found
+        if matches := (meanings.get((source, word)) if source else None) or meanings.get(("", word), ()):
+            return matches
     return ()
 
 
@@ -528,20 +543,23 @@ def possible_columns(name: str) -> frozenset[str]:
     """Return all our columns that a name may mean in any source."""
     word = _normalize_name(name)
     return frozenset(
-        meaning.column_name for (_, known), means in _read_meanings().items() if known == word for meaning in means
+        meaning.column_name
+        for (_, known_name), meanings in _read_meanings().items()
+        if known_name == word
+        for meaning in meanings
     )
 
 
 @cache
 def _read_meanings() -> dict[tuple[str, str], tuple[ColumnMeaning, ...]]:
-    """Read the meanings by source and normalized name; our own names mean themselves."""
-    found: dict[tuple[str, str], list[ColumnMeaning]] = defaultdict(list)
+    """Read the meanings of column names by source ("" for any) and normalized name; our own names are included."""
+    meanings_by_name: dict[tuple[str, str], list[ColumnMeaning]] = defaultdict(list)
     for name in COLUMN_NAMES:
-        found["", _normalize_name(name)].append(ColumnMeaning(name, 0))
+        meanings_by_name["", _normalize_name(name)].append(ColumnMeaning(name, 0))
     for rank, row in enumerate(read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv"), start=1):
         meaning = ColumnMeaning(row["ours"], rank, row["rule"] == "keep", row["rule"] == "only")
         for spelling in normalized_spellings(row["theirs"]):
             key = (row["source"], _strip_separators(spelling))
-            if all(meaning.column_name != other.column_name for other in found[key]):
-                found[key].append(meaning)
-    return {key: tuple(meanings) for key, meanings in found.items()}
+            if all(meaning.column_name != earlier.column_name for earlier in meanings_by_name[key]):
+                meanings_by_name[key].append(meaning)
+    return {key: tuple(meanings) for key, meanings in meanings_by_name.items()}

@@ -1,6 +1,7 @@
-"""The columns of the harmonized table: meaning, unit and allowed values; the forms are built from them.
+"""The schema of the harmonized table: the meaning, unit and allowed values of its columns.
 
-All cells are text; an empty one means unknown. ``docs/reference/table.md`` lists these columns.
+The forms for patient data are built from it. All cells are text; an empty cell means unknown.
+``docs/reference/table.md`` lists these columns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 
 class Column(NamedTuple):
-    """One column of the table."""
+    """One column of the table.
+
+    ``low`` and ``high`` are the limits of a number; ``taxonomy`` names the vocabulary of a column of words.
+    """
 
     name: str
     kind: ColumnKind
@@ -73,13 +77,14 @@ COLUMNS: tuple[Column, ...] = (
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 FILE_COLUMNS = ("path", "mask_path")
+# Columns with the measurements of several readers
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
-AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column: the original value that was not understood
+AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column that keeps the original values that were not understood
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def find_column(name: str) -> Column | None:
-    """Find a column of the schema; None for other columns, which a table may have and which stay as they are."""
+    """Find a column of the schema; None for other columns, which a table may have too."""
     if READER_COLUMN.fullmatch(name):
         reader = name.rpartition("_")[2]
         description = f"Depth of invasion as reader {reader} measured it."
@@ -97,7 +102,7 @@ def format_field_value(name: str, value: str) -> str:
 
 
 def check_value(column: Column, text: str) -> str:
-    """Check a cell; returns "" if it is valid, else what was expected and found."""
+    """Check a cell; returns "" if it is valid, else a message that says what was expected and found."""
     value = text.strip()
     if value in ("", UNKNOWN) or column.kind == "text":
         return ""
@@ -119,14 +124,14 @@ def _check_number_text(column: Column, text: str) -> str:
 
 
 def _describe_range(column: Column) -> str:
-    """Describe the possible numbers."""
+    """Describe the allowed range and the unit of a column of numbers."""
     unit = f" {column.unit}" if column.unit else ""
     return (
         f" from {column.low:g} to {column.high:g}{unit}" if column.low is not None and column.high is not None else unit
     )
 
 
-def _list_words(words: tuple[str, ...], most: int = 12) -> str:
+def _list_words(words: tuple[str, ...], max_listed: int = 12) -> str:
     """List the first words of a taxonomy."""
-    more = f" or another of {len(words)}" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+    more = f" or another of {len(words)}" if len(words) > max_listed else ""
+    return ", ".join(words[:max_listed]) + more

@@ -1,4 +1,4 @@
-"""Encoding of patient data as inputs of networks: choice of the columns, fitting, and unknown values."""
+"""Encode patient data as inputs of networks: choose columns and encodings, fit them, and impute unknown values."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 class TableValues:
     """The values of rows in the columns of an encoding, before imputation.
 
-    ``numbers`` is float64 (row, column of numbers), in the units of the table, NaN if unknown. ``codes`` is int64 (row,
-    column of words), an index into its words from 1, 0 if unknown. ``unseen`` counts, for each column, cells with an
-    invalid number, or a word that the training rows do not have.
+    ``numbers``: float64 (row, column of numbers), in the units of the table, NaN if unknown. ``codes``: int64 (row,
+    column of words), the position of the word in the column's words from 1 on, 0 if unknown. ``unseen``: for each
+    column, counts of texts that are no valid number, or a word that the training rows do not have.
     """
 
     numbers: NDArray[np.float64]
@@ -52,13 +52,13 @@ class TableValues:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Bool (row, field): whether a row has a value in a column, in the order of ``TabularEncoding.fields``."""
+        """Whether a row has a value in a column: bool (row, field), fields as in ``TabularEncoding.fields``."""
         return np.concatenate([~np.isnan(self.numbers), self.codes > 0], axis=1)
 
     def drop_columns(self, dropped: NDArray[np.bool_]) -> Self:
-        """Remove columns from rows, as if their cells were empty.
+        """Return the values with some cells or columns unknown.
 
-        ``dropped``: bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
+        ``dropped``: bool (row, field) or (field,), fields as in ``TabularEncoding.fields``.
         """
         removed = np.broadcast_to(dropped, (len(self), self.numbers.shape[1] + self.codes.shape[1]))
         split = self.numbers.shape[1]
@@ -74,8 +74,9 @@ class TableValues:
 class TabularInputs:
     """The inputs of a network.
 
-    ``continuous`` is float32 (row, input) as ``TabularEncoding.continuous`` names them, always finite. ``categories``
-    is int64 (row, embedding) as ``TabularEncoding.embedded`` names them. ``known`` is bool (row, field).
+    ``continuous``: float32 (row, input), finite; ``TabularEncoding.continuous`` names the inputs. ``categories``: int64
+    (row, column), codes of the columns in ``TabularEncoding.embedded``. ``known``: bool (row, field), whether a value
+    is known.
     """
 
     continuous: NDArray[np.float32]
@@ -84,7 +85,7 @@ class TabularInputs:
 
 
 def encode_rows(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
-    """Encode rows of a table as inputs of a network, each row independently."""
+    """Encode rows of a table as inputs of a network."""
     return make_network_inputs(read_table_values(rows, encoding), encoding)
 
 
@@ -115,25 +116,25 @@ def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> Tabul
 
 
 def drop_each_column(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
-    """Remove each column in turn, to measure its contribution to a prediction."""
+    """Return the values without each column in turn, by the name of the column, to measure its contribution."""
     fields = encoding.fields
     removed = np.eye(len(fields), dtype=bool)
     return {name: values.drop_columns(column) for name, column in zip(fields, removed, strict=True)}
 
 
 def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return values as one table, for models that handle gaps and categories themselves, such as boosted trees.
+    """Return values as one matrix, for models that handle gaps and categories themselves, such as boosted trees.
 
-    Returns float64 (row, field): numbers as they are and indices of words, NaN if unknown; and bool (field,): whether a
-    column contains indices.
+    Returns float64 (row, field), numbers or codes of words, NaN if unknown; and bool (field,), whether a field has
+    codes.
     """
     codes = np.where(values.codes > 0, values.codes, np.nan)
-    kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
-    return np.concatenate([values.numbers, codes], axis=1), kinds
+    is_code = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
+    return np.concatenate([values.numbers, codes], axis=1), is_code
 
 
 def read_possible_number(cell: object, name: str) -> float:
-    """Read a number of a column; NaN if the cell contains none, or an impossible one, such as an age of 540 years."""
+    """Read a number of a column; NaN if the cell has no number, or an impossible one, such as an age of 540 years."""
     value, column = read_number(cell), find_column(name)
     if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
         return value
@@ -143,19 +144,19 @@ def read_possible_number(cell: object, name: str) -> float:
 def _count_unknown(
     unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]
 ) -> None:
-    """Count the cells that have a value but were not understood."""
-    found = Counter(
+    """Count the texts of cells that have a value which was not understood (``unknown``: bool (row,))."""
+    counts = Counter(
         str(cell).strip() for cell, is_unknown in zip(cells, unknown, strict=True) if is_unknown and read_word(cell)
     )
-    if found:
-        unseen[name] = dict(found.most_common())
+    if counts:
+        unseen[name] = dict(counts.most_common())
 
 
 def _number_inputs(values: TableValues, encoding: TabularEncoding, index: int) -> NDArray[np.float64]:
-    """Inputs of a column of numbers, float64 (row, input)."""
-    column, found = encoding.numbers[index], values.numbers[:, index]
-    unknown = np.isnan(found)
-    filled = np.where(unknown, _impute(values, encoding, column), found)
+    """Return the inputs of a column of numbers, float64 (row, input)."""
+    column, values_of_column = encoding.numbers[index], values.numbers[:, index]
+    unknown = np.isnan(values_of_column)
+    filled = np.where(unknown, _impute(values, encoding, column), values_of_column)
     if column.encoding == "one_hot":
         inputs = _encode_bins(filled, unknown, column)
     elif column.encoding == "integer":
@@ -166,7 +167,7 @@ def _number_inputs(values: TableValues, encoding: TabularEncoding, index: int) -
 
 
 def _impute(values: TableValues, encoding: TabularEncoding, column: FittedNumbers) -> NDArray[np.float64]:
-    """Values that replace an unknown number, for each row."""
+    """Return the value for each row that replaces an unknown number, float64 (row,)."""
     if column.missing == "category_average":
         index = [words.name for words in encoding.words].index(column.by)
         words = encoding.words[index].words
@@ -177,7 +178,7 @@ def _impute(values: TableValues, encoding: TabularEncoding, column: FittedNumber
 
 
 def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
-    """One input for each bin, and one for unknown if it has its own code."""
+    """Encode numbers one-hot, with one input for each bin, and one for unknown if ``column.missing`` is "unknown"."""
     count = len(column.edges) + 1
     bins = np.searchsorted(np.asarray(column.edges), filled, side="right")
     if column.missing in ("unknown", "zero"):
@@ -188,7 +189,7 @@ def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column
 def _encode_ranks(
     filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers
 ) -> NDArray[np.float64]:
-    """Rank among the training values divided by their number; interpolated between them."""
+    """Encode numbers as their rank among the distinct training values, divided by the number of these."""
     if not column.levels:
         return np.zeros(len(filled))
     count = len(column.levels)
@@ -197,7 +198,7 @@ def _encode_ranks(
 
 
 def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.float64]:
-    """Continuous inputs of a column of words, float64 (row, input)."""
+    """Return the continuous inputs of a column of words, float64 (row, input); none for an embedding."""
     unknown = (codes == 0)[:, None]
     blocks = [np.zeros((len(codes), 0))]
     if column.encoding == "one_hot":
@@ -210,9 +211,9 @@ def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.fl
 
 
 def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "diagnosis") -> TabularEncoding:
-    """Fit an encoding, which a model bundle stores.
+    """Fit an encoding to training rows; ``target`` is the column that the model predicts.
 
-    A column without known values gets ``known`` 0 and does not contribute.
+    A column without known values is kept; it does not contribute to predictions.
     """
     _check_fittable(rows, choices, target)
     words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
@@ -221,7 +222,7 @@ def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "dia
 
 
 def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
-    """Raise for columns that are missing or must not be an input."""
+    """Raise if a column is missing, or must not be an input."""
     if not rows:
         raise DataSetError("an encoding of patient data needs training rows, found none. Choose another split.")
     present = {name for row in rows for name in row}
@@ -235,16 +236,16 @@ def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) ->
             )
 
 
-def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
-    """Fit the words that enough rows have, the most frequent first."""
-    counts = Counter(word for word in found if word)
-    enough = [word for word, count in counts.items() if count >= column.min_count]
-    words = sorted(enough, key=lambda word: (-counts[word], word))
+def _fit_words(column: WordColumn, cells: Sequence[str]) -> FittedWords:
+    """List the words of a column that enough rows have, the most frequent first."""
+    counts = Counter(word for word in cells if word)
+    frequent = [word for word, count in counts.items() if count >= column.min_count]
+    words = sorted(frequent, key=lambda word: (-counts[word], word))
     return FittedWords(**column.model_dump(), known=sum(counts[word] for word in words), words=tuple(words))
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
-    """Fit the statistics of the known numbers."""
+    """Compute the statistics of the known numbers of a column."""
     values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
     known = values[~np.isnan(values)]
     if not known.size:
@@ -261,14 +262,16 @@ def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
 
 
 def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
-    """Mean of the numbers that are known, for each word."""
-    named = np.array(words)
-    groups = {word: values[(named == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
+    """Return the mean of the known numbers for each word."""
+    word_of_row = np.array(words)
+    groups = {word: values[(word_of_row == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
     return {word: float(group.mean()) for word, group in groups.items() if group.size}
 
 
+# Cells of a table
+
 Row = Mapping[str, object]
-"""Column name to cell: text as in a table, or a number; "", None or a missing column: unknown."""
+"""Column to cell: text or a number. A missing column, None, "" and words such as "n/a" mean unknown."""
 
 
 def read_number(cell: object) -> float:
@@ -281,7 +284,7 @@ def read_number(cell: object) -> float:
 
 
 def read_word(cell: object) -> str:
-    """Read a word without surrounding spaces and in lower case; "" if unknown."""
+    """Read a word in lower case, without surrounding spaces; "" if unknown."""
     return "" if cell is None else _normalize_word(str(cell))
 
 
@@ -293,16 +296,16 @@ def _normalize_word(text: str) -> str:
 
 
 def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
-    """Describe cells in columns of numbers that contain no number, or an impossible one."""
+    """Describe cells in columns of numbers that contain no number, or an impossible one; ``rows`` by name."""
     for name in columns:
         cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
-        bad = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
-        if bad:
-            yield _describe_cells(name, bad, len(rows), "no valid number")
+        invalid = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
+        if invalid:
+            yield _describe_cells(name, invalid, len(rows), "no valid number")
 
 
 def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
-    """Describe cells in columns of words whose word is too rare to be learned."""
+    """Describe cells in columns of words whose word is too rare to be learned; ``rows`` by name."""
     for column in columns:
         words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}
         counts = Counter(words.values())
@@ -311,33 +314,36 @@ def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) 
             yield _describe_cells(column.name, rare, len(rows), f"a word that fewer than {column.min_count} rows have")
 
 
-def _describe_cells(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
+def _describe_cells(name: str, cells: Mapping[str, str], rows: int, problem: str) -> str:
     holds = "holds" if len(cells) == 1 else "hold"
     return (
-        f"{len(cells)} of {rows} rows {holds} {why} in '{name}', which counts as unknown: "
+        f"{len(cells)} of {rows} rows {holds} {problem} in '{name}', which counts as unknown: "
         f"{list_counts(Counter(cells.values()))} ({format_names(cells)})."
     )
 
+
+# Choice of columns and encodings
 
 EncodingStyle = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot but does not state its bins. These are decades, and the limits of T1a, T1b, T2, T3
 # and T4 (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest
 # 0.1 mm.
 BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
+# Columns that identify where an image is from
 PROVENANCE_PATTERN = re.compile(
     r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
-    r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
+    r"|slide|level|[xy]_px|(width|height)_px|share"  # of a tile: position in the slide, share of its class
 )
-MAX_WORDS = 100  # different words; a column with more is free text
-MAX_CODES = 10  # different whole numbers; a column outside the schema with no more than these contains codes
+MAX_WORDS = 100  # of a column; a column with more different words is free text
+MAX_CODES = 10  # outside the schema, a column with at most this many different whole numbers contains codes
 
 
 def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
     """List the columns of a table that can be inputs, in the order of the table.
 
-    These have at least two different values, repeat their words (unlike free text), and do not contain the diagnosis.
-    ``source``, ``domain``, the size of the file and similar columns are left out: they identify where an image is
-    from, which a network can exploit instead of the image's content.
+    These have at least two different values, repeat their words (unlike free text), and do not contain the target or
+    the diagnosis. ``source``, ``domain``, the size of the file and similar columns are left out: a network could learn
+    where an image is from instead of what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
@@ -345,8 +351,8 @@ def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tup
 
 
 def _shows_provenance(name: str) -> bool:
-    """Whether a column describes where an image is from, under our name or another."""
-    return any(PROVENANCE_PATTERN.fullmatch(one) for one in (name, *possible_columns(name)))
+    """Whether a column identifies where an image is from, by our name or another."""
+    return any(PROVENANCE_PATTERN.fullmatch(meaning) for meaning in (name, *possible_columns(name)))
 
 
 def _is_informative(name: str, rows: Sequence[Row]) -> bool:
@@ -356,7 +362,7 @@ def _is_informative(name: str, rows: Sequence[Row]) -> bool:
 
 
 def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingStyle = "embedding") -> TabularConfig:
-    """Choose how columns are encoded; the result can be changed before fitting."""
+    """Choose an encoding for each column; the result can be changed before fitting."""
     if not names:
         raise DataSetError("no input column was given. Choose some, such as age, sex and site.")
     numbers = [name for name in names if _is_number(name, rows)]
@@ -368,13 +374,13 @@ def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingS
 
 def _is_number(name: str, rows: Sequence[Row]) -> bool:
     """Whether a column contains numbers rather than codes."""
-    known = find_column(name)
-    if known is not None:
-        return known.kind == "number"
+    schema_column = find_column(name)
+    if schema_column is not None:
+        return schema_column.kind == "number"
     cells = [row.get(name) for row in rows]
-    found = {read_number(cell) for cell in cells if read_word(cell)}
-    codes = len(found) <= MAX_CODES and all(number.is_integer() for number in found)
-    return not (codes or any(math.isnan(number) for number in found))
+    numbers = {read_number(cell) for cell in cells if read_word(cell)}
+    are_codes = len(numbers) <= MAX_CODES and all(number.is_integer() for number in numbers)
+    return not (are_codes or any(math.isnan(number) for number in numbers))
 
 
 def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
@@ -387,16 +393,16 @@ def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle
 
 
 def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
-    """Quartiles of the known numbers; fewer if many are equal, none if no number is known."""
-    found = np.array([read_number(row.get(name)) for row in rows])
-    found = found[~np.isnan(found)]
-    return tuple(np.unique(np.quantile(found, [0.25, 0.5, 0.75])).tolist()) if found.size else ()
+    """Return the distinct quartiles of the known numbers; none if no number is known."""
+    numbers = np.array([read_number(row.get(name)) for row in rows])
+    numbers = numbers[~np.isnan(numbers)]
+    return tuple(np.unique(np.quantile(numbers, [0.25, 0.5, 0.75])).tolist()) if numbers.size else ()
 
 
 def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
-    """Join a table of features to the rows of a data set, in their order.
+    """Add the columns of a table of features to the rows of a data set, by image id.
 
-    If both have a column, the data set's value is used. A row without features keeps its own columns only.
+    If both have a column, the value of the data set is used.
     """
     if not path.is_file():
         raise DataSetError(f"the table of features {path} does not exist. Run: napari-melanoma data features DATASET")
@@ -404,17 +410,20 @@ def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
     return [{**measured.get(str(row.get(KEY_COLUMN)), {}), **row} for row in rows]
 
 
+# Columns that cannot be inputs
+
 ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
 BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
 DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
-# Names in sources (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) besides those that map to
-# a diagnosis: outputs of other models and of crowds, and columns that are filled in for one diagnosis only.
+# Columns of public sets (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) that reveal the
+# diagnosis: outputs of models and of crowds, and columns that are filled in for one diagnosis only.
 DIAGNOSIS_PATTERN = re.compile(
     r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
     r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"
 )
 ID_PATTERN = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
-OTHER_PREFIX = "other_"  # prefix of a column: the value of a second row of the image
+OTHER_PREFIX = "other_"  # prefix of a column with differing values of a second row of the image
+# Known only after the histological diagnosis
 POST_DIAGNOSIS_COLUMNS = (
     "depth_mm",
     "ulceration",
@@ -425,15 +434,18 @@ POST_DIAGNOSIS_COLUMNS = (
     "mel_thick_mm",
     "mel_mitotic_index",
 )
-DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # each determines the others
+DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # measures of invasion, which predict each other
 
 
 def explain_ineligible(name: str, target: str = "diagnosis") -> str:
-    """Explain why a column cannot be an input, as a clause that follows "it"; "" if it can be one."""
+    """Explain why a column cannot be an input, as a clause that follows "it"; "" if it can be an input."""
     column = name.removesuffix(AS_GIVEN_SUFFIX).removeprefix(OTHER_PREFIX)
     column = "depth_mm" if READER_COLUMN.fullmatch(column) else column
     return next(
-        filter(None, (_explain_ineligible_meaning(one, target) for one in (column, *sorted(possible_columns(column))))),
+        filter(
+            None,
+            (_explain_ineligible_meaning(meaning, target) for meaning in (column, *sorted(possible_columns(column)))),
+        ),
         "",
     )
 

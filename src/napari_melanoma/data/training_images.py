@@ -1,11 +1,14 @@
-"""List of the training and validation images of a model, as hashes, to detect a test on them.
+"""Lists of the images that a model was trained on, as hashes, which show whether a test image is among them.
 
-``training_images.safetensors`` is part of a bundle. It contains no picture and no name: for each image the first 64
-bits of SHA-256 of its upright 8-bit pixels, and for photographs also the 120-bit perceptual hash of
-``data.duplicates``, which finds copies of another size or compression; for each patient or lesion an HMAC of 64 bits.
-The key of the HMAC is that of the project (``privacy.pseudonyms``), which never leaves the computer: short patient ids
-could otherwise be found by trying all of them. Patients are therefore recognized only if the key is the same; images
-are recognized everywhere.
+A model bundle has such a list, ``training_images.safetensors``, without pictures and names. It contains
+
+- for each training and validation image the first 64 bits of the SHA-256 of its upright 8-bit pixels;
+- for photographs also the 120-bit perceptual hash of ``data.duplicates``, which finds resized and re-encoded copies;
+- for each patient or lesion an HMAC of 64 bits.
+
+The HMAC uses the key of the project (``privacy.pseudonyms``), which never leaves the computer, because short patient
+ids could otherwise be found by trying all of them. So patients are recognized only with the same key, but images are
+recognized everywhere.
 """
 
 from __future__ import annotations
@@ -44,21 +47,24 @@ FILE_NAME = "training_images.safetensors"
 FORMAT = "1"
 PUBLIC = "public"  # key id of published data sets, whose patient ids are public
 PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
-MAX_HASH_DISTANCE = (
-    9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
-)
-MIN_SHARED_TILES = 0.5  # share of listed tiles that identifies a slide: bare glass is the same everywhere
-OLD_UNLISTED = re.compile(  # entry of lists written before 2026-11-23
+# Bits. Of 3.9 million pairs of photographs 9 are within this distance, all of them copies; of re-encoded or resized
+# copies 98 % are.
+MAX_HASH_DISTANCE = 9
+MIN_SHARED_TILES = 0.5  # share of listed tiles that identifies a slide; tiles of bare glass are in many slides
+# Entry of ``unlisted`` in lists that were written before 2026-11-23
+OLD_UNLISTED = re.compile(
     r"synthetic tiles of (\S+) as the version drew them that it was trained with; listed are today's"
 )
-MAX_BYTES = 200_000_000  # eight million photographs
+MAX_BYTES = 200_000_000  # of a file; enough for eight million photographs
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Hashes of the images that a model was trained and validated on, including those of the models it started from.
+    """Hashes of the images that a model, and the models it started from, were trained and validated on.
 
     ``pixels``: uint64 (image,), ascending. ``perceptual_hashes``: uint8 (image, 15), of photographs with texture only.
+    ``groups``: id of the key to the hashes of patients and lesions, uint64 (group,). ``unlisted``: descriptions of
+    training images that the list lacks.
     """
 
     pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -83,7 +89,7 @@ class TrainingImages:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of images, and of patients or lesions with an id."""
+        """Number of images, and of named patients or lesions."""
         return {"images": len(self.pixels), "patients": sum(map(len, self.groups.values()))}
 
     def write(self, path: Path) -> None:
@@ -95,8 +101,8 @@ class TrainingImages:
             HASHES_KEY: np.ascontiguousarray(self.perceptual_hashes),
         }
         arrays |= {GROUPS_PREFIX + key: values for key, values in self.groups.items()}
-        about = {"format": FORMAT, "unlisted": json.dumps(self.unlisted), "note": self.note}
-        content = save(arrays, about)
+        metadata = {"format": FORMAT, "unlisted": json.dumps(self.unlisted), "note": self.note}
+        content = save(arrays, metadata)
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
 
@@ -109,17 +115,19 @@ class TrainingImages:
             if path.stat().st_size > MAX_BYTES:
                 raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
             with safe_open(path, "np") as file:
-                about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise ValueError(f"expected format {FORMAT}, found {about.get('format')}")
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"expected format {FORMAT}, found {metadata.get('format')}")
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - file is not a mapping
-            unlisted = parse_json(about.get("unlisted", "[]"), path.name)
+            unlisted = parse_json(metadata.get("unlisted", "[]"), path.name)
             return cls(
                 _check_digests(arrays.pop(PIXELS_KEY)),
                 _check_hashes(arrays.pop(HASHES_KEY)),
                 {name.removeprefix(GROUPS_PREFIX): _check_digests(values) for name, values in arrays.items()},
-                tuple(OLD_UNLISTED.sub(r"synthetic tiles of an earlier version of \1", str(one)) for one in unlisted),
-                about.get("note", ""),
+                tuple(
+                    OLD_UNLISTED.sub(r"synthetic tiles of an earlier version of \1", str(entry)) for entry in unlisted
+                ),
+                metadata.get("note", ""),
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
@@ -127,13 +135,13 @@ class TrainingImages:
             ) from error
 
 
-DigestFunction = Callable[[Path], int | None]
+DigestFunction = Callable[[Path], int | None]  # hashes the pixels of a file; None if it cannot be read
 
 
 def hash_pixels(rgb: NDArray[np.uint8]) -> str:
-    """Hash decoded pixels, independent of the file format.
+    """Return the hexadecimal SHA-256 of decoded pixels, independent of the file format.
 
-    ``rgb``: uint8 (row, column, channel), upright.
+    ``rgb``: uint8 (row, column, channel=3), upright.
     """
     digest = hashlib.sha256(repr(rgb.shape).encode())
     digest.update(np.ascontiguousarray(rgb).data)
@@ -141,12 +149,12 @@ def hash_pixels(rgb: NDArray[np.uint8]) -> str:
 
 
 def shorten_digest(digest: str) -> int:
-    """Return 64 bits of a digest: of 400,000 images two agree by chance once in 200 million lists."""
+    """Return the first 64 bits of a digest; two of 400,000 images agree by chance in one of 200 million lists."""
     return int(digest[:16], 16)
 
 
 def hash_image_file(path: Path) -> int | None:
-    """Read an image and hash its pixels; None if it cannot be read, which the analysis reports."""
+    """Read an image and hash its pixels; None if it cannot be read."""
     from napari_melanoma.io.photographs import read_photograph
 
     try:
@@ -157,7 +165,11 @@ def hash_image_file(path: Path) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class HashedImages:
-    """Images to compare with lists: 0 if unreadable; ``has_texture`` marks perceptual hashes that can be compared."""
+    """Hashes of images, to be compared with lists of training images.
+
+    ``pixels``: uint64 (image,), 0 if unreadable. ``perceptual_hashes``: uint8 (image, 15). ``has_texture``: bool
+    (image,), whether the perceptual hash can be compared.
+    """
 
     samples: Sequence[Sample]
     pixels: NDArray[np.uint64]
@@ -173,20 +185,24 @@ def hash_images(
     known_digests: Mapping[Path, int] | None = None,
     perceptual: bool = True,
 ) -> HashedImages:
-    """Hash images in threads, in the order of the samples."""
+    """Hash images in threads, in the order of the samples.
+
+    ``known_digests``: digests of images that need not be read. ``perceptual``: whether photographs also get perceptual
+    hashes.
+    """
     known = known_digests or {}
     pixels = np.zeros(len(samples), np.uint64)
     paths = [sample.image for sample in samples]
-    found = map_in_threads(lambda path: known[path] if path in known else digest(path), paths, run)
-    for index, (_, value) in enumerate(found):
+    digests = map_in_threads(lambda path: known[path] if path in known else digest(path), paths, run)
+    for index, (_, value) in enumerate(digests):
         pixels[index] = value or 0
         run.report(Progress(index + 1, len(samples), "Comparing with the training images"))
     photographs = np.array([perceptual and not sample.synthetic for sample in samples], bool)
     codes, textured = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
     if photographs.any():
-        chosen = np.flatnonzero(photographs)
-        thumbnails = load_hash_thumbnails([samples[index].image for index in chosen.tolist()], run)
-        codes[chosen], textured[chosen] = compute_hashes(thumbnails), has_texture(thumbnails)
+        indices = np.flatnonzero(photographs)
+        thumbnails = load_hash_thumbnails([samples[index].image for index in indices.tolist()], run)
+        codes[indices], textured[indices] = compute_hashes(thumbnails), has_texture(thumbnails)
     return HashedImages(samples, pixels, codes, textured)
 
 
@@ -201,7 +217,10 @@ def hash_photograph(rgb: NDArray[np.uint8]) -> HashedImages:
 
 
 def make_training_images(hashed: HashedImages, *, key: str | None = None) -> TrainingImages:
-    """Make the list of training images; patients and lesions are included if the table names them."""
+    """Make a list of training images, with the patients and lesions that the tables name.
+
+    ``key``: ``PUBLIC`` for published data sets, None for the key of the project.
+    """
     named = _list_named_groups(hashed.samples)
     groups = np.unique(np.array([_hash_group(group, key) for group in named], np.uint64))
     hashes = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
@@ -210,50 +229,53 @@ def make_training_images(hashed: HashedImages, *, key: str | None = None) -> Tra
 
 
 def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
-    """Find the images that a model was trained on: bool (image,)."""
-    same = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
+    """Find the images that a model was trained on; with ``tiles``, the tiles of slides that it was trained on.
+
+    Returns bool (image,).
+    """
+    is_trained = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
     if tiles:
-        return same & _are_of_training_slides(hashed, same)
-    chosen = np.flatnonzero(hashed.has_texture & ~same)
-    if len(chosen) and len(listed.perceptual_hashes):
-        codes = np.concatenate((listed.perceptual_hashes, hashed.perceptual_hashes[chosen]))
-        part = np.repeat([0, 1], [len(listed.perceptual_hashes), len(chosen)])
+        return is_trained & _mark_tiles_of_training_slides(hashed, is_trained)
+    candidates = np.flatnonzero(hashed.has_texture & ~is_trained)
+    if len(candidates) and len(listed.perceptual_hashes):
+        codes = np.concatenate((listed.perceptual_hashes, hashed.perceptual_hashes[candidates]))
+        part = np.repeat([0, 1], [len(listed.perceptual_hashes), len(candidates)])
         for pairs in find_close_pairs(codes, MAX_HASH_DISTANCE, part=part):
-            same[chosen[pairs[:, 1] - len(listed.perceptual_hashes)]] = True
-    return same
+            is_trained[candidates[pairs[:, 1] - len(listed.perceptual_hashes)]] = True
+    return is_trained
 
 
 def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
     """Find the images of patients or lesions that a model was trained on.
 
-    Returns bool (image,); False if the list was made with another project's key.
+    Returns bool (image,); False for lists made with the key of another project.
     """
     keys: dict[str, str | None] = {PUBLIC: PUBLIC} if PUBLIC in listed.groups else {}
     own = key_id(make=False)
     if own in listed.groups:
         keys[own] = None
-    known = set()
+    trained = set()
     for group in _list_named_groups(samples):
         if any(np.isin(np.uint64(_hash_group(group, key)), listed.groups[name]) for name, key in keys.items()):
-            known.add(group)
-    return np.array([sample.group in known for sample in samples], bool)
+            trained.add(group)
+    return np.array([sample.group in trained for sample in samples], bool)
 
 
-def _are_of_training_slides(hashed: HashedImages, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark tiles of slides of which at least half of the distinct tiles are listed."""
+def _mark_tiles_of_training_slides(hashed: HashedImages, is_listed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark all tiles of slides with at least half of their distinct tiles in the list; bool (tile,)."""
     _, groups = np.unique([sample.group for sample in hashed.samples], return_inverse=True)
-    different = np.unique(np.stack((groups.astype(np.uint64), hashed.pixels), axis=1), axis=0, return_index=True)[1]
-    listed = np.bincount(groups[different], weights=same[different], minlength=groups.max(initial=-1) + 1)
-    return (listed >= MIN_SHARED_TILES * np.bincount(groups[different]))[groups]
+    distinct = np.unique(np.stack((groups.astype(np.uint64), hashed.pixels), axis=1), axis=0, return_index=True)[1]
+    listed = np.bincount(groups[distinct], weights=is_listed[distinct], minlength=groups.max(initial=-1) + 1)
+    return (listed >= MIN_SHARED_TILES * np.bincount(groups[distinct]))[groups]
 
 
 def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
-    """List the patients or lesions that the tables name; other images are identified by their pixels."""
-    return sorted({one.group for one in samples if one.group != one.full_name})
+    """List the groups that are patients or lesions with a name, not single images."""
+    return sorted({sample.group for sample in samples if sample.group != sample.full_name})
 
 
 def _hash_group(group: str, key: str | None) -> int:
-    """64-bit hash of a patient or lesion of a data set."""
+    """Return the 64-bit hash of a patient or lesion of a data set."""
     if key == PUBLIC:
         text = f"{PUBLIC}\n{group}".encode("utf-8", "surrogatepass")
         return int.from_bytes(hmac.digest(PUBLIC.encode(), text, hashlib.sha256)[:8], "big")

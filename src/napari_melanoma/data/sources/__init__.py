@@ -1,4 +1,4 @@
-"""Public data sets that can be imported: one module each with ``SPEC`` and ``find(tree)``.
+"""Public data sets that can be imported; each is a module with a description ``SPEC`` and a function ``find(tree)``.
 
 A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes it.
 """
@@ -22,7 +22,13 @@ NO_MAPPING = TableMapping()
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Description of a set."""
+    """Description of a set.
+
+    ``layout`` describes the expected files; ``images`` is the number of images in the complete set, 0 if not fixed;
+    ``ids`` is a pattern of ids that are unique to the set or its archive; ``folders`` is a pattern of folder names that
+    suggest the set; ``public`` is False for the user's own files; ``lacks`` is what an experiment may need and the set
+    does not have.
+    """
 
     name: str
     title: str
@@ -35,12 +41,12 @@ class SourceSpec:
     ids: str = ""
     folders: str = ""
     public: bool = True
-    lacks: str = ""  # what an experiment may need and the set does not have
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """One image of a set: its files, and its values in the set's own columns and words."""
+    """One image or table row of a set: its files, and its values in the set's own columns and words."""
 
     image_id: str
     image: SourceFile | None
@@ -50,7 +56,7 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class SourceContents:
-    """The content of a folder of a set."""
+    """The content of a set's folder: records, notes (topic and message), and names of tables that were not read."""
 
     records: list[SourceRecord]
     notes: list[tuple[str, str]]
@@ -64,24 +70,24 @@ class SourceContents:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A set that can be imported: its description, and how its files are found."""
+    """A set that can be imported: its description, and the function that finds its records."""
 
     spec: SourceSpec
     find_records: Callable[[SourceTree], list[SourceRecord]]
 
     def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
-        """Find the images of the set and the rows of its tables, each id once; ``image`` may be None."""
+        """Read the images and table rows of the set from a folder; raises if there are none."""
         tree = SourceTree.scan(folder, mapping)
         try:
-            found = self.find_records(tree)
+            records = self.find_records(tree)
         finally:
             close_archives(tree.files)
-        if not found:
+        if not records:
             raise DataSetError(
                 f"{folder} does not contain {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
                 f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
             )
-        return SourceContents(found, tree.notes, tree.unread)
+        return SourceContents(records, tree.notes, tree.unread)
 
 
 def describe_access(spec: SourceSpec) -> str:
@@ -94,22 +100,22 @@ def describe_access(spec: SourceSpec) -> str:
 def list_sources() -> dict[str, DataSource]:
     """List the sets that can be imported by name, in alphabetical order."""
     modules = import_submodules(__name__, __path__, "SPEC", "find")
-    found = {module.SPEC.name: DataSource(module.SPEC, module.find) for module in modules}
-    return dict(sorted(found.items()))
+    sources = {module.SPEC.name: DataSource(module.SPEC, module.find) for module in modules}
+    return dict(sorted(sources.items()))
 
 
 def guess_source(folder: str) -> str | None:
-    """Guess a set from the name of a folder, or as a paper writes it; None if no set matches."""
-    word, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
-    return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
+    """Guess a set from the name of a folder, or from its name in a paper; None if no set matches."""
+    name, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
+    return next((spec.name for spec in specs if spec.folders and re.match(rf"({spec.folders})(?![^\W_])", name)), None)
 
 
 def find_source(name: str) -> DataSource:
     """Return a set by its name."""
-    known = list_sources()
-    if name not in known:
-        raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
-    return known[name]
+    sources = list_sources()
+    if name not in sources:
+        raise InputError(f"there is no source named '{name}' (known: {', '.join(sources)}).")
+    return sources[name]
 
 
 def _indent(text: str) -> str:

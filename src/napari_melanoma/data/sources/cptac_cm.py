@@ -1,9 +1,9 @@
-"""CPTAC-CM: slides of cutaneous melanomas with the tables of the pathology portal, the PDC or CPTAC's own.
+"""CPTAC-CM: slides of cutaneous melanomas, with clinical tables of the pathology portal, the PDC or CPTAC itself.
 
-Columns are those of the table of the slides (``Case_ID``, ``Slide_ID``, ``Specimen_Type``, ``Tumor``,
-``Tumor_Site``, ``Gender``, ``Age_at_Diagnosis``), of the clinical table of the PDC, which are those of the GDC, and of
-CPTAC's clinical tables of other tumors (``consent/age``, ``baseline/...``, ``follow-up/...``). No complete table of the
-melanomas was available: other column names need a mapping.
+The known column names are those of the portal's table of slides (``Case_ID``, ``Slide_ID``, ``Specimen_Type``,
+``Tumor``, ``Tumor_Site``, ``Gender``, ``Age_at_Diagnosis``), of the PDC's clinical table (as in the GDC), and of
+CPTAC's clinical tables for other tumors (``consent/age``, ``baseline/...``, ``follow-up/...``). No complete table of
+the melanomas was available for a test; other column names need a mapping.
 """
 
 from __future__ import annotations
@@ -30,31 +30,34 @@ optional: the slides C3L-*-*.svs and C3N-*-*.svs in any folder""",
 )
 PATIENT = r"C3[LN]-\d{5}"
 _SLIDE = re.compile(rf"({PATIENT})-\d\d")
-_MELANOMA = "cm"
+_MELANOMA = "cm"  # CPTAC's code of cutaneous melanoma
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the slides of melanomas and the facts of their patients, or the slides or patients that a table lists.
+    """Find the slides of melanomas with the data of their patients.
 
-    One row a slide, named after its file, with the path in ``slide``; slides are not copied. Slides of normal tissue,
-    lymph nodes or other tumors are left out. Empty without a table.
+    Returns a record for each slide file, named after it, with its path in ``slide`` (slides are not copied); without
+    slide files, a record for each slide in the tables, else for each patient. Slides of normal tissue, lymph nodes or
+    other tumors are left out. Empty without a table.
     """
     patients = read_patients(tree, PATIENT)
     files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}
     slide_rows = {row["slide_id"]: row for rows in patients.values() for row in rows if row.get("slide_id")}
-    melanoma = {name for name, row in slide_rows.items() if _is_melanoma_row(row)}
-    of_melanoma = {patient: _select_melanoma_rows(rows) for patient, rows in patients.items()}
-    known = {patient: extract_columns(rows) for patient, rows in of_melanoma.items() if rows}
-    named = sorted(files or melanoma)
-    chosen = [
-        name for name in named if (name in melanoma or name not in slide_rows) and _patient_of_slide(name) in known
+    melanoma_slides = {name for name, row in slide_rows.items() if _is_melanoma_row(row)}
+    melanoma_rows = {patient: _select_melanoma_rows(rows) for patient, rows in patients.items()}
+    values = {patient: extract_columns(rows) for patient, rows in melanoma_rows.items() if rows}
+    slides = sorted(files or melanoma_slides)
+    selected = [
+        name
+        for name in slides
+        if (name in melanoma_slides or name not in slide_rows) and _patient_of_slide(name) in values
     ]
-    if known and len(chosen) < len(named):
-        left = len(named) - len(chosen)
-        tree.notes.append(("slides", f"{left} of other tissue, or of patients in no table: left out"))
-    if not named:
-        return [make_record(patient, patient, known) for patient in sorted(known)]
-    return [make_record(name, _patient_of_slide(name), known, files.get(name, "")) for name in chosen]
+    if values and len(selected) < len(slides):
+        left_out = len(slides) - len(selected)
+        tree.notes.append(("slides", f"{left_out} of other tissue, or of patients in no table: left out"))
+    if not slides:
+        return [make_record(patient, patient, values) for patient in sorted(values)]
+    return [make_record(name, _patient_of_slide(name), values, files.get(name, "")) for name in selected]
 
 
 def _patient_of_slide(slide: str) -> str:
@@ -63,12 +66,12 @@ def _patient_of_slide(slide: str) -> str:
 
 
 def _is_melanoma_row(row: dict[str, str]) -> bool:
-    """Whether a row of the table of slides is about the melanoma itself."""
+    """Whether a row of the table of slides is about tissue of the melanoma itself."""
     kind, tumor = row.get("specimen_type", "tumor").lower(), row.get("tumor", _MELANOMA).lower()
     site = f"{row.get('tumor_site', '')} {row.get('topographic_site', '')}".lower()
     return "normal" not in kind and tumor == _MELANOMA and "lymph node" not in site
 
 
 def _select_melanoma_rows(rows: Rows) -> list[dict[str, str]]:
-    """Select the rows about melanomas: the archive's tables contain all tumors."""
+    """Select the rows about melanomas; the tables contain other tumors too."""
     return [dict(row) for row in rows if row.get("tumor", row.get("tumor_code", _MELANOMA)).lower() == _MELANOMA]

@@ -1,4 +1,4 @@
-"""Dermofit Image Library: macroscopic images, a folder for each of ten classes with a folder for each lesion."""
+"""Dermofit Image Library: macroscopic images, sorted into folders of ten classes with a folder for each lesion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNOREC
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images; the class is the folder, and the set has no patients."""
+    """Find the images; the folder names their class, and the set does not name patients."""
     within = tree.filter_files(lambda file: CLASS.search(file.name) is not None)
     records = pair_records(within, {}, {"modality": SPEC.modality})
     return [replace(record, values={**record.values, "diagnosis": _find_class(record)}) for record in records]

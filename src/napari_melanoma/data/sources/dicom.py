@@ -1,4 +1,4 @@
-"""DICOM files: a table of their headers, without tags that identify the patient."""
+"""A user's own DICOM files: a table of values from their headers, without tags that identify the patient."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ SPEC = SourceSpec(
     public=False,
 )
 SUFFIXES = (".dcm", ".dicom", "")
-AUXILIARY_IMAGES = ("label", "overview", "thumbnail")  # pictures that come with a slide
-MAGIC, MAGIC_OFFSET = b"DICM", 128  # what makes a file without suffix a DICOM file
+AUXILIARY_IMAGES = ("label", "overview", "thumbnail")  # additional pictures of a slide scanner
+MAGIC, MAGIC_OFFSET = b"DICM", 128  # by which a file without suffix is recognized as DICOM
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images and read their headers; files and patients get pseudonyms, names and dates are left out.
+    """Find the images and read their headers; files, patients and lesions get pseudonyms, names and dates are left out.
 
-    Returns rows without an image: a copied DICOM file would contain its patient's name.
+    Returns records without an image, because a copied DICOM file would contain the patient's name.
     """
-    found: dict[str, SourceRecord] = {}
+    records: dict[str, SourceRecord] = {}
     for file in tree.files:
         header = _read_header(file, tree) if file.suffix in SUFFIXES else None
         if header is not None and header.has_image and header.shows not in AUXILIARY_IMAGES:
             image_id = pseudonym(file.name, "image")
-            found[image_id] = SourceRecord(image_id, None, None, _header_values(header))
-    return [found[image_id] for image_id in sorted(found)]
+            records[image_id] = SourceRecord(image_id, None, None, _header_values(header))
+    return [records[image_id] for image_id in sorted(records)]
 
 
 def _read_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
-    """Read a header; other files are skipped, unreadable DICOM files are noted."""
+    """Read the header of a DICOM file; None for other files, and for unreadable ones, which are noted."""
     try:
         with file.open() as opened:
             opened.seek(MAGIC_OFFSET)
@@ -54,7 +54,7 @@ def _read_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
 
 
 def _header_values(header: DicomHeader) -> dict[str, str]:
-    """Values of a header, under the names that tables of DICOM tags use."""
+    """Return the values of a header, under column names that are known to the harmonization."""
     values = {
         "patient_id": pseudonym(header.patient),
         "lesion_id": pseudonym(header.lesion, "lesion"),

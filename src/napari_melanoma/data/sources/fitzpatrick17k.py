@@ -1,4 +1,4 @@
-"""Fitzpatrick17k: clinical photographs of two atlases with skin types; the table has their web addresses."""
+"""Fitzpatrick17k: clinical photographs from two atlases, with skin types; its table has their web addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ optional: the images <md5hash>.jpg in any folder; the table has their addresses 
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find images and rows; according to its authors many labels are wrong (``qc``)."""
+    """Find images and rows; according to the authors, many labels are wrong (column ``qc``)."""
     known = read_image_rows(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
     images = tree.find_files("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
     return join_records(images, {}, known, {"modality": SPEC.modality})

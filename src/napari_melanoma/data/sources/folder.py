@@ -1,4 +1,4 @@
-"""Any folder of images, optionally with masks and a table: for a user's own images."""
+"""A user's own folder of images, optionally with masks and a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images; columns of the table are kept, known ones under our names."""
+    """Find the images, with their masks and table rows; tables that are not read are noted."""
     known = read_image_rows(tree, TABLES)
     for file in tree.files:
         if file.suffix in WORKBOOKS:

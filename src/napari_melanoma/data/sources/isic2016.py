@@ -1,4 +1,4 @@
-"""ISIC 2016 (ISBI challenge), part 1: dermoscopic images with masks; part 3 has the malignancy."""
+"""ISIC 2016 (ISBI challenge), part 1: dermoscopic images with masks; tables of part 3 state the malignancy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     known: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):
         text = tree.read_text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
-        rows = CsvReader((text or "").splitlines())  # without a header
+        rows = CsvReader((text or "").splitlines())  # the table has no header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
             diagnosis = {"diagnosis": "melanoma"} if malignant else {"target": "0"}

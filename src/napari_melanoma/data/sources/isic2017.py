@@ -1,4 +1,4 @@
-"""ISIC 2017, part 1: dermoscopic images with masks; part 3 has the diagnosis, another table age and sex."""
+"""ISIC 2017, part 1: dermoscopic images with masks; tables of part 3 state the diagnosis, others age and sex."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv a
     ids=ID_PATTERN,
     folders="isic[-_ ]?2017",
 )
-NAMES = (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
+NAMES = (  # split, and the name of the part in files
+    ("train", "Training"),
+    ("val", "Validation"),
+    ("test", "Test_v2"),
+)
 PARTS = tuple(
     ChallengePart(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth") for split, name in NAMES
 )
@@ -50,7 +54,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _translate_columns(row: Mapping[str, str]) -> dict[str, str]:
-    """Translate the two columns of part 3, 0.0 or 1.0 each."""
+    """Translate the columns of part 3, which are 0.0 or 1.0, to ours."""
     melanoma, keratosis = ((parse_number(row.get(name, "")) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
     diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"
     return {"diagnosis": diagnosis, "melanoma": str(int(melanoma))}

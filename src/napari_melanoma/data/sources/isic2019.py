@@ -1,4 +1,4 @@
-"""ISIC 2019: dermoscopic images of eight classes, most of them those of HAM10000 and BCN20000; no masks."""
+"""ISIC 2019: dermoscopic images of eight classes without masks, most of them from HAM10000 and BCN20000."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ optional: ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Te
 )
 PARTS = (("train", "Training"), ("test", "Test"))
 IMAGES = r"(?:^|/)ISIC_2019_(?:Training|Test)_Input(?:/|$)"
-STEM = IMAGE_PATTERN.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # the name of some images
+STEM = IMAGE_PATTERN.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # in the names of some files
 CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")}  # UNK is not a class
 
 

@@ -31,6 +31,7 @@ each image folder a folder, or the zip file of that name""",
     folders="isic[-_ ]?2020",
     ids=ID_PATTERN,
 )
+# Split, and patterns of the tables and folders of its images
 PARTS = (
     ("train", r"(?:ISIC_2020_Training_GroundTruth(?:_v2)?|train)\.csv", r"ISIC_2020_Training_(?:JPEG|Input)|train"),
     ("test", r"(?:ISIC_2020_Test_Metadata|test)\.csv", r"ISIC_2020_Test_(?:JPEG|Input)|test"),
@@ -38,13 +39,15 @@ PARTS = (
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find images and rows; of duplicates the later image names the earlier one."""
+    """Find images and rows; the second image of a duplicate pair, by name, gets ``near_duplicate_of``."""
     known: KnownRows = {}
     images: dict[str, SourceFile] = {}
     for split, tables, folders in PARTS:
         rows = read_image_rows(tree, tables, SPEC.name)
-        images |= (found := tree.find_files(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE_PATTERN))
-        rows |= {image_id: PackedRow({}) for image_id in found if image_id not in rows and image_id not in known}
+        images |= (images_of_part := tree.find_files(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE_PATTERN))
+        rows |= {
+            image_id: PackedRow({}) for image_id in images_of_part if image_id not in rows and image_id not in known
+        }
         known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
     for row in read_table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
         first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))

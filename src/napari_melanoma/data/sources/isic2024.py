@@ -1,6 +1,7 @@
-"""ISIC 2024 (SLICE-3D): tiles of 15 mm cut from 3D total-body photographs, with measurements of the camera.
+"""ISIC 2024 (SLICE-3D): tiles of 15 mm cut from 3D total-body photographs, with measurements by the camera's software.
 
-Based on the published names of columns and files; tested on the challenge's public test table and a list of labels.
+The reader is based on the published names of columns and files; it was tested with the challenge's public test table
+and a list of labels.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ TABLES = (
     r"(?:ISIC_2024_)?test-metadata(?:_sample)?\.csv",
     r"ISIC_2024_label_list\w*\.csv",
 )
-LIST_SPLIT = "split_of_the_list"
+LIST_SPLIT = "split_of_the_list"  # column: the split in a list of labels
 IMAGES = r"(?:^|/)(?:image|train-image|ISIC_2024_(?:Permissive_)?Training_Input)(?:/|$)"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
+    """Find images and rows; in the full table all have a ``patient_id``, but few a ``lesion_id``.
 
-    The set has no official splits: the split of a list of labels was made by the author of the list, possibly across
-    images of one patient, and is kept under another name.
+    The set has no official splits. The split in a list of labels is by the author of the list and may separate images
+    of one patient, so it is kept under another name.
     """
     known = read_image_rows(tree, "|".join(TABLES), SPEC.name)
     for image_id, row in known.items():

@@ -1,4 +1,4 @@
-"""The pathology table of ISIC 2024: biopsy results of a contributing clinic, an example by the organizers."""
+"""The example of a pathology table of ISIC 2024: biopsy results of a contributing clinic, without images."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ ISIC_2024_ex_pathology_metadata.csv or another table *pathology*.csv with the co
 mel_thick, ulcer ...; it has no images""",
     images=103,
 )
-IDENTIFYING_COLUMNS = ("mrn", "biopsy_date")  # identify a person: record number and day
+IDENTIFYING_COLUMNS = ("mrn", "biopsy_date")  # medical record number and date identify a person
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the rows, one a biopsy; record number and day of the biopsy are left out.
+    """Find the rows, one for each biopsy, without record number and date.
 
-    A case may have several biopsies and is used as the lesion.
+    The case, which may have several biopsies, is used as the lesion.
     """
-    found: dict[str, SourceRecord] = {}
+    records: dict[str, SourceRecord] = {}
     taken: set[str] = set()
-    nameless = 0
+    without_case = 0
     for row in read_table_rows(tree, r".*pathology.*\.csv"):
         case = row.get("case_id", "")
         values = {name: text for name, text in row.items() if text and name not in IDENTIFYING_COLUMNS}
         if case:
             name = free_name(f"case_{case}", taken)
             taken.add(name.lower())
-            found[name] = SourceRecord(name, None, None, {**values, "lesion_id": case})
+            records[name] = SourceRecord(name, None, None, {**values, "lesion_id": case})
         else:
-            nameless += bool(values)
-    if found and nameless:
-        tree.notes.append(("case_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no case: left out"))
-    return [found[name] for name in sorted(found)]
+            without_case += bool(values)
+    if records and without_case:
+        tree.notes.append(
+            ("case_id", f"{without_case} row{'s name' if without_case > 1 else ' names'} no case: left out")
+        )
+    return [records[name] for name in sorted(records)]

@@ -1,6 +1,6 @@
 """iToBoS 2024: regions of skin of about 7 x 9 cm, cut from 3D total-body photographs.
 
-Based on the published names of columns and files; no table of it was available for a test.
+The reader is based on the published names of columns and files; no table was available for a test.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IMAGE = r"(.+)\.(?:png|jpe?g)"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find images and rows; an image shows many lesions, so it has no diagnosis and no mask."""
+    """Find images and rows; an image shows many lesions, so there is no diagnosis and no mask."""
     records: dict[str, SourceRecord] = {}
     for split in ("train", "test"):
         part = tree.filter_files(lambda file, split=split: f"/{split}/" in f"/{file.name.lower()}")  # type: ignore[misc]

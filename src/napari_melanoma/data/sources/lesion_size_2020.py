@@ -23,7 +23,7 @@ optional: the images ISIC_*.jpg in any folder""",
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find images and rows; the patient of its tables repeats the image id, so it is left out."""
+    """Find images and rows; a ``patient_id`` that only repeats the image id is left out."""
     known = read_image_rows(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
     for image_id, row in known.items():
         if row.get("patient_id") == image_id:

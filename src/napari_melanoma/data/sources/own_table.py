@@ -1,4 +1,4 @@
-"""Any table of a user, a row an image or a lesion; a mapping explains its columns and words."""
+"""A user's own tables with a row for each image or lesion, optionally with a mapping of their columns and words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ one or several tables of any name, *.csv, *.tsv or *.tab (or the path of one tab
 optional: the images of those names in any folder, and masks as for 'folder'""",
     public=False,
 )
-TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt file may be anything
+TABLES = r".+\.(?:csv|tsv|tab)"  # not .txt, which may be any text
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:

@@ -1,4 +1,4 @@
-"""PAD-UFES-20: smartphone images with 22 clinical columns; masks by other authors, if present."""
+"""PAD-UFES-20: smartphone images with 22 clinical columns, and masks by other authors if present."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MASKS = r"(?:^|/|[ _-])(?:lesion_)?masks?(?:/|$)"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images; the patient is known, and a lesion's number is unique within its patient."""
+    """Find the images; file names contain the patient, and the lesion's number, which is unique within the patient."""
     known = read_image_rows(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
     known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}
     plain = tree.filter_files(lambda file: "mask" not in file.name.lower())
@@ -38,6 +38,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _ids_from_name(image_id: str) -> dict[str, str]:
-    """Values without a table: patient and lesion from the name of an image."""
+    """Return default values of an image: patient and lesion from its name."""
     _, patient, lesion, _ = image_id.split("_")
     return {"modality": SPEC.modality, "patient_id": f"PAT_{patient}", "lesion_id": lesion}

@@ -1,4 +1,4 @@
-"""PH2: dermoscopic images of one clinic, a folder for each with image and mask, and a table of dermoscopic criteria."""
+"""PH2: dermoscopic images of one clinic with masks, in a folder for each, and a table of dermoscopic criteria."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CRITERIA = (
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images; the set has no patient, age, sex or split."""
+    """Find the images; the set has no patients, ages, sexes or splits."""
     known = {image_id: PackedRow(row) for image_id, row in _parse_table(tree.read_text(r"PH2_dataset\.txt") or "")}
     masks = tree.find_files(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
     images = tree.find_files("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
@@ -43,7 +43,10 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _parse_table(text: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Parse the lines of the table: cells between single or double bars, the diagnosis and the colors as numbers."""
+    """Parse the table, whose cells are between single or double bars; diagnoses and colors are numbers.
+
+    Yields the image id and the values by column.
+    """
     for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"\|+", line.strip().strip("|"))]
         if len(cells) < 10 or not cells[0].startswith("IMD"):

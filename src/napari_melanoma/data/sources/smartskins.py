@@ -1,7 +1,7 @@
 """SMARTSKINS: smartphone images of melanocytic lesions, distributed by its authors after registration.
 
-The names of its folders and files are not published. Images and masks are therefore separated and paired by their
-names, and dermoscopic images are left out by the names of their folders; check with ``data report`` after an import.
+The names of its folders and files are not published. So images and masks are paired by their names, and dermoscopic
+images are recognized by the names of their folders; check an import with ``data report``.
 """
 
 from __future__ import annotations

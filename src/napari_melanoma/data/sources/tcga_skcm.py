@@ -1,8 +1,8 @@
 """TCGA-SKCM: slides of primary melanomas with the clinical tables of the GDC, TCGA, Xena or cBioPortal.
 
-Columns are those of the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``), of the table of
-clinical data elements of TCGA (CDE 2593055 Breslow depth, 2593051 Clark level, 3108478 ulceration, 3186135 mitoses) and
-of the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``; barcodes from
+The known column names are those of the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``), of
+TCGA's clinical data elements (CDE 2593055 Breslow depth, 2593051 Clark level, 3108478 ulceration, 3186135 mitoses), and
+of the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``. Barcodes are explained at
 https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/.
 """
 
@@ -31,41 +31,42 @@ optional: the slides TCGA-*-DX*.<uuid>.svs in any folder""",
 )
 PATIENT = r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}"
 _SLIDE = re.compile(rf"({PATIENT})-(\d\d)[A-Z]-\d\d-([A-Z]{{2}})[A-Z0-9]*(\.[0-9a-fA-F-]{{36}})?")
+# Codes in a barcode: types of the sample, and the diagnostic kind of slide
 _PRIMARY, _METASTASES, _DIAGNOSTIC = "01", ("06", "07"), "DX"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the diagnostic slides of primary tumors and the facts of their patients, or the patients only.
+    """Find the diagnostic slides of primary tumors with the data of their patients.
 
-    A slide of a metastasis is left out because it shows the outcome; its existence means that the melanoma has
+    A slide of a metastasis is left out because it shows the outcome; it proves that the patient's melanoma has
     metastasized. Frozen sections are left out too.
 
-    One row a slide, named after its file, with the path in ``slide``; slides are not copied. One row a patient if the
-    folder has no slides. Empty without a table.
+    Returns a record for each slide, named after its file, with its path in ``slide`` (slides are not copied); without
+    slides, a record for each patient. Empty without a table.
     """
-    known = {patient: extract_columns(rows) for patient, rows in read_patients(tree, PATIENT).items()}
+    values = {patient: extract_columns(rows) for patient, rows in read_patients(tree, PATIENT).items()}
     slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}
-    read = {stem: match for stem in slides if (match := _SLIDE.fullmatch(stem))}
-    for match in read.values():
-        if match[2] in _METASTASES and match[1] in known:
-            known[match[1]] |= {"metastasis": "1", "metastasis_by": "slide of a metastasis"}
-    chosen = [stem for stem, match in read.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
-    if known and slides:
-        _note_left_out(tree, read, chosen, known)
-        return [make_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
-    return [make_record(patient, patient, known) for patient in sorted(known)]
+    barcodes = {stem: match for stem in slides if (match := _SLIDE.fullmatch(stem))}
+    for match in barcodes.values():
+        if match[2] in _METASTASES and match[1] in values:
+            values[match[1]] |= {"metastasis": "1", "metastasis_by": "slide of a metastasis"}
+    selected = [stem for stem, match in barcodes.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
+    if values and slides:
+        _note_left_out(tree, barcodes, selected, values)
+        return [make_record(stem, barcodes[stem][1], values, slides[stem].name) for stem in sorted(selected)]
+    return [make_record(patient, patient, values) for patient in sorted(values)]
 
 
 def _note_left_out(
-    tree: SourceTree, read: dict[str, re.Match[str]], chosen: list[str], known: dict[str, dict[str, str]]
+    tree: SourceTree, barcodes: dict[str, re.Match[str]], selected: list[str], values: dict[str, dict[str, str]]
 ) -> None:
-    """Note how many slides are left out, and how many have no patient."""
-    metastases = sum(match[2] in _METASTASES for match in read.values())
-    others = len(read) - len(chosen) - metastases
-    without_patient = sum(read[stem][1] not in known for stem in chosen)
+    """Note how many slides are left out, and how many belong to patients without data."""
+    metastases = sum(match[2] in _METASTASES for match in barcodes.values())
+    other_slides = len(barcodes) - len(selected) - metastases
+    without_patient = sum(barcodes[stem][1] not in values for stem in selected)
     for count, message in (
         (metastases, "of metastases: left out because they show the outcome"),
-        (others, "frozen or of other tissue: left out"),
+        (other_slides, "frozen or of other tissue: left out"),
         (without_patient, "of patients in no table: their clinical data are unknown"),
     ):
         if count:

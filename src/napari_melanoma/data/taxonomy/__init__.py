@@ -1,8 +1,9 @@
-"""Controlled vocabularies of the table: our words, their hierarchy, and the corresponding words of other sources.
+"""Controlled vocabularies of the harmonized table: our words, their hierarchy, and translations of other words.
 
-Each taxonomy is two tables in this folder, to be edited by hand: ``<name>.csv`` has our words (``word``, ``parent``,
-``title``, and further facts), ``<name>_words.csv`` those of others (``theirs``, ``ours``; ``source`` for a meaning in
-one source only, ``language``). ``unknown`` is a word of every taxonomy.
+A taxonomy consists of two tables in this folder, which are edited by hand. ``<name>.csv`` lists our words (columns
+``word``, ``parent``, ``title``, and further facts). ``<name>_words.csv`` translates words of other tables (``theirs``)
+to ours (``ours``); a ``source`` limits a translation to one public set, ``language`` is for information only. Every
+taxonomy also has the word ``unknown``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from napari_melanoma.core.errors import InputError
 UNKNOWN = "unknown"
 TAXONOMY_FOLDER = Path(__file__).parent
 OWN_COLUMNS = ("word", "parent", "title")
-SUBTAXONOMIES = {"site": "sub_site"}  # a word of the subtaxonomy means its parent in the other
+# A taxonomy and the finer one whose words have their parents in it
+SUBTAXONOMIES = {"site": "sub_site"}
 
 
 class TaxonomyWord(NamedTuple):
@@ -35,7 +37,10 @@ class TaxonomyWord(NamedTuple):
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Our words for one column, and their translations from words of others."""
+    """Our words for one column, and the translations of other words to them.
+
+    ``entries``: our word to its entry. ``translations``: source ("" for any) and normalized word to our word.
+    """
 
     name: str
     entries: Mapping[str, TaxonomyWord]
@@ -43,7 +48,7 @@ class Taxonomy:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All words in the order of display; the last is ``unknown``."""
+        """Our words in the order of display; the last is ``unknown``."""
         return tuple(self.entries)
 
     def parent(self, word: str) -> str:
@@ -69,13 +74,13 @@ class Taxonomy:
         return above in self.iter_ancestors(word)
 
     def translate(self, foreign_word: str, source: str = "") -> str | None:
-        """Translate a word of others; ``unknown`` if it means unknown, None if it is not in the table."""
+        """Translate a word of another table to ours; ``unknown`` if it is empty, None if it has no translation."""
         if not normalize_wording(foreign_word):
             return UNKNOWN
         words = normalized_spellings(foreign_word)
         source_words = (self.translations.get((source, word)) for word in words) if source else ()
-        found = (*source_words, *(self.translations.get(("", word)) for word in words))
-        return next((ours for ours in found if ours), None)
+        candidates = (*source_words, *(self.translations.get(("", word)) for word in words))
+        return next((ours for ours in candidates if ours), None)
 
 
 @cache
@@ -85,9 +90,9 @@ def load_taxonomy(name: str) -> Taxonomy:
     entries = {row["word"]: _make_word(row) for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}.csv")}
     entries[UNKNOWN] = TaxonomyWord(UNKNOWN, "", "Unknown", {})
     parents = next((load_taxonomy(above).entries for above, below in SUBTAXONOMIES.items() if below == name), entries)
-    strange = [entry.word for entry in entries.values() if entry.parent and entry.parent not in parents]
-    if strange:
-        raise InputError(f"the taxonomy {name} has words whose parents do not exist: {', '.join(strange)}.")
+    orphans = [entry.word for entry in entries.values() if entry.parent and entry.parent not in parents]
+    if orphans:
+        raise InputError(f"the taxonomy {name} has words whose parents do not exist: {', '.join(orphans)}.")
     return Taxonomy(name, entries, _read_translations(name, entries))
 
 
@@ -104,35 +109,35 @@ def list_taxonomies() -> tuple[str, ...]:
 
 
 def read_taxonomy_rows(path: Path) -> list[dict[str, str]]:
-    """Read one of the tables of this folder: column to text, "" if a cell is missing."""
+    """Read the rows of a taxonomy table: column to text, "" if a cell is missing."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [{key: (text or "").strip() for key, text in row.items()} for row in read_csv_dicts(file)]
 
 
 def _make_word(row: Mapping[str, str]) -> TaxonomyWord:
-    """Make one of our words; the default title is the capitalized word."""
+    """Make an entry from a row; the default title is the capitalized word."""
     word = row["word"]
     facts = {column: text for column, text in row.items() if column not in OWN_COLUMNS}
     return TaxonomyWord(word, row["parent"], row["title"] or word[:1].upper() + word[1:], facts)
 
 
 def _read_translations(name: str, entries: Mapping[str, TaxonomyWord]) -> dict[tuple[str, str], str]:
-    """Map words of others to ours; includes our own words, and those of ``unknown``."""
-    found: dict[tuple[str, str], str] = {}
+    """Map source and normalized word to our word; our words and the words for ``unknown`` are included."""
+    translations: dict[tuple[str, str], str] = {}
     for row in _iter_translations(name):
         if row["ours"] not in entries:
             raise InputError(
                 f"{name}_words.csv translates '{row['theirs']}' as '{row['ours']}', which {name}.csv does not have."
             )
         for word in normalized_spellings(row["theirs"]):
-            ours = found.setdefault((row["source"], word), row["ours"])
+            ours = translations.setdefault((row["source"], word), row["ours"])
             if ours != row["ours"]:
                 raise InputError(f"{name}_words.csv translates '{row['theirs']}' twice: as {ours} and {row['ours']}.")
-    return found | {("", normalize_wording(word)): word for word in entries}
+    return translations | {("", normalize_wording(word)): word for word in entries}
 
 
 def _iter_translations(name: str) -> Iterator[dict[str, str]]:
-    """Yield the translations of a taxonomy, and those of its subtaxonomy."""
+    """Yield the rows that translate words; a word of the subtaxonomy translates to its parent."""
     yield from read_taxonomy_rows(TAXONOMY_FOLDER / "unknown_words.csv")
     yield from read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}_words.csv")
     if name in SUBTAXONOMIES:
@@ -155,9 +160,9 @@ def normalize_wording(word: str) -> str:
     """Normalize a word: lower case without accents, parts separated by single spaces."""
     if _NEGATIVE.fullmatch(word):
         return word.strip()
-    parts = unicodedata.normalize("NFKD", word.lower().translate(_SINGLE_LETTERS))
-    bare = "".join(letter for letter in parts if not unicodedata.combining(letter))
-    return _SEPARATORS.sub(" ", bare).strip(" .")
+    decomposed = unicodedata.normalize("NFKD", word.lower().translate(_SINGLE_LETTERS))
+    letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return _SEPARATORS.sub(" ", letters).strip(" .")
 
 
 def normalized_spellings(word: str) -> tuple[str, ...]:
