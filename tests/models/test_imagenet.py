@@ -39,7 +39,7 @@ def test_without_a_hub_the_message_lists_available_weights(monkeypatch: pytest.M
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(BundleError, match=r"could not be downloaded \(ConnectionError\)"):
-        published_encoders._hub_weights("resnet18", {})
+        published_encoders._download_timm_weights("resnet18", {})
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -1,8 +1,11 @@
-"""Networks, bundles, published weights and export; here the names of the bundles of this program."""
+"""Networks, model bundles, published weights and export. This module names the default bundles of the program.
+
+P1 to P4 are the papers whose networks are built here; ``reproduction.papers`` describes them.
+"""
 
 DEFAULT_BUNDLE = "lesion-small"
-PROMPTED_BUNDLE = "lesion-click"  # answers clicks
+PROMPTED_BUNDLE = "lesion-click"  # segments by clicks and other prompts
 DEFAULT_CLASSIFIER = "melanoma-small"
 DEFAULT_PHONE_CLASSIFIER = "lesion-phone"  # for macroscopic photographs, such as those of smartphones
 DEFAULT_TILE_MODEL = "tile-demo"  # for slides
-AUTOMATIC = "auto"  # instead of a classifier: the default one for the type of photograph
+AUTOMATIC = "auto"  # instead of the name of a classifier: the default classifier for the type of photograph

@@ -1,4 +1,4 @@
-"""Model bundles: configuration, checked weights, the card, and the reference cases of a classifier."""
+"""Model bundles: folders with a configuration, weights, a model card and reference cases; read, checked and written."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+# Fields of the configuration, and of its classifier, that affect predictions
 PREDICTION_FIELDS = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
 CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
@@ -39,16 +40,16 @@ SLIDE = "slide"  # the modality of whole-slide images
 
 
 REFERENCE_FILE = "reference.safetensors"
-MAX_CASES = 4096  # training cases in a bundle: 2.6 MB with 320 features
-REFERENCE_ARRAYS = {
+MAX_CASES = 4096  # training cases in a bundle; 2.6 MB with 320 features
+REFERENCE_ARRAYS = {  # name: type, number of dimensions
     "logits": (np.float32, 2),
     "labels": (np.int64, 1),
     "groups": (np.int64, 1),
     "embeddings": (np.float16, 2),
     "embedded_labels": (np.int64, 1),
 }
-TEXTURES = "textures"  # float16 (tile, feature), slide models only
-_CHUNK_VALUES = 4 * 1024**2  # values per step, which limits the memory for checking a large model
+TEXTURES = "textures"  # optional array, float16 (tile, feature)
+_CHUNK_VALUES = 4 * 1024**2  # weights that are checked at once, which limits the memory
 
 
 class BundleConfig(Config):
@@ -124,35 +125,34 @@ class BundleConfig(Config):
     def segments_one_class(self) -> bool:
         """Whether the model segments a lesion with a decision threshold.
 
-        Otherwise a softmax over the network's maps assigns the most probable of several classes to each pixel,
-        without a threshold.
+        Other segmentation models assign the most probable of several classes to each pixel, without a threshold.
         """
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
     def answers_prompts(self) -> bool:
-        """Whether the network takes clicks and other prompts."""
+        """Whether the network segments by clicks and other prompts."""
         from napari_melanoma.models.zoo import list_architectures
 
-        known = list_architectures().get(self.architecture)
-        return known is not None and known.spec.answers_prompts
+        architecture = list_architectures().get(self.architecture)
+        return architecture is not None and architecture.spec.answers_prompts
 
     @property
     def synthetic_share(self) -> float:
         """Share of synthetic images (phantoms) in the training data; 0 if unknown."""
         data = self.provenance.get("data")
-        known = data if isinstance(data, dict) else {}
-        total = known.get("learn", 0) + known.get("base", 0)
-        return known.get("drawn", 0) / total if total else 0.0
+        counts = data if isinstance(data, dict) else {}
+        total = counts.get("learn", 0) + counts.get("base", 0)
+        return counts.get("drawn", 0) / total if total else 0.0
 
     @property
     def is_demonstration(self) -> bool:
-        """Whether the model is a demonstration, trained on synthetic data only."""
+        """Whether the model is a demonstration: trained on synthetic data only, or so named in its title."""
         return self.synthetic_share >= 1 or "demonstration" in self.title.lower()
 
     @property
     def is_slide_model(self) -> bool:
-        """Whether the model predicts tiles of slides, and cannot be used for photographs."""
+        """Whether the model is for slides, and cannot be used for photographs."""
         return SLIDE in self.modalities
 
 
@@ -164,9 +164,9 @@ class BundleInfo:
     config: BundleConfig
 
     def __repr__(self) -> str:
-        """Return a short text; ``config`` has everything."""
-        known = {"name": self.name, "task": self.config.task, "classes": self.config.classes}
-        return format_repr(self, **known, path=str(self.path))
+        """Return a short text, without the details of ``config``."""
+        shown = {"name": self.name, "task": self.config.task, "classes": self.config.classes}
+        return format_repr(self, **shown, path=str(self.path))
 
     @property
     def name(self) -> str:
@@ -202,10 +202,10 @@ class BundleInfo:
 class ReferenceCases:
     """Validation cases for calibration, and training cases for similarity.
 
-    ``logits`` is float32 (case, class) before temperature scaling, ``labels`` int64 (case,) class indices, ``groups``
-    int64 (case,) anonymous numbers of the patients or lesions. ``embeddings`` is float16 (training case, feature),
-    ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is float16
-    (training tile, feature), computed by ``models.blocks.timm_encoder``; None if not stored.
+    ``logits``: float32 (case, class), before temperature scaling. ``labels``: class indices, int64 (case,). ``groups``:
+    anonymous numbers of the patients or lesions, int64 (case,). ``embeddings``: float16 (training case, feature).
+    ``embedded_labels``: int64 (training case,). ``embedded_ids``: image ids of the training cases, or empty.
+    ``textures``: float16 (training tile, feature), from ``models.blocks.timm_encoder``; None if not stored.
     """
 
     logits: NDArray[np.float32]
@@ -229,7 +229,7 @@ class ReferenceCases:
 
 
 def read_bundle(path: Path) -> BundleInfo:
-    """Read the configuration and card of a bundle, without weights and torch."""
+    """Read the configuration of a bundle and check that its card is readable; weights are not read."""
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise BundleError(
@@ -323,7 +323,7 @@ def write_bundle(
     with atomic_folder(path) as folder:
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)
-        # Its function save_file would make the file unreadable for other users
+        # save_file of safetensors would make the file unreadable for other users
         (folder / WEIGHTS).write_bytes(save(weights))
         if reference is not None:
             write_reference(folder, reference)
@@ -332,24 +332,27 @@ def write_bundle(
     return BundleInfo(path, config)
 
 
-def _check_fits_network(info: BundleInfo, found: dict[str, Any], network: nn.Module) -> None:
-    """Refuse weights that do not fit the network, and list the first misfits of each kind."""
+def _check_fits_network(info: BundleInfo, shapes: dict[str, Any], network: nn.Module) -> None:
+    """Refuse weights that do not fit the network, and list the first misfits of each kind.
+
+    ``shapes``: shape of each stored tensor.
+    """
     expected = {name: value.shape for name, value in network.state_dict().items()}
     faults = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "surplus": sorted(found.keys() - expected.keys()),
-        "of another shape": sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name]),
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "surplus": sorted(shapes.keys() - expected.keys()),
+        "of another shape": sorted(name for name in expected.keys() & shapes.keys() if expected[name] != shapes[name]),
     }
     listed = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in faults.items() if names]
     if listed:
         raise BundleError(
             f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
-            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Download or copy the bundle again."
+            f"{len(expected)} tensors, found {len(shapes)}; {'; '.join(listed)}. Download or copy the bundle again."
         )
 
 
 class _FloatLayout(NamedTuple):
-    """The unsigned integer type of a float's size, and the bits that are all set in a non-finite value."""
+    """The unsigned integer type with the size of a float, and the bits that are all set in NaN and infinity."""
 
     integer: str
     mask: int
@@ -366,9 +369,9 @@ _FLOATS = {
 
 
 def check_header(path: Path) -> None:
-    """Refuse a safetensors file with an invalid header, or of another size than its tensors need.
+    """Refuse a safetensors file with an invalid header, or whose size does not match its tensors.
 
-    Only the header is read, so this takes milliseconds for a model of any size.
+    Only the header is read, which takes milliseconds for a model of any size.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -399,22 +402,22 @@ def check_weights(path: Path) -> None:
 
 
 def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _FloatLayout) -> None:
-    """Refuse a tensor with a non-finite value."""
+    """Refuse a tensor with NaN or infinity; ``content`` are its bytes."""
     bits = content.view(layout.integer)
     for first in range(0, len(bits), _CHUNK_VALUES):
         part = bits[first : first + _CHUNK_VALUES] & layout.mask
         if part.max() == layout.mask:
-            at = first + int(np.argmax(part == layout.mask))
+            position = first + int(np.argmax(part == layout.mask))
             raise BundleError(
-                f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shorten(name)}' is "
-                "NaN or infinite. Download or copy the bundle again."
+                f"the weights in {path} are damaged: value {position + 1} of {len(bits)} in tensor '{shorten(name)}' "
+                "is NaN or infinite. Download or copy the bundle again."
             )
 
 
 def number_groups(names: ArrayLike) -> NDArray[np.int64]:
     """Replace the names of patients or lesions by anonymous numbers.
 
-    Returns int64 (case,), from 0 in the order of first occurrence.
+    Returns int64 (case,): numbers from 0, in the order of first occurrence.
     """
     _, first, index = np.unique(np.asarray(names), return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
@@ -425,7 +428,7 @@ def number_groups(names: ArrayLike) -> NDArray[np.int64]:
 def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES) -> NDArray[np.int64]:
     """Choose the training cases of a bundle: all, or a random subset with the same class frequencies.
 
-    Returns int64 (chosen,), ascending indices.
+    ``labels``: class index of each case. Returns ascending indices, int64 (chosen,).
     """
     truth = np.asarray(labels, np.int64)
     if len(truth) <= max_count:
@@ -440,7 +443,7 @@ def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES) -> NDAr
 
 
 def make_texture_reference(textures: NDArray[np.float16], classes: int) -> ReferenceCases:
-    """Create the reference of a model without cases, such as a segmentation model.
+    """Create reference cases with textures only, as for a segmentation model.
 
     ``textures``: float16 (training tile, feature).
     """
@@ -486,7 +489,7 @@ def write_reference(folder: Path, reference: ReferenceCases) -> None:
 
 
 def _check_shapes(reference: ReferenceCases, classes: int) -> None:
-    """Refuse arrays whose shape does not match the bundle's classes."""
+    """Refuse arrays of the wrong type or shape, or with labels that are not classes of the bundle."""
     for name, (kind, dimensions) in REFERENCE_ARRAYS.items():
         array = getattr(reference, name)
         if array.ndim != dimensions or array.dtype != kind:

@@ -1,4 +1,7 @@
-"""Published weights from files: TensorFlow and PyTorch checkpoints converted for our networks."""
+"""Load published weights: TensorFlow and PyTorch checkpoints, translated to the tensor names of our networks.
+
+A naming scheme (``Dialect``) translates the names of one kind of file; the scheme that matches most tensors is used.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-MIN_SHARE = 0.5  # share of the encoder's tensors; with fewer the file belongs to another network or width
-MAX_NAMED = 4
+MIN_SHARE = 0.5  # of the encoder's tensors; with fewer matches the file is for another network or width
+MAX_LISTED = 4  # tensors that a message lists
 
 
 @dataclass(frozen=True)
 class WeightsFit:
-    """The match between a file and a network: matched tensors, tensors of another shape, missing and unused ones.
+    """The match between a file and a network.
 
-    ``epsilon`` is the value that the file's network adds to variances, if it is known and the same in all layers.
+    ``matched`` are tensors of the file by the network's names, ``other_shape`` the file's shapes of tensors that have
+    another shape in the network. ``absent`` are tensors of the network that the file lacks, ``unused`` tensors of the
+    file that the network lacks. ``epsilon`` is the value that the file's network adds to variances; None if it is the
+    same as in ours.
     """
 
     matched: dict[str, Tensor]
@@ -47,7 +53,7 @@ class WeightsFit:
 
 
 def load_weights_file(network: nn.Module, path: Path) -> str:
-    """Load the weights of a file whose name and shape match; the others are unchanged.
+    """Load those weights of a file whose names and shapes match the network; other weights are unchanged.
 
     Returns a summary for the user.
     """
@@ -68,7 +74,7 @@ def load_weights_file(network: nn.Module, path: Path) -> str:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a file of weights in any supported format.
 
-    Returns tensors by the file's own names, in PyTorch's axis order: convolutions are (out, in, row, column).
+    Returns tensors by the names in the file, in PyTorch's axis order: convolutions are (out, in, row, column).
     """
     import torch
 
@@ -76,12 +82,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise BundleError(explain_missing(path))
     if path.suffix != INDEX_SUFFIX and not is_archive(path):
         return read_pytorch(path)
-    found = {name: torch.from_numpy(value) for name, value in read_tensorflow(path).items()}
-    return {name: _to_pytorch_axes(name, value) for name, value in found.items()}
+    tensors = {name: torch.from_numpy(value) for name, value in read_tensorflow(path).items()}
+    return {name: _to_pytorch_axes(name, value) for name, value in tensors.items()}
 
 
 def find_best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsFit:
-    """Match names and shapes with the naming scheme that matches most tensors."""
+    """Match the tensors of a file and a network by the naming scheme that matches most of them."""
     fits = (
         replace(_match_dialect(dialect, weights, state), epsilon=EPSILONS.get(name))
         for name, dialect in DIALECTS.items()
@@ -90,20 +96,20 @@ def find_best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) ->
 
 
 def _match_dialect(dialect: Dialect, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsFit:
-    """Match names and shapes with one naming scheme."""
-    named = {name: dialect(name) for name in weights if not name.endswith(NORM_COUNTER)}
-    source = {ours: name for name, ours in named.items() if ours is not None and ours in state}
-    same = {ours: weights[name].shape == state[ours].shape for ours, name in source.items()}
+    """Match the tensors of a file and a network by one naming scheme."""
+    translated = {name: dialect(name) for name in weights if not name.endswith(NORM_COUNTER)}
+    source = {ours: name for name, ours in translated.items() if ours is not None and ours in state}
+    same_shape = {ours: weights[name].shape == state[ours].shape for ours, name in source.items()}
     return WeightsFit(
-        matched={ours: weights[source[ours]] for ours, fits in same.items() if fits},
-        other_shape={ours: tuple(weights[source[ours]].shape) for ours, fits in same.items() if not fits},
+        matched={ours: weights[source[ours]] for ours, fits in same_shape.items() if fits},
+        other_shape={ours: tuple(weights[source[ours]].shape) for ours, fits in same_shape.items() if not fits},
         absent=tuple(name for name in state if name not in source),
-        unused=tuple(name for name, ours in named.items() if ours not in state),
+        unused=tuple(name for name, ours in translated.items() if ours not in state),
     )
 
 
 def _rescale_to_epsilon(fit: WeightsFit, network: nn.Module) -> dict[str, Tensor]:
-    """Adapt the matched weights so that our network computes the same as that of the file."""
+    """Adapt the matched weights so that our network computes the same as the network of the file."""
     from napari_melanoma.models.blocks.convolutions import INNER_PREFIX
 
     norms = {name.removeprefix(INNER_PREFIX): norm for name, norm in find_norms(network).items()}
@@ -111,14 +117,14 @@ def _rescale_to_epsilon(fit: WeightsFit, network: nn.Module) -> dict[str, Tensor
 
 
 def _to_pytorch_axes(name: str, value: Tensor) -> Tensor:
-    """Transpose a convolution of TensorFlow, (row, column, in, out) or depthwise (row, column, channel, 1)."""
+    """Transpose a convolution of TensorFlow: (row, column, in, out), or depthwise (row, column, channel, 1)."""
     if value.ndim != 4:
         return value
     return value.permute(2, 3, 0, 1) if name.endswith("depthwise_weights") else value.permute(3, 2, 0, 1)
 
 
 def _matched_share(fit: WeightsFit, state: Mapping[str, Tensor]) -> tuple[float, str]:
-    """Share of the matched tensors of the encoder, or of a network without one, and which of the two."""
+    """Return the share of matched tensors in the encoder, or in a network without encoder, and which of the two."""
     encoder = [name for name in state if name.startswith("encoder.")]
     names = encoder or list(state)
     return sum(name in fit.matched for name in names) / max(1, len(names)), "encoder" if encoder else "network"
@@ -130,9 +136,9 @@ def _describe_fit(path: Path, fit: WeightsFit, state: Mapping[str, Tensor]) -> s
     if fit.other_shape:
         parts.append(_describe_other_shapes(fit, state).rstrip(".").replace("Randomly", "randomly", 1))
     if fit.absent:
-        parts.append(f"not in the file and therefore randomly initialized: {format_names(fit.absent, MAX_NAMED)}")
+        parts.append(f"not in the file and therefore randomly initialized: {format_names(fit.absent, MAX_LISTED)}")
     if fit.unused:
-        parts.append(f"unused tensors of the file: {format_names(fit.unused, MAX_NAMED)}")
+        parts.append(f"unused tensors of the file: {format_names(fit.unused, MAX_LISTED)}")
     return "; ".join(parts) + "."
 
 
@@ -144,22 +150,25 @@ def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
         f"{name} is {shape} in the file, {tuple(state[name].shape)} in the network"
         for name, shape in fit.other_shape.items()
     ]
-    return f"Randomly initialized because of a different shape: {format_names(some, MAX_NAMED)}."
+    return f"Randomly initialized because of a different shape: {format_names(some, MAX_LISTED)}."
 
 
-WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
-MAX_WRAPPERS = 4  # nesting depth
-PARALLEL_PREFIX = "module."  # of DataParallel
-REFUSED_NAME = re.compile(r"\bGLOBAL ([\w.]+)")  # of a function or class, in errors of torch
+# PyTorch files
+
+# Keys under which a checkpoint may have its weights
+WRAPPER_KEYS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
+MAX_WRAPPERS = 4  # nested keys
+PARALLEL_PREFIX = "module."  # prefix of names in DataParallel
+REFUSED_NAME = re.compile(r"\bGLOBAL ([\w.]+)")  # name of a function or class, in errors of torch
 
 
 def read_pytorch(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file written by ``torch.save`` or safetensors.
 
-    Returns tensors by the file's own names, without the prefix of parallel training.
+    Returns tensors by the names in the file, without the prefix of parallel training.
     """
-    found = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
-    tensors = _unwrap(found)
+    content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    tensors = _unwrap(content)
     if not tensors:
         raise BundleError(f"{path} contains no weights: expected the names and tensors of a model's state_dict().")
     return {name.removeprefix(PARALLEL_PREFIX): value for name, value in tensors.items()}
@@ -172,9 +181,9 @@ def _load_pickle(path: Path) -> object:
         with _allow_numpy_scalars():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        found = REFUSED_NAME.search(str(error))
+        refused = REFUSED_NAME.search(str(error))
         contents = "contains more than weights"
-        fault = f"{contents} ({shorten(found[1])})" if found else f"is damaged, or {contents}"
+        fault = f"{contents} ({shorten(refused[1])})" if refused else f"is damaged, or {contents}"
         raise BundleError(
             f"{path} {fault} and would execute code when loaded. "
             "If you trust the file, save only its state dict with torch.save(model.state_dict(), FILE)."
@@ -199,12 +208,12 @@ def _unreadable(path: Path, error: Exception) -> BundleError:
 
 
 def _allow_numpy_scalars() -> AbstractContextManager[Any]:
-    """Allow NumPy scalars, which published checkpoints contain as their best score."""
+    """Allow NumPy scalars in files: published checkpoints contain their best score as one."""
     import torch
 
     scalar: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
-    # Older than torch 2.6, which cannot allow types by name
+    # torch before 2.6 cannot allow types by name
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         return nullcontext()
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -212,30 +221,32 @@ def _allow_numpy_scalars() -> AbstractContextManager[Any]:
     return context
 
 
-def _unwrap(found: object, depth: int = 0) -> dict[str, Tensor]:
-    """Return the tensors under a usual key, or those at the top level, whichever are more; others are statistics."""
+def _unwrap(content: object, depth: int = 0) -> dict[str, Tensor]:
+    """Return the tensors at the top level or under one of ``WRAPPER_KEYS``: the largest of these groups."""
     import torch
 
-    if not isinstance(found, Mapping) or depth > MAX_WRAPPERS:
+    if not isinstance(content, Mapping) or depth > MAX_WRAPPERS:
         return {}
-    bare = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    return max(*(_unwrap(found.get(wrapper), depth + 1) for wrapper in WRAPPERS), bare, key=len)
+    top = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    return max(*(_unwrap(content.get(key), depth + 1) for key in WRAPPER_KEYS), top, key=len)
 
 
-MAGIC = 0xDB4775248B80FB57
-FOOTER = 48
-SNAPPY = 1  # TensorFlow before 1.2 compressed its tables
+# TensorFlow checkpoints of format V2: a table (the index) of protocol buffers, and data files
+
+MAGIC = 0xDB4775248B80FB57  # the last 8 bytes of a table
+FOOTER = 48  # bytes at the end of a table
+SNAPPY = 1  # compression of a block; TensorFlow before 1.2 compressed its tables
 BFLOAT16 = 14
-DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # numbers of TensorFlow's DataType; the types of weights
-GZIP, TAR, TAR_OFFSET = b"\x1f\x8b", b"ustar", 257  # signatures of archives, and the position in a tar
-# Greater than in any published checkpoint: bytes of an archive and of a table, length of a name, entries of a table.
+DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # number in TensorFlow's DataType: type of weights
+GZIP, TAR, TAR_OFFSET = b"\x1f\x8b", b"ustar", 257  # signatures of archives; position of that of a tar
+# Limits above those of any published checkpoint: bytes of an archive and of a table, length of a name, entries
 MAX_BYTES, MAX_TABLE_BYTES, MAX_NAME_LENGTH, MAX_ENTRIES = 1 << 32, 1 << 26, 1 << 12, 100_000
 MAX_DIGITS = 10  # groups of seven bits in a 64-bit integer
-Field = int | bytes
+Field = int | bytes  # value of a field in a protocol buffer
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file starts like a tar or gzip archive, the formats of published checkpoints."""
+    """Whether a file is a tar or gzip archive, by its first bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(TAR_OFFSET + len(TAR))
@@ -262,7 +273,7 @@ def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _open_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
-    """Open a checkpoint of several files; tensors are read on demand."""
+    """Open a checkpoint of several files: the content of its index, and the data files, which are read on demand."""
     parts = list_data_files(path)
     if not parts:
         numbers = f"{path.name.removesuffix(INDEX_SUFFIX)}{DATA_SUFFIX}00000-of-00001"
@@ -274,7 +285,7 @@ def _open_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
 
 
 def _open_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
-    """Open a checkpoint in an archive without unpacking it to disk."""
+    """Open a checkpoint in an archive without unpacking it to disk; returns the index and the data."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP)) == GZIP
     with (
@@ -292,7 +303,7 @@ def _open_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
 
 
 class _BoundedGzipFile(gzip.GzipFile):
-    """Limits the size of a read: tarfile requests as many bytes as a header of the archive states."""
+    """A gzip file that limits the size of a read, as tarfile reads as many bytes as a header of the archive states."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= MAX_TABLE_BYTES:
@@ -311,8 +322,8 @@ def _iter_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _iter_tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Iterate over the tensors of a table; the entry without a name is the header."""
-    room = sum(len(part) for part in parts)
+    """Yield names and tensors of a checkpoint; the entry without a name is the header."""
+    unread_bytes = sum(len(part) for part in parts)
     for key, value in _iter_table(index):
         entry = _read_message(value)
         if not key:
@@ -321,14 +332,14 @@ def _iter_tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tupl
             continue
         kind, sliced = entry.get(1, 0), 7 in entry
         if kind in DTYPES and not sliced:
-            room -= _read_integer(entry, 5)
-            if room < 0:
+            unread_bytes -= _read_integer(entry, 5)
+            if unread_bytes < 0:
                 raise ValueError("its tensors overlap, or their data are truncated")
             yield key.decode(), _read_tensor(key.decode(), entry, parts)
 
 
 def _read_tensor(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Read one tensor from its file."""
+    """Read one tensor from the data file that its entry names."""
     kind, number, offset, size = (_read_integer(entry, field) for field in (1, 3, 4, 5))
     shape = _read_shape(entry.get(2, b""))
     dtype = np.dtype(DTYPES[kind])
@@ -337,11 +348,11 @@ def _read_tensor(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.u
     part = parts[number]
     if offset + size > len(part):
         raise ValueError(f"the data of {name} are truncated")
-    found = np.frombuffer(part[offset : offset + size].tobytes(), dtype)
+    values = np.frombuffer(part[offset : offset + size].tobytes(), dtype)
     if kind == BFLOAT16:  # the upper half of a float32
-        found = (found.astype(np.uint32) << 16).view(np.float32)
+        values = (values.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # values too large for float32 become infinite
-        return found.astype(np.float32).reshape(shape)
+        return values.astype(np.float32).reshape(shape)
 
 
 def _read_shape(value: Field) -> tuple[int, ...]:
@@ -363,7 +374,7 @@ def _read_integer(entry: Mapping[int, Field], number: int) -> int:
 
 
 def _iter_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Iterate over the keys and values of a table: the index block lists the blocks that contain them."""
+    """Yield keys and values of a table; its index block lists the blocks that contain them."""
     if len(data) < FOOTER or struct.unpack("<Q", data[-8:])[0] != MAGIC:
         raise ValueError("its end is not that of a table")
     _, _, position = _read_block_handle(data[-FOOTER:], 0)  # the metaindex block, which is not needed
@@ -379,7 +390,7 @@ def _iter_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_block_handle(data: bytes, position: int) -> tuple[int, int, int]:
-    """Read the offset and size of a block, and the position after them."""
+    """Return the offset and size of a block, and the position after these numbers."""
     offset, position = _read_varint(data, position)
     size, position = _read_varint(data, position)
     return offset, size, position
@@ -401,7 +412,7 @@ def _read_block(data: bytes, offset: int, size: int) -> bytes:
 
 
 def _iter_block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Iterate over the entries of a block; each key shares a prefix with the previous one."""
+    """Yield keys and values of a block; each key shares a prefix with the previous key."""
     (restarts,) = struct.unpack("<I", block[-4:])
     end, position, key = len(block) - 4 * (restarts + 1), 0, b""
     while position < end:
@@ -417,12 +428,12 @@ def _iter_block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_message(data: bytes) -> dict[int, Field]:
-    """Read a protocol buffer whose fields do not repeat (or whose last repetition is enough)."""
+    """Read the fields of a protocol buffer by number; the last one counts if a field is repeated."""
     return dict(_iter_fields(data))
 
 
 def _iter_fields(data: bytes) -> Iterator[tuple[int, Field]]:
-    """Iterate over the fields of a protocol buffer: their numbers, and integers or bytes."""
+    """Yield numbers and values of the fields of a protocol buffer."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)
@@ -443,7 +454,7 @@ def _iter_fields(data: bytes) -> Iterator[tuple[int, Field]]:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Read an integer of seven bits per byte, and the position after it."""
+    """Return an integer, stored with seven bits in each byte, and the position after it."""
     value = 0
     for digit in range(MAX_DIGITS):
         byte = data[position + digit]
@@ -453,7 +464,10 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("an integer is too long")
 
 
-Dialect = Callable[[str], str | None]
+# Naming schemes
+
+Dialect = Callable[[str], str | None]  # translates a name in a file to ours; None if our networks have no such tensor
+# Patterns of names, and functions that return our name for a match
 Rules = tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
 CONV, NORM = "conv", "norm"
 PARAMETER = r"\.(weight|bias|running_mean|running_var)$"
@@ -469,14 +483,14 @@ _TENSORFLOW_TAIL = re.compile(rf"(.+?)/({'|'.join(_TENSORFLOW_TAILS)})")
 _UNIT = r"xception_\d+/(entry|middle|exit)_flow/block(\d+)/unit_(\d+)/xception_module/"
 
 
-def _zero_based(text: str, by: int = 1) -> int:
-    """Convert a number that starts at ``by`` to one that starts at 0."""
-    return int(text) - by
+def _zero_based(text: str, first: int = 1) -> int:
+    """Convert a number that counts from ``first`` to one that counts from 0."""
+    return int(text) - first
 
 
-def _unit_name(found: re.Match[str]) -> str:
-    """Name of an Xception unit: the middle flow is one block of many units, the other flows are many blocks of one."""
-    flow, block, unit = found.group(1, 2, 3)
+def _unit_name(match: re.Match[str]) -> str:
+    """Return our name of an Xception unit: the middle flow is a block of many units, other flows are blocks of one."""
+    flow, block, unit = match.group(1, 2, 3)
     return f"encoder.{flow}.{_zero_based(unit if flow == 'middle' else block)}"
 
 
@@ -485,10 +499,10 @@ def _compile_rules(*pairs: tuple[str, Callable[[re.Match[str]], str]]) -> Rules:
 
 
 def _apply_rules(rules: Rules, name: str) -> str | None:
-    """Apply the first rule that matches the whole name."""
+    """Return the name by the first rule that matches the whole name; None if none does."""
     for pattern, target in rules:
-        if found := pattern.fullmatch(name):
-            return target(found)
+        if match := pattern.fullmatch(name):
+            return target(match)
     return None
 
 
@@ -509,19 +523,19 @@ _TENSORFLOW = _compile_rules(
 
 
 def translate_tensorflow_name(name: str) -> str | None:
-    """Convert a name of the official DeepLab and MobileNetV2 checkpoints.
+    """Translate a name of the official DeepLab and MobileNetV2 checkpoints.
 
-    None for values that a network does not have, such as the optimizer state.
+    None for values that our networks do not have, such as the optimizer state.
     """
-    if found := re.fullmatch(r"logits/semantic/(weight|bias)(?:e?s)", name):
-        return f"logits.{found[1]}"
-    found = _TENSORFLOW_TAIL.fullmatch(name)
-    target = _apply_rules(_TENSORFLOW, found[1]) if found else None
-    return f"{target}.{_TENSORFLOW_TAILS[found[2]]}" if found and target else None
+    if match := re.fullmatch(r"logits/semantic/(weight|bias)(?:e?s)", name):
+        return f"logits.{match[1]}"
+    match = _TENSORFLOW_TAIL.fullmatch(name)
+    target = _apply_rules(_TENSORFLOW, match[1]) if match else None
+    return f"{target}.{_TENSORFLOW_TAILS[match[2]]}" if match and target else None
 
 
 def _port_unit_name(block: str) -> str:
-    """Name of an Xception unit in ports that number them consecutively: 3, then 16, then the exit flow."""
+    """Return our name of an Xception unit in ports that number all units: 3 of entry, 16 of middle, then exit flow."""
     number = int(block)
     if number <= 3:
         return f"encoder.entry.{number - 1}"
@@ -529,14 +543,14 @@ def _port_unit_name(block: str) -> str:
 
 
 def _port_convolution_name(block: str, position: str) -> str:
-    """Name of one of a unit's three convolutions by its position in the sequence.
+    """Return our name of one of the three convolutions of a unit by its position in the sequence.
 
-    Each has a ReLU before it and a normalization after it; the first unit has no first ReLU.
+    Each convolution has a ReLU before it and a normalization after it, but the first unit has no first ReLU.
     """
     return f"{_port_unit_name(block)}.separable.{(int(position) + (block == '1')) // 3}"
 
 
-_STEPS = {
+_STEPS = {  # part of a separable convolution in PyTorch ports: our name
     "conv1": "depthwise.conv",
     "depthwise": "depthwise.conv",
     "bn": "depthwise.norm",
@@ -582,26 +596,26 @@ _PORT_HEADS = _compile_rules(
 
 
 def _make_port_dialect(encoder: Dialect) -> Dialect:
-    """Create the naming scheme of PyTorch ports from that of their encoder."""
+    """Create the naming scheme of PyTorch ports from the naming scheme of their encoder."""
 
     def translate(name: str) -> str | None:
-        found = re.fullmatch(rf"(.+){PARAMETER}", name)
-        if found is None:
+        match = re.fullmatch(rf"(.+){PARAMETER}", name)
+        if match is None:
             return None
-        target = _apply_rules(_PORT_HEADS, found[1]) or encoder(found[1].removeprefix("backbone."))
-        return f"{target}.{found[2]}" if target else None
+        target = _apply_rules(_PORT_HEADS, match[1]) or encoder(match[1].removeprefix("backbone."))
+        return f"{target}.{match[2]}" if target else None
 
     return translate
 
 
 def _make_mobilenet_dialect(first: dict[str, str], others: dict[str, str]) -> Dialect:
-    """Create the naming scheme of a MobileNetV2 from the positions of its layers; the first block has no expansion."""
+    """Create the naming scheme of a MobileNetV2 from the positions of layers in the first and in other blocks."""
 
     def translate(name: str) -> str | None:
-        found = _FEATURES.fullmatch(name)
-        if found is None:
+        match = _FEATURES.fullmatch(name)
+        if match is None:
             return None
-        number, position = int(found[1]), found[2]
+        number, position = int(match[1]), match[2]
         if number == 0:
             return {"0": "encoder.stem.conv", "1": "encoder.stem.norm"}.get(position)
         step = (first if number == 1 else others).get(position)
@@ -615,34 +629,41 @@ def _make_prefix_dialect(prefix: str) -> Dialect:
     return lambda name: prefix + name
 
 
-def _from_timm(name: str) -> str:
-    """Name of a tensor of a whole timm network in an encoder, which has the items of sequences as submodules."""
+def _translate_timm_name(name: str) -> str:
+    """Translate a name of a whole timm network to the encoder, which has the items of sequences as submodules."""
     return "encoder.model." + re.sub(r"^(stem|stages|layers|features)\.", r"\1_", name)
 
 
-_FASTAI = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+_FASTAI = {  # position in the sequence: name in timm
+    "0": "conv1",
+    "1": "bn1",
+    "4": "layer1",
+    "5": "layer2",
+    "6": "layer3",
+    "7": "layer4",
+}
 
 
-def _from_fastai(name: str) -> str | None:
-    """Name of a tensor of a ResNet that fastai converted to a sequence, its body possibly in an image submodule."""
-    found = re.fullmatch(r"(?:cnn_model\.|image_model\.|encoder\.|0\.)?0\.(\d)\.(.+)", name)
-    part = _FASTAI.get(found[1]) if found else None
-    return f"encoder.model.{part}.{found[2]}" if found and part else None
+def _translate_fastai_name(name: str) -> str | None:
+    """Translate a name of a ResNet that fastai converted to a sequence, possibly in an image submodule."""
+    match = re.fullmatch(r"(?:cnn_model\.|image_model\.|encoder\.|0\.)?0\.(\d)\.(.+)", name)
+    part = _FASTAI.get(match[1]) if match else None
+    return f"encoder.model.{part}.{match[2]}" if match and part else None
 
 
 DIALECTS: dict[str, Dialect] = {
     "our own names": lambda name: name,
     "an encoder": _make_prefix_dialect("encoder."),
     "an encoder of timm": _make_prefix_dialect("encoder.model."),
-    "a network of timm": _from_timm,
+    "a network of timm": _translate_timm_name,
     "a transformer of timm": _make_prefix_dialect("encoder.model.model."),
-    "a ResNet of fastai": _from_fastai,
+    "a ResNet of fastai": _translate_fastai_name,
     "DeepLab for TensorFlow": translate_tensorflow_name,
     "DeepLab with Xception for PyTorch": _make_port_dialect(lambda name: _apply_rules(_PORT_XCEPTION, name)),
     "MobileNetV2 for PyTorch": _make_port_dialect(_make_mobilenet_dialect(_NESTED_FIRST, _NESTED)),
     "MobileNetV2 for PyTorch, flat": _make_port_dialect(_make_mobilenet_dialect(_FLAT_FIRST, _FLAT)),
 }
-# Epsilon of batch normalization in the networks of a naming scheme, where it differs from ours.
+# Epsilon of batch normalization in the networks of a naming scheme, where it differs from ours
 EPSILONS: dict[str, float] = {
     "DeepLab with Xception for PyTorch": 1e-5,
     "MobileNetV2 for PyTorch": 1e-5,

@@ -1,4 +1,4 @@
-"""Export of networks as ONNX, TorchScript and ``torch.export``, and quantization to 8-bit integers."""
+"""Export networks as ONNX, TorchScript and ``torch.export``, read them, and quantize them to 8-bit integers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 FileFormat = Literal["onnx", "torchscript", "torch_export"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
-METADATA_FILE = "config.json"
-DEBUG_SUFFIX = ".debug_pkl"  # source positions of TorchScript, needed for debugging only
-TRACE = "pkg.torch.onnx.stack_trace"  # source position of an operation
+METADATA_FILE = "config.json"  # file in, or property of, an exported network: JSON metadata
+DEBUG_SUFFIX = ".debug_pkl"  # file with source positions of TorchScript, needed for debugging only
+STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"  # property with the source position of an operation
 
 
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
@@ -48,7 +48,7 @@ def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: in
 
 
 def check_export_target(path: Path, form: FileFormat) -> None:
-    """Refuse a file name that does not match the format, or missing packages, before anything is computed."""
+    """Raise if a file name does not match the format, or if packages are missing; for use before slow work."""
     if path.suffix.lower() != SUFFIXES[form]:
         raise ConfigError(
             f"a file of the format {form} needs the suffix {SUFFIXES[form]}, found '{path.name}'. Rename it."
@@ -58,7 +58,7 @@ def check_export_target(path: Path, form: FileFormat) -> None:
 
 
 def require_export_packages(*packages: str) -> None:
-    """Refuse to continue without packages of the extra ``export``."""
+    """Raise if packages of the extra ``export`` are missing."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise BundleError(
@@ -68,13 +68,13 @@ def require_export_packages(*packages: str) -> None:
 
 
 def trace_network(network: nn.Module, side: int) -> ExportedProgram:
-    """Record the operations of a network; ``save_program`` and ``save_onnx`` write the result.
+    """Record the operations of a network, to be written by ``save_program`` or ``save_onnx``.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     import torch
 
-    table = _example_inputs(network, side)
+    table = _make_example_inputs(network, side)
     shapes = {name: {0: torch.export.Dim("batch")} for name in table}
     images = table.pop(next(iter(table)))
     try:
@@ -97,7 +97,7 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
 
     buffer = BytesIO()
     with _without_torchscript_warnings(), torch.no_grad():
-        traced = torch.jit.trace(network, example_kwarg_inputs=_example_inputs(network, side), check_trace=False)
+        traced = torch.jit.trace(network, example_kwarg_inputs=_make_example_inputs(network, side), check_trace=False)
         torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: about})
     with atomic_file(path) as temporary, zipfile.ZipFile(buffer) as source, zipfile.ZipFile(temporary, "w") as target:
         for name in source.namelist():
@@ -122,7 +122,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> Non
     assert exported is not None
     exported.model.metadata_props[METADATA_FILE] = about
     for node in exported.model.graph.all_nodes():
-        node.metadata_props.pop(TRACE, None)
+        node.metadata_props.pop(STACK_TRACE_KEY, None)
     with atomic_file(path) as temporary:
         exported.save(temporary, external_data=False)
 
@@ -147,17 +147,17 @@ def load_exported(path: Path) -> nn.Module:
 
 
 def read_metadata(path: Path) -> str:
-    """Read the JSON metadata of an exported file; empty if it has none."""
+    """Read the JSON metadata of an exported file; "" if it has none."""
     import torch
 
     form, extra = format_from_suffix(path), {METADATA_FILE: ""}
     if form == "torchscript":
         with _without_torchscript_warnings():
             torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
-        return _as_text(extra[METADATA_FILE])
+        return _decode_metadata(extra[METADATA_FILE])
     if form == "torch_export":
         torch.export.load(path, extra_files=extra)
-        return _as_text(extra[METADATA_FILE])
+        return _decode_metadata(extra[METADATA_FILE])
     import onnx
 
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(METADATA_FILE, "")
@@ -179,13 +179,13 @@ def _strip_source_paths(program: ExportedProgram) -> ExportedProgram:
     return program
 
 
-def _as_text(value: str | bytes) -> str:
+def _decode_metadata(value: str | bytes) -> str:
     """Decode metadata, which torch returns as text or bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
-    """Example inputs by name: two images, because torch would treat a batch size of one as a constant."""
+def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
+    """Return example inputs by name: two images, because torch would treat a batch size of one as a constant."""
     import torch
 
     first = next(iter(signature(network.forward).parameters))
@@ -200,7 +200,7 @@ def _example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _without_torchscript_warnings() -> Iterator[None]:
-    """Suppress the warnings that TorchScript is deprecated, or traced for one size."""
+    """Suppress warnings that TorchScript is deprecated, and that a trace is valid for one size only."""
     import torch
 
     with warnings.catch_warnings():
@@ -213,11 +213,11 @@ def _without_torchscript_warnings() -> Iterator[None]:
 def export_int8(
     network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, about: str = "{}"
 ) -> None:
-    """Export a network with 8-bit integers.
+    """Export a network as ONNX with 8-bit integers.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalized
-    photographs, float32 (batch, 3, side, side), for calibrating the range of each layer: about a hundred images like
-    those that the network will be used for.
+    photographs, float32 (batch, 3, side, side), for calibrating the range of each layer: about a hundred, similar to
+    those that the network will analyze.
     """
     check_export_target(path, "onnx")
     require_export_packages("onnxruntime")
@@ -234,18 +234,18 @@ class _CalibrationReader:
     """Iterator over photographs with the interface of ONNX Runtime."""
 
     def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
-        rest = iter(images)
-        first = next(rest, None)
+        remaining = iter(images)
+        first = next(remaining, None)
         if first is None:
             raise ConfigError(
                 "an export to int8 needs photographs for calibrating the range of each layer, found none."
             )
-        self._images = chain([first], rest)
+        self._images = chain([first], remaining)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """Return the next batch; None after the last."""
-        found = next(self._images, None)
-        return None if found is None else {INPUT_NAME: found}
+        batch = next(self._images, None)
+        return None if batch is None else {INPUT_NAME: batch}
 
 
 def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> None:
@@ -263,7 +263,7 @@ def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> Non
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        reduce_range=True,  # of weights: sums of 8-bit products saturate on x86 processors without VNNI
+        reduce_range=True,  # 7-bit weights, as sums of 8-bit products saturate on x86 processors without VNNI
     )
 
 

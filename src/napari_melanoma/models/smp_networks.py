@@ -15,18 +15,18 @@ TIMM_PREFIX = "tu-"  # prefix of timm encoders in segmentation-models-pytorch
 
 
 def find_encoder_name(encoder: str) -> str:
-    """Return the name of an encoder of segmentation-models-pytorch or timm."""
+    """Return the name by which segmentation-models-pytorch knows one of its encoders or an encoder of timm."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
-    own = get_encoder_names()
-    bare = encoder.removeprefix(TIMM_PREFIX)
-    if encoder in own:
+    smp_names = get_encoder_names()
+    timm_name = encoder.removeprefix(TIMM_PREFIX)
+    if encoder in smp_names:
         return encoder
-    if timm.is_model(bare):
-        return f"{TIMM_PREFIX}{bare}"
-    close = get_close_matches(bare, {*own, *timm.list_models()}, n=3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    if timm.is_model(timm_name):
+        return f"{TIMM_PREFIX}{timm_name}"
+    similar = get_close_matches(timm_name, {*smp_names, *timm.list_models()}, n=3)
+    hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
     raise ConfigError(f"neither segmentation-models-pytorch nor timm has an encoder named '{encoder}'.{hint}")
 
 

@@ -1,1 +1,1 @@
-"""Pseudonyms, and the audit of files for information that identifies a person."""
+"""Pseudonyms of patients, and the audit of files for information that identifies a person."""

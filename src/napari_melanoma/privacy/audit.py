@@ -37,7 +37,8 @@ from napari_melanoma.privacy.personal_data import (
     find_in_text,
 )
 
-PROGRESS_EVERY = 20  # files between two reports of the progress
+FILES_PER_REPORT = 20  # files between two reports of the progress
+# Files of operating systems that show what is or was in a folder
 SYSTEM_FILES = {
     "thumbs.db": "thumbnails of images in the folder",
     ".ds_store": "names of files in the folder",
@@ -46,7 +47,11 @@ SYSTEM_FILES = {
 
 @dataclass
 class AuditResult:
-    """Result of an audit: number of files, counts of findings by type, and why files and folders were not inspected."""
+    """The result of an audit.
+
+    ``counts`` are the numbers of findings by type; ``skipped`` maps files and folders that were not inspected to the
+    reason.
+    """
 
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -59,7 +64,10 @@ class AuditResult:
 
 
 def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *, run: RunContext) -> AuditResult:
-    """Inspect files and folders for information that identifies a person; nothing is written."""
+    """Inspect files and folders for information that identifies a person, without writing anything.
+
+    ``on_finding`` is called with each finding.
+    """
     result = AuditResult()
     for top in paths:
         if not top.exists():
@@ -73,13 +81,13 @@ def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *
             if path.is_dir():
                 continue
             result.files += 1
-            if result.files % PROGRESS_EVERY == 0:
+            if result.files % FILES_PER_REPORT == 0:
                 run.report(Progress(result.files, None, "Reading files"))
     return result
 
 
 def _walk(top: Path, result: AuditResult) -> Iterator[Path]:
-    """Yield a file, or a folder with its files and subfolders, sorted by name; unreadable folders go to the result."""
+    """Yield a file, or a folder and everything in it, sorted by name; unreadable folders are added to the result."""
     if not top.is_dir():
         yield top
         return
@@ -126,6 +134,7 @@ def _describe_unreadable(error: OSError) -> str:
 
 
 TABLES = (".csv", ".tsv", ".tab")
+# Suffixes of text files, and the functions that read entries from their text
 DOCUMENTS: dict[str, Callable[[str], Iterable[MetadataEntry]]] = {
     **dict.fromkeys(
         (".json", ".jsonl", ".geojson", ".ipynb", ".zattrs", ".zarray", ".zgroup", ".zmetadata"), read_json_entries
@@ -135,6 +144,7 @@ DOCUMENTS: dict[str, Callable[[str], Iterable[MetadataEntry]]] = {
     ".xmp": partial(read_xml_entries, place="picture", before="XMP "),
     **dict.fromkeys((".html", ".htm"), read_html_entries),
 }
+# Suffixes of files that cannot be inspected, and why
 UNSUPPORTED = {
     **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its format is not supported"),
     **dict.fromkeys((".gif", ".jp2", ".j2k", ".jxl", ".avif", ".psd", ".raf", ".cr3"), "its format is not supported"),
@@ -147,11 +157,12 @@ UNSUPPORTED = {
     **dict.fromkeys((".doc", ".xls", ".ppt", ".mrxs", ".czi", ".vsi", ".scn", ".bif"), "its format is not supported"),
 }
 DOCUMENT_BYTES = 32 << 20  # larger documents are read as text, in chunks
-CHUNK_BYTES, CHUNK_OVERLAP = 1 << 20, 512
-MEMBER_BYTES = 64 << 20  # of a file in an archive, unpacked
-TEXT_HEAD_BYTES = 8192
+CHUNK_BYTES, CHUNK_OVERLAP = 1 << 20, 512  # of files that are searched in chunks
+MEMBER_BYTES = 64 << 20  # of an unpacked file in an archive; larger ones are not inspected
+TEXT_HEAD_BYTES = 8192  # by which the encoding of a text is detected
+# Paths in home folders, in binary files
 _HOME = re.compile(rb"(?:/home/|/Users/|[A-Z]:\\{1,2}Users\\{1,2})[\x21-\x7e]{2,200}")
-MAX_DEPTH = 3  # archives in archives
+MAX_DEPTH = 3  # of archives inside archives
 
 
 class NotInspected(Exception):  # noqa: N818 - a result of the audit, not an error
@@ -159,7 +170,7 @@ class NotInspected(Exception):  # noqa: N818 - a result of the audit, not an err
 
 
 def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[PrivacyFinding]:
-    """Yield the findings in one file, in the order of the file."""
+    """Yield the findings in an open file, in their order; ``depth`` counts the archives around it."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
     kind, suffix = identify_format(head), PurePosixPath(name.lower()).suffix
@@ -171,7 +182,7 @@ def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Privacy
         elif suffix in UNSUPPORTED:
             raise NotInspected(UNSUPPORTED[suffix])
         else:
-            yield from _inspect_other(file, name, depth)
+            yield from _inspect_by_content(file, name, depth)
     except (*DAMAGE_ERRORS, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise NotInspected(f"it is damaged ({error})") from error
 
@@ -183,14 +194,14 @@ def _read_picture(file: IO[bytes], kind: Format) -> Iterable[MetadataEntry]:
     return read_tiff_entries(file) if kind == "TIFF" else read_picture_entries(file, kind)
 
 
-def _inspect_other(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
-    """Inspect tables, documents and other text; binary files only for paths and user names."""
+def _inspect_by_content(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
+    """Inspect a file that is neither image nor archive: a table, a document, other text, or a binary file."""
     encoding = detect_encoding(_read_head(file))
     suffix = PurePosixPath(name.lower()).suffix or PurePosixPath(name.lower()).name
     if encoding is None:
         yield from _inspect_binary(file, name)
     elif suffix in TABLES:
-        with _as_text(file, encoding) as reader:
+        with _open_as_text(file, encoding) as reader:
             yield from inspect_table(reader, name)
     else:
         size = file.seek(0, 2)
@@ -201,7 +212,7 @@ def _inspect_other(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFi
             for number, picture in enumerate(extract_pictures(text), start=1):
                 yield from inspect_file(BytesIO(picture), f"{name} > image {number}", depth)
         else:
-            with _as_text(file, encoding) as reader:
+            with _open_as_text(file, encoding) as reader:
                 yield from _inspect_text(reader, name)
 
 
@@ -219,7 +230,7 @@ def detect_encoding(head: bytes) -> str | None:
 
 
 @contextmanager
-def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
+def _open_as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
     """Read a file as text without closing it."""
     text = TextIOWrapper(cast("BytesIO", file), encoding, "replace", newline="")
     try:
@@ -229,63 +240,66 @@ def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
 
 
 def _read_head(file: IO[bytes]) -> bytes:
-    """Read the start of a file, to detect text."""
+    """Read the first bytes of a file, and return to its start."""
     head = file.read(TEXT_HEAD_BYTES)
     file.seek(0)
     return head
 
 
 def _find_in_entries(entries: Iterable[MetadataEntry], name: str) -> Iterator[PrivacyFinding]:
-    """Yield the findings in entries, once for each location and type, with their number."""
+    """Yield one finding for each location and type in some entries, with the number of occurrences."""
     first: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: dict[tuple[str, str], int] = {}
     for entry in entries:
         for kind, value in find_in_entry(entry):
-            at = entry if entry.key or not entry.where.endswith("text") else _with_line_number(entry, value)
-            key = (at.where, kind)
-            first.setdefault(key, (at, value))
+            located = entry if entry.key or not entry.where.endswith("text") else _with_line_number(entry, value)
+            key = (located.where, kind)
+            first.setdefault(key, (located, value))
             counts[key] = counts.get(key, 0) + 1
     yield from (create_finding(name, entry, key[1], value, counts[key]) for key, (entry, value) in first.items())
 
 
 def _with_line_number(entry: MetadataEntry, value: str) -> MetadataEntry:
-    """Return the entry of a text with the line number of a finding."""
+    """Return the entry of a text with the line number of a value in its location."""
     line = entry.value.count("\n", 0, max(0, entry.value.find(value))) + 1
     return MetadataEntry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
 
 
 def _inspect_text(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
     """Inspect a text of any length in chunks; yields the first finding of each type."""
-    known: set[str] = set()
-    lines, before = 1, ""
-    while piece := file.read(CHUNK_BYTES):
-        text = before + piece
+    reported: set[str] = set()
+    first_line, before = 1, ""
+    while chunk := file.read(CHUNK_BYTES):
+        text = before + chunk
         for kind, value in find_in_text(text):
-            if kind not in known:
-                known.add(kind)
-                line = lines + text.count("\n", 0, text.find(value))
+            if kind not in reported:
+                reported.add(kind)
+                line = first_line + text.count("\n", 0, text.find(value))
                 yield create_finding(name, MetadataEntry("text", f"line {line}", "", value), kind, value)
         before = text[-CHUNK_OVERLAP:]
-        lines += text.count("\n", 0, len(text) - len(before))
+        first_line += text.count("\n", 0, len(text) - len(before))
 
 
 def _inspect_binary(file: IO[bytes], name: str) -> Iterator[PrivacyFinding]:
-    """Search a binary file, such as weights or a database, for home folders; yields the first one."""
+    """Search a binary file, such as weights or a database, for paths in home folders.
+
+    Stops after the first chunk that contains any.
+    """
     before = b""
-    while piece := file.read(CHUNK_BYTES):
-        homes = _HOME.findall(before + piece)
+    while chunk := file.read(CHUNK_BYTES):
+        homes = _HOME.findall(before + chunk)
         if homes:
-            for kind, value in find_in_text("\n".join(hit.decode("ascii") for hit in homes)):
+            for kind, value in find_in_text("\n".join(path.decode("ascii") for path in homes)):
                 yield create_finding(name, MetadataEntry("text", "inside", "", value), kind, value)
             return
-        before = piece[-CHUNK_OVERLAP:]
+        before = chunk[-CHUNK_OVERLAP:]
 
 
 def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
     """Inspect each file of a ZIP archive, such as an office document or a checkpoint."""
     if depth >= MAX_DEPTH:
         raise NotInspected("it is inside nested archives")
-    missed: list[str] = []
+    not_inspected: list[str] = []
     with zipfile.ZipFile(file) as archive:
         if archive.comment:
             yield from _find_in_entries(
@@ -294,7 +308,7 @@ def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[Privacy
         try:
             yield from _find_in_entries(read_sheet_entries(archive), name)
         except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
-            missed.append(f"its sheets are damaged ({error})")
+            not_inspected.append(f"its sheets are damaged ({error})")
         for member in archive.infolist():
             inside = f"{name} > {member.filename}"
             for kind, value in find_in_name(PurePosixPath(member.filename).name):
@@ -302,14 +316,14 @@ def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[Privacy
             if member.is_dir():
                 continue
             if member.flag_bits & 1 or member.file_size > MEMBER_BYTES:
-                missed.append(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
+                not_inspected.append(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
                 continue
             try:
                 yield from inspect_file(BytesIO(archive.read(member)), inside, depth + 1)
             except NotInspected as reason:
-                missed.append(f"{member.filename} inside: {reason}")
+                not_inspected.append(f"{member.filename} inside: {reason}")
             except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
-                missed.append(f"{member.filename} inside is damaged ({error})")
-    if missed:  # raised after the other files were inspected
-        more = f", and {len(missed) - 1} more" if len(missed) > 1 else ""
-        raise NotInspected(missed[0] + more)
+                not_inspected.append(f"{member.filename} inside is damaged ({error})")
+    if not_inspected:  # raised after all other files are inspected
+        more = f", and {len(not_inspected) - 1} more" if len(not_inspected) > 1 else ""
+        raise NotInspected(not_inspected[0] + more)

@@ -1,4 +1,7 @@
-"""Read texts, tables and workbooks for the audit."""
+"""Read texts, tables and workbooks for the audit.
+
+Texts and workbooks are read into entries, which ``privacy.audit`` inspects; tables are inspected here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.parsing import parse_json, parse_toml
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 _BETWEEN_CELLS = re.compile(r"</t[dh]>\s*<t[dh][^>]*>|</d[td]>\s*<d[td][^>]*>", re.I)
 _TAG = re.compile(r"<[^>]{0,2000}>")
-_WRITTEN_BY_PEOPLE = re.compile(
+# Names of XML elements with text that people write
+_FREE_TEXT_NAME = re.compile(
     r"title|description|subject|headline|instructions|usercomment|comments?|remarks?|notes?|captionwriter|credit|rights|"
     r"keywords|label|nickname|personinimage|location|city|source",
     re.I,
@@ -44,7 +48,7 @@ _EMBEDDED_XML = re.compile(r"^\s*(<\?xml|<[A-Za-z][\w:]*[\s>])")
 
 
 def read_json_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read the fields of JSON or JSON lines: an entry for each text or number, with a path such as ``patient.name``."""
+    """Read JSON or JSON lines: an entry for each key, text and integer, with a path such as ``patient.name``."""
     try:
         yield from _flatten_fields(parse_json(text, "JSON"), "")
     except ValueError:
@@ -52,7 +56,7 @@ def read_json_entries(text: str) -> Iterator[MetadataEntry]:
 
 
 def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read the fields of a TOML text: an entry for each text or number."""
+    """Read TOML: an entry for each key, text, integer and date."""
     try:
         yield from _flatten_fields(parse_toml(text, "TOML"), "")
     except ValueError:
@@ -60,7 +64,10 @@ def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
 
 
 def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
-    """Read elements and attributes of XML, such as OME-XML and XMP, by their names without namespace."""
+    """Read the elements and attributes of XML, such as OME-XML and XMP, by their names without namespace.
+
+    ``before`` is a prefix of the locations.
+    """
     from xml.etree import ElementTree
 
     try:
@@ -88,11 +95,11 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
 
 
 def read_html_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read an HTML page: its source without embedded images, and its text without tags."""
-    bare = _DATA_URI.sub("data:", text)
-    words = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", bare)))
-    yield from read_text_entries(bare)
-    yield MetadataEntry("text", "text of the page", "", words)
+    """Read an HTML page as two entries: its source without embedded images, and its text without tags."""
+    source = _DATA_URI.sub("data:", text)
+    visible_text = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", source)))
+    yield from read_text_entries(source)
+    yield MetadataEntry("text", "text of the page", "", visible_text)
 
 
 def extract_pictures(text: str) -> Iterator[bytes]:
@@ -105,12 +112,12 @@ def extract_pictures(text: str) -> Iterator[bytes]:
 
 
 def read_text_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
-    """Yield a text as one entry; line numbers are added to its findings."""
+    """Yield a text as one entry; its findings get line numbers later."""
     yield MetadataEntry(place, before + "text", "", text)
 
 
 def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
-    """Read the fields of JSON lines; other lines are read as text."""
+    """Read JSON lines; lines that are not JSON are read as text."""
     for line in text.splitlines():
         try:
             yield from _flatten_fields(parse_json(line, "JSON"), "")
@@ -119,7 +126,7 @@ def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
 
 
 def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: ANN401 - whatever JSON can hold
-    """Yield the texts and numbers in nested lists and dicts."""
+    """Yield entries for the keys, texts and integers in nested lists and dicts."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield MetadataEntry("text", f"a key of {path or 'the file'}", "", str(key))
@@ -137,34 +144,38 @@ def _local_name(tag: str) -> str:
 
 
 def _is_free_text(name: str, place: EntrySource) -> bool:
-    """Whether an element contains free text: only in images, since other XML follows its schema."""
-    return place != "text" and _WRITTEN_BY_PEOPLE.fullmatch(name) is not None
+    """Whether an element of XML in an image contains free text; other XML follows its schema."""
+    return place != "text" and _FREE_TEXT_NAME.fullmatch(name) is not None
 
 
 def _parent_name(parents: Mapping[Element, Element], item: Element) -> str:
-    """Name an item after its parent: an item of an XMP list ``creator``, a name ``Dye Name``."""
-    above = parents.get(item)
+    """Name an element after its parent: ``creator`` for an item of that XMP list, ``Dye Name`` for a name."""
+    parent = parents.get(item)
     if _local_name(item.tag) == "li":
-        above = None if above is None else parents.get(above)
-        return _local_name(above.tag) if above is not None else "li"
-    return f"{_local_name(above.tag) if above is not None else 'other'} Name"
+        parent = None if parent is None else parents.get(parent)
+        return _local_name(parent.tag) if parent is not None else "li"
+    return f"{_local_name(parent.tag) if parent is not None else 'other'} Name"
 
 
-MAX_BYTES = 64 << 20  # of an uncompressed sheet; larger ones are reported as not inspected
+# Workbooks
+
+MAX_BYTES = 64 << 20  # of an uncompressed sheet; larger ones are skipped here, and reported with the archive
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
-_WORDS = "xl/sharedStrings.xml"
+_SHARED_STRINGS = "xl/sharedStrings.xml"
 
 
 def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
-    """Read the cells of a workbook below the first row with two cells, by the titles of their columns."""
+    """Read the cells of a workbook; the first row with two or more cells has the titles of the columns."""
     sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
     if not sheets:
         return
-    words = [_cell_text(item) for item in _read_part(archive, _WORDS).iter() if _local_name(item.tag) == "si"]
+    shared_strings = [
+        _cell_text(item) for item in _read_part(archive, _SHARED_STRINGS).iter() if _local_name(item.tag) == "si"
+    ]
     for number, member in enumerate(sheets, start=1):
         titles: dict[str, str] = {}
         for row in (item for item in _read_part(archive, member.filename).iter() if _local_name(item.tag) == "row"):
-            cells = {column: value for column, value in _read_cells(row, words) if value}
+            cells = {column: value for column, value in _read_cells(row, shared_strings) if value}
             if not titles:
                 titles = cells if len(cells) > 1 else {}
                 continue
@@ -173,13 +184,13 @@ def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
                 yield MetadataEntry("table", f"sheet {number}, column '{title}'", title, value)
 
 
-def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield column letters and text of each cell of a row."""
+def _read_cells(row: Element, shared_strings: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the column's letters and the text of each cell in a row."""
     for cell in row:
         column = re.sub(r"\d+", "", cell.get("r", ""))
         value = _cell_text(cell)
-        if cell.get("t") == "s" and value.isdecimal() and int(value) < len(words):
-            value = words[int(value)]
+        if cell.get("t") == "s" and value.isdecimal() and int(value) < len(shared_strings):
+            value = shared_strings[int(value)]
         yield column, value.strip()
 
 
@@ -189,11 +200,11 @@ def _cell_text(item: Element) -> str:
 
 
 def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
-    """Read a part of the workbook; empty if it is missing, encrypted or too large."""
+    """Read a part of a workbook; an empty element if it is missing, encrypted or too large."""
     from xml.etree import ElementTree
 
-    known = {member.filename: member for member in archive.infolist()}
-    member = known.get(name)
+    members = {member.filename: member for member in archive.infolist()}
+    member = members.get(name)
     if member is None or member.flag_bits & 1 or member.file_size > MAX_BYTES:
         return ElementTree.Element("none")
     text = archive.read(member)
@@ -202,13 +213,15 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
     return ElementTree.fromstring(text)
 
 
-SAMPLED_CELLS = 200  # rows that are used to classify a column
-BLOCK_ROWS = 5_000
+# Tables
+
+SAMPLED_CELLS = 200  # rows by which a column is classified
+BLOCK_ROWS = 5_000  # rows that are inspected at once
 SEPARATORS = ",;\t|"
 
 
 def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
-    """Inspect a table; yields a finding for each column and type, with the number of rows."""
+    """Inspect a table; yields one finding for each column and type, with the number of rows."""
     while (header_line := file.readline()).startswith("#"):  # comments above the header, as in exports
         entry = MetadataEntry("table", "comment above the header", "", header_line)
         yield from (create_finding(name, entry, kind, value) for kind, value in find_in_entry(entry))
@@ -216,12 +229,16 @@ def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
     header = [cell.strip() for cell in next(CsvReader([header_line], separator), [])]
     rows = _read_rows(file, separator)
     first = list(islice(rows, SAMPLED_CELLS))
-    inspected = [n for n, column in enumerate(header) if _needs_inspection(column, [r[n : n + 1] for r in first])]
+    inspected = [
+        index
+        for index, column in enumerate(header)
+        if _needs_inspection(column, [row[index : index + 1] for row in first])
+    ]
     seen: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     rows = chain(first, rows)
     while block := list(islice(rows, BLOCK_ROWS)):
-        hits = chain(_find_in_columns(block, header, inspected), _find_in_text(block, header))
+        hits = chain(_find_in_columns(block, header, inspected), _find_in_block(block, header))
         for key, entry, value, count in hits:
             seen.setdefault(key, (entry, value))
             counts[key] += count
@@ -240,20 +257,26 @@ def _read_rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
             continue
 
 
-TableHit = tuple[tuple[str, str], MetadataEntry, str, int]
+class TableHit(NamedTuple):
+    """Identifying information in a column: its name and the type, an entry, the information, the number of rows."""
+
+    key: tuple[str, str]
+    entry: MetadataEntry
+    value: str
+    count: int
 
 
 def _find_in_columns(block: list[list[str]], header: list[str], columns: list[int]) -> Iterator[TableHit]:
-    """Yield the findings in some columns."""
+    """Yield hits in some columns, by the names of the columns and each different value."""
     for index in columns:
         for value, count in Counter(row[index] for row in block if index < len(row)).items():
             entry = MetadataEntry("table", f"column '{header[index]}'", header[index], value)
             for kind, part in find_in_entry(entry):
-                yield (header[index], kind), entry, part, count
+                yield TableHit((header[index], kind), entry, part, count)
 
 
-def _find_in_text(block: list[list[str]], header: list[str]) -> Iterator[TableHit]:
-    """Yield the findings in free text of a block, which is first searched as a whole."""
+def _find_in_block(block: list[list[str]], header: list[str]) -> Iterator[TableHit]:
+    """Yield hits in the text of all columns; for speed, the whole block is searched first."""
     if not any(True for _ in find_in_text("\n".join("\t".join(row) for row in block))):
         return
     for index in range(max(len(row) for row in block)):
@@ -261,11 +284,11 @@ def _find_in_text(block: list[list[str]], header: list[str]) -> Iterator[TableHi
         cells = [row[index] for row in block if index < len(row)]
         for kind, part in find_in_text("\n".join(cells)):
             entry = MetadataEntry("table", f"column '{column}'", column, part)
-            yield (column, kind), entry, part, sum(part in cell for cell in cells)
+            yield TableHit((column, kind), entry, part, sum(part in cell for cell in cells))
 
 
 def _needs_inspection(column: str, cells: list[list[str]]) -> bool:
-    """Whether the values of a column must be inspected individually."""
+    """Whether the values of a column must be inspected one by one, by its name or its sampled cells."""
     values = [cell[0] for cell in cells if cell and cell[0]]
-    named = bool(classify_field(column)) or normalize_name(column) in (*AGES, *PATIENT_IDS, *REMARKS)
-    return named or any(map(is_date, values))
+    is_named = bool(classify_field(column)) or normalize_name(column) in (*AGES, *PATIENT_IDS, *REMARKS)
+    return is_named or any(map(is_date, values))

@@ -1,4 +1,7 @@
-"""Read the metadata of JPEG, PNG, WebP, HEIC, TIFF and DICOM files for the audit."""
+"""Read the metadata of JPEG, PNG, WebP, HEIC, TIFF and DICOM files for the audit.
+
+Each function yields entries, which ``privacy.personal_data`` classifies.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,27 @@ if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
     from tifffile import TiffPage
 
+# EXIF tags of the coordinates, of the camera's block, and of the thumbnail
 _GPS, _EXIF_BLOCK, _THUMBNAIL = 0x8825, 0x8769, 0x0201
-_MAX_BYTES = 16 << 20  # bytes of one segment; longer ones contain no metadata
+_MAX_BYTES = 16 << 20  # of a segment with metadata; longer segments contain none
+# Chunks with pixels
 _IMAGE_SEGMENTS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
+# EXIF tags with free text
 _FREE_TAGS = (
     *("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName"),
     *("Copyright", "ImageHistory", "SecurityClassification", "SpectralSensitivity"),
 )
+# EXIF tags without text
 _NO_TEXT = ("PrintImageMatching", "ComponentsConfiguration", "FileSource", "SceneType", "CFAPattern")
+# Numbers of IPTC records: their meaning; those with places; versions, codes, programs and hours
 _IPTC = {80: "author", 85: "author title", 122: "author", 116: "copyright", 118: "contact", 120: "caption", 5: "title"}
 _IPTC_PLACES = (26, 27, 90, 92, 95, 100, 101)
-_IPTC_TECHNICAL = (0, 3, 4, 10, 20, 42, 60, 62, 63, 65, 70, 130, 131, 135)  # versions, codes, programs, hours
+_IPTC_TECHNICAL = (0, 3, 4, 10, 20, 42, 60, 62, 63, 65, 70, 130, 131, 135)
 _PNG_TECHNICAL = re.compile(r"Software|Gamma|Compression|(date|exif|icc|png|jpeg|tiff|photoshop|Thumb):.*", re.I)
-_PNG_RAW = "Raw profile type "  # used by ImageMagick and others for the blocks of a JPEG
+_PNG_RAW = "Raw profile type "  # PNG texts in which ImageMagick and others store the metadata blocks of a JPEG
+# Beginnings of JPEG segments that need no report of their own
 _JPEG_KNOWN = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"Adobe", b"FPXR", b"Ducky", b"http://ns.adobe.com", b"Exif", b"MPF")
-_AFTER_PIXELS = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # in the pixels, 0xff is followed by a zero or a restart
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # within pixels, 0xff is followed by zero or a restart marker
 _TRAILING_DATA = "after the end of the image"
 
 
@@ -50,7 +59,7 @@ def read_picture_entries(file: IO[bytes], kind: Format) -> Iterator[MetadataEntr
 
 
 def read_exif_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    """Read an EXIF block: an entry for each text tag, for coordinates and for a thumbnail."""
+    """Read an EXIF block: an entry for each tag with text, for coordinates and for a thumbnail."""
     from PIL.Image import Exif
 
     exif = Exif()
@@ -66,7 +75,7 @@ def read_xmp_entries(packet: bytes, place: EntrySource = "picture") -> Iterator[
 
 
 def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    """Read the IPTC records in a block that may identify a person: author, city, date, caption."""
+    """Read the IPTC records in a block that may identify a person, such as author, city, date and caption."""
     for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
         number = match.group(1)[0]
         length = int.from_bytes(match.group(2), "big")
@@ -89,7 +98,7 @@ def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
                 yield MetadataEntry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the manufacturer", "text")
             elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
                 yield MetadataEntry(
-                    place, f"EXIF {name}", _tag_key(name), _tag_text(name, value), free=name in _FREE_TAGS
+                    place, f"EXIF {name}", _translate_tag_name(name), _decode_tag(name, value), free=name in _FREE_TAGS
                 )
     coordinates = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
     if coordinates:
@@ -100,13 +109,13 @@ def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
         )
 
 
-def _tag_key(name: str) -> str:
-    """Return the name of a tag as used in the rules."""
+def _translate_tag_name(name: str) -> str:
+    """Return the name of an EXIF tag by which the rules of ``privacy.personal_data`` classify it."""
     return {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name)
 
 
-def _tag_text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
-    """Decode the text of a tag: Windows tags are UTF-16, comments start with the name of their encoding."""
+def _decode_tag(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
+    """Decode the text of an EXIF tag: Windows tags are UTF-16, comments start with the name of their encoding."""
     if isinstance(value, tuple):
         value = bytes(value) if name.startswith("XP") and all(isinstance(n, int) and n < 256 for n in value) else ""
     if isinstance(value, bytes):
@@ -118,19 +127,19 @@ def _tag_text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow m
 
 
 def _read_jpeg(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read all segments of a JPEG, including those between and after the scans, and data after its end."""
+    """Read all segments of a JPEG, including those between and after the scans, and data after the end."""
     data = file.read()
-    at, several = 2, False
-    while (found := _AFTER_PIXELS.search(data, at)) is not None:
-        marker, at = data[found.start() + 1], found.end()
+    position, has_more_images = 2, False
+    while (match := _MARKER.search(data, position)) is not None:
+        marker, position = data[match.start() + 1], match.end()
         if marker == 0xD9:
-            if not several:  # else the data are further images
-                yield from _report_trailing_data(data[at:])
+            if not has_more_images:  # otherwise these images follow
+                yield from _report_trailing_data(data[position:])
             return
-        body = data[at + 2 : at + max(2, int.from_bytes(data[at : at + 2], "big"))]
-        at += 2 + len(body)
+        body = data[position + 2 : position + max(2, int.from_bytes(data[position : position + 2], "big"))]
+        position += 2 + len(body)
         if marker == 0xFE or 0xE0 <= marker <= 0xEF:
-            several = several or body.startswith(b"MPF\0")
+            has_more_images = has_more_images or body.startswith(b"MPF\0")
             yield from _read_jpeg_segment(marker, body)
 
 
@@ -153,11 +162,12 @@ def _read_jpeg_segment(marker: int, body: bytes) -> Iterator[MetadataEntry]:
 
 def _report_trailing_data(data: bytes) -> Iterator[MetadataEntry]:
     """Report data after the end of an image, which viewers do not show."""
-    left = data.strip(b"\0\r\n \xff")
-    if left.startswith((b"\xff\xd8", b"\xd8\xff", b"\x89PNG")):
+    trailing = data.strip(b"\0\r\n \xff")
+    if trailing.startswith((b"\xff\xd8", b"\xd8\xff", b"\x89PNG")):
         yield MetadataEntry("picture", _TRAILING_DATA, "picture", "another image", "picture")
-    elif left:
-        yield MetadataEntry("picture", _TRAILING_DATA, "picture", _printable_text(left) or f"{len(left)} bytes", "text")
+    elif trailing:
+        text = _printable_text(trailing) or f"{len(trailing)} bytes"
+        yield MetadataEntry("picture", _TRAILING_DATA, "picture", text, "text")
 
 
 def _printable_text(data: bytes) -> str:
@@ -186,13 +196,13 @@ def _read_png(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
-    """Read a text chunk of a PNG; texts about programs and pixels are not treated as free text."""
+    """Read the text of a PNG chunk with its keyword; texts about programs and pixels are not treated as free text."""
     raw = key.removeprefix(_PNG_RAW)
     if key == "XML:com.adobe.xmp":
         yield from read_xmp_entries(text.encode())
     elif raw != key:
         packed = bytes.fromhex("".join(text.split()[2:]))
-        read = {
+        readers = {
             "exif": read_exif_entries,
             "APP1": read_exif_entries,
             "iptc": read_iptc_entries,
@@ -200,14 +210,14 @@ def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
         }
         if raw == "xmp" or b"ns.adobe.com" in packed[:40]:
             yield from read_xmp_entries(packed[packed.find(b"<") :])
-        elif raw in read:
-            yield from read[raw](packed)
+        elif raw in readers:
+            yield from readers[raw](packed)
     elif key != "Software":
         yield MetadataEntry("picture", f"PNG text {key}", key, text, free=not _PNG_TECHNICAL.fullmatch(key))
 
 
 def _decode_png_text(name: bytes, rest: bytes) -> str:
-    """Decode the text of a chunk, truncated to 1 MB."""
+    """Decode the text of a chunk after its keyword; compressed text is truncated to 1 MB."""
     if name == b"tEXt":
         return rest.decode("latin-1")
     packed = name == b"zTXt" or rest[:1] == b"\1"
@@ -228,10 +238,14 @@ def _read_webp(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iterator[tuple[bytes, bytes]]:
-    """Yield chunks with name and content; chunks with pixels are skipped."""
+    """Yield the names and contents of chunks, except those with pixels.
+
+    ``form``: struct format of name and length. ``tail``: bytes after a chunk. ``named_first``: whether the name comes
+    before the length, as in WebP, whose chunks have an even length.
+    """
     while len(head := file.read(8)) == 8:
-        one, other = struct.unpack(form, head)
-        name, length = (one, other) if named_first else (other, one)
+        first, second = struct.unpack(form, head)
+        name, length = (first, second) if named_first else (second, first)
         skipped = name in _IMAGE_SEGMENTS or length > _MAX_BYTES
         if skipped:
             file.seek(length, 1)
@@ -241,7 +255,7 @@ def _read_chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) ->
 
 
 def _read_heic(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read the metadata of HEIC files; the library reads only the boxes."""
+    """Read the metadata of a HEIC file; its pixels are not decoded."""
     from pillow_heif import open_heif
 
     heif = open_heif(BytesIO(file.read()))
@@ -257,6 +271,7 @@ def _read_heic(file: IO[bytes]) -> Iterator[MetadataEntry]:
             )
 
 
+# Codes of TIFF tags
 _XMP, _IPTC_TAG, _PHOTOSHOP, _EXIF, _GPS_IFD = 700, 33723, 34377, 34665, 34853
 _TIFF_TEXTS = {
     306: "DateTime",
@@ -266,42 +281,42 @@ _TIFF_TEXTS = {
     269: "DocumentName",
     285: "PageName",
 }
-_FREE = (269, 285, 33432)
-_PRIVATE = 65000  # private tags (TIFF 6.0); scanners store descriptions of pixels there, not as text
+_FREE = (269, 285, 33432)  # tags with free text
+_PRIVATE = 65000  # first private tag (TIFF 6.0); descriptions of pixels in private tags are not text
 _NDPI_SERIAL, _NDPI_LENS = 65442, 65421
 _OTHER_PICTURE = re.compile(r"\b(label|macro|overview|thumbnail)\b", re.I)
-_MAX_PAGES = 64  # further pages are levels and associated images; stacks repeat themselves
+_MAX_PAGES = 64  # further pages are levels of a pyramid, or repeat the metadata of a stack
 
 
 def read_tiff_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read the metadata of a TIFF file: tags, descriptions, and associated images of slides."""
+    """Read the metadata of a TIFF: tags, descriptions, and associated images of a slide."""
     from tifffile import TiffFile, TiffPage
 
     check_page_chain(file)
     with TiffFile(file, name="") as tiff:
         if not tiff.pages:
             raise ValueError("it contains no page")
-        before = None
+        previous = None
         for number, page in enumerate(tiff.pages[:_MAX_PAGES]):
             whole = page if isinstance(page, TiffPage) else page.aspage()
-            other = _describe_other_picture(whole, number)
+            kind = _describe_other_picture(whole, number)
             yield from _read_tags(whole)
             yield from _read_tiff_exif(whole)
-            if other:
+            if kind:
                 size = f"{whole.imagewidth} x {whole.imagelength} pixels"
-                yield MetadataEntry("slide", f"page {number + 1}: {other}", "picture", size, "picture")
-            if whole.description != before:
-                yield from _read_description(whole.description, known=bool(other))
-                before = whole.description
+                yield MetadataEntry("slide", f"page {number + 1}: {kind}", "picture", size, "picture")
+            if whole.description != previous:
+                yield from _read_description(whole.description, is_associated=bool(kind))
+                previous = whole.description
 
 
 def _describe_other_picture(page: TiffPage, number: int) -> str:
-    """Return the type of an associated image, such as label or macro; empty for levels."""
+    """Return the type of an associated image, such as label or macro; "" for levels."""
     lens = page.tags.get(_NDPI_LENS)
     if lens is not None and lens.value == -1:
         return "macro"
-    named = _OTHER_PICTURE.search(page.description[:2000])
-    return named.group(1).lower() if named and number and not page.is_ome else ""
+    match = _OTHER_PICTURE.search(page.description[:2000])
+    return match.group(1).lower() if match and number and not page.is_ome else ""
 
 
 def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
@@ -319,8 +334,11 @@ def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
         yield MetadataEntry("slide", "NDPI serial number", "serial", str(tag.value))
 
 
-def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
-    """Read a description: XML, or ``key = value`` between bars as written by Aperio scanners."""
+def _read_description(text: str, *, is_associated: bool) -> Iterator[MetadataEntry]:
+    """Read a description: XML, ``key = value`` between bars as from Aperio scanners, or free text.
+
+    The text of an associated image is not treated as free text.
+    """
     if text.lstrip().startswith("<"):
         yield from read_xml_entries(text, "slide", "description ")
     elif "|" in text and "=" in text:
@@ -330,12 +348,12 @@ def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
             key, _, value = field.partition("=")
             name = {"User": "user name", "Filename": "path", "Title": "title"}.get(key.strip(), key)
             yield MetadataEntry("slide", f"description {key.strip()}", name, value, free=name == "title")
-    elif text and not text.startswith("{"):  # tifffile writes shapes as JSON, which is not text
-        yield MetadataEntry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not known)
+    elif text and not text.startswith("{"):  # tifffile describes shapes as JSON
+        yield MetadataEntry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not is_associated)
 
 
 def _read_tiff_exif(page: TiffPage) -> Iterator[MetadataEntry]:
-    """Read the EXIF and GPS blocks, which tifffile returns as dicts."""
+    """Read the EXIF and GPS blocks of a TIFF, which tifffile returns as dicts."""
     if (tag := page.tags.get(_GPS_IFD)) is not None:
         yield MetadataEntry("slide", "EXIF GPSInfo", "gps", str(tag.value), "location")
     if (tag := page.tags.get(_EXIF)) is not None and isinstance(tag.value, dict):
@@ -344,7 +362,7 @@ def _read_tiff_exif(page: TiffPage) -> Iterator[MetadataEntry]:
                 yield MetadataEntry("slide", f"EXIF {name}", name, value, free=name == "UserComment")
 
 
-_ELEMENTS = {
+_ELEMENTS = {  # type of finding: keywords of DICOM elements
     "birth": "PatientBirthDate PatientBirthTime",
     "record": "PatientID OtherPatientIDs IssuerOfPatientID AccessionNumber MedicalRecordLocator StudyID AdmissionID "
     "InsurancePlanIdentification MilitaryRank SpecimenIdentifier ContainerIdentifier BarcodeValue "
@@ -360,7 +378,7 @@ _ELEMENTS = {
     "RequestedProcedureComments LabelText ReasonForStudy AcquisitionComments ClinicalTrialSiteName",
 }
 KIND_OF_ELEMENT = {name: kind for kind, names in _ELEMENTS.items() for name in names.split()}
-"""Elements that identify a person with any content; names, dates and times are identified by their type."""
+"""DICOM elements that identify a person whatever their value is; names and dates are recognized by their VR."""
 _MACHINE_WRITTEN = (
     "Manufacturer ManufacturerModelName SoftwareVersions CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator "
     "CodingSchemeVersion CodingSchemeName CodingSchemeResponsibleOrganization ContextIdentifier MappingResource "
@@ -370,8 +388,8 @@ _MACHINE_WRITTEN = (
     "PatientSpeciesDescription PositionReferenceIndicator"
 )
 _TECHNICAL = frozenset(_MACHINE_WRITTEN.split())
-"""Texts written by machines or standards; any other text may be written by people and is reported."""
-_TEXTS = ("LT", "ST", "UT", "LO", "SH", "UC")
+"""Elements with texts of machines or standards; other texts may be written by people and are reported."""
+_TEXTS = ("LT", "ST", "UT", "LO", "SH", "UC")  # value representations (VR) of texts
 _PATIENT_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson")
 _OTHER_PICTURES = ("LABEL", "OVERVIEW", "THUMBNAIL")
 
@@ -379,7 +397,7 @@ _OTHER_PICTURES = ("LABEL", "OVERVIEW", "THUMBNAIL")
 def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Read the elements of a DICOM file, including sequences, without pixels.
 
-    Yields an entry for each element that may identify a person, and one for all private elements.
+    Yields an entry for each element that may identify a person, and one entry for all private elements.
     """
     from pydicom import dcmread
     from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -396,7 +414,7 @@ def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_file_level(dataset: Dataset) -> Iterator[MetadataEntry]:
-    """Read properties of the whole file: images of labels, text in the pixels, private elements."""
+    """Read what concerns the whole file, such as a label image, text in the pixels, and private elements."""
     kind = next((word for word in dataset.get("ImageType", ()) if word in _OTHER_PICTURES), None)
     if kind:
         yield MetadataEntry(
@@ -428,13 +446,13 @@ def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
         kind = "date"
     elif element.VR == "AE" and not kind:
         kind = "device"
-    if kind and not _is_emptied(value):
+    if kind and not _is_placeholder(value):
         yield MetadataEntry("dicom", f"DICOM {name}", name, value, kind)
     elif element.VR in (*_TEXTS, "AS"):
         key = "age" if name == "PatientAge" else name if element.VR == "AS" else ""
         yield MetadataEntry("dicom", f"DICOM {name}", key, value, free=element.VR in _TEXTS and name not in _TECHNICAL)
 
 
-def _is_emptied(value: str) -> bool:
-    """Whether an element was removed or replaced by a placeholder."""
+def _is_placeholder(value: str) -> bool:
+    """Whether a value was removed or replaced by a placeholder."""
     return EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))

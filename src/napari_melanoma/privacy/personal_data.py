@@ -1,4 +1,4 @@
-"""What counts as personal data: rules for field names, texts, file names and slide properties; findings of an audit."""
+"""Rules that recognize personal data in field names, texts, file names and slide properties; findings of an audit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Literal
 
 from napari_melanoma.privacy.pseudonyms import SHAPE
 
-_FIELDS = (
+# Type of information, and a pattern of normalized field names that indicate it; the first match counts
+_FIELD_PATTERNS = (
     (
         "birth",
         r"\bbirth(?!\s?name)|\bdob\b|birthday|geburtsd|geburtsj|geboren|^geb$|\bgeb (datum|am)\b|nacimiento|"
@@ -52,33 +53,36 @@ _FIELDS = (
     ),
     ("date", r"\bdate of death\b|\bdeath date\b|\bdod\b|sterbedatum"),
 )
-_FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELDS)
-_OURS = re.compile(
+_FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELD_PATTERNS)
+# Fields in which a date does not concern a patient, such as the date of a file of this program
+_PROGRAM_FIELDS = re.compile(
     r"^(created|updated|modified|written|reviewed at|started|finished|time|at|version|python|licen[cs]e|date released)$"
 )
+# Values without information
 EMPTY_VALUE = re.compile(
     r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I
 )
 _CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
-_PERSON = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
+_PERSON_NAME = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
 _YEAR = r"(?:19|20)\d\d"
 _DATE = rf"\b(?:{_YEAR}[-/.:](?:0?[1-9]|1[0-2])[-/.:](?:0?[1-9]|[12]\d|3[01])|\d\d?[./-]\d\d?[./-]{_YEAR})(?!\d)"
 _MAYBE_DATE = re.compile(r"\d[-/.:]\d\d?[-/.:]\d")
-_IS_DATE = re.compile(rf"\s*(?:{_DATE}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
-_NAMED_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_STARTS_WITH_DATE = re.compile(rf"\s*(?:{_DATE}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
+_DATE_IN_NAME = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}")
-_HOMES = (
+_ROOT_FOLDERS = (
     r"home|Users|root|mnt|media|data|work|workspace|tmp|var|opt|srv|scratch|Volumes|net|nfs|private|cluster|projects?"
 )
-_BEGIN = r"(?:file://|(?<![\w./:<>-]))"  # not in the middle of an address or of a relative path
+_PATH_START = r"(?:file://|(?<![\w./:<>-]))"  # not within a web address or a relative path
 _PATH = re.compile(
-    rf"{_BEGIN}/(?:{_HOMES})/[^\s\"'<>|,;:)\]}}]+"
+    rf"{_PATH_START}/(?:{_ROOT_FOLDERS})/[^\s\"'<>|,;:)\]}}]+"
     r"|(?<![\w])[A-Za-z]:\\{1,2}(?=[\w.$~ -])[^\s\"'<>|*?,;)\]}]+"
     r"|(?<![\\\w])\\\\[A-Za-z][\w.-]*\\[\w$.-]+"
 )
-_ACCOUNT = re.compile(rf"(?:{_BEGIN}/(?:home|Users)/|:\\{{1,2}}Users\\{{1,2}})([^/\\\s\"']+)")
+_ACCOUNT = re.compile(rf"(?:{_PATH_START}/(?:home|Users)/|:\\{{1,2}}Users\\{{1,2}})([^/\\\s\"']+)")
 _SHARED_ACCOUNTS = ("shared", "public", "runner", "user", "ubuntu", "root")
-_CARET = re.compile(r"\b[^\W\d_][\w'-]+\^[^\W\d_][\w'-]*")
+# A name as in DICOM: Doe^Jane
+_CARET_NAME = re.compile(r"\b[^\W\d_][\w'-]+\^[^\W\d_][\w'-]*")
 _NAME_FIELD = re.compile(
     r"\b(?:patient(?:'s)?(?: name)?|name of (?:the )?patient|surname|last name|first name|patientenname|nachname|"
     r"vorname|apellidos?|nombre|cognome|sobrenome|prénom|achternaam)[\"']?[ \t]*[:=][ \t]*[\"']?"
@@ -89,10 +93,11 @@ _SENTENCE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}")
 _BORN = re.compile(
     rf"\b(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?({_DATE}|\d\d?[./]\d\d?[./]\d\d(?!\d))", re.I
 )
-_SEEN = re.compile(
+_VISIT = re.compile(
     rf"\b(?:visit|admitted|biops\w+|acquired|taken|examin\w+|excis\w+|operated|consult\w+)\W[^\n]{{0,24}}?({_DATE})",
     re.I,
 )
+# Normalized field names of patient ids, free text and ages
 PATIENT_IDS = (
     *("patient id", "patientid", "subject id", "participant id", "pat id", "patid", "pat nr", "pat no", "patienten id"),
     *("paciente id", "id paciente", "id patient"),
@@ -106,12 +111,12 @@ _REMARKS = (
 REMARKS = frozenset(_REMARKS.split(", "))
 """Table columns that contain free text."""
 AGES = ("age", "age approx", "patient age")
-MAX_AGE = 89  # the Safe Harbor method combines all higher ages
+MAX_AGE = 89  # the Safe Harbor method of HIPAA requires that higher ages are combined
 
 
 @lru_cache(4096)
 def classify_field(key: str) -> str:
-    """Return the type of information, one of ``KINDS``, that the name of a column, tag or key indicates, or ""."""
+    """Return the type of information that the name of a column, tag or key indicates: one of ``KINDS``, or ""."""
     words = normalize_name(key)
     return next((kind for kind, rule in _FIELD_RULES if rule.search(words)), "")
 
@@ -119,12 +124,12 @@ def classify_field(key: str) -> str:
 @lru_cache(4096)
 def normalize_name(key: str) -> str:
     """Split the name of a field into lowercase words."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
-    return re.sub(r"[^\w]+|_+", " ", apart).casefold().strip()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
+    return re.sub(r"[^\w]+|_+", " ", words).casefold().strip()
 
 
 def find_in_entry(entry: MetadataEntry) -> Iterator[tuple[str, str]]:
-    """Yield the identifying information in an entry: one of ``KINDS``, and the relevant part of the value."""
+    """Yield the identifying information in an entry: its type, one of ``KINDS``, and the relevant part of the value."""
     value = entry.value.strip()
     if entry.kind:
         yield entry.kind, value
@@ -142,8 +147,8 @@ def find_in_entry(entry: MetadataEntry) -> Iterator[tuple[str, str]]:
 
 
 def find_in_text(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the first identifying information of each type in free text: one of ``KINDS``, and the text."""
-    # Most texts contain none of these characters, and checking for them first takes a tenth of the time.
+    """Yield the first identifying information of each type in free text: its type, one of ``KINDS``, and the text."""
+    # Most texts have none of these characters; checking for them first takes a tenth of the time.
     if "@" in text and (hit := _EMAIL.search(text)):
         yield "contact", hit.group()
     if "/" in text or "\\" in text:
@@ -152,40 +157,42 @@ def find_in_text(text: str) -> Iterator[tuple[str, str]]:
         account = next((name for name in _ACCOUNT.findall(text) if name.lower() not in _SHARED_ACCOUNTS), "")
         if account:
             yield "user", account
-    if "^" in text and (hit := _CARET.search(text)):
+    if "^" in text and (hit := _CARET_NAME.search(text)):
         yield "person", hit.group()
     elif (":" in text or "=" in text) and (hit := _NAME_FIELD.search(text)):
         yield "person", hit.group(1)
     if _MAYBE_DATE.search(text):
-        for kind, rule in (("birth", _BORN), ("date", _SEEN)):
+        for kind, rule in (("birth", _BORN), ("date", _VISIT)):
             if hit := rule.search(text):
                 yield kind, hit.group(1)
 
 
 def find_in_name(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the identifying information in the name of a file or folder: one of ``KINDS``, and the text."""
-    for kind, rule in (("date", _NAMED_DATE), ("contact", _EMAIL), ("person", _CARET)):
+    """Yield the identifying information in a file or folder name: its type, one of ``KINDS``, and the text."""
+    for kind, rule in (("date", _DATE_IN_NAME), ("contact", _EMAIL), ("person", _CARET_NAME)):
         if hit := rule.search(name):
             yield kind, hit.group()
 
 
 def is_date(text: str) -> bool:
     """Return whether a text starts with a full date; False for a year, a month or a plain number."""
-    return bool(_IS_DATE.match(text))
+    return bool(_STARTS_WITH_DATE.match(text))
 
 
 def is_person(text: str) -> bool:
     """Return whether a text has the form of a personal name: two or more capitalized words."""
-    return _PERSON.fullmatch(text.strip()) is not None
+    return _PERSON_NAME.fullmatch(text.strip()) is not None
 
 
 def _classify_entry(entry: MetadataEntry, value: str) -> str:
-    """Classify an entry by the name of its field, if the value is consistent."""
+    """Return the type of information in an entry by the name of its field and its value; "" if there is none."""
     key = normalize_name(entry.key)
     if key in PATIENT_IDS:
-        known = SHAPE.fullmatch(value) is not None
-        sure = entry.place in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
-        return "record" if sure and not known else ""
+        is_pseudonym = SHAPE.fullmatch(value) is not None
+        is_identifier = (
+            entry.place in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
+        )
+        return "record" if is_identifier and not is_pseudonym else ""
     if key in AGES:
         years = re.match(r"\d+", value)
         return "age" if years and MAX_AGE < int(years.group()) < 130 else ""
@@ -196,13 +203,15 @@ def _classify_entry(entry: MetadataEntry, value: str) -> str:
         kind = "person" if is_person(value) else ""
     if kind == "staff" and not re.search(r"[^\W\d_]{2}", value):
         kind = ""
-    if not kind and is_date(value) and not _OURS.match(key):
+    if not kind and is_date(value) and not _PROGRAM_FIELDS.match(key):
         kind = "date"
     return kind
 
 
+# Entries and findings
+
 EntrySource = Literal["picture", "slide", "dicom", "table", "text", "name"]
-MAX_EXAMPLE_LENGTH = 40  # characters of an example
+MAX_EXAMPLE_LENGTH = 40  # characters
 KINDS = {
     "person": "a person's name",
     "birth": "a date or year of birth",
@@ -235,9 +244,11 @@ REMEDIES: dict[EntrySource, str] = {
 
 @dataclass(frozen=True)
 class MetadataEntry:
-    """One piece of metadata: its location, name and text.
+    """One piece of metadata.
 
-    ``kind`` is one of ``KINDS`` if the location alone determines it, else empty. ``free`` marks free text.
+    ``place`` is the type of file or text, ``where`` describes the location in the file, and ``key`` is the name of the
+    field by which ``value`` is classified. ``kind`` is one of ``KINDS`` if the location alone determines it, else "".
+    ``free`` marks free text.
     """
 
     place: EntrySource
@@ -250,7 +261,11 @@ class MetadataEntry:
 
 @dataclass(frozen=True)
 class PrivacyFinding:
-    """Identifying information in a file."""
+    """Identifying information in a file.
+
+    ``kind`` is one of ``KINDS``; ``where`` describes the location in the file, ``example`` is masked; ``count`` is the
+    number of occurrences.
+    """
 
     file: str
     kind: str
@@ -261,25 +276,27 @@ class PrivacyFinding:
 
     @property
     def title(self) -> str:
-        """Description of the finding."""
+        """The type of the finding in words."""
         return KINDS[self.kind]
 
 
 def mask_text(text: str) -> str:
-    """Mask a text: one line, only the first character of each word, the others replaced by ``*``; at most 40."""
+    """Mask a text for display: in each word, all characters but the first become ``*``; at most 40 characters."""
     line = " ".join(text.split())
-    hidden = re.sub(r"(?<=[^\W_])[^\W_]", "*", line)
-    return hidden if len(hidden) <= MAX_EXAMPLE_LENGTH else hidden[: MAX_EXAMPLE_LENGTH - 1] + "…"
+    masked = re.sub(r"(?<=[^\W_])[^\W_]", "*", line)
+    return masked if len(masked) <= MAX_EXAMPLE_LENGTH else masked[: MAX_EXAMPLE_LENGTH - 1] + "…"
 
 
 def create_finding(file: str, entry: MetadataEntry, kind: str, value: str, count: int = 1) -> PrivacyFinding:
-    """Create the finding for an entry; the example is masked, except for the description of an image."""
+    """Create the finding for an entry; the example ``value`` is masked, unless it describes an image."""
     example = value if kind == "picture" else mask_text(value)
     return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.place], count)
 
 
-_MAX_TEXT = 200  # longer values are descriptions that may contain anything
-# Last part of the name of a property. Names, dates, numbers of slide or case, users and files are excluded.
+# Properties of slides
+
+_MAX_TEXT = 200  # characters of a property; longer values are descriptions, which may contain anything
+# Last part of the name of a property that cannot identify anyone; names, dates, ids, users and files are not listed
 _HARMLESS_PROPERTY = re.compile(
     r"(mpp(-?[xy])?|app ?mag|objective.*|magnification|.*objectivepower|objective-power|vendor|level-count|"
     r"(tile-?)?(height|width)|downsample|bounds-(x|y|width|height)|background-color|"
@@ -295,14 +312,16 @@ _HARMLESS_PROPERTY = re.compile(
 def filter_private_properties(properties: Mapping[str, str]) -> Mapping[str, str]:
     """Return the properties of a slide that cannot identify a patient, read-only and sorted.
 
-    These have a name that is known to be harmless, and a short value.
+    Only properties with a harmless name and a short value are returned.
     """
-    kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT}
-    return MappingProxyType(kept)
+    harmless = {
+        name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT
+    }
+    return MappingProxyType(harmless)
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether the last part of a name is in the list."""
+    """Whether the name of a property, or its last part, is known to be harmless."""
     return _HARMLESS_PROPERTY.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
         _HARMLESS_PROPERTY.fullmatch(name) is not None
     )

@@ -1,7 +1,8 @@
-"""Pseudonyms: the same patient always gets the same pseudonym, and without the key it cannot be reversed.
+"""Pseudonyms of patients, lesions, images and studies.
 
-A pseudonym is an HMAC-SHA256 (RFC 2104) of the name of a patient in the hospital or data set, with a key of 256 bits
-that is stored only in the user's configuration folder.
+The same patient always gets the same pseudonym, from which the patient cannot be found without the key. A pseudonym
+is derived by HMAC-SHA256 (RFC 2104) from the patient's name or id in the hospital or data set, with a key of 256 bits
+that is stored only in the user's configuration folder. Each project has its own key.
 """
 
 from __future__ import annotations
@@ -21,33 +22,35 @@ from napari_melanoma.core.files import atomic_file, save_error
 PROJECT_VARIABLE = "NAPARI_MELANOMA_PROJECT"
 DEFAULT_PROJECT = "default"
 KEY_BYTES = 32
-LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # without I, L, O, U, which are easily misread
-HALF = 6  # letters in each half, 5 bits each: 50 identify a patient (of 400,000, two collide in one of 14,000 projects)
-CHECK = 2  # the last letters verify that this project created the pseudonym
+LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # without I, L, O and U, which are easily misread
+# Letters of 5 bits in each half of a pseudonym, of which the last two verify that this project created it. The other 50
+# bits identify a patient: in one of 14,000 projects, two of 400,000 patients get the same pseudonym.
+HALF, CHECK = 6, 2
 PREFIXES = {"patient": "P", "lesion": "L", "image": "I", "study": "S"}
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # no valid file names on Windows, with any suffix
 SHAPE = re.compile(rf"[A-Z]-[{LETTERS}]{{{HALF}}}-[{LETTERS}]{{{HALF}}}")
 
 
 def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> str:
-    """Return the pseudonym of a patient, lesion, image or study: the same for the same text, kind and project.
+    """Return the pseudonym of a patient, lesion, image or study, such as ``P-7F3K2Q-9XMAB4``.
 
-    Such as ``P-7F3K2Q-9XMAB4``; empty for an empty text. A pseudonym of this project is returned unchanged.
+    It is the same for the same text, kind and project. An empty text, and a pseudonym of this project, are returned
+    unchanged.
     """
     name = unicodedata.normalize("NFC", text).strip()
     if not name or is_pseudonym(name, kind, project):
         return name
-    key, prefix = _project_key(project), _prefix(kind)
-    return _with_check_letter(key, prefix, _encode_letters(key, f"{kind}\n{name}", 2 * HALF - CHECK))
+    key, prefix = _project_key(project), _find_prefix(kind)
+    return _add_check_letters(key, prefix, _encode_letters(key, f"{kind}\n{name}", 2 * HALF - CHECK))
 
 
 def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -> bool:
-    """Return whether a text is a pseudonym of this project; False for those of other projects and similar ids."""
-    prefix = _prefix(kind)
+    """Return whether a text is a pseudonym of this project; False for pseudonyms of other projects."""
+    prefix = _find_prefix(kind)
     if not (SHAPE.fullmatch(text) and text.startswith(prefix)):
         return False
     payload = text[2:].replace("-", "")[:-CHECK]
-    return hmac.compare_digest(text, _with_check_letter(_project_key(project), prefix, payload))
+    return hmac.compare_digest(text, _add_check_letters(_project_key(project), prefix, payload))
 
 
 def keyed_digest(text: str, project: str | None = None) -> bytes:
@@ -58,7 +61,7 @@ def keyed_digest(text: str, project: str | None = None) -> bytes:
 def key_id(project: str | None = None, *, make: bool = True) -> str:
     """Return an id of the project's key, 16 hexadecimal digits, from which the key cannot be derived.
 
-    Empty if there is no key and none is created.
+    A missing key is created; with ``make=False``, "" is returned instead.
     """
     if not make and not find_key_file(project).exists():
         return ""
@@ -73,7 +76,7 @@ def project_name() -> str:
 def find_key_file(project: str | None = None) -> Path:
     """Return the key file of a project, in the user's configuration folder; it may not exist yet.
 
-    With the key, pseudonyms can be linked to patients.
+    Keep it secret: with the key, users can find out which pseudonym belongs to which patient.
     """
     from platformdirs import user_config_path
 
@@ -86,15 +89,15 @@ def find_key_file(project: str | None = None) -> Path:
     return user_config_path("napari-melanoma", appauthor=False) / "pseudonyms" / f"{name}.key"
 
 
-def _prefix(kind: str) -> str:
-    """Return the letter before the hyphen."""
+def _find_prefix(kind: str) -> str:
+    """Return the first letter of the pseudonyms of a kind."""
     if kind not in PREFIXES:
         raise ConfigError(f"there is no pseudonym for {kind!r}. Expected one of: {', '.join(PREFIXES)}.")
     return PREFIXES[kind]
 
 
-def _with_check_letter(key: bytes, prefix: str, payload: str) -> str:
-    """Return the complete pseudonym for its identifying letters."""
+def _add_check_letters(key: bytes, prefix: str, payload: str) -> str:
+    """Return the complete pseudonym for the identifying letters ``payload``."""
     letters = payload + _encode_letters(key, f"check\n{prefix}{payload}", CHECK)
     return f"{prefix}-{letters[:HALF]}-{letters[HALF:]}"
 
@@ -110,7 +113,7 @@ def _project_key(project: str | None) -> bytes:
     return _read_key(find_key_file(project))
 
 
-@cache  # by path: it is needed for each row of a table
+@cache  # the key is needed for each row of a table
 def _read_key(path: Path) -> bytes:
     """Read a key file, or create it."""
     if not path.exists():
@@ -125,7 +128,7 @@ def _read_key(path: Path) -> bytes:
 
 
 def _write_key(path: Path) -> None:
-    """Write a new key readable by this user only, unless another process has just done so."""
+    """Write a new key that only this user can read, unless another process has just written one."""
     from filelock import FileLock, Timeout
 
     try:
@@ -141,10 +144,10 @@ def _write_key(path: Path) -> None:
         raise save_error(path, error) from error
 
 
-def _damaged_key_error(path: Path, found: str) -> ConfigError:
-    """Create the error for an invalid key; a new key would change all pseudonyms."""
+def _damaged_key_error(path: Path, fault: str) -> ConfigError:
+    """Create the error for an invalid key, which is not replaced because a new key would change all pseudonyms."""
     return ConfigError(
         f"the key of the pseudonyms in {path} cannot be read: expected {2 * KEY_BYTES} hexadecimal digits, found: "
-        f"{found}. Restore a copy of it. Without a copy, remove the file: a new key is created, and all pseudonyms "
+        f"{fault}. Restore a copy of it. Without a copy, remove the file: a new key is created, and all pseudonyms "
         "change."
     )

@@ -1,1 +1,1 @@
-"""Modules shared by several architectures; they import torch, so import them inside functions only."""
+"""Building blocks of several architectures. Except for ``options`` they import torch: import them in functions only."""

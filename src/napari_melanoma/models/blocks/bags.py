@@ -1,7 +1,7 @@
 """Networks that classify bags of tile embeddings by attention or mean pooling; imports torch.
 
-A bag can be processed in chunks of any size with the same result: the sums of the softmax are kept relative to the
-greatest score so far.
+A bag can be processed in chunks of any size with the same result, because the sums of the softmax are kept relative to
+the greatest score so far.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class PooledBag(NamedTuple):
     """The output of a network for a bag.
 
-    ``logits`` is float32 (class,), ``embedding`` float32 (head * hidden,), the embedding of the bag, ``weights``
-    float32 (tile,), the mean attention weight of each tile over the heads, summing to 1, without gradient.
+    ``logits``: float32 (class,). ``embedding``: embedding of the bag, float32 (head * hidden,). ``weights``: attention
+    weights of the tiles, averaged over the heads and adding up to 1, without gradient, float32 (tile,).
     """
 
     logits: Tensor
@@ -41,13 +41,13 @@ class GatedAttention(nn.Module):
         self.score = nn.Linear(hidden, heads, bias=False)  # a constant would cancel in the softmax
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return scores, (tile, head), of tiles (tile, feature)."""
+        """Return the scores (tile, head) of tiles (tile, feature)."""
         content = torch.tanh(self.content(tiles))
         return self.score(content if self.gate is None else content * torch.sigmoid(self.gate(tiles)))
 
 
 class BagNetwork(nn.Module):
-    """Projection of tiles, weighted mean per head, and a linear classifier."""
+    """A projection of the tiles, a weighted mean for each head, and a linear classifier."""
 
     def __init__(self, config: AttentionMilConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class BagNetwork(nn.Module):
     def pool_chunks(self, chunks: Iterable[Tensor]) -> PooledBag:
         """Process a bag in chunks.
 
-        ``chunks``: float (tile, feature), with at least one tile, on any device.
+        ``chunks``: at least one, each float (tile, feature) with at least one tile, on any device.
         """
         scores: list[Tensor] = []
         device = self.head.weight.device
@@ -82,9 +82,9 @@ class BagNetwork(nn.Module):
             score = self._scores(tiles)
             scores.append(score.detach())
             new_greatest = torch.maximum(greatest, score.detach().amax(dim=0))
-            kept, shares = (greatest - new_greatest).exp(), (score - new_greatest).exp()
-            total = total * kept + shares.sum(dim=0)
-            pooled = pooled * kept[:, None] + shares.T @ tiles
+            rescaling, shares = (greatest - new_greatest).exp(), (score - new_greatest).exp()
+            total = total * rescaling + shares.sum(dim=0)
+            pooled = pooled * rescaling[:, None] + shares.T @ tiles
             greatest = new_greatest
         if not scores:
             raise ValueError("expected a bag with at least one tile, found none.")
@@ -93,7 +93,7 @@ class BagNetwork(nn.Module):
         return PooledBag(self.head(embedding).float(), embedding, weights)
 
     def _scores(self, tiles: Tensor) -> Tensor:
-        """Scores, float32 (tile, head); zeros for mean pooling."""
+        """Return attention scores, float32 (tile, head); zeros for mean pooling."""
         if self.attention is None:
             return tiles.new_zeros((len(tiles), 1))
         return self.attention(tiles).float()

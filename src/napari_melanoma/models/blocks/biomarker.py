@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class BiomarkerNetwork(ClassifierNetwork):
-    """Image, depth and clinical metadata to the class, with the predicted depth as a second output.
+    """A classifier of image, depth and clinical metadata, which also predicts the depth.
 
-    The deepest maps are those of the encoder, weighted by attention, followed by those of the depth: one map whose
-    mean is the standardized depth and, for heteroscedastic networks, one for the logarithm of its variance. The
-    deepest maps thus contain everything that head and depth are computed from.
+    The deepest maps are the encoder's, weighted by attention, followed by the depth maps: one whose mean is the
+    standardized depth and, for heteroscedastic networks, one whose mean is the logarithm of its variance. So the
+    deepest maps contain everything from which class and depth are computed.
     """
 
     def __init__(self, config: BiomarkerConfig) -> None:
@@ -47,10 +47,10 @@ class BiomarkerNetwork(ClassifierNetwork):
         self.scale = config.depth_scale
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Return feature maps; the deepest, last, are weighted by attention and followed by those of the depth.
+        """Return feature maps, the deepest last: weighted by attention and followed by the depth maps.
 
-        ``images``: normalized float (batch, 3, row, column), of constant scale if depth is predicted. Each float
-        (batch, channel, row, column).
+        ``images``: normalized float (batch, 3, row, column), of constant scale if depth is predicted. Returns maps of
+        float (batch, channel, row, column).
         """
         *before, deepest = cast("list[Tensor]", self.encoder(images))
         weighted = deepest if self.narrow is None else self.narrow(deepest)
@@ -68,7 +68,7 @@ class BiomarkerNetwork(ClassifierNetwork):
 
     @property
     def image_maps(self) -> int:
-        """Number of the deepest maps that describe the image; the maps of the depth follow."""
+        """Number of the deepest maps that describe the image; the depth maps follow."""
         return self.image_features
 
     @property
@@ -95,11 +95,11 @@ class BiomarkerNetwork(ClassifierNetwork):
         return self.attention.weights(deepest if self.narrow is None else self.narrow(deepest))
 
     def to_mm(self, depth: Tensor) -> Tensor:
-        """Convert depths of ``predict_depth`` to mm, of the same shape, 0 or more."""
+        """Convert standardized depths to mm, 0 or more."""
         return depth_to_mm(depth, self.scale)
 
     def standardize(self, mm: Tensor) -> Tensor:
-        """Convert mm to depths on the network's scale."""
+        """Convert mm to standardized depths."""
         return standardize_depth(mm, self.scale)
 
 
@@ -112,7 +112,10 @@ def _make_depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
 
 
 class DepthInput(nn.Module):
-    """The depth as classifier inputs: numeric, one-hot between bin edges, or both; measured values take precedence."""
+    """Encodes the depth as inputs of the classifier: as a number, one-hot by bins, or both.
+
+    A measured depth, if it is known, takes precedence over the predicted one.
+    """
 
     def __init__(self, config: BiomarkerConfig) -> None:
         super().__init__()
@@ -125,10 +128,10 @@ class DepthInput(nn.Module):
     edges: Tensor
 
     def forward(self, predicted: Tensor, continuous: Tensor | None) -> Tensor:
-        """Return float (batch, width).
+        """Return the inputs, float (batch, width).
 
         ``predicted``: standardized depth predicted from the image, float (batch, 1). ``continuous``: float (batch,
-        input), possibly including the measured depth.
+        input), including the measured depth if there is one.
         """
         depth = (
             predicted
@@ -138,14 +141,15 @@ class DepthInput(nn.Module):
         parts = [] if self._encoding == "one_hot" else [depth]
         if self._encoding != "number":
             above = (depth_to_mm(depth, self._scale) >= self.edges).to(depth.dtype)
-            whole = torch.ones_like(depth)
-            parts.append(torch.cat([whole, above], dim=1) - torch.cat([above, 0 * whole], dim=1))
+            ones = torch.ones_like(depth)
+            parts.append(torch.cat([ones, above], dim=1) - torch.cat([above, 0 * ones], dim=1))
         return torch.cat(parts, dim=1)
 
-    def _insert_measured(self, predicted: Tensor, continuous: Tensor, at: DepthInputConfig) -> Tensor:
-        """The measured depth on the network's scale, or the predicted one if it is unknown."""
-        number, unknown = continuous[:, at.place : at.place + 1], continuous[:, at.place + 1 : at.place + 2]
-        measured = standardize_depth(number * at.std + at.mean, self._scale)
+    def _insert_measured(self, predicted: Tensor, continuous: Tensor, config: DepthInputConfig) -> Tensor:
+        """Return the measured depth on the network's scale, or the predicted one if it is unknown."""
+        first = config.place  # the measured depth; the next input indicates that it is unknown
+        number, unknown = continuous[:, first : first + 1], continuous[:, first + 1 : first + 2]
+        measured = standardize_depth(number * config.std + config.mean, self._scale)
         return torch.where(unknown < 0.5, measured.to(predicted.dtype), predicted)
 
 
@@ -156,7 +160,7 @@ class BranchFusion(FusionBlock):
         shape = _shape_without_depth(config) if config.use_table else TabularShape()
         super().__init__(features, FusionConfig(tabular=shape))
         self._image = features if config.use_image else 0
-        self._at = features
+        self._depth_map = features
         self._depth_index = config.measured.place if config.depth_source == "measured" and config.measured else None
         self.depth = DepthInput(config) if config.predicts_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
@@ -165,36 +169,36 @@ class BranchFusion(FusionBlock):
         self.width = self._image + shape.width + (self.depth.width if self.depth else 0)
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
-        """Return vectors, float (batch, width), of the deepest maps and both types of tabular inputs."""
+        """Return vectors, float (batch, width), from the deepest maps and both types of tabular inputs."""
         means = pool_maps(maps)
         parts = [self._gain * self.image_dropout(self.image_norm(means[:, : self._image]))] if self._image else []
         if self.depth is not None:
-            parts.append(self.depth(means[:, self._at : self._at + 1], continuous))
+            parts.append(self.depth(means[:, self._depth_map : self._depth_map + 1], continuous))
         if self.table is not None and self.table.width:
             parts.append(self.table(self._without_measured_depth(continuous), categories))
         return torch.cat(parts, dim=1)
 
     def _without_measured_depth(self, continuous: Tensor | None) -> Tensor | None:
-        """The numeric inputs without the two of the measured depth."""
+        """Return the numeric inputs without the two that belong to the measured depth."""
         if continuous is None or self._depth_index is None:
             return continuous
         return torch.cat([continuous[:, : self._depth_index], continuous[:, self._depth_index + 2 :]], dim=1)
 
 
 def depth_to_mm(depth: Tensor, scale: DepthScale) -> Tensor:
-    """Convert standardized depths to mm, of the same shape, 0 or more."""
-    plain = depth * scale.std + scale.mean
-    return (torch.expm1(plain) if scale.log else plain).clamp(min=0)
+    """Convert standardized depths to mm, 0 or more."""
+    value = depth * scale.std + scale.mean
+    return (torch.expm1(value) if scale.log else value).clamp(min=0)
 
 
 def standardize_depth(mm: Tensor, scale: DepthScale) -> Tensor:
-    """Convert mm to the scale of a network."""
-    plain = mm.clamp(min=0)
-    return ((torch.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
+    """Convert mm to standardized depths, on the scale of a network."""
+    value = mm.clamp(min=0)
+    return ((torch.log1p(value) if scale.log else value) - scale.mean) / scale.std
 
 
 def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
-    """Shape of the tabular inputs without the two of the measured depth."""
+    """Return the shape of the tabular inputs without the two that belong to the measured depth."""
     shape = config.tabular
     if config.depth_source != "measured" or config.measured is None:
         return shape
@@ -203,13 +207,13 @@ def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
 
 FILTER_SIZE = 3  # side of a convolution; not stated in P3
 POOL_SIZE = 2  # side and stride of a max-pool
-ATTENTION_FEATURES = 128  # features per position
+ATTENTION_FEATURES = 128  # features per position in the depth attention
 
 
 class DepthConvolutions(nn.Module):
     """P3's percolation depth module: convolutions with max-pooling and ReLU, then a regression over all positions.
 
-    As a linear layer needs a fixed number of values, the last maps are resized to a grid.
+    The regression is a linear layer, which needs a fixed number of values: so the last maps are averaged over a grid.
     """
 
     def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalization: bool) -> None:
@@ -235,9 +239,9 @@ class DepthConvolutions(nn.Module):
 
 
 def pool_to_grid(maps: Tensor, side: int) -> Tensor:
-    """Average maps (batch, channel, row, column) over the cells of a square grid, as ``adaptive_avg_pool2d``.
+    """Average maps (batch, channel, row, column) over the cells of a square grid, as ``adaptive_avg_pool2d`` does.
 
-    Apple's GPUs cannot pool cells of different sizes.
+    On Apple's GPUs that function cannot pool cells of different sizes.
     """
     is_even = all(size % side == 0 for size in maps.shape[-2:])
     return adaptive_avg_pool2d(maps, side) if is_even or maps.device.type != "mps" else _multiply_by_weights(maps, side)
@@ -259,7 +263,7 @@ def _cell_weights(size: int, cells: int) -> Tensor:
 
 
 class DepthAttention(nn.Module):
-    """Attention pooling over the encoder's deepest maps: the depth is a weighted mean over the positions.
+    """Attention pooling of the encoder's deepest maps: the depth is a weighted mean over their positions.
 
     Gated attention of Ilse et al. 2018, arXiv:1802.04712, equation 9, with positions as instances.
     """
@@ -295,8 +299,8 @@ def resize_map(depth_map: Tensor, like: Tensor) -> Tensor:
 class SpatialAttention(nn.Module):
     """Weights the positions of maps: ``A(x) = sigmoid(W . concat(avgpool(x), maxpool(x)))``, ``x' = A(x) x``.
 
-    P3, equations 1 and 2; pooled over channels and with a convolution for W, as in Woo et al. 2018 (arXiv:1807.06521),
-    because P3 does not state the extent of W.
+    P3, equations 1 and 2. P3 does not state the extent of W; here the maps are pooled over the channels and W is a
+    convolution, as in Woo et al. 2018 (arXiv:1807.06521).
     """
 
     def __init__(self, kernel: int, shares: bool = False, start: float = 0.0) -> None:
@@ -312,20 +316,20 @@ class SpatialAttention(nn.Module):
         ``maps``: float (batch, channel, row, column). Returns float (batch, 1, row, column), each between 0 and 1.
         """
         pooled = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
-        found: Tensor = self.weigh(pooled)
-        return found.sigmoid()
+        logits: Tensor = self.weigh(pooled)
+        return logits.sigmoid()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
+        """Return ``A(x) x``; input and output are (batch, channel, row, column)."""
         weights = self.weights(maps)
         return maps * (weights / weights.mean(dim=(2, 3), keepdim=True) if self._shares else weights)
 
 
 class ChannelReduction(nn.Sequential):
-    """Reduces the maps of an encoder to fewer non-negative ones: a 1 x 1 convolution, normalization, ReLU.
+    """Reduces the maps of an encoder to fewer, non-negative maps: a 1 x 1 convolution, normalization and ReLU.
 
-    The maps of some encoders have no final ReLU, and mean and maximum of values of either sign are a poor measure of
-    the strength of a feature at a position.
+    Some encoders have no final ReLU, and the mean and maximum of values of either sign are a poor measure of the
+    strength of features at a position.
     """
 
     def __init__(self, features: int, width: int) -> None:

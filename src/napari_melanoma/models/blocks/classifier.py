@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class ClassifierNetwork(nn.Module):
     """A network that classifies a lesion from its image and tabular inputs.
 
-    ``classify(encode(images), continuous, categories)`` equals ``forward``; the result of ``encode`` can be reused for
-    other tabular inputs.
+    ``forward`` equals ``classify(encode(images), continuous, categories)``, so the result of ``encode`` can be reused
+    with other tabular inputs.
 
-    ``encoder``: maps float (batch, 3, row, column) to feature maps, the deepest last. ``head``: maps a vector to
-    logits.
+    ``encoder``: maps float (batch, 3, row, column) to a list of feature maps, the deepest last. ``head``: maps vectors
+    (batch, width) to logits.
     """
 
     def __init__(self, encoder: nn.Module, fusion: FusionBlock, head: nn.Module, tabular: TabularShape) -> None:
@@ -38,12 +38,12 @@ class ClassifierNetwork(nn.Module):
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether the network predicts a depth besides the class, as ``BiomarkerNetwork`` does."""
+        """Whether the network also predicts a depth, as ``BiomarkerNetwork`` does."""
         return False
 
     @property
     def image_maps(self) -> int:
-        """Number of the deepest maps that describe the image; 0: all."""
+        """Number of the deepest maps that describe the image; 0 for all."""
         return 0
 
     @property
@@ -87,10 +87,7 @@ class ClassifierNetwork(nn.Module):
         return logits
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return the image as one vector, independent of tabular inputs.
-
-        Returns the means of the deepest maps, float (batch, feature).
-        """
+        """Return the means of the deepest maps, float (batch, feature), which do not depend on tabular inputs."""
         return pool_maps(maps[-1])
 
 
@@ -114,23 +111,23 @@ class TwoLayerHead(nn.Module):
 
     def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
-        self.one = classes == 2
+        self.has_one_logit = classes == 2
         self.layers = nn.Sequential(
             nn.Linear(width, hidden),
             nn.ReLU(),
             RowNorm(hidden),
             nn.Dropout(dropout),
-            nn.Linear(hidden, 1 if self.one else classes),
+            nn.Linear(hidden, 1 if self.has_one_logit else classes),
         )
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return logits, float (batch, class), of vectors (batch, width)."""
-        found: Tensor = self.layers(vectors)
-        return pad(found, (1, 0)) if self.one else found
+        logits: Tensor = self.layers(vectors)
+        return pad(logits, (1, 0)) if self.has_one_logit else logits
 
 
 class LayeredHead(nn.Sequential):
-    """P3's head: fully connected layers with ReLU, 128 and 64 wide in the paper, and one for the classes.
+    """P3's head: fully connected layers with ReLU (128 and 64 wide in the paper), and a linear layer for the classes.
 
     ``classes``: number of logits.
     """
@@ -168,7 +165,7 @@ class FusionBlock(nn.Module):
         return pool_maps(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Join image and table; subclasses define how.
+        """Join image and table; implemented by subclasses.
 
         ``maps``: the deepest maps, float (batch, channel, row, column). ``row``: the tabular inputs as one vector,
         float (batch, input). Returns float (batch, width).
@@ -191,8 +188,8 @@ class TableOnlyFusion(FusionBlock):
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Ignore the maps."""
-        found: Tensor = self.network(row)
-        return found
+        vectors: Tensor = self.network(row)
+        return vectors
 
 
 class ConcatenationFusion(FusionBlock):
@@ -239,9 +236,9 @@ class MetaBlockFusion(FusionBlock):
 
 
 class FilmFusion(FusionBlock):
-    """The table scales and shifts each map; initially the identity.
+    """The table scales and shifts each map; initially it changes nothing.
 
-    The mean of a scaled and shifted map is its scaled and shifted mean, so that only means are computed.
+    The mean of a scaled and shifted map is its scaled and shifted mean, so only the means are computed.
     Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
     """
 
@@ -272,7 +269,7 @@ FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
 class TabularNet(nn.Sequential):
     """Layers for tabular inputs, as in fastai's ``TabularModel`` (Howard and Gugger 2020).
 
-    Each is linear, ReLU, batch normalization and dropout; the last is linear only.
+    Each hidden layer is linear, with ReLU, batch normalization and dropout; the last layer is only linear.
     """
 
     def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
@@ -286,7 +283,7 @@ class TabularNet(nn.Sequential):
 
 
 def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
-    """Create the fusion method of the options; without tabular inputs it is the image alone."""
+    """Create the fusion block of a configuration; without tabular inputs it uses the image alone."""
     if config.fusion == "tabular" and not config.tabular.width:
         raise ConfigError('fusion = "tabular" needs tabular inputs, found none. Select columns, or another fusion.')
     return FUSIONS[config.fusion if config.tabular.width else "none"](features, config)
@@ -309,7 +306,7 @@ EMBEDDING_STD = 0.01  # initial standard deviation of embeddings, as in fastai
 
 
 class RowNorm(nn.BatchNorm1d):
-    """Batch normalization of rows; a single row, which has no spread, is normalized with the running statistics."""
+    """Batch normalization of rows; a single training row is normalized with the running statistics."""
 
     def forward(self, rows: Tensor) -> Tensor:
         """Normalize rows, float (batch, feature)."""
@@ -319,7 +316,7 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class TableInputs(nn.Module):
-    """Tabular inputs as one vector: an embedding for each index, and the numbers after batch normalization."""
+    """Joins tabular inputs to one vector: an embedding of each category, and the numbers after batch normalization."""
 
     def __init__(self, shape: TabularShape) -> None:
         super().__init__()
@@ -342,7 +339,7 @@ class TableInputs(nn.Module):
 
 
 def _make_embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
-    """Create an embedding; if index 0 means unknown, its embedding stays zero."""
+    """Create an embedding; with ``zeros``, the embedding of index 0 (unknown) stays zero."""
     table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
     nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=EMBEDDING_STD)
     return table

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.options import RecurrentConfig, SimpleCNNConfig, Upsampling, UShapeConfig
 
 
-MakeBlock = Callable[[int, int], nn.Module]
+MakeBlock = Callable[[int, int], nn.Module]  # makes a block from the numbers of input and output channels
 
 
 def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
     """Create a convolution that keeps the size, with optional batch normalization, and ReLU.
 
-    ``side``: of the kernel, in pixels; odd. Maps float (batch, inside, row, column) to (batch, out, row, column).
+    ``side``: side of the kernel in pixels, odd. Maps float (batch, inside, row, column) to (batch, out, row, column).
     """
     layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalization)]
     if normalization:
@@ -60,7 +60,7 @@ class RecurrentConvolution(nn.Module):
         self.convolutions = nn.ModuleList(convolutions)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (batch, channel, row, column) of features of the same shape."""
+        """Map features (batch, channel, row, column) to features of the same shape."""
         output = self.convolutions[0](images)
         for step in range(1, self.steps + 1):
             output = self.convolutions[step % len(self.convolutions)](images + output)
@@ -85,7 +85,7 @@ class RecurrentResidual(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Map features (batch, inside, row, column) to features (batch, out, row, column)."""
         widened = self.widen(images)
         return widened + self.recurrent(widened)
 
@@ -139,14 +139,17 @@ class UpBlock(nn.Module):
         self.block = block(out + signal, out)
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        """Join (batch, below, row, column) and (batch, out, 2 row, 2 column) to features like the second."""
+        """Join features (batch, below, row, column) with a skip connection; returns features of the skip's shape.
+
+        ``skip``: (batch, out, 2 * row, 2 * column).
+        """
         signal = self.up(below)
-        kept = skip if self.gate is None else self.gate(skip, signal)
-        return self.block(torch.cat([kept, signal], dim=1))
+        gated = skip if self.gate is None else self.gate(skip, signal)
+        return self.block(torch.cat([gated, signal], dim=1))
 
 
 class UShapeNetwork(nn.Module):
-    """A U-shaped network of one type of block."""
+    """A U-Net whose encoder and decoder consist of one type of block."""
 
     def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
         super().__init__()
@@ -175,9 +178,9 @@ LEVELS = 4  # 256 pixels become 16
 
 
 class NestedUShapeNetwork(nn.Module):
-    """A U-Net whose decoder blocks also receive the next shallower encoder block.
+    """A U-Net whose decoder blocks also receive the next shallower encoder block, after max-pooling.
 
-    The shallower block comes through the max-pooling of the encoder. P2 (section 2.2): four encoder levels and a
+    P2 (section 2.2): four encoder levels and a
     bottleneck, 2 x 2 transposed convolutions, a final 1 x 1 convolution.
     """
 
@@ -213,7 +216,7 @@ class NestedUShapeNetwork(nn.Module):
         return self.head(features)
 
 
-SKIN_LOGIT = -10.0  # a probability of 0.00005
+SKIN_LOGIT = -10.0  # predicted for skin; a probability of 0.00005
 MAX_HASH = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
 HASH_FACTORS = (48271, 69621, 39373)  # primitive roots modulo MAX_HASH
 
@@ -247,7 +250,7 @@ class SimpleCNN(nn.Module):
 class RandomBaseline(nn.Module):
     """Predicts a uniformly distributed probability for each pixel, determined by its position and color.
 
-    Computed with an integer hash, as random generators differ between devices and export formats.
+    It is computed by an integer hash, because random generators differ between devices and export formats.
     """
 
     def __init__(self, seed: int, classes: int) -> None:
@@ -284,9 +287,10 @@ INNER_PREFIX = "network."
 
 
 class PaddedNetwork(nn.Module):
-    """A wrapper for images of any size: replicates the border up to a multiple of 32, and crops the output.
+    """A wrapper that lets a network process images of any size.
 
-    The keys of its state are those of the wrapped network, so that weights fit with and without it.
+    It replicates the border up to a multiple of 32, and crops the output. The keys of its state are those of the
+    wrapped network, so that weights fit with and without the wrapper.
 
     ``network``: maps float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
     """

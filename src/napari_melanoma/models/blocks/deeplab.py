@@ -21,7 +21,7 @@ DROPOUT = 0.1
 
 
 class PyramidPooling(nn.Module):
-    """Atrous spatial pyramid pooling (ASPP): the whole image, each position, and its surroundings at several rates."""
+    """Atrous spatial pyramid pooling (ASPP): joins image mean, each position, and its surroundings at several rates."""
 
     def __init__(self, inside: int, out: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class PyramidPooling(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Map features (batch, inside, row, column) to (batch, out, row, column)."""
         point = self.point(features)
         whole = self.image(features.mean((2, 3), keepdim=True)).expand_as(point)
         around = [atrous(features) for atrous in self.atrous]
@@ -88,7 +88,7 @@ class ReducedDeepLab(nn.Module):
 
 
 def _upsample_like(features: Tensor, like: Tensor) -> Tensor:
-    """Resize features to the rows and columns of another map, with aligned corners as in the official networks."""
+    """Resize features to the size of another map, with aligned corners as in the official networks."""
     return interpolate(features, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
@@ -109,9 +109,10 @@ POINT = ConvolutionKernel()
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias that keeps the size (except for the stride), batch normalization, and an activation.
+    """A convolution without bias, batch normalization, and optionally an activation.
 
-    The padding is the same on both sides, as in the official networks for images of odd sides.
+    Both sides get the same padding, as in the official networks for images of odd sides; the size changes only by the
+    stride.
     """
 
     def __init__(
@@ -147,34 +148,34 @@ class SeparableConvolution(nn.Sequential):
         def activation() -> nn.Module | None:
             return nn.ReLU(inplace=True) if activated else None
 
-        each = ConvolutionKernel(3, stride, dilation, depthwise=True)
+        kernel = ConvolutionKernel(3, stride, dilation, depthwise=True)
         layers: dict[str, nn.Module] = {
-            "depthwise": ConvNorm(inside, inside, each, activation(), epsilon),
+            "depthwise": ConvNorm(inside, inside, kernel, activation(), epsilon),
             "pointwise": ConvNorm(inside, out, POINT, activation(), epsilon),
         }
         super().__init__(OrderedDict(layers))
 
 
 def scale_channels(channels: int, width: float, divisor: int = 8) -> int:
-    """Multiply a number of channels and round to a multiple of ``divisor`` of at least nine tenths of the product."""
+    """Multiply a number of channels, and round to a multiple of ``divisor`` that is at least 90 % of the product."""
     product = channels * width
     rounded = max(divisor, int(product + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * product else rounded
 
 
-# Expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2).
+# Of each stage: expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2)
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 class InvertedResidual(nn.Sequential):
-    """Expand, filter depthwise and project, with a residual connection if the shapes match."""
+    """A block that expands, filters depthwise and projects, with a residual connection if the shapes match."""
 
     def __init__(self, inside: int, out: int, *, expansion: int, stride: int, dilation: int) -> None:
         hidden = inside * expansion
-        each = ConvolutionKernel(3, stride, dilation, depthwise=True)
+        kernel = ConvolutionKernel(3, stride, dilation, depthwise=True)
         layers: dict[str, nn.Module] = {
             "expand": ConvNorm(inside, hidden, POINT, nn.ReLU6(inplace=True), TRUNK_EPSILON),
-            "depthwise": ConvNorm(hidden, hidden, each, nn.ReLU6(inplace=True), TRUNK_EPSILON),
+            "depthwise": ConvNorm(hidden, hidden, kernel, nn.ReLU6(inplace=True), TRUNK_EPSILON),
             "project": ConvNorm(hidden, out, POINT, None, TRUNK_EPSILON),
         }
         if expansion == 1:
@@ -183,7 +184,7 @@ class InvertedResidual(nn.Sequential):
         self.residual = stride == 1 and inside == out
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Map features (batch, inside, row, column) to features (batch, out, row, column)."""
         features = images
         for layer in self:
             features = layer(features)
@@ -198,21 +199,21 @@ class MobileNetV2(nn.Module):
         inside = scale_channels(32, width, divisor)
         self.stem = ConvNorm(3, inside, ConvolutionKernel(3, stride=2), nn.ReLU6(inplace=True), TRUNK_EPSILON)
         blocks: list[nn.Module] = []
-        shrunk, dilation = 2, 1
-        for expansion, channels, count, stride in STAGES:
+        reduction, dilation = 2, 1
+        for expansion, channels, repeats, stride in STAGES:
             out = scale_channels(channels, width, divisor)
-            for number in range(count):
-                nominal = stride if number == 0 else 1
-                used = nominal if shrunk * nominal <= output_stride else 1
-                blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=used, dilation=dilation))
-                shrunk, dilation, inside = shrunk * used, dilation * nominal // used, out
-                if shrunk == LOW_STRIDE:
+            for number in range(repeats):
+                nominal_stride = stride if number == 0 else 1
+                used_stride = nominal_stride if reduction * nominal_stride <= output_stride else 1
+                blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=used_stride, dilation=dilation))
+                reduction, dilation, inside = reduction * used_stride, dilation * nominal_stride // used_stride, out
+                if reduction == LOW_STRIDE:
                     self._low_block, self.low_channels = len(blocks) - 1, out
         self.blocks = nn.Sequential(*blocks)
         self.deep_channels = inside
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
+        """Return features at a quarter of the size, and the deepest features, of images (batch, 3, row, column)."""
         features = low = self.stem(images)
         for number, block in enumerate(self.blocks):
             features = block(features)
@@ -222,13 +223,14 @@ class MobileNetV2(nn.Module):
 
 
 Skip = Literal["convolution", "sum", "none"]
+# Channels of the three convolutions in each unit, by flow
 ENTRY = ((128, 128, 128), (256, 256, 256), (728, 728, 728))
 MIDDLE = (728, 728, 728)
 EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
 
 
 class XceptionUnit(nn.Module):
-    """Three separable convolutions, the last with the stride, and an optional shortcut."""
+    """Three separable convolutions, the last one with the stride, and an optional shortcut."""
 
     def __init__(self, inside: int, widths: tuple[int, ...], *, stride: int, dilation: int, skip: Skip) -> None:
         super().__init__()
@@ -249,7 +251,7 @@ class XceptionUnit(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output for features (batch, channel, row, column), and the output of the second of three."""
+        """Return the output for features (batch, channel, row, column), and that of the second convolution."""
         features = second = images
         for number, separable in enumerate(self.separable):
             features = separable(features if self.skip == "none" else relu(features))
@@ -278,11 +280,13 @@ class AlignedXception(nn.Module):
             ConvNorm(first, second, ConvolutionKernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
         )
         # A stride beyond the output stride is replaced by dilation of the following layers.
-        thrice = 2 if output_stride == 16 else 1
+        third_stride = 2 if output_stride == 16 else 1
         rate = 16 // output_stride
         self.entry = nn.ModuleList(
             XceptionUnit(inside, widths, stride=stride, dilation=1, skip="convolution")
-            for inside, widths, stride in zip((second, entry[0][-1], entry[1][-1]), entry, (2, 2, thrice), strict=True)
+            for inside, widths, stride in zip(
+                (second, entry[0][-1], entry[1][-1]), entry, (2, 2, third_stride), strict=True
+            )
         )
         self.middle = nn.ModuleList(
             XceptionUnit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)
@@ -295,7 +299,7 @@ class AlignedXception(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
+        """Return features at a quarter of the size, and the deepest features, of images (batch, 3, row, column)."""
         features = self.stem(images)
         low = features
         for number, unit in enumerate(self.entry):

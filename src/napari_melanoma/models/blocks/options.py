@@ -1,4 +1,4 @@
-"""Options shared by several architectures; torch-free."""
+"""Configurations of architectures and of parts that several of them share; torch-free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fusion = Literal["concat", "annex_b", "metablock", "film", "none", "tabular"]
 
 
 class UShapeConfig(Config):
-    """Size and parts of a U-shaped network."""
+    """Options of a U-shaped network."""
 
     channels: int = Field(
         32,
@@ -88,8 +88,8 @@ class FusionConfig(Config):
 class SimpleCNNConfig(Config):
     """Options of P2's simple CNN, of which the paper states only the number of layers.
 
-    Fully connected layers need a fixed number of values: features are resized to a grid of ``grid`` x ``grid``, and the
-    coarse output mask is enlarged to the image.
+    Fully connected layers need a fixed number of values: so features are resized to ``grid`` x ``grid``, and the coarse
+    output mask is enlarged to the size of the image.
     """
 
     channels: int = Field(
@@ -109,7 +109,7 @@ class SimpleCNNConfig(Config):
 
 
 class AttentionMilConfig(Config):
-    """Layer sizes and pooling of tiles."""
+    """Options of attention multiple-instance learning."""
 
     pooling: Literal["gated", "plain", "mean"] = Field(
         "gated",
@@ -129,7 +129,7 @@ class AttentionMilConfig(Config):
 
 
 class BiomarkerConfig(Config):
-    """Branches of the biomarker network and their parts; defaults are those of the paper, or documented otherwise."""
+    """Options of P3's biomarker network: its branches and their parts. The defaults are P3's where it states them."""
 
     encoder: str = Field("resnet50", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(32, description="downsampling factor of the deepest maps")
@@ -263,5 +263,5 @@ class BiomarkerConfig(Config):
 
     @property
     def imagenet(self) -> str | None:
-        """The encoder with published weights."""
+        """Name of the encoder, which may have published weights; None if it is not used."""
         return self.encoder if self.needs_encoder else None

@@ -1,4 +1,4 @@
-"""The network that answers prompts: encoder, encoding of prompts, decoder, and quality of each hypothesis."""
+"""The network for prompted segmentation: it predicts several masks for clicks, with their quality; imports torch."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-CONTRADICTION = 4.0  # taken from the logit of the quality of a hypothesis that contradicts all prompts
+CONTRADICTION = 4.0  # subtracted from the quality (a logit) of a hypothesis that contradicts all prompts
 
 
 class Hypotheses(NamedTuple):
     """Masks that the network predicts for the same prompts.
 
     ``logits``: float (batch, hypothesis, row, column). ``quality``: float (batch, hypothesis), the logit of the
-    predicted Jaccard index of each, lower for one that contradicts prompts.
+    predicted Jaccard index, reduced if the hypothesis contradicts prompts.
     """
 
     logits: Tensor
     quality: Tensor
 
     def best(self) -> Tensor:
-        """Return the logits of the hypothesis of the greatest quality, (batch, 1, row, column)."""
+        """Return the logits of the hypothesis with the best quality, (batch, 1, row, column)."""
         return self.select(self.quality.argmax(1))
 
-    def select(self, chosen: Tensor) -> Tensor:
-        """Return the logits of one hypothesis each, (batch, 1, row, column); ``chosen``: int64 (batch,)."""
+    def select(self, indices: Tensor) -> Tensor:
+        """Return the logits of one hypothesis per image, (batch, 1, row, column); ``indices``: int64 (batch,)."""
         rows, columns = self.logits.shape[-2:]
-        return self.logits.gather(1, chosen[:, None, None, None].expand(-1, 1, rows, columns))
+        return self.logits.gather(1, indices[:, None, None, None].expand(-1, 1, rows, columns))
 
 
 class PromptedUNet(nn.Module):
-    """An encoder for the image, and a decoder for the image's features and the maps of the prompts.
+    """An encoder of the image, and a decoder of the image's features and the prompts.
 
-    ``encoder``: maps images to features at the strides 1, 2, 4, 8, 16 and 16. ``channels``: of these features.
+    ``encoder``: maps images to a list of features at the strides 1, 2, 4, 8, 16 and 16. ``channels``: numbers of their
+    channels.
     """
 
     def __init__(self, encoder: nn.Module, channels: Sequence[int], width: int, hypotheses: int) -> None:
@@ -105,7 +106,7 @@ class PromptedUNet(nn.Module):
 
 
 class Merge(nn.Module):
-    """Enlarge features to those of the next level and merge both."""
+    """Enlarges features to the size of the next finer level, and merges both."""
 
     def __init__(self, below: int, beside: int, out: int) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class Merge(nn.Module):
 
 
 class Context(nn.Module):
-    """Add features of wider surroundings, up to the whole image, so that one click reaches a whole lesion."""
+    """Adds features of wider surroundings, up to the whole image, so that one click reaches a whole lesion."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -150,7 +151,8 @@ def _halve(inside: int, out: int) -> nn.Sequential:
 def _contradicted(logits: Tensor, prompts: Tensor) -> Tensor:
     """Return the share of the prompted pixels that each hypothesis contradicts, float (batch, hypothesis).
 
-    ``logits``: (batch, hypothesis, row, column). ``prompts``: of any larger size; the first two are compared.
+    ``logits``: (batch, hypothesis, row, column). ``prompts``: (batch, 4, row, column) of the same or a larger size; the
+    maps of pixels to include and to exclude are compared.
     """
     reduced = adaptive_avg_pool2d(prompts[:, :2], (logits.shape[-2], logits.shape[-1]))
     include, exclude = reduced[:, :1], reduced[:, 1:]

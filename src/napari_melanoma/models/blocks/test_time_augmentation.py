@@ -1,4 +1,4 @@
-"""Test-time augmentation (flips) of classifiers, in training and inference."""
+"""Test-time augmentation of classifiers: predictions are averaged over flipped views of an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 
-FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # flipped axes; lesions have no orientation
+FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes to flip; lesions have no orientation
 
 
 def encode_views(network: ClassifierNetwork, images: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """Run the encoder on the views of images.
+    """Run the encoder on the views of images: all flips if ``mirrored``, else the images alone.
 
     ``images``: normalized float (batch, 3, row, column). Returns float (batch, view, channel, row, column), the deepest
     maps of each view, and float (batch, feature), the mean embedding over the views.
@@ -31,10 +31,10 @@ def classify_views(network: ClassifierNetwork, deepest: Tensor, continuous: Tens
     """Run the head on each view, and average the logits.
 
     ``deepest``: float (batch, view, channel, row, column). ``continuous``: float (batch, input). ``categories``: int64
-    (batch, embedding). Returns float (batch, class): logits.
+    (batch, embedding). Returns the mean logits, float (batch, class).
     """
     views = deepest.shape[1]
-    table = (each.repeat_interleave(views, dim=0) for each in (continuous, categories))
+    table = (inputs.repeat_interleave(views, dim=0) for inputs in (continuous, categories))
     return network.classify([deepest.flatten(0, 1)], *table).unflatten(0, (len(deepest), views)).mean(1)
 
 

@@ -1,7 +1,7 @@
-"""Encoders of timm for our networks, convolutional or transformer, and texture from their fine maps; imports torch.
+"""Encoders of timm for our networks, readouts of histology encoders, and texture features; imports torch.
 
-The deepest maps of an encoder describe content and ignore texture: in them, tiles of real slides are close to tiles of
-synthetic ones. At an eighth of the side an encoder still responds to fibers and nuclei, which separates both.
+The deepest maps of an encoder describe content and ignore texture: in them, tiles of real and synthetic slides are
+close to each other. Maps at an eighth of the side still respond to fibers and nuclei, which separates both.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
-HEADS = 8
+HEADS = 8  # of the attention pooling
 
 
 class TimmEncoder(nn.Module):
     """A network of timm without its head, with random weights.
 
-    If its positions depend on one image size (EfficientFormerV2, vision transformers), images are resized to that size,
-    so that published weights remain valid.
+    If the position embeddings are for one image size (EfficientFormerV2, vision transformers), images are resized to
+    that size, so that published weights remain valid. ``left_off``: number of the last levels to omit.
     """
 
     def __init__(self, name: str, output_stride: int = STRIDE, left_off: int = 0) -> None:
@@ -40,17 +40,17 @@ class TimmEncoder(nn.Module):
         self.model = _create_model(name, arguments)
         if left_off:
             self.model = _create_shortened(name, arguments, self.model, left_off)
-        about: Any = self.model.feature_info
-        self.features: int = about.channels()[-1]
+        feature_info: Any = self.model.feature_info
+        self.features: int = feature_info.channels()[-1]
         self.side = _find_fixed_side(name)
-        self._last = str(getattr(self.model, "output_fmt", "")).endswith(CHANNELS_LAST)
+        self._is_channels_last = str(getattr(self.model, "output_fmt", "")).endswith(CHANNELS_LAST)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return feature maps, the deepest last, each (batch, channel, row, column), of images (batch, 3, ...)."""
-        if self.side is not None and not (not torch.jit.is_tracing() and images.shape[-2:] == (self.side, self.side)):
+        if self.side is not None and (torch.jit.is_tracing() or images.shape[-2:] != (self.side, self.side)):
             images = interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
         maps = self.model(images)
-        if not self._last:
+        if not self._is_channels_last:
             return list(maps)
         return [level.permute(0, 3, 1, 2).contiguous(memory_format=memory_layout(level.device)) for level in maps]
 
@@ -58,7 +58,7 @@ class TimmEncoder(nn.Module):
 class MeanColor(nn.Module):
     """A substitute for an encoder in networks of tabular inputs only: the mean color of the image, without weights.
 
-    It provides maps and embeddings for code that expects them of every classifier.
+    It provides the maps and embeddings that code expects from every classifier.
     """
 
     features = 3
@@ -69,7 +69,7 @@ class MeanColor(nn.Module):
 
 
 def _create_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build with timm, and explain its errors."""
+    """Build an encoder with timm; its errors are translated."""
     import timm
 
     if not timm.is_model(name):
@@ -95,9 +95,9 @@ def _create_model(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _create_shortened(name: str, arguments: dict[str, Any], whole: nn.Module, left_off: int) -> nn.Module:
-    """Build the network without its last levels."""
-    about: Any = whole.feature_info
-    levels = len(about.channels())
+    """Build an encoder without its last levels; ``whole`` is the same encoder with all levels."""
+    feature_info: Any = whole.feature_info
+    levels = len(feature_info.channels())
     if left_off >= levels:
         raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be omitted. Keep at least one.")
     model = _create_model(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
@@ -108,17 +108,17 @@ def _create_shortened(name: str, arguments: dict[str, Any], whole: nn.Module, le
 
 
 def _find_fixed_side(name: str) -> int | None:
-    """Side of the only supported image size; None if any size is supported."""
+    """Return the side of the only supported image size; None if any size is supported."""
     import timm
 
-    known = timm.get_pretrained_cfg(name)
-    return known.input_size[-1] if known and known.fixed_input_size else None
+    config = timm.get_pretrained_cfg(name)
+    return config.input_size[-1] if config and config.fixed_input_size else None
 
 
 class ClassAndPatchTokens(nn.Module):
     """The class token concatenated with the mean of the patch tokens, as on Virchow's page (arXiv:2309.07778).
 
-    ``trunk``: maps images to tokens (batch, token, width).
+    ``trunk``: maps images to tokens (batch, token, width). ``prefix``: number of tokens before the patch tokens.
     """
 
     def __init__(self, trunk: nn.Module, prefix: int) -> None:
@@ -151,7 +151,7 @@ class AttentionPooler(nn.Module):
 
 
 class ContrastiveEncoder(nn.Module):
-    """The pooled tokens of an encoder trained with texts, before the projection to their space (CONCH)."""
+    """Pooled tokens of an encoder that was trained with texts (CONCH), before their projection to the text space."""
 
     def __init__(self, trunk: nn.Module, features: int) -> None:
         super().__init__()
@@ -165,19 +165,19 @@ class ContrastiveEncoder(nn.Module):
         return pooled
 
 
-# Factor of the side; on real and phantom slides, finer and deeper maps separate less (docs/how-to/training.md).
+# Of the maps for texture; finer and deeper maps separate real from phantom slides less (docs/how-to/training.md)
 DOWNSAMPLING = 8
 COLOR_CHANNELS = 3  # some encoders return the image itself first
 
 
 def texture_features(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
-    """Return images as one texture vector each.
+    """Return a texture vector for each image.
 
-    ``maps``: of an encoder, the finest first, each (batch, channel, row, column). ``side``: of its input images, in
-    pixels. Returns float32 (batch, channel): means of the deepest maps with at least an eighth of the side, or of the
-    deepest of all if there are none.
+    ``maps``: maps of an encoder, the finest first, each (batch, channel, row, column). ``side``: side of the input
+    images in pixels. Returns float32 (batch, channel): the means of the deepest maps with at least an eighth of that
+    side, or of the deepest maps if there are none.
     """
-    every: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
-    fine = [each for each in every if each.shape[1] > COLOR_CHANNELS and each.shape[-1] * DOWNSAMPLING >= side]
-    found: Tensor = (fine or every)[-1].float().mean(dim=(2, 3))
-    return found
+    levels: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
+    fine = [level for level in levels if level.shape[1] > COLOR_CHANNELS and level.shape[-1] * DOWNSAMPLING >= side]
+    texture: Tensor = (fine or levels)[-1].float().mean(dim=(2, 3))
+    return texture

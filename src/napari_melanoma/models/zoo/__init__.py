@@ -1,4 +1,7 @@
-"""The architectures: one file each with ``SPEC`` and ``build(config)``, found by listing this folder."""
+"""The architectures of networks; each is a module of this package with ``SPEC`` and ``build(config)``.
+
+P1 to P4 are the papers in ``reproduction.papers``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ ArchitectureTask = Literal["segmentation", "classification", "bags"]
 
 @dataclass(frozen=True)
 class ArchitectureSpec:
-    """Metadata of an architecture."""
+    """Metadata of an architecture.
+
+    ``config`` is the type of its options; ``small`` are options of a small network, for tests.
+    """
 
     name: str
     title: str
@@ -43,12 +49,12 @@ class Architecture:
 def list_architectures() -> dict[str, Architecture]:
     """Return the architectures by name, in alphabetical order; torch is imported only when a network is built."""
     modules = import_submodules(__name__, __path__, "SPEC", "build")
-    found = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
-    return dict(sorted(found.items()))
+    architectures = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
+    return dict(sorted(architectures.items()))
 
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
-    """Return the encoder of a network, which can have published weights, or None."""
+    """Return the encoder of a network, which may have published weights; None if it has none."""
     from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
     inner = network.network if isinstance(network, PaddedNetwork) else network
@@ -60,7 +66,7 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
     return _count_parameters(name, json.dumps(options, sort_keys=True))
 
 
-@cache  # a plan counts those of the same few networks for each row and fold
+@cache  # a plan of experiments counts the weights of the same few networks for each row and fold
 def _count_parameters(name: str, options: str) -> int:
     import torch
 
@@ -77,11 +83,11 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     int64 (batch, embedding) to logits (batch, class). A bag network maps the embeddings of a slide's tiles, float
     (tile, feature), to logits (class,).
     """
-    known = list_architectures()
-    if name not in known:
-        raise BundleError(f"no architecture is named '{name}' (available: {', '.join(known)}).")
+    architectures = list_architectures()
+    if name not in architectures:
+        raise BundleError(f"no architecture is named '{name}' (available: {', '.join(architectures)}).")
     from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
-    architecture = known[name]
+    architecture = architectures[name]
     network = architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))
     return PaddedNetwork(network) if architecture.spec.task == "segmentation" else network

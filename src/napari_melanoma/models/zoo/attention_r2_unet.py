@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class AttentionR2UNetConfig(RecurrentConfig):
     """Options of Attention R2U-Net; 96 million weights with 64 channels, as in P4.
 
-    As in R2U-Net, this size requires separate weights for each step; with shared weights there are 34 million.
+    As in R2U-Net, this number requires separate weights for each step; with shared weights there are 34 million.
     """
 
     channels: int = Field(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class AttentionUNetConfig(UShapeConfig):
     """Options of the Attention U-Net; 31.9 million weights with 64 channels (P4: 32 million).
 
-    P4 builds it from its U-Net, so dropout is 0.2 here too.
+    P4 derives it from its U-Net, so the default dropout is 0.2 here too.
     """
 
     channels: int = Field(

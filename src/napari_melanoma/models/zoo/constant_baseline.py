@@ -31,7 +31,7 @@ SPEC = ArchitectureSpec(
 def build(config: ConstantNegativeConfig) -> nn.Module:
     """Build the baseline.
 
-    Maps float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
+    Maps float (batch, 3, row, column) to logits (batch, class, row, column), of skin at each pixel.
     """
     from napari_melanoma.models.blocks.convolutions import ConstantNegative
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DeepLabV3PlusConfig(Config):
-    """Options of DeepLabv3+; the default encoder is EfficientNet-Lite0 (Tan and Le 2019, no SE, no swish)."""
+    """Options of DeepLabv3+; the default encoder is EfficientNet-Lite0 (Tan and Le 2019, without SE and swish)."""
 
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
     output_stride: Literal[8, 16] = Field(16, description="downsampling factor of the deepest features")

@@ -1,4 +1,4 @@
-"""DeepLabv3+ with MobileNetV2 (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474) of any width, and the reduced head."""
+"""DeepLabv3+ with MobileNetV2 (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474) of any width, with a reduced head."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class DeepLabMobileNetConfig(Config):
     """Options of DeepLabv3+ over MobileNetV2; 2.1 million weights with width 1, 0.4 million with 0.35 (as P4's).
 
-    These sizes are reached with the head of the official models of this encoder: pooling over the image and a 1 x 1
-    convolution, without atrous branches and low-level features, which ``deeplabv3plus_mobilenetv2_full`` has.
+    These numbers are for the head of the official models with this encoder: pooling over the image and a 1 x 1
+    convolution. ``deeplabv3plus_mobilenetv2_full`` also has atrous branches and low-level features.
     """
 
     width: float = Field(

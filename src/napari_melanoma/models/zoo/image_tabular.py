@@ -1,4 +1,4 @@
-"""Classifiers of an image and tabular inputs: P1's ``ImageTabularModel``, P2's and others."""
+"""Classifiers of an image and tabular inputs: P1's ``ImageTabularModel``, P2's classifiers and others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ImageTabularConfig(FusionConfig):
-    """Encoder, fusion method and head; the defaults are P1's with a small encoder and wider branches."""
+    """Options of encoder, fusion and head; the defaults are P1's, but with a small encoder and wider branches."""
 
     encoder: str = Field("tf_efficientnet_lite0", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(
@@ -30,7 +30,7 @@ class ImageTabularConfig(FusionConfig):
 
     @property
     def imagenet(self) -> str | None:
-        """The encoder with published weights; None for tabular inputs alone."""
+        """Name of the encoder, which may have published weights; None for tabular inputs alone."""
         return None if self.fusion == "tabular" else self.encoder
 
 
@@ -55,8 +55,8 @@ def build(config: ImageTabularConfig) -> nn.Module:
 
     if not config.out_features:
         config = config.model_copy(update={"out_features": config.classes})
-    alone = config.fusion == "tabular"
-    encoder = MeanColor() if alone else TimmEncoder(config.encoder, config.output_stride)
+    table_only = config.fusion == "tabular"
+    encoder = MeanColor() if table_only else TimmEncoder(config.encoder, config.output_stride)
     fusion = build_fusion(encoder.features, config)
     if config.head == "p2":
         head: nn.Module = TwoLayerHead(fusion.width, config.hidden, config.classes, config.head_dropout)

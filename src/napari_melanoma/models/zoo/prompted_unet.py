@@ -1,4 +1,4 @@
-"""A network for segmentation by prompts: an encoder of timm, run once, and a light decoder, run for each prompt."""
+"""A network for segmentation by prompts: an encoder of timm, which runs once, and a light decoder for each prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PromptedUNetConfig(Config):
-    """Options of the network that answers prompts; it segments one lesion."""
+    """Options of the network for segmentation by prompts; it segments one lesion."""
 
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
     decoder_channels: int = Field(160, ge=16, multiple_of=16, description="channels of the decoder at its coarsest map")
@@ -36,8 +36,8 @@ SPEC = ArchitectureSpec(
 def build(config: PromptedUNetConfig) -> nn.Module:
     """Build the network with random weights, a ``PromptedUNet``.
 
-    Without prompts, it maps float (batch, 3, row, column) with sides divisible by 32 to the logits of the hypothesis of
-    the greatest predicted quality, (batch, 1, row, column).
+    Without prompts, it maps float (batch, 3, row, column) with sides divisible by 32 to the logits of the hypothesis
+    with the best predicted quality, (batch, 1, row, column).
     """
     from segmentation_models_pytorch.encoders import get_encoder
 

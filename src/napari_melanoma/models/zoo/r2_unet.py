@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class R2UNetConfig(RecurrentConfig):
     """Options of R2U-Net; 6.0 million weights with 16 channels (P4: 6 million).
 
-    The original shares the weights of a recurrent convolution between its steps and has 2 million weights. The size in
-    P4 is reached with separate weights for each of t = 2 steps, and with upsampling without transposed convolution.
+    In the original, the steps of a recurrent convolution share their weights, and the network has 2 million weights. To
+    reach the number in P4, each of t = 2 steps has its own weights, and upsampling has none.
     """
 
     channels: int = Field(

@@ -34,7 +34,8 @@ SPEC = ArchitectureSpec(
 def build(config: RandomBaselineConfig) -> nn.Module:
     """Build the baseline.
 
-    Maps float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
+    Maps float (batch, 3, row, column) to logits (batch, class, row, column), whose probabilities are uniformly
+    distributed.
     """
     from napari_melanoma.models.blocks.convolutions import RandomBaseline
 

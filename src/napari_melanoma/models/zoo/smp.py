@@ -1,4 +1,4 @@
-"""All networks of segmentation-models-pytorch, by its own names of networks, encoders and arguments."""
+"""All networks of segmentation-models-pytorch, with the names of networks, encoders and arguments in that library."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RESERVED_ARGUMENTS = ("encoder_name", "encoder_weights", "in_channels", "classes
 
 def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Refuse arguments that other options set: inputs, outputs and initial weights."""
-    if taken := sorted(set(arguments) & set(RESERVED_ARGUMENTS)):
-        raise ValueError(f"{', '.join(taken)} cannot be set here: use encoder, classes and model.start")
+    if reserved := sorted(set(arguments) & set(RESERVED_ARGUMENTS)):
+        raise ValueError(f"{', '.join(reserved)} cannot be set here: use encoder, classes and model.start")
     return arguments
 
 
@@ -52,7 +52,7 @@ class SmpConfig(Config):
 
     @property
     def least_size(self) -> int:
-        """Smallest supported image side in pixels; PAN halves the deepest features three times."""
+        """Smallest supported image side in pixels; PAN halves the deepest features three times more."""
         stride = self.arguments.get("encoder_output_stride", 16)
         return 8 * stride if self.network == "PAN" and isinstance(stride, int) else 32
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class PlainUNetConfig(UShapeConfig):
     """Options of the classical U-Net with zero-padding; 7.8 million weights with 32 channels (P4: 8 million).
 
-    P4 uses dropout of 0.2 and does not mention batch normalization, without which a network of this depth trains slowly
-    from random weights; it is an option.
+    P4 uses a dropout of 0.2 and does not mention batch normalization, without which a network of this depth trains
+    slowly from random weights: so it is an option, and the default.
     """
 
     upsampling: Upsampling = Field(

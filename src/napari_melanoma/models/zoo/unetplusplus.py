@@ -1,4 +1,4 @@
-"""U-Net++ (Zhou et al. 2018, doi:10.1007/978-3-030-00889-5_1), the dense original, over any encoder."""
+"""U-Net++ (Zhou et al. 2018, doi:10.1007/978-3-030-00889-5_1) with its dense skip connections, over any encoder."""
 
 from __future__ import annotations
 
