@@ -161,7 +161,7 @@ class TableChecker:
                 if len(known_parts := parts - {NO_VALUE}) > 1:
                     yield group, f"is in more than one {kind}: {', '.join(sorted(known_parts))}"
         for image, original in self._duplicate_of.items():
-            splits = [self._split_of[one] for one in (image, original) if one in self._split_of]
+            splits = [self._split_of[name] for name in (image, original) if name in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {original}, but is in another split ({' and '.join(splits)})"
         yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)

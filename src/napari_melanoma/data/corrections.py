@@ -35,7 +35,7 @@ MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the t
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 TRAIN, VAL = "train", "val"
-# Numbers of patients in training; so the 4th, 9th, 14th ... patient is in the validation set
+# Training patients before the first validation patient, and between two: the 4th, 9th, 14th ... patient validates
 TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4
 Row = dict[str, str]  # column to text
 

@@ -99,7 +99,9 @@ def import_source(
     """
     contents = source.read_folder(folder, options.mapping)
     records, renamed = _assign_file_names(contents.importable)
-    left = [] if len(records) == len(contents.records) else [one for one in contents.records if one.image is None]
+    left = (
+        [] if len(records) == len(contents.records) else [record for record in contents.records if record.image is None]
+    )
     report = SourceImportReport(
         len(records), source.spec.images, left=len(contents.records) - len(records), notes=contents.notes
     )

@@ -501,31 +501,17 @@ class Harmonizer:
         key = (names, source)
         if key not in self._plans:
             meanings = {name: find_column_meanings(name, source) for name in names}
-            self._tally.columns.update(
-                {
-                    name: tuple(meaning.column_name for meaning in column_meanings)
-                    for name, column_meanings in meanings.items()
-                }
-            )
-            unchanged = [
-                name
-                for name, column_meanings in meanings.items()
-                if not column_meanings or any(meaning.keeps_original for meaning in column_meanings)
-            ]
-            ids = [
-                name
-                for name, column_meanings in meanings.items()
-                if any(meaning.column_name == "image_id" for meaning in column_meanings)
-            ]
+            ours = {name: tuple(meaning.column_name for meaning in meanings[name]) for name in names}
+            self._tally.columns.update(ours)
+            also_kept = {name for name in names if any(meaning.keeps_original for meaning in meanings[name])}
+            unchanged = [name for name in names if not ours[name] or name in also_kept]
+            ids = [name for name in names if "image_id" in ours[name]]
             self._plans[key] = _ColumnPlan(tuple(unchanged), tuple(ids), tuple(_make_steps(meanings, source)))
         return self._plans[key]
 
 
 def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
-    """Return the parsing steps of a table, in the order of the schema.
-
-    ``meanings`` maps each column of the table to its meanings.
-    """
+    """Return the parsing steps of a table with these column names and meanings, in the order of the schema."""
     pairs = [(name, meaning) for name, column_meanings in meanings.items() for meaning in column_meanings]
     order = {name: index for index, name in enumerate(COLUMN_NAMES)}
     # Our own columns first: they contain the harmonized values, which must win when a table is harmonized again.

@@ -231,22 +231,22 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     if len({folder.resolve() for folder in folders}) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
     readers = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]
-    origins = [origin for item in readers for origin in item.iter_rows(run)]
-    samples = {key: sample for item in readers for key, sample in item.samples.items()}
+    origins = [origin for reader in readers for origin in reader.iter_rows(run)]
+    samples = {key: sample for reader in readers for key, sample in reader.samples.items()}
     groups = [[origin] for origin in origins] if options.keep_duplicates else group_by_image(origins)
     merged, conflicts = _merge_groups(groups, samples)
     with assemble_folder(out) as gathering:
         left_out = []
         if not options.keep_duplicates:
-            left_out = _choose_left_out([item.sample for item in merged if item.sample], run)
+            left_out = _choose_left_out([entry.sample for entry in merged if entry.sample], run)
         kept, duplicate_conflicts = _drop_duplicates(merged, left_out)
         report = MergeReport(
-            rows=dict(Counter(item.first.data_set for item in kept)),
-            images=dict(Counter(item.first.data_set for item in kept if item.sample is not None)),
+            rows=dict(Counter(entry.first.data_set for entry in kept)),
+            images=dict(Counter(entry.first.data_set for entry in kept if entry.sample is not None)),
             left_out=left_out,
             joined=len(origins) - len(groups),
             conflicts=[*conflicts, *duplicate_conflicts],
-            notes=[note for item in readers for note in item.describe_findings()],
+            notes=[note for reader in readers for note in reader.describe_findings()],
         )
         _write_dataset(gathering, kept, report, run)
     return report
@@ -256,22 +256,18 @@ def _write_dataset(folder: Path, merged: Sequence[_MergedRow], report: MergeRepo
     """Copy the images and write the tables."""
     names = _assign_names(merged)
     files = ids_to_file_names(names)
-    with_image = [
-        (merged_row, merged_row.sample, files[name])
-        for merged_row, name in zip(merged, names, strict=True)
-        if merged_row.sample is not None
-    ]
+    named = zip(merged, names, strict=True)
+    with_image = [(entry, entry.sample, files[name]) for entry, name in named if entry.sample is not None]
     for _, sample, name in run.track(with_image, "Copying images"):
         _copy_files(sample, name, folder)
     _rename_rows(merged, names)
     # Paths are written if some rows have no image, or if an id is not a valid file name.
-    for merged_row, sample, name in (
-        with_image if len(with_image) < len(merged) or any(map(str.__ne__, files, files.values())) else ()
-    ):
-        merged_row.row = PackedRow({**unpack_row(merged_row.row), **_target_paths(sample, name)})
-    write_dataset_table(folder / "dataset.csv", [merged_row.row for merged_row in merged])
+    if len(with_image) < len(merged) or any(map(str.__ne__, files, files.values())):
+        for entry, sample, name in with_image:
+            entry.row = PackedRow({**unpack_row(entry.row), **_target_paths(sample, name)})
+    write_dataset_table(folder / "dataset.csv", [entry.row for entry in merged])
     write_table(folder / "left_out.csv", [tabulate_duplicate(pair) for pair in report.left_out], PAIR_COLUMNS)
-    write_table(folder / "conflicts.csv", [asdict(merged_row) for merged_row in report.conflicts], CONFLICT_COLUMNS)
+    write_table(folder / "conflicts.csv", [asdict(conflict) for conflict in report.conflicts], CONFLICT_COLUMNS)
     counts = {"merged_from": report.rows, "rows": len(merged), "images": len(with_image)}
     write_json(folder / "source.json", {**counts, "merged_with": collect_provenance()})
 
@@ -341,26 +337,20 @@ def _drop_duplicates(
     merged: Sequence[_MergedRow], left_out: Sequence[Duplicate]
 ) -> tuple[list[_MergedRow], list[MergeConflict]]:
     """Leave out duplicates, and fill empty fields of the images that are kept from them; also returns conflicts."""
-    rows = {id(merged_row.sample): merged_row for merged_row in merged if merged_row.sample}
+    rows = {id(entry.sample): entry for entry in merged if entry.sample}
     conflicts: list[MergeConflict] = []
     for pair in left_out:
-        kept_row, dropped_row = rows[id(pair.first)], rows[id(pair.second)]
-        values = PackedRow(
-            {column: text for column, text in unpack_row(dropped_row.row).items() if column in FILLED_COLUMNS}
-        )
+        kept, dropped = rows[id(pair.first)], rows[id(pair.second)]
+        filling = {name: text for name, text in unpack_row(dropped.row).items() if name in FILLED_COLUMNS}
         row, differences = merge_rows(
-            [replace(kept_row.first, row=kept_row.row), replace(dropped_row.first, row=values)]
+            [replace(kept.first, row=kept.row), replace(dropped.first, row=PackedRow(filling))]
         )
-        filled = {column: row[column] for column in FILLED_COLUMNS if column in row}
-        kept_row.row = PackedRow({**unpack_row(kept_row.row), **filled})
-        kept_row.members = [*kept_row.members, *dropped_row.members]
+        filled = {name: row[name] for name in FILLED_COLUMNS if name in row}
+        kept.row = PackedRow({**unpack_row(kept.row), **filled})
+        kept.members = [*kept.members, *dropped.members]
         conflicts += differences
     left_out_samples = {id(pair.second) for pair in left_out}
-    return [
-        merged_row
-        for merged_row in merged
-        if merged_row.sample is None or id(merged_row.sample) not in left_out_samples
-    ], conflicts
+    return [entry for entry in merged if id(entry.sample) not in left_out_samples], conflicts
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
@@ -372,14 +362,12 @@ def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
 
 def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
     """Find duplicates across data sets: ``first`` of each pair is kept, ``second`` is left out."""
-    number_of_domain = {
-        domain: number for number, domain in enumerate(dict.fromkeys(sample.domain for sample in samples))
-    }
-    numbers = [number_of_domain[sample.domain] for sample in samples]
+    order = {domain: number for number, domain in enumerate(dict.fromkeys(sample.domain for sample in samples))}
+    numbers = [order[sample.domain] for sample in samples]
     duplicates = find_duplicates(samples, run, across=numbers)
 
     def rank(sample: Sample) -> tuple[int, bool, int]:
-        return held_back_rank(sample.split), sample.mask is not None, -number_of_domain[sample.domain]
+        return held_back_rank(sample.split), sample.mask is not None, -order[sample.domain]
 
     pairs = []
     for pair in sorted(duplicates, key=lambda pair: max(rank(pair.first), rank(pair.second)), reverse=True):
@@ -397,14 +385,14 @@ def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplica
 def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
     """Return a unique name for each image: its id, prefixed by the data set's name if several data sets have it."""
     domains: dict[str, set[str]] = defaultdict(set)
-    for merged_row in merged:
-        domains[normalize_name(merged_row.first.image_id)].add(merged_row.first.data_set)
+    for entry in merged:
+        domains[normalize_name(entry.first.image_id)].add(entry.first.data_set)
     names: list[str] = []
     taken: set[str] = set()
-    for merged_row in merged:
-        image_id = merged_row.first.image_id
+    for entry in merged:
+        image_id = entry.first.image_id
         shared = len(domains[normalize_name(image_id)]) > 1
-        name = free_name(f"{merged_row.first.data_set}-{image_id}" if shared else image_id, taken)
+        name = free_name(f"{entry.first.data_set}-{image_id}" if shared else image_id, taken)
         names.append(name)
         taken.add(name.lower())
     return names
@@ -413,19 +401,17 @@ def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
 def _rename_rows(merged: Sequence[_MergedRow], names: Sequence[str]) -> None:
     """Write the new names of images into the columns ``image_id`` and ``near_duplicate_of``."""
     named = list(zip(merged, names, strict=True))
-    new_names = {
-        (origin.data_set, origin.image_id): name for merged_row, name in named for origin in merged_row.members
-    }
-    for merged_row, name in named:
-        origin = next((origin for origin in merged_row.members if "near_duplicate_of" in origin.row), None)
-        if origin is None and name == merged_row.first.image_id:
+    new_names = {(origin.data_set, origin.image_id): name for entry, name in named for origin in entry.members}
+    for entry, name in named:
+        origin = next((origin for origin in entry.members if "near_duplicate_of" in origin.row), None)
+        if origin is None and name == entry.first.image_id:
             continue
-        row = {**unpack_row(merged_row.row), "image_id": name}
+        row = {**unpack_row(entry.row), "image_id": name}
         if origin is not None:
             original = origin.row["near_duplicate_of"]
             original = new_names.get((origin.data_set, original), original)
             row["near_duplicate_of"] = "" if original == name else original
-        merged_row.row = PackedRow(row)
+        entry.row = PackedRow(row)
 
 
 def _target_paths(sample: Sample, name: str) -> dict[str, str]:
@@ -439,11 +425,11 @@ def _copy_files(sample: Sample, name: str, folder: Path) -> None:
     for source, path_in_folder in zip((sample.image, sample.mask), _target_paths(sample, name).values(), strict=False):
         assert source is not None
         target = folder / path_in_folder
-        target_status = target.stat() if target.exists() else None
-        source_status = source.stat()
-        if target_status is None or (target_status.st_size, target_status.st_mtime_ns) != (
-            source_status.st_size,
-            source_status.st_mtime_ns,
+        copied = target.stat() if target.exists() else None
+        original = source.stat()
+        if copied is None or (copied.st_size, copied.st_mtime_ns) != (
+            original.st_size,
+            original.st_mtime_ns,
         ):
             temporary = temporary_name(target, target.suffix)
             sweep_once(target.parent)

@@ -95,7 +95,7 @@ MAX_WORDS = 9  # words of a column with their own color; others are combined
 OTHERS_LABEL = "others"
 MIN_AGES = 10  # known ages from which a source is drawn
 AGE_BINS = np.arange(0, 101, 10)
-MAX_LISTED_PAIRS = 20  # pairs of duplicates that the page lists
+MAX_PAIRS = 20  # pairs of duplicates that the page lists
 STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # from these AUCs on, sources differ strongly or in part
 BOX_PLOT_HELP = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
 THUMBNAIL_PX = 256
@@ -230,7 +230,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
 
 
 def draw_feature_importance(
-    feature_aucs: Mapping[str, Sequence[tuple[str, float]]], path: Path, max_listed: int = 8
+    feature_aucs: Mapping[str, Sequence[tuple[str, float]]], path: Path, limit: int = 8
 ) -> None:
     """Draw the features that separate sources best, in one panel for each pair of sources.
 
@@ -238,16 +238,16 @@ def draw_feature_importance(
     """
     columns = min(2, len(feature_aucs))
     rows = -(-len(feature_aucs) // columns)
-    figure = _new_figure(rows * (0.8 + 0.22 * max_listed))
+    figure = _new_figure(rows * (0.8 + 0.22 * limit))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(feature_aucs) :]:
         axes.set_visible(False)
     for axes, (pair, features) in zip(grid.flat, feature_aucs.items(), strict=False):
-        shown = features[:max_listed]
+        shown = features[:limit]
         axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLORS[0], height=0.65)
         axes.set_xlim(0.5, 1)
         axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
-        axes.set_ylim(max_listed - 0.5, -0.5)
+        axes.set_ylim(limit - 0.5, -0.5)
         axes.set_title(pair, fontsize=9, loc="left")
         axes.set_xlabel("AUC of this feature alone (0.5 is chance)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
@@ -477,22 +477,17 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Pag
     other_ids = sum(not pair.same_group for pair in pairs)
     line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, "
     line += f"{other_ids} with different patient or lesion ids, {sum(pair.leaks for pair in pairs)} in two splits."
+    listed = sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_PAIRS]
     rows = tuple(
         (
-            f"{shown.first.domain}/{shown.first.image_id}",
-            f"{shown.second.domain}/{shown.second.image_id}",
-            f"{shown.likeness:.2f}",
-            _describe_splits(shown.first.split, shown.second.split),
+            pair.first.full_name,
+            pair.second.full_name,
+            f"{pair.likeness:.2f}",
+            _describe_splits(pair.first.split, pair.second.split),
         )
-        for shown in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[
-            :MAX_LISTED_PAIRS
-        ]
+        for pair in listed
     )
-    notes = (
-        (f"Only the first {MAX_LISTED_PAIRS} are shown; report.json lists all.",)
-        if len(pairs) > MAX_LISTED_PAIRS
-        else ()
-    )
+    notes = (f"Only the first {MAX_PAIRS} are shown; report.json lists all.",) if len(pairs) > MAX_PAIRS else ()
     tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
     yield PageSection("Duplicate images", (line,), None, tables)
 
@@ -639,9 +634,7 @@ def _measure_image(image: Path | None) -> dict[str, float]:
         "height": height,
         "megapixels": width * height / 1e6,
         "width to height": width / height,
-        "sharpness": float(edges.mean() / (gray.std() + 1))
-        if edges.size
-        else np.nan,  # NaN if the image is less than 3 pixels high or wide
+        "sharpness": float(edges.mean() / (gray.std() + 1)) if edges.size else np.nan,  # NaN for a thin strip
         "bytes per pixel": image.stat().st_size / (width * height),
     }
 

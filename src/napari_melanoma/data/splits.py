@@ -286,8 +286,8 @@ def check_patients_named(
     """Raise if no row names a patient, unless the user has confirmed that the patients are unknown.
 
     ``named`` and ``images`` count the images with a patient and all images; ``report`` is that of the tables;
-    ``option`` is the option that confirms; ``unread`` are tables that were not read, and ``how`` says how to read them.
-    Returns notes: topics and messages.
+    ``option`` is the option that confirms this; ``unread`` are tables that were not read, and ``how`` explains how to
+    read them. Returns notes: topics and messages.
     """
     if 0 < named < images:
         return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]

@@ -102,7 +102,7 @@ def format_field_value(name: str, value: str) -> str:
 
 
 def check_value(column: Column, text: str) -> str:
-    """Check a cell; returns "" if it is valid, else a message that says what was expected and found."""
+    """Check a cell; returns "" if it is valid, else a message with what was expected and found."""
     value = text.strip()
     if value in ("", UNKNOWN) or column.kind == "text":
         return ""

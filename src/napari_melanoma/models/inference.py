@@ -99,9 +99,9 @@ def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]
     except Exception as error:  # noqa: BLE001 - any error of a network that is called with a proxy
         log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
         return [
-            names
+            pair
             for name, submodule in module.named_children()
-            for names in _find_foldable_pairs(submodule, f"{prefix}{name}.")
+            for pair in _find_foldable_pairs(submodule, f"{prefix}{name}.")
         ]
     modules = dict(module.named_modules())
     called = Counter(step.target for step in steps)

@@ -218,7 +218,7 @@ def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
-    """Load the ImageNet weights of an encoder from a package, or download them by segmentation-models-pytorch or timm.
+    """Load the published ImageNet weights of an encoder, from a package or a hub.
 
     Batch normalization is adapted if timm's network has other epsilons.
     """
@@ -227,9 +227,7 @@ def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
     target = timm_network.state_dict()
     if timm_name in PACKAGED:
         weights = _read_packaged_weights(timm_name)
-    elif timm_network is encoder and hasattr(
-        encoder, "out_channels"
-    ):  # an encoder of segmentation-models-pytorch itself
+    elif timm_network is encoder and hasattr(encoder, "out_channels"):  # of segmentation-models-pytorch itself
         weights = _download_smp_weights(name)
     else:
         weights, epsilons = _download_timm_weights(timm_name, target)
@@ -288,18 +286,18 @@ def _match_in_order(
 ) -> dict[str, torch.Tensor]:
     """Match tensors by their order in both networks; the tensors of the published head remain unused."""
     expected = [key for key in target if not key.endswith(NORM_COUNTER)]
-    published = [(key, value) for key, value in weights.items() if not key.endswith(NORM_COUNTER)]
+    tensors = [(key, value) for key, value in weights.items() if not key.endswith(NORM_COUNTER)]
     matched = dict(target)
-    for key, (source, value) in zip(expected, published, strict=False):
+    for key, (source, value) in zip(expected, tensors, strict=False):
         if value.shape != target[key].shape:
             raise BundleError(
                 f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
                 f"{key} {tuple(target[key].shape)}. Start from 'none' or from a model."
             )
         matched[key] = value
-    if len(published) < len(expected):
+    if len(tensors) < len(expected):
         raise BundleError(
-            f"ImageNet weights of {name} are incomplete: {len(published)} tensors, expected {len(expected)}."
+            f"ImageNet weights of {name} are incomplete: {len(tensors)} tensors, expected {len(expected)}."
         )
     return matched
 

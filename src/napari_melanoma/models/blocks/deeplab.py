@@ -280,13 +280,11 @@ class AlignedXception(nn.Module):
             ConvNorm(first, second, ConvolutionKernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
         )
         # A stride beyond the output stride is replaced by dilation of the following layers.
-        third_stride = 2 if output_stride == 16 else 1
+        strides = (2, 2, 2 if output_stride == 16 else 1)
         rate = 16 // output_stride
         self.entry = nn.ModuleList(
             XceptionUnit(inside, widths, stride=stride, dilation=1, skip="convolution")
-            for inside, widths, stride in zip(
-                (second, entry[0][-1], entry[1][-1]), entry, (2, 2, third_stride), strict=True
-            )
+            for inside, widths, stride in zip((second, entry[0][-1], entry[1][-1]), entry, strides, strict=True)
         )
         self.middle = nn.ModuleList(
             XceptionUnit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)
