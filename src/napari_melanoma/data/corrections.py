@@ -35,7 +35,7 @@ MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the t
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 TRAIN, VAL = "train", "val"
-# Training patients before the first validation patient, and between two: the 4th, 9th, 14th ... patient validates
+# Numbers of training patients before the first and between two validation patients (the 4th, 9th, 14th ... patient)
 TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4
 Row = dict[str, str]  # column to text
 
@@ -63,7 +63,7 @@ class Corrections:
         return None if number is None else current.table.row(number)
 
     def add(self, correction: Correction) -> str:
-        """Add a photograph, or update the row of the same pixels; return its ``image_id``."""
+        """Add a photograph, or update the row with the same pixels; return its ``image_id``."""
         return self.add_all([correction])[0]
 
     def add_all(self, corrections: Iterable[Correction], *, run: RunContext | None = None) -> list[str]:
@@ -315,7 +315,7 @@ class Correction:
     damage: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise for shapes and states that a data set cannot store."""
+        """Raise for invalid shapes and review states."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
             raise DataSetError(f"'{self.name}' is {self.rgb.dtype} {self.rgb.shape}: expected uint8 (row, column, 3).")
         for name, mask in (("mask", self.mask), ("prediction", self.prediction)):

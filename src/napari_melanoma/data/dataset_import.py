@@ -302,7 +302,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
 
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
-    """Check a copied image, and read, check and write its mask; returns the fault, "" if there is none."""
+    """Check a copied image and import its mask; returns the fault, "" if there is none."""
     thumbnail = read_hash_thumbnail(image)
     if isinstance(thumbnail, str):
         return thumbnail

@@ -156,9 +156,8 @@ def find_close_pairs(
         run.check()
         for bucket in np.flatnonzero(np.diff(ends) > 1):  # smaller buckets have no pair
             for pairs in _compare_bucket(halves, order[ends[bucket] : ends[bucket + 1]], radius, part, run):
-                is_repeated = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(
-                    1
-                )  # found by an earlier band
+                # Pairs with an equal earlier band were found there
+                is_repeated = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)
                 if not is_repeated.all():
                     yield np.sort(pairs[~is_repeated], axis=1).astype(np.int32)
         run.report(Progress(band + 1, bands, "Comparing images"))

@@ -27,13 +27,13 @@ from napari_melanoma.data.table_mapping import find_column_meanings, suggest_col
 
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
-MIN_GROUPS = 3  # groups of a data set from which one is always held out, so that each of the three parts may have one
+MIN_GROUPS = 3  # least number of groups of which one is always held out: one for each part
 SPLIT_RISK = "images of one patient may then be in both training and test set"
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
 # Protection of a split: an image in several splits belongs to the one with the highest rank
 HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
-# A name whose beginning may name the patient: the last part, such as _a or -02, is removed
+# The owner of an image (probably the patient) in a name: all but the last part, such as _a or -02
 _LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
 _MIN_SHARED_SHARE = 0.2  # share of the images below which common prefixes are considered chance
 _MAX_NAME_PARTS = 3  # number of last parts of a name that may distinguish the images of a patient
@@ -60,7 +60,7 @@ class SplitRules(Protocol):
 
     @property
     def held_out_fraction(self) -> float:
-        """Share of the groups of images without a split that goes to the test set."""
+        """Share of groups that goes to the test set, among images without a split."""
 
     @property
     def tuning_fraction(self) -> float:
@@ -148,9 +148,9 @@ def hold_out(
 
 
 def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
-    """Move groups from the training to the validation set until it has all classes, which few groups may not have.
+    """Move groups from the training to the validation set until it has all classes; with few groups it may lack some.
 
-    For each class that is missing, the group with the fewest images is moved, unless the training set would lose a
+    For each missing class, its training group with the fewest images is moved, unless the training set would lose a
     class.
     """
     training, validation = list(parts.training), list(parts.validation)

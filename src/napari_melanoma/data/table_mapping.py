@@ -258,7 +258,7 @@ def _unit_factor(unit: str, written: str | None) -> float | None:
 
 
 def _find_unit(written: str) -> str:
-    """Return the unit with a spelling, with or without spaces; "" if it is unknown."""
+    """Return the unit that a spelling means, with or without spaces; "" if it is unknown."""
     return _UNIT_BY_SPELLING.get("".join(written.lower().split()), "")
 
 
@@ -374,7 +374,7 @@ class Diagnosis(NamedTuple):
 
 @lru_cache(maxsize=16384)
 def translate_diagnosis(text: str, source: str = "") -> str | None:
-    """Translate a diagnosis, or the last part that is understood of a path such as ``Malignant::Melanoma``.
+    """Translate a diagnosis; in a path such as ``Malignant::Melanoma``, the last part that is understood counts.
 
     Returns ``unknown`` if it means unknown, None if it is not understood.
     """

@@ -296,7 +296,7 @@ def _normalize_word(text: str) -> str:
 
 
 def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
-    """Describe cells in columns of numbers that contain no number, or an impossible one; ``rows`` by name."""
+    """Describe cells in columns of numbers without a possible number; ``rows`` maps names to rows."""
     for name in columns:
         cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
         invalid = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
@@ -305,7 +305,7 @@ def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) ->
 
 
 def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
-    """Describe cells in columns of words whose word is too rare to be learned; ``rows`` by name."""
+    """Describe cells whose word is too rare to be learned; ``rows`` maps names to rows."""
     for column in columns:
         words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}
         counts = Counter(words.values())

@@ -238,7 +238,8 @@ FOOTER = 48  # bytes at the end of a table
 SNAPPY = 1  # compression of a block; TensorFlow before 1.2 compressed its tables
 BFLOAT16 = 14
 DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # number in TensorFlow's DataType: type of weights
-GZIP, TAR, TAR_OFFSET = b"\x1f\x8b", b"ustar", 257  # signatures of archives; position of that of a tar
+GZIP, TAR = b"\x1f\x8b", b"ustar"  # signatures of archives
+TAR_OFFSET = 257  # position of the signature in a tar archive
 # Limits above those of any published checkpoint: bytes of an archive and of a table, length of a name, entries
 MAX_BYTES, MAX_TABLE_BYTES, MAX_NAME_LENGTH, MAX_ENTRIES = 1 << 32, 1 << 26, 1 << 12, 100_000
 MAX_DIGITS = 10  # groups of seven bits in a 64-bit integer

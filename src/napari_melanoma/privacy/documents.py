@@ -149,7 +149,7 @@ def _is_free_text(name: str, place: EntrySource) -> bool:
 
 
 def _parent_name(parents: Mapping[Element, Element], item: Element) -> str:
-    """Name an element after its parent: ``creator`` for an item of that XMP list, ``Dye Name`` for a name."""
+    """Name an element after its parent: ``creator`` for an item of that XMP list, ``Dye Name`` for a dye's name."""
     parent = parents.get(item)
     if _local_name(item.tag) == "li":
         parent = None if parent is None else parents.get(parent)

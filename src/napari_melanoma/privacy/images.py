@@ -34,13 +34,13 @@ _FREE_TAGS = (
 )
 # EXIF tags without text
 _NO_TEXT = ("PrintImageMatching", "ComponentsConfiguration", "FileSource", "SceneType", "CFAPattern")
-# Numbers of IPTC records: their meaning; those with places; versions, codes, programs and hours
+# Names of IPTC records by number; numbers of records with places, and of those with versions, codes, programs or hours
 _IPTC = {80: "author", 85: "author title", 122: "author", 116: "copyright", 118: "contact", 120: "caption", 5: "title"}
 _IPTC_PLACES = (26, 27, 90, 92, 95, 100, 101)
 _IPTC_TECHNICAL = (0, 3, 4, 10, 20, 42, 60, 62, 63, 65, 70, 130, 131, 135)
 _PNG_TECHNICAL = re.compile(r"Software|Gamma|Compression|(date|exif|icc|png|jpeg|tiff|photoshop|Thumb):.*", re.I)
 _PNG_RAW = "Raw profile type "  # PNG texts in which ImageMagick and others store the metadata blocks of a JPEG
-# Beginnings of JPEG segments that need no report of their own
+# Beginnings of JPEG segments of known content; other segments are reported
 _JPEG_KNOWN = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"Adobe", b"FPXR", b"Ducky", b"http://ns.adobe.com", b"Exif", b"MPF")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # within pixels, 0xff is followed by zero or a restart marker
 _TRAILING_DATA = "after the end of the image"
