@@ -366,10 +366,10 @@ def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[Finding]:
 
 def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Finding]:
     """Count files that no row names: earlier masks kept for undo, or leftovers of a crash."""
-    named = {path for sample in samples for path in (sample.image, sample.mask) if path}
+    listed = {path for sample in samples for path in (sample.image, sample.mask) if path}
     for part in ("images", "masks"):
         files = (path for path in (folder / part).glob("*") if path.is_file() and not path.name.startswith("."))
-        unnamed = sum(path not in named for path in files)
+        unnamed = sum(path not in listed for path in files)
         if unnamed:
             yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
 

@@ -99,7 +99,7 @@ def import_source(
     """
     contents = source.read_folder(folder, options.mapping)
     records, renamed = _assign_file_names(contents.importable)
-    left = (
+    without_image = (
         [] if len(records) == len(contents.records) else [record for record in contents.records if record.image is None]
     )
     report = SourceImportReport(
@@ -108,7 +108,7 @@ def import_source(
     if renamed:
         report.notes.append(("image_id", describe_renamed(renamed)))
     if not source.spec.public:
-        report.notes += _check_patients(records, left, options.no_patients, contents.unread, folder)
+        report.notes += _check_patients(records, without_image, options.no_patients, contents.unread, folder)
     masks = _MaskReading(options.values, read_nnunet_labels(folder) if folder.is_dir() else {})
     if isinstance(options.values, tuple):
         resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
@@ -133,29 +133,36 @@ def import_source(
 
 def _check_patients(
     records: Sequence[SourceRecord],
-    left: Sequence[SourceRecord],
+    without_image: Sequence[SourceRecord],
     no_patients: bool,
     unread: Sequence[str],
     folder: Path,
 ) -> list[tuple[str, str]]:
     """Check a user's own tables for patients before anything is copied; returns notes (topic and message).
 
-    ``records`` will be imported; ``left`` are rows without an image that will not. Raises if no patient is named and
+    ``records`` will be imported; ``without_image`` are rows that will not. Raises if no patient is named and
     the user has not confirmed that they are unknown.
     """
     harmonizer = Harmonizer()
-    named = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
-    if left and not named and not no_patients and "patient_id" in harmonizer.harmonize_row(unpack_row(left[0].values)):
+    with_patient = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
+    if (
+        without_image
+        and not with_patient
+        and not no_patients
+        and "patient_id" in harmonizer.harmonize_row(unpack_row(without_image[0].values))
+    ):
         raise DataSetError(
-            f"the tables in {folder} have rows for {format_names([row.image_id for row in left])}, but none for the "
-            f"{len(records)} images, such as {format_names([record.image_id for record in records])}. Expected the "
+            f"the tables in {folder} have rows for {format_names([row.image_id for row in without_image])}, but none "
+            f"for the {len(records)} images, such as {format_names([row.image_id for row in records])}. Expected the "
             "images' names, with or without suffix, in the column that names them."
         )
     how = (
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
         f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"
     )
-    return check_patients_named(named, len(records), harmonizer.make_report(), no_patients, unread=unread, how=how)
+    return check_patients_named(
+        with_patient, len(records), harmonizer.make_report(), no_patients, unread=unread, how=how
+    )
 
 
 def _assign_file_names(records: Sequence[SourceRecord]) -> tuple[list[SourceRecord], dict[str, str]]:

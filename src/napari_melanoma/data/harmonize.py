@@ -279,15 +279,15 @@ class HarmonizeReport:
 
         ``fate`` describes what happens to their values; ``similar_only`` leaves out columns without a similar one.
         """
-        others = []
+        dissimilar = []
         for theirs, ours in self.unrecognized.items():
             if ours and ours not in self.known:
                 advice = advice_template.format(key=quote_toml_key(theirs), ours=ours)
                 yield theirs, f"not recognized, so it is {fate}. The most similar known column is {ours}: {advice}"
             else:
-                others.append(theirs)
-        if others and not similar_only:
-            yield "columns", f"not recognized ({fate}): {format_names(others, MAX_LISTED_WORDS)}"
+                dissimilar.append(theirs)
+        if dissimilar and not similar_only:
+            yield "columns", f"not recognized ({fate}): {format_names(dissimilar, MAX_LISTED_WORDS)}"
 
     def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
         """Describe what a user should review: yield a column and a message for each finding.
@@ -296,10 +296,13 @@ class HarmonizeReport:
         """
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
-                kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column)
+                column_kept_in = (kept_in or {}).get(column) or (
+                    f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column
+                )
                 yield (
                     column,
-                    f"{_describe_cell_count(words)} {meaning} and kept in {kept}: {self.list_cells(fault, column)}",
+                    f"{_describe_cell_count(words)} {meaning} and kept in {column_kept_in}: "
+                    f"{self.list_cells(fault, column)}",
                 )
         for disagreement, rows in self.disagreements.items():
             yield "columns", f"{disagreement} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
@@ -362,12 +365,12 @@ class HarmonizeTally:
         self._repeated_ids: Counter[str] = Counter()
 
     def add_row(
-        self, given: Mapping[str, str], harmonized: Mapping[str, str], faults: Iterable[CellFault] = ()
+        self, cells: Mapping[str, str], harmonized: Mapping[str, str], faults: Iterable[CellFault] = ()
     ) -> None:
-        """Count the values and faults of a row; ``given`` has its cells that are not empty."""
+        """Count the values and faults of a row; ``cells`` are those that are not empty."""
         self.rows += 1
         if len(self._columns_with_values) < len(self.columns):
-            self._columns_with_values.update(given)
+            self._columns_with_values.update(cells)
         self._known.update(harmonized.keys())
         image_id = harmonized.get("image_id", "")
         if image_id in self._ids:
@@ -463,14 +466,14 @@ class Harmonizer:
 
     def harmonize_row(self, row: Row) -> dict[str, str]:
         """Return a row harmonized: our columns first, then the others; empty cells are left out."""
-        given = {name: text for name, cell in row.items() if (text := cell.strip())}
-        source = "" if given.get("source") else self.source  # a row that names its source was harmonized before
+        cells = {name: text for name, cell in row.items() if (text := cell.strip())}
+        source = "" if cells.get("source") else self.source  # a row that names its source was harmonized before
         unchanged, ids, steps = self._plan_columns(tuple(row), source)
         harmonized: dict[str, str] = {}
         originals: dict[str, str] = {}
         faults: list[CellFault] = []
         for columns, parse in steps:
-            texts = tuple([given.get(column, "") for column in columns])
+            texts = tuple([cells.get(column, "") for column in columns])
             if any(texts):
                 outcome = parse(texts)
                 harmonized |= outcome.values
@@ -480,10 +483,10 @@ class Harmonizer:
                     self._tally.count_disagreements(outcome.disagreements)
         if self.source:
             harmonized.setdefault("source", self.source)
-        harmonized |= {column: given[column] for column in unchanged if column in given}
+        harmonized |= {column: cells[column] for column in unchanged if column in cells}
         harmonized |= originals
-        self._note_renamed([given[column] for column in ids if column in given], harmonized.get("image_id", ""))
-        self._tally.add_row(given, harmonized, faults)
+        self._note_renamed([cells[column] for column in ids if column in cells], harmonized.get("image_id", ""))
+        self._tally.add_row(cells, harmonized, faults)
         return harmonized
 
     def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:

@@ -247,13 +247,13 @@ class ImageNames:
 
     def find(self, name: str) -> list[Path]:
         """Find the photographs that a mask's name may mean; several if two folders have the same name, for example."""
-        named = PureWindowsPath(normalize_name(name))
-        plain = strip_mask_suffix(named.stem)
-        stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
+        mask_path = PureWindowsPath(normalize_name(name))
+        image_stem = strip_mask_suffix(mask_path.stem)
+        stems = [mask_path.stem, mask_path.name, image_stem, f"{image_stem}{NNUNET_IMAGE}"]  # a stem may have a dot
         candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
         if len(candidates) < 2:
             return candidates
-        shared = [_count_shared_parts(named, path) for path in candidates]
+        shared = [_count_shared_parts(mask_path, path) for path in candidates]
         return [path for path, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
 
 

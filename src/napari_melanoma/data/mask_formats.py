@@ -300,10 +300,10 @@ def _select_masks(files: list[Path]) -> list[Path]:
     labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
     if labels and len(labels) < len(files):
         return labels
-    named = [file for file in files if strip_mask_suffix(file.stem) != normalize_name(file.stem)]
+    with_suffix = [file for file in files if strip_mask_suffix(file.stem) != normalize_name(file.stem)]
     photographs = {(file.parent, normalize_name(file.stem)) for file in files}
-    pairs = any((file.parent, strip_mask_suffix(file.stem)) in photographs for file in named)
-    return named if pairs else files
+    pairs = any((file.parent, strip_mask_suffix(file.stem)) in photographs for file in with_suffix)
+    return with_suffix if pairs else files
 
 
 def is_coco(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold

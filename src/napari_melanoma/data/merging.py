@@ -388,13 +388,13 @@ def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
     for entry in merged:
         domains[normalize_name(entry.first.image_id)].add(entry.first.data_set)
     names: list[str] = []
-    taken: set[str] = set()
+    used_names: set[str] = set()
     for entry in merged:
         image_id = entry.first.image_id
         shared = len(domains[normalize_name(image_id)]) > 1
-        name = free_name(f"{entry.first.data_set}-{image_id}" if shared else image_id, taken)
+        name = free_name(f"{entry.first.data_set}-{image_id}" if shared else image_id, used_names)
         names.append(name)
-        taken.add(name.lower())
+        used_names.add(name.lower())
     return names
 
 

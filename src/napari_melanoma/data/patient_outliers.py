@@ -80,11 +80,11 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ``values``: float64 (lesion,), NaN if unknown. Returns float64 (lesion,) within -10 and 10; NaN where unknown, and
     everywhere if fewer than three are known.
     """
-    known = values[~np.isnan(values)]
-    if len(known) < MIN_LESIONS:
+    known_values = values[~np.isnan(values)]
+    if len(known_values) < MIN_LESIONS:
         return np.full(len(values), np.nan)
-    median = np.median(known)
-    deviations = np.abs(known - median)
+    median = np.median(known_values)
+    deviations = np.abs(known_values - median)
     rounding = ROUNDING_TOLERANCE * abs(median)
     for scale in (MAD_TO_STD * np.median(deviations), MEAN_TO_STD * deviations.mean()):
         if scale > rounding:
@@ -149,12 +149,12 @@ def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
 def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean cosine distance to the other lesions, its robust z and its rank: (lesion, 3)."""
     lengths = np.linalg.norm(embeddings, axis=1)
-    known = np.flatnonzero(lengths > 0)  # neither NaN nor zero
+    known_lesions = np.flatnonzero(lengths > 0)  # neither NaN nor zero
     distance = np.full(len(embeddings), np.nan)
-    if len(known) >= MIN_LESIONS:
-        unit = embeddings[known] / lengths[known, None]
-        similarity = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(known) - 1)
-        distance[known] = np.clip(1.0 - similarity, 0.0, 2.0)
+    if len(known_lesions) >= MIN_LESIONS:
+        unit_vectors = embeddings[known_lesions] / lengths[known_lesions, None]
+        similarity = (unit_vectors * (unit_vectors.sum(axis=0) - unit_vectors)).sum(axis=1) / (len(known_lesions) - 1)
+        distance[known_lesions] = np.clip(1.0 - similarity, 0.0, 2.0)
     return np.column_stack([distance, robust_z(distance), _ranks(distance)])
 
 

@@ -156,10 +156,10 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
     axes = figure.subplots()
     for position, counts_of_bar in enumerate(counts.values()):
         left, total = 0.0, sum(counts_of_bar.values())
-        rest = sum(count for word, count in counts_of_bar.items() if word and word not in listed)
+        rare = sum(count for word, count in counts_of_bar.items() if word and word not in listed)
         for word, count in [
             *((word, counts_of_bar.get(word, 0)) for word in listed),
-            (OTHERS_LABEL, rest),
+            (OTHERS_LABEL, rare),
             ("", counts_of_bar.get("", 0)),
         ]:
             color = _choose_color(word, listed)

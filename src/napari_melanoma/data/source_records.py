@@ -21,7 +21,7 @@ from napari_melanoma.data.table_mapping import escapes_folder, find_column_meani
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
-KnownRows = dict[str, PackedRow]  # image id to the row about the image
+RowsByImage = dict[str, PackedRow]  # image id to the row about the image
 MAX_LISTED = 12  # columns that a note lists
 
 
@@ -38,14 +38,14 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
         yield from map(tree.mapping.apply, rows)
 
 
-def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows:
+def read_image_rows(tree: SourceTree, names: str, source: str = "") -> RowsByImage:
     """Read tables that name images.
 
     Returns image id (without suffix) to its row in the columns and words of the tables; empty if no table names images.
     If several rows are about one image, the first counts; differing values of the others are kept in
     ``other_<column>``. Problems are noted in ``tree.notes``.
     """
-    known: KnownRows = {}
+    rows_by_image: RowsByImage = {}
     contradictions: Counter[str] = Counter()
     columns: dict[str, None] = {}
     renamed: dict[str, str] = {}
@@ -54,33 +54,33 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows
     for row in read_table_rows(tree, names):
         columns.update(dict.fromkeys(row))
         column = image_column(tuple(row), source)
-        image = compose_name(strip_image_suffix(name_in_table := row.get(column, "")))  # as in the names of files
-        if escapes_folder(name_in_table) and image != name_in_table:
-            renamed[name_in_table] = image
+        image_id = compose_name(strip_image_suffix(name_in_table := row.get(column, "")))  # as in the names of files
+        if escapes_folder(name_in_table) and image_id != name_in_table:
+            renamed[name_in_table] = image_id
         values = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
-        if image in known:
-            first = known[image].to_dict()
-            contradictions.update(fill_gaps(first, values))
-            known[image] = PackedRow(first)
-        elif image:
-            known[image] = PackedRow(values)
+        if image_id in rows_by_image:
+            first_row = rows_by_image[image_id].to_dict()
+            contradictions.update(fill_gaps(first_row, values))
+            rows_by_image[image_id] = PackedRow(first_row)
+        elif image_id:
+            rows_by_image[image_id] = PackedRow(values)
         else:
             without_image += bool(values)
     for column, count in contradictions.items():
         tree.notes.append((column, f"{describe_contradictions(count)}, the other is in other_{column}"))
     if renamed:
         tree.notes.append(("image_id", describe_renamed(renamed)))
-    if without_image and not known:
+    if without_image and not rows_by_image:
         tables = sorted(file.name for file in tree.find_tables(names))
         tree.unread += tables
         shown = ", ".join(list(columns)[:MAX_LISTED])
         note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
         tree.notes.append((", ".join(tables), note))
-    if known and without_image:
+    if rows_by_image and without_image:
         tree.notes.append(
             ("image_id", f"{without_image} row{'s name' if without_image > 1 else ' names'} no image: left out")
         )
-    return known
+    return rows_by_image
 
 
 def describe_contradictions(rows: int) -> str:
@@ -106,7 +106,7 @@ def fill_gaps(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
 def join_records(
     images: Mapping[str, SourceFile],
     masks: Mapping[str, SourceFile],
-    known: Mapping[str, PackedRow],
+    rows: Mapping[str, PackedRow],
     common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
 ) -> list[SourceRecord]:
     """Combine files and table rows into records, ordered by id; rows without an image become records too.
@@ -120,9 +120,9 @@ def join_records(
             image_id,
             images.get(image_id),
             masks.get(image_id),
-            known.get(image_id, empty).with_defaults(values(image_id)),
+            rows.get(image_id, empty).with_defaults(values(image_id)),
         )
-        for image_id in sorted({*images, *known})
+        for image_id in sorted({*images, *rows})
     ]
 
 
@@ -163,7 +163,7 @@ Key = tuple[tuple[str, ...], str]  # names of the folders, without those for ima
 
 
 def pair_records(
-    tree: SourceTree, known: Mapping[str, Mapping[str, str]], common: Mapping[str, str]
+    tree: SourceTree, rows: Mapping[str, Mapping[str, str]], common: Mapping[str, str]
 ) -> list[SourceRecord]:
     """Pair the images of a tree with masks and with rows of tables.
 
@@ -174,7 +174,7 @@ def pair_records(
     val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Tables may name ``x_0000`` or
     ``x``.
 
-    ``known``: rows by image id; ``common``: default values for all records. Returns records ordered by id, including
+    ``rows``: image id to row; ``common``: default values for all records. Returns records ordered by id, including
     images without a mask and rows without an image.
     """
     nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
@@ -188,15 +188,15 @@ def pair_records(
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in images)
-    records, taken = [], set[str]()
+    records, used_ids = [], set[str]()
     names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
     used_rows: set[str] = set()
     for key, image in images.items():
         name = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
-        image_id = free_name(safe_name(name), taken)
-        taken.add(image_id.lower())
+        image_id = free_name(safe_name(name), used_ids)
+        used_ids.add(image_id.lower())
         row = next(
-            (candidate for candidate in (names[key], image.stem, nnunet_case_name(image.stem)) if candidate in known),
+            (candidate for candidate in (names[key], image.stem, nnunet_case_name(image.stem)) if candidate in rows),
             "",
         )
         used_rows |= {names[key], row}
@@ -206,11 +206,11 @@ def pair_records(
                 image_id,
                 image,
                 masks.get(key) or only_mask[0],
-                {**common, **_nnunet_split(image), **known.get(row, {})},
+                {**common, **_nnunet_split(image), **rows.get(row, {})},
             )
         )
-    for row_name, values in known.items():
-        if row_name not in used_rows and row_name.lower() not in taken:
+    for row_name, values in rows.items():
+        if row_name not in used_rows and row_name.lower() not in used_ids:
             records.append(SourceRecord(row_name, None, None, {**common, **values}))
     return sorted(records, key=lambda record: record.image_id)
 
@@ -317,7 +317,7 @@ class ChallengePart(NamedTuple):
 
 
 def find_challenge_records(
-    tree: SourceTree, parts: Iterable[ChallengePart], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
+    tree: SourceTree, parts: Iterable[ChallengePart], spec: SourceSpec, rows: Mapping[str, Mapping[str, str]]
 ) -> list[SourceRecord]:
     """Find the images of a challenge and the rows of its tables, ordered by id."""
     common = {"modality": spec.modality}
@@ -325,9 +325,9 @@ def find_challenge_records(
     for part in parts:
         masks = tree.find_files(_folder_pattern(part.masks), MASK_PATTERN)
         for image_id, image in tree.find_files(_folder_pattern(part.images), IMAGE_PATTERN).items():
-            values = {**common, **known.get(image_id, {}), "split": part.split}
+            values = {**common, **rows.get(image_id, {}), "split": part.split}
             records.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
-    for image_id, row in known.items():
+    for image_id, row in rows.items():
         records.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **row}))
     return [records[image_id] for image_id in sorted(records)]
 

@@ -170,7 +170,7 @@ def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], s
 
 
 def assign_folds(
-    groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept: Mapping[str, int] | None = None
+    groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept_folds: Mapping[str, int] | None = None
 ) -> list[int]:
     """Assign images to cross-validation folds: each group to one fold, and the classes as evenly as possible.
 
@@ -178,8 +178,8 @@ def assign_folds(
     assigned first. Each goes to the fold with the fewest images of its class, then with the fewest images. The result
     depends on names and the seed, not on the order of the table.
 
-    ``groups`` and ``classes``: group and class of each image; ``kept``: fold of each group that keeps it. Returns the
-    fold of each image, 0 to ``count`` - 1.
+    ``groups`` and ``classes``: group and class of each image; ``kept_folds``: folds of groups that keep them. Returns
+    the fold of each image, 0 to ``count`` - 1.
     """
     class_counts: dict[str, Counter[str]] = defaultdict(Counter)
     for group, name in zip(groups, classes, strict=True):
@@ -189,7 +189,7 @@ def assign_folds(
             f"{count} folds need as many patients, lesions or single images; found {len(class_counts)}. "
             "Choose fewer folds."
         )
-    fold_of_group, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
+    fold_of_group, rarest, common = dict(kept_folds or {}), find_rarest_classes(groups, classes), Counter(classes)
     assigned = [Counter[str]() for _ in range(count)]
 
     def sort_key(group: str) -> tuple[object, ...]:
@@ -275,7 +275,7 @@ def _hash_to_unit_interval(salt: str, name: str) -> float:
 
 
 def check_patients_named(
-    named: int,
+    with_patient: int,
     images: int,
     report: HarmonizeReport,
     no_patients: bool,
@@ -285,13 +285,13 @@ def check_patients_named(
 ) -> list[tuple[str, str]]:
     """Raise if no row names a patient, unless the user has confirmed that the patients are unknown.
 
-    ``named`` and ``images`` count the images with a patient and all images; ``report`` is that of the tables;
+    ``with_patient`` and ``images`` count the images with a patient and all images; ``report`` is that of the tables;
     ``option`` is the option that confirms this; ``unread`` are tables that were not read, and ``how`` explains how to
     read them. Returns notes: topics and messages.
     """
-    if 0 < named < images:
-        return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
-    if named or not images:
+    if 0 < with_patient < images:
+        return [("patient_id", f"{images - with_patient} of {images} rows name no patient: {SPLIT_RISK}")]
+    if with_patient or not images:
         return []
     if no_patients:
         return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
@@ -493,18 +493,18 @@ def choose_folds(
     indices = [index for index, sample in enumerate(samples) if sample.group not in test_groups]
     numbers = {previous[index] for index in indices} - {""}
     names = [str(number) for number in range(1, options.folds + 1)]
-    kept: dict[str, int] = {}
+    kept_folds: dict[str, int] = {}
     if not options.replace and numbers == set(names):
         for index in indices:
             if previous[index]:
-                kept.setdefault(samples[index].group, int(previous[index]) - 1)
+                kept_folds.setdefault(samples[index].group, int(previous[index]) - 1)
     fold_samples = [samples[index] for index in indices]
     folds = assign_folds(
         [sample.group for sample in fold_samples],
         [sample.diagnosis or "" for sample in fold_samples],
         options.folds,
         options.seed,
-        kept,
+        kept_folds,
     )
     chosen = [""] * len(samples)
     for index, fold in zip(indices, folds, strict=True):

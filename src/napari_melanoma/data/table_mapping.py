@@ -303,14 +303,14 @@ def parse_body_site(text: str, source: str = "") -> BodySite | None:
     laterality = load_taxonomy("laterality").translate(words)
     if laterality is not None:
         return BodySite(laterality=laterality)
-    sides, rest = _split_laterality(words.split())
+    sides, other_words = _split_laterality(words.split())
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else ""
-    site_words = [word for word in rest if word not in FILLER_WORDS]
+    site_words = [word for word in other_words if word not in FILLER_WORDS]
     if not site_words:
         return BodySite(laterality=side) if side else None
-    site = _look_up_site(" ".join(rest), source) or _look_up_site(" ".join(site_words), source)
+    site = _look_up_site(" ".join(other_words), source) or _look_up_site(" ".join(site_words), source)
     return site._replace(laterality=side) if site else None
 
 
@@ -343,14 +343,14 @@ def _split_laterality(words: Iterable[str]) -> tuple[set[str], list[str]]:
 
     ``MIDDLE_WORDS`` are dropped: the middle of a finger or of the back is not the midline.
     """
-    sides, rest = set[str](), list[str]()
+    sides, other_words = set[str](), list[str]()
     for word in words:
         side = load_taxonomy("laterality").translate(word)
         if side and side != UNKNOWN and word not in MIDDLE_WORDS:
             sides.add(side)
         elif word not in MIDDLE_WORDS:
-            rest.append(word)
-    return sides, rest
+            other_words.append(word)
+    return sides, other_words
 
 
 # Diagnoses
@@ -473,14 +473,16 @@ def suggest_column(name: str) -> str:
 
     For example ``"patient_id"`` for ``"Patienten_Kennung"``.
     """
-    bare = _IN_BRACKETS.sub("", name.strip())
-    known = {word: meanings[0].column_name for (source, word), meanings in _read_meanings().items() if not source}
-    word = _normalize_name(bare)
+    name_without_bracket = _IN_BRACKETS.sub("", name.strip())
+    column_by_name = {
+        word: meanings[0].column_name for (source, word), meanings in _read_meanings().items() if not source
+    }
+    word = _normalize_name(name_without_bracket)
     if word in _UNRELATED_NAMES:
         return ""
     if len(word) >= _MIN_NAME_LETTERS:
         # The digits must be equal, so that diameter 1 and diameter 2 are not confused
-        same_number = [candidate for candidate in known if _DIGITS.sub("", candidate) == _DIGITS.sub("", word)]
+        same_number = [candidate for candidate in column_by_name if _DIGITS.sub("", candidate) == _DIGITS.sub("", word)]
         similar = get_close_matches(
             word,
             [candidate for candidate in same_number if len(candidate) >= _MIN_NAME_LETTERS],
@@ -488,14 +490,16 @@ def suggest_column(name: str) -> str:
             cutoff=_MIN_SIMILARITY,
         )
         if similar:
-            return known[similar[0]]
+            return column_by_name[similar[0]]
         condensed = _REPEATED.sub(r"\1", word)  # without repeated letters, such as in sexx; also for short names
-        if repeated := next((candidate for candidate in known if _REPEATED.sub(r"\1", candidate) == condensed), ""):
-            return known[repeated]
-    parts = set(normalize_wording(_CAMEL.sub(" ", bare)).split())
-    suggestion = next((ours for ours, words in _NAME_KEYWORDS if parts & words), "")
-    if suggestion == "patient_id" and parts & _NOT_AN_ID:
-        return next((ours for ours, words in _NAME_KEYWORDS[1:] if parts & words), "")
+        if repeated := next(
+            (candidate for candidate in column_by_name if _REPEATED.sub(r"\1", candidate) == condensed), ""
+        ):
+            return column_by_name[repeated]
+    words_of_name = set(normalize_wording(_CAMEL.sub(" ", name_without_bracket)).split())
+    suggestion = next((ours for ours, words in _NAME_KEYWORDS if words_of_name & words), "")
+    if suggestion == "patient_id" and words_of_name & _NOT_AN_ID:
+        return next((ours for ours, words in _NAME_KEYWORDS[1:] if words_of_name & words), "")
     return suggestion
 
 

@@ -247,16 +247,16 @@ def _fit_words(column: WordColumn, cells: Sequence[str]) -> FittedWords:
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
     """Compute the statistics of the known numbers of a column."""
     values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
-    known = values[~np.isnan(values)]
-    if not known.size:
+    known_values = values[~np.isnan(values)]
+    if not known_values.size:
         return FittedNumbers(**column.model_dump())
     return FittedNumbers(
         **column.model_dump(),
-        known=known.size,
-        mean=float(known.mean()),
-        std=float(known.std()) or float(abs(known[0])) or 1.0,
-        median=float(np.median(known)),
-        levels=tuple(np.unique(known).tolist()) if column.encoding == "integer" else (),
+        known=known_values.size,
+        mean=float(known_values.mean()),
+        std=float(known_values.std()) or float(abs(known_values[0])) or 1.0,
+        median=float(np.median(known_values)),
+        levels=tuple(np.unique(known_values).tolist()) if column.encoding == "integer" else (),
         averages=_average_by_word(values, [read_word(row.get(column.by)) for row in rows]) if column.by else {},
     )
 

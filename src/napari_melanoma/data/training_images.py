@@ -190,10 +190,12 @@ def hash_images(
     ``known_digests``: digests of images that need not be read. ``perceptual``: whether photographs also get perceptual
     hashes.
     """
-    known = known_digests or {}
+    digests_by_path = known_digests or {}
     pixels = np.zeros(len(samples), np.uint64)
     paths = [sample.image for sample in samples]
-    digests = map_in_threads(lambda path: known[path] if path in known else digest(path), paths, run)
+    digests = map_in_threads(
+        lambda path: digests_by_path[path] if path in digests_by_path else digest(path), paths, run
+    )
     for index, (_, value) in enumerate(digests):
         pixels[index] = value or 0
         run.report(Progress(index + 1, len(samples), "Comparing with the training images"))
@@ -221,11 +223,11 @@ def make_training_images(hashed: HashedImages, *, key: str | None = None) -> Tra
 
     ``key``: ``PUBLIC`` for published data sets, None for the key of the project.
     """
-    named = _list_named_groups(hashed.samples)
-    groups = np.unique(np.array([_hash_group(group, key) for group in named], np.uint64))
+    group_names = _list_named_groups(hashed.samples)
+    groups = np.unique(np.array([_hash_group(group, key) for group in group_names], np.uint64))
     hashes = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
-    named_groups = {key or key_id(): groups} if named else {}
-    return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), hashes, named_groups)
+    hashes_by_key = {key or key_id(): groups} if group_names else {}
+    return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), hashes, hashes_by_key)
 
 
 def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:

@@ -146,11 +146,11 @@ def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
     """Describe the tensors of another shape, which keep their random initial values."""
     if not fit.other_shape:
         return ""
-    some = [
+    differences = [
         f"{name} is {shape} in the file, {tuple(state[name].shape)} in the network"
         for name, shape in fit.other_shape.items()
     ]
-    return f"Randomly initialized because of a different shape: {format_names(some, MAX_LISTED)}."
+    return f"Randomly initialized because of a different shape: {format_names(differences, MAX_LISTED)}."
 
 
 # PyTorch files
@@ -609,7 +609,7 @@ def _make_port_dialect(encoder: Dialect) -> Dialect:
     return translate
 
 
-def _make_mobilenet_dialect(first: dict[str, str], others: dict[str, str]) -> Dialect:
+def _make_mobilenet_dialect(first_block: dict[str, str], other_blocks: dict[str, str]) -> Dialect:
     """Create the naming scheme of a MobileNetV2 from the positions of layers in the first and in other blocks."""
 
     def translate(name: str) -> str | None:
@@ -619,7 +619,7 @@ def _make_mobilenet_dialect(first: dict[str, str], others: dict[str, str]) -> Di
         number, position = int(match[1]), match[2]
         if number == 0:
             return {"0": "encoder.stem.conv", "1": "encoder.stem.norm"}.get(position)
-        step = (first if number == 1 else others).get(position)
+        step = (first_block if number == 1 else other_blocks).get(position)
         return f"encoder.blocks.{number - 1}.{step}" if step else None
 
     return translate

@@ -223,10 +223,10 @@ def export_int8(
     require_export_packages("onnxruntime")
     reader = _CalibrationReader(images)
     with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
-        plain = Path(folder) / "plain.onnx"
-        save_onnx(trace_network(network, side), plain, about=about)
+        float_path = Path(folder) / "plain.onnx"
+        save_onnx(trace_network(network, side), float_path, about=about)
         with atomic_file(path) as temporary:
-            _quantize(plain, temporary, reader)
+            _quantize(float_path, temporary, reader)
             _restore_metadata(temporary, about)
 
 
@@ -248,13 +248,13 @@ class _CalibrationReader:
         return None if batch is None else {INPUT_NAME: batch}
 
 
-def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> None:
+def _quantize(float_path: Path, target: Path, photographs: _CalibrationReader) -> None:
     """Fold layers, calibrate with the photographs, and write the integer network."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    folded = plain.with_name("folded.onnx")
-    quant_pre_process(plain, folded, skip_symbolic_shape=True)
+    folded = float_path.with_name("folded.onnx")
+    quant_pre_process(float_path, folded, skip_symbolic_shape=True)
     quantize_static(
         folded,
         target,

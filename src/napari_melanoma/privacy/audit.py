@@ -141,7 +141,7 @@ DOCUMENTS: dict[str, Callable[[str], Iterable[MetadataEntry]]] = {
     ),
     ".toml": read_toml_entries,
     **dict.fromkeys((".xml", ".svg", ".rels"), read_xml_entries),
-    ".xmp": partial(read_xml_entries, place="picture", before="XMP "),
+    ".xmp": partial(read_xml_entries, source="picture", before="XMP "),
     **dict.fromkeys((".html", ".htm"), read_html_entries),
 }
 # Suffixes of files that cannot be inspected, and why
@@ -262,7 +262,7 @@ def _find_in_entries(entries: Iterable[MetadataEntry], name: str) -> Iterator[Pr
 def _with_line_number(entry: MetadataEntry, value: str) -> MetadataEntry:
     """Return the entry of a text with the line number of a value in its location."""
     line = entry.value.count("\n", 0, max(0, entry.value.find(value))) + 1
-    return MetadataEntry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
+    return MetadataEntry(entry.source, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
 
 
 def _inspect_text(file: IO[str], name: str) -> Iterator[PrivacyFinding]:

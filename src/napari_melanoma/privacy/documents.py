@@ -63,7 +63,7 @@ def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
         yield from read_text_entries(text)
 
 
-def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
+def read_xml_entries(text: str, source: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
     """Read the elements and attributes of XML, such as OME-XML and XMP, by their names without namespace.
 
     ``before`` is a prefix of the locations.
@@ -75,7 +75,7 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
             raise ValueError("entities")
         root = ElementTree.fromstring(re.sub(r"^\s*<\?xpacket[^>]*\?>|<\?xpacket end[^>]*\?>\s*$", "", text))
     except (ElementTree.ParseError, ValueError):
-        yield from read_text_entries(text, place, before)
+        yield from read_text_entries(text, source, before)
         return
     parents = {child: parent for parent in root.iter() for child in parent}
     for element in root.iter():
@@ -83,22 +83,22 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
         for attribute, value in element.attrib.items():
             key = "" if _local_name(attribute) in ("Name", "ID", "Creator") else _local_name(attribute)
             yield MetadataEntry(
-                place, f"{before}{name}/{_local_name(attribute)}", key, value, free=_is_free_text(key, place)
+                source, f"{before}{name}/{_local_name(attribute)}", key, value, free=_is_free_text(key, source)
             )
         if element.text and element.text.strip():
             inner = element.text.strip()
             if _EMBEDDED_XML.match(inner):
-                yield from read_xml_entries(inner, place, before)
+                yield from read_xml_entries(inner, source, before)
             else:
                 key = _parent_name(parents, element) if name in ("li", "Name") else name
-                yield MetadataEntry(place, f"{before}{name}", key, inner, free=_is_free_text(key, place))
+                yield MetadataEntry(source, f"{before}{name}", key, inner, free=_is_free_text(key, source))
 
 
 def read_html_entries(text: str) -> Iterator[MetadataEntry]:
     """Read an HTML page as two entries: its source without embedded images, and its text without tags."""
-    source = _DATA_URI.sub("data:", text)
-    visible_text = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", source)))
-    yield from read_text_entries(source)
+    page_source = _DATA_URI.sub("data:", text)
+    visible_text = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", page_source)))
+    yield from read_text_entries(page_source)
     yield MetadataEntry("text", "text of the page", "", visible_text)
 
 
@@ -111,9 +111,9 @@ def extract_pictures(text: str) -> Iterator[bytes]:
             continue
 
 
-def read_text_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
+def read_text_entries(text: str, source: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
     """Yield a text as one entry; its findings get line numbers later."""
-    yield MetadataEntry(place, before + "text", "", text)
+    yield MetadataEntry(source, before + "text", "", text)
 
 
 def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
@@ -143,9 +143,9 @@ def _local_name(tag: str) -> str:
     return tag.rsplit("}", 1)[-1]
 
 
-def _is_free_text(name: str, place: EntrySource) -> bool:
+def _is_free_text(name: str, source: EntrySource) -> bool:
     """Whether an element of XML in an image contains free text; other XML follows its schema."""
-    return place != "text" and _FREE_TEXT_NAME.fullmatch(name) is not None
+    return source != "text" and _FREE_TEXT_NAME.fullmatch(name) is not None
 
 
 def _parent_name(parents: Mapping[Element, Element], item: Element) -> str:
@@ -232,7 +232,7 @@ def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
     inspected = [
         index
         for index, column in enumerate(header)
-        if _needs_inspection(column, [row[index : index + 1] for row in first])
+        if _needs_inspection(column, [row[index] for row in first if index < len(row)])
     ]
     seen: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: Counter[tuple[str, str]] = Counter()
@@ -260,10 +260,10 @@ def _read_rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
 class TableHit(NamedTuple):
     """Identifying information in a column: its name and the type, an entry, the information, the number of rows."""
 
-    key: tuple[str, str]
+    key: tuple[str, str]  # column, type
     entry: MetadataEntry
     value: str
-    count: int
+    rows: int
 
 
 def _find_in_columns(block: list[list[str]], header: list[str], columns: list[int]) -> Iterator[TableHit]:
@@ -287,8 +287,7 @@ def _find_in_block(block: list[list[str]], header: list[str]) -> Iterator[TableH
             yield TableHit((column, kind), entry, part, sum(part in cell for cell in cells))
 
 
-def _needs_inspection(column: str, cells: list[list[str]]) -> bool:
+def _needs_inspection(column: str, cells: list[str]) -> bool:
     """Whether the values of a column must be inspected one by one, by its name or its sampled cells."""
-    values = [cell[0] for cell in cells if cell and cell[0]]
     is_named = bool(classify_field(column)) or normalize_name(column) in (*AGES, *PATIENT_IDS, *REMARKS)
-    return is_named or any(map(is_date, values))
+    return is_named or any(map(is_date, cells))

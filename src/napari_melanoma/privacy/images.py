@@ -58,23 +58,23 @@ def read_picture_entries(file: IO[bytes], kind: Format) -> Iterator[MetadataEntr
         yield from _read_heic(file)
 
 
-def read_exif_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
+def read_exif_entries(block: bytes, source: EntrySource = "picture") -> Iterator[MetadataEntry]:
     """Read an EXIF block: an entry for each tag with text, for coordinates and for a thumbnail."""
     from PIL.Image import Exif
 
     exif = Exif()
     try:
         exif.load(block if block.startswith(b"Exif\0\0") else b"Exif\0\0" + block)
-        yield from _read_exif(exif, place)
+        yield from _read_exif(exif, source)
     except DAMAGE_ERRORS:
-        yield MetadataEntry(place, "EXIF (damaged)", "exif", block[:200].decode("latin-1"), free=True)
+        yield MetadataEntry(source, "EXIF (damaged)", "exif", block[:200].decode("latin-1"), free=True)
 
 
-def read_xmp_entries(packet: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    yield from read_xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
+def read_xmp_entries(packet: bytes, source: EntrySource = "picture") -> Iterator[MetadataEntry]:
+    yield from read_xml_entries(packet.decode("utf-8", "replace").strip("\0"), source, "XMP ")
 
 
-def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
+def read_iptc_entries(block: bytes, source: EntrySource = "picture") -> Iterator[MetadataEntry]:
     """Read the IPTC records in a block that may identify a person, such as author, city, date and caption."""
     for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
         number = match.group(1)[0]
@@ -82,12 +82,12 @@ def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[
         value = block[match.end() : match.end() + length].decode("utf-8", "replace")
         key = _IPTC.get(number, f"record {number}")
         if number in _IPTC_PLACES:
-            yield MetadataEntry(place, f"IPTC {key}", key, value, "location")
+            yield MetadataEntry(source, f"IPTC {key}", key, value, "location")
         elif number not in _IPTC_TECHNICAL and value.isprintable():
-            yield MetadataEntry(place, f"IPTC {key}", key, value, free=True)
+            yield MetadataEntry(source, f"IPTC {key}", key, value, free=True)
 
 
-def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
+def _read_exif(exif: Exif, source: EntrySource) -> Iterator[MetadataEntry]:
     """Read the EXIF blocks: image, camera, coordinates and thumbnail."""
     from PIL.ExifTags import IFD, TAGS
 
@@ -95,17 +95,17 @@ def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
         for tag, value in block.items():
             name = TAGS.get(tag, f"tag {tag}")
             if name == "MakerNote" and isinstance(value, bytes) and value.strip(b"\0"):
-                yield MetadataEntry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the manufacturer", "text")
+                yield MetadataEntry(source, "EXIF MakerNote", name, f"{len(value)} bytes of the manufacturer", "text")
             elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
                 yield MetadataEntry(
-                    place, f"EXIF {name}", _translate_tag_name(name), _decode_tag(name, value), free=name in _FREE_TAGS
+                    source, f"EXIF {name}", _translate_tag_name(name), _decode_tag(name, value), free=name in _FREE_TAGS
                 )
     coordinates = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
     if coordinates:
-        yield MetadataEntry(place, "EXIF GPSInfo", "gps", f"{coordinates.get(2)} {coordinates.get(4)}", "location")
+        yield MetadataEntry(source, "EXIF GPSInfo", "gps", f"{coordinates.get(2)} {coordinates.get(4)}", "location")
     if _THUMBNAIL in exif.get_ifd(IFD.IFD1):
         yield MetadataEntry(
-            place, "EXIF thumbnail", "thumbnail", "may show parts that were cropped or covered later", "picture"
+            source, "EXIF thumbnail", "thumbnail", "may show parts that were cropped or covered later", "picture"
         )
 
 
@@ -216,12 +216,12 @@ def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
         yield MetadataEntry("picture", f"PNG text {key}", key, text, free=not _PNG_TECHNICAL.fullmatch(key))
 
 
-def _decode_png_text(name: bytes, rest: bytes) -> str:
+def _decode_png_text(name: bytes, body: bytes) -> str:
     """Decode the text of a chunk after its keyword; compressed text is truncated to 1 MB."""
     if name == b"tEXt":
-        return rest.decode("latin-1")
-    packed = name == b"zTXt" or rest[:1] == b"\1"
-    text = rest[1:] if name == b"zTXt" else rest[2:].split(b"\0", 2)[-1]
+        return body.decode("latin-1")
+    packed = name == b"zTXt" or body[:1] == b"\1"
+    text = body[1:] if name == b"zTXt" else body[2:].split(b"\0", 2)[-1]
     if packed:
         text = zlib.decompressobj().decompress(text, 1 << 20)
     return text.decode("utf-8" if name == b"iTXt" else "latin-1", "replace")
@@ -298,16 +298,16 @@ def read_tiff_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
             raise ValueError("it contains no page")
         previous = None
         for number, page in enumerate(tiff.pages[:_MAX_PAGES]):
-            whole = page if isinstance(page, TiffPage) else page.aspage()
-            kind = _describe_other_picture(whole, number)
-            yield from _read_tags(whole)
-            yield from _read_tiff_exif(whole)
+            full_page = page if isinstance(page, TiffPage) else page.aspage()
+            kind = _describe_other_picture(full_page, number)
+            yield from _read_tags(full_page)
+            yield from _read_tiff_exif(full_page)
             if kind:
-                size = f"{whole.imagewidth} x {whole.imagelength} pixels"
+                size = f"{full_page.imagewidth} x {full_page.imagelength} pixels"
                 yield MetadataEntry("slide", f"page {number + 1}: {kind}", "picture", size, "picture")
-            if whole.description != previous:
-                yield from _read_description(whole.description, is_associated=bool(kind))
-                previous = whole.description
+            if full_page.description != previous:
+                yield from _read_description(full_page.description, is_associated=bool(kind))
+                previous = full_page.description
 
 
 def _describe_other_picture(page: TiffPage, number: int) -> str:

@@ -190,13 +190,13 @@ def _classify_entry(entry: MetadataEntry, value: str) -> str:
     if key in PATIENT_IDS:
         is_pseudonym = SHAPE.fullmatch(value) is not None
         is_identifier = (
-            entry.place in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
+            entry.source in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
         )
         return "record" if is_identifier and not is_pseudonym else ""
     if key in AGES:
         years = re.match(r"\d+", value)
         return "age" if years and MAX_AGE < int(years.group()) < 130 else ""
-    if entry.place == "table" and key in REMARKS:
+    if entry.source == "table" and key in REMARKS:
         return "text" if _SENTENCE.search(value) else ""
     kind = classify_field(entry.key)
     if kind == "person" and key in ("name", "names", "patient", "nombre"):
@@ -246,12 +246,12 @@ REMEDIES: dict[EntrySource, str] = {
 class MetadataEntry:
     """One piece of metadata.
 
-    ``place`` is the type of file or text, ``where`` describes the location in the file, and ``key`` is the name of the
+    ``source`` is the type of file or text, ``where`` describes the location in the file, and ``key`` is the name of the
     field by which ``value`` is classified. ``kind`` is one of ``KINDS`` if the location alone determines it, else "".
     ``free`` marks free text.
     """
 
-    place: EntrySource
+    source: EntrySource
     where: str
     key: str
     value: str
@@ -290,7 +290,7 @@ def mask_text(text: str) -> str:
 def create_finding(file: str, entry: MetadataEntry, kind: str, value: str, count: int = 1) -> PrivacyFinding:
     """Create the finding for an entry; the example ``value`` is masked, unless it describes an image."""
     example = value if kind == "picture" else mask_text(value)
-    return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.place], count)
+    return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.source], count)
 
 
 # Properties of slides

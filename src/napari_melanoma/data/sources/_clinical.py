@@ -115,13 +115,13 @@ def extract_columns(rows: Rows) -> dict[str, str]:
     }
 
 
-def make_record(name: str, patient: str, known: Mapping[str, Mapping[str, str]], slide: str = "") -> SourceRecord:
+def make_record(name: str, patient: str, values: Mapping[str, Mapping[str, str]], slide: str = "") -> SourceRecord:
     """Make the record of a melanoma slide, or of a patient, with the known values of the patient.
 
-    ``known``: values by patient. ``slide``: path of the slide, "" if there is none.
+    ``values``: patient to column to value. ``slide``: path of the slide, "" if there is none.
     """
     common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
-    return SourceRecord(name, None, None, {**known.get(patient, {}), **common})
+    return SourceRecord(name, None, None, {**values.get(patient, {}), **common})
 
 
 def classify_spread(rows: Rows) -> tuple[str, str]:

@@ -23,6 +23,6 @@ optional: the images <md5hash>.jpg in any folder; the table has their addresses 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find images and rows; according to the authors, many labels are wrong (column ``qc``)."""
-    known = read_image_rows(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
+    rows = read_image_rows(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
     images = tree.find_files("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
-    return join_records(images, {}, known, {"modality": SPEC.modality})
+    return join_records(images, {}, rows, {"modality": SPEC.modality})

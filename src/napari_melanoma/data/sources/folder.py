@@ -31,7 +31,7 @@ WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images, with their masks and table rows; tables that are not read are noted."""
-    known = read_image_rows(tree, TABLES)
+    rows = read_image_rows(tree, TABLES)
     for file in tree.files:
         if file.suffix in WORKBOOKS:
             note = "this workbook was not read: save its sheet as metadata.csv if it describes the images"
@@ -41,7 +41,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
             continue
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
-    return pair_records(tree, known, {})
+    return pair_records(tree, rows, {})
 
 
 def _is_read(file: SourceFile) -> bool:

@@ -28,7 +28,7 @@ MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images; several may show one lesion (``lesion_id``). The set has no splits."""
-    known = read_image_rows(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
+    rows = read_image_rows(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
     return join_records(
-        tree.find_files(IMAGES, IMAGE_PATTERN), tree.find_files(MASKS, MASK_PATTERN), known, {"modality": SPEC.modality}
+        tree.find_files(IMAGES, IMAGE_PATTERN), tree.find_files(MASKS, MASK_PATTERN), rows, {"modality": SPEC.modality}
     )

@@ -32,12 +32,12 @@ MALIGNANT = ("malignant", "1", "1.0")
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images; the challenge does not publish the diagnosis of benign lesions."""
-    known: dict[str, dict[str, str]] = {}
+    rows_by_image: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):
         text = tree.read_text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
         rows = CsvReader((text or "").splitlines())  # the table has no header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
             diagnosis = {"diagnosis": "melanoma"} if malignant else {"target": "0"}
-            known[image_id.strip()] = {"melanoma": str(int(malignant)), **diagnosis, "split": split}
-    return find_challenge_records(tree, PARTS, SPEC, known)
+            rows_by_image[image_id.strip()] = {"melanoma": str(int(malignant)), **diagnosis, "split": split}
+    return find_challenge_records(tree, PARTS, SPEC, rows_by_image)

@@ -9,7 +9,7 @@ from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import (
     ID_PATTERN,
     ChallengePart,
-    KnownRows,
+    RowsByImage,
     find_challenge_records,
     read_image_rows,
 )
@@ -44,13 +44,13 @@ PARTS = tuple(
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis."""
-    known: KnownRows = {}
+    rows_by_image: RowsByImage = {}
     for split, name in NAMES:
         part = read_image_rows(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
         for image_id, row in read_image_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv").items():
             part[image_id] = PackedRow({**part.get(image_id, {}), **_translate_columns(row)})
-        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in part.items()}
-    return find_challenge_records(tree, PARTS, SPEC, known)
+        rows_by_image |= {image_id: row.with_defaults({"split": split}) for image_id, row in part.items()}
+    return find_challenge_records(tree, PARTS, SPEC, rows_by_image)
 
 
 def _translate_columns(row: Mapping[str, str]) -> dict[str, str]:

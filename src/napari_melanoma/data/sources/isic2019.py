@@ -7,7 +7,7 @@ from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import (
     ID_PATTERN,
     IMAGE_PATTERN,
-    KnownRows,
+    RowsByImage,
     join_records,
     parse_one_hot,
     read_image_rows,
@@ -40,7 +40,7 @@ CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC"
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find images and rows; several images may show one lesion (``lesion_id``)."""
-    known: KnownRows = {}
+    rows_by_image: RowsByImage = {}
     for split, part in PARTS:
         rows = read_image_rows(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
         for row in read_table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
@@ -48,5 +48,5 @@ def find(tree: SourceTree) -> list[SourceRecord]:
             if image_id:
                 diagnosis = {"diagnosis": word} if word else {}
                 rows[image_id] = PackedRow({**rows.get(image_id, {}), **diagnosis})
-        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
-    return join_records(tree.find_files(IMAGES, STEM), {}, known, {"modality": SPEC.modality})
+        rows_by_image |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
+    return join_records(tree.find_files(IMAGES, STEM), {}, rows_by_image, {"modality": SPEC.modality})

@@ -7,7 +7,7 @@ from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import (
     ID_PATTERN,
     IMAGE_PATTERN,
-    KnownRows,
+    RowsByImage,
     join_records,
     read_image_rows,
     read_table_rows,
@@ -40,17 +40,19 @@ PARTS = (
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find images and rows; the second image of a duplicate pair, by name, gets ``near_duplicate_of``."""
-    known: KnownRows = {}
+    rows_by_image: RowsByImage = {}
     images: dict[str, SourceFile] = {}
     for split, tables, folders in PARTS:
         rows = read_image_rows(tree, tables, SPEC.name)
         images |= (images_of_part := tree.find_files(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE_PATTERN))
         rows |= {
-            image_id: PackedRow({}) for image_id in images_of_part if image_id not in rows and image_id not in known
+            image_id: PackedRow({})
+            for image_id in images_of_part
+            if image_id not in rows and image_id not in rows_by_image
         }
-        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
+        rows_by_image |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
     for row in read_table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
         first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))
-        if first in known and second in known:
-            known[second] = PackedRow({"near_duplicate_of": first, **known[second]})
-    return join_records(images, {}, known, {"modality": SPEC.modality})
+        if first in rows_by_image and second in rows_by_image:
+            rows_by_image[second] = PackedRow({"near_duplicate_of": first, **rows_by_image[second]})
+    return join_records(images, {}, rows_by_image, {"modality": SPEC.modality})

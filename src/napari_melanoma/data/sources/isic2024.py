@@ -43,8 +43,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     The set has no official splits. The split in a list of labels is by the author of the list and may separate images
     of one patient, so it is kept under another name.
     """
-    known = read_image_rows(tree, "|".join(TABLES), SPEC.name)
-    for image_id, row in known.items():
+    rows = read_image_rows(tree, "|".join(TABLES), SPEC.name)
+    for image_id, row in rows.items():
         if "split" in row:
-            known[image_id] = PackedRow({LIST_SPLIT if name == "split" else name: text for name, text in row.items()})
-    return join_records(tree.find_files(IMAGES, IMAGE_PATTERN), {}, known, {"modality": SPEC.modality})
+            rows[image_id] = PackedRow({LIST_SPLIT if name == "split" else name: text for name, text in row.items()})
+    return join_records(tree.find_files(IMAGES, IMAGE_PATTERN), {}, rows, {"modality": SPEC.modality})

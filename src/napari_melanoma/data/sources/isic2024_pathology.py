@@ -28,14 +28,14 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     The case, which may have several biopsies, is used as the lesion.
     """
     records: dict[str, SourceRecord] = {}
-    taken: set[str] = set()
+    used_names: set[str] = set()
     without_case = 0
     for row in read_table_rows(tree, r".*pathology.*\.csv"):
         case = row.get("case_id", "")
         values = {name: text for name, text in row.items() if text and name not in IDENTIFYING_COLUMNS}
         if case:
-            name = free_name(f"case_{case}", taken)
-            taken.add(name.lower())
+            name = free_name(f"case_{case}", used_names)
+            used_names.add(name.lower())
             records[name] = SourceRecord(name, None, None, {**values, "lesion_id": case})
         else:
             without_case += bool(values)

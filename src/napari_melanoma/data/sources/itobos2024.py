@@ -32,8 +32,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     records: dict[str, SourceRecord] = {}
     for split in ("train", "test"):
         part = tree.filter_files(lambda file, split=split: f"/{split}/" in f"/{file.name.lower()}")  # type: ignore[misc]
-        known = read_image_rows(part, r"(?:\w+_)?metadata\.csv", SPEC.name)
+        rows = read_image_rows(part, r"(?:\w+_)?metadata\.csv", SPEC.name)
         images = part.find_files(r"(?:^|/)images(?:/|$)", IMAGE)
-        for record in join_records(images, {}, known, {"modality": SPEC.modality, "split": split}):
+        for record in join_records(images, {}, rows, {"modality": SPEC.modality, "split": split}):
             records.setdefault(record.image_id, record)
     return [records[image_id] for image_id in sorted(records)]

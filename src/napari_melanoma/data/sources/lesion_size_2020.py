@@ -24,9 +24,9 @@ optional: the images ISIC_*.jpg in any folder""",
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find images and rows; a ``patient_id`` that only repeats the image id is left out."""
-    known = read_image_rows(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
-    for image_id, row in known.items():
+    rows = read_image_rows(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
+    for image_id, row in rows.items():
         if row.get("patient_id") == image_id:
-            known[image_id] = PackedRow({name: text for name, text in row.items() if name != "patient_id"})
-    images = {image_id: image for image_id, image in tree.find_files("", IMAGE_PATTERN).items() if image_id in known}
-    return join_records(images, {}, known, {"modality": SPEC.modality})
+            rows[image_id] = PackedRow({name: text for name, text in row.items() if name != "patient_id"})
+    images = {image_id: image for image_id, image in tree.find_files("", IMAGE_PATTERN).items() if image_id in rows}
+    return join_records(images, {}, rows, {"modality": SPEC.modality})

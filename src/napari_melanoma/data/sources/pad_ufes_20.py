@@ -30,11 +30,11 @@ MASKS = r"(?:^|/|[ _-])(?:lesion_)?masks?(?:/|$)"
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images; file names contain the patient, and the lesion's number, which is unique within the patient."""
-    known = read_image_rows(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
-    known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}
+    rows = read_image_rows(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
+    rows = {image_id: row for image_id, row in rows.items() if re.fullmatch(SPEC.ids, image_id)}
     plain = tree.filter_files(lambda file: "mask" not in file.name.lower())
     masks = {**tree.find_files("", r"(PAT_\d+_\d+_\d+)_mask\.png"), **tree.find_files(MASKS, MASK)}
-    return join_records(plain.find_files("", IMAGE), masks, known, _ids_from_name)
+    return join_records(plain.find_files("", IMAGE), masks, rows, _ids_from_name)
 
 
 def _ids_from_name(image_id: str) -> dict[str, str]:

@@ -36,10 +36,10 @@ CRITERIA = (
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images; the set has no patients, ages, sexes or splits."""
-    known = {image_id: PackedRow(row) for image_id, row in _parse_table(tree.read_text(r"PH2_dataset\.txt") or "")}
+    rows = {image_id: PackedRow(row) for image_id, row in _parse_table(tree.read_text(r"PH2_dataset\.txt") or "")}
     masks = tree.find_files(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
     images = tree.find_files("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
-    return join_records(images, masks, known, {"modality": SPEC.modality})
+    return join_records(images, masks, rows, {"modality": SPEC.modality})
 
 
 def _parse_table(text: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -32,6 +32,6 @@ DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the macroscopic images that have a mask."""
     phone = tree.filter_files(lambda file: not DERMOSCOPE.search(file.name))
-    known = read_image_rows(phone, r".+\.csv", SPEC.name)
-    records = pair_records(phone, known, {"modality": SPEC.modality})
+    rows = read_image_rows(phone, r".+\.csv", SPEC.name)
+    records = pair_records(phone, rows, {"modality": SPEC.modality})
     return [record for record in records if record.mask is not None]
