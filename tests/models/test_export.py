@@ -30,7 +30,7 @@ def exported(network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     folder = tmp_path_factory.mktemp("exported")
     files = {form: folder / f"tiny{export.SUFFIXES[form]}" for form in export.FORMATS}
     for form, path in files.items():
-        export.export_network(network, path, form, side=64, about='{"threshold": 0.5}')
+        export.export_network(network, path, form, side=64, metadata='{"threshold": 0.5}')
     return files
 
 

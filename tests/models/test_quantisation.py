@@ -42,7 +42,7 @@ def test_the_integer_network_is_small_and_similar(network, tmp_path: Path) -> No
 
     whole, integers = tmp_path / "whole.onnx", tmp_path / "integers.onnx"
     export_network(network, whole, "onnx", side=32)
-    export_int8(network, integers, photographs(8), side=32, about='{"threshold": 0.4}')
+    export_int8(network, integers, photographs(8), side=32, metadata='{"threshold": 0.4}')
     images = torch.from_numpy(np.concatenate(list(photographs(3))))
     with torch.inference_mode():
         expected, found = network(images), load_exported(integers)(images)

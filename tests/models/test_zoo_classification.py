@@ -208,7 +208,7 @@ def test_a_torchscript_file_predicts_the_same(
     spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path, steps_of_all: dict[str, set[str]]
 ) -> None:
     network, path = built(spec), tmp_path / "network.pt"
-    save_torchscript(network, path, side=SIDE, about=ABOUT)
+    save_torchscript(network, path, side=SIDE, metadata=ABOUT)
     assert_same_file(path, network, lesions)
     assert steps_of_all[spec.name] <= steps_of_all[WITH_EVERY_STEP]
     deepcopy(network).to("meta")(*(part.to("meta") for part in lesions.inputs))  # no branch depends on values
@@ -229,7 +229,7 @@ def test_other_formats_predict_the_same(
     program = trace_network(network, SIDE)
     for suffix, save in ((".onnx", save_onnx), (".pt2", save_program)):
         path = tmp_path / f"network{suffix}"
-        save(program, path, about=ABOUT)
+        save(program, path, metadata=ABOUT)
         assert_same_file(path, network, lesions)
 
 

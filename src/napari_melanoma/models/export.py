@@ -33,18 +33,18 @@ DEBUG_SUFFIX = ".debug_pkl"  # file with source positions of TorchScript, needed
 STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"  # property with the source position of an operation
 
 
-def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
-    """Export a network in one format.
+def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, metadata: str = "{}") -> None:
+    """Export a network in one format, with metadata as JSON text.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     check_export_target(path, form)
     if form == "torchscript":
-        save_torchscript(network, path, side=side, about=about)
+        save_torchscript(network, path, side=side, metadata=metadata)
     elif form == "torch_export":
-        save_program(trace_network(network, side), path, about=about)
+        save_program(trace_network(network, side), path, metadata=metadata)
     else:
-        save_onnx(trace_network(network, side), path, about=about)
+        save_onnx(trace_network(network, side), path, metadata=metadata)
 
 
 def check_export_target(path: Path, form: FileFormat) -> None:
@@ -88,7 +88,7 @@ def trace_network(network: nn.Module, side: int) -> ExportedProgram:
     return _strip_source_paths(program)
 
 
-def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
+def save_torchscript(network: nn.Module, path: Path, *, side: int, metadata: str = "{}") -> None:
     """Write a network as TorchScript, for C++ and older versions of torch.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
@@ -98,29 +98,29 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
     buffer = BytesIO()
     with _without_torchscript_warnings(), torch.no_grad():
         traced = torch.jit.trace(network, example_kwarg_inputs=_make_example_inputs(network, side), check_trace=False)
-        torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: about})
+        torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: metadata})
     with atomic_file(path) as temporary, zipfile.ZipFile(buffer) as source, zipfile.ZipFile(temporary, "w") as target:
         for name in source.namelist():
             if not name.endswith(DEBUG_SUFFIX):
                 target.writestr(zipfile.ZipInfo(name), source.read(name))
 
 
-def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
+def save_program(program: ExportedProgram, path: Path, *, metadata: str = "{}") -> None:
     """Write a recorded network in torch's own format."""
     import torch
 
     with atomic_file(path) as temporary:
-        torch.export.save(program, temporary, extra_files={METADATA_FILE: about})
+        torch.export.save(program, temporary, extra_files={METADATA_FILE: metadata})
 
 
-def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
+def save_onnx(program: ExportedProgram, path: Path, *, metadata: str = "{}") -> None:
     """Write a recorded network as ONNX."""
     import torch
 
     names = [INPUT_NAME, *map(str, program.graph_signature.user_inputs[1:])]
     exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
     assert exported is not None
-    exported.model.metadata_props[METADATA_FILE] = about
+    exported.model.metadata_props[METADATA_FILE] = metadata
     for node in exported.model.graph.all_nodes():
         node.metadata_props.pop(STACK_TRACE_KEY, None)
     with atomic_file(path) as temporary:
@@ -211,7 +211,7 @@ def _without_torchscript_warnings() -> Iterator[None]:
 
 
 def export_int8(
-    network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, about: str = "{}"
+    network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, metadata: str = "{}"
 ) -> None:
     """Export a network as ONNX with 8-bit integers.
 
@@ -224,10 +224,10 @@ def export_int8(
     reader = _CalibrationReader(images)
     with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
         float_path = Path(folder) / "plain.onnx"
-        save_onnx(trace_network(network, side), float_path, about=about)
+        save_onnx(trace_network(network, side), float_path, metadata=metadata)
         with atomic_file(path) as temporary:
             _quantize(float_path, temporary, reader)
-            _restore_metadata(temporary, about)
+            _restore_metadata(temporary, metadata)
 
 
 class _CalibrationReader:
@@ -267,10 +267,10 @@ def _quantize(float_path: Path, target: Path, photographs: _CalibrationReader) -
     )
 
 
-def _restore_metadata(path: Path, about: str) -> None:
+def _restore_metadata(path: Path, metadata: str) -> None:
     """Write the JSON metadata again, which quantization may drop."""
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {METADATA_FILE: about})
+    onnx.helper.set_model_props(model, {METADATA_FILE: metadata})
     onnx.save(model, path)

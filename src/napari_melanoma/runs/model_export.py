@@ -82,7 +82,7 @@ class Int8Report:
 def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
     """Export a bundle's network as one file with its ``config.json`` embedded."""
     check_export_target(out, form)
-    export_network(_load_export_network(info), out, form, side=info.config.input_size, about=_export_metadata(info))
+    export_network(_load_export_network(info), out, form, side=info.config.input_size, metadata=_export_metadata(info))
     return out
 
 
@@ -112,7 +112,7 @@ def export_int8_bundle(
     calibration = [sample for fit, _ in photographs.values() for sample in fit]
     network, side = _load_export_network(info), info.config.input_size
     images = (_network_input(sample, info) for sample in run.track(calibration, "Fitting"))
-    export_int8(network, out, images, side=side, about=_export_metadata(info))
+    export_int8(network, out, images, side=side, metadata=_export_metadata(info))
     with _temporary_float_file(network, out, side) as float_file, _one_thread():
         report = _measure_versions(
             info, (float_file, out), {name: measure for name, (_, measure) in photographs.items()}, run
