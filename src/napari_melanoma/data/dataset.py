@@ -213,7 +213,10 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
 
 
 def describe_outside_files(folder: Path) -> str:
-    """Describe which files of a data set lie outside its folder, without opening them; "" if none does."""
+    """Describe how many files of a data set lie outside its folder, and the first of them; none is opened.
+
+    "" if no file lies outside.
+    """
     files: list[str] = []
     with allow_outside_files(lambda outside: files.append(str(outside))):
         for _ in iter_entries(folder):

@@ -97,10 +97,10 @@ def split_samples(
     """Split images into the parts of a run.
 
     Rows with the split ``rules.split`` are trained on, those with ``rules.held_out_split`` are the test set, those with
-    another split are ignored. Rows without a split go to the test set by a hash of their group, independent of the seed
-    and of other rows, so that added, removed or newly reviewed rows move no other group. If the hash selects none of
-    three or more groups of a data set, the group with the smallest hash goes to the test set. A group with any image in
-    the test set is not trained on. If ``rules.split`` is ``"all"``, every image is trained on. From the images to train
+    another split are ignored. Rows without a split are selected for the test set by a hash of their group, and else
+    trained on. The hash is independent of the seed and of other rows, so that added, removed or newly reviewed rows
+    move no other group. If it selects none of three or more groups of a data set, the group with the smallest hash goes
+    to the test set. A group with any image in the test set is not trained on. If ``rules.split`` is ``"all"``, every image is trained on. From the images to train
     on, the validation set is held out.
 
     Any part may be empty; the caller must check.

@@ -15,7 +15,7 @@ TIMM_PREFIX = "tu-"  # prefix of timm encoders in segmentation-models-pytorch
 
 
 def find_encoder_name(encoder: str) -> str:
-    """Return the name by which segmentation-models-pytorch knows one of its encoders or an encoder of timm."""
+    """Return the name of an encoder in segmentation-models-pytorch: its own, or that in timm with a prefix."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
