@@ -35,7 +35,7 @@ class PartialResults:
         self._read()
 
     def pop(self, sample: Sample, file_stamp: str) -> list[dict[str, float]] | None:
-        """Return the metrics of an image, one dict for each model, and forget them.
+        """Return and remove the metrics of an image, one dict for each model.
 
         None if there are none, or if the files of the image have changed.
         """

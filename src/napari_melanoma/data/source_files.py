@@ -130,10 +130,10 @@ class SourceTree:
         return cls(_iter_files(folder), folder, mapping)
 
     def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
-        """Find files by two patterns, one found anywhere in the folder and one that matches the whole name.
+        """Find files by patterns: ``folders`` occurs in the path of the folder, ``names`` matches the file's name.
 
-        Returns the first group of the name's pattern, such as an image id, to the file. Of several files with the same
-        group the first by name is used, and files outside of archives are preferred.
+        Maps the first group of ``names``, such as an image id, to the file. Of several files with the same group, files
+        outside of archives are preferred, then the first by name.
         """
         folder, name = re.compile(folders, re.IGNORECASE), re.compile(names, re.IGNORECASE)
         file_by_key: dict[str, SourceFile] = {}

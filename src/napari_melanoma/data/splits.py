@@ -100,8 +100,8 @@ def split_samples(
     another split are ignored. Rows without a split are selected for the test set by a hash of their group, and else
     trained on. The hash is independent of the seed and of other rows, so that added, removed or newly reviewed rows
     move no other group. If it selects none of three or more groups of a data set, the group with the smallest hash goes
-    to the test set. A group with any image in the test set is not trained on. If ``rules.split`` is ``"all"``, every image is trained on. From the images to train
-    on, the validation set is held out.
+    to the test set. A group with any image in the test set is not trained on. The validation set is held out from the
+    images to train on. If ``rules.split`` is ``"all"``, every image is trained on or validated on.
 
     Any part may be empty; the caller must check.
     """

@@ -74,7 +74,7 @@ class Taxonomy:
         return above in self.iter_ancestors(word)
 
     def translate(self, foreign_word: str, source: str = "") -> str | None:
-        """Translate a word of another table to ours; ``unknown`` if it is empty, None if it has no translation."""
+        """Translate a word of another table to ours; ``unknown`` if it means that, None if it is not known."""
         if not normalize_wording(foreign_word):
             return UNKNOWN
         words = normalized_spellings(foreign_word)
