@@ -48,9 +48,10 @@ Finding = tuple[str, str]  # the image, group, column or folder concerned, and a
 class ImageCheck:
     """The outcome of reading one image and its mask.
 
-    ``digest`` is the fingerprint of the pixels, "" if the image cannot be read; ``shape`` its rows and columns;
-    ``lesion_fraction`` the share of the image inside the mask, None without a mask of one lesion; ``fault`` the reason
-    why a file cannot be used; ``labels`` the values of a mask that is a label image of several classes.
+    ``digest`` is the fingerprint of the pixels, "" if a file cannot be read; ``shape`` are the rows and columns of the
+    image; ``lesion_fraction`` is the share of the image inside the mask, None without a mask of one lesion; ``fault``
+    is the reason why a file cannot be used, "" if there is none; ``labels`` are the values of a label image of several
+    classes.
     """
 
     sample: Sample
