@@ -192,21 +192,20 @@ def pair_records(
     names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
     used_rows: set[str] = set()
     for key, image in images.items():
-        name = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
+        folders, stem = key
+        name = names[key] if counts[stem] == 1 else "_".join((*folders, names[key]))
         image_id = free_name(safe_name(name), used_ids)
         used_ids.add(image_id.lower())
-        row = next(
-            (candidate for candidate in (names[key], image.stem, nnunet_case_name(image.stem)) if candidate in rows),
-            "",
-        )
-        used_rows |= {names[key], row}
-        only_mask = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
+        row_names = (names[key], image.stem, nnunet_case_name(image.stem))
+        matched_row = next((row_name for row_name in row_names if row_name in rows), "")
+        used_rows |= {names[key], matched_row}
+        only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
         records.append(
             SourceRecord(
                 image_id,
                 image,
                 masks.get(key) or only_mask[0],
-                {**common, **_nnunet_split(image), **rows.get(row, {})},
+                {**common, **_nnunet_split(image), **rows.get(matched_row, {})},
             )
         )
     for row_name, values in rows.items():
