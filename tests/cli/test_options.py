@@ -15,9 +15,9 @@ from napari_melanoma.cli import compare as compare_verb
 from napari_melanoma.cli.options import (
     ConfigOption,
     ConfigOptions,
-    Given,
-    _with_options,
-    add_verb,
+    OptionValues,
+    _expand_config_options,
+    add_command,
     find_config_options,
 )
 from napari_melanoma.core.config import Config, nested_config
@@ -74,22 +74,22 @@ def nest(key: str, value: object) -> dict[str, Any]:
     return {name: nest(rest, value) if rest else value}
 
 
-def given_by(mark: ConfigOptions, words: list[str]) -> Given:
-    received: list[Given] = []
+def given_by(mark: ConfigOptions, words: list[str]) -> OptionValues:
+    received: list[OptionValues] = []
 
-    def verb(options: Annotated[Given, mark]) -> None:  # type: ignore[valid-type]
+    def verb(options: Annotated[OptionValues, mark]) -> None:  # type: ignore[valid-type]
         received.append(options)
 
-    verb.__annotations__["options"] = Annotated[Given, mark]
+    verb.__annotations__["options"] = Annotated[OptionValues, mark]
     program = typer.Typer(add_completion=False)
-    program.command()(_with_options(verb))
+    program.command()(_expand_config_options(verb))
     get_command(program)(words, standalone_mode=False)
     return received[0]
 
 
 @pytest.mark.parametrize(("verb", "mark"), MARKS, ids=[f"{verb} {mark.source}" for verb, mark in MARKS])
 def test_every_field_has_an_option_or_is_left_out_by_name(verb: str, mark: ConfigOptions) -> None:
-    fields = fields_of(mark.model)
+    fields = fields_of(mark.config_class)
     left_out = {key for key in fields if any(key == one or key.startswith(f"{one}.") for one in mark.without)}
     assert {option.key for option in mark.list_options()} == fields - left_out
     assert {one for one in mark.without if not any(f"{key}.".startswith(f"{one}.") for key in fields)} == set()
@@ -131,7 +131,7 @@ class Example(Config):
 
 def test_a_new_field_is_a_new_option(monkeypatch: pytest.MonkeyPatch) -> None:
     mark = ConfigOptions("cli.example:Example", without=("words",), names={"part.share": "--share PART"})
-    monkeypatch.setattr(ConfigOptions, "model", Example)
+    monkeypatch.setattr(ConfigOptions, "config_class", Example)
     declared = [(option.declaration, option.help, option.parameter.name) for option in mark.list_options()]
     assert declared == [
         ("--share PART", "Share of a tile; 0.25 by default.", "part__share"),
@@ -146,11 +146,11 @@ def test_a_new_field_is_a_new_option(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parameters_are_created_when_a_command_is_used() -> None:
     program = typer.Typer(add_completion=False)
 
-    def verb(options: Annotated[Given, ConfigOptions("missing:Missing")]) -> None: ...
+    def verb(options: Annotated[OptionValues, ConfigOptions("missing:Missing")]) -> None: ...
 
-    verb.__annotations__ = {"options": Annotated[Given, ConfigOptions("missing:Missing")], "return": None}
-    add_verb(program, "one", verb, "Examples\n\nDo this. And that.")
-    add_verb(program, "two", lambda: None, "Examples\n\nDo nothing.")
+    verb.__annotations__ = {"options": Annotated[OptionValues, ConfigOptions("missing:Missing")], "return": None}
+    add_command(program, "one", verb, "Examples\n\nDo this. And that.")
+    add_command(program, "two", lambda: None, "Examples\n\nDo nothing.")
     command = get_command(program)
     assert command.commands["one"].get_short_help_str() == "Do this."
     with pytest.raises(ModuleNotFoundError):

@@ -14,14 +14,14 @@ from napari_melanoma import cli
 from napari_melanoma.api import classification
 from napari_melanoma.api.inputs import to_run
 from napari_melanoma.cli import application, session
-from napari_melanoma.cli.application import DISPLAYS, call_ui
+from napari_melanoma.cli.application import DISPLAY_VARIABLES, call_ui
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.cohort_cluster import _set_thread_count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Windows and macOS have a display, or Qt finds none")
 def test_a_missing_display_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in DISPLAYS:
+    for name in DISPLAY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MelanomaError, match=r"no window can be opened.*xvfb-run"):
         call_ui("open", "open_viewer", [])

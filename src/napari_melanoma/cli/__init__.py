@@ -1,4 +1,8 @@
-"""The command line: thin commands over the workflows; heavy modules are imported only when a command runs."""
+"""The command line ``napari-melanoma``: the application with all of its commands, and its entry point.
+
+Each module of this package defines one or a few commands, which call functions of other packages. A command imports
+them only when it runs, so that the help is shown without loading PyTorch or napari.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from napari_melanoma.cli import (
     slide,
     train,
 )
-from napari_melanoma.cli.options import add_verb
+from napari_melanoma.cli.options import add_command
 from napari_melanoma.core.torch_environment import prepare_torch
 
 __all__ = ["app", "main"]
@@ -39,30 +43,30 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-add_verb(app, "open", application.open_, application.OPEN_HELP)
-add_verb(app, "lesion", lesion.lesion, lesion.HELP)
-add_verb(app, "slide", slide.slide, slide.HELP)
-add_verb(app, "export", results.export, results.EXPORT_HELP)
-add_verb(app, "readings", results.readings, results.READINGS_HELP)
-add_verb(app, "relation", results.relation, results.RELATION_HELP)
-add_verb(app, "risk", risk.risk, risk.HELP)
-add_verb(app, "train", train.train, train.TRAIN_HELP)
-add_verb(app, "search", train.search, train.SEARCH_HELP)
-add_verb(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
-add_verb(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
-add_verb(app, "compare", compare.compare, compare.HELP)
-add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)
+add_command(app, "open", application.open_, application.OPEN_HELP)
+add_command(app, "lesion", lesion.lesion, lesion.HELP)
+add_command(app, "slide", slide.slide, slide.HELP)
+add_command(app, "export", results.export, results.EXPORT_HELP)
+add_command(app, "readings", results.readings, results.READINGS_HELP)
+add_command(app, "relation", results.relation, results.RELATION_HELP)
+add_command(app, "risk", risk.risk, risk.HELP)
+add_command(app, "train", train.train, train.TRAIN_HELP)
+add_command(app, "search", train.search, train.SEARCH_HELP)
+add_command(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
+add_command(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
+add_command(app, "compare", compare.compare, compare.HELP)
+add_command(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(train.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
-add_verb(app, "case", case.case, case.HELP)
-add_verb(app, "report", report.report, report.HELP)
-add_verb(app, "audit", results.audit, results.AUDIT_HELP)
-add_verb(app, "doctor", application.doctor, application.DOCTOR_HELP)
-add_verb(app, "demo", application.demo, application.DEMO_HELP)
-add_verb(app, "worker", application.worker, application.WORKER_HELP, hidden=True)
+add_command(app, "case", case.case, case.HELP)
+add_command(app, "report", report.report, report.HELP)
+add_command(app, "audit", results.audit, results.AUDIT_HELP)
+add_command(app, "doctor", application.doctor, application.DOCTOR_HELP)
+add_command(app, "demo", application.demo, application.DEMO_HELP)
+add_command(app, "worker", application.worker, application.WORKER_HELP, hidden=True)
 
 
 def _show_version(requested: bool) -> None:
@@ -79,11 +83,11 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Handle the options in front of a command."""
+    """Declare the options that precede a command."""
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code: 0, 1 (some inputs failed) or 2 (usage)."""
+    """Run the command line and end the process with the exit code of the command, as defined in ``cli.session``."""
     prepare_torch()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -1,4 +1,4 @@
-"""``open``, ``demo``, ``doctor`` and ``worker``: start the viewer, check the installation, serve the docks."""
+"""Commands ``open``, ``demo``, ``doctor`` and ``worker``: start napari, check the machine, serve the docks."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import Debug, Json, Out, format_help
 from napari_melanoma.cli.session import command_session, stop_signals
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 
-DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")  # the last chooses a platform that may need no display
-MPP = "Micrometers per pixel, for slides whose file states none or a wrong value. Opens any image as a slide."
-OPEN_HELP = examples(
+DISPLAY_VARIABLES = (
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "QT_QPA_PLATFORM",
+)  # the last chooses a platform that may need no display
+MPP_HELP = "Micrometers per pixel, for slides whose file states none or a wrong value. Opens any image as a slide."
+OPEN_HELP = format_help(
     "napari-melanoma open photo.jpg",
     "napari-melanoma open slide.tif --mpp 0.25",
     "Open napari with the given photographs and slides and a dock for them. Returns when napari is closed.",
 )
-DEMO_HELP = examples(
+DEMO_HELP = format_help(
     "napari-melanoma demo --out demo-output",
     "napari-melanoma demo photo.jpg --out demo-output --headless",
     "Open napari with an analyzed lesion (synthetic, or your photograph), and write a screenshot and the "
     "result files to OUT. With --headless no window stays open.",
 )
-DOCTOR_HELP = examples(
+DOCTOR_HELP = format_help(
     "napari-melanoma doctor",
     "napari-melanoma doctor --json",
     "Check what works on this machine: GPU, Qt, OpenGL, formats, memory, model, each with a fix where one is needed. "
     "The exit code is 1 only if photographs cannot be analyzed.",
 )
 STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
-WORKER_HELP = examples(
+WORKER_HELP = format_help(
     "napari-melanoma worker < requests.jsonl",
     "python -m napari_melanoma worker",
     "Process requests of the docks: one JSON object per line on standard input, events on standard output. The docks "
@@ -44,25 +48,25 @@ WORKER_HELP = examples(
 )
 
 
-def call_ui(module: str, function: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - depends on the function
-    """Call a function of ``ui`` by name, so that the command line does not import Qt.
+def call_ui(module: str, function: str, *arguments: object, **keywords: object) -> Any:  # noqa: ANN401 - any result
+    """Call a function of ``ui`` by name, so that importing the command line does not import Qt.
 
-    Ctrl+C or a signal to terminate then ends the process at once, because Qt's event loop does not check whether the
-    command was canceled. Manual corrections are in the recovery file.
+    From then on Ctrl+C or a signal to terminate ends the process at once, because Qt's event loop does not check
+    whether the command was canceled. Manual corrections are not lost: they are saved in the recovery file.
     """
-    if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAYS):
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAY_VARIABLES):
         raise MelanomaError(
             "no window can be opened: neither DISPLAY nor WAYLAND_DISPLAY is set. Log in to a desktop session, or put "
             "xvfb-run in front of the command; `napari-melanoma lesion` needs no window."
         )
-    for number in stop_signals():
-        signal.signal(number, signal.SIG_DFL)
-    return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **named)
+    for signal_number in stop_signals():
+        signal.signal(signal_number, signal.SIG_DFL)
+    return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **keywords)
 
 
 def open_(
     paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Photographs and slides to open.")] = None,
-    mpp: Annotated[float | None, typer.Option(metavar="UM", help=MPP)] = None,
+    mpp: Annotated[float | None, typer.Option(metavar="UM", help=MPP_HELP)] = None,
     debug: Debug = False,
 ) -> None:
     """Open napari."""
@@ -73,7 +77,7 @@ def open_(
 
 
 def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
-    """Split paths into slides and photographs; a folder that is not a slide is searched for photographs."""
+    """Return slides and photographs; a folder that is not a slide is searched for photographs."""
     from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
 

@@ -1,4 +1,4 @@
-"""``case``: print, check, create or classify a case (one patient with lesions and images)."""
+"""Command ``case``: print, check, create or classify a case (one patient with lesions and images)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, format_help
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.formatting import format_count
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage, CasePart
     from napari_melanoma.case.results import CaseLesionPrediction
 
-HELP = examples(
+HELP = format_help(
     "napari-melanoma case P-0042 --from photographs",
     "napari-melanoma case P-0042",
     "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
@@ -27,8 +27,8 @@ HELP = examples(
     "classify every lesion from all of its photographs, and save the predictions in predictions.json of the "
     "case; photographs without a mask are segmented, and mask and measurements are saved in the case, too.",
 )
-PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-SLIDE_FIELDS = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
+PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+SLIDE_FIELD_TITLES = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
 SITE_FIELDS = ("sub_site", "site", "laterality")
 
 
@@ -53,7 +53,7 @@ def case(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print, check, make or classify a case."""
+    """Print, check, create or classify a case."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
         _check_options(sources, patient, mapping, classify=classify, classifier=classifier)
         if sources:
@@ -87,11 +87,13 @@ def _import_case(
 
     current.after_stop = f"Nothing was written to {folder}."
     mapping = read_mapping(map_file) if map_file else None
-    made = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
-    current.report_notes(made.notes)
-    counts = f"{format_count(made.added, 'image')} added, {format_count(len(made.case.lesions), 'lesion')} in all"
+    imported = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
+    current.report_notes(imported.notes)
+    counts = (
+        f"{format_count(imported.added, 'image')} added, {format_count(len(imported.case.lesions), 'lesion')} in all"
+    )
     text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
-    current.finish(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
+    current.finish(text, out=str(folder), added=imported.added, lesions=len(imported.case.lesions))
 
 
 def _print_case(current: CommandSession, folder: Path) -> None:
@@ -101,14 +103,14 @@ def _print_case(current: CommandSession, folder: Path) -> None:
     from napari_melanoma.core.parsing import parse_json
 
     current.after_stop = "Nothing was written."
-    found = check_case(folder, run=current.run)
-    values = parse_json(case_to_json(found.case, folder.absolute()), str(folder))
-    current.report.emit_item("case", "\n".join(_format_case(found.case)), **values)
-    current.report_notes(found.faults, "fault")
-    current.report_notes(found.notes)
-    faults = format_count(len(found.faults), "fault")
-    text = f"{faults} found: correct them and check again." if found.faults else f"No faults in {folder}."
-    current.finish(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
+    result = check_case(folder, run=current.run)
+    values = parse_json(case_to_json(result.case, folder.absolute()), str(folder))
+    current.report.emit_item("case", "\n".join(_format_case(result.case)), **values)
+    current.report_notes(result.faults, "fault")
+    current.report_notes(result.notes)
+    faults = format_count(len(result.faults), "fault")
+    text = f"{faults} found: correct them and check again." if result.faults else f"No faults in {folder}."
+    current.finish(text, some_failed=bool(result.faults), case=str(folder), faults=len(result.faults))
 
 
 def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
@@ -123,34 +125,34 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
         predictions = predict_case_with(store, classifier, current.run, keep=True)
         written = save_predictions(store, predictions)
     current.report.emit_item(
-        "predictions", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
+        "predictions", "\n".join(map(_format_prediction, predictions.lesions)), **predictions.to_json()
     )
     current.report_notes(predictions.notes)
     text = f"{predictions.summary}: {written}. Research use only; not for diagnosis."
     current.finish(text, some_failed=bool(predictions.notes), out=str(written), lesions=len(predictions.lesions))
 
 
-def _format_prediction(one: CaseLesionPrediction) -> str:
-    outlier = one.outlier.description if one.outlier else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.prediction.verdict, outlier)))}"
+def _format_prediction(lesion: CaseLesionPrediction) -> str:
+    outlier = lesion.outlier.description if lesion.outlier else ""
+    return f"{lesion.lesion_id}  {'; '.join(filter(None, (lesion.prediction.verdict, outlier)))}"
 
 
-def _format_case(shown: Case) -> Iterator[str]:
-    """Describe a case as text; a question mark follows each suggested value."""
-    patient = shown.patient
-    named = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT)
-    yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))
-    for lesion in shown.lesions:
+def _format_case(case: Case) -> Iterator[str]:
+    """Yield the lines that describe a case; a question mark follows each suggested value."""
+    patient = case.patient
+    patient_facts = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT_FIELDS)
+    yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, patient_facts)))
+    for lesion in case.lesions:
         site = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "site unknown"
         facts = (
             _format_value(lesion, "diagnosis"),
-            *(_format_value(lesion, name, f"{title} ") for name, title in SLIDE_FIELDS.items()),
+            *(_format_value(lesion, name, f"{title} ") for name, title in SLIDE_FIELD_TITLES.items()),
         )
         yield f"{lesion.id}  {', '.join((site, *filter(None, facts)))}"
         yield from _format_images(lesion.images)
-    if shown.images:
+    if case.images:
         yield "Not assigned to a lesion"
-        yield from _format_images(shown.images)
+        yield from _format_images(case.images)
 
 
 def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
@@ -167,10 +169,10 @@ def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 
 
-def _format_value(part: CasePart, name: str, before: str = "") -> str:
-    """Format a value; "" if it is unknown."""
+def _format_value(part: CasePart, name: str, prefix: str = "") -> str:
+    """Format a value of a patient, lesion or image; empty if it is unknown."""
     text = part.cell(name)
-    return f"{before}{text}{' ?' if name in part.guesses else ''}" if text else ""
+    return f"{prefix}{text}{' ?' if name in part.guesses else ''}" if text else ""
 
 
 def _column_title(name: str) -> str:

@@ -1,4 +1,4 @@
-"""``compare``: the model of a run with its starting model, or any models or evaluations, on the same images."""
+"""Command ``compare``: compare a run's model with its starting model, or several models or saved evaluations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from napari_melanoma.cli.options import (
     ClassifierValues,
     ConfigOptions,
     Debug,
-    Given,
     Json,
     NoRefine,
-    examples,
+    OptionValues,
+    format_help,
 )
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.errors import InputError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.models.bundle import BundleInfo
 
-HELP = examples(
+HELP = format_help(
     "napari-melanoma compare runs/second",
     "napari-melanoma compare --model lesion-small --model runs/second/bundle --data datasets/ph2 --out comparison",
     "Compare models on the same images. A run is compared with the model that it started from, on its test set; the "
@@ -47,8 +47,8 @@ HAS_OWN_IMAGES = (
     "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not both."
 )
 BASE_OF_SEVERAL = (
-    "--base names data sets on which the new one of two models must not perform worse; more than two models get no "
-    "recommendation. Give the data set with --data: results are reported for each data set."
+    "--base names data sets on which the new model must not perform worse than the old one; more than two models get "
+    "no recommendation. Give the data set with --data: results are reported for each data set."
 )
 FOR_SEGMENTATION = "--base, --flips and --no-refine apply to segmentation models only, not to classifiers."
 FOR_CLASSIFIERS = (
@@ -75,10 +75,10 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     *,
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
     ],
-    for_classes: ClassifierValues,
+    classifier_options: ClassifierValues,
     no_refine: NoRefine = False,
     allow_outside: AllowOutside = False,
     accept_damaged: AcceptDamaged = False,
@@ -88,27 +88,27 @@ def compare(
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         if runs and all(_is_evaluation_folder(path) for path in runs):
-            _reject(model or data or base or no_refine or options or for_classes, HAS_OWN_IMAGES)
+            _reject_if(model or data or base or no_refine or options or classifier_options, HAS_OWN_IMAGES)
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject(model or data or base or out or no_refine or options or for_classes, HAS_OWN_IMAGES)
+            _reject_if(model or data or base or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
             _compare_runs(runs, current)
             return
         current.after_stop = "Nothing was written."
         if not model or len(model) < 2 or not data or out is None:
             raise InputError(INCOMPLETE)
-        _reject(base and len(model) > 2, BASE_OF_SEVERAL)
+        _reject_if(base and len(model) > 2, BASE_OF_SEVERAL)
         bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
         if any(info.config.task == "classification" for info in bundles):
-            _reject(base or "flips" in options or no_refine, FOR_SEGMENTATION)
-            values = {**for_classes, **options}
+            _reject_if(base or "flips" in options or no_refine, FOR_SEGMENTATION)
+            values = {**classifier_options, **options}
         else:
-            _reject(for_classes, FOR_CLASSIFIERS)
+            _reject_if(classifier_options, FOR_CLASSIFIERS)
             if not all(info.config.segments_one_class for info in bundles):
-                _reject("flips" in options or no_refine, FOR_ONE_LESION)
+                _reject_if("flips" in options or no_refine, FOR_ONE_LESION)
             values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
-        _compare_bundles(bundles, (data, base or []), out, values, current)
+        _compare_bundles(bundles, data, base or [], out, values, current)
 
 
 def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
@@ -124,27 +124,30 @@ def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, curre
 
 def _compare_bundles(
     bundles: list[BundleInfo],
-    data_and_base: tuple[list[Path], list[Path]],
+    data: list[Path],
+    base: list[Path],
     out: Path,
-    values: Given,
+    values: OptionValues,
     current: CommandSession,
 ) -> None:
     """Run models on the same images and compare them."""
     from napari_melanoma.evaluation.any_task import compare_models
     from napari_melanoma.evaluation.comparison import Comparison
 
-    of_classes = any(info.config.task == "classification" for info in bundles)
-    if of_classes or len(bundles) > 2:
+    are_classifiers = any(info.config.task == "classification" for info in bundles)
+    if are_classifiers or len(bundles) > 2:
         current.after_stop = "Run the same command again to continue."
-    data, base = data_and_base
-    found = compare_models(bundles, data, out, values, base=base, source="the command line", run=current.run)
-    if isinstance(found, Comparison):
-        _report_comparison(current, out, found)
-        _report_advice(current, found, f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}")
+    comparison = compare_models(bundles, data, out, values, base=base, source="the command line", run=current.run)
+    if isinstance(comparison, Comparison):
+        _report_comparison(current, out, comparison)
+        location = f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}"
+        text = _format_advice(comparison, location)
+        some_failed = bool(comparison.failed)
+        current.finish(text, some_failed=some_failed, advice=comparison.advice, reason=comparison.reason)
         return
-    if of_classes:
-        _report_warnings(found, current)
-    _report_several(found, out, current)
+    if are_classifiers:
+        _report_warnings(comparison, current)
+    _report_several(comparison, out, current)
 
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
@@ -155,19 +158,19 @@ def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: 
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
     check_comparison_folder(folders, out)
     current.lock_folder(out)
-    found = compare_evaluation_folders(folders, out)
-    _report_warnings(found, current)
-    _report_several(found, out, current)
+    comparison = compare_evaluation_folders(folders, out)
+    _report_warnings(comparison, current)
+    _report_several(comparison, out, current)
 
 
-def _report_warnings(found: ModelsComparison, current: CommandSession) -> None:
-    for warning in found.warnings:
+def _report_warnings(comparison: ModelsComparison, current: CommandSession) -> None:
+    for warning in comparison.warnings:
         current.report.emit("warning", f"Warning: {warning}", message=warning)
 
 
-def _reject(given: object, reason: str) -> None:
+def _reject_if(inapplicable: object, reason: str) -> None:
     """Raise an error if options were given that do not apply."""
-    if given:
+    if inapplicable:
         raise InputError(reason)
 
 
@@ -177,15 +180,15 @@ def _is_evaluation_folder(folder: Path) -> bool:
     return is_evaluation(folder)
 
 
-def _report_several(found: ModelsComparison, out: Path, current: CommandSession) -> None:
-    of_classes = found.task == "classification"
-    warnings = {} if of_classes else {"warnings": list(found.warnings)}
-    text = _align_columns([("images", "n", "model", *found.shown), *found.table()])
-    current.report.emit_item("comparison", text, path=str(out), **found.values, **warnings)
-    models = "classifiers" if of_classes else f"{len(found.parts[0].standings)} models"
-    failed = f"; {len(found.failed)} failed" if found.failed else ""
-    where = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
-    current.finish(f"{models} compared with the first{failed} ({where})", some_failed=bool(found.failed))
+def _report_several(comparison: ModelsComparison, out: Path, current: CommandSession) -> None:
+    are_classifiers = comparison.task == "classification"
+    warnings = {} if are_classifiers else {"warnings": list(comparison.warnings)}
+    text = _align_columns([("images", "n", "model", *comparison.shown), *comparison.table()])
+    current.report.emit_item("comparison", text, path=str(out), **comparison.values, **warnings)
+    models = "classifiers" if are_classifiers else f"{len(comparison.parts[0].standings)} models"
+    failed = f"; {len(comparison.failed)} failed" if comparison.failed else ""
+    location = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
+    current.finish(f"{models} compared with the first{failed} ({location})", some_failed=bool(comparison.failed))
 
 
 def _align_columns(rows: list[tuple[str, ...]]) -> str:
@@ -195,40 +198,36 @@ def _align_columns(rows: list[tuple[str, ...]]) -> str:
 
 
 def _compare_runs(runs: list[Path], current: CommandSession) -> None:
-    """Compare the model of each run with the one that it started from; the advice about all of them ends the output."""
+    """Compare the model of each run with its starting model; the last lines give the advice for each run."""
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.runs.acceptance import compare_run
 
     current.after_stop = "Finished comparisons are kept."
     if running := [path.name for path in runs if is_run_alive(path)]:
-        one = "is still running; it is compared automatically when it ends."
-        several = "are still running; they are compared automatically when they end."
-        raise RunError(f"{', '.join(running)} {one if len(running) == 1 else several} Nothing was compared.")
-    advice, compared = [], []
+        singular = "is still running; it is compared automatically when it ends."
+        plural = "are still running; they are compared automatically when they end."
+        raise RunError(f"{', '.join(running)} {singular if len(running) == 1 else plural} Nothing was compared.")
+    advice, comparisons = [], []
     for path in runs:
-        found = compare_run(path, run=current.run)
-        _report_comparison(current, path, found)
+        comparison = compare_run(path, run=current.run)
+        _report_comparison(current, path, comparison)
         use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
-        where = f"written to {path / 'comparison'}{use if found.advice == 'take over' else ''}"
-        advice.append(_format_advice(found, where))
-        compared.append(found)
-    values = {"advice": compared[0].advice, "reason": compared[0].reason} if len(compared) == 1 else {}
-    current.finish("\n".join(advice), some_failed=any(one.failed for one in compared), **values)
+        location = f"written to {path / 'comparison'}{use if comparison.advice == 'take over' else ''}"
+        advice.append(_format_advice(comparison, location))
+        comparisons.append(comparison)
+    values = {"advice": comparisons[0].advice, "reason": comparisons[0].reason} if len(comparisons) == 1 else {}
+    current.finish("\n".join(advice), some_failed=any(comparison.failed for comparison in comparisons), **values)
 
 
-def _report_comparison(current: CommandSession, path: Path, found: Comparison) -> None:
+def _report_comparison(current: CommandSession, path: Path, comparison: Comparison) -> None:
     from napari_melanoma.evaluation.comparison import comparison_values, table_rows
 
-    rows = [("images", "n", "metric", found.old.name, found.new.name, "difference (95 % interval)"), *table_rows(found)]
-    current.report.emit_item("comparison", _align_columns(rows), path=str(path), **comparison_values(found))
+    header = ("images", "n", "metric", comparison.old.name, comparison.new.name, "difference (95 % interval)")
+    text = _align_columns([header, *table_rows(comparison)])
+    current.report.emit_item("comparison", text, path=str(path), **comparison_values(comparison))
 
 
-def _report_advice(current: CommandSession, found: Comparison, where: str) -> None:
-    text = _format_advice(found, where)
-    current.finish(text, some_failed=bool(found.failed), advice=found.advice, reason=found.reason)
-
-
-def _format_advice(found: Comparison, where: str) -> str:
-    failed = f" {format_count(len(found.failed), 'image')} failed." if found.failed else ""
-    return f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
+def _format_advice(comparison: Comparison, location: str) -> str:
+    failed = f" {format_count(len(comparison.failed), 'image')} failed." if comparison.failed else ""
+    return f"{comparison.advice.capitalize()}: {comparison.reason}{failed} ({location})"

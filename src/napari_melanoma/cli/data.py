@@ -1,4 +1,4 @@
-"""``data``: import, check, merge, split and report data sets, and derive tiles, features and a baseline."""
+"""Commands ``data ...``: import, check, merge, split and report data sets; extract tiles and features from them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from napari_melanoma.cli.options import (
     AllowOutside,
     ConfigOptions,
     Debug,
-    Given,
     Json,
     MaskValues,
     NoPatients,
-    add_verb,
-    examples,
+    OptionValues,
+    add_command,
+    format_help,
 )
 from napari_melanoma.cli.session import CommandSession, command_session, values_without
 from napari_melanoma.core.formatting import format_count
@@ -31,61 +31,61 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_sets import TileReport
 
 
-MAX_NAMED = 10  # pairs that are listed; all of them with --out or --json
+MAX_LISTED_PAIRS = 10  # of duplicate images; --out and --json list all of them
 BASELINE_METRICS = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
-SOURCES_HELP = examples(
+SOURCES_HELP = format_help(
     "napari-melanoma data sources",
     "napari-melanoma data sources --json",
     "List the public data sets that can be imported: source, license, and expected content of the folder.",
 )
-IMPORT_HELP = examples(
+IMPORT_HELP = format_help(
     "napari-melanoma data import isic2017 downloads/isic2017 --out isic2017",
     "napari-melanoma data import table clinic.csv --map clinic.toml --out clinic",
     "Create a data set from a downloaded public set, unpacked or not, from your own folder, or from a table "
     "alone. Columns and words are harmonized, and unrecognized ones are listed. The same command continues after "
     "an interruption; images that cannot be imported are listed.",
 )
-MERGE_HELP = examples(
+MERGE_HELP = format_help(
     "napari-melanoma data merge isic2016 isic2017 isic2018 --out dermoscopic",
     "napari-melanoma data merge pad dermofit --out macroscopic --keep-duplicates",
     "Merge several data sets into one. Rows about one image are joined, and contradictions are listed. "
     "Of duplicate images one is kept: from the test set before the validation and the training set, so that no test "
     "image is trained on.",
 )
-SPLIT_HELP = examples(
+SPLIT_HELP = format_help(
     "napari-melanoma data split dataset --val 0.1 --test 0.2",
     "napari-melanoma data split dataset --test 0.2 --folds 5",
     "Write the column split of a data set: images of a patient and duplicate images stay together, and each split is "
     "stratified by diagnosis. With --folds also write the column fold, for cross-validation of all images outside the "
     "test set. Images that have a split or a fold keep it, except with --replace.",
 )
-DUPLICATES_HELP = examples(
+DUPLICATES_HELP = format_help(
     "napari-melanoma data duplicates dataset",
     "napari-melanoma data duplicates isic2017 isic2018 --out pairs.csv",
     "Find duplicate images within a data set or across several, even if size, compression or "
     "tint differ. The exit code is 1 if such a pair is in two splits.",
 )
-REPORT_HELP = examples(
+REPORT_HELP = format_help(
     "napari-melanoma data report dataset",
     "napari-melanoma data report isic2017 pad_ufes ph2 --out report",
     "Describe data sets: diagnoses, sites, ages, sizes, splits, missing values, and the license. With --out "
     "FOLDER also write a page with figures: how the sources differ, how well a classifier separates them and by which "
     "features, and duplicate images. The page contains no photographs. With --out FILE.md only the text is written.",
 )
-HARMONIZE_HELP = examples(
+HARMONIZE_HELP = format_help(
     "napari-melanoma data harmonize HAM10000_metadata.csv --out harmonized.csv --source ham10000",
     "napari-melanoma data harmonize patients.csv --out harmonized.csv --map columns.toml",
     "Harmonize the columns and words of a table: CSV with commas, semicolons or tabs, in UTF-8, "
     "UTF-16 or Windows-1252. No row is lost; unrecognized values are kept in separate columns and counted.",
 )
-IMPORT_MASKS_HELP = examples(
+IMPORT_MASKS_HELP = format_help(
     "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
     "napari-melanoma data import-masks annotations.json --images photographs --class lesion --no-patients -o set",
     "Import masks from other programs into a data set: a folder of PNG or TIFF files, COCO, labelme or GeoJSON. "
     "Matches masks and photographs by name, unites the objects of an image, and lists what does not match. The same "
     "command again, or with more masks, adds what is new.",
 )
-CHECK_HELP = examples(
+CHECK_HELP = format_help(
     "napari-melanoma data check dataset",
     "napari-melanoma data check dataset --json",
     "Check a data set: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
@@ -99,21 +99,21 @@ LesionValues = Annotated[
         "(every value except 0).",
     ),
 ]
-TILES_HELP = examples(
+TILES_HELP = format_help(
     "napari-melanoma data tiles slides --regions results --out tiles --mpp 0.5 --tile-px 224",
     "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma --class Skin",
     "Extract tiles from the annotated regions of slides into a data set: an image and a label image per tile, and a "
     "table with class, slide, position and split of each tile; tiles of a patient are in the same split. tiles.json "
     "describes the tiles for training. A slide without regions is reported and the others are processed (exit code 1).",
 )
-FEATURES_HELP = examples(
+FEATURES_HELP = format_help(
     "napari-melanoma data features dataset",
     "napari-melanoma data features dataset --model lesion-small --out features.csv",
     "Measure every lesion of a data set by its mask, and its distance from the other lesions of the same "
     "patient, as a table with one row per image. With a model, also compare the embeddings of the images. The same "
     "command continues after an interruption.",
 )
-BASELINE_HELP = examples(
+BASELINE_HELP = format_help(
     "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
     "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
     "Measure how well the table of a data set predicts the target without images: the baseline for a classifier. "
@@ -131,13 +131,13 @@ def sources(json: Json = False, debug: Debug = False) -> None:
     with command_session(json, debug) as current:
         from napari_melanoma.data.sources import list_sources
 
-        found = [source.spec for source in list_sources().values()]
-        for spec in found:
+        specs = [source.spec for source in list_sources().values()]
+        for spec in specs:
             layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
             text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
             current.report.emit_item("source", text, **vars(spec))
         current.finish(
-            f"{len(found)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(found)
+            f"{len(specs)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(specs)
         )
 
 
@@ -165,29 +165,33 @@ def import_(
 
         current.after_stop = "What was imported is kept: run the same command again to continue."
         mapping = read_mapping(map_) if map_ else NO_MAPPING
-        source_ = find_source(source)
+        data_source = find_source(source)
         options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
-        found = import_source(source_, folder, out, options, run=current.run)
-        current.report_failures(found.faults)
-        if found.found < found.expected:
-            what = "images" if found.images else "rows"
-            note = f"the folder has {found.found} of the {found.expected} {what} of the complete set"
-            current.report.emit("note", f"note: {note}", found=found.found, expected=found.expected)
-        if found.left:
-            note = f"{found.left} rows of its tables are left out because their images are missing"
-            current.report.emit("note", f"note: {note}", left=found.left)
-        current.report_notes(found.notes)
-        text = f"{found.images} images, {found.masks} with a mask" if found.images else f"{found.rows} rows, no images"
+        imported = import_source(data_source, folder, out, options, run=current.run)
+        current.report_failures(imported.faults)
+        if imported.found < imported.expected:
+            what = "images" if imported.images else "rows"
+            note = f"the folder has {imported.found} of the {imported.expected} {what} of the complete set"
+            current.report.emit("note", f"note: {note}", found=imported.found, expected=imported.expected)
+        if imported.left:
+            note = f"{imported.left} rows of its tables are left out because their images are missing"
+            current.report.emit("note", f"note: {note}", left=imported.left)
+        current.report_notes(imported.notes)
+        text = (
+            f"{imported.images} images, {imported.masks} with a mask"
+            if imported.images
+            else f"{imported.rows} rows, no images"
+        )
         text += f": data set in {out}; next: napari-melanoma data check {out}"
-        text = f"{len(found.faults)} could not be imported; {text}" if found.faults else text
-        values = values_without(found, "faults", "notes")
-        current.finish(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
+        text = f"{len(imported.faults)} could not be imported; {text}" if imported.faults else text
+        values = values_without(imported, "faults", "notes")
+        current.finish(text, some_failed=bool(imported.faults), out=str(out), failed=len(imported.faults), **values)
 
 
 def merge(
     datasets: DataSets,
     out: NewDataSet,
-    options: Annotated[Given, ConfigOptions("data.merging:MergeOptions")],
+    options: Annotated[OptionValues, ConfigOptions("data.merging:MergeOptions")],
     allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
@@ -197,26 +201,26 @@ def merge(
         from napari_melanoma.data.merging import MergeOptions, merge_datasets
 
         chosen = MergeOptions.parse(options, "the command line")
-        found = merge_datasets(datasets, out, chosen, run=current.run)
-        current.report_notes(found.notes)
-        counts = ", ".join(f"{n} of {name}" for name, n in found.rows.items())
-        text = f"{sum(found.rows.values())} rows ({counts}), {sum(found.images.values())} with an image"
+        merged = merge_datasets(datasets, out, chosen, run=current.run)
+        current.report_notes(merged.notes)
+        counts = ", ".join(f"{n} of {name}" for name, n in merged.rows.items())
+        text = f"{sum(merged.rows.values())} rows ({counts}), {sum(merged.images.values())} with an image"
         text += f": data set in {out}"
-        if found.joined:
-            text += f"; {found.joined} rows joined with another row of the same image"
-        if found.conflicts:
-            text += f"; {len(found.conflicts)} contradictions, listed with the chosen values in {out}/conflicts.csv"
-        if found.left_out:
-            text += f"; {len(found.left_out)} duplicate images left out ({out}/left_out.csv)"
+        if merged.joined:
+            text += f"; {merged.joined} rows joined with another row of the same image"
+        if merged.conflicts:
+            text += f"; {len(merged.conflicts)} contradictions, listed with the chosen values in {out}/conflicts.csv"
+        if merged.left_out:
+            text += f"; {len(merged.left_out)} duplicate images left out ({out}/left_out.csv)"
         text += f"; next: napari-melanoma data check {out}"
-        values = {name: getattr(found, name) for name in ("rows", "images", "joined")}
-        values |= {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
+        values = {name: getattr(merged, name) for name in ("rows", "images", "joined")}
+        values |= {"left_out": len(merged.left_out), "conflicts": len(merged.conflicts)}
         current.finish(text, out=str(out), **values)
 
 
 def split(
     dataset: DataSet,
-    options: Annotated[Given, ConfigOptions("data.splits:SplitOptions")],
+    options: Annotated[OptionValues, ConfigOptions("data.splits:SplitOptions")],
     allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
@@ -227,20 +231,20 @@ def split(
 
         current.after_stop = "Nothing was changed."
         chosen = SplitOptions.parse(options, "the command line")
-        found = split_dataset(dataset, chosen, run=current.run)
-        for name, counts in sorted(found.counts.items()):
+        result = split_dataset(dataset, chosen, run=current.run)
+        for name, counts in sorted(result.counts.items()):
             diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
-            text = f"{name}: {sum(counts.values())} images of {found.groups[name]} groups ({diagnoses})"
-            current.report.emit_item("split", text, split=name, groups=found.groups[name], diagnoses=counts)
-        for name, counts in sorted(found.folds.items(), key=lambda item: int(item[0])):
+            text = f"{name}: {sum(counts.values())} images of {result.groups[name]} groups ({diagnoses})"
+            current.report.emit_item("split", text, split=name, groups=result.groups[name], diagnoses=counts)
+        for name, counts in sorted(result.folds.items(), key=lambda item: int(item[0])):
             diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
             current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
-        text = f"{format_count(found.changed, 'image')} assigned to a new split"
-        if found.duplicates:
-            text += f"; {format_count(len(found.duplicates), 'pair')} of duplicate images kept together"
+        text = f"{format_count(result.changed, 'image')} assigned to a new split"
+        if result.duplicates:
+            text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"
         text += f": {dataset}; next: napari-melanoma data check {dataset}"
-        current.finish(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
+        current.finish(text, dataset=str(dataset), changed=result.changed, duplicates=len(result.duplicates))
 
 
 def duplicates(
@@ -264,27 +268,33 @@ def duplicates(
         samples = read_datasets(datasets)
         names = sorted({sample.domain for sample in samples})
         parts = [names.index(sample.domain) for sample in samples] if across else None
-        found = find_duplicates(samples, current.run, across=parts)
+        pairs = find_duplicates(samples, current.run, across=parts)
         if out is not None:
-            write_table(out, [tabulate_duplicate(pair) for pair in found], PAIR_COLUMNS)
-        for pair in found if json else found[:MAX_NAMED]:
+            write_table(out, [tabulate_duplicate(pair) for pair in pairs], PAIR_COLUMNS)
+        for pair in pairs if json else pairs[:MAX_LISTED_PAIRS]:
             current.report.emit("same", _format_pair(pair), **tabulate_duplicate(pair))
-        leaks = sum(pair.leaks for pair in found)
-        more = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(found) > MAX_NAMED else ""
-        pairs = format_count(len(found), "pair")
-        text = f"{pairs} of duplicates among {len(samples)} images, {leaks} in two splits{more}"
-        text = text if found else f"no duplicates among {len(samples)} images"
-        current.finish(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
+        leaks = sum(pair.leaks for pair in pairs)
+        where = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(pairs) > MAX_LISTED_PAIRS else ""
+        text = f"no duplicates among {len(samples)} images"
+        if pairs:
+            count = format_count(len(pairs), "pair")
+            text = f"{count} of duplicates among {len(samples)} images, {leaks} in two splits{where}"
+        current.finish(text, some_failed=bool(leaks), pairs=len(pairs), in_two_splits=leaks)
 
 
 def _format_pair(pair: Duplicate) -> str:
-    one, two = (f"{s.domain}/{s.image_id}" + (f" ({s.split})" if s.split else "") for s in (pair.first, pair.second))
-    return f"duplicate images: {one} and {two}, similarity {pair.likeness:.2f}"
+    first, second = (
+        f"{sample.domain}/{sample.image_id}" + (f" ({sample.split})" if sample.split else "")
+        for sample in (pair.first, pair.second)
+    )
+    return f"duplicate images: {first} and {second}, similarity {pair.likeness:.2f}"
 
 
 def report(
     datasets: DataSets,
-    options: Annotated[Given, ConfigOptions("data.report_page:DataReportOptions", names={"duplicates": "--no-look"})],
+    options: Annotated[
+        OptionValues, ConfigOptions("data.report_page:DataReportOptions", names={"duplicates": "--no-look"})
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the page, or a Markdown file.")
     ] = None,
@@ -305,31 +315,31 @@ def _write_text(current: CommandSession, datasets: list[Path], out: Path | None)
     from napari_melanoma.core.files import write_text
     from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 
-    found = [describe_dataset(dataset, run=current.run) for dataset in datasets]
-    texts = [format_markdown(one) for one in found]
+    descriptions = [describe_dataset(dataset, run=current.run) for dataset in datasets]
+    texts = [format_markdown(description) for description in descriptions]
     if out is not None:
         write_text(out, "\n".join(texts))
-    for one, text in zip(found, texts, strict=True):
-        current.report.emit_item("data", text, **vars(one))
-    images = sum(one.images for one in found)
-    named = ", ".join(map(str, datasets))
-    current.finish(f"written to {out}" if out else f"{images} images in {named}", images=images)
+    for description, text in zip(descriptions, texts, strict=True):
+        current.report.emit_item("data", text, **vars(description))
+    images = sum(description.images for description in descriptions)
+    folders = ", ".join(map(str, datasets))
+    current.finish(f"written to {out}" if out else f"{images} images in {folders}", images=images)
 
 
-def _write_page(current: CommandSession, datasets: list[Path], out: Path, given: Given) -> None:
+def _write_page(current: CommandSession, datasets: list[Path], out: Path, values: OptionValues) -> None:
     from napari_melanoma.data.dataset import require_outside_datasets
     from napari_melanoma.data.report_page import DataReportOptions, make_data_report, write_report
 
     current.after_stop = "Nothing was written; the images that were read are cached."
-    options = DataReportOptions.parse(given, "the command line")
+    options = DataReportOptions.parse(values, "the command line")
     require_outside_datasets(out, datasets)
     current.lock_folder(out)
-    found = make_data_report(datasets, options, run=current.run)
-    page = write_report(found, out)
-    for shift in found.shifts:
+    data_report = make_data_report(datasets, options, run=current.run)
+    page = write_report(data_report, out)
+    for shift in data_report.shifts:
         current.report.emit("shift", _format_shift(shift), **asdict(shift))
-    rows = found.whole.rows
-    text = f"{format_count(rows, 'row')} of {format_count(len(found.sources), 'source')}: {page}"
+    rows = data_report.whole.rows
+    text = f"{format_count(rows, 'row')} of {format_count(len(data_report.sources), 'source')}: {page}"
     current.finish(text, out=str(out), rows=rows)
 
 
@@ -365,14 +375,17 @@ def harmonize(
             source=find_source(source).spec.name if source else "",
             mapping=read_mapping(mapping) if mapping else TableMapping(),
         )
-        found = harmonize_table(table, out, options, run=current.run)
-        for theirs, ours in found.columns.items():
-            if (theirs,) != ours:
-                current.report.emit_item("column", f"{theirs} -> {', '.join(ours)}", theirs=theirs, ours=list(ours))
-        current.report_notes([*found.describe_unrecognized(), *found.describe_findings()])
-        text = f"{found.rows} rows, {len(found.columns)} columns recognized, {len(found.own)} kept unchanged: {out}"
+        harmonized = harmonize_table(table, out, options, run=current.run)
+        for original, columns in harmonized.columns.items():
+            if (original,) != columns:
+                current.report.emit_item(
+                    "column", f"{original} -> {', '.join(columns)}", theirs=original, ours=list(columns)
+                )
+        current.report_notes([*harmonized.describe_unrecognized(), *harmonized.describe_findings()])
+        recognized, unchanged = len(harmonized.columns), len(harmonized.own)
+        text = f"{harmonized.rows} rows, {recognized} columns recognized, {unchanged} kept unchanged: {out}"
         text += f"; next: napari-melanoma data check {out}"
-        current.finish(text, out=str(out), rows=found.rows, **values_without(found, "rows", "columns"))
+        current.finish(text, out=str(out), rows=harmonized.rows, **values_without(harmonized, "rows", "columns"))
 
 
 def import_masks(
@@ -380,7 +393,7 @@ def import_masks(
     images: Annotated[Path, typer.Option("--images", metavar="FOLDER", help="Folder of the photographs.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="Data set; created if missing.")],
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "data.mask_import:MaskImportOptions",
             without=("mapping", "no_patients", "values"),
@@ -403,9 +416,9 @@ def import_masks(
         from napari_melanoma.data.label_values import parse_values
         from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
-        given: Given = {"no_patients": no_patients, "values": parse_values(values, keep=False)}
-        given["mapping"] = read_mapping(map_) if map_ else TableMapping()
-        chosen = mask_import.MaskImportOptions.parse({**options, **given}, "the command line")
+        declared: OptionValues = {"no_patients": no_patients, "values": parse_values(values, keep=False)}
+        declared["mapping"] = read_mapping(map_) if map_ else TableMapping()
+        chosen = mask_import.MaskImportOptions.parse({**options, **declared}, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to continue."
         report = mask_import.import_masks(masks, images, out, chosen, run=current.run)
         _report_import(current, report, out)
@@ -413,18 +426,18 @@ def import_masks(
 
 def _report_import(current: CommandSession, report: MaskImportReport, out: Path) -> None:
     current.report_failures(report.faults)
-    for what, count in report.left_out.items():
-        current.report.emit("left_out", f"left out: {count} {what}", what=what, count=count)
+    for content, count in report.left_out.items():
+        current.report.emit("left_out", f"left out: {count} {content}", what=content, count=count)
     current.report_notes(report.notes)
     counts = [f"{format_count(len(report.added), 'mask')} imported"]
     counts += [f"{len(report.faults)} did not match"] if report.faults else []
-    for count, what, outcome in (
+    for count, noun, outcome in (
         (len(report.kept), "reviewed image", "kept (use --replace to replace them)"),
         (len(report.without_mask), "photograph", "without a mask"),
         (report.resized, "object", "scaled"),
         (report.points_cut_off, "point", "outside the image cut off"),
     ):
-        counts += [f"{format_count(count, what)} {outcome}"] if count else []
+        counts += [f"{format_count(count, noun)} {outcome}"] if count else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
     values = values_without(report, "faults", "left_out", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
@@ -442,33 +455,31 @@ def check(
         from napari_melanoma.data.check import check_data
 
         current.after_stop = "Nothing was written."
-        found = check_data(dataset, run=current.run)
-        values = values_without(found, "faults", "notes")
-        current.report.emit_item("data", "\n".join(_format_counts(found)), **values)
-        current.report_notes(found.faults, "fault")
-        current.report_notes(found.notes)
+        result = check_data(dataset, run=current.run)
+        values = values_without(result, "faults", "notes")
+        current.report.emit_item("data", "\n".join(_format_counts(result)), **values)
+        current.report_notes(result.faults, "fault")
+        current.report_notes(result.notes)
         text = f"No faults in {dataset}."
-        if found.faults:
-            text = f"{format_count(len(found.faults), 'fault')} found: correct them and check again."
-        elif found.notes:
-            text = f"No faults in {dataset}; {format_count(len(found.notes), 'note')} to review."
-        current.finish(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
+        if result.faults:
+            text = f"{format_count(len(result.faults), 'fault')} found: correct them and check again."
+        elif result.notes:
+            text = f"No faults in {dataset}; {format_count(len(result.notes), 'note')} to review."
+        current.finish(text, some_failed=bool(result.faults), dataset=str(dataset), faults=len(result.faults))
 
 
-def _format_counts(found: DataCheck) -> list[str]:
-    named = {"reviews": found.reviews, "splits": found.splits, "diagnoses": found.diagnoses}
-    rows = f"{found.rows} rows, " if found.rows != found.images else ""
-    counts = f"{found.images} images, {found.masks} with a mask, {found.usable} for training, {found.groups} groups"
-    lines = [f"{rows}{counts}"]
-    lines += [
-        f"{what}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for what, counts in named.items() if counts
-    ]
-    if found.longer_side_px:
-        (short, *_, tall), (low, *_, high) = found.shorter_side_px, found.longer_side_px
-        lines.append(f"sides: {short} to {tall} px (shorter), {low} to {high} px (longer)")
-    if found.lesion_percent:
-        least, middle, most = found.lesion_percent
-        lines.append(f"lesion: {least:.1f} to {most:.1f} % of the image, median {middle:.1f} %")
+def _format_counts(data: DataCheck) -> list[str]:
+    rows = f"{data.rows} rows, " if data.rows != data.images else ""
+    lines = [f"{rows}{data.images} images, {data.masks} with a mask, {data.usable} for training, {data.groups} groups"]
+    for title, counts in (("reviews", data.reviews), ("splits", data.splits), ("diagnoses", data.diagnoses)):
+        if counts:
+            lines.append(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    if data.longer_side_px:
+        (shorter_min, *_, shorter_max), (longer_min, *_, longer_max) = data.shorter_side_px, data.longer_side_px
+        lines.append(f"sides: {shorter_min} to {shorter_max} px (shorter), {longer_min} to {longer_max} px (longer)")
+    if data.lesion_percent:
+        least, median, most = data.lesion_percent
+        lines.append(f"lesion: {least:.1f} to {most:.1f} % of the image, median {median:.1f} %")
     return lines
 
 
@@ -476,7 +487,7 @@ def tiles(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE...", help="Slides, folders or patterns.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")],
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions("slides.tile_sets:TileDataOptions", names={"classes": "--class NAME[=WORD]"}),
     ],
     regions: Annotated[
@@ -543,15 +554,15 @@ def features(
 
         table = out or dataset / FEATURES
         current.after_stop = "The measurements are kept: run the same command again to continue."
-        found = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
-        current.report_failures(found.faults)
-        counts = [f"{found.measured} of {found.images} images measured"]
-        counts += [f"{found.without_mask} without a mask"] if found.without_mask else []
-        counts += [f"{found.without_image} without an image"] if found.without_image else []
-        counts += [f"{len(found.faults)} failed"] if found.faults else []
-        counts.append(f"lesions of {found.patients} patients compared")
-        values = {**values_without(found, "faults"), "out": str(table), "failed": len(found.faults)}
-        current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(found.faults), **values)
+        result = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
+        current.report_failures(result.faults)
+        counts = [f"{result.measured} of {result.images} images measured"]
+        counts += [f"{result.without_mask} without a mask"] if result.without_mask else []
+        counts += [f"{result.without_image} without an image"] if result.without_image else []
+        counts += [f"{len(result.faults)} failed"] if result.faults else []
+        counts.append(f"lesions of {result.patients} patients compared")
+        values = {**values_without(result, "faults"), "out": str(table), "failed": len(result.faults)}
+        current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(result.faults), **values)
 
 
 def baseline(
@@ -571,39 +582,40 @@ def baseline(
 
         current.after_stop = "Nothing was written."
         names = [name.strip() for name in columns.split(",") if name.strip()]
-        found = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
-        estimates = {name: one for name, one in class_estimates(found.predictions).items() if name in BASELINE_METRICS}
-        lines = [f"{name:24} {one}  {METRICS[name]}" for name, one in estimates.items()]
-        values = {"metrics": {name: vars(one) for name, one in estimates.items()}, "columns": names}
+        result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
+        estimates = class_estimates(result.predictions)
+        estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
+        lines = [f"{name:24} {estimate}  {METRICS[name]}" for name, estimate in estimates.items()]
+        values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
         current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
-        for note in found.notes:
+        for note in result.notes:
             current.report.emit("note", f"note: {note}", said=note)
-        predictions = found.predictions
+        predictions = result.predictions
         positive, count = predictions.positive, len(predictions.labels)
         text = (
             f"{positive} predicted from {', '.join(names)} alone, without images: AUC {estimates['AUC']}, over "
             f"{count} rows of {dataset.name} ({int(predictions.truth.sum())} {positive}), {folds} folds"
         )
-        text += f"; {found.left_out} rows without a target left out" if found.left_out else ""
+        text += f"; {result.left_out} rows without a target left out" if result.left_out else ""
         current.finish(
             text,
             dataset=str(dataset),
             rows=count,
-            left_out=found.left_out,
-            faulty=found.faulty,
+            left_out=result.left_out,
+            faulty=result.faulty,
             positive=positive,
         )
 
 
-add_verb(app, "import-masks", import_masks, IMPORT_MASKS_HELP)
-add_verb(app, "check", check, CHECK_HELP)
-add_verb(app, "sources", sources, SOURCES_HELP)
-add_verb(app, "import", import_, IMPORT_HELP)
-add_verb(app, "merge", merge, MERGE_HELP)
-add_verb(app, "split", split, SPLIT_HELP)
-add_verb(app, "duplicates", duplicates, DUPLICATES_HELP)
-add_verb(app, "tiles", tiles, TILES_HELP)
-add_verb(app, "features", features, FEATURES_HELP)
-add_verb(app, "baseline", baseline, BASELINE_HELP)
-add_verb(app, "report", report, REPORT_HELP)
-add_verb(app, "harmonize", harmonize, HARMONIZE_HELP)
+add_command(app, "import-masks", import_masks, IMPORT_MASKS_HELP)
+add_command(app, "check", check, CHECK_HELP)
+add_command(app, "sources", sources, SOURCES_HELP)
+add_command(app, "import", import_, IMPORT_HELP)
+add_command(app, "merge", merge, MERGE_HELP)
+add_command(app, "split", split, SPLIT_HELP)
+add_command(app, "duplicates", duplicates, DUPLICATES_HELP)
+add_command(app, "tiles", tiles, TILES_HELP)
+add_command(app, "features", features, FEATURES_HELP)
+add_command(app, "baseline", baseline, BASELINE_HELP)
+add_command(app, "report", report, REPORT_HELP)
+add_command(app, "harmonize", harmonize, HARMONIZE_HELP)

@@ -1,4 +1,4 @@
-"""``evaluate`` and ``biomarkers``: measure a model on a data set, and rank a classifier's features."""
+"""Commands ``evaluate`` and ``biomarkers``: measure a model on data sets, and rank the features of a classifier."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from napari_melanoma.cli.options import (
     ClassifierValues,
     ConfigOptions,
     Debug,
-    Given,
     Json,
     NoRefine,
+    OptionValues,
     Out,
     Pointing,
     PointingMasks,
-    examples,
+    format_help,
 )
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.errors import InputError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.any_task import ModelEvaluation
     from napari_melanoma.models.bundle import BundleInfo
 
-EVALUATE_HELP = examples(
+EVALUATE_HELP = format_help(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
     "napari-melanoma evaluate --model lesion-click --data datasets/isic2017 --split val --clicks 5 --out clicks",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
@@ -47,7 +47,7 @@ EVALUATE_HELP = examples(
     "With --clicks, a model that can be prompted is measured with simulated clicks (OUT/clicks.html): Dice after each "
     "click, the number of clicks needed for a Dice of 0.85 and of 0.90, and the time per click.",
 )
-BIOMARKERS_HELP = examples(
+BIOMARKERS_HELP = format_help(
     "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
     "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
     "Rank the features of a classifier's embedding by how well each separates the classes (AUC by patient, 95 % "
@@ -66,8 +66,10 @@ def evaluate(
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
     ],
     out: Out,
-    options: Annotated[Given, ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("refinement",))],
-    for_classes: ClassifierValues,
+    options: Annotated[
+        OptionValues, ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("refinement",))
+    ],
+    classifier_options: ClassifierValues,
     no_refine: NoRefine = False,
     pointing: Pointing = None,
     pointing_masks: PointingMasks = None,
@@ -89,33 +91,37 @@ def evaluate(
 
         info = find_bundle(model)
         check_are_datasets(data)
-        for_masks = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
-        for_masks["no-difficulty"] = "difficulty" in options
-        for_classifiers = {**for_classes, "pointing": pointing, "pointing-masks": pointing_masks}
+        # Options that apply to one task only, by their names without "--"
+        mask_only = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
+        mask_only["no-difficulty"] = "difficulty" in options
+        classifier_only = {**classifier_options, "pointing": pointing, "pointing-masks": pointing_masks}
         if clicks is not None:
-            _reject_options("--clicks measures predictions from simulated clicks", {**for_masks, **for_classifiers})
+            _reject_options("--clicks measures predictions from simulated clicks", {**mask_only, **classifier_only})
             _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
             return
         task, values = evaluation_task(info), options
         if task != "masks":
-            _reject_options(_describe_task(info), for_masks)
+            _reject_options(_describe_task(info), mask_only)
         elif no_refine:
             values = {**options, "refinement": NO_REFINEMENT}
         if task in ("masks", "labels"):
-            _reject_options(_describe_task(info), for_classifiers)
+            _reject_options(_describe_task(info), classifier_only)
         if pointing_masks is not None and not pointing:
             raise InputError("--pointing-masks needs --pointing METHOD. Add it, or leave --pointing-masks out.")
         check_evaluation_folder(out, data)
         current.lock_folder(out)
         if pointing:
             methods = tuple(dict.fromkeys(pointing))
-            of_heatmaps = PointingOptions(methods, options.get("split"), pointing_masks)
-            _evaluate_pointing(info, data, out, of_heatmaps, current)
-        found = evaluate_model(info, data, out, {**values, **for_classes}, source="the command line", run=current.run)
-        _report_evaluation(found, out, current)
+            pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
+            _evaluate_pointing(info, data, out, pointing_options, current)
+        values = {**values, **classifier_options}
+        evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
+        _report_evaluation(evaluation, out, current)
 
 
-def _evaluate_clicks(info: BundleInfo, data: list[Path], out: Path, values: Given, current: CommandSession) -> None:
+def _evaluate_clicks(
+    info: BundleInfo, data: list[Path], out: Path, values: OptionValues, current: CommandSession
+) -> None:
     """Measure a model that can be prompted with simulated clicks."""
     from napari_melanoma.evaluation.any_task import check_evaluation_folder
     from napari_melanoma.evaluation.clicks import ClickOptions, evaluate_clicks
@@ -123,25 +129,28 @@ def _evaluate_clicks(info: BundleInfo, data: list[Path], out: Path, values: Give
     options = ClickOptions.parse(values, "the command line")
     check_evaluation_folder(out, data)
     current.lock_folder(out)
-    found = evaluate_clicks(info, data, out, options, run=current.run)
-    for item in found.failed:
+    evaluation = evaluate_clicks(info, data, out, options, run=current.run)
+    for item in evaluation.failed:
         path = item.sample.image
         current.report.emit("failed", f"failed: {path}: {item.error}", image=item.sample.image_id, path=path)
-    text = f"{found.headline}; written to {out}, report: {out / 'clicks.html'}"
-    current.finish(text, some_failed=bool(found.failed), out=str(out), failed=len(found.failed))
+    text = f"{evaluation.headline}; written to {out}, report: {out / 'clicks.html'}"
+    current.finish(text, some_failed=bool(evaluation.failed), out=str(out), failed=len(evaluation.failed))
 
 
-def _report_evaluation(found: ModelEvaluation, out: Path, current: CommandSession) -> None:
-    for item in found.failed:
+def _report_evaluation(evaluation: ModelEvaluation, out: Path, current: CommandSession) -> None:
+    for item in evaluation.failed:
         path, error = item.sample.image, item.error
         current.report.emit("failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error)
-    metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
-    failed = len(found.failed)
-    values = {"out": str(out), **found.settings, "metrics": metrics, "failed": failed}
-    values |= {"warnings": list(found.warnings)}
-    values |= {"training_overlap": found.overlap.facts} if found.overlap else {}
+    metrics = {
+        part: {name: vars(estimate) for name, estimate in estimates.items()}
+        for part, estimates in evaluation.parts.items()
+    }
+    failed = len(evaluation.failed)
+    values = {"out": str(out), **evaluation.settings, "metrics": metrics, "failed": failed}
+    values |= {"warnings": list(evaluation.warnings)}
+    values |= {"training_overlap": evaluation.overlap.facts} if evaluation.overlap else {}
     failures = f"; {failed} failed" if failed else ""
-    text = f"{found.headline}{failures}; written to {out}, report: {out / 'summary.html'}"
+    text = f"{evaluation.headline}{failures}; written to {out}, report: {out / 'summary.html'}"
     current.finish(text, some_failed=bool(failed), **values)
 
 
@@ -162,16 +171,19 @@ def _evaluate_pointing(
 
 
 def _describe_task(info: BundleInfo) -> str:
-    """Describe the task of a model, which decides the options that apply."""
-    of_one_class = info.config.task == "classification" or info.config.segments_one_class
-    return f"'{info.name}' is a model for {info.config.task}{'' if of_one_class else ' of several classes'}"
+    """Describe the task of a model, as the reason why options of other tasks are rejected."""
+    has_label_images = info.config.task != "classification" and not info.config.segments_one_class
+    return f"'{info.name}' is a model for {info.config.task}{' of several classes' if has_label_images else ''}"
 
 
 def _reject_options(reason: str, options: Mapping[str, object]) -> None:
-    """Raise an error with the reason if one of the options was given."""
-    given = [f"--{name}" for name, value in options.items() if value is not None and value is not False]
-    if given:
-        raise InputError(f"{reason}; not applicable: {', '.join(given)}.")
+    """Raise an error with the reason if one of the options was given.
+
+    ``options``: values by option name without ``--``; None and False mean that the option was not given.
+    """
+    names = [f"--{name}" for name, value in options.items() if value is not None and value is not False]
+    if names:
+        raise InputError(f"{reason}; not applicable: {', '.join(names)}.")
 
 
 def biomarkers(
@@ -181,7 +193,7 @@ def biomarkers(
     ],
     out: Out,
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions("evaluation.biomarkers:BiomarkerOptions", names={"tissue_model": "--tissue-model BUNDLE"}),
     ],
     allow_outside: AllowOutside = False,
@@ -189,7 +201,7 @@ def biomarkers(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show which features separate the classes."""
+    """Rank the features of a classifier by how well each separates the classes."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.classification.classifier import Classifier
         from napari_melanoma.data.dataset import require_outside_datasets
@@ -202,11 +214,11 @@ def biomarkers(
         current.lock_folder(out)
         with report_loading(current.run):
             classifier = Classifier.load(find_bundle(model))
-        found = find_biomarkers(classifier, data, out, chosen, run=current.run)
-        significant = sum(one.marker.q < 0.05 for one in found.features)
-        best = found.features[0] if found.features else None
+        result = find_biomarkers(classifier, data, out, chosen, run=current.run)
+        significant = sum(feature.marker.q < 0.05 for feature in result.features)
+        best = result.features[0] if result.features else None
         strongest = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
-        for name, why in found.not_measured.items():
-            current.report.emit("not_measured", f"not measured: {name}: {why}", measure=name, why=why)
-        text = f"{len(found.features)} of {found.feature_count} features: {strongest}{significant} have q below 0.05"
-        current.finish(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=significant)
+        for name, reason in result.not_measured.items():
+            current.report.emit("not_measured", f"not measured: {name}: {reason}", measure=name, why=reason)
+        text = f"{len(result.features)} of {result.feature_count} features: {strongest}{significant} have q below 0.05"
+        current.finish(f"{text}; written to {out}", out=str(out), features=len(result.features), sure=significant)

@@ -1,4 +1,4 @@
-"""``lesion``: masks, regions of interest and measurements of photographs."""
+"""Command ``lesion``: masks, regions of interest, measurements and classification of photographs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from napari_melanoma.cli.options import (
     Age,
     ConfigOptions,
     Debug,
-    Given,
     Json,
     NoRefine,
+    OptionValues,
     Out,
     Sex,
     Site,
     drop_unset,
-    examples,
+    format_help,
 )
 from napari_melanoma.cli.session import CommandSession, command_session, values_without
 from napari_melanoma.core.errors import InputError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.batch import BatchSummary, PhotographOutcome
 
-HELP = examples(
+HELP = format_help(
     'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
     "napari-melanoma lesion photo.jpg --out results --click 410,320 --exclude 600,300",
     "Segment the lesion of each photograph. Writes OUT/<stem>/ with mask.png, probability.png, roi.png, overlay.png "
@@ -51,14 +51,14 @@ PromptBoxText = Annotated[
     str | None,
     typer.Option("--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="A rectangle around the lesion, in pixels."),
 ]
-DETAILS_UP_TO = 10  # number of photographs up to which each prediction is also printed
+MAX_PRINTED_PREDICTIONS = 10  # with more photographs, predictions are only written to files
 
 
 def lesion(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
     out: Out,
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "lesion.batch:BatchOptions",
             without=(
@@ -95,48 +95,48 @@ def lesion(
         from napari_melanoma.models import PROMPTED_BUNDLE
 
         patient = drop_unset(age=age, sex=sex, site=site)
-        given = {**options, "form": patient}
+        values = {**options, "form": patient}
         if no_refine:
-            lesion_values = given.get("lesion", {})
-            given["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
-        if classify or patient or "metadata" in given:
-            given.setdefault("classify", {})
+            lesion_values = values.get("lesion", {})
+            values["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
+        if classify or patient or "metadata" in values:
+            values.setdefault("classify", {})
         if prompts := _read_prompts(click or (), exclude or (), box):
-            given["lesion"] = {"model": PROMPTED_BUNDLE, **given.get("lesion", {}), "prompts": prompts}
-        chosen = BatchOptions.parse(given, "the command line")
+            values["lesion"] = {"model": PROMPTED_BUNDLE, **values.get("lesion", {}), "prompts": prompts}
+        chosen = BatchOptions.parse(values, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
 
-        report = partial(_report_photograph, current, with_prediction=json or len(paths) <= DETAILS_UP_TO)
+        report = partial(_report_photograph, current, with_prediction=json or len(paths) <= MAX_PRINTED_PREDICTIONS)
         summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
         _report_summary(current, summary, out, classified=chosen.classify is not None)
 
 
 def _read_prompts(click: Sequence[str], exclude: Sequence[str], box: str | None) -> dict[str, object]:
-    """Return the values of ``PromptOptions``, (row, column), from texts (x, y); empty without prompts."""
-    found: dict[str, object] = {}
+    """Return values for ``PromptOptions``, empty without prompts; its order is (row, column), that of the texts x,y."""
+    prompts: dict[str, object] = {}
     for name, option, texts in (("include", "--click", click), ("exclude", "--exclude", exclude)):
         if texts:
-            found[name] = [_read_numbers(text, option, "X,Y")[::-1] for text in texts]
+            prompts[name] = [_read_numbers(text, option, "X,Y")[::-1] for text in texts]
     if box is not None:
         left, top, right, bottom = _read_numbers(box, "--box", "LEFT,TOP,RIGHT,BOTTOM")
-        found["box"] = [top, left, bottom, right]
-    return found
+        prompts["box"] = [top, left, bottom, right]
+    return prompts
 
 
-def _read_numbers(text: str, option: str, form: str) -> list[float]:
-    """Read numbers between commas."""
+def _read_numbers(text: str, option: str, expected: str) -> list[float]:
+    """Read numbers separated by commas; ``expected``: their names, separated by commas, for the error message."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != len(form.split(",")):
-        raise InputError(f"expected {option} as {form} in pixels, found '{text}'.")
+    if len(numbers) != len(expected.split(",")):
+        raise InputError(f"expected {option} as {expected} in pixels, found '{text}'.")
     return numbers
 
 
 def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, with_prediction: bool) -> None:
-    """Report failures, notes and warnings, and the prediction if requested."""
+    """Report the failure of a photograph, or its notes and warnings and, if requested, its prediction."""
     if outcome.status == "failed":
         text = f"failed: {outcome.path}: {outcome.error}"
         current.report.emit("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
@@ -163,7 +163,7 @@ def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *
     if summary.with_warning:
         counts.append(f"{summary.with_warning} with a warning")
     next_step = "see the column 'error' there" if summary.failed else "check the overlay.png of each image"
-    location = " Predictions are in the table and in each result.json. Research use only." if classified else ""
-    text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{location}"
+    predictions = " Predictions are in the table and in each result.json. Research use only." if classified else ""
+    text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{predictions}"
     values = values_without(summary, "table")
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

@@ -1,4 +1,4 @@
-"""``models``: list bundles and architectures, show model cards, import bundles and export them to other formats."""
+"""Commands ``models ...``: list models and architectures, show model cards, import bundles and export models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, add_verb, examples
+from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Json, OptionValues, add_command, format_help
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.models.zoo import ArchitectureSpec
 
-LIST_HELP = examples(
+LIST_HELP = format_help(
     "napari-melanoma models list",
     "napari-melanoma models list --json",
     "List the models, shipped ones and those in your model folder, and the architectures available to recipes, with "
     "the number of parameters and the reference.",
 )
-SHOW_HELP = examples(
+SHOW_HELP = format_help(
     "napari-melanoma models show lesion-small",
     "napari-melanoma models show runs/first/bundle",
     "Show a model's card: data, metrics with intervals, limits and license.",
 )
-IMPORT_HELP = examples(
+IMPORT_HELP = format_help(
     "napari-melanoma models import runs/second/bundle",
     "napari-melanoma models import downloads/bundle --name our-clinic",
     "Copy a model into your model folder. It is then listed here and in the docks; existing models are kept.",
 )
-EXPORT_HELP = examples(
+EXPORT_HELP = format_help(
     "napari-melanoma models export lesion-small --format onnx --out lesion.onnx",
     "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
     "Export a model for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
@@ -42,7 +42,7 @@ EXPORT_HELP = examples(
     "the output is logits: a pixel is lesion if its sigmoid is at least the threshold. Side, mean, std and threshold "
     "are in config.json, which is embedded in the file (in ONNX as custom metadata).",
 )
-USAGE = "napari-melanoma models export --help"
+USAGE = "napari-melanoma models export --help"  # explains how other programs use an exported file
 app = typer.Typer(
     help="List models, show their cards, and export them for other programs.",
     no_args_is_help=True,
@@ -68,7 +68,10 @@ def list_(json: Json = False, debug: Debug = False) -> None:
 
 
 def _list_architectures(current: CommandSession) -> int:
-    """List the architectures; one that cannot be built here, e.g. without a package, has no parameter count."""
+    """Report the architectures and return their number.
+
+    One that cannot be built, because an optional package is missing, has no parameter count.
+    """
     from napari_melanoma.models.zoo import count_parameters, list_architectures
 
     architectures = list_architectures()
@@ -148,26 +151,26 @@ def import_(
 
 
 def _report_objection(run: Path, current: CommandSession) -> None:
-    """Warn if the comparison of a run does not recommend its model, or if the model was discarded."""
+    """Warn if the comparison of a run does not recommend the new model, or if the user discarded that model."""
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.runs.acceptance import explain_objection, is_discarded
 
     try:
-        found = read_comparison(run)
+        comparison = read_comparison(run)
     except InputError:
-        found = None
-    if objection := explain_objection(found, discarded=is_discarded(run)):
+        comparison = None
+    if objection := explain_objection(comparison, discarded=is_discarded(run)):
         current.report.emit("warning", f"Warning: {objection}", message=objection)
 
 
 def export(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    form: Annotated[
+    format_: Annotated[
         Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Format of the file.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, depending on the format.")],
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "runs.model_export:Int8Options",
             without=("calibration",),
@@ -189,23 +192,23 @@ def export(
 
         current.after_stop = "Nothing was written."
         info = find_bundle(model)
-        if form == "int8":
+        if format_ == "int8":
             _export_int8(current, info, out, data or [], options)
             return
         from napari_melanoma.runs.model_export import export_bundle
 
         if data or options:
             raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
-        export_bundle(info, out, form)
-        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
-        current.finish(text, out=str(out), format=form, bytes=out.stat().st_size)
+        export_bundle(info, out, format_)
+        text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
+        current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
 
 
-def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], given: Given) -> None:
+def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], values: OptionValues) -> None:
     """Export to 8-bit integers, and report size, time and Dice."""
     from napari_melanoma.runs.model_export import Int8Options, export_int8_bundle, report_values
 
-    options = Int8Options.parse(given, "the command line")
+    options = Int8Options.parse(values, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)
     for name, versions in report.versions.items():
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
@@ -243,7 +246,7 @@ def _model_values(info: BundleInfo) -> dict[str, object]:
     }
 
 
-add_verb(app, "list", list_, LIST_HELP)
-add_verb(app, "show", show, SHOW_HELP)
-add_verb(app, "import", import_, IMPORT_HELP)
-add_verb(app, "export", export, EXPORT_HELP)
+add_command(app, "list", list_, LIST_HELP)
+add_command(app, "show", show, SHOW_HELP)
+add_command(app, "import", import_, IMPORT_HELP)
+add_command(app, "export", export, EXPORT_HELP)

@@ -1,4 +1,7 @@
-"""Command-line options: shared by several commands, or generated from configurations, with shell completion."""
+"""Options of the commands: generated from configuration classes, or declared once for several commands.
+
+``add_command`` adds a command with its generated options to an application, and ``format_help`` formats its help.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.config import Config
 
-Given = dict[str, Any]  # option values given by the user, nested like the configuration
+OptionValues = dict[str, Any]  # option values given by the user, nested like the configuration
 MICROMETER_SUFFIXES = ("mpp", "_um")  # endings of field names with values in micrometers (mpp: per pixel)
 
 
@@ -28,8 +31,8 @@ MICROMETER_SUFFIXES = ("mpp", "_um")  # endings of field names with values in mi
 class ConfigOption:
     """Option for one field of a configuration.
 
-    ``key``: dotted path of the field, such as ``roi.side_px``; ``declaration``: option name and metavar, such as
-    ``--segmenter BUNDLE``; ``help_prefix``: start of the help text.
+    ``key``: dotted path of the field, such as ``roi.side_px``; ``info``: the field as pydantic describes it;
+    ``declaration``: option name and metavar, such as ``--segmenter BUNDLE``; ``help_prefix``: start of the help text.
     """
 
     key: str
@@ -40,7 +43,7 @@ class ConfigOption:
 
     @property
     def parameter(self) -> Parameter:
-        """The parameter of a command; its value is None if the option is not given."""
+        """The parameter that a command needs for this option; its value is None if the option is not given."""
         name, _, metavar = self.declaration.partition(" ")
         field_type = _option_type(self.info.annotation)
         choices = [str(choice) for choice in get_args(field_type)] if get_origin(field_type) is Literal else []
@@ -72,18 +75,20 @@ class ConfigOption:
         text = f"{self.help_prefix}{'do not ' if self.is_negated else ''}{self.info.description or self.info.title}"
         if self.default not in (None, "", ()) and not isinstance(self.default, bool):
             numbers = self.default if isinstance(self.default, tuple) else (self.default,)
-            shown = (f"{part:g}" if isinstance(part, float) else str(part) for part in numbers)
-            text += f"; {' '.join(shown)} by default"
+            formatted = (f"{part:g}" if isinstance(part, float) else str(part) for part in numbers)
+            text += f"; {' '.join(formatted)} by default"
         text += "; may be repeated" if _option_type(self.info.annotation) == list[str] else ""
         return f"{text[0].upper()}{text[1:]}{'' if text.endswith('...') else '.'}"
 
 
 class ConfigOptions:
-    """Annotation for the command parameter that receives the values given for a configuration.
+    """Annotation of a command parameter that replaces it by one option for each field of a configuration class.
 
-    Written ``Annotated[Given, ConfigOptions("slides.options:SlideOptions")]``. Each field becomes an option of the same
-    name, including fields of nested configurations. ``without``: keys of fields without an option; ``names``: other
-    option names or metavars, by key such as ``roi.side_px``; ``help_prefix``: start of each help text.
+    The parameter receives the values that the user gave, and is written
+    ``options: Annotated[OptionValues, ConfigOptions("slides.options:SlideOptions")]``. Options have the names of their
+    fields; fields of nested configurations are included. ``source``: module and name of the class; ``without``: keys of
+    fields that get no option; ``names``: other option names or metavars, by key such as ``roi.side_px``;
+    ``help_prefix``: start of each help text.
     """
 
     def __init__(
@@ -92,27 +97,27 @@ class ConfigOptions:
         self.source, self.without, self.names, self.help_prefix = source, without, names or {}, help_prefix
 
     @property
-    def model(self) -> type[Config]:
-        """The configuration."""
+    def config_class(self) -> type[Config]:
+        """The configuration class."""
         module, name = self.source.split(":")
-        found: type[Config] = getattr(import_module(f"napari_melanoma.{module}"), name)
-        return found
+        config_class: type[Config] = getattr(import_module(f"napari_melanoma.{module}"), name)
+        return config_class
 
     def list_options(self) -> list[ConfigOption]:
         """List the options in the order of the fields."""
-        model = self.model
+        config_class = self.config_class
         return [
             ConfigOption(key, info, default, self.names.get(key) or _option_name(key, default), self.help_prefix)
-            for key, info, default in self._iter_fields(model, model.model_construct(), "")
+            for key, info, default in self._iter_fields(config_class, config_class.model_construct(), "")
         ]
 
     def _iter_fields(
-        self, model: type[BaseModel], defaults: object, prefix: str
+        self, config_class: type[BaseModel], defaults: object, prefix: str
     ) -> Iterator[tuple[str, FieldInfo, object]]:
         """Yield key, field and default of the fields that have an option."""
         from napari_melanoma.core.config import nested_config
 
-        for name, info in model.model_fields.items():
+        for name, info in config_class.model_fields.items():
             key, default = f"{prefix}{name}", getattr(defaults, name, None)
             if key in self.without:
                 continue
@@ -123,7 +128,7 @@ class ConfigOptions:
 
 
 def parameter_name(key: str) -> str:
-    """Return the parameter name for a key; list indices are ignored, so ``classes.0`` becomes ``classes``."""
+    """Return the parameter name for a key: ``roi.side_px`` becomes ``roi__side_px``; list indices are left out."""
     return "__".join(part for part in key.split(".") if not part.isdigit())
 
 
@@ -133,7 +138,7 @@ def _option_name(key: str, default: object) -> str:
 
 
 def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
-    """Return the type of a field in a form that typer supports, without None."""
+    """Convert the annotation of a field to a type that typer supports, without None."""
     parts = [part for part in get_args(annotation) if part is not NoneType]
     if get_origin(annotation) is Literal or annotation in (bool, int, float, str, Path):
         return annotation
@@ -147,8 +152,13 @@ def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
     )
 
 
-def add_verb(app: typer.Typer, name: str, command: Callable[..., None], text: str, *, hidden: bool = False) -> None:
-    """Add a command. Its short help is the first sentence after the examples in ``text``, up to a colon."""
+def add_command(
+    app: typer.Typer, name: str, command: Callable[..., None], help_text: str, *, hidden: bool = False
+) -> None:
+    """Add a command to an application.
+
+    ``help_text``: made by ``format_help``; the first sentence of its description, up to a colon, is the short help.
+    """
 
     class LazyCommand(TyperCommand):
         """Create the parameters on first use, so that listing the commands does not import every configuration."""
@@ -156,54 +166,57 @@ def add_verb(app: typer.Typer, name: str, command: Callable[..., None], text: st
         def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - types of click, which newer versions of typer copy
             if not self.params:
                 throwaway_app = typer.Typer(add_completion=False)
-                throwaway_app.command()(_with_options(command))
+                throwaway_app.command()(_expand_config_options(command))
                 complete = get_command(throwaway_app)
                 self.params, self.callback = complete.params, complete.callback
             return super().get_params(ctx)
 
-    sentence = text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
-    app.command(name, cls=LazyCommand, help=text, short_help=f"{sentence}.", hidden=hidden)(lambda: None)
+    sentence = help_text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
+    app.command(name, cls=LazyCommand, help=help_text, short_help=f"{sentence}.", hidden=hidden)(lambda: None)
 
 
 def find_config_options(command: Callable[..., None]) -> dict[str, ConfigOptions]:
-    """Return the configurations of a command by the name of the parameter that receives the values."""
+    """Return the ``ConfigOptions`` of a command by the name of their parameter."""
     hints = get_type_hints(command, include_extras=True)
-    marks = ((name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ()))
-    return {name: mark for name, mark in marks if isinstance(mark, ConfigOptions)}
+    items = ((name, item) for name, hint in hints.items() for item in getattr(hint, "__metadata__", ()))
+    return {name: item for name, item in items if isinstance(item, ConfigOptions)}
 
 
-def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with an option for each field instead of the parameters that receive a configuration."""
-    configs = {name: mark.list_options() for name, mark in find_config_options(command).items()}
+def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with one parameter for each option in place of the parameters with ``ConfigOptions``."""
+    options_of = {name: config.list_options() for name, config in find_config_options(command).items()}
     hints = get_type_hints(command, include_extras=True)
     parameters: list[Parameter] = []
     for name, parameter in signature(command).parameters.items():
-        own = parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
-        parameters += [option.parameter for option in configs[name]] if name in configs else [own]
+        if name in options_of:
+            parameters += [option.parameter for option in options_of[name]]
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
 
     def call(**values: object) -> None:
-        # _gather removes the values of configurations, so that ``values`` then contains the command's other parameters
-        given = {name: _gather(options, values) for name, options in configs.items()}
-        command(**values, **given)
+        config_values = {name: _pop_values(options, values) for name, options in options_of.items()}
+        command(**values, **config_values)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return call
 
 
-def _gather(options: Sequence[ConfigOption], values: dict[str, Any]) -> Given:
-    """Remove the values of a configuration, and return those that were given, nested like its fields."""
-    given: Given = {}
+def _pop_values(options: Sequence[ConfigOption], values: dict[str, Any]) -> OptionValues:
+    """Remove the values of the options from ``values``; return those given by the user, nested like the fields."""
+    nested: OptionValues = {}
     for option in options:
         value = values.pop(option.name)
         if value in (None, [], ()):
             continue
         *sections, name = option.key.split(".")
-        table = given
+        table = nested
         for section in sections:
             table = table.setdefault(section, {})
         table[name] = not value if option.is_negated else value
-    return given
+    return nested
 
+
+# Options of several commands
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines to standard output; the last line is a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -246,10 +259,10 @@ MaskValues = Annotated[
         "value except 0), or 'keep' (store them as classes).",
     ),
 ]
+NO_REFINEMENT = {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.0}  # --no-refine
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder; created if missing.")]
-NO_REFINEMENT = {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.0}
 ClassifierValues = Annotated[
-    Given,
+    OptionValues,
     ConfigOptions(
         "evaluation.classifier_measurement:ClassEvaluationOptions",
         without=("split", "include_seen"),
@@ -275,11 +288,12 @@ PointingMasks = Annotated[
 ]
 
 
-def examples(first: str, second: str, text: str) -> str:
-    r"""Format the help of a command: two working examples, then its description."""
-    return f"\b\nExamples:\n  {first}\n  {second}\n\n{text}"
+def format_help(first_example: str, second_example: str, description: str) -> str:
+    """Format the help of a command: two working examples, then its description."""
+    # \b keeps the line breaks of its paragraph.
+    return f"\b\nExamples:\n  {first_example}\n  {second_example}\n\n{description}"
 
 
 def drop_unset(**values: object) -> dict[str, object]:
-    """Keep the options that were given, so that every default comes from the configuration."""
+    """Return the options that the user gave; the defaults of the others are those of the configuration."""
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""``phantom``: synthetic lesions, slides and cohorts with known ground truth."""
+"""Commands ``phantom ...``: generate synthetic lesions, slides and cohorts with known ground truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, add_verb, drop_unset, examples
+from napari_melanoma.cli.options import (
+    ConfigOptions,
+    Debug,
+    Json,
+    OptionValues,
+    Out,
+    add_command,
+    drop_unset,
+    format_help,
+)
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
-LESION_HELP = examples(
+LESION_HELP = format_help(
     "napari-melanoma phantom lesion --out phantoms",
     "napari-melanoma phantom lesion --out phantoms --count 20 --seed 100 --modality macroscopic --skin-type 5",
     "Generate synthetic photographs of lesions. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
@@ -27,7 +36,7 @@ LESION_HELP = examples(
 app = typer.Typer(
     help="Generate synthetic images with known ground truth.", no_args_is_help=True, rich_markup_mode=None
 )
-SLIDE_HELP = examples(
+SLIDE_HELP = format_help(
     "napari-melanoma phantom slide --out phantoms --size 4096 --seed 7",
     "napari-melanoma phantom slide --out phantoms --size 16384 --breslow-mm 1.6 --ulcerated --folds 1 --pens 2",
     "Generate synthetic slides of skin: sections with the appearance of hematoxylin and eosin, with melanomas of known "
@@ -35,8 +44,8 @@ SLIDE_HELP = examples(
     "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
     "same slide. A configuration file (--config) can set further parameters.",
 )
-STEP_PX, MAX_FACTOR = 256, 4  # when searching a sufficient side
-COHORT_HELP = examples(
+SIDE_STEP_PX, MAX_SIDE_FACTOR = 256, 4  # of the search for a side that is large enough: step, and factor of the limit
+COHORT_HELP = format_help(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
     "Generate a data set of synthetic patients, each with a melanoma of known thickness: a patch of 3 mm x 3 mm, "
@@ -50,7 +59,7 @@ COHORT_HELP = examples(
 def lesion(
     out: Out,
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "phantoms.lesion.traits:LesionPhantomConfig",
             without=("seed", "field_mm", "lesions", "lesion", "skin", "artefacts", "camera"),
@@ -81,15 +90,15 @@ def lesion(
                 configs[f"lesion_{number:04d}_grown"] = _grow_lesion(config, growth)
         current.lock_folder(out)
         current.after_stop = f"Finished images stay in {out}."
-        for name, one in current.run.track(list(configs.items()), "drawing phantoms"):
-            image = save_lesion_phantom(lesion_phantom(one), out, name)
+        for name, config in current.run.track(list(configs.items()), "drawing phantoms"):
+            image = save_lesion_phantom(lesion_phantom(config), out, name)
             current.report.emit("phantom", str(image), image=str(image))
         text = f"{format_count(len(configs), 'phantom')} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
         current.finish(text, out=str(out), count=len(configs))
 
 
 def _grow_lesion(config: LesionPhantomConfig, growth: float) -> LesionPhantomConfig:
-    """Return the configuration after growth, which can be drawn; the error names the option."""
+    """Return the configuration of the lesion after growth; raise an error that names the option if it has no room."""
     from napari_melanoma.phantoms.lesion.phantom import grow_lesion, plan_lesion_phantom
 
     try:
@@ -111,7 +120,7 @@ def slide(
     size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width; 8192 by default.")] = None,
     *,
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "phantoms.slide.config:SlidePhantomConfig",
             without=(
@@ -128,26 +137,26 @@ def slide(
     debug: Debug = False,
 ) -> None:
     """Generate phantom slides."""
-    given = {**options, **drop_unset(seed=seed, size=None if size is None else (size, size))}
+    values = {**options, **drop_unset(seed=seed, size=None if size is None else (size, size))}
     with command_session(json, debug) as current:
-        first = _build_config(given, config)
+        first = _build_config(values, config)
         configs = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
         _check_room(configs)
         current.lock_folder(out)
         current.after_stop = f"Finished images stay in {out}."
-        for one in configs:
-            _write_slide(current, one, out)
+        for slide_config in configs:
+            _write_slide(current, slide_config, out)
         text = f"{format_count(count, 'phantom slide')} in {out}; next: napari-melanoma open {out}/*.tif"
         current.finish(text, out=str(out), count=count)
 
 
-def _build_config(given: Given, path: Path | None) -> SlidePhantomConfig:
+def _build_config(values: OptionValues, path: Path | None) -> SlidePhantomConfig:
     """Merge the values of the file with those of the command line, which take precedence."""
     from napari_melanoma.core.config import overlay_values, read_toml
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
     base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
-    return SlidePhantomConfig.parse(overlay_values(base.model_dump(), given), "the command line")
+    return SlidePhantomConfig.parse(overlay_values(base.model_dump(), values), "the command line")
 
 
 def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
@@ -156,10 +165,11 @@ def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
     if not faults:
         return
     seed, fault = faults[0]
-    many = "" if len(configs) == 1 else f"{len(faults)} of {len(configs)} slides are too small (seed {seed}: "
-    side = _find_side(configs)
+    side = _find_sufficient_side(configs)
     advice = "" if side is None else f" --size {side} is large enough{'' if len(configs) == 1 else ' for all'}."
-    raise ConfigError(f"{many}{fault}{')' if many else ''}{advice} Nothing was written.")
+    if len(configs) > 1:
+        fault = f"{len(faults)} of {len(configs)} slides are too small (seed {seed}: {fault})"
+    raise ConfigError(f"{fault}{advice} Nothing was written.")
 
 
 def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
@@ -173,14 +183,16 @@ def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
     return ""
 
 
-def _find_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
+def _find_sufficient_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
     """Return the smallest sufficient side in steps of 256 pixels; None if four times the side is too small."""
-    side = max(configs[0].size)
-    short = [config for config in configs if _explain_lack_of_room(config)]
-    for size in range(side - side % STEP_PX + STEP_PX, MAX_FACTOR * side + 1, STEP_PX):
-        short = [config for config in short if _explain_lack_of_room(config.model_copy(update={"size": (size, size)}))]
-        if not short:
-            return size
+    requested = max(configs[0].size)
+    too_small = [config for config in configs if _explain_lack_of_room(config)]
+    first = requested - requested % SIDE_STEP_PX + SIDE_STEP_PX
+    for side in range(first, MAX_SIDE_FACTOR * requested + 1, SIDE_STEP_PX):
+        square = {"size": (side, side)}
+        too_small = [config for config in too_small if _explain_lack_of_room(config.model_copy(update=square))]
+        if not too_small:
+            return side
     return None
 
 
@@ -194,7 +206,8 @@ def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path)
 def cohort(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
     options: Annotated[
-        Given, ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds"))
+        OptionValues,
+        ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds")),
     ],
     processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
     json: Json = False,
@@ -212,6 +225,6 @@ def cohort(
         current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
 
 
-add_verb(app, "lesion", lesion, LESION_HELP)
-add_verb(app, "slide", slide, SLIDE_HELP)
-add_verb(app, "cohort", cohort, COHORT_HELP)
+add_command(app, "lesion", lesion, LESION_HELP)
+add_command(app, "slide", slide, SLIDE_HELP)
+add_command(app, "cohort", cohort, COHORT_HELP)

@@ -1,4 +1,4 @@
-"""``recipes``: list the shipped recipes; write one as a file for ``train``."""
+"""Commands ``recipes ...``: list the shipped recipes, and write one as a file for the command ``train``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import Debug, Json, add_command, format_help
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.errors import ConfigError
 
-LIST_HELP = examples(
+LIST_HELP = format_help(
     "napari-melanoma recipes list",
     "napari-melanoma recipes list --json",
     "List the shipped recipes and their purpose.",
 )
-WRITE_HELP = examples(
+WRITE_HELP = format_help(
     "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
     "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --take encoder --out recipe.toml",
     "Write a shipped recipe as a file, with data sets and starting weights. Edit it if needed, then run: "
@@ -81,5 +81,5 @@ def write(
         current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
 
 
-add_verb(app, "list", list_, LIST_HELP)
-add_verb(app, "write", write, WRITE_HELP)
+add_command(app, "list", list_, LIST_HELP)
+add_command(app, "write", write, WRITE_HELP)

@@ -1,4 +1,4 @@
-"""``report``: the report of a case and of results, as one HTML file and as PDF."""
+"""Command ``report``: write the report of cases and results as one HTML file, and as PDF if requested."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import Debug, Json, format_help
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.errors import InputError, MelanomaError, describe_error
 
-HELP = examples(
+HELP = format_help(
     "napari-melanoma report P-0042 --out report.html --pdf",
     "napari-melanoma report P-0042 slide-results/section --out report.html --personal",
     "Write the report of a case and of results: patient, body map, photographs with contour and scale bar, "
@@ -45,21 +45,21 @@ def report(
 
         current.after_stop = "Nothing was written."
         _check_output(out, pdf=pdf)
-        found = collect_report(paths, personal=personal, run=current.run)
+        collected = collect_report(paths, personal=personal, run=current.run)
         current.run.check()
-        write_report(out, found.report)
-        written, failures = [out], [(one.about, one.detail) for one in found.problems]
+        write_report(out, collected.report)
+        written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
         if pdf:
             try:
-                note = write_pdf(found.report, out.with_suffix(".pdf"), paper)
+                note = write_pdf(collected.report, out.with_suffix(".pdf"), paper)
                 written.append(out.with_suffix(".pdf"))
                 current.report_notes([("PDF", note)] if note else [])
-            except MelanomaError as error:  # the report is there, in a form that can be printed
+            except MelanomaError as error:  # the HTML file is complete, and can be printed
                 failures.append(("PDF", describe_error(error)))
         current.report_failures(failures, "about")
-        shared = "It contains personal data. " if personal else ""
-        text = f"{' and '.join(map(str, written))} written. {shared}Research use only; not for diagnosis."
-        current.finish(text, some_failed=bool(failures), out=str(out), files=[str(one) for one in written])
+        privacy = "It contains personal data. " if personal else ""
+        text = f"{' and '.join(map(str, written))} written. {privacy}Research use only; not for diagnosis."
+        current.finish(text, some_failed=bool(failures), out=str(out), files=[str(path) for path in written])
 
 
 def _check_output(out: Path, *, pdf: bool) -> None:

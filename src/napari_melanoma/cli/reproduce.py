@@ -1,4 +1,4 @@
-"""``reproduce``: train and evaluate the rows of a paper's tables on the user's data, next to the published results."""
+"""Command ``reproduce``: train and evaluate the rows of a paper's tables, and list published results beside ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, examples
+from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Json, OptionValues, format_help
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.formatting import format_duration
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from napari_melanoma.reproduction.planning import PlannedRow
     from napari_melanoma.reproduction.run import Reproduction
 
-COLUMNS = 100  # of a line of --check
-HELP = examples(
+LINE_LENGTH = 100  # of the list of starting models that --check prints
+HELP = format_help(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
     "napari-melanoma reproduce P3 --budget small --out p3",
     "Train every row of a paper's tables on your data and list our results next to the published ones. Writes "
@@ -32,7 +32,7 @@ HELP = examples(
 def reproduce(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2, P3 or P4.")],
     options: Annotated[
-        Given,
+        OptionValues,
         ConfigOptions(
             "reproduction.options:ReproduceOptions",
             without=("paper",),
@@ -62,8 +62,8 @@ def reproduce(
             return
         folder = out or Path(f"reproduced-{read_paper(paper).name}")
         done = workflow.reproduce(chosen, folder, run=current.run)
-        for name, why in {**done.plan.left_out, **done.missing.all}.items():
-            current.report.emit("failed", f"not run: {name}: {why}", row=name, error=why)
+        for name, reason in {**done.plan.left_out, **done.missing.all}.items():
+            current.report.emit("failed", f"not run: {name}: {reason}", row=name, error=reason)
         failed, late = len(done.missing.failed), len(done.missing.late)
         skipped = f" ({late} not run for lack of time)" if late else ""
         count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated{skipped}"
@@ -73,8 +73,8 @@ def reproduce(
         current.finish(text, some_failed=failed > 0 or not done.results, **values)
 
 
-def _report_plan(done: Reproduction, current: CommandSession) -> None:
-    plan = done.plan
+def _report_plan(reproduction: Reproduction, current: CommandSession) -> None:
+    plan = reproduction.plan
     for notice in (*plan.notices, *plan.late):
         current.report.emit("notice", notice, message=notice)
     width = max((len(planned.name) for planned in plan.rows), default=0)
@@ -84,22 +84,22 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
         current.report.emit_item("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
     for start in dict.fromkeys(planned.start for planned in plan.rows if planned.start):
         names = [planned.name for planned in plan.rows if planned.start == start]
-        text = fill(f"from {start}: {', '.join(names)}", COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
+        text = fill(f"from {start}: {', '.join(names)}", LINE_LENGTH, subsequent_indent="  ", break_on_hyphens=False)
         current.report.emit_item("start", text, start=start, rows=names)
-    for name, why in plan.left_out.items():
-        current.report.emit("left out", f"{name} cannot run: {why}", row=name, error=why)
-    whole = "" if plan.seconds is None else f", about {format_duration(plan.seconds)} on this machine"
+    for name, reason in plan.left_out.items():
+        current.report.emit("left out", f"{name} cannot run: {reason}", row=name, error=reason)
+    duration = "" if plan.seconds is None else f", about {format_duration(plan.seconds)} on this machine"
     waiting = sum(row.waits for row in plan.rows)
-    over = f"; {waiting} more only if time is left" if waiting else ""
+    optional = f"; {waiting} more only if time is left" if waiting else ""
     current.finish(
-        f"{len(plan.rows) - waiting} rows of {plan.paper} would run{whole}{over}.",
+        f"{len(plan.rows) - waiting} rows of {plan.paper} would run{duration}{optional}.",
         rows=len(plan.rows),
         seconds=plan.seconds,
     )
 
 
 def _format_planned(planned: PlannedRow) -> str:
-    """Format parameters, epochs, time per image, time and memory of a row as columns."""
+    """Format parameters, epochs, time per image, memory and total time of a row as columns."""
     time = format_duration(planned.seconds) if planned.seconds is not None else ""
     if planned.cpu_s is not None:
         time += f" ({format_duration(planned.cpu_s)} on CPU)"

@@ -1,4 +1,4 @@
-"""``export``, ``readings``, ``relation`` and ``audit``: convert, compare and check results."""
+"""Commands ``export``, ``readings``, ``relation`` and ``audit``: export, compare and correlate results; audit files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import Debug, Json, Out, format_help
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.formatting import format_count
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.privacy.personal_data import PrivacyFinding
     from napari_melanoma.reports.slide_export import ExportedFile
 
-EXPORT_HELP = examples(
+EXPORT_HELP = format_help(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
@@ -28,7 +28,7 @@ EXPORT_HELP = examples(
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
     "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
 )
-READINGS_HELP = examples(
+READINGS_HELP = format_help(
     "napari-melanoma readings results --out agreement",
     'napari-melanoma readings reader-a reader-b --out agreement --reader "A. Meyer" --reader model',
     "Collect depth readings and measure the agreement of two readers. The input is result folders with readings saved "
@@ -38,7 +38,7 @@ READINGS_HELP = examples(
     "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
     "reported and the rest is processed (exit code 1).",
 )
-RELATION_HELP = examples(
+RELATION_HELP = format_help(
     "napari-melanoma relation results --out relation",
     "napari-melanoma relation results/section --out relation --include-invalid",
     "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
@@ -48,7 +48,7 @@ RELATION_HELP = examples(
     "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
     "code 1).",
 )
-AUDIT_HELP = examples(
+AUDIT_HELP = format_help(
     "napari-melanoma audit results",
     "napari-melanoma audit dataset.zip --json",
     "List personal data in files and folders: names, births, record numbers, addresses, dates, places, "
@@ -56,7 +56,7 @@ AUDIT_HELP = examples(
     "each with a masked example and a recommendation. Nothing is changed. Faces and text in the pixels are not "
     "detected. The exit code is 1 if something was found or a file could not be examined.",
 )
-MAX_SHOWN = 50  # files that could not be examined, listed by name
+MAX_LISTED_FILES = 50  # of those that ``audit`` could not examine; --json lists all of them
 
 
 def export(
@@ -80,32 +80,32 @@ def export(
     with command_session(json, debug) as current:
         from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
-        named: set[str] = set()  # reasons why something was left out, the same for several formats
+        reported_reasons: set[str] = set()  # why something was left out; several formats give the same reason
 
-        def report_file(written: ExportedFile) -> None:
-            values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}
-            if written.left_out:
-                text = "" if written.error in named else f"left out: {written.error}"
-                current.report.emit("left_out", text, reason=written.error, **values)
-                named.add(written.error)
-            elif written.error:
-                text = f"failed: {written.folder.name}, {written.format}: {written.error}"
-                current.report.emit("failed", text, error=written.error, **values)
+        def report_file(exported: ExportedFile) -> None:
+            values = {"folder": str(exported.folder), "format": exported.format, "path": str(exported.path)}
+            if exported.left_out:
+                text = "" if exported.error in reported_reasons else f"left out: {exported.error}"
+                current.report.emit("left_out", text, reason=exported.error, **values)
+                reported_reasons.add(exported.error)
+            elif exported.error:
+                text = f"failed: {exported.folder.name}, {exported.format}: {exported.error}"
+                current.report.emit("failed", text, error=exported.error, **values)
             else:
-                current.report.emit("written", f"written: {written.path}", **values)
+                current.report.emit("written", f"written: {exported.path}", **values)
 
         current.after_stop = f"Written files stay in {out}."
         formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
-        found = find_exported_folders(results)
+        folders = find_exported_folders(results)
         current.lock_folder(out)
         files = export_results(
-            found, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
+            folders, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
         )
-        left_out = sum(one.left_out for one in files)
-        failed = sum(bool(one.error) for one in files) - left_out
+        left_out = sum(file.left_out for file in files)
+        failed = sum(bool(file.error) for file in files) - left_out
         written = len(files) - failed - left_out
         counts = [f"{format_count(written, 'file')} written to {out}"]
-        counts += [f"{count} {what}" for count, what in ((left_out, "left out"), (failed, "failed")) if count]
+        counts += [f"{count} {outcome}" for count, outcome in ((left_out, "left out"), (failed, "failed")) if count]
         current.finish(
             f"{', '.join(counts)}. Research use only.",
             some_failed=bool(failed) or not written,
@@ -178,21 +178,21 @@ def relation(
 
         current.after_stop = "Nothing was written."
         require_outside_results(out)
-        found = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
-        for slide, error in found.failed.items():
-            name = found.names[slide]
+        related = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
+        for slide, error in related.failed.items():
+            name = related.names[slide]
             current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-        for note in found.notes:
+        for note in related.notes:
             current.report.emit("warning", f"Warning: {note}", message=note)
         current.lock_folder(out)
-        written = write_relation(found, out)
-        current.report.emit("relation", found.summary, **relation_to_json(found))
+        written = write_relation(related, out)
+        current.report.emit("relation", related.summary, **relation_to_json(related))
         text = (
-            f"{format_count(len(found.lesions), 'lesion')} of {format_count(len(found.validity), 'slide')} in "
+            f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
             f"{written[0]}; {written[-1].name} shows "
         )
         text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
-        current.finish(f"{text} Research use only.", some_failed=bool(found.failed), out=str(out))
+        current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))
 
 
 def audit(
@@ -207,24 +207,24 @@ def audit(
         from napari_melanoma.privacy.audit import audit as audit_files
 
         current.after_stop = "Nothing was changed; not every file was examined."
-        advised: set[str] = set()
+        reported_advice: set[str] = set()
 
         def report_finding(finding: PrivacyFinding) -> None:
             values = asdict(finding)
             current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
-            if finding.what_to_do not in advised and not json:
-                advised.add(finding.what_to_do)
+            if finding.what_to_do not in reported_advice and not json:
+                reported_advice.add(finding.what_to_do)
                 current.report.emit("advice", f"    {finding.what_to_do}")
 
-        found = audit_files(paths, report_finding, run=current.run)
-        for name, reason in list(found.skipped.items())[: None if json else MAX_SHOWN]:
+        result = audit_files(paths, report_finding, run=current.run)
+        for name, reason in list(result.skipped.items())[: None if json else MAX_LISTED_FILES]:
             current.report.emit("passed_over", f"not examined: {name}: {reason}", file=name, reason=reason)
-        counts = ", ".join(f"{kind} {count}" for kind, count in found.counts.most_common())
-        skipped = format_count(len(found.skipped), "file")
-        missed = f"; {skipped} could not be examined" if found.skipped else ""
-        text = f"Found in {format_count(found.files, 'file')}: {counts or 'nothing'}{missed}."
-        values = {"files": found.files, "counts": dict(found.counts), "not_looked_into": len(found.skipped)}
-        current.finish(text, some_failed=not found.clean, **values)
+        counts = ", ".join(f"{kind} {count}" for kind, count in result.counts.most_common())
+        skipped = format_count(len(result.skipped), "file")
+        missed = f"; {skipped} could not be examined" if result.skipped else ""
+        text = f"Found in {format_count(result.files, 'file')}: {counts or 'nothing'}{missed}."
+        values = {"files": result.files, "counts": dict(result.counts), "not_looked_into": len(result.skipped)}
+        current.finish(text, some_failed=not result.clean, **values)
 
 
 def _format_finding(finding: PrivacyFinding) -> str:

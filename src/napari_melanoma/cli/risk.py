@@ -1,4 +1,4 @@
-"""``risk``: predict the risk of metastasis from slides or patches, depth and patient data."""
+"""Command ``risk``: predict the risk of metastasis from slides or patches, depth and patient data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from napari_melanoma.cli.options import (
     Age,
     ConfigOptions,
     Debug,
-    Given,
     Json,
+    OptionValues,
     Out,
     Sex,
     Site,
     drop_unset,
-    examples,
+    format_help,
 )
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.risk.batch import RiskOutcome
     from napari_melanoma.risk.prediction import RiskPrediction
 
-HELP = examples(
+HELP = format_help(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
     'napari-melanoma risk "patches/*.png" --model runs/risk/bundle --age 64 --depth-mm 2.4 --out results',
     "Predict the risk of metastasis of a melanoma from patches of 3 mm x 3 mm, its depth and patient data. The patches "
@@ -45,7 +45,7 @@ def risk(
         list[str], typer.Option(help="Name of a model that predicts metastasis, or the folder of its bundle.")
     ],
     out: Out,
-    options: Annotated[Given, ConfigOptions("risk.prediction:RiskOptions", without=("model", "background"))],
+    options: Annotated[OptionValues, ConfigOptions("risk.prediction:RiskOptions", without=("model", "background"))],
     metadata: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="CSV with image_id (the file name without suffix), age, sex, site ..."),
@@ -68,19 +68,21 @@ def risk(
         from napari_melanoma.risk.prediction import RiskOptions
 
         chosen = RiskOptions.parse({"model": _single_model(model), **options}, "the command line")
-        given = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
-        patients = PatientTable({name: str(value) for name, value in given.items()}, metadata)
+        patient = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
+        patients = PatientTable({name: str(value) for name, value in patient.items()}, metadata)
         paths = find_risk_inputs(cases)
         _warn_of_table(current, patients, metadata, [case_name(path) for path in paths])
         current.lock_folder(out)
-        done = assess_risk_of_files(
-            paths, out, chosen, patients, run=current.run, on_outcome=lambda one: _report_input(current, one)
+        summary = assess_risk_of_files(
+            paths, out, chosen, patients, run=current.run, on_outcome=lambda outcome: _report_input(current, outcome)
         )
-        counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
-        step = "see the column 'error' there" if done.failed else "each risk.json contains the inputs and contributions"
-        text = f"{counts}: table in {done.table}; {step}. Research use only."
-        written = {"out": str(out), "table": str(done.table)}
-        current.finish(text, some_failed=done.failed > 0, completed=done.done, failed=done.failed, **written)
+        counts = f"{summary.done} done" + (f", {summary.failed} failed" if summary.failed else "")
+        next_step = "each risk.json contains the inputs and contributions"
+        if summary.failed:
+            next_step = "see the column 'error' there"
+        text = f"{counts}: table in {summary.table}; {next_step}. Research use only."
+        written = {"out": str(out), "table": str(summary.table)}
+        current.finish(text, some_failed=summary.failed > 0, completed=summary.done, failed=summary.failed, **written)
 
 
 def _single_model(models: list[str]) -> str:
@@ -97,14 +99,14 @@ def _warn_of_table(current: CommandSession, patients: PatientTable, table: Path 
     """Warn about unrecognized columns and cases without a row in the table."""
     for about, note in patients.unrecognized:
         current.report.emit("warning", f"column '{about}' of {table}: {note}", column=about)
-    if lacking := patients.missing_images(cases):
-        names = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+    if missing := patients.missing_images(cases):
+        names = f"{', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}"
         text = f"{table} has no row for {names} (image_id): their patient data is treated as unknown"
-        current.report.emit("warning", text, lacking=lacking)
+        current.report.emit("warning", text, lacking=missing)
 
 
 def _report_input(current: CommandSession, outcome: RiskOutcome) -> None:
-    """Report the prediction for one input, its inputs, and warnings."""
+    """Report the prediction for one slide or patch, or why it failed, and its warnings."""
     about = {"case": outcome.name, "path": outcome.path}
     if outcome.prediction is None:
         current.report.emit("failed", f"failed: {outcome.path}: {outcome.error}", **about, error=outcome.error)
@@ -115,7 +117,10 @@ def _report_input(current: CommandSession, outcome: RiskOutcome) -> None:
 
 
 def _report_risk(current: CommandSession, headline: str, prediction: RiskPrediction, about: dict[str, object]) -> None:
-    """Report a prediction, its inputs and contributions."""
+    """Report a prediction with the reasons against it and, if it is valid, its inputs and their contributions.
+
+    ``about``: ``case`` and ``path``, which are part of each event.
+    """
     validity = prediction.validity
     current.report.emit(
         "prediction", headline, **about, probability=prediction.probability, validity=validity.to_json()

@@ -1,4 +1,8 @@
-"""The frame of every command: signals, logging, errors as one line and an exit code, progress, and the last line."""
+"""What all commands share while they run: their output, progress, signals, logging, errors and exit codes.
+
+A command runs inside ``command_session``, writes through ``CommandSession.report`` and ends with
+``CommandSession.finish``.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 
 
 LOG_EVERY_S = 10.0
-SHOWN_OF_PATH = 60  # characters
+MAX_PATH_SHOWN = 60  # characters of a path that is too long
 
 
 class OutputClosed(Exception):  # noqa: N818 - not an error: the reader of the pipe, such as head, has read enough
@@ -44,7 +48,10 @@ class OutputClosed(Exception):  # noqa: N818 - not an error: the reader of the p
 
 
 class CommandReport(Protocol):
-    """Messages of a command while it runs and at its end; ``text`` is for users, ``values`` for programs."""
+    """Output of a command while it runs and at its end; ``text`` is for users, ``values`` for programs.
+
+    ``last``: the last progress reported.
+    """
 
     last: Progress | None
 
@@ -52,17 +59,17 @@ class CommandReport(Protocol):
         """Report progress."""
 
     def emit(self, kind: str, text: str, **values: object) -> None:
-        """Report one event of the run, such as a photograph that failed."""
+        """Report one event, such as a photograph that failed."""
 
     def emit_item(self, kind: str, text: str, **values: object) -> None:
-        """Report one requested item, such as a model."""
+        """Report one item that the user requested, such as a model of a list."""
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Write the last line."""
+        """Write the last line; ``status``: ``done``, ``failed`` (some inputs), ``stopped`` or ``error``."""
 
 
 def create_report(as_json: bool) -> CommandReport:
-    """Return JSON lines if requested, a progress bar on a terminal, plain lines otherwise."""
+    """Return a report that writes JSON lines if requested, a progress bar on a terminal, plain lines otherwise."""
     if as_json:
         return _JsonReport()
     return _TerminalReport() if sys.stderr.isatty() else _LogReport()
@@ -99,24 +106,24 @@ class _JsonReport:
 
 
 class _LogReport:
-    """Plain lines: progress and problems on standard error, at most one progress line in ten seconds."""
+    """Plain lines: requested items on standard output, progress and other events on standard error."""
 
     def __init__(self) -> None:
         self.last: Progress | None = None
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, int] | None = None  # time and number of steps at the first report of a phase
         self._last_line_time = -LOG_EVERY_S
 
     def progress(self, progress: Progress) -> None:
         """Write a line every ten seconds, at the end, and for each milestone."""
         now = time.monotonic()
-        if self._first is None or self.last is None or progress.total != self.last.total:  # a new phase of work
+        if self._first is None or self.last is None or progress.total != self.last.total:  # a new phase
             self._first = (now, progress.done)
         self.last = progress
         is_due = isinstance(progress, Milestone) or progress.done == progress.total
         if is_due or now - self._last_line_time >= LOG_EVERY_S:
             self._last_line_time = now
-            so_far = f"{_format_done(progress)}{_format_time_left(progress, now, self._first)}"
-            write_line(f"{so_far}  {progress.message}".strip(), error=True)
+            state = f"{_format_done(progress)}{_format_time_left(progress, now, self._first)}"
+            write_line(f"{state}  {progress.message}".strip(), error=True)
 
     def emit(self, kind: str, text: str, **values: object) -> None:
         """Write a line if there is text."""
@@ -128,7 +135,7 @@ class _LogReport:
         write_line(text)
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Write the last line; where it is an error, to standard error."""
+        """Write the last line; an error goes to standard error."""
         write_line(text, error=status == "error")
 
 
@@ -138,8 +145,8 @@ class _TerminalReport(_LogReport):
     def __init__(self) -> None:
         super().__init__()
         self._bar: RichProgress | None = None
-        self._task: TaskID | None = None
-        self._parts: list[TaskID] = []
+        self._task: TaskID | None = None  # the bar of the total
+        self._parts: list[TaskID] = []  # the bars of parallel parts, each with the title of the part that it shows
         self._titles: list[str] = []
 
     def progress(self, progress: Progress) -> None:
@@ -154,9 +161,9 @@ class _TerminalReport(_LogReport):
         parts = progress.parts if isinstance(progress, ParallelProgress) else ()
         description = progress.message.partition(":")[0] if parts else progress.message  # each part has its own bar
         self._bar.update(self._task, completed=progress.done, total=progress.total, description=description)
-        self._move_parts(self._bar, parts)
+        self._update_parts(self._bar, parts)
 
-    def _move_parts(self, bar: RichProgress, parts: Sequence[Progress]) -> None:
+    def _update_parts(self, bar: RichProgress, parts: Sequence[Progress]) -> None:
         """Update the bars of parallel parts, below the bar of the total."""
         while len(self._parts) < len(parts):
             self._parts.append(bar.add_task("", total=None))
@@ -195,9 +202,9 @@ def write_line(text: str, *, error: bool = False) -> None:
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
         stream.write(f"{text}\n")
         stream.flush()
-    except OSError as refused:
-        is_closed_on_windows = sys.platform == "win32" and refused.errno == errno.EINVAL
-        if not (isinstance(refused, BrokenPipeError) or is_closed_on_windows):
+    except OSError as error_:
+        is_closed_on_windows = sys.platform == "win32" and error_.errno == errno.EINVAL
+        if not (isinstance(error_, BrokenPipeError) or is_closed_on_windows):
             raise
         # Data left in the stream would fail again, with a message, when the interpreter ends.
         setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
@@ -228,7 +235,10 @@ def _format_done(progress: Progress) -> str:
 
 
 def _format_time_left(progress: Progress, now: float, first: tuple[float, int]) -> str:
-    """Estimate the remaining time from the progress since the first report, which excludes loading a model."""
+    """Estimate the remaining time from the progress since the first report, so that loading a model does not count.
+
+    ``first``: time and number of steps at that report.
+    """
     start_time, start_count = first
     if progress.total is None or not start_count < progress.done < progress.total:
         return ""
@@ -236,9 +246,11 @@ def _format_time_left(progress: Progress, now: float, first: tuple[float, int]) 
     return f", {format_duration(seconds)} left"
 
 
+# Exit codes besides 0: some inputs failed, or an unexpected error; a wrong option or input; Ctrl+C (after a signal: 128
+# plus its number); the reader of the output has ended.
 FAILED, USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
-SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' alone
+SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK exists on Windows only
 
 
 @dataclass
@@ -248,8 +260,8 @@ class CommandSession:
     report: CommandReport
     run: RunContext
     after_stop: str = "Run the same command again to continue."
-    _signal: list[int] = field(default_factory=list)
-    resources: ExitStack = field(default_factory=ExitStack)
+    _signals: list[int] = field(default_factory=list)  # numbers of the signals received
+    resources: ExitStack = field(default_factory=ExitStack)  # closed when the command ends
 
     def lock_folder(self, folder: Path) -> None:
         """Hold the lock of an output folder until the command ends, so that no other process writes there."""
@@ -263,28 +275,28 @@ class CommandSession:
             raise typer.Exit(code)
 
     def report_notes(self, notes: Iterable[tuple[str, str]], kind: str = "note") -> None:
-        """Write a line for each note, which consists of its subject and a text."""
+        """Write a line for each note; a note consists of its subject and a text."""
         for about, note in notes:
             self.report.emit(kind, f"{kind}: {about}: {note}", about=about, said=note)
 
     def report_failures(self, failures: Iterable[tuple[str, str]], kind: str = "image") -> None:
-        """Write a line for each input that failed and the reason."""
+        """Write a line for each failure: the name of the input and the reason; ``kind``: key of the name in JSON."""
         for name, reason in failures:
             self.report.emit("failed", f"failed: {name}: {reason}", **{kind: name}, error=reason)
 
     def request_stop(self, number: int, frame: FrameType | None) -> None:
-        """Cancel the command; a second Ctrl+C does not wait for it."""
+        """Cancel the command at its next check; a second signal ends it at once."""
         if self.run.cancelled:
             raise KeyboardInterrupt
-        self._signal.append(number)
+        self._signals.append(number)
         self.run.cancel()
 
     def finish_stopped(self) -> NoReturn:
         """Write the last line of a stopped command, and exit."""
-        code = 128 + self._signal[0] if self._signal else INTERRUPTED
+        code = 128 + self._signals[0] if self._signals else INTERRUPTED
         last = self.report.last
-        so_far = f" after {last.done} of {last.total}" if last and last.total else ""
-        self.report.finish("stopped", f"Stopped{so_far}. {self.after_stop}", exit_code=code)
+        progress = f" after {last.done} of {last.total}" if last and last.total else ""
+        self.report.finish("stopped", f"Stopped{progress}. {self.after_stop}", exit_code=code)
         raise typer.Exit(code)
 
     def finish_failed(self, error: Exception, code: int) -> NoReturn:
@@ -299,16 +311,19 @@ class CommandSession:
         raise typer.Exit(code) from None
 
 
-def values_without(found: object, *names: str) -> dict[str, Any]:
-    """Return the fields of a result, without some that are reported in another form."""
-    return {name: value for name, value in vars(found).items() if name not in names}
+def values_without(result: object, *names: str) -> dict[str, Any]:
+    """Return the fields of a result, without those that are reported in another form."""
+    return {name: value for name, value in vars(result).items() if name not in names}
 
 
 @contextmanager
 def command_session(
     as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False
 ) -> Iterator[CommandSession]:
-    """Run a command with signals, logging and error handling; end it with ``CommandSession.finish``."""
+    """Run a command with signal handling, logging and error handling; the block ends with ``finish``.
+
+    ``allow_outside`` and ``accept_damaged``: the options ``--allow-outside`` and ``--accept-damaged``.
+    """
     report = create_report(as_json)
     current = CommandSession(report, RunContext(report.progress))
     with _configure_logging(debug), _exit_when_output_closes(), accepting_damaged(accept_damaged):
@@ -329,8 +344,8 @@ def command_session(
             limit = exceeded_path_limit(Path(str(error.filename)), error) if error.filename else ""
             if not limit:
                 current.finish_failed(error, FAILED)
-            shown = str(error.filename)[:SHOWN_OF_PATH]
-            text = f"the path '{shown}…' is too long for the file system. {limit} Specify a shorter path."
+            start = str(error.filename)[:MAX_PATH_SHOWN]
+            text = f"the path '{start}…' is too long for the file system. {limit} Specify a shorter path."
             current.finish_failed(InputError(text), USAGE)
         except Exception as error:  # noqa: BLE001 - the one place that reports any error to the user
             current.finish_failed(error, FAILED)
@@ -341,11 +356,11 @@ def _report_outside_files(report: CommandReport) -> Iterator[None]:
     """Allow data sets to name files outside their folders, and report each folder once."""
     reported: set[str] = set()
 
-    def report_once(found: OutsidePaths) -> None:
-        text = f"note: {found}; used because of --allow-outside"
+    def report_once(outside: OutsidePaths) -> None:
+        text = f"note: {outside}; used because of --allow-outside"
         if text not in reported:
             reported.add(text)
-            values = {"folder": str(found.folder), "count": found.count, "first": found.first}
+            values = {"folder": str(outside.folder), "count": outside.count, "first": outside.first}
             report.emit("outside", text, **values)
 
     with allow_outside_files(report_once):
@@ -366,15 +381,16 @@ def _configure_logging(debug: bool) -> Iterator[None]:
     """Show the package's log with tracebacks if debugging; otherwise show nothing."""
     log = logging.getLogger("napari_melanoma")
     handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
-    before, log.propagate = (log.level, log.propagate), False
+    previous_level, previous_propagate = log.level, log.propagate
+    log.propagate = False
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before[0])
-        log.propagate = before[1]
+        log.setLevel(previous_level)
+        log.propagate = previous_propagate
 
 
 def stop_signals() -> list[int]:
@@ -385,11 +401,11 @@ def stop_signals() -> list[int]:
 @contextmanager
 def _handle_signals(current: CommandSession) -> Iterator[None]:
     """Cancel the command on a signal while it runs."""
-    before = {number: signal.signal(number, current.request_stop) for number in stop_signals()}
+    previous = {number: signal.signal(number, current.request_stop) for number in stop_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -399,7 +415,10 @@ def _format_error(error: Exception) -> str:
 
 
 def explain_by_options(error: MelanomaError) -> str:
-    """Describe an error by the options of the current command, if all wrong values were given as options."""
+    """Describe an error by the options of the current command if all wrong values were given as options.
+
+    Otherwise return its own message.
+    """
     if not isinstance(error, ConfigError) or not error.faults:
         return str(error)
     texts = [_format_fault(fault) for fault in error.faults]
@@ -408,15 +427,19 @@ def explain_by_options(error: MelanomaError) -> str:
 
 def _format_fault(fault: ConfigFault) -> str | None:
     """Describe a fault by its option; None if it has no option, or if that option has another value."""
-    option, given = _find_option(parameter_name(fault.key))
-    if option and fault.found in (given, *(given if isinstance(given, list | tuple) else ())):
-        found = f"{fault.found:g}" if isinstance(fault.found, float) else fault.found
-        return f"{option} is {found}: {fault.expected.rstrip('.')}"
+    option, option_value = _find_option(parameter_name(fault.key))
+    option_items = option_value if isinstance(option_value, list | tuple) else ()
+    if option and fault.found in (option_value, *option_items):
+        value = f"{fault.found:g}" if isinstance(fault.found, float) else fault.found
+        return f"{option} is {value}: {fault.expected.rstrip('.')}"
     return None
 
 
 def _find_option(name: str) -> tuple[str, object]:
-    """Return an option of the current command as typed, and its value; "" and None if there is no such option."""
+    """Return the long form of an option of the current command and its value; "" and None if there is no such option.
+
+    ``name``: name of its parameter.
+    """
     context = _current_context()
     for parameter in context.command.params if context else ():
         if parameter.name == name and parameter.opts:
@@ -424,7 +447,7 @@ def _find_option(name: str) -> tuple[str, object]:
     return "", None
 
 
-def _current_context() -> Any:  # noqa: ANN401 - of click, or of the copy of it in newer versions of typer
+def _current_context() -> Any:  # noqa: ANN401 - a class of click, of which newer versions of typer contain a copy
     """Return the context of the current command, or None."""
     click_package = typer.Context.__mro__[1].__module__.rpartition(".")[0]
     return import_module(f"{click_package}.globals").get_current_context(silent=True)

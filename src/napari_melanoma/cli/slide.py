@@ -1,4 +1,4 @@
-"""``slide``: tissue, tiles, heatmap and lesions of whole-slide images, in this process or distributed."""
+"""Command ``slide``: analyze whole-slide images in this process, in several processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, examples
+from napari_melanoma.cli.options import ConfigOptions, Debug, Json, OptionValues, Out, format_help
 from napari_melanoma.cli.session import CommandSession, command_session, values_without
 from napari_melanoma.core.errors import ConfigError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.slide_table import SlideStatus
 
 SlideValues = Annotated[
-    Given,
+    OptionValues,
     ConfigOptions(
         "slides.options:SlideOptions",
         without=(
@@ -32,7 +32,7 @@ SlideValues = Annotated[
     ),
 ]
 WorkerValues = Annotated[
-    Given, ConfigOptions("slides.cohort_scheduler:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
+    OptionValues, ConfigOptions("slides.cohort_scheduler:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -42,7 +42,7 @@ ConfigFile = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Restart, even if there are results.")]
 Nice = Annotated[bool, typer.Option("--nice", help="Run at low priority.")]
-HELP = examples(
+HELP = format_help(
     "napari-melanoma slide section.svs --out results",
     'napari-melanoma slide "slides/*.svs" --out results --model skin-demo --mpp 0.5',
     "Analyze whole-slide images. Writes OUT/<stem>/ with result.zarr, lesions.geojson, lesions.csv, heatmap.ome.tif, "
@@ -94,7 +94,7 @@ def _analyze_slides(
     _report_summary(current, summary, out)
 
 
-def _merge_options(config: Path | None, values: Given) -> SlideOptions:
+def _merge_options(config: Path | None, values: OptionValues) -> SlideOptions:
     """Merge the options of a file with those of the command line, which take precedence."""
     from napari_melanoma.core.config import overlay_values, read_toml
     from napari_melanoma.slides.options import SlideOptions
@@ -146,7 +146,7 @@ def run_cohort(
     paths: Sequence[Path],
     out: Path,
     options: SlideOptions,
-    workers: Given,
+    workers: OptionValues,
     *,
     force: bool,
 ) -> None:

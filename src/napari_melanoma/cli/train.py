@@ -1,4 +1,4 @@
-"""``train``, ``search`` and ``runs``: one training run, a search over a recipe's options, and the runs that exist."""
+"""Commands ``train``, ``search`` and ``runs ...``: train a model, search over options, and list or control runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_command, format_help
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 
-PARTS = {"learn": "for training", "tuning": "for validation", "held_out": "for testing", "base": "of the base data"}
-TRAIN_HELP = examples(
+PART_TITLES = {
+    "learn": "for training",
+    "tuning": "for validation",
+    "held_out": "for testing",
+    "base": "of the base data",
+}
+TRAIN_HELP = format_help(
     "napari-melanoma train --config recipe.toml --out runs/first",
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run from its last "
     "finished epoch. --check reports the training data and the estimated time and memory, and writes nothing.",
 )
-SEARCH_HELP = examples(
+SEARCH_HELP = format_help(
     "napari-melanoma search recipe.toml --out searches/first",
     "napari-melanoma search recipe.toml --out searches/first --trials 40",
     "Random search over the options in the table [search] of a recipe. Each trial is a run folder in "
@@ -85,20 +90,20 @@ def _run_training(current: CommandSession, config: Path, out: Path | None, *, re
 
 
 def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
-    """Return the recommendation of the comparison as text and as values; empty without a comparison."""
+    """Return the recommendation of the run's comparison as text and as JSON values; both empty if there is none."""
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.evaluation.pages import ADVICE
 
     folder = RunFolder(out).comparison
     try:
-        found = read_comparison(folder)
+        comparison = read_comparison(folder)
     except InputError:
         return "", {}
     page = folder / "comparison.html"
-    activate = f"; then: napari-melanoma models import {out}" if found.advice == "take over" else ""
-    text = f"{ADVICE[found.advice]} {found.reason} Review {page}{activate}"
-    return text, {"advice": found.advice, "reason": found.reason, "page": str(page)}
+    activate = f"; then: napari-melanoma models import {out}" if comparison.advice == "take over" else ""
+    text = f"{ADVICE[comparison.advice]} {comparison.reason} Review {page}{activate}"
+    return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
 
 
 def _read_recipe(config: Path) -> TrainRecipe:
@@ -129,13 +134,14 @@ def _report_check(current: CommandSession, config: Path) -> None:
     report = check_recipe(recipe, current.run)
     for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
-    needed = estimate_run(recipe, run=current.run)
-    counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
+    estimate = estimate_run(recipe, run=current.run)
+    counts = ", ".join(f"{count} {PART_TITLES[part]}" for part, count in report.counts.items())
     text = (
-        f"{config} can run. Images: {counts}. It takes at most about {format_estimated_duration(needed.seconds)} "
-        f"for {needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
+        f"{config} can run. Images: {counts}. It takes at most about {format_estimated_duration(estimate.seconds)} "
+        f"for {estimate.epochs} epochs on {estimate.device} ({estimate.precision}), and {estimate.memory_mb:.0f} MB of "
+        "memory."
     )
-    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
+    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(estimate))
 
 
 def search(
@@ -163,18 +169,17 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
     recipe = read_toml(path, SearchRecipe)
     if trials is not None:
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
-    found, monitor = run_search(recipe, out, run=current.run), MONITORS[recipe.task]
-    for trial in found.trials:
+    search_result, monitor = run_search(recipe, out, run=current.run), MONITORS[recipe.task]
+    for trial in search_result.trials:
         result = "" if trial.result is None else f"{trial.result:.4f}"
         text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
         facts = {"number": trial.number, "state": trial.state, monitor.name: trial.result, "options": trial.options}
         current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
-    best = found.best
-    states = [trial.state for trial in found.trials]
-    done = states.count("finished")
-    others = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
+    best = search_result.best
+    states = [trial.state for trial in search_result.trials]
+    unfinished = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
     text = (
-        f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: "
+        f"{states.count('finished')} trials finished{''.join(unfinished)}; the best is {best.folder.name}: "
         f"validation {monitor.title} {best.result:.4f} with {best.summary}. "
         f"Table {out / TABLE}, figure {out / FIGURE}; next: napari-melanoma train --config {out / BEST} --out RUN"
     )
@@ -182,7 +187,7 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
     current.finish(text, best=best.number, **chosen)
 
 
-LIST_HELP = examples(
+LIST_HELP = format_help(
     "napari-melanoma runs list",
     "napari-melanoma runs list runs --json",
     "List training runs, the newest first. Without FOLDER: the runs started in napari.",
@@ -265,13 +270,12 @@ def _run_values(report: RunReport) -> dict[str, object]:
     }
 
 
-def _control_help(verb: str) -> str:
-    return examples(
-        f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", CONTROL_HELP[verb]
-    )
+def _control_help(name: str) -> str:
+    example = f"napari-melanoma runs {name} runs/first"
+    return format_help(example, f"{example} --json", CONTROL_HELP[name])
 
 
-add_verb(app, "list", list_, LIST_HELP)
-add_verb(app, "pause", pause, _control_help("pause"))
-add_verb(app, "unpause", unpause, _control_help("unpause"))
-add_verb(app, "cancel", cancel, _control_help("cancel"))
+add_command(app, "list", list_, LIST_HELP)
+add_command(app, "pause", pause, _control_help("pause"))
+add_command(app, "unpause", unpause, _control_help("unpause"))
+add_command(app, "cancel", cancel, _control_help("cancel"))
