@@ -1,4 +1,7 @@
-"""Frozen configuration models, and options found as modules of a package."""
+"""The base class of all configurations, their TOML files, and messages about wrong values for users.
+
+Also ``import_submodules``, which finds the modules of a package that are offered as choices, such as architectures.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,20 @@ SCHEMA_FAULTS = ("extra_forbidden", "missing")  # faults that do not concern a v
 RANGE_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 LIMIT_TEXTS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 MAX_FAULTS = 50  # faults that a message lists
-KNOWN_PREFIX = "(known: "  # listed once, however many keys are unknown
+KNOWN_PREFIX = "(known: "  # start of a list of the known keys, which a message contains only once
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, compared by content, and without unknown keys."""
+    """Base of every configuration: frozen, compared by content; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _check_no_boolean_number(cls, value: object, info: ValidationInfo) -> object:
-        """Raise for true and false where a number is expected, which pydantic takes for 1 and 0."""
-        if _contains_boolean(value):  # rarely; looking at the types takes longer
+        """Raise for true and false where a number is expected, which pydantic would accept as 1 and 0."""
+        if _contains_boolean(value):  # rare, and faster to check than the annotation
             annotation = cls.model_fields[str(info.field_name)].annotation
             if _is_boolean_for_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
@@ -49,16 +52,16 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, values: dict[str, Any], where: str) -> Self:
-        """Build the configuration from plain values."""
+        """Build the configuration from plain values; ``where``: their origin, with which an error message starts."""
         try:
             return cls.model_validate(values)
         except ConfigError as error:  # from a nested configuration, such as a network's options
             raise ConfigError(f"{where}: {error}", error.faults) from None
         except ValidationError as error:
-            found = error.errors(include_url=False)
+            faults = error.errors(include_url=False)
             raise ConfigError(
-                f"{where}: {_summarize_faults(found, cls).rstrip('.')}.",
-                tuple(_to_fault(fault, cls) for fault in found[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
+                f"{where}: {_summarize_faults(faults, cls).rstrip('.')}.",
+                tuple(_to_fault(fault, cls) for fault in faults[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
             ) from None
 
 
@@ -84,7 +87,7 @@ def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool
 
 
 def _union_types(annotation: object) -> Iterator[object]:
-    """Yield the types that an annotation consists of, without those of the items of a collection."""
+    """Yield the alternatives of a union, or the annotation itself, without ``Annotated``."""
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
             yield from _union_types(part)
@@ -95,9 +98,9 @@ def _union_types(annotation: object) -> Iterator[object]:
 
 
 class OneOf:
-    """Mark a text as one of a set of names that is evaluated when needed, such as the modules of a folder.
+    """Mark a text field as one of several names, such as the modules of a folder, which are only listed when needed.
 
-    Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice.
+    Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice, by the text that ``title`` returns.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], title: Callable[[str], str] = str) -> None:
@@ -106,7 +109,7 @@ class OneOf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The allowed names, in the order found."""
+        """The allowed names."""
         return tuple(self._names())
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -125,10 +128,10 @@ class OneOf:
 
 @dataclass(frozen=True)
 class OptionsOf:
-    """Mark a table of options whose keys depend on a name in another field of the same configuration.
+    """Mark a table of options whose keys depend on the value of another field of the same configuration.
 
-    Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; a form shows the fields of the
-    configuration that belongs to the name.
+    Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; ``config_of`` returns the configuration
+    class for a value of that field, and a form shows its fields.
     """
 
     field: str
@@ -147,27 +150,27 @@ def computed_fields(config: type[BaseModel]) -> set[str]:
 
 
 def field_title(name: str, info: FieldInfo) -> str:
-    """Return the label of a field for users: its title, or without one its name in words."""
+    """Return the label of a field for users: its title, or if it has none its name in words."""
     words = info.title or name.replace("_", " ")
     return f"{words[:1].upper()}{words[1:]}"
 
 
-def _summarize_faults(found: list[ErrorDetails], model: type[Config]) -> str:
+def _summarize_faults(faults: list[ErrorDetails], model: type[Config]) -> str:
     """Describe the faults of a configuration, each key once; at most ``MAX_FAULTS``."""
-    faults: dict[str, list[str]] = {}
+    messages: dict[str, list[str]] = {}  # by key
     listed: set[str] = set()
-    for fault in found[:MAX_FAULTS]:
+    for fault in faults[:MAX_FAULTS]:
         key, message = _describe_fault(fault, model)
         repeated = message.startswith(KNOWN_PREFIX) and message in listed
         listed.add(message)
-        faults.setdefault(key, []).append("" if repeated else message)
-    described = "; ".join(f"{key} {' or '.join(dict.fromkeys(messages))}".strip() for key, messages in faults.items())
-    more = len(found) - MAX_FAULTS
-    return f"{described}; and {more} more" if more > 0 else described
+        messages.setdefault(key, []).append("" if repeated else message)
+    text = "; ".join(f"{key} {' or '.join(dict.fromkeys(parts))}".strip() for key, parts in messages.items())
+    unlisted = len(faults) - MAX_FAULTS
+    return f"{text}; and {unlisted} more" if unlisted > 0 else text
 
 
 def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
-    """Describe one fault of a configuration: the key and what was found, and what is wrong or allowed."""
+    """Describe one fault of a configuration: first the key with its value, then what is wrong or allowed."""
     location = _location(fault)
     key = shorten(".".join(str(part) for part in location)) or "(top)"
     if fault["type"] == "extra_forbidden":
@@ -181,22 +184,22 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
 
 
 def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
-    """Convert a fault of pydantic."""
+    """Convert a fault as pydantic describes it."""
     return ConfigFault(
         ".".join(str(part) for part in _location(fault)), fault["input"], _describe_expected(fault, model)
     )
 
 
 def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
-    """Describe what was expected; for a number out of range both limits, of which pydantic names one."""
+    """Describe what was expected; for a number out of range by both limits, as pydantic names only one."""
     location = _location(fault)
     limits: dict[str, object] = {}
     if fault["type"] in RANGE_FAULTS and location:
-        named = tuple(part for part in location if not isinstance(part, int))  # the limits of an element are its list's
-        field = _fields_at(model, named[:-1]).get(str(named[-1])) if named else None
-        marks = [*field.metadata, *_type_metadata(field.annotation)] if field else []
-        found = [(name, getattr(one, name, None)) for one in marks for name in LIMIT_TEXTS]
-        limits = {LIMIT_TEXTS[name]: limit for name, limit in found if limit is not None}
+        names = tuple(part for part in location if not isinstance(part, int))  # an item has the limits of its list
+        field = _fields_at(model, names[:-1]).get(str(names[-1])) if names else None
+        metadata = [*field.metadata, *_type_metadata(field.annotation)] if field else []
+        values = [(name, getattr(item, name, None)) for item in metadata for name in LIMIT_TEXTS]
+        limits = {LIMIT_TEXTS[name]: limit for name, limit in values if limit is not None}
     if limits:
         text = " and ".join(f"{words} {limit:g}" for words, limit in limits.items())
         return f"expected a number {'of ' if text.startswith('at') else ''}{text}"
@@ -207,12 +210,12 @@ def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
 def _type_metadata(kind: object) -> list[object]:
     """Collect the metadata of a type and its parts, such as the limits of ``Annotated[int, Field(ge=1)] | None``."""
     fields = list(getattr(kind, "__metadata__", ()))
-    found = [mark for field in fields for mark in (*getattr(field, "metadata", ()), field)]
-    return found + [mark for part in get_args(kind) if part not in fields for mark in _type_metadata(part)]
+    own = [item for field in fields for item in (*getattr(field, "metadata", ()), field)]
+    return own + [item for part in get_args(kind) if part not in fields for item in _type_metadata(part)]
 
 
 def _location(fault: ErrorDetails) -> tuple[int | str, ...]:
-    """Location of a fault as keys and indices."""
+    """Return the location of a fault as keys and indices."""
     return tuple(part for part in fault["loc"] if not _names_a_type(part))
 
 
@@ -222,7 +225,7 @@ def _names_a_type(part: int | str) -> bool:
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """Fields of the nested model at ``location``, also if optional; empty if it is ambiguous."""
+    """Return the fields of the nested configuration at a location, which may be optional; empty if it is ambiguous."""
     for part in location:
         field = model.model_fields.get(str(part))
         nested = nested_config(field.annotation) if field else None
@@ -233,7 +236,7 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[
 
 
 def nested_config(annotation: object) -> type[BaseModel] | None:
-    """Return the configuration that a field contains, also if optional; None where there is not exactly one."""
+    """Return the configuration class of a field, which may be optional; None if there is not exactly one."""
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     models = [kind for kind in kinds if issubclass(kind, BaseModel)]
     return models[0] if len(models) == 1 else None
@@ -258,11 +261,14 @@ def write_toml(path: Path, config: Config) -> None:
 
 
 def import_submodules(package: str, path: Iterable[str], *required: str) -> Iterator[ModuleType]:
-    """Import the modules of a package in alphabetical order; those with a name starting with ``_`` are skipped."""
-    for found in pkgutil.iter_modules(path):
-        if found.name.startswith("_"):
+    """Import the modules of a package in alphabetical order; those with a name starting with ``_`` are skipped.
+
+    ``path``: the ``__path__`` of the package; ``required``: names that each module must define.
+    """
+    for info in pkgutil.iter_modules(path):
+        if info.name.startswith("_"):
             continue
-        module = import_module(f"{package}.{found.name}")
+        module = import_module(f"{package}.{info.name}")
         missing = [name for name in required if not hasattr(module, name)]
         if missing:
             raise ConfigError(
@@ -273,15 +279,15 @@ def import_submodules(package: str, path: Iterable[str], *required: str) -> Iter
 
 
 def overlay_recipe_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Update the values of a recipe; options of a network are updated individually."""
+    """Update the values of a recipe recursively, including the options of its network one by one."""
     options = {**values.get("model", {}).get("options", {}), **updates.get("model", {}).get("options", {})}
     return overlay_values(overlay_values(values, updates), {"model": {"options": options}})
 
 
 def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Update values recursively; a network's options are replaced as a whole."""
-    found = dict(values)
+    """Update values recursively; tables with the key ``options``, those of networks, are replaced as a whole."""
+    merged = dict(values)
     for key, value in updates.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"
-        found[key] = overlay_values(found[key], value) if both else value
-    return found
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = overlay_values(merged[key], value) if both_tables and key != "options" else value
+    return merged

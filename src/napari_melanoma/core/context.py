@@ -1,4 +1,4 @@
-"""Long functions: progress reports, requests to stop, and functions mapped in threads with bounded read-ahead."""
+"""Support for long functions: progress reports, cancellation, and mapping in threads with bounded read-ahead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
 Item = TypeVar("Item")
 REPORT_S = 0.2  # interval between reports of many short steps, as each report may repaint a dock
-SCALE_STEPS = 1000  # steps in which the progress of a part is reported
+SCALE_STEPS = 1000  # steps into which the progress of one part of a function is divided
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing went wrong
@@ -54,7 +54,7 @@ def _ignore_progress(progress: Progress) -> None:
 
 
 class RunContext:
-    """Context of a long function: it reports progress, and checks for requests to stop or pause."""
+    """Context of a long function, through which it reports progress and checks for requests to stop or pause."""
 
     def __init__(self, report: Callable[[Progress], None] = _ignore_progress) -> None:
         self.report = report
@@ -94,8 +94,9 @@ NULL_CONTEXT = RunContext()  # reports nothing and is never stopped
 class PartContext(RunContext):
     """Context of one part of a longer function: it reports progress of the whole, and is cancelled with the whole.
 
-    ``scale``: total of the reports that advance the progress; other reports, such as those of a nested step, change
-    only the message.
+    ``outer``: context of the whole; ``number``: index of the part, from 0; ``parts``: number of parts; ``title``: start
+    of the messages. ``scale``: total of the reports that advance the progress; other reports, such as those of a nested
+    step, change only the message. None: all reports advance it.
     """
 
     def __init__(self, outer: RunContext, number: int, parts: int, title: str, scale: int | None = None) -> None:
@@ -126,7 +127,7 @@ def zero_weight(item: object) -> int:
 
 @dataclass(frozen=True)
 class StageLimit:
-    """How many photographs a stage may hold: fewer if they are large, so that memory is bounded.
+    """Limit of the items that one stage of ``map_ahead`` holds, by number and by size, so that memory is bounded.
 
     ``weigh``: returns the size of an item in bytes before it is processed; required with ``max_bytes``.
     """
@@ -140,7 +141,10 @@ class StageLimit:
             raise ValueError("max_bytes has no effect without weigh")
 
     def has_room(self, size: int, held: Collection[int]) -> bool:
-        """Whether one more item of ``size`` bytes may enter; always true for the first."""
+        """Whether one more item of ``size`` bytes may enter; ``held``: sizes of those in the stage.
+
+        Always true for the first item.
+        """
         return not held or (len(held) < self.max_items and sum(held) + size <= self.max_bytes)
 
 
@@ -153,8 +157,8 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Map a function in the threads of a pool, in order, holding at most as many items as the limit allows.
 
-    Stages are chained by passing one as the ``items`` of the next; they cannot block each other. An error is raised
-    where its result is due.
+    Stages are chained by passing the iterator of one as the ``items`` of the next; they cannot block each other. An
+    error of the function is raised in place of the result.
     """
     pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:
@@ -169,7 +173,7 @@ def map_ahead(
 
 
 def _wait_for_result(future: Future[Result], run: RunContext) -> Result:
-    """Wait for a result in short intervals: on Windows a waiting lock cannot be interrupted."""
+    """Wait for a result in short intervals, because on Windows Ctrl+C cannot interrupt a longer wait."""
     while True:
         run.check()
         if wait([future], timeout=POLL_S).done:
@@ -186,7 +190,7 @@ def usable_cores() -> int:
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
 ) -> Iterator[tuple[Item, Result]]:
-    """Map a function to items in threads, a few ahead, and yield the results in the items' order."""
+    """Map a function to items in threads, a few items ahead; yield items and results in the order of the items."""
     threads = min(MAX_THREADS, usable_cores() + 1)
     with ThreadPoolExecutor(threads, thread_name_prefix="reading") as pool:
         try:

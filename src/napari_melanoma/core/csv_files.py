@@ -28,16 +28,16 @@ class _TextSink(Protocol):
 
 def escape_cell(text: str) -> str:
     """Return a text as it is written into a table."""
-    return text if not text or text[0].isalnum() or not _is_marked(text) else FORMULA_MARK + text
+    return text if not text or text[0].isalnum() or not _needs_escape(text) else FORMULA_MARK + text
 
 
 def unescape_cell(text: str) -> str:
     """Undo ``escape_cell``; other cells are unchanged."""
-    return text[1:] if text[:1] == FORMULA_MARK and _is_marked(text[1:]) else text
+    return text[1:] if text[:1] == FORMULA_MARK and _needs_escape(text[1:]) else text
 
 
-def _is_marked(text: str) -> bool:
-    """Whether a text is escaped: it begins like a formula, or like an escaped text."""
+def _needs_escape(text: str) -> bool:
+    """Whether ``escape_cell`` changes a text: it begins like a formula or like an escaped text, and is not a number."""
     return _FORMULA.match(text) is not None and _NUMBER.fullmatch(text) is None
 
 

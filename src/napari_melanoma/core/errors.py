@@ -18,7 +18,7 @@ class MelanomaError(Exception):
 
 
 class ConfigError(MelanomaError):
-    """A configuration has an unknown key, a value out of range or cannot be read."""
+    """A configuration has an unknown key or a value out of range, or cannot be read."""
 
     def __init__(self, message: str, faults: tuple[ConfigFault, ...] = ()) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class DataSetError(InputError):
 
 
 class BundleError(MelanomaError):
-    """A model cannot be used: none has that name, its bundle is incomplete or damaged, or it is for another task."""
+    """A model cannot be used: it does not exist, its bundle is incomplete or damaged, or it is for another task."""
 
 
 class SaveError(MelanomaError):
@@ -110,7 +110,7 @@ class ClusterError(MelanomaError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe an error on one line for a table or a status line: our own by its message, others with their type."""
+    """Describe an error on one line, for a table or a status line; errors of other packages with their type."""
     text = " ".join(str(error).split())
     if isinstance(error, MelanomaError):
         return text

@@ -1,4 +1,8 @@
-"""Write files atomically, name temporary files, and remove those left by ended processes."""
+"""Write, replace and back up files and folders safely, and name files that several systems can read.
+
+Files are written atomically: under a temporary name, which is replaced at the end. Temporary names identify the process
+that owns them, so that those left by killed processes are found and removed.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +30,25 @@ from typing import Any
 
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 
-# Windows refuses to rename or remove a file that is open, such as in a reader or a virus scanner.
+# Error numbers of Windows, which refuses to rename or remove a file that is open, such as in a virus scanner.
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
-PATH_TOO_LONG_ERROR = 206  # of Windows: ERROR_FILENAME_EXCED_RANGE
+PATH_TOO_LONG_ERROR = 206  # ERROR_FILENAME_EXCED_RANGE
 IN_USE_TIMEOUT_S, IN_USE_RETRY_S = 1.0, 0.02
 WINDOWS_PATH_LENGTH = 259  # characters, unless long paths are enabled in the system
 TEMPORARY_LENGTH = 60  # characters that temporary names add
 REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
-KEPT_NAME_BYTES = 120  # of a name, as a part of that of a temporary file; file systems allow 255 in all
-MIN_AGE_S = 86_400.0  # age at which a file of a reused process number counts as left over
-_OWNED = re.compile(
+KEPT_NAME_BYTES = 120  # of the original name that a temporary name contains; file systems allow 255 in all
+MIN_AGE_S = 86_400.0  # age from which a temporary file is left over if another process may have its owner's number
+_TEMPORARY_NAME = re.compile(
     r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
     r"(?P<suffix>\.\w{1,12})?",
     re.DOTALL,
 )
-_swept: set[Path] = set()
+_swept: set[Path] = set()  # folders in which this process has removed leftover files
 LINUX_ID = Path("/etc/machine-id")
-SAME_PROCESS_S = 2.0  # largest difference between two readings of a process's start: the clock's whole seconds
+SAME_PROCESS_S = 2.0  # largest difference between two readings of a process's start, as clocks have whole seconds
 PID_SPACE = Path("/proc/self/ns/pid")  # a container has its own process numbers
-FileStamp = tuple[int, int]
+FileStamp = tuple[int, int]  # modification time in nanoseconds, size in bytes
 
 
 @contextmanager
@@ -106,9 +110,9 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON 
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
-    """Translate an error of the file system into one that states the reason and what to do; the caller raises it.
+    """Return an error for users that states why ``path`` could not be written and what to do.
 
-    Returns ``DiskFull`` if the disk is full.
+    It is a ``DiskFull`` if the disk is full. The caller raises it.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
@@ -143,7 +147,7 @@ def exceeded_path_limit(path: Path, error: OSError) -> str:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file or folder, and replace a file; on Windows, retry while either is open elsewhere."""
+    """Rename a file or folder, replacing a file at ``target``; on Windows, retry while either is open elsewhere."""
     _retry_while_in_use(lambda: source.replace(target))
 
 
@@ -160,14 +164,14 @@ def remove_folder(path: Path) -> None:
         discard(renamed)
 
 
-def _retry_while_in_use(change: Callable[[], object]) -> None:
-    """Change a name; retry for about a second while Windows refuses it because the file is open elsewhere."""
-    until = time.monotonic() + IN_USE_TIMEOUT_S
+def _retry_while_in_use(operation: Callable[[], object]) -> None:
+    """Rename or remove a file; retry for about a second while Windows refuses it because the file is open elsewhere."""
+    deadline = time.monotonic() + IN_USE_TIMEOUT_S
     while True:
         try:
-            change()
+            operation()
         except PermissionError as error:
-            if not _is_in_use(error) or time.monotonic() > until:
+            if not _is_in_use(error) or time.monotonic() > deadline:
                 raise
             time.sleep(IN_USE_RETRY_S)
         else:
@@ -210,7 +214,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def normalize_name(name: str) -> str:
-    """Normalize what some file systems do not distinguish: case, and composition of letters."""
+    """Remove differences that some file systems ignore: case, and composition of letters."""
     return compose_name(compose_name(name).casefold())
 
 
@@ -220,7 +224,7 @@ def compose_name(name: str) -> str:
 
 
 def is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths are one folder, also on a disk that ignores upper and lower case."""
+    """Whether two paths are the same folder, also on a disk that ignores upper and lower case."""
     try:
         return one == other or one.samefile(other)
     except OSError:  # one of them does not exist
@@ -243,12 +247,12 @@ def _restore(path: Path, replaced: Path) -> None:
 
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
-    """Make a unique hidden name in the same folder that identifies this process as its owner."""
+    """Return a unique hidden name in the same folder, which identifies this process as the owner of the file."""
     return path.with_name(f".{_shorten_name(path.name)}.{_owner_mark(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def temporary_prefix(purpose: str) -> str:
-    """Make a prefix for temporary folders of ``tempfile``, and remove those left by killed processes."""
+    """Return a prefix for temporary folders of ``tempfile``, after removing those left by killed processes."""
     prefix = f"napari-melanoma-{purpose}"
     remove_leftovers(Path(tempfile.gettempdir()), prefix)
     return f"{prefix}.{_owner_mark(os.getpid())}-"
@@ -264,7 +268,7 @@ def sweep_once(folder: Path) -> None:
 def remove_leftovers(folder: Path, prefix: str = "") -> None:
     """Remove temporary files and folders of ended processes, except those of another machine.
 
-    A folder that a killed process renamed for its replacement is restored if its name is free.
+    A folder that a killed process had renamed in order to replace it is restored if its name is free.
     """
     with suppress(OSError):  # no such folder, or no access: writing there will report it
         with os.scandir(folder) as entries:
@@ -284,21 +288,21 @@ def discard(path: Path) -> None:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a name is that of a temporary file whose owner has ended."""
-    found = _OWNED.fullmatch(path.name)
-    if found is None or found["machine"] != _machine_mark():
+    """Whether a path is a temporary file whose owner has ended."""
+    match = _TEMPORARY_NAME.fullmatch(path.name)
+    if match is None or match["machine"] != _machine_mark():
         return False
-    ended = has_ended(int(found["pid"]), int(found["start"], 16))
+    ended = has_ended(int(match["pid"]), int(match["start"], 16))
     return _is_old(path) if ended is None else ended
 
 
 def _restore_or_discard(path: Path) -> None:
     """Remove a leftover file or folder, or restore a folder whose replacement failed."""
-    found = _OWNED.fullmatch(path.name)
-    if found and found["suffix"] == REPLACED_SUFFIX:
-        target = path.with_name(found["name"])
+    match = _TEMPORARY_NAME.fullmatch(path.name)
+    if match and match["suffix"] == REPLACED_SUFFIX:
+        target = path.with_name(match["name"])
         if not target.exists():
-            if _shorten_name(found["name"], KEPT_NAME_BYTES - 4) == found["name"]:  # longer ones may be incomplete
+            if _shorten_name(match["name"], KEPT_NAME_BYTES - 4) == match["name"]:  # longer names may be incomplete
                 with suppress(OSError):
                     move(path, target)
             return
@@ -312,31 +316,34 @@ def _is_old(path: Path) -> bool:
         return False
 
 
-def _shorten_name(name: str, most: int = KEPT_NAME_BYTES) -> str:
-    """Shorten a name to a number of bytes, between characters."""
+def _shorten_name(name: str, max_bytes: int = KEPT_NAME_BYTES) -> str:
+    """Shorten a name to a number of bytes; no character is divided."""
     encoded = os.fsencode(name)
-    return name if len(encoded) <= most else encoded[:most].decode("utf-8", "ignore")
+    return name if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
 
 
 def _owner_mark(pid: int) -> str:
-    """Return a mark of a process of this machine, including its start, as process numbers are reused."""
+    """Return the part of a temporary name that identifies a process of this machine.
+
+    It includes the start of the process, because process numbers are reused.
+    """
     return f"tmp-{_machine_mark()}-{pid}-{int(process_start(pid)):x}"
 
 
 @cache
 def _machine_mark() -> str:
-    """Return a mark of this machine, including its name, as copies of a virtual machine have the same id."""
+    """Return 16 hexadecimal digits that identify this machine by id and name: copies of a machine have the same id."""
     return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
 
 
 @cache
 def machine_id() -> str:
-    """Return a mark of this machine and container, sixteen hexadecimal digits.
+    """Return 16 hexadecimal digits that identify this machine and container, for files.
 
-    It is derived from the machine's name if the system has no id.
+    They do not reveal the id of the system, or its name if it has no id.
     """
-    mark = _system_id() or socket.gethostname()
-    return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
+    identity = _system_id() or socket.gethostname()
+    return hashlib.sha256(f"napari-melanoma {identity}".encode()).hexdigest()[:16]
 
 
 def process_start(pid: int) -> float:
@@ -377,37 +384,37 @@ def _system_id() -> str:
         return ""
     if sys.platform == "darwin":
         with suppress(OSError, subprocess.SubprocessError):
-            words = ["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"]
-            return platform_uuid(subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout)
+            command = ["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"]
+            return platform_uuid(subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout)
         return ""
     with suppress(OSError):
-        mark = LINUX_ID.read_text(encoding="utf-8").strip()
-        return f"{mark} {PID_SPACE.readlink()}" if mark else ""
+        identity = LINUX_ID.read_text(encoding="utf-8").strip()
+        return f"{identity} {PID_SPACE.readlink()}" if identity else ""
     return ""
 
 
 def platform_uuid(output: str) -> str:
     """Find the id of a Mac in the output of ``ioreg``; empty if there is none."""
-    found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
-    return found[1] if found else ""
+    match = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
+    return match[1] if match else ""
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return time and size of a file, which identify its version; None if there is none."""
+    """Return modification time and size of a file, which identify its version; None if it does not exist."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
-def back_up_if_changed(path: Path, known: FileStamp | None) -> tuple[str, ...]:
-    """Back up a file that another program has written since ``known``.
+def back_up_if_changed(path: Path, last_stamp: FileStamp | None) -> tuple[str, ...]:
+    """Back up a file that another program has changed since this one read or wrote it.
 
-    Returns a message; empty if nothing was backed up.
+    ``last_stamp``: its stamp at that time. Returns a message in a tuple; empty if nothing was backed up.
     """
     current = file_stamp(path)
-    if current is None or current == known:
+    if current is None or current == last_stamp:
         return ()
     return (f"{path.name} was changed by another program. That version is backed up as {back_up_file(path).name}",)
 
@@ -416,7 +423,8 @@ def back_up_file(path: Path) -> Path:
     """Rename a file to a free name with date and time (and a number if needed), and return the new path."""
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-    backup = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
+    candidates = (path.with_name(f"{name}{path.suffix}") for name in names)
+    backup = next(candidate for candidate in candidates if not candidate.exists())
     try:
         move(path, backup)
     except OSError as error:

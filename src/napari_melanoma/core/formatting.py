@@ -1,4 +1,4 @@
-"""Counts, names and durations for messages."""
+"""Format counts, names, durations and objects for messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 MAX_NAMED = 3  # names that a message lists
 
 
-def format_count(count: int, what: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Format a count: ``1 image``, ``2 images``, ``3 boxes``."""
-    plural = "es" if what.endswith(("s", "x", "sh", "tch", "nch")) else "s"  # but epochs
-    return f"{count:,} {what}{'' if count == 1 else plural}"
+    plural = "es" if noun.endswith(("s", "x", "sh", "tch", "nch")) else "s"  # "epochs": only some nouns in "ch"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
 def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
@@ -24,7 +24,7 @@ def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
 
 
 def distinct_names(paths: Collection[Path]) -> dict[Path, str]:
-    """Name paths by their last part, and those of the same name by as many of their folders as distinguish them."""
+    """Return a short distinct name for each path: its last part, with as many parent folders as are necessary."""
     names, depth = {path: path.name for path in paths}, 1
     while True:
         counts = Counter(names.values())
@@ -51,7 +51,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_estimated_duration(seconds: float) -> str:
-    """Format an estimate no more exactly than it is: to 5 s, to minutes, and to 10 min from an hour on."""
+    """Format an estimated duration, rounded to 5 s, from 90 s on to minutes, and from an hour on to 10 minutes."""
     if seconds >= 3600:
         return format_duration(600 * round(seconds / 600))
     return format_duration(max(5, 5 * round(seconds / 5)) if seconds < 90 else seconds)
@@ -76,12 +76,12 @@ def _shorten(value: object) -> str:
         case float():
             return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
         case dict():
-            return f"{{{', '.join(f'{key!r}: {_shorten(one)}' for key, one in value.items())}}}"
+            return f"{{{', '.join(f'{key!r}: {_shorten(item)}' for key, item in value.items())}}}"
         case (float(), *_):
             return f"({', '.join(map(_shorten, value))})"
     return repr(value)
 
 
 def format_class(name: str) -> str:
-    """Format the name of a class for users: *nevus*, also where files and models contain *naevus*."""
+    """Format the name of a class for users: *naevus* in files and models becomes *nevus*."""
     return re.sub(r"(?<=n)ae(?=v(us|i)\b)", "e", name, flags=re.IGNORECASE)

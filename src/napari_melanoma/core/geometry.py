@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from napari_melanoma.core.errors import ScaleMissing
 
+# Origin of a pixel size: DICOM header, other image file, line drawn by the user, value given by the user, phantom.
 ScaleSource = Literal["dicom", "file", "ruler", "given", "phantom"]
 
 
@@ -29,7 +30,7 @@ class PixelSize:
                 )
 
     def is_close(self, other: PixelSize) -> bool:
-        """Whether two sizes are equal up to rounding, whatever their origin."""
+        """Whether two sizes are equal up to rounding; their origins are not compared."""
         rows = math.isclose(self.y_um, other.y_um, rel_tol=1e-6)
         return rows and math.isclose(self.x_um, other.x_um, rel_tol=1e-6)
 
@@ -39,8 +40,8 @@ class PixelSize:
     ) -> Self:
         """Calculate the pixel size from a line of known length.
 
-        ``start``, ``end``: the ends of the line in pixels, (row, column). ``aspect``: height of a pixel over its width,
-        if the file has one; square by default.
+        ``start``, ``end``: the ends of the line in pixels, (row, column). ``aspect``: height of a pixel divided by its
+        width.
         """
         length_px = math.hypot((end[0] - start[0]) * aspect, end[1] - start[1])
         if length_px == 0 or not length_mm > 0:

@@ -22,7 +22,10 @@ OUTPUT_LOCK_FILE = ".output.lock"
 
 @contextmanager
 def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder, which is created if it is missing."""
+    """Hold the lock file ``path`` of its folder, which is created if it is missing.
+
+    Raises ``RunError`` if another process still holds the lock after ``timeout_s``.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=timeout_s, thread_local=False)  # another thread may release it
@@ -63,23 +66,26 @@ def hold_output_lock(folder: Path) -> Iterator[None]:
 def lock_holder(path: Path) -> dict[str, Any]:
     """Return the recorded holder of a lock: ``user``, ``host``, ``pid`` and ``since``; empty if unknown."""
     try:
-        found = read_object(_holder_path(path))
-        return {"pid": int(found["pid"]), **{key: str(found[key]) for key in ("user", "host", "since")}}
+        values = read_object(_holder_path(path))
+        return {"pid": int(values["pid"]), **{key: str(values[key]) for key in ("user", "host", "since")}}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def describe_lock_holder(path: Path) -> str:
     """Describe the holder of a lock for a message: process, user, machine and time."""
-    found = lock_holder(path)
-    if not found:
+    holder = lock_holder(path)
+    if not holder:
         return "which one is unknown"
-    return f"process {found['pid']} of {found['user'] or 'a user'} on {found['host']}, since {found['since']}"
+    return f"process {holder['pid']} of {holder['user'] or 'a user'} on {holder['host']}, since {holder['since']}"
 
 
 @contextmanager
 def _holder_recorded(path: Path) -> Iterator[None]:
-    """Record the holder in a separate file for processes that are refused: Windows locks the lock file itself."""
+    """Record the holder of a lock during the block, for the messages of other processes.
+
+    The record is a separate file because on Windows other processes cannot read the locked file.
+    """
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without a user
@@ -123,10 +129,10 @@ def heartbeat(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 os.utime(path)
 
-    heart = threading.Thread(target=beat, daemon=True, name="heartbeat")
-    heart.start()
+    thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        heart.join()
+        thread.join()

@@ -1,4 +1,4 @@
-"""Parse JSON and TOML from files: within limits, and with a single type of error.
+"""Parse JSON and TOML files within limits; every fault of a file raises ``MalformedFile``.
 
 Python's parsers raise ``RecursionError`` on deep nesting and ``ValueError`` on long integers, accept NaN, duplicate
 keys and lone surrogates, and return nesting on which our own recursive functions fail later. A test checks that no
@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import MalformedFile
 
 MAX_JSON_BYTES = 256 * 1024**2
 MAX_TOML_BYTES = 256 * 1024  # for a recipe or options; tomllib takes up to a second for it
-MAX_DEPTH = 100  # levels; QuPath's objects with children take two per generation
+MAX_DEPTH = 100  # nested levels; in QuPath's files each generation of child objects takes two
 LARGEST_INTEGER = 2**64
 _SUSPECT_NUMBER = re.compile(r"\d{19}|\d[eE]\+?\d{3}")
 _SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
@@ -49,14 +49,14 @@ def read_object_or_empty(path: Path) -> dict[str, Any]:
 def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Parse JSON.
 
-    ``text``: the text; bytes are UTF-8.
+    ``text``: bytes are UTF-8. ``where``: origin of the text, for error messages.
     """
-    text = _decoded(text, where)
-    strict: dict[str, Any] = {"parse_constant": float if allow_nan else _constant}
+    text = _decode(text, where)
+    parsers: dict[str, Any] = {"parse_constant": float if allow_nan else _reject_constant}
     if _SUSPECT_NUMBER.search(text):
-        strict |= {"parse_int": _integer, "parse_float": _float}
+        parsers |= {"parse_int": _parse_integer, "parse_float": _parse_float}
     try:
-        content = json.loads(text, object_pairs_hook=_unique_keys, **strict)
+        content = json.loads(text, object_pairs_hook=_build_object, **parsers)
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(content)
         if _SUSPECT_TEXT.search(text):  # surrogates of file names that are not UTF-8 are valid, others are damage
@@ -78,11 +78,11 @@ def read_toml_table(path: Path) -> dict[str, Any]:
 def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
     """Parse TOML.
 
-    ``text``: the text; bytes are UTF-8.
+    ``text``: bytes are UTF-8. ``where``: origin of the text, for error messages.
     """
     import tomllib
 
-    text = _decoded(text, where).replace("\r\n", "\n")
+    text = _decode(text, where).replace("\r\n", "\n")
     if len(text) > MAX_TOML_BYTES:
         raise _malformed(where, _too_large(MAX_TOML_BYTES))
     try:
@@ -120,46 +120,47 @@ def read_limited(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     return content
 
 
-def _decoded(text: str | bytes, where: str) -> str:
+def _decode(text: str | bytes, where: str) -> str:
     try:
         return text.removeprefix("\ufeff") if isinstance(text, str) else text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _malformed(where, f"it is not text in UTF-8 (byte {error.start})") from error
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its keys and values; raises for a repeated key."""
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object from its keys and values; raise ``ValueError`` for a repeated key."""
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key '{shorten(twice, 60)}' occurs more than once in an object")
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key '{shorten(repeated, 60)}' occurs more than once in an object")
     return values
 
 
-def _constant(name: str) -> float:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number in JSON")
 
 
-def _integer(digits: str) -> int:
-    return _limited(int(digits) if len(digits) <= 21 else LARGEST_INTEGER)
+def _parse_integer(digits: str) -> int:
+    integer = int(digits) if len(digits) <= 21 else LARGEST_INTEGER
+    _check_integer(integer)
+    return integer
 
 
-def _float(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {shorten(digits)} is too large")
     return value
 
 
-def _limited(value: int) -> int:
+def _check_integer(value: int) -> None:
     if abs(value) >= LARGEST_INTEGER:
         raise ValueError("an integer has more than 64 bits")
-    return value
 
 
 def _check_depth(content: Any) -> None:  # noqa: ANN401 - whatever JSON or TOML can hold
-    """Raise ``RecursionError`` where values are nested too deeply, without recursion."""
+    """Raise ``RecursionError`` if values are nested too deeply; the check itself is not recursive."""
     level = [content] if isinstance(content, dict | list) else []
     for _ in range(MAX_DEPTH):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
@@ -169,7 +170,7 @@ def _check_depth(content: Any) -> None:  # noqa: ANN401 - whatever JSON or TOML 
 
 
 def _check_dots(text: str) -> None:
-    """Raise ``RecursionError`` for a dotted key of too many parts: tomllib takes minutes for 400,000."""
+    """Raise ``RecursionError`` for a dotted key with too many parts: tomllib takes minutes for 400,000."""
     length = 0
     for part in _QUOTED.sub("q", text).split("."):
         length = length + 1 if _KEY.fullmatch(part) else 0
@@ -178,9 +179,9 @@ def _check_dots(text: str) -> None:
 
 
 def _check_integers(content: Any) -> None:  # noqa: ANN401 - whatever TOML can hold
-    """Raise ``ValueError`` where an integer has more than 64 bits."""
+    """Raise ``ValueError`` if an integer has more than 64 bits."""
     if isinstance(content, int):
-        _limited(content)
+        _check_integer(content)
     elif isinstance(content, dict | list):
         for item in content.values() if isinstance(content, dict) else content:
             _check_integers(item)
@@ -191,7 +192,7 @@ def _too_large(max_bytes: int) -> str:
 
 
 def _not_valid_reason(kind: str, text: str, error: ValueError) -> str:
-    """Describe a parser's error in limited length."""
+    """Describe a parser's error, shortened; ``kind``: JSON or TOML."""
     message = "it is empty" if not text.strip() else shorten(str(error))
     if "integer string conversion" in message:  # Python's message names a function of sys
         message = "an integer has more than 64 bits"
@@ -199,5 +200,5 @@ def _not_valid_reason(kind: str, text: str, error: ValueError) -> str:
 
 
 def shorten(text: str, max_length: int = _LONGEST_REASON) -> str:
-    """Shorten a text from a file to a length that fits a message, with three dots if it is cut."""
+    """Shorten a text from a file for a message; three dots mark the missing end."""
     return text if len(text) <= max_length else f"{text[:max_length]}..."

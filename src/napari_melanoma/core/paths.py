@@ -1,4 +1,7 @@
-"""Check paths and file names that come from files, and resolve them."""
+"""Check and resolve paths that come from files, and turn ids into valid file names.
+
+Paths in a file may not lead out of the folder of that file unless the user allowed it.
+"""
 
 from __future__ import annotations
 
@@ -33,33 +36,34 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 class UnsafePath(InputError):  # noqa: N818 - the name describes the path
     """A path in a file leads out of the folder of that file, or is invalid.
 
-    The message completes "the path ...", such as "is absolute".
+    The message is the end of a sentence that starts with the path, such as "is absolute".
     """
 
 
 @dataclass
 class OutsidePaths:
-    """Files outside the folder of the file that names them, which the user allowed."""
+    """Number and first names of the files outside ``folder`` that a file in it refers to, as the user allowed."""
 
     folder: Path
     count: int = 0
     first: list[str] = field(default_factory=list)
 
-    def add(self, text: str) -> None:
-        """Count a file, and keep the first names."""
+    def add(self, name: str) -> None:
         self.count += 1
         if len(self.first) < MAX_NAMED:
-            self.first.append(text)
+            self.first.append(name)
 
     def __str__(self) -> str:
-        """Describe their number and the first names."""
         more = f" and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
-        verb = "file lies" if self.count == 1 else "files lie"
-        return f"{self.count} {verb} outside {self.folder}: {', '.join(self.first)}{more}"
+        subject = "file lies" if self.count == 1 else "files lie"
+        return f"{self.count} {subject} outside {self.folder}: {', '.join(self.first)}{more}"
 
 
 class _AllowedPaths(NamedTuple):
-    """Files that the user allowed: anywhere, or in further folders."""
+    """Where files outside the folder of a data set may be: anywhere, or in some folders.
+
+    ``report``: called with the files outside, once their paths are resolved.
+    """
 
     anywhere: bool = False
     folders: tuple[Path, ...] = ()
@@ -72,25 +76,25 @@ _trusted: set[Path] = set()
 
 
 def trust_folder(folder: Path) -> None:
-    """Allow the data set in a folder to name files outside it until this process ends, as confirmed by the user."""
+    """Allow the data set in a folder to refer to files outside it until this process ends; the user confirmed it."""
     _trusted.add(Path(os.path.realpath(folder)))
 
 
 def is_trusted(folder: Path) -> bool:
-    """Whether the user confirmed that a data set may name files outside its folder."""
+    """Whether the user confirmed that the data set in a folder may refer to files outside it."""
     return Path(os.path.realpath(folder)) in _trusted
 
 
 @contextmanager
 def allow_outside_files(report: Callable[[OutsidePaths], None] | None = None) -> Iterator[None]:
-    """Allow data sets to name files outside their folders, in this thread, until the end of the block."""
+    """Allow data sets to refer to files outside their folders, in this thread, until the end of the block."""
     with _allow_paths(_AllowedPaths(anywhere=True, report=report)):
         yield
 
 
 @contextmanager
 def allow_folders(folders: Iterable[Path]) -> Iterator[None]:
-    """Allow data sets to name files in further folders that the user gave, until the end of the block.
+    """Allow data sets to refer to files in further folders that the user gave, until the end of the block.
 
     Used for tables of a reproduction, which refer to images of the user's data sets.
     """
@@ -111,29 +115,32 @@ def _allow_paths(allowed: _AllowedPaths) -> Iterator[None]:
 
 
 class PathResolver:
-    """Resolve the paths in one file."""
+    """Resolve the paths in one file relative to its folder, and check that they do not lead out of it.
+
+    ``allow_outside``: whether paths may lead out; None: as the user allowed. ``outside``: those that do.
+    """
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
         allowed = _allowed.get() if allow_outside is None else _AllowedPaths(anywhere=allow_outside)
         self.outside = OutsidePaths(folder)
-        self._others = allowed.folders
+        self._allowed_folders = allowed.folders
         self._real = Path(os.path.realpath(folder))
         self.allow_outside = allowed.anywhere or (allow_outside is None and self._real in _trusted)
-        self._inside: dict[Path, bool] = {}  # resolved folders: 400,000 images lie in a few
+        self._inside: dict[Path, bool] = {}  # by folder: a table of 400,000 images refers to few folders
 
     def resolve(self, text: str) -> Path:
-        """Resolve a path, which need not exist; raises if it leads out of the folder without permission."""
+        """Resolve a path, which need not exist; raise ``UnsafePath`` if it is not allowed."""
         if _CONTROL.search(text):
             raise UnsafePath("has a control character")
         path = self.folder / text
         problem = _describe_invalid_path(text)
-        if problem and not self.allow_outside and not (self._others and self.contains(path)):
+        if problem and not self.allow_outside and not (self._allowed_folders and self.contains(path)):
             raise UnsafePath(problem)
         return self.check(path)
 
     def check(self, path: Path) -> Path:
-        """Check a file found in the folder, such as by listing it."""
+        """Check a path that is not a text from a file, such as an entry of the listed folder."""
         if not self.contains(path):
             if not self.allow_outside:
                 raise UnsafePath("is or contains a link that leads out of the folder")
@@ -141,7 +148,7 @@ class PathResolver:
         return path
 
     def contains(self, path: Path) -> bool:
-        """Whether a path is in the folder, or in another allowed one, also after all links are resolved."""
+        """Whether a path is in the folder or in a further allowed folder after all links are resolved."""
         parent, name = path.parent, path.name
         if name in ("", ".."):
             return self._is_inside(path)
@@ -151,7 +158,7 @@ class PathResolver:
         return inside and (not _may_be_link(path) or self._is_inside(path))
 
     def report_outside(self) -> None:
-        """Report the files outside; call it after all paths were resolved."""
+        """Report the files outside the folder; call this after all paths were resolved."""
         report = _allowed.get().report
         if self.outside.count and report is not None:
             report(self.outside)
@@ -161,7 +168,7 @@ class PathResolver:
             real = Path(os.path.realpath(path))
         except ValueError:  # such as half of a surrogate pair, which no file name has
             return False
-        return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._others))
+        return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._allowed_folders))
 
 
 def corrections_folder() -> Path:
@@ -180,7 +187,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path is in a folder, also after all links are resolved."""
+    """Whether a path is in a folder after all links are resolved."""
     return PathResolver(folder, allow_outside=False).contains(path)
 
 
@@ -213,28 +220,28 @@ def _may_be_link(path: Path) -> bool:
 def describe_invalid_id(text: str) -> str:
     """Explain why a text cannot be an id (one line, no path), such as ``"has a '/'"``; "" if it can.
 
-    Ids that are not valid file names are allowed: ``id_to_file_name`` maps them.
+    An id need not be a valid file name: ``id_to_file_name`` turns it into one.
     """
     if not text.strip(" ."):
         return "is empty or consists of dots"
-    found = next((character for character in text if character in "/\\"), "")
-    if found:
-        return f"has a '{found}'"
-    unseen = "" if text.isprintable() else next(filter(_is_invisible, text), "")
-    if unseen:
-        return f"has a character that is invisible (U+{ord(unseen):04X})"
+    separator = next((character for character in text if character in "/\\"), "")
+    if separator:
+        return f"has a '{separator}'"
+    invisible = "" if text.isprintable() else next(filter(_is_invisible, text), "")
+    if invisible:
+        return f"has a character that is invisible (U+{ord(invisible):04X})"
     if len(text.encode("utf-8", "surrogatepass")) > 255:
         return "is longer than 255 bytes"
     return ""
 
 
 def folder_name(name: str) -> str:
-    """Name a folder after an image; Windows would drop dots and spaces at the end, and not find what is in it."""
+    """Name a folder after an image, without the dots and spaces at the end, which Windows removes from names."""
     return name.rstrip(". ") or "image"
 
 
 def is_device_name(name: str) -> bool:
-    """Whether Windows takes a file name for a device, such as ``con`` or ``LPT1.png``."""
+    """Whether a file name is that of a device on Windows, such as ``con`` or ``LPT1.png``."""
     return _RESERVED.fullmatch(name) is not None
 
 
@@ -254,17 +261,17 @@ def is_file_name(text: str) -> bool:
 def id_to_file_name(text: str) -> str:
     """Turn an id into a file name without suffix; different ids have different names.
 
-    Valid names are unchanged; others, and those that end with the form of a digest, get a digest. Names that differ
-    only in case are the same file on Windows and macOS: use ``ids_to_file_names`` for the ids of a data set.
+    A valid name is unchanged; an invalid one, or one that ends like a digest, gets a digest at its end. Names that
+    differ only in case are the same file on Windows and macOS: use ``ids_to_file_names`` for the ids of a data set.
     """
     return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _with_digest(text)
 
 
 def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
-    """Turn the ids of one set into file names that are distinct on every system.
+    """Turn the ids of one data set into file names that are distinct on every system, and return them by id.
 
-    Maps ids to names as ``id_to_file_name`` does; of several that a file system may not distinguish, the first keeps
-    its name.
+    The names are those of ``id_to_file_name``; of several names that a file system may not distinguish, all but the
+    first get a digest at their end.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -277,9 +284,10 @@ def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def safe_name(name: str) -> str:
-    """Turn a text into a valid file name on every system; different texts may get the same name.
+    """Turn a text into a file name that is valid on every system; different texts may get the same name.
 
-    1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; not a hidden file, option, device or formula.
+    It consists of 1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``, and cannot be mistaken for a hidden file, an
+    option, a device or a formula.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:MAX_NAME_LENGTH].strip("._-")
@@ -287,7 +295,10 @@ def safe_name(name: str) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Return ``name``, or the first free of ``name-2``, ``name-3`` ...; ``taken``: names in lower case."""
+    """Return ``name``, or if it is taken the first free name of ``name-2``, ``name-3`` ...
+
+    ``taken``: names in lower case.
+    """
     number, free = 1, name
     while free.lower() in taken:
         number += 1

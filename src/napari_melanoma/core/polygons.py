@@ -1,4 +1,4 @@
-"""Polygons on a slide: areas with holes, their repair, clipping and union."""
+"""Polygons on a slide (areas with holes): their repair, clipping, area and rasterization."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely import Geometry
 
-Point = tuple[float, float]
+Point = tuple[float, float]  # (row, column) in pixels
 Ring = tuple[Point, ...]
-SLIVER = 1e-9  # square pixels left by rounding
+SLIVER = 1e-9  # square pixels: smaller areas are rounding errors
 MIN_VERTICES = 3  # of a ring that can have an area
-ROUNDING_PX = (0.0, 1e-9, 1e-8, 1e-7, 1e-6)
+ROUNDING_PX = (0.0, 1e-9, 1e-8, 1e-7, 1e-6)  # grids to which vertices are rounded, until a repair succeeds
 MAX_COORDINATE = 1e100  # areas of larger ones overflow
 
 
 @dataclass(frozen=True)
 class Polygon:
-    """An area within one outer ring and outside its holes; compares by content, and can be a key.
+    """An area within one outer ring and outside its holes; compared by content, and hashable.
 
     ``outer``: vertices (row, column) in pixels of the slide's finest level, counted from the outer corner of its first
-    pixel; the first one is not repeated at the end.
+    pixel; the first vertex is not repeated at the end.
     """
 
     outer: Ring
@@ -88,11 +88,12 @@ def joint_box(polygons: tuple[Polygon, ...]) -> Box:
 def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
     """Split an area whose rings cross or touch themselves, by the winding number.
 
-    A figure of eight becomes two areas; a region surrounded twice in the same direction counts once, in both directions
-    it is a hole.
+    A figure of eight becomes two areas. A region that a ring surrounds twice belongs to the area if both turns have the
+    same direction; otherwise it is a hole.
 
-    Returns the same polygon where nothing crosses; empty if nothing is enclosed. Repaired areas are in the order and
-    start at the vertex that ``shapely.normalize`` defines, outer rings clockwise on a screen, holes counter-clockwise.
+    Returns the same polygon if it is valid, and an empty tuple if it encloses nothing. ``shapely.normalize`` defines
+    the order of repaired areas and their first vertices; on a screen, outer rings are clockwise, holes
+    counter-clockwise.
     """
     import shapely
 
@@ -110,17 +111,17 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
 def _untangle_ring(ring: Ring) -> Geometry:
     """Return the valid area that a ring encloses, by the winding number.
 
-    GEOS sometimes computes an invalid area, if sides nearly coincide; rounding the vertices first then helps.
+    If sides nearly coincide, GEOS may compute an invalid area; rounding the vertices first then helps.
     """
     import shapely
 
     whole = shapely.polygons(as_array(ring))
     for grid_px in ROUNDING_PX:
         rounded = shapely.set_precision(whole, grid_px, mode="pointwise") if grid_px else whole
-        found = shapely.make_valid(rounded, method="structure", keep_collapsed=False)
-        if shapely.is_valid(found):
-            return found
-    # Always valid, but a part that is surrounded twice is a hole; collapsed parts are lines, which have no area.
+        area = shapely.make_valid(rounded, method="structure", keep_collapsed=False)
+        if shapely.is_valid(area):
+            return area
+    # Always valid, but a region that is surrounded twice becomes a hole. Collapsed parts are lines, which are left out.
     parts = shapely.get_parts(shapely.make_valid(whole, method="linework"))
     return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
@@ -128,8 +129,8 @@ def _untangle_ring(ring: Ring) -> Geometry:
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]:
     """Clip a valid polygon to a slide.
 
-    ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon if it is inside;
-    several where the border divides it; none if it is outside.
+    ``size``: height and width of the slide in pixels. Returns the same polygon if it is inside, several polygons if the
+    border divides it, and none if it is outside.
     """
     import shapely
 
@@ -144,11 +145,11 @@ def points_within(points: Sequence[Point], polygons: Iterable[Polygon]) -> NDArr
     import shapely
 
     rows, columns = as_array(tuple(points)).T
-    found = np.zeros(len(rows), bool)
+    inside = np.zeros(len(rows), bool)
     for shape in map(to_shape, polygons):
         shapely.prepare(shape)
-        found |= shapely.intersects_xy(shape, rows, columns)
-    return found
+        inside |= shapely.intersects_xy(shape, rows, columns)
+    return inside
 
 
 def joint_area(polygons: Iterable[Polygon]) -> float:
@@ -164,8 +165,8 @@ def rasterize_rings(rings: Iterable[NDArray[np.floating]], shape: tuple[int, int
     Each edge toggles, in the rows of pixel centers that it spans, all pixels to its right. ``skimage.draw`` tests each
     pixel against each edge instead: 600 points on 3000 x 2000 pixels take 10 s, here 0.02 s.
 
-    ``rings``: (vertex, 2) each, as (row, column) of pixel edges: the first pixel's center is at (0.5, 0.5). They are
-    closed implicitly. Returns bool (row, column).
+    ``rings``: (vertex, 2) each, as (row, column), closed implicitly; the center of the first pixel is (0.5, 0.5).
+    ``shape``: rows and columns of the mask. Returns bool (row, column).
     """
     toggles = np.zeros((shape[0], shape[1] + 1), np.uint8)
     for ring in rings:
@@ -184,7 +185,7 @@ def rasterize_rings(rings: Iterable[NDArray[np.floating]], shape: tuple[int, int
 
 
 def to_shape(polygon: Polygon) -> Geometry:
-    """Convert to a shape of shapely, whose x is the row and whose y is the column."""
+    """Convert a polygon to shapely, with rows as x and columns as y."""
     import shapely
 
     return shapely.Polygon(as_array(polygon.outer), [as_array(hole) for hole in polygon.holes])
@@ -195,7 +196,7 @@ def _can_enclose(ring: Ring) -> bool:
 
 
 def to_polygons(shape: Geometry) -> tuple[Polygon, ...]:
-    """Convert the areas of a shape to polygons; points and lines are left out."""
+    """Convert the areas of a shape of shapely to polygons; points and lines are left out."""
     import shapely
 
     parts = shapely.get_parts(shapely.get_parts(shapely.normalize(shape)))

@@ -1,4 +1,7 @@
-"""Configuration of predictions in bundles and recipes: input, classes, table, depth and tile."""
+"""Configurations that define how a model predicts: preprocessing, patient data, view, calibration, depth and tiles.
+
+They are parts of the configuration of a bundle, and some also of recipes.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from pydantic import ConfigDict, Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.roi_config import RoiConfig
 
-DEPTH_COLUMN = "depth_mm"  # the column of the harmonized table
-T_EDGES = (0.75, 1.05, 2.05, 4.05)  # mm: where T1a, T1b, T2, T3 and T4 meet, to the nearest 0.1 mm (AJCC, 8th edition)
+DEPTH_COLUMN = "depth_mm"  # of a harmonized table
+# mm: limits between T1a, T1b, T2, T3 and T4 (AJCC, 8th edition), which apply to depths rounded to 0.1 mm
+T_EDGES = (0.75, 1.05, 2.05, 4.05)
 
 
 class BundlePart(Config):
-    """A part of the configuration of a bundle.
+    """Base of the parts of a bundle's configuration.
 
-    A bundle builds one validator for all parts; those of single parts are built when they are used, which takes a few
-    milliseconds less at import.
+    Pydantic builds the validator of a part when it is first used, which saves a few milliseconds at import; usually
+    only the validator of the whole bundle is used.
     """
 
     model_config = ConfigDict(defer_build=True)
@@ -34,7 +38,7 @@ class DepthScale(BundlePart):
 
 
 class DepthInputConfig(BundlePart):
-    """Input of a measured depth to a network: standardized, followed by an input that is 1 if it is unknown."""
+    """Input of a measured depth to a network: the standardized depth, then an input that is 1 if it is unknown."""
 
     place: int = Field(ge=0, description="index of the depth among the continuous inputs")
     mean: float = Field(description="mm, subtracted from the depth")
@@ -42,7 +46,7 @@ class DepthInputConfig(BundlePart):
 
 
 class DepthOutputConfig(BundlePart):
-    """The depth that a bundle predicts: its scale, and its error on images that it was not trained on."""
+    """The depth that a bundle predicts: its scale, and its error on validation images."""
 
     column: str = Field(DEPTH_COLUMN, min_length=1, description="column of the table that is predicted")
     scale: DepthScale = DepthScale()
@@ -61,7 +65,7 @@ DepthEncoding = Literal["number", "one_hot", "both"]
 
 
 class EncoderConfig(BundlePart):
-    """The network of the embeddings, its weights, and the preprocessing of the tiles."""
+    """The network that computes embeddings of tiles, its weights, and the preprocessing of the tiles."""
 
     name: str = Field(min_length=1, description="name for --model of slide")
     fingerprint: str = Field(min_length=1, description="of its weights: SHA-256, or their address")
@@ -70,13 +74,13 @@ class EncoderConfig(BundlePart):
     stain: str = Field("none", description="stain normalization of the tiles")
 
 
-PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so that cached ones are not reused
+PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so that cached images are not reused
 
 
 class PreprocessingConfig(BundlePart):
-    """Preprocessing of images before a network; none by default.
+    """Preprocessing of the images that a network receives; none by default.
 
-    It is part of a model like its input size: predictions use the preprocessing of the training.
+    It is stored with the model, because predictions need the preprocessing of the training.
     """
 
     remove_hair: bool = Field(False, description="remove dark hairs, as DullRazor does")
@@ -110,14 +114,14 @@ class PreprocessingConfig(BundlePart):
     @property
     def description(self) -> str:
         """The enabled steps in words; empty if none."""
-        done = ["dark hairs removed"] if self.remove_hair else []
-        done += [f"light corrected by shades of gray with power {self.grey_power:g}"] if self.color_constancy else []
-        done += [f"stain normalized ({self.stain})"] if self.stain != "none" else []
-        return ", ".join(done)
+        steps = ["dark hairs removed"] if self.remove_hair else []
+        steps += [f"light corrected by shades of gray with power {self.grey_power:g}"] if self.color_constancy else []
+        steps += [f"stain normalized ({self.stain})"] if self.stain != "none" else []
+        return ", ".join(steps)
 
     @property
     def cache_key(self) -> str:
-        """Short text that identifies effective settings; empty if none is enabled."""
+        """Short text that identifies the settings that have an effect; empty if no step is enabled."""
         if not self.is_on:
             return ""
         unused = {"grey_power"} if not self.color_constancy else set()
@@ -127,13 +131,13 @@ class PreprocessingConfig(BundlePart):
 
 
 NO_PREPROCESSING = PreprocessingConfig()
-UNKNOWN = "unknown"  # value of unknown cells; an empty cell means the same
+UNKNOWN = "unknown"  # text of a cell whose value is unknown; an empty cell means the same
 MAX_EMBEDDING_WIDTH = 600  # values of one embedding
 MAX_DEVIATIONS = 10.0  # standard deviations to which numbers are clipped
 
 
 class TabularColumn(BundlePart):
-    """Options of columns of either kind."""
+    """Options of columns of numbers and of words."""
 
     name: str = Field(min_length=1, description="column of the table")
     indicator: bool = Field(False, description="one more input: 1 if unknown, else 0")
@@ -211,13 +215,12 @@ class FittedNumbers(NumberColumn):
     @property
     def titles(self) -> tuple[str, ...]:
         """Name of each input in words."""
+        titles = [self.name]
         if self.encoding == "one_hot":
             between = [f"{self.name} {low:g} to below {high:g}" for low, high in pairwise(self.edges)]
-            bins = [f"{self.name} below {self.edges[0]:g}", *between, f"{self.name} {self.edges[-1]:g} or more"]
-            own = [f"{self.name} {UNKNOWN}"] if self.missing == "unknown" else []
-        else:
-            bins, own = [self.name], []
-        return (*bins, *own, *_indicator_title(self.name, self.has_indicator))
+            titles = [f"{self.name} below {self.edges[0]:g}", *between, f"{self.name} {self.edges[-1]:g} or more"]
+            titles += [f"{self.name} {UNKNOWN}"] if self.missing == "unknown" else []
+        return (*titles, *_indicator_title(self.name, self.has_indicator))
 
     @property
     def has_indicator(self) -> bool:
@@ -226,7 +229,7 @@ class FittedNumbers(NumberColumn):
 
 
 class FittedWords(WordColumn):
-    """A column of words with those of the training rows; the first has the index 1."""
+    """A column of words with the words of the training rows; the first word has the index 1."""
 
     known: int = Field(0, ge=0, description="training rows in which it is known")
     words: tuple[str, ...] = ()
@@ -234,10 +237,11 @@ class FittedWords(WordColumn):
     @property
     def titles(self) -> tuple[str, ...]:
         """Name of each continuous input in words; an embedding has only the indicator."""
-        found = [f"{self.name}: {word}" for word in self.words] if self.encoding == "one_hot" else []
-        own = [f"{self.name}: {UNKNOWN}"] if self.encoding == "one_hot" and self.missing == "unknown" else []
-        whole = [self.name] if self.encoding == "integer" else []
-        return (*found, *own, *whole, *_indicator_title(self.name, self.indicator))
+        titles = [self.name] if self.encoding == "integer" else []
+        if self.encoding == "one_hot":
+            titles = [f"{self.name}: {word}" for word in self.words]
+            titles += [f"{self.name}: {UNKNOWN}"] if self.missing == "unknown" else []
+        return (*titles, *_indicator_title(self.name, self.indicator))
 
     @property
     def cardinality(self) -> int:
@@ -258,7 +262,7 @@ class TabularInput(NamedTuple):
 
 
 class TabularShape(BundlePart):
-    """Number of inputs of a network from a table; none by default."""
+    """Number and kind of a network's inputs from a table; none by default."""
 
     continuous: int = Field(0, ge=0, description="inputs that are numbers")
     cardinalities: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="indices of each embedding")
@@ -274,17 +278,17 @@ class TabularShape(BundlePart):
 
     @property
     def width(self) -> int:
-        """Length of the vector of the table; 0 without inputs from it."""
+        """Length of the vector that the network computes from the table; 0 without inputs from it."""
         return self.continuous + sum(self.widths)
 
 
 class TabularEncoding(BundlePart):
-    """Encoding of table rows as inputs of one network; fitted on its training rows, stored in its bundle."""
+    """Encoding of table rows as inputs of a network, fitted on the training rows and stored in the bundle."""
 
     version: Literal[1] = 1
     numbers: tuple[FittedNumbers, ...] = ()
     words: tuple[FittedWords, ...] = ()
-    rows: int = Field(0, ge=0, description="training rows that it was fitted on")
+    rows: int = Field(0, ge=0, description="number of training rows that the encoding was fitted on")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -293,7 +297,7 @@ class TabularEncoding(BundlePart):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Columns of the table, numbers before words: those that a user fills in and that explanations refer to."""
+        """Names of the columns, numbers before words; users enter these fields, and explanations refer to them."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -323,7 +327,7 @@ class TabularEncoding(BundlePart):
 
 
 def _indicator_title(name: str, present: bool) -> tuple[str, ...]:
-    """Name of the input that indicates an unknown value."""
+    """Return the title of the input that indicates an unknown value; empty if there is none."""
     return (f"{name} not known",) if present else ()
 
 
@@ -331,18 +335,18 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
     """Raise for a column that is named twice, and for an average by a column that does not exist."""
     columns: list[TabularColumn] = [*numbers, *words]
     names = [column.name for column in columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)}: named twice, expected each column once")
-    known = [column.name for column in words]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(repeated)}: named twice, expected each column once")
+    word_columns = [column.name for column in words]
     for column in numbers:
-        if column.by and column.by not in known:
+        if column.by and column.by not in word_columns:
             raise ValueError(
-                f"{column.name}: by is '{column.by}', expected one of the columns of words ({', '.join(known)})"
+                f"{column.name}: by is '{column.by}', expected one of the columns of words ({', '.join(word_columns)})"
             )
 
 
 class ViewConfig(BundlePart):
-    """The part of a photograph that a classifier uses, before it is scaled to the network's input."""
+    """The part of a photograph that a classifier uses."""
 
     region: Literal["roi", "photograph"] = Field(
         "roi",
@@ -367,7 +371,7 @@ class ViewConfig(BundlePart):
 
 Interval = tuple[float, float]
 SCALE_TOLERANCE = 0.05  # share by which the scale of tiles may differ
-SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a prediction set, see analysis.conformal
+SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a prediction set, see metrics.calibration
 
 
 class OperatingPoint(BundlePart):
@@ -386,7 +390,7 @@ class OperatingPoint(BundlePart):
 
 
 class AgeGroup(BundlePart):
-    """Performance at the operating point in one age group, on images that it was not trained on."""
+    """Performance at the operating point in one age group, on images that the model was not trained on."""
 
     at_least: float = Field(ge=0, description="years")
     below: float | None = Field(None, gt=0, description="years; none: no upper end")
@@ -403,7 +407,7 @@ class AgeGroup(BundlePart):
 
 
 class ClassifierConfig(BundlePart):
-    """Inputs of a classifying bundle, and calibration of its predictions."""
+    """View and preprocessing of a classifier's input, and calibration of its predictions."""
 
     positive: str = Field("melanoma", min_length=1, description="positive class of the operating point")
     view: ViewConfig = ViewConfig()
@@ -434,19 +438,20 @@ class ClassifierConfig(BundlePart):
 
 
 class TileConfig(BundlePart):
-    """The physical scale of a model for slides: a square tile with its side in pixels and micrometers per pixel."""
+    """Scale and size of the square tiles of a model for slides."""
 
-    mpp: float = Field(gt=0, le=100, description="micrometers per pixel of the tiles that it was trained on")
+    mpp: float = Field(gt=0, le=100, description="micrometers per pixel of the training tiles")
     side_px: int = Field(ge=32, le=2048, description="side of these tiles in pixels")
 
     def differs(self, mpp: tuple[float, float] | None) -> bool:
         """Whether the scale of tiles differs from that of the training tiles.
 
-        ``mpp``: micrometers per pixel down and across of the network's input; None if unknown, which does not count as
-        different. True from 5 % on: tiles have whole pixels of a level, so that slides differ slightly.
+        ``mpp``: micrometers per pixel of the network's input, (y, x); None if unknown, which does not count as
+        different. Differences up to 5 % are ignored: tiles have whole pixels of a level, so slides differ slightly.
         """
-        return mpp is not None and any(abs(one / self.mpp - 1) > SCALE_TOLERANCE for one in mpp)
+        return mpp is not None and any(abs(value / self.mpp - 1) > SCALE_TOLERANCE for value in mpp)
 
     @property
     def side_um(self) -> float:
+        """Side of a tile in micrometers."""
         return self.mpp * self.side_px

@@ -1,4 +1,4 @@
-"""Processes of runs: start them detached, identify and end them, and the interpreter that they use."""
+"""Processes of training runs and slide analyses: start them detached, identify, control and end them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from napari_melanoma.core.run_folder import FINAL_STATES, PROCESS_FILE, RunComma
 
 REMOTE_SILENCE_S = 600.0  # a run on another machine without a heartbeat for longer counts as lost
 OUTPUT_FILE = "output.txt"
-EXIT_TIMEOUT_S = 30.0  # from the final event of a process to its end: it releases memory, workers and folder
-KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
+EXIT_TIMEOUT_S = 30.0  # from the final event of a process to its end, while it releases memory, workers and folder
+KILL_TIMEOUT_S = 5.0  # from killing a process to its end
 # For a child of the viewer: Windows would open a console window for it.
 NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of mallopt(3)
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 1 << 30  # largest memory block that is not returned to the system
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: a process that is never polled stays a zombie
 
 
@@ -47,7 +47,11 @@ def keep_freed_memory() -> bool:
 
 @dataclass(frozen=True)
 class ProcessStamp:
-    """A process, identified by number and start: a later one of the same number has another ``created``."""
+    """A process, identified by number and start, as process numbers are reused.
+
+    ``created``: its start in seconds since 1970; ``host``, ``machine``: name and id of its machine; ``started``: time
+    of the stamp, ISO 8601.
+    """
 
     pid: int
     created: float
@@ -57,19 +61,13 @@ class ProcessStamp:
 
     @classmethod
     def create(cls, pid: int | None = None) -> Self:
-        """Make the stamp of a process of this machine."""
-        number = os.getpid() if pid is None else pid
-        return cls(
-            number,
-            process_start(number),
-            socket.gethostname(),
-            utc_time(),
-            machine_id(),
-        )
+        """Return the stamp of a process of this machine; of this process by default."""
+        pid = os.getpid() if pid is None else pid
+        return cls(pid, process_start(pid), socket.gethostname(), utc_time(), machine_id())
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read the stamp of a run folder; None if there is none, or an incomplete one."""
+        """Read the stamp from the file of a run folder; None if there is none, or it is incomplete."""
         try:
             values = read_json(path)
             pid, created, host = int(values["pid"]), float(values["created"]), str(values["host"])
@@ -82,7 +80,7 @@ class ProcessStamp:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether the process runs on this machine, by the machine's mark, as its name may have changed."""
+        """Whether the process is one of this machine, by the machine's id, because its name may have changed."""
         return self.machine == machine_id() if self.machine else self.host == socket.gethostname()
 
     @property
@@ -94,15 +92,15 @@ class ProcessStamp:
 def is_run_alive(run: Path) -> bool:
     """Whether the process of a run is working or waiting for its turn.
 
-    On another machine: whether the last heartbeat is less than ten minutes ago; there is one every minute, also while
-    the run is paused or waits.
+    For a run on another machine: whether the last heartbeat is less than ten minutes old. There is one every minute,
+    also while the run is paused or waits.
     """
     stamp = ProcessStamp.read(run / PROCESS_FILE)
     if stamp is None:
         return False
     if stamp.is_on_this_machine and (stamp.alive or stamp.host == socket.gethostname()):
         return stamp.alive
-    return time.time() - _last_activity(run) < REMOTE_SILENCE_S  # also for copies of a machine with its mark
+    return time.time() - _last_activity(run) < REMOTE_SILENCE_S  # also on a copy of the machine, which has the same id
 
 
 def lower_priority() -> None:
@@ -115,7 +113,7 @@ def lower_priority() -> None:
 
 
 def _last_activity(run: Path) -> float:
-    """Time at which a run last wrote an event or heartbeat."""
+    """Return the time at which a run last wrote an event or heartbeat; 0 if never."""
     try:
         return RunFolder(run).events.stat().st_mtime
     except OSError:
@@ -127,28 +125,28 @@ def wait_until_ended(run: Path) -> bool:
 
     Returns whether it has ended; False at once for a running run without a final event.
     """
-    until = time.monotonic() + EXIT_TIMEOUT_S
+    deadline = time.monotonic() + EXIT_TIMEOUT_S
     if is_run_alive(run):
         events = RunFolder(run).read_events()
         if not events or events[-1].get("kind") not in FINAL_STATES:
             return False
     while is_run_alive(run):
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
     return True
 
 
 def send_command(run: Path, command: RunCommand) -> None:
-    """Request that a run continues, pauses or ends; it reacts within a batch."""
+    """Request that a run continues, pauses or ends; it reacts after the current batch."""
     RunFolder(run).write_command(command)
 
 
 def send_command_or_stop(run: Path, command: RunCommand) -> None:
-    """Request that a training run continues, pauses or ends; one that still loads or waits is ended at once."""
+    """Request that a training run continues, pauses or ends; end it at once if it is still loading or waiting."""
     folder = RunFolder(run)
     folder.write_command(command)
-    # Checked again after its end: it may have written its final event meanwhile.
+    # ``is_launching`` is checked again: the process may have written its final event before it was killed.
     if command == "cancel" and folder.is_launching and end_process(run) and folder.is_launching:
         folder.append_final_event("cancelled")
 
@@ -174,7 +172,10 @@ def reap_children() -> None:
 
 
 def spawn_detached(arguments: list[str], output: Path) -> ProcessStamp:
-    """Start a process that is independent of this one: of its terminal, its pipes and its end."""
+    """Start a process that does not depend on this one: it has no terminal or pipes, and goes on after this one ends.
+
+    ``output``: file to which its output is appended.
+    """
     reap_children()
     with output.open("ab") as log_file:
         log_file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -199,18 +200,18 @@ def _detach_children() -> None:
 
 def python_executable() -> str:
     """Find the Python interpreter; in an application bundle ``sys.executable`` may be napari itself."""
-    here = Path(sys.executable)
-    if here.stem.lower().startswith("python") and here.stem.lower() != "pythonw":
+    executable = Path(sys.executable)
+    if executable.stem.lower().startswith("python") and executable.stem.lower() != "pythonw":
         return sys.executable
     folder = Path(sys.prefix)
-    candidates = (here.with_name("python.exe"), folder / "python.exe", folder / "bin" / "python3")
+    candidates = (executable.with_name("python.exe"), folder / "python.exe", folder / "bin" / "python3")
     return next((str(path) for path in candidates if path.is_file()), sys.executable)
 
 
 def python_command(*arguments: str, module: str = "napari_melanoma") -> list[str]:
     """Return the command that runs a module in a process of its own.
 
-    Modules of the current folder are not imported, and the output is UTF-8, also on Windows, where it would have the
-    code page of the system.
+    Modules in the current folder are not imported. The output is UTF-8 also on Windows, where the code page of the
+    system is the default.
     """
     return [python_executable(), "-P", "-X", "utf8", "-m", module, *arguments]

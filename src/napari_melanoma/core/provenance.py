@@ -1,4 +1,4 @@
-"""Origin of a result: versions, machine and a fingerprint of the input, without names of persons or paths."""
+"""Provenance of a result: software versions, machine and a fingerprint of the input; no names of persons or paths."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def collect_provenance() -> dict[str, object]:
         "version": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
-        "packages": {name: found for name in PACKAGES if (found := _installed(name))},
+        "packages": {name: version for name in PACKAGES if (version := _installed_version(name))},
         "created": utc_time(),
     }
 
 
 def array_fingerprint(array: NDArray) -> str:
-    """SHA-256 of an array's shape, dtype and content."""
+    """Return the SHA-256 of an array's shape, dtype and content."""
     import numpy as np
 
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str} ".encode())
@@ -42,8 +42,8 @@ def array_fingerprint(array: NDArray) -> str:
 
 
 @cache  # reading metadata takes 5 ms, and a batch needs it for every photograph
-def _installed(name: str) -> str | None:
-    """Version of an installed package, or None."""
+def _installed_version(name: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

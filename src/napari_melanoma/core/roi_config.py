@@ -1,4 +1,4 @@
-"""How the region of interest is cut out; apart from other configuration, because docks need it when they open."""
+"""Configuration of the region of interest; a module of its own, so that docks open without importing much else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_melanoma.core.config import Config
 
 
 class RoiConfig(Config):
-    """How the region of interest is cut out: margin, skin around the lesion, and side of the result."""
+    """How the region of interest (ROI), a square around the lesion, is extracted from a photograph."""
 
     margin: float = Field(
         0.1, ge=0, le=2, description="margin on each side, as a fraction of the longer side of the bounding box"

@@ -1,4 +1,4 @@
-"""The run folder: the files that a run writes, the file that controls it, and the state of the run."""
+"""The folder of a training run or slide analysis: its files, its events, commands to the run, and its state."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ RunCommand = Literal["run", "pause", "cancel"]
 EVENTS = "events.jsonl"
 PROCESS_FILE = "process.json"
 RESERVED_BYTES = 65536
-PAUSE_S = 0.2
-SPAWN_S = 10.0  # a system under load takes a while to start a process
-HEAD_BYTES, TAIL_BYTES = 2**12, 2**16
-POLL_BYTES = 2**22
+PAUSE_S = 0.2  # between two checks of the command while a run is paused
+SPAWN_S = 10.0  # that a process may take to start on a system under load
+HEAD_BYTES, TAIL_BYTES = 2**12, 2**16  # of the events that are read for the start and the state of a run
+POLL_BYTES = 2**22  # that a reader of new events reads at once
 LIFECYCLE_EVENTS = ("launched", "started", "cancelled", "failed", "finished")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
+    """The folder of one run, with its files ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
 
     path: Path
 
@@ -101,7 +101,7 @@ class RunFolder:
         _append(self.events, line + "\n")
 
     def append_final_event(self, kind: str, **values: object) -> None:
-        """Append the event that ends a run, on a full disk too: space for it was reserved when the run began."""
+        """Append the event that ends a run, in space that ``locked`` reserved, because the disk may be full."""
         with suppress(OSError):
             (self.path / ".reserve").unlink(missing_ok=True)
         self.append_event(kind, **values)
@@ -114,7 +114,7 @@ class RunFolder:
             return []
 
     def add_metrics(self, row: dict[str, float]) -> None:
-        """Append one epoch to ``metrics.csv``; the first row's keys are the columns."""
+        """Append the row of one epoch to ``metrics.csv``; the keys of the first row are the columns."""
         path = self.path / "metrics.csv"
         text = io.StringIO(newline="")
         writer = CsvWriter(text)
@@ -136,8 +136,8 @@ class RunFolder:
         path = self.path / "metrics.csv"
         if path.exists():
             header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
-            kept = [row for row in rows if _epoch(row, header) < epoch]
-            write_text(path, "".join(f"{row}\n" for row in (header, *kept) if row))
+            earlier = [row for row in rows if _epoch(row, header) < epoch]
+            write_text(path, "".join(f"{row}\n" for row in (header, *earlier) if row))
 
     def read_command(self) -> RunCommand:
         """Read the user's command from ``control.json``; ``"run"`` if the file is missing or invalid."""
@@ -152,7 +152,7 @@ class RunFolder:
 
     @property
     def is_launching(self) -> bool:
-        """Whether a process was launched for this folder and has not begun its work."""
+        """Whether a process was launched for this folder but has not started the run."""
         kinds = [event.get("kind") for event in self.read_events()]
         return next((kind for kind in reversed(kinds) if kind in LIFECYCLE_EVENTS), None) == "launched"
 
@@ -163,9 +163,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder, write heartbeats, and reserve disk space for the final event.
+        """Lock the folder, write heartbeats, and reserve disk space for the final event, until the end of the block.
 
-        The lock also ends with the process.
+        If the process is killed, the system releases the lock.
         """
         reserve = self.path / ".reserve"
         with hold_lock(self.path / ".lock"), heartbeat(self.events):
@@ -194,7 +194,7 @@ class RunFolder:
 
 
 def _epoch(row: str, header: str) -> float:
-    """Epoch of a row of ``metrics.csv``, its first column; infinite for a truncated row."""
+    """Return the epoch of a row of ``metrics.csv`` (the first column); infinity for a truncated row."""
     complete = row.count(",") == header.count(",")
     try:
         return float(row.split(",", 1)[0]) if complete else math.inf
@@ -207,10 +207,10 @@ def _append(path: Path, text: str) -> None:
     try:
         with path.open("ab", buffering=0) as file:  # a buffer would write its rest once more when the file is closed
             size = file.seek(0, os.SEEK_END)
-            rest = memoryview(text.encode())
+            remaining = memoryview(text.encode())
             try:
-                while rest:
-                    rest = rest[file.write(rest) :]
+                while remaining:
+                    remaining = remaining[file.write(remaining) :]
             except OSError:
                 with suppress(OSError):  # the first error matters more
                     file.truncate(size)
@@ -230,7 +230,7 @@ def _drop_incomplete_line(path: Path) -> None:
 
 
 class RunFolderContext(RunContext):
-    """A run context that also follows the command in the run folder: to stop or to pause."""
+    """A run context that also obeys the commands in the run folder: to stop, to pause and to continue."""
 
     def __init__(self, run: RunContext, folder: RunFolder) -> None:
         super().__init__(run.report)
@@ -248,7 +248,7 @@ class RunFolderContext(RunContext):
         return self.read_command() == "pause"
 
     def read_command(self) -> RunCommand:
-        """Return the command for the run from the program or the folder: ``"run"``, ``"pause"`` or ``"cancel"``."""
+        """Return ``"cancel"`` if this process is to stop, otherwise the command in the folder."""
         return "cancel" if self.cancelled else self._folder.read_command()
 
     def check(self) -> None:
@@ -265,10 +265,10 @@ class RunFolderContext(RunContext):
 
 
 class SecondaryRunContext(RunFolderContext):
-    """A context for a second process of a run: commands in the run folder are left to the process that owns it."""
+    """A context for a second process of a run; only the process that owns the folder obeys its commands."""
 
     def read_command(self) -> RunCommand:
-        """Return the command of the program for this process: ``"run"`` or ``"cancel"``."""
+        """Return ``"cancel"`` if this process is to stop, otherwise ``"run"``."""
         return "cancel" if self.cancelled else "run"
 
 
@@ -287,7 +287,7 @@ class RunState(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether a process is working on it or waiting for its turn."""
+        """Whether the process of the run is working or waiting for its turn."""
         return self in _ACTIVE
 
     @property
@@ -303,7 +303,7 @@ RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued"
 
 
 class RunEventReader:
-    """Reads the new events of a run at each poll.
+    """Read the new events of a run at each poll.
 
     Parameters
     ----------
@@ -329,12 +329,12 @@ class RunEventReader:
                 size = events.seek(0, 2)
                 self._offset = 0 if size < self._offset else self._offset
                 events.seek(self._offset)
-                found = events.read(POLL_BYTES)
+                content = events.read(POLL_BYTES)
         except OSError:
             return []
-        whole = found[: found.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return _parse_events(whole)
+        complete = content[: content.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return _parse_events(complete)
 
 
 def read_last_events(path: Path) -> list[dict[str, Any]]:
@@ -354,16 +354,16 @@ def read_last_events(path: Path) -> list[dict[str, Any]]:
 
 
 def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
-    """Determine the state of a run from its last events and the existence of its process.
+    """Determine the state of a run from its last events and whether its process exists.
 
     Parameters
     ----------
     path : pathlib.Path
         The run folder.
     events : list of dict
-        The last ones.
+        The last events of the run.
     at_work : bool
-        Whether its process exists.
+        Whether the process of the run exists.
 
     Returns
     -------
@@ -379,11 +379,11 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
         return STATE_BY_EVENT.get(kind, RunState.running) if kind else RunState.starting
     if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - event_time(events[-1]) < SPAWN_S:
         return RunState.starting
-    return RunState.failed if kind == "launched" else RunState.lost  # failed: it never wrote an event
+    return RunState.failed if kind == "launched" else RunState.lost  # failed: its process never wrote an event
 
 
 def read_start_and_last_events(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
-    """Return the time of the first event, None if unknown, and the last events of a file."""
+    """Return the time of the first event (None if unknown) and the last events of a file of events."""
     try:
         with path.open("rb") as events:
             head = events.read(HEAD_BYTES)
@@ -394,9 +394,9 @@ def read_start_and_last_events(path: Path) -> tuple[float | None, list[dict[str,
         return None, []
     if size > TAIL_BYTES:
         tail = tail.partition(b"\n")[2]
-    found = _parse_events(tail[: tail.rfind(b"\n") + 1])
-    begun = _parse_events(head[: head.rfind(b"\n") + 1])[:1] or found[:1]
-    return (event_time(begun[0]) if begun else None), found
+    last = _parse_events(tail[: tail.rfind(b"\n") + 1])
+    first = _parse_events(head[: head.rfind(b"\n") + 1])[:1] or last[:1]
+    return (event_time(first[0]) if first else None), last
 
 
 def _parse_events(lines: bytes) -> list[dict[str, Any]]:
@@ -419,7 +419,7 @@ def event_time(event: dict[str, Any]) -> float:
 
 
 def last_state_event(events: list[dict[str, Any]]) -> str:
-    """Return the kind of the last event that determines the state, or ""."""
+    """Return the kind of the last event that determines the state; "" if there is none."""
     kinds = (event["kind"] for event in reversed(events))
     return next(
         (kind for kind in kinds if kind in FINAL_STATES or kind in STATE_BY_EVENT or kind in RUNNING_EVENTS), ""

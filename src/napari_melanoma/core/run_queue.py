@@ -1,4 +1,4 @@
-"""The queue of runs: the runs of one user on one machine take turns, in the order of their start."""
+"""The queue of training runs: those of one user on one machine run one after the other, in the order of their start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class QueueTicket:
-    """The position of a run in the queue: a file named by its number, which exists until the run ends."""
+    """The entry of a run in the queue: a file named by its number, which exists until the run ends.
+
+    ``stamp``: the process of the run; ``run``: absolute path of the run folder.
+    """
 
     path: Path
     stamp: ProcessStamp
@@ -35,7 +38,7 @@ class QueueTicket:
 
 
 def queue_folder() -> Path:
-    """Folder of the tickets of this user; one for each machine, as several machines may share a home folder."""
+    """Return the folder of this user's tickets on this machine; several machines may share a home folder."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "queue" / machine_id()
@@ -43,12 +46,12 @@ def queue_folder() -> Path:
 
 @contextmanager
 def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Wait until no earlier run of this user is working on this machine, and hold the turn during the block.
+    """Wait until every earlier run of this user on this machine has ended; later runs wait until the block ends.
 
-    Writes ``queued`` events with the ``position`` (number of runs before this one) and the name of a ``paused`` run,
-    and checks for a cancellation. Tickets of ended processes are removed.
+    While waiting, writes ``queued`` events with the ``position`` (number of runs before this one) and the name of a
+    ``paused`` run, removes tickets of ended processes, and raises ``Cancelled`` if a stop was requested.
 
-    ``sleep``: waits for a number of seconds.
+    ``out``: the run folder. ``sleep``: function that waits for a number of seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     ticket = draw_ticket(out, ProcessStamp.create())
@@ -60,7 +63,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
 
 
 def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
-    """Draw the next number for a run; a number drawn at its launch is kept."""
+    """Return a ticket with the next number; a run that has drawn one at its launch keeps its number."""
     from filelock import FileLock
 
     folder, run = queue_folder(), str(out.absolute())
@@ -78,7 +81,7 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
 
 
 def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
-    """List the tickets before a number, that of the working run first; tickets of ended processes are removed."""
+    """List the tickets before a number, the working run first, and remove tickets of ended processes."""
     before = []
     for ticket in _tickets(folder):
         if ticket.number >= number:
@@ -92,7 +95,7 @@ def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
 
 
 def _remove(ticket: QueueTicket) -> None:
-    """Remove a ticket; one that cannot be removed is valid only until its process ends."""
+    """Remove a ticket; if that fails, the ticket becomes invalid when its process ends."""
     with suppress(OSError):
         remove_file(ticket.path)
 
@@ -116,18 +119,18 @@ def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callab
 
 
 def _tickets(folder: Path) -> list[QueueTicket]:
-    """Every readable ticket, the lowest number first."""
-    found = []
+    """Return every readable ticket, the lowest number first."""
+    tickets = []
     for path in sorted(folder.glob("[0-9]*.json")):
         stamp = ProcessStamp.read(path)
         if stamp is not None:
-            found.append(QueueTicket(path, stamp, _run_name(path)))
-    return found
+            tickets.append(QueueTicket(path, stamp, _read_run(path)))
+    return tickets
 
 
-def _run_name(path: Path) -> str:
-    """Name of the run of a ticket."""
+def _read_run(path: Path) -> str:
+    """Return the run folder that a ticket is for; empty if the ticket was just removed."""
     try:
         return str(read_json(path)["run"])
-    except (OSError, ValueError, KeyError, TypeError):  # just removed
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -9,6 +9,5 @@ def prepare_torch() -> None:
     """Set the variables that the user did not set; call this before torch is imported."""
     # Torch's threads spin while they wait: with other work on 2 cores, a forward pass took four times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What torch has not implemented for Apple's GPUs runs on the processor instead of raising: torch 2.5 lacks
-    # antialiased resizing, for example.
+    # Operations that torch lacks on Apple's GPUs, such as antialiased resizing in torch 2.5, then run on the CPU.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

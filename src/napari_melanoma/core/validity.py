@@ -31,22 +31,22 @@ Code = Literal[
     "synthetic_training",
     "coverage",
 ]
-CODES: tuple[Code, ...] = get_args(Code)  # the first of them that holds is in the headline
+CODES: tuple[Code, ...] = get_args(Code)  # in order of importance: the headline gives the first that applies
 NOT_VALID = "Not valid"
 NOTICE = "Research use only; not for diagnosis."  # on every report, result and model card
 TRAINED_ON_IT = "The model was trained on this photograph: the prediction is not independent"
 NO_PHOTOGRAPH = "neither"  # class of ``imaging.modality`` for images that do not show skin
 SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %
-FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width that the model expects to see
-DETAIL_INVALID = 0.25  # pixels for each pixel of the network's input
+FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width of tissue that the model expects in an image
+DETAIL_INVALID = 0.25  # pixels of the image for each pixel of the network's input
 FAILED_INVALID = 0.05  # share of unreadable tiles: findings may be missed
 SYNTHETIC_INVALID = 0.5  # share of synthetic images in the training
-COVERAGE_CAUTION = 0.8  # below it a prediction set rules out the true class too often
+COVERAGE_CAUTION = 0.8  # with less coverage, prediction sets exclude the true class too often
 
 
 @dataclass(frozen=True)
 class ScaleMatch:
-    """Micrometers per pixel of the network's input (None: unknown), and those of the training.
+    """Micrometers per pixel of the network's input (``found_um``; None if unknown) and of the training images.
 
     ``accepted``: the user requested a prediction although the scale is far off.
     """
@@ -64,7 +64,7 @@ class ScaleMatch:
 
 
 def is_scale_refused(scale: ScaleMatch) -> bool:
-    """Whether the scale of tiles is so far off that a model is not applied, unless the user accepted that."""
+    """Whether the scale of tiles is so far off that a model must not be applied; False if the user accepted that."""
     return scale.factor > SCALE_REFUSED and not scale.accepted
 
 
@@ -93,24 +93,25 @@ class Validity(Config):
     @property
     def cautions(self) -> tuple[str, ...]:
         """Cautions for a valid prediction, a sentence each."""
-        return tuple(_sentence(one.text) for one in self._reasons_of("caution"))
+        return tuple(_sentence(reason.text) for reason in self._reasons_of("caution"))
 
     @property
     def other_reasons(self) -> tuple[str, ...]:
-        """Further reasons against a prediction besides that in its headline, a sentence each."""
-        return tuple(_sentence(one.text) for one in (*self._reasons_of("invalid")[1:], *self._reasons_of("caution")))
+        """Reasons against an invalid prediction besides the one in its headline, a sentence each."""
+        reasons = (*self._reasons_of("invalid")[1:], *self._reasons_of("caution"))
+        return tuple(_sentence(reason.text) for reason in reasons)
 
     def find_reason(self, code: Code) -> ValidityReason | None:
         """Return the reason with a code that makes the prediction invalid, or None."""
-        return next((one for one in self.reasons if one.code == code and one.severity == "invalid"), None)
+        return next((reason for reason in self._reasons_of("invalid") if reason.code == code), None)
 
     @property
     def codes(self) -> tuple[str, ...]:
         """Codes of all reasons."""
-        return tuple(one.code for one in self.reasons)
+        return tuple(reason.code for reason in self.reasons)
 
     def headline(self, statement: str) -> str:
-        """Return the first line of a prediction: its statement if it is valid, otherwise why it is not."""
+        """Return the first line of a prediction: ``statement`` if the prediction is valid, otherwise why it is not."""
         invalid = self._reasons_of("invalid")
         if invalid:
             return f"{NOT_VALID}: {invalid[0].text}"
@@ -118,10 +119,10 @@ class Validity(Config):
 
     def with_reasons(self, *others: Validity) -> Validity:
         """Join the reasons of several inputs or steps of one prediction, each reason once."""
-        every = (self, *others)
+        validities = (self, *others)
         return Validity(
-            reasons=_sort_reasons(reason for one in every for reason in one.reasons),
-            demonstration=any(one.demonstration for one in every),
+            reasons=_sort_reasons(reason for validity in validities for reason in validity.reasons),
+            demonstration=any(validity.demonstration for validity in validities),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class Validity(Config):
 
     @classmethod
     def from_json(cls, values: object) -> Self | None:
-        """Read values of ``to_json``; None if nothing is stored, as in older files, or if it cannot be read."""
+        """Read the values of ``to_json``; None if there are none, as in older files, or if they cannot be read."""
         if not isinstance(values, Mapping):
             return None
         try:
@@ -139,11 +140,11 @@ class Validity(Config):
             return None
 
     def to_columns(self) -> dict[str, object]:
-        """Return the columns of a table; ``validity``: the reasons, separated by semicolons."""
-        return {"valid": str(self.valid).lower(), "validity": "; ".join(one.text for one in self.reasons)}
+        """Return the columns ``valid`` and ``validity`` (the reasons, separated by semicolons) of a table."""
+        return {"valid": str(self.valid).lower(), "validity": "; ".join(reason.text for reason in self.reasons)}
 
     def _reasons_of(self, severity: Severity) -> tuple[ValidityReason, ...]:
-        return tuple(one for one in self.reasons if one.severity == severity)
+        return tuple(reason for reason in self.reasons if reason.severity == severity)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class ValidityInputs:
 
     def check(self) -> Validity:
         """Return the reasons in the order of ``CODES``, those that make the prediction invalid first."""
-        found = (
+        reasons = (
             *self._check_training(),
             *self._check_file(),
             *self._check_modality(),
@@ -190,7 +191,7 @@ class ValidityInputs:
             *self._check_calibration(),
         )
         is_demonstration = self.demonstration or self.synthetic_share >= 1
-        return Validity(reasons=_sort_reasons(found), demonstration=is_demonstration and self.synthetic_input)
+        return Validity(reasons=_sort_reasons(reasons), demonstration=is_demonstration and self.synthetic_input)
 
     def _check_training(self) -> Iterable[ValidityReason]:
         share = self.synthetic_share
@@ -241,10 +242,10 @@ class ValidityInputs:
             yield _reason("scale", text, is_invalid=scale.factor > SCALE_INVALID)
 
     def _check_field(self) -> Iterable[ValidityReason]:
-        found, expected = self.field_mm, self.model_field_mm
-        if found is not None and expected and found < FIELD_CAUTION * expected:
-            text = f"the image is too small. It shows {found:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
-            yield _reason("field_of_view", text, is_invalid=found < FIELD_INVALID * expected)
+        width, expected = self.field_mm, self.model_field_mm
+        if width is not None and expected and width < FIELD_CAUTION * expected:
+            text = f"the image is too small. It shows {width:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
+            yield _reason("field_of_view", text, is_invalid=width < FIELD_INVALID * expected)
         if self.detail is not None and self.detail < DETAIL_INVALID:
             yield _reason(
                 "resolution",
@@ -274,11 +275,13 @@ def _reason(code: Code, text: str, *, is_invalid: bool = True) -> ValidityReason
 
 
 def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
-    """Sort reasons: each once, those that make a prediction invalid first, then by code."""
+    """Sort reasons: each once, those that make a prediction invalid first, then in the order of ``CODES``."""
     ranks: dict[str, int] = {code: rank for rank, code in enumerate(CODES)}
-    return tuple(
-        sorted(dict.fromkeys(reasons), key=lambda one: (one.severity == "caution", ranks.get(one.code, len(ranks))))
-    )
+
+    def sort_key(reason: ValidityReason) -> tuple[bool, int]:
+        return reason.severity == "caution", ranks.get(reason.code, len(ranks))
+
+    return tuple(sorted(dict.fromkeys(reasons), key=sort_key))
 
 
 def _input_name(modality: str) -> str:
@@ -295,34 +298,40 @@ def _sentence(text: str) -> str:
 
 
 def read_slide_validity(content: Mapping[str, Any]) -> Validity:
-    """Read the validity of the predictions for a slide; for results before 2026-11-22 from their warnings and scale."""
+    """Read the validity of a slide's prediction from its result file.
+
+    Results written before 2026-11-22 do not contain it: it is derived from their warnings and scale.
+    """
     stored = Validity.from_json(content.get("validity"))
     if stored is not None:
         return stored
-    warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
-    scales = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
+    warnings, model = list(map(str, content.get("warnings") or ())), content.get("model") or {}
+    scales = [float(mpp) for key in ("mpp", "tile_mpp") for mpp in content.get(key) or ()]
     expected = float(model.get("mpp") or 0)
     failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
     return ValidityInputs(
         str(model.get("name", "")),
-        demonstration=any("is a demonstration" in one for one in warnings),
+        demonstration=any("is a demonstration" in warning for warning in warnings),
         scale=ScaleMatch(max(scales), expected) if scales and min(expected, *scales) > 0 else None,
-        distance=float(any(one.startswith("out of distribution") for one in warnings)),
+        distance=float(any(warning.startswith("out of distribution") for warning in warnings)),
         limit=0.5,
         failed_share=failed / total if total else 0.0,
     ).check()
 
 
 def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
-    """Read the validity of a risk prediction; for results before 2026-11-22 from their warnings."""
+    """Read the validity of a risk prediction from its result file.
+
+    Results written before 2026-11-22 do not contain it: it is derived from their warnings and interval.
+    """
     stored = Validity.from_json(prediction.get("validity"))
     if stored is not None:
         return stored
-    warnings, model = [str(one) for one in prediction.get("warnings") or ()], prediction.get("model") or {}
+    warnings, model = list(map(str, prediction.get("warnings") or ())), prediction.get("model") or {}
     return ValidityInputs(
         str(model.get("name", "")),
-        demonstration=any("drawn patients alone" in one or "phantom-trained" in one for one in warnings),
-        distance=float(any("out of distribution" in one for one in warnings)),
+        demonstration=any("drawn patients alone" in text or "phantom-trained" in text for text in warnings),
+        distance=float(any("out of distribution" in text for text in warnings)),
         limit=0.5,
         calibrated=bool(prediction.get("interval")),
     ).check()
