@@ -168,7 +168,7 @@ def test_a_link_is_removed_without_its_target(tmp_path: Path) -> None:
 def test_every_name_is_recognized(tmp_path: Path, name: str, suffix: str) -> None:
     path = temporary_name(tmp_path / name, suffix)
     assert len(os.fsencode(path.name)) < 255
-    found = files._OWNED.fullmatch(path.name)
+    found = files._TEMPORARY_NAME.fullmatch(path.name)
     assert found is not None
     assert int(found["pid"]) == os.getpid()
 

@@ -1,1 +1,1 @@
-"""Photographs, DICOM, TIFF, tables and results: reading and writing files."""
+"""Reading and writing of files: photographs, DICOM, TIFF, tables, GeoJSON and results."""

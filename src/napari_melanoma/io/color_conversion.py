@@ -1,13 +1,14 @@
-"""Conversion of decoded images to 8-bit sRGB: depth, alpha, profiles and orientation, for all formats.
+"""Conversion of decoded images to upright 8-bit sRGB, by the same rules for all formats.
 
-All decoders follow the same rules:
+The rules are:
 
-- integers are scaled from their full range (a 16-bit value is divided by 257; where a file states fewer bits, or
-  ``detect_bit_depth`` finds fewer, from that range), floating points as in ``to_eight_bit``;
+- integers are scaled from their full range, or from that of fewer bits if the file states or ``detect_bit_depth`` finds
+  fewer; floating-point values as in ``to_eight_bit``;
 - transparent pixels are blended over white, as on paper and in viewers;
 - an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
   damaged or belongs to another color space is ignored, and the colors are regarded as sRGB;
-- CMYK without a profile is converted by the simple formula of Pillow, so its colors are approximate.
+- CMYK without a profile is converted by the simple formula of Pillow, so its colors are approximate;
+- the image is rotated or flipped according to its EXIF orientation.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 logger = logging.getLogger(__name__)
-_STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 bits without scaling
+_UNSCALED_BITS = (8, 12)  # bits per channel that cameras store in 16 bits without scaling
 _SRGB_TOLERANCE = 2  # levels of 255; sRGB profiles under other names differ by rounding only
 
 
 def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
     """Convert samples of any depth to 8 bits.
 
-    Floating points are scaled by their range: up to 1 as fractions, up to 255 as 8-bit, up to 65,535 as 16-bit values.
+    Floating-point values are scaled by their range: up to 1 as fractions, up to 255 as 8-bit values, up to 65,535 as
+    16-bit values.
 
-    Returns uint8, same shape.
+    ``bits``: used bits of integer samples; all by default. Returns uint8, same shape.
     """
     if samples.dtype == bool:
         return samples.astype(np.uint8) * np.uint8(255)
@@ -46,7 +48,7 @@ def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]
         levels = np.arange(2 ** (samples.dtype.itemsize * 8)) * (255 / (2**bits - 1))
         return np.rint(np.minimum(levels, 255)).astype(np.uint8)[samples]
     if samples.dtype.kind == "f":
-        return _eight_bit_of_floats(samples)
+        return _floats_to_eight_bit(samples)
     raise UnreadableImage(
         f"has {describe_dtype(samples.dtype)}, but a photograph must have 8 or 16 bits unsigned, or floating points. "
         "Export it with 8 bits per channel."
@@ -54,7 +56,7 @@ def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]
 
 
 def describe_dtype(dtype: np.dtype) -> str:
-    """Describe a data type of samples."""
+    """Describe a data type for a message, such as ``16-bit unsigned integer samples``."""
     kinds = {"f": "floating-point", "i": "signed integer", "u": "unsigned integer", "c": "complex"}
     if dtype.kind not in kinds:
         return f"samples of type {dtype.name}"
@@ -62,30 +64,30 @@ def describe_dtype(dtype: np.dtype) -> str:
 
 
 def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
-    """Detect the actual bit depth of a 16-bit image, where a camera stored fewer than 16 bits.
+    """Detect whether a camera stored fewer than 16 bits per channel in a 16-bit image.
 
-    An image whose maximum is below a sixteenth of the range would be nearly black when scaled from the full range; such
-    values come from 12-bit sensors, or are 8-bit values.
+    Such an image would be nearly black if it were scaled from the full range. Its maximum is below a sixteenth of that
+    range, because the values have 12 or 8 bits.
 
-    ``samples``: (row, column) or (row, column, channel); alpha is ignored. Returns the bits and a note for the result;
-    both None where the full range is used.
+    ``samples``: (row, column) or (row, column, channel); alpha is ignored. Returns the number of bits and a note for
+    the result; both are None if the full range is used.
     """
     if samples.dtype != np.uint16:
         return None, None
     colors = samples if samples.ndim == 2 else samples[..., : max(1, samples.shape[2] - 1 + samples.shape[2] % 2)]
     brightest = int(colors.max(initial=0))
-    bits = next((bits for bits in _STORED_IN_16 if 0 < brightest < 2**bits), None)
+    bits = next((bits for bits in _UNSCALED_BITS if 0 < brightest < 2**bits), None)
     if bits is None:
         return None, None
     return bits, f"no value of its 16-bit channels exceeds {brightest}: they were read as {bits}-bit values"
 
 
-def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
-    """Convert floating points according to their range."""
-    unknown = int(np.count_nonzero(~np.isfinite(samples)))
-    if unknown:
+def _floats_to_eight_bit(samples: NDArray) -> NDArray[np.uint8]:
+    """Convert floating-point values according to their range."""
+    invalid = int(np.count_nonzero(~np.isfinite(samples)))
+    if invalid:
         raise UnreadableImage(
-            f"has {unknown} values that are not finite (NaN or infinite), but all pixels of a photograph must have a "
+            f"has {invalid} values that are not finite (NaN or infinite), but all pixels of a photograph must have a "
             "color. Replace them and export it again."
         )
     low, high = float(samples.min()), float(samples.max())
@@ -107,7 +109,7 @@ def apply_orientation(image: NDArray, orientation: int) -> NDArray:
 
 
 def apply_orientation_view(image: NDArray, orientation: int) -> NDArray:
-    """Rotate or flip an image according to its EXIF orientation, without copying.
+    """Return a view of an image, rotated or flipped according to its EXIF orientation.
 
     ``image``: (row, column, ...), as stored.
     """
@@ -173,7 +175,7 @@ def _apply_profile(image: Image, profile: bytes) -> Image:
 
 
 def _is_identity(transform: ImageCmsTransform) -> bool:
-    """Whether a transform from RGB leaves a cube of colors unchanged, so that large images need no conversion."""
+    """Whether a transform from RGB leaves colors unchanged, tested on a grid; large images then need no conversion."""
     from PIL import Image as PillowImage
     from PIL import ImageCms
 

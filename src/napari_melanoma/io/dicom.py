@@ -1,4 +1,4 @@
-"""DICOM photographs: decoding with pydicom, integrity of the pixel data, and values of the header."""
+"""DICOM photographs: decoding with pydicom, values of the header, and checks of the pixel data for damage."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_SLIDE = "SM"
+_SLIDE_MODALITY = "SM"
 _DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of the value representation AS
+_AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # in years, of the value representation AS
 
 
 def decode(file: IO[bytes]) -> DecodedPhotograph:
@@ -48,16 +48,16 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
     from pydicom import dcmread
 
     with damage_as_value_error(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damage that pydicom warns of is checked here
+        warnings.simplefilter("ignore")  # pydicom warns of damage, which ``check_pixel_data`` detects
         head = dcmread(file, stop_before_pixels=True)
-        place = file.tell()
+        pixel_data_offset = file.tell()
         fault = why_not_a_photograph(head)
         if fault:
             raise UnreadableImage(fault)
         check_image_size(head.Columns, head.Rows)
         _check_codec(head)
         file.seek(0)
-        checked = check_pixel_data(file.read(), place, head)
+        checked = check_pixel_data(file.read(), pixel_data_offset, head)
         dataset = dcmread(io.BytesIO(checked.content))
         rgb, note = _rgb(dataset)
     notes = (note,) if note else ()
@@ -65,9 +65,9 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(dataset: Dataset) -> str | None:
-    """Describe why a DICOM file is not a single photograph; None if it is.
+    """Return why a DICOM file is not a single photograph, as the end of a message; None if it is.
 
-    ``dataset``: its elements; the pixel data may be left out. Returns the end of a message.
+    ``dataset``: the elements of the file; pixel data are not needed.
     """
     frames = int(dataset.get("NumberOfFrames") or 1)
     if dataset.get("SOPClassUID") == _SLIDE_CLASS:
@@ -83,9 +83,9 @@ def why_not_a_photograph(dataset: Dataset) -> str | None:
 
 
 def is_not_for_this_reader(file: IO[bytes]) -> bool:
-    """Whether a DICOM file is a slide or does not have exactly one frame, for which there are other readers.
+    """Whether a DICOM file is a slide, a stack or without an image, so that other readers may open it.
 
-    False also where the file is damaged, as other readers cannot open it either.
+    False for a damaged file, which other readers cannot open either.
     """
     from pydicom import dcmread
 
@@ -107,7 +107,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 @contextmanager
 def damage_as_value_error() -> Iterator[None]:
-    """Convert errors that pydicom derives from Exception only into ValueError, which needs no import to be caught."""
+    """Convert pydicom's own errors into ValueError, which callers can catch without importing pydicom."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
@@ -117,7 +117,7 @@ def damage_as_value_error() -> Iterator[None]:
 
 
 def _check_codec(head: Dataset) -> None:
-    """Refuse a compression without an installed decoder."""
+    """Raise an error if no decoder for the compression is installed."""
     from pydicom.pixels import get_decoder
 
     syntax = head.file_meta.TransferSyntaxUID
@@ -129,7 +129,7 @@ def _check_codec(head: Dataset) -> None:
 
 
 def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
-    """Decode the pixels: uint8 (row, column, channel=3), sRGB; with a note on their assumed range."""
+    """Decode the pixels to sRGB, uint8 (row, column, channel=3); also return a note on their assumed range, if any."""
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
@@ -146,7 +146,7 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
 
 
 def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
-    """Gray values as displayed: the smallest and largest storable values become black and white."""
+    """Convert stored gray values to displayed ones: the smallest and largest storable values become black and white."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -154,19 +154,19 @@ def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     lowest = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
     extremes = np.array([lowest, lowest + 2**bits - 1], dtype=stored.dtype)
     black, white = sorted(apply_voi_lut(apply_modality_lut(extremes, dataset), dataset).astype(np.float64))
-    shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
-    gray = np.clip((shown - black) / max(white - black, 1.0), 0.0, 1.0)
+    values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
+    gray = np.clip((values - black) / max(white - black, 1.0), 0.0, 1.0)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         gray = 1.0 - gray
     return to_eight_bit(gray)
 
 
 def read_pixel_size(dataset: Dataset) -> PixelSize | None:
-    """Return the real size of a pixel, from the first valid spacing (mm, rows before columns).
+    """Return the real size of a pixel, from the first valid spacing (mm, rows before columns); None without a spacing.
 
-    A pixel aspect ratio states a shape only, not a size.
+    A pixel aspect ratio is not used, as it states a shape only, not a size.
 
-    ``dataset``: its elements; the pixel data may be left out. None without a spacing.
+    ``dataset``: the elements of the file; pixel data are not needed.
     """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
@@ -182,9 +182,9 @@ def read_pixel_size(dataset: Dataset) -> PixelSize | None:
 
 
 def read_modality(dataset: Dataset) -> Modality | None:
-    """Return the photographic modality.
+    """Return the photographic modality; None if the file does not state it.
 
-    ``dataset``: its elements; the pixel data may be left out. None where the file does not state it.
+    ``dataset``: the elements of the file; pixel data are not needed.
     """
     if dataset.get("SOPClassUID") == _DERMOSCOPIC_CLASS:
         return "dermoscopic"
@@ -193,10 +193,11 @@ def read_modality(dataset: Dataset) -> Modality | None:
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """Metadata of a DICOM file.
+    """Metadata of a DICOM file; texts are empty if unknown.
 
-    ``age``: in years, as stated, else from the dates of birth and of the image. ``taken_on``: date of the image,
-    YYYY-MM-DD; "" if unknown.
+    ``patient``: patient ID, or name and date of birth. ``age``: in years, as stated, or else from the dates of birth
+    and of the image. ``modality``: of a photograph, or ``wsi``. ``lesion``: tracking ID. ``taken_on``: date of the
+    image, YYYY-MM-DD. ``shows``: content of an image of a slide in lower case, such as ``volume`` or ``label``.
     """
 
     patient: str
@@ -214,6 +215,7 @@ class DicomHeader:
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
+    """Read the metadata of a DICOM file."""
     from pydicom import dcmread
 
     try:
@@ -224,17 +226,16 @@ def read_header(file: IO[bytes]) -> DicomHeader:
 
 
 def _header(dataset: Dataset) -> DicomHeader:
-    """Collect the relevant elements."""
-    photograph = read_modality(dataset)
-    named = (_text(dataset, "PatientName"), _text(dataset, "PatientBirthDate"))
+    photograph_modality = read_modality(dataset)
+    name_and_birth = (_text(dataset, "PatientName"), _text(dataset, "PatientBirthDate"))
     return DicomHeader(
-        patient=_text(dataset, "PatientID") or " ".join(filter(None, named)),
+        patient=_text(dataset, "PatientID") or " ".join(filter(None, name_and_birth)),
         age=_age(dataset),
         sex=_text(dataset, "PatientSex"),
         body_part=_text(dataset, "BodyPartExamined") or _code_meaning(dataset, "AnatomicRegionSequence"),
         laterality=_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
         ethnicity=_text(dataset, "EthnicGroup"),
-        modality=photograph or ("wsi" if _text(dataset, "Modality") == _SLIDE else ""),
+        modality=photograph_modality or ("wsi" if _text(dataset, "Modality") == _SLIDE_MODALITY else ""),
         pixel_size=read_pixel_size(dataset),
         has_image="Rows" in dataset,
         lesion=_text(dataset, "TrackingID") or _text(dataset, "TrackingUID"),
@@ -244,95 +245,98 @@ def _header(dataset: Dataset) -> DicomHeader:
 
 
 def _text(dataset: Dataset, name: str) -> str:
-    """An element as text, "" where it is missing or empty."""
+    """Return an element as text; empty if it is missing."""
     return str(dataset.get(name) or "").strip()
 
 
 def _code_meaning(dataset: Dataset, name: str) -> str:
-    """The meaning of the first code of a sequence."""
+    """Return the meaning of the first code of a sequence; empty if it is missing."""
     items = dataset.get(name) or []
     return _text(items[0], "CodeMeaning") if items else ""
 
 
 def _age(dataset: Dataset) -> float | None:
-    """The stated age (``045Y``), else that from the dates."""
+    """Return the stated age (``045Y``), or else the age from the dates, in years; None if unknown."""
     stated = _text(dataset, "PatientAge").upper()
-    if stated[:-1].isdigit() and stated[-1:] in _YEARS:
-        return int(stated[:-1]) * _YEARS[stated[-1]]
-    born = _day(dataset, "PatientBirthDate")
+    if stated[:-1].isdigit() and stated[-1:] in _AGE_UNITS:
+        return int(stated[:-1]) * _AGE_UNITS[stated[-1]]
+    born = _day_number(dataset, "PatientBirthDate")
     taken = _acquisition_day(dataset)
+    # All digits but the last four of the difference are the number of full years.
     return float((taken - born) // 10_000) if 0 < born <= taken else None
 
 
 def _acquisition_day(dataset: Dataset) -> int:
-    """The date of the image as a number; 0 if unknown."""
-    return next(filter(None, (_day(dataset, name) for name in _DATES)), 0)
+    """Return the date of the image as the number YYYYMMDD; 0 if unknown."""
+    return next(filter(None, (_day_number(dataset, name) for name in _DATES)), 0)
 
 
 def _acquisition_date(dataset: Dataset) -> str:
-    """The date of the image as text."""
+    """Return the date of the image as YYYY-MM-DD; empty if unknown."""
     day = str(_acquisition_day(dataset))
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else ""
 
 
 def _slide_image_type(dataset: Dataset) -> str:
-    """Content of a slide image: the third value of its type."""
+    """Return the content of an image of a slide, the third value of the image type; empty for other images."""
     values = [str(value).lower() for value in dataset.get("ImageType") or []]
-    return values[2] if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""
+    return values[2] if _text(dataset, "Modality") == _SLIDE_MODALITY and len(values) > 2 else ""
 
 
-def _day(dataset: Dataset, name: str) -> int:
-    """A date as the number YYYYMMDD, 0 if missing; in a difference of two, all but the last four digits are years."""
+def _day_number(dataset: Dataset, name: str) -> int:
+    """Return a date as the number YYYYMMDD; 0 if it is missing."""
     text = _text(dataset, name)[:8]
     return int(text) if text.isdigit() and len(text) == 8 else 0
 
 
-_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_UNDEFINED = 0xFFFFFFFF
+# Checks of the pixel data
+
+_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
-_RLE_HEADER = 64
-_ZEROS = re.compile(rb"\x00{128,}")  # the arithmetic coder of JPEG 2000 writes none; empty packets take a byte each
+_RLE_HEADER_BYTES = 64
+# Intact JPEG 2000 data have no such run: the arithmetic coder writes none, and empty packets take one byte each.
+_ZEROS = re.compile(rb"\x00{128,}")
 
 
-def check_pixel_data(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
+def check_pixel_data(content: bytes, offset: int, head: Dataset) -> IntegrityCheck:
     """Check that the pixel data of a file with one frame are complete; missing bytes are filled.
 
-    ``place``: offset of the pixel data element. ``head``: the elements before it, with the file meta information.
+    ``offset``: position of the pixel data element. ``head``: the elements before it, with the file meta information.
     """
     syntax = head.file_meta.TransferSyntaxUID
-    if syntax.is_deflated or content[place : place + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
+    if syntax.is_deflated or content[offset : offset + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
         return IntegrityCheck(content)  # pydicom reports the error
     if syntax.is_encapsulated:
-        return _check_frame(content, place + 12, head)
-    return _check_plain(content, place, head)
+        return _check_frame(content, offset + 12, head)
+    return _check_uncompressed(content, offset, head)
 
 
-def _check_plain(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
-    """Check uncompressed pixels."""
+def _check_uncompressed(content: bytes, offset: int, head: Dataset) -> IntegrityCheck:
     from pydicom.pixels.utils import get_expected_length
 
     syntax = head.file_meta.TransferSyntaxUID
-    start = place + (8 if syntax.is_implicit_VR else 12)
+    start = offset + (8 if syntax.is_implicit_VR else 12)
     order = "<I" if syntax.is_little_endian else ">I"
     stated = struct.unpack_from(order, content, start - 4)[0]
     expected = get_expected_length(head)
-    found = min(stated, len(content) - start)
-    check_plausible(head.Columns, head.Rows, found, "raw")
-    if found >= expected:
+    available = min(stated, len(content) - start)
+    check_plausible(head.Columns, head.Rows, available, "raw")
+    if available >= expected:
         return IntegrityCheck(content)
     planes = head.SamplesPerPixel if head.get("PlanarConfiguration") else 1
-    last = max(0, found - (planes - 1) * expected // planes)  # a row is complete only with its last plane
-    damage = describe_missing_rows(last * head.Rows * planes // expected, head.Rows)
+    of_last_plane = max(0, available - (planes - 1) * expected // planes)  # a row is complete with its last plane
+    damage = describe_missing_rows(of_last_plane * head.Rows * planes // expected, head.Rows)
     length = struct.pack(order, expected + expected % 2)
-    pixels = content[start : start + found].ljust(expected + expected % 2, b"\0")
+    pixels = content[start : start + available].ljust(expected + expected % 2, b"\0")
     return IntegrityCheck(content[: start - 4] + length + pixels, damage)
 
 
 def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
-    """Check a compressed frame."""
-    fragments, missing, stop = _fragments(content, start)
+    """Check a compressed frame; ``start``: position of its first item, the offset table."""
+    fragments, missing, stop = _read_fragments(content, start)
     frame = b"".join(fragments)
     syntax = str(head.file_meta.TransferSyntaxUID)
     check_plausible(head.Columns, head.Rows, len(frame), _packing(syntax, frame))
@@ -348,38 +352,44 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
     if not damage and stop is not None:
         return IntegrityCheck(content)
     items = _ITEM + bytes(4) + _ITEM + struct.pack("<I", len(frame) + len(frame) % 2) + frame + bytes(len(frame) % 2)
-    rest = content[stop:] if stop is not None else _END + bytes(4)
-    return IntegrityCheck(content[:start] + items + rest, damage)
+    remainder = content[stop:] if stop is not None else _SEQUENCE_END + bytes(4)
+    return IntegrityCheck(content[:start] + items + remainder, damage)
 
 
 def _packing(syntax: str, frame: bytes) -> str:
-    """Key of ``image_damage.PIXELS_PER_BYTE`` for a compressed frame; "" where a uniform image takes nearly no data."""
+    """Return the key of ``image_damage.PIXELS_PER_BYTE`` for a compressed frame.
+
+    It is empty for a compression in which a uniform image takes nearly no data.
+    """
     if syntax == _RLE:
         return "rle"
     return "JPEG" if syntax in _JPEG and not jpeg_damage.JpegStream.parse(frame).is_arithmetic else ""
 
 
-def _fragments(content: bytes, position: int) -> tuple[list[bytes], int, int | None]:
-    """The fragments after the offset table, the number of missing bytes, and the offset of the end marker."""
-    found: list[bytes] = []
+def _read_fragments(content: bytes, position: int) -> tuple[list[bytes], int, int | None]:
+    """Return the fragments of a frame, the number of missing bytes, and the position of the end marker.
+
+    The first item, the offset table, is left out. The position is None without an end marker.
+    """
+    items: list[bytes] = []
     while position + 8 <= len(content):
         tag, length = content[position : position + 4], struct.unpack_from("<I", content, position + 4)[0]
-        if tag == _END:
-            return found[1:], 0, position
-        if tag != _ITEM or length == _UNDEFINED:
+        if tag == _SEQUENCE_END:
+            return items[1:], 0, position
+        if tag != _ITEM or length == _UNDEFINED_LENGTH:
             break
-        found.append(content[position + 8 : position + 8 + length])
+        items.append(content[position + 8 : position + 8 + length])
         if position + 8 + length > len(content):
-            return found[1:], position + 8 + length - len(content), None
+            return items[1:], position + 8 + length - len(content), None
         position += 8 + length
-    return found[1:], 0, None
+    return items[1:], 0, None
 
 
 def _check_run_lengths(frame: bytes, head: Dataset) -> IntegrityCheck:
     """Check that each segment of a run-length encoded frame decodes to one byte per pixel (PS3.5, annex G)."""
     import imagecodecs
 
-    if len(frame) < _RLE_HEADER:
+    if len(frame) < _RLE_HEADER_BYTES:
         return IntegrityCheck(frame, describe_missing_bytes(0, 1))
     count, *offsets = struct.unpack_from("<16L", frame)
     expected = head.Rows * head.Columns
@@ -396,9 +406,9 @@ def _check_run_lengths(frame: bytes, head: Dataset) -> IntegrityCheck:
         segments.append(raw[:expected].ljust(expected, b"\0"))
     if rows == head.Rows and not corrupt:
         return IntegrityCheck(frame)
-    packed = [bytes(imagecodecs.packbits_encode(one)) for one in segments]
-    packed = [one + bytes(len(one) % 2) for one in packed]
-    starts = [_RLE_HEADER + sum(map(len, packed[:number])) for number in range(len(packed))]
+    packed = [bytes(imagecodecs.packbits_encode(segment)) for segment in segments]
+    packed = [segment + bytes(len(segment) % 2) for segment in packed]
+    starts = [_RLE_HEADER_BYTES + sum(map(len, packed[:number])) for number in range(len(packed))]
     table = struct.pack("<16L", len(packed), *starts, *[0] * (15 - len(packed)))
     fault = "its compressed data are corrupt: an unknown part of the picture is wrong"
     return IntegrityCheck(

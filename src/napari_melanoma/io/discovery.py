@@ -1,4 +1,4 @@
-"""Discovery of photographs, slides and tables: a sorted list of the files that a user specifies."""
+"""Find the photographs, slides and tables in the files, folders and patterns that a user specifies."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FileFilter = Callable[[Path], bool]
 
 
 class FileKind(NamedTuple):
-    """Which files are searched for, and how messages name one of them."""
+    """Files that are searched for: a filter, and their name and description in messages."""
 
     accept: FileFilter
     name: str
-    expected: str
+    description: str
 
 
 def is_image_file(path: Path) -> bool:
@@ -46,18 +46,15 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
 
     Folders are searched recursively; in them, and among the matches of a pattern, hidden files, OME-TIFF files and
     files whose suffix is not in ``SUFFIXES`` are left out. A file that is specified directly is included with any
-    suffix. Patterns (``*``, ``?``, ``[...]``, ``**``) are expanded here as well, because the Windows shell does not.
+    suffix. Patterns (``*``, ``?``, ``[...]``, ``**``) are expanded here because the shell of Windows does not do it.
 
-    Each file once, in natural order (``photo2`` before ``photo10``).
+    Returns each file once, in natural order (``photo2`` before ``photo10``).
     """
     return _find_files(inputs, FileKind(_is_photograph, "photograph", f"file ending in {', '.join(sorted(SUFFIXES))}"))
 
 
 def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
-    """List photographs, slides and tables like ``find_photographs``, including DICOM files without a suffix.
-
-    Each file once, in natural order.
-    """
+    """List photographs, slides and tables as ``find_photographs`` does, including DICOM files without a suffix."""
 
     def accept(path: Path) -> bool:
         return _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path)
@@ -72,20 +69,20 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _find_files(inputs: Iterable[str | Path], kind: FileKind) -> list[Path]:
-    """Accepted files, each once, in natural order."""
-    found = {path.resolve(): path for named in inputs for path in _expand_input(named, kind)}
-    if not found:
+    """Return the accepted files, each once, in natural order."""
+    files = {path.resolve(): path for name in inputs for path in _expand_input(name, kind)}
+    if not files:
         raise InputError(
-            f"no {kind.name} was specified. Specify at least one {kind.expected}, a folder that contains one, or a "
+            f"no {kind.name} was specified. Specify at least one {kind.description}, a folder that contains one, or a "
             "pattern such as photos/*.jpg."
         )
-    return sorted(found.values(), key=natural_key)
+    return sorted(files.values(), key=natural_key)
 
 
-def _expand_input(named: str | Path, kind: FileKind) -> list[Path]:
-    """Files of one input, at least one."""
+def _expand_input(name: str | Path, kind: FileKind) -> list[Path]:
+    """Return the files of one file name, folder or pattern; raise an error if there are none."""
     accept = kind.accept
-    path = Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises for a file such as ~copy.png
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a file such as ~copy.png
     if path.is_dir():
         files = list(_walk(path, accept))
     elif path.exists():
@@ -97,14 +94,14 @@ def _expand_input(named: str | Path, kind: FileKind) -> list[Path]:
         raise InputError(f"{path} does not exist. Specify an existing image file, folder or pattern.")
     if not files:
         raise InputError(
-            f"no {kind.name} in {path}: expected at least one {kind.expected}. "
+            f"no {kind.name} in {path}: expected at least one {kind.description}. "
             f"Check the {'folder' if path.is_dir() else 'pattern'}."
         )
     return files
 
 
 def _expand_match(match: Path, accept: FileFilter) -> Iterator[Path]:
-    """Files of one match of a pattern: the file itself, or those in the folder."""
+    """Yield the files of one match of a pattern: the file itself, or those in the folder."""
     if match.is_dir():
         yield from _walk(match, accept)
     elif accept(match):
@@ -112,7 +109,7 @@ def _expand_match(match: Path, accept: FileFilter) -> Iterator[Path]:
 
 
 def _walk(folder: Path, accept: FileFilter) -> Iterator[Path]:
-    """Files in a folder and its subfolders, without hidden ones; links to folders are not followed."""
+    """Yield the accepted files in a folder and its subfolders; hidden folders and links to folders are left out."""
     for parent, subfolders, names in os.walk(folder, onerror=_raise_unlisted):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         yield from (path for name in names if accept(path := Path(parent, name)))
@@ -127,19 +124,19 @@ def _raise_unlisted(error: OSError) -> None:
 
 
 def _is_photograph(path: Path) -> bool:
-    """Whether a file name is that of a photograph and not hidden."""
+    """Whether a file is a photograph by its suffix, and not hidden."""
     lower = path.name.lower()
     return path.suffix.lower() in SUFFIXES and not lower.startswith(".") and not lower.endswith(SLIDE_SUFFIXES)
 
 
 def _is_slide_or_table(path: Path) -> bool:
-    """Whether a file name is that of a slide or a table and not hidden."""
+    """Whether a file is a slide or a table by its suffix, and not hidden."""
     lower = path.name.lower()
     return lower.endswith((*SLIDE_SUFFIXES, *TABLE_SUFFIXES)) and not lower.startswith(".")
 
 
 def _is_bare_dicom(path: Path) -> bool:
-    """Whether a file without a suffix is DICOM by its content, as on discs from hospitals."""
+    """Whether a file has no suffix but is DICOM by its content, as on discs from hospitals."""
     if path.suffix or path.name.startswith("."):
         return False
     try:

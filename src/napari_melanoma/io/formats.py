@@ -1,4 +1,4 @@
-"""Recognition of image formats by their first bytes, and limits of the size of photographs."""
+"""What all decoders of photographs share: recognition of formats by their first bytes, size limits, and the result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
 Format = Literal["JPEG", "PNG", "TIFF", "BMP", "WebP", "HEIC", "DICOM"]
-# Errors that Pillow, tifffile, pydicom and their codecs raise for invalid bytes.
+# Errors that Pillow, tifffile, pydicom and their codecs raise for damaged files.
 DAMAGE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
 HEAD_BYTES = 132
 MIN_SIDE = 16  # no lesion can be outlined in a smaller image
-MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
+MAX_PIXELS = 200_000_000  # of the largest phone sensors: 600 MB in RGB, and decoding takes a few times as much memory
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FORMATS = {
@@ -41,7 +41,7 @@ _OTHER_FORMATS = {
 class DecodedPhotograph:
     """Result of a decoder: uint8 (row, column, channel=3), upright sRGB, and metadata of the file.
 
-    ``damage`` describes what is missing or corrupt, and ``notes`` the assumptions made in reading.
+    ``damage``: description of missing or corrupt parts; ``notes``: assumptions made in reading.
     """
 
     rgb: NDArray[np.uint8]
@@ -78,18 +78,18 @@ def unknown_content_error(head: bytes) -> UnreadableImage:
     """
     if not head:
         return UnreadableImage("is empty (0 bytes), but an image was expected. Copy or export it again.")
-    found = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
-    if found is None:
-        text = all(chr(byte) in string.printable for byte in head)
-        found = "text" if text else "data of an unknown type"
+    content = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
+    if content is None:
+        is_text = all(chr(byte) in string.printable for byte in head)
+        content = "text" if is_text else "data of an unknown type"
     return UnreadableImage(
-        f"holds {found}, but a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image was expected. "
+        f"holds {content}, but a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image was expected. "
         "Open the original image, or export it again as PNG."
     )
 
 
 def check_image_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
-    """Refuse an image that is too small or too large, before decoding its pixels.
+    """Raise an error for an image that is too small or too large; called before its pixels are decoded.
 
     ``width``, ``height``: in pixels, in either order. ``smallest``: minimum of each side in pixels.
     """

@@ -22,10 +22,11 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One area with its properties.
+    """One area of a slide with its properties.
 
     ``polygons``: in pixels of the finest level, from the outer corner of its first pixel, as in QuPath. ``color``: red,
-    green, blue of the class, 0 to 255.
+    green, blue of the class, 0 to 255. ``kind``: type of the object in QuPath. ``properties``, ``geometry_members``,
+    ``feature_members``: further members of the file, which are written unchanged.
     """
 
     polygons: tuple[Polygon, ...]
@@ -43,10 +44,10 @@ class Annotation:
 def write_geojson(path: Path, annotations: Iterable[Annotation], unread: Iterable[Any] = ()) -> None:
     """Write annotations as a feature collection, one feature per line, atomically.
 
-    ``unread``: features of ``GeoJsonContent``, which are written as they were.
-
     Numbers keep all digits, so that ``read_geojson`` returns equal values. Measurements that are not finite are left
     out, as JSON does not support them.
+
+    ``unread``: features of ``GeoJsonContent``, which are written unchanged.
     """
     with (
         atomic_file(path) as temporary,
@@ -58,19 +59,18 @@ def write_geojson(path: Path, annotations: Iterable[Annotation], unread: Iterabl
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     """Return an annotation as a GeoJSON feature.
 
-    A ``Polygon``, or a ``MultiPolygon`` for several; vertices are (x, y), the first is repeated at the end. The
-    direction of rings is kept: those of ``slides.cell_polygons`` follow RFC 7946.
+    Its geometry is a ``Polygon``, or a ``MultiPolygon`` for several polygons. Vertices are (x, y); the first of a ring
+    is repeated at its end. Rings keep their direction; those of ``slides.cell_polygons`` have that of RFC 7946.
     """
     parts = [[_close_ring(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}
     if len(parts) > 1:
         geometry = {"type": "MultiPolygon", "coordinates": parts}
     identity = {"id": annotation.id} if annotation.id else {}
-    placed = {**geometry, **annotation.geometry_members}
     return {
         "type": "Feature",
         **identity,
-        "geometry": placed,
+        "geometry": {**geometry, **annotation.geometry_members},
         **annotation.feature_members,
         "properties": _properties(annotation),
     }
@@ -79,13 +79,13 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
 def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any]) -> None:
     """Write the collection feature by feature."""
     file.write('{"type": "FeatureCollection", "features": [')
-    before = "\n"
+    separator = "\n"
     for annotation in annotations:
-        file.write(before + json.dumps(annotation_to_feature(annotation), ensure_ascii=False, allow_nan=False))
-        before = ",\n"
+        file.write(separator + json.dumps(annotation_to_feature(annotation), ensure_ascii=False, allow_nan=False))
+        separator = ",\n"
     for feature in unread:
-        file.write(before + json.dumps(feature, ensure_ascii=False))  # QuPath writes NaN measurements
-        before = ",\n"
+        file.write(separator + json.dumps(feature, ensure_ascii=False))  # QuPath writes NaN measurements
+        separator = ",\n"
     file.write("\n]}\n")
 
 
@@ -95,32 +95,33 @@ def _properties(annotation: Annotation) -> dict[str, Any]:
     if annotation.color is not None:
         classification["color"] = list(annotation.color)
     numbers = {name: _shorten_number(value) for name, value in annotation.measurements.items() if math.isfinite(value)}
-    known = {
+    properties = {
         "objectType": annotation.kind,
         "name": annotation.name,
         "classification": classification if annotation.class_name else None,
         "measurements": numbers,
     }
-    return {**{key: value for key, value in known.items() if value}, **annotation.properties}
+    return {**{key: value for key, value in properties.items() if value}, **annotation.properties}
 
 
 def _close_ring(ring: Ring) -> list[list[float]]:
-    """Vertices as (x, y), with the first repeated at the end."""
+    """Return the vertices of a ring as (x, y), with the first repeated at the end."""
     return [[_shorten_number(column), _shorten_number(row)] for row, column in (*ring, ring[0])]
 
 
 def _shorten_number(value: float) -> float:
-    """Convert whole numbers to integers, which are read as equal."""
+    """Convert a whole number to an integer, which is equal but shorter in JSON."""
     whole = float(value).is_integer() and abs(value) < 2**53
     return int(value) if whole else float(value)
 
 
-_LARGEST_BYTES = 2**30
-_TYPES = ("objectType", "object_type", "type")  # of an object in current QuPath, in 0.3, and as an alternative
-_CHILDREN = ("childObjects", "children")
-_KNOWN = (*_TYPES, *_CHILDREN, "name", "classification", "measurements")
-_FEATURE = ("type", "id", "geometry", "properties")
-_GEOMETRY = ("type", "coordinates", "geometries")
+_MAX_BYTES = 2**30
+_TYPE_KEYS = ("objectType", "object_type", "type")  # of an object in current QuPath, in 0.3, and in other programs
+_CHILDREN_KEYS = ("childObjects", "children")
+# Members of properties, features and geometries that ``Annotation`` has fields for
+_PROPERTY_KEYS = (*_TYPE_KEYS, *_CHILDREN_KEYS, "name", "classification", "measurements")
+_FEATURE_KEYS = ("type", "id", "geometry", "properties")
+_GEOMETRY_KEYS = ("type", "coordinates", "geometries")
 # QuPath 0.2 stored the type of an object in its identifier.
 _TYPE_IDS = {
     "PathDetectionObject": "detection",
@@ -132,9 +133,9 @@ _TYPE_IDS = {
 
 @dataclass(frozen=True)
 class GeoJsonContent:
-    """Areas of a file, and messages on geometries without area that were left out.
+    """Areas of a file, and messages about geometries without an area, which were left out.
 
-    ``unread``: the features that were left out, or their parts that were, as in the file.
+    ``unread``: the features or parts of features that were left out, unchanged.
     """
 
     annotations: tuple[Annotation, ...]
@@ -147,53 +148,55 @@ def read_geojson(path: Path) -> GeoJsonContent:
 
     Points, lines and rings without an area are left out and reported.
     """
-    content = _content(path)
+    content = _parse(path)
     annotations: list[Annotation] = []
     omitted: list[str] = []
     unread: list[Any] = []
-    for name, one in _list_nested(_list_features(content, path), "feature {}"):
+    for name, feature in _list_nested(_list_features(content, path), "feature {}"):
         where = f"{path}: {name}"
-        if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # valid in GeoJSON
+        if isinstance(feature, dict) and "geometry" in feature and feature["geometry"] is None:  # valid in GeoJSON
             omitted.append(f"{name}: it has no geometry")
-            unread.append(_without_children(one))
+            unread.append(_without_children(feature))
             continue
-        polygons, others = _read_polygons(_get_typed(one, "geometry", dict, where), where)
-        omitted += [f"{name}: {reason}" for reason, _ in others]
+        polygons, without_area = _read_polygons(_get_typed(feature, "geometry", dict, where), where)
+        omitted += [f"{name}: {reason}" for reason, _ in without_area]
         if polygons:
-            annotations.append(_read_annotation(one, tuple(polygons), where))
-            rest = {key: value for key, value in _without_children(one).items() if key != "id"}
-            unread += [{**rest, "geometry": geometry} for _, geometry in others]
+            annotations.append(_read_annotation(feature, tuple(polygons), where))
+            members = {key: value for key, value in _without_children(feature).items() if key != "id"}
+            unread += [{**members, "geometry": geometry} for _, geometry in without_area]
         else:
-            unread.append(_without_children(one))
+            unread.append(_without_children(feature))
     return GeoJsonContent(tuple(annotations), tuple(omitted), tuple(unread))
 
 
 def _list_nested(features: list[Any], name: str) -> Iterator[tuple[str, Any]]:
-    """List features by name, each followed by those nested in it in an exported QuPath hierarchy."""
-    for number, one in enumerate(features, start=1):
-        yield name.format(number), one
-        yield from _list_nested(_children(one), f"{name.format(number)}, object {{}} in it")
+    """Yield features with their names, each followed by its child features in a hierarchy exported by QuPath.
+
+    ``name``: pattern of the names, with ``{}`` for the number.
+    """
+    for number, feature in enumerate(features, start=1):
+        yield name.format(number), feature
+        yield from _list_nested(_children(feature), f"{name.format(number)}, object {{}} in it")
 
 
-def _without_children(one: dict[str, Any]) -> dict[str, Any]:
-    """Return a feature without the features in it, which are read on their own."""
-    properties = one.get("properties")
-    if not _children(one) or not isinstance(properties, dict):
-        return one
-    return {**one, "properties": {key: value for key, value in properties.items() if key not in _CHILDREN}}
+def _without_children(feature: dict[str, Any]) -> dict[str, Any]:
+    """Return a feature without its child features, which are read on their own."""
+    properties = feature.get("properties")
+    if not _children(feature) or not isinstance(properties, dict):
+        return feature
+    return {**feature, "properties": {key: value for key, value in properties.items() if key not in _CHILDREN_KEYS}}
 
 
-def _children(one: dict[str, Any]) -> list[Any]:
-    """Features within a feature."""
-    properties = one.get("properties")
-    found = [properties[key] for key in _CHILDREN if key in properties] if isinstance(properties, dict) else []
-    return found[0] if found and isinstance(found[0], list) else []
+def _children(feature: dict[str, Any]) -> list[Any]:
+    """Return the child features of a feature."""
+    properties = feature.get("properties")
+    lists = [properties[key] for key in _CHILDREN_KEYS if key in properties] if isinstance(properties, dict) else []
+    return lists[0] if lists and isinstance(lists[0], list) else []
 
 
-def _content(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Parse the file."""
+def _parse(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
-        return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes NaN measurements
+        return read_json(path, _MAX_BYTES, allow_nan=True)  # QuPath writes NaN measurements
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
     except OSError as error:
@@ -205,13 +208,13 @@ def _content(path: Path) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
-    """Features of a file; a bare geometry is wrapped into one."""
+    """Return the features of a file; a geometry without a feature becomes one."""
     if isinstance(content, list):
         return content
     kind = content.get("type") if isinstance(content, dict) else None
     if kind == "FeatureCollection":
-        found: list[Any] = _get_typed(content, "features", list, str(path))
-        return found
+        features: list[Any] = _get_typed(content, "features", list, str(path))
+        return features
     if kind == "Feature":
         return [content]
     if kind in ("Polygon", "MultiPolygon", "GeometryCollection"):
@@ -222,74 +225,80 @@ def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
     )
 
 
-def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
+def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
     """Build an annotation from a feature and its polygons."""
-    properties = one.get("properties") or {}
+    properties = feature.get("properties") or {}
     if not isinstance(properties, dict):
         raise InputError(
             f"{where}: 'properties' must be an object, found {shorten(repr(properties), 60)}. Export the file again."
         )
     class_name, color = read_classification(properties.get("classification"))
-    identity = str(one.get("id") or "")
-    kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
+    identity = str(feature.get("id") or "")
+    kind = next((properties[key] for key in _TYPE_KEYS if isinstance(properties.get(key), str)), "")
     return Annotation(
         polygons,
         class_name,
         color,
         str(properties.get("name") or ""),
-        _measurements(properties.get("measurements"), where),
+        _read_measurements(properties.get("measurements"), where),
         kind or _TYPE_IDS.get(identity, "annotation"),
         identity,
-        {key: value for key, value in properties.items() if key not in _KNOWN},
-        {key: value for key, value in one["geometry"].items() if key not in _GEOMETRY},
-        {key: value for key, value in one.items() if key not in _FEATURE},
+        {key: value for key, value in properties.items() if key not in _PROPERTY_KEYS},
+        {key: value for key, value in feature["geometry"].items() if key not in _GEOMETRY_KEYS},
+        {key: value for key, value in feature.items() if key not in _FEATURE_KEYS},
     )
 
 
 def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[tuple[str, dict[str, Any]]]]:
-    """Polygons of a geometry, and the geometries that were left out, with the reasons."""
+    """Return the polygons of a geometry, and the parts that have no area, each with the reason."""
     kind = geometry.get("type")
+    polygons: list[Polygon] = []
+    without_area: list[tuple[str, dict[str, Any]]] = []
     if kind == "GeometryCollection":
-        parts = [_read_polygons(part, where) for part in _get_typed(geometry, "geometries", list, where)]
-        return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
-    if kind not in ("Polygon", "MultiPolygon"):
-        return [], [(f"a geometry of type {shorten(repr(kind), 60)} has no area", geometry)]
-    coordinates = _get_typed(geometry, "coordinates", list, where)
-    read = [(_polygon(rings, where), rings) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
-    reason = "a ring with too few points or no area"
-    others = [(reason, {"type": "Polygon", "coordinates": rings}) for polygon, rings in read if polygon is None]
-    return [polygon for polygon, _ in read if polygon is not None], others
+        for part in _get_typed(geometry, "geometries", list, where):
+            part_polygons, part_without_area = _read_polygons(part, where)
+            polygons += part_polygons
+            without_area += part_without_area
+    elif kind in ("Polygon", "MultiPolygon"):
+        coordinates = _get_typed(geometry, "coordinates", list, where)
+        for rings in [coordinates] if kind == "Polygon" else coordinates:
+            if polygon := _read_polygon(rings, where):
+                polygons.append(polygon)
+            else:
+                reason = "a ring with too few points or no area"
+                without_area.append((reason, {"type": "Polygon", "coordinates": rings}))
+    else:
+        without_area.append((f"a geometry of type {shorten(repr(kind), 60)} has no area", geometry))
+    return polygons, without_area
 
 
-def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
-    """One polygon; None if its outer ring has no area."""
+def _read_polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
+    """Return a polygon; None if its outer ring has no area."""
     if not isinstance(rings, list):
         raise InputError(
             f"{where}: a polygon must be a list of rings, found {shorten(repr(rings), 60)}. Export the file again."
         )
-    found = [_ring(ring, where) for ring in rings]
-    if not found or not _encloses(found[0]):
-        return None
-    return Polygon(found[0], tuple(filter(_encloses, found[1:])))
+    outer, *holes = [_read_ring(ring, where) for ring in rings] or [()]
+    return Polygon(outer, tuple(filter(_has_area, holes))) if outer and _has_area(outer) else None
 
 
-def _encloses(ring: Ring) -> bool:
+def _has_area(ring: Ring) -> bool:
     """Whether a ring has an area; the signed area of a figure of eight may be zero."""
     return bool(signed_area(ring) or untangle_polygon(Polygon(ring)))
 
 
-def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
-    """Vertices of a ring as (row, column), without the repeated one; further coordinates (z) are ignored."""
+def _read_ring(points: Any, where: str) -> Ring:  # noqa: ANN401
+    """Return the vertices of a ring as (row, column), the first not repeated; coordinates after x, y are ignored."""
     if not isinstance(points, list):
         raise InputError(
             f"{where}: a ring must be a list of points, found {shorten(repr(points), 60)}. Export the file again."
         )
-    vertices = tuple(_vertex(point, where) for point in points)
+    vertices = tuple(_read_vertex(point, where) for point in points)
     return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
 
 
-def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
-    """One point as (row, column)."""
+def _read_vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
+    """Return a point as (row, column)."""
     if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
         raise InputError(
             f"{where}: a point must be two finite numbers, x and y, found {shorten(repr(point), 60)}. Export the file "
@@ -299,7 +308,7 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
 
 
 def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
-    """Return name and color of a class in the formats of all QuPath versions, or of a text."""
+    """Return name and color of a class, stored as by any version of QuPath or as its name only."""
     if isinstance(value, str):
         return value, None
     if not isinstance(value, dict):
@@ -315,12 +324,12 @@ def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
     return name, None
 
 
-def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
-    """Measurements as an object, or as the list of older QuPath versions; non-finite values are left out."""
+def _read_measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
+    """Return measurements stored as an object, or as a list as in older QuPath versions; only finite numbers."""
     if value is None:
         return {}
     if isinstance(value, list):
-        value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
+        value = {str(item.get("name")): item.get("value") for item in value if isinstance(item, dict)}
     if not isinstance(value, dict):
         raise InputError(
             f"{where}: 'measurements' must be an object, found {shorten(repr(value), 60)}. Export the file again."
@@ -330,11 +339,11 @@ def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
 
 def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
     """Return the value of a key; raise an error if it is missing or of another type."""
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, kind):
+    member = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(member, kind):
         name = "a list" if kind is list else "an object"
-        raise InputError(f"{where}: '{key}' must be {name}, found {shorten(repr(found), 60)}. Export the file again.")
-    return found
+        raise InputError(f"{where}: '{key}' must be {name}, found {shorten(repr(member), 60)}. Export the file again.")
+    return member
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
@@ -344,20 +353,21 @@ def _is_number(value: Any) -> bool:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class FittedAnnotations:
-    """Areas within a slide, and messages on changed and omitted ones."""
+    """Areas within a slide, and a message for each area that was changed or left out."""
 
     annotations: tuple[Annotation, ...]
     changed: tuple[str, ...] = ()
 
 
-def fit_to_slide(found: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotations:
+def fit_to_slide(content: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotations:
     """Repair areas and clip them to a slide.
 
-    ``size``: height and width of the finest level, in pixels. Areas outside the slide, which belong to another slide or
-    have other units, are left out and reported.
+    Areas outside the slide, which belong to another slide or have other units, are left out and reported.
+
+    ``size``: height and width of the finest level, in pixels.
     """
-    kept, changed = [], list(found.omitted)
-    for number, annotation in enumerate(found.annotations, start=1):
+    fitted, changed = [], list(content.omitted)
+    for number, annotation in enumerate(content.annotations, start=1):
         name = annotation.name or f"area {number}"
         valid = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
         if valid != annotation.polygons:
@@ -368,5 +378,5 @@ def fit_to_slide(found: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotati
             continue
         if within != valid:
             changed.append(f"{name}: the part outside the slide was cut off")
-        kept.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
-    return FittedAnnotations(tuple(kept), tuple(changed))
+        fitted.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
+    return FittedAnnotations(tuple(fitted), tuple(changed))

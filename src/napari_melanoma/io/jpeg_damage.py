@@ -1,8 +1,8 @@
-"""Integrity check of JPEG: libjpeg decodes the entropy-coded segments, and its warnings are evaluated.
+"""Integrity check of JPEG, from the warnings of libjpeg and the result of decoding.
 
-libjpeg fills missing scan data with gray and only warns, and Pillow does not forward the warnings. simplejpeg does, but
-reports only the last one; it is therefore given a copy of the stream without everything that causes warnings for intact
-images (JFIF version, Adobe and ICC segments, a missing end marker, spectral limits of a sequential scan).
+libjpeg fills missing scan data with gray and only warns, and Pillow does not forward the warnings. simplejpeg reports
+the last warning. It is therefore given a copy of the stream without the causes of warnings for intact images: JFIF
+version, Adobe and ICC segments, a missing end marker, spectral limits of a sequential scan.
 """
 
 from __future__ import annotations
@@ -22,29 +22,41 @@ _SOI, _EOI, _SOS, _DRI, _DQT, _DHT, _DAC = 0xD8, 0xD9, 0xDA, 0xDD, 0xDB, 0xC4, 0
 _END = b"\xff\xd9"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
-_MARKERS_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
+_MARKERS_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # ends entropy-coded data
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
-_MAX_EXTRANEOUS = 16  # bytes of padding before the end marker; fewer than 0.5 % of any photograph takes
-_MAX_FLAT_SHARE = 0.005  # of a picture that may be one uniform run at its end, if followed by padding
+_MAX_EXTRANEOUS = 16  # bytes of padding before the end marker; 0.5 % of any photograph takes more bytes
+_MAX_FLAT_SHARE = 0.005  # of a picture that may have the color of its last pixel at its end, if followed by padding
 # Optimized tables give areas of one color codes of one bit, so that a zero byte encodes two blocks or more. Runs of up
 # to 13 occur in a sample of real photographs, and of up to 39 after re-encoding.
 ZEROS = bytes(64)
-_UNKNOWN = 128  # with which libjpeg fills blocks without data
-_SMALL = {"min_height": 1, "min_width": 1, "min_factor": 8}  # an eighth: all bits are read, few pixels are computed
+_FILL_VALUE = 128  # of blocks without data, by libjpeg
+_EIGHTH = {"min_height": 1, "min_width": 1, "min_factor": 8}  # of the size: all bits are read, few pixels are computed
+
+
+@dataclass(frozen=True)
+class JpegScan:
+    """A scan: its components, the range of its coefficients, and the bit positions of successive approximation."""
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    high_bit: int
+    low_bit: int
 
 
 @dataclass
 class JpegStream:
     """The segments of a JPEG up to its end marker, as far as they are complete.
 
-    ``kept`` are the parts that determine the pixels; ``end`` is the end of the last complete part, and
-    ``has_end_marker`` whether an end marker follows. Values of the frame header are 0 where there is none.
+    ``parts``: segments and data that determine the pixels; ``end``: position after the last complete one;
+    ``has_end_marker``: whether an end marker follows; ``frame``: marker of the frame. ``frame``, ``precision``,
+    ``height`` and ``width`` are 0 without a frame header.
     """
 
-    kept: list[bytes] = field(default_factory=list)
-    scans: list[tuple[tuple[int, ...], int, int, int, int]] = field(default_factory=list)
+    parts: list[bytes] = field(default_factory=list)
+    scans: list[JpegScan] = field(default_factory=list)
     end: int = 2
     has_end_marker: bool = False
     frame: int = 0
@@ -78,10 +90,10 @@ class JpegStream:
             body = content[position + 2 : position + length]
             position += length
             if marker == _SOS:
-                found = _NEXT_MARKER.search(content, position)
-                until = found.start() if found else len(content)
-                stream._add_scan(body, content[position:until])
-                position = until
+                next_marker = _NEXT_MARKER.search(content, position)
+                data_end = next_marker.start() if next_marker else len(content)
+                stream._add_scan(body, content[position:data_end])
+                position = data_end
             else:
                 stream._add(marker, body)
             stream.end = position
@@ -89,32 +101,32 @@ class JpegStream:
 
     @property
     def is_arithmetic(self) -> bool:
-        """Whether it is arithmetic coded, so that a uniform image takes nearly no bytes."""
+        """Whether the data are arithmetic coded, so that a uniform image takes nearly no bytes."""
         return self.frame >= 0xC8
 
-    def stripped(self, last: int | None = None) -> bytes:
+    def stripped(self, left_out: int | None = None) -> bytes:
         """Return the stream without segments that do not affect its entropy-coded data, with an end marker.
 
-        ``last``: number of bytes to leave out at the end.
+        ``left_out``: number of bytes to leave out at the end.
         """
-        parts = b"".join(self.kept)
-        return b"\xff\xd8" + (parts[:-last] if last else parts) + _END
+        parts = b"".join(self.parts)
+        return b"\xff\xd8" + (parts[:-left_out] if left_out else parts) + _END
 
     def missing_scans(self) -> str | None:
-        """Describe the coefficients that are in no scan; None if all are complete.
+        """Describe which color components or details are missing because they are in no scan; None if complete.
 
         A sequential JPEG may have a scan for each of its components.
         """
-        scanned = {name for names, *_ in self.scans for name in names}
-        if lost := len(set(self.components) - scanned):
-            return f"the data of {lost} of its {len(self.components)} color components are missing"
+        scanned = {name for scan in self.scans for name in scan.components}
+        if missing := len(set(self.components) - scanned):
+            return f"the data of {missing} of its {len(self.components)} color components are missing"
         if self.frame not in _PROGRESSIVE:
             return None
-        left = {name: [99] * 64 for name in self.components}
-        for names, first, last, _, low in self.scans:
-            for name in names:
-                left.get(name, [])[first : last + 1] = [low] * (last + 1 - first)
-        if all(bits == 0 for bits_of in left.values() for bits in bits_of):
+        missing_bits = {name: [99] * 64 for name in self.components}  # of each coefficient
+        for scan in self.scans:
+            for name in scan.components:
+                missing_bits.get(name, [])[scan.first : scan.last + 1] = [scan.low_bit] * (scan.last + 1 - scan.first)
+        if all(bits == 0 for coefficients in missing_bits.values() for bits in coefficients):
             return None
         return f"the stream ends after {len(self.scans)} of its scans, so details of the whole picture are missing"
 
@@ -124,22 +136,22 @@ class JpegStream:
             self.height, self.width = (int.from_bytes(body[start : start + 2], "big") for start in (1, 3))
             self.components = tuple(body[6 : 6 + 3 * body[5] : 3])
         if marker in _FRAMES or marker in (_DQT, _DHT, _DAC, _DRI):
-            self.kept.append(_segment(marker, body))
+            self.parts.append(_encode_segment(marker, body))
 
     def _add_scan(self, header: bytes, data: bytes) -> None:
         count = header[0] if header else 0
         names, limits = tuple(header[1 : 1 + 2 * count : 2]), header[1 + 2 * count : 4 + 2 * count]
         if len(limits) == 3:
-            self.scans.append((names, limits[0], min(limits[1], 63), limits[2] >> 4, limits[2] & 15))
-            if self.frame in _SEQUENTIAL:  # some cameras write other limits, for which libjpeg warns only
+            self.scans.append(JpegScan(names, limits[0], min(limits[1], 63), limits[2] >> 4, limits[2] & 15))
+            if self.frame in _SEQUENTIAL:  # some cameras write other limits, about which libjpeg only warns
                 header = header[: 1 + 2 * count] + b"\x00\x3f\x00"
-        self.kept += [_segment(_SOS, header), data.rstrip(b"\xff")]
+        self.parts += [_encode_segment(_SOS, header), data.rstrip(b"\xff")]
 
 
 def check(content: bytes) -> IntegrityCheck:
     """Check that the entropy-coded data of a JPEG cover its picture; a missing end marker is added.
 
-    Trailing bytes, further pictures, a missing end marker and unusual segments are no damage.
+    Trailing bytes, further pictures, a missing end marker and unusual segments do not count as damage.
     """
     stream = JpegStream.parse(content)
     if stream.precision not in (0, 8):
@@ -154,99 +166,102 @@ def check(content: bytes) -> IntegrityCheck:
 
 
 def _find_fault(stream: JpegStream) -> str | None:
-    """Errors in the entropy-coded data of a stream according to libjpeg."""
-    plain = stream.stripped()
-    warning = _libjpeg_warning(plain)
+    """Describe errors in the entropy-coded data that libjpeg warns of; None if there are none."""
+    stripped = stream.stripped()
+    warning = _libjpeg_warning(stripped)
     if warning is None:
         return None
     extraneous = _EXTRANEOUS.search(warning)
     if extraneous and _is_padding(stream, int(extraneous[1])):
         return None
-    small = _decoded(plain)
-    if small is None:
+    eighth = _decode_eighth(stripped)
+    if eighth is None:
         return f"its compressed data are corrupt ({warning})"
-    rows = _rows_with_data(small) * stream.height // len(small)
+    rows = _count_rows_with_data(eighth) * stream.height // len(eighth)
     if rows < stream.height:
         return describe_missing_rows(rows, stream.height) + (
             "; rows above may be wrong too" if stream.has_end_marker else ""
         )
-    filled = float((small == _UNKNOWN).all(axis=2).mean())
+    filled = float((eighth == _FILL_VALUE).all(axis=2).mean())
     share = f"at least {100 * filled:.2g} %" if filled > 0.01 else "an unknown part"
     reason = warning.removeprefix("Corrupt JPEG data: ")
     return f"its compressed data are corrupt ({reason}): {share} of the picture is wrong"
 
 
 def _find_zero_run(stream: JpegStream) -> str | None:
-    """Find a run of zeros that libjpeg decodes to as many blocks as expected, but not to a uniform area."""
-    plain = b"".join(stream.kept)
-    if ZEROS not in plain:
+    """Describe a run of zeros that overwrote data, without a warning of libjpeg; None if there is none.
+
+    In an intact image such a run encodes a uniform area of at least as many blocks.
+    """
+    data = b"".join(stream.parts)
+    if ZEROS not in data:
         return None
-    longest = max(map(len, re.findall(rb"\x00{%d,}" % len(ZEROS), plain)))
-    small = _decoded(stream.stripped())
-    if small is None or int((small[:, 1:] == small[:, :-1]).all(axis=2).sum()) >= longest:
+    longest = max(map(len, re.findall(rb"\x00{%d,}" % len(ZEROS), data)))
+    eighth = _decode_eighth(stream.stripped())
+    if eighth is None or int((eighth[:, 1:] == eighth[:, :-1]).all(axis=2).sum()) >= longest:
         return None
     return f"its compressed data are corrupt (a run of {longest} zero bytes): an unknown part of the picture is wrong"
 
 
 def _is_padding(stream: JpegStream, count: int) -> bool:
-    """Whether bytes left over before the end marker are padding, as written by some cameras."""
+    """Whether the last ``count`` bytes before the end marker are padding, as some cameras write it."""
     if _libjpeg_warning(stream.stripped(count)) is not None:
         return False
-    if len(set(b"".join(stream.kept)[-count:])) > 1:
+    if len(set(b"".join(stream.parts)[-count:])) > 1:
         return False
     if count <= _MAX_EXTRANEOUS or stream.frame not in _SEQUENTIAL:
         return count <= _MAX_EXTRANEOUS
-    # Zeroed data decode to a uniform end in few bits and leave the other zeros unused, which is no padding.
-    small = _decoded(stream.stripped())
-    return small is not None and _flat_end(small) < _MAX_FLAT_SHARE
+    # Overwritten with zeros, the end of a picture decodes to a uniform area in few bits, and most zeros are left over.
+    eighth = _decode_eighth(stream.stripped())
+    return eighth is not None and _flat_end_share(eighth) < _MAX_FLAT_SHARE
 
 
-def _libjpeg_warning(plain: bytes) -> str | None:
-    """The last warning of libjpeg about a stream; None without warnings, or if it cannot decode such streams."""
+def _libjpeg_warning(content: bytes) -> str | None:
+    """Return the last warning of libjpeg about a stream; None without warnings, or if it cannot decode such streams."""
     import simplejpeg
 
     try:
-        simplejpeg.decode_jpeg(plain, _colors(plain), **_SMALL, strict=True)
+        simplejpeg.decode_jpeg(content, _color_space(content), **_EIGHTH, strict=True)
     except ValueError as error:
         message = str(error)
         return message if message.startswith(_WARNINGS) else None
     return None
 
 
-def _decoded(plain: bytes) -> NDArray[np.uint8] | None:
-    """Decode a stream at an eighth of its size as far as possible: uint8 (row, column, channel)."""
+def _decode_eighth(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode a stream at an eighth of its size as far as possible: uint8 (row, column, channel); None if impossible."""
     import simplejpeg
 
     try:
-        return simplejpeg.decode_jpeg(plain, _colors(plain), **_SMALL, strict=False)
+        return simplejpeg.decode_jpeg(content, _color_space(content), **_EIGHTH, strict=False)
     except ValueError:
         return None
 
 
-def _colors(plain: bytes) -> str:
-    """Color space to which libjpeg decodes a stream without conversion."""
+def _color_space(content: bytes) -> str:
+    """Return the color space to which a stream is decoded, with as little conversion as libjpeg allows."""
     import simplejpeg
 
     try:
-        stored = simplejpeg.decode_jpeg_header(plain, strict=False)[2]
+        stored = simplejpeg.decode_jpeg_header(content, strict=False)[2]
     except ValueError:
         return "RGB"
     return {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(stored, "RGB")
 
 
-def _rows_with_data(small: NDArray[np.uint8]) -> int:
-    """Number of rows before those at the end that libjpeg has filled."""
-    known = (small != _UNKNOWN).any(axis=(1, 2)).nonzero()[0]
-    return int(known[-1]) + 1 if known.size else 0
+def _count_rows_with_data(image: NDArray[np.uint8]) -> int:
+    """Count the rows up to the last one that libjpeg has not filled."""
+    with_data = (image != _FILL_VALUE).any(axis=(1, 2)).nonzero()[0]
+    return int(with_data[-1]) + 1 if with_data.size else 0
 
 
-def _flat_end(small: NDArray[np.uint8]) -> float:
-    """Share of a picture at its end, in reading order, with the color of its last pixel."""
-    pixels = small.reshape(-1, small.shape[2])
-    other = (pixels != pixels[-1]).any(axis=1).nonzero()[0]
-    return 1 - (int(other[-1]) + 1 if other.size else 0) / len(pixels)
+def _flat_end_share(image: NDArray[np.uint8]) -> float:
+    """Return the share of an image at its end, in reading order, with the color of its last pixel."""
+    pixels = image.reshape(-1, image.shape[2])
+    different = (pixels != pixels[-1]).any(axis=1).nonzero()[0]
+    return 1 - (int(different[-1]) + 1 if different.size else 0) / len(pixels)
 
 
-def _segment(marker: int, body: bytes) -> bytes:
+def _encode_segment(marker: int, body: bytes) -> bytes:
     """Encode a segment with its marker and length."""
     return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body

@@ -1,4 +1,4 @@
-"""Photographs in memory, and reading them from files of all formats."""
+"""The class ``Photograph``, and reading photographs from files of all formats."""
 
 from __future__ import annotations
 
@@ -65,28 +65,29 @@ class Photograph:
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
-        """Micrometers per pixel along (row, column), as of a slide; None if unknown."""
+        """Micrometers per pixel, (y, x); None if unknown."""
         return None if self.pixel_size is None else (self.pixel_size.y_um, self.pixel_size.x_um)
 
     def __repr__(self) -> str:
         """Return a short text without the pixels."""
-        stated = {"pixel_size_um": self.pixel_size_um, "modality": self.modality, "damage": self.damage}
-        known = {name: value for name, value in stated.items() if value is not None}
-        return format_repr(self, name=self.name, shape=self.rgb.shape, **known)
+        metadata = {"pixel_size_um": self.pixel_size_um, "modality": self.modality, "damage": self.damage}
+        metadata = {name: value for name, value in metadata.items() if value is not None}
+        return format_repr(self, name=self.name, shape=self.rgb.shape, **metadata)
 
 
 def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
     """Read a photograph as upright 8-bit sRGB; its name is the stem of the file.
 
-    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color_conversion`` for depth,
-    transparency and color profiles. Only pixels, pixel size and modality are taken from the file, so that names and
-    positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other formats
-    are those of a print.
+    The formats are JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color_conversion`` for
+    depth, transparency and color profiles. Only pixels, pixel size and modality are taken from the file, so that names
+    and positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other
+    formats are those of a print.
 
-    ``accept_damaged``: whether to read the rest of a file with missing or corrupt parts, and to describe these in
-    ``damage``, instead of raising ``DamagedImage``; by default as set by ``accepting_damaged``. A file that is missing,
-    unreadable, of another format, a stack or a slide, smaller than ``formats.MIN_SIDE`` on a side or larger than
-    ``formats.MAX_PIXELS`` is an ``UnreadableImage``.
+    Raises ``UnreadableImage`` for a file that is missing, unreadable, of another format, a stack or a slide, smaller
+    than ``formats.MIN_SIDE`` on a side or larger than ``formats.MAX_PIXELS``.
+
+    ``accept_damaged``: if parts of the file are missing or corrupt, read the remaining part and describe the damage in
+    ``damage``, instead of raising ``DamagedImage``; by default as set by ``accepting_damaged``.
     """
     check_name(path)
     try:
@@ -110,9 +111,9 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
 
 
 def find_damage(path: Path) -> str | None:
-    """Return the missing or corrupt parts of a photograph.
+    """Describe the missing or corrupt parts of a photograph.
 
-    None if it is intact, and if it cannot be read at all, which ``read_photograph`` reports.
+    Returns None if it is intact, or if it cannot be read at all, which ``read_photograph`` reports.
     """
     try:
         with open_regular(path) as file:
@@ -145,27 +146,26 @@ def accepting_damaged(accepted: bool = True) -> Iterator[None]:
 
     ``accepted=False`` changes nothing.
     """
-    before = os.environ.get(_ACCEPT_DAMAGED_VARIABLE)
+    previous = os.environ.get(_ACCEPT_DAMAGED_VARIABLE)
     if accepted:
-        os.environ[_ACCEPT_DAMAGED_VARIABLE] = "1"  # of the process, since threads and loaders read photographs as well
+        os.environ[_ACCEPT_DAMAGED_VARIABLE] = "1"  # threads and child processes also read photographs
     try:
         yield
     finally:
-        if accepted and before is None:
+        if accepted and previous is None:
             os.environ.pop(_ACCEPT_DAMAGED_VARIABLE, None)
 
 
 def read_image_size(path: Path) -> tuple[int, int] | None:
     """Read width and height in pixels from the header of an image file, without decoding it.
 
-    As stored, without applying the EXIF orientation; None where the file does not state them, which ``read_photograph``
-    would refuse.
+    The EXIF orientation is not applied. Returns None for a file that ``read_photograph`` cannot read either.
     """
     try:
         with open_regular(path) as file:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
-            return None if kind is None else _size(file, kind)
+            return None if kind is None else _read_size(file, kind)
     except DAMAGE_ERRORS:
         return None
 
@@ -180,8 +180,8 @@ def count_pixels(path: Path) -> int:
     return width * height
 
 
-def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
-    """Width and height of an open file of a known format."""
+def _read_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
+    """Read width and height of an open file."""
     if kind == "TIFF":
         from napari_melanoma.io import tiff
 

@@ -39,15 +39,16 @@ _DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
 def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
     """Decode a photograph.
 
-    The resolution (dots per inch) in such files is that of a print, not of the skin, and is ignored. Returns upright
-    sRGB without pixel size and modality, and a description of damage.
+    The resolution (dots per inch) in these formats is that of a print, not of the skin, and is ignored. The result has
+    no pixel size and no modality.
     """
     checked = check(file, kind)
     content = io.BytesIO(checked.content)
     with _open_decoded(content, kind, checked.damage) as image:
         profile = image.info.get("icc_profile")
-        orientation = _orientation(image)
-        pixels, notes = _deep_png(checked.content) if kind == "PNG" and _is_deep(checked.content) else (image, ())
+        orientation = _read_orientation(image)
+        is_deep = kind == "PNG" and _has_16_bits(checked.content)
+        pixels, notes = _decode_deep_png(checked.content) if is_deep else (image, ())
         return DecodedPhotograph(
             apply_orientation(to_srgb8(pixels, profile), orientation), damage=checked.damage, notes=notes
         )
@@ -67,7 +68,7 @@ def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityC
 
 
 def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
-    """Open an image that is not a photograph, such as a mask; refuse it if it is damaged."""
+    """Open an image that is not a photograph, such as a mask; raise ``ValueError`` if it is damaged."""
     checked = check(file, kind, smallest=1)
     if checked.damage:
         raise ValueError(checked.damage)
@@ -75,7 +76,10 @@ def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
 
 
 def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
-    """Decode an image, so that only its EXIF can fail later; describe the damage if decoding fails."""
+    """Open an image and decode its pixels, so that later only reading its EXIF can fail.
+
+    ``damage``: description of known damage, for the error if decoding fails.
+    """
     try:
         image = open_lazily(content, kind)
         image.load()
@@ -102,7 +106,10 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 
 def _packing(content: bytes, kind: Format) -> str:
-    """Key of ``image_damage.PIXELS_PER_BYTE`` for a file; "" where a uniform image takes nearly no data."""
+    """Return the key of ``image_damage.PIXELS_PER_BYTE`` for a file.
+
+    It is empty for a compression in which a uniform image takes nearly no data.
+    """
     from napari_melanoma.io import image_damage, jpeg_damage
 
     if kind == "JPEG":
@@ -152,21 +159,21 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
     return HeifImageFile(file)
 
 
-def _orientation(image: ImageFile) -> int:
-    """EXIF orientation of a decoded image; upright if the EXIF block is malformed."""
+def _read_orientation(image: ImageFile) -> int:
+    """Return the EXIF orientation of a decoded image; 1 (upright) if the EXIF block is malformed."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except DAMAGE_ERRORS:
         return 1
 
 
-def _is_deep(png: bytes) -> bool:
+def _has_16_bits(png: bytes) -> bool:
     """Whether a PNG has 16 bits per channel."""
     return png[_PNG_DEPTH_OFFSET : _PNG_DEPTH_OFFSET + 1] == b"\x10"
 
 
-def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
-    """Decode a 16-bit PNG to an 8-bit Pillow image, with a note on its assumed range."""
+def _decode_deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
+    """Decode a PNG of 16 bits per channel to 8 bits; also return a note on its assumed range, if any."""
     import imagecodecs
     from PIL import Image
 
@@ -177,7 +184,10 @@ def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class ExifHints:
-    """``camera`` is maker, model, lens and software in lower case, ``taken_on`` a date (YYYY-MM-DD); "" if unknown."""
+    """Camera and date of a photograph from its EXIF; empty if unknown.
+
+    ``camera``: maker, model, lens and software in lower case; ``taken_on``: YYYY-MM-DD.
+    """
 
     camera: str = ""
     taken_on: str = ""
@@ -199,7 +209,6 @@ def read_exif(path: Path) -> ExifHints:
 
 
 def _read_hints(exif: Exif) -> ExifHints:
-    """Collect the relevant tags."""
     details = exif.get_ifd(_EXIF_IFD)
     texts = (exif.get(_MAKE), exif.get(_MODEL), details.get(_LENS), exif.get(_SOFTWARE))
     day = _DAY.match(str(details.get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME) or ""))

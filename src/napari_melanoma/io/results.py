@@ -1,4 +1,4 @@
-"""Files of results: masks, probabilities, tables, arrays and ``result.json``."""
+"""Names and formats of result files: masks, probabilities, labels, tables, arrays and ``result.json``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
 def write_probability(path: Path, probability: NDArray[np.float32]) -> None:
     """Write a probability as 8-bit gray PNG, 0 as black and 1 as white.
 
-    ``probability``: floating points in [0, 1] (row, column); values outside are clipped.
+    ``probability``: float (row, column) from 0 to 1; values outside are clipped.
     """
     _write_png(path, np.rint(np.clip(probability, 0.0, 1.0) * 255.0).astype(np.uint8))
 
@@ -57,9 +57,9 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask from a PNG, JPEG, BMP or WebP with values 0/255, as from ``write_mask``, or 0/1.
+    """Read a mask from a PNG, JPEG, BMP or WebP with the values 0 and 255, as from ``write_mask``, or 0 and 1.
 
-    Returns bool (row, column): values above 127, or above 0 where none is above 1.
+    Returns bool (row, column): values above 127, or above 0 if no value is above 1.
     """
     try:
         with _open_image(path, ("PNG", "JPEG", "BMP", "WebP")) as image:
@@ -89,7 +89,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         with _open_image(path, ("PNG", "BMP", "WebP")) as image:
             values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
             if image.mode not in ("L", "P", "1"):
-                values = _gray_value(values)
+                values = _read_gray(values)
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
             f"{path} cannot be read as a label image ({error}): expected an 8-bit PNG with one value per pixel, the "
@@ -112,8 +112,8 @@ def _open_image(path: Path, formats: tuple[Format, ...]) -> Iterator[ImageFile]:
             yield image
 
 
-def _gray_value(values: NDArray) -> NDArray[np.uint8]:
-    """Return the gray value of pixels stored in three or four channels."""
+def _read_gray(values: NDArray) -> NDArray[np.uint8]:
+    """Return the gray values of an image stored with three or four channels; raise ``ValueError`` for colors."""
     colors = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else None
     if colors is None or values.dtype != np.uint8 or (colors != colors[..., :1]).any():
         raise ValueError("found colors, or more than 8 bits")
@@ -121,10 +121,12 @@ def _gray_value(values: NDArray) -> NDArray[np.uint8]:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV: UTF-8, a header line, comma, line feed.
+    """Write rows as CSV: UTF-8, with a header line, commas and line feeds.
 
-    Floating points have six significant digits and no exponent, and integers all digits, so that spreadsheets and
-    pandas read the same values; ``None`` and not-a-number are empty; booleans are ``true`` and ``false``.
+    Floating-point numbers have six significant digits and no exponent, and integers all digits, so that spreadsheets
+    and pandas read the same values. ``None`` and NaN are empty cells; booleans are ``true`` and ``false``.
+
+    ``columns``: by default all keys of the rows, in the order of their first occurrence.
     """
     if columns is None:
         rows = list(rows)
@@ -156,7 +158,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Encode before writing, so that a full disk fails a single write."""
+    """Write an image as PNG; it is encoded before the file is created."""
     import imagecodecs
 
     encoded = imagecodecs.png_encode(
@@ -170,18 +172,18 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def format_cell(value: object) -> str:
-    """Format one cell of a table for ``write_table``; empty for None and not-a-number."""
+    """Format one cell of a table as ``write_table`` does."""
     if value is None:
         return ""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, Real) and not isinstance(value, Integral):
-        return _number(float(value))
+        return _format_number(float(value))
     return str(value)
 
 
-def _number(value: float) -> str:
-    """Format a floating point with six significant digits, all digits before the point, and no exponent."""
+def _format_number(value: float) -> str:
+    """Format a number with six significant digits, or more if it has more before the point, and no exponent."""
     if not math.isfinite(value):
         return "" if math.isnan(value) else str(value)
     digits = max(_SIGNIFICANT_DIGITS, len(str(abs(int(value)))))
@@ -189,7 +191,7 @@ def _number(value: float) -> str:
 
 
 def read_rgb_array(path: Path) -> NDArray[np.uint8]:
-    """Memory-map the pixels of a photograph, uint8 (row, column, channel=3), read-only."""
+    """Memory-map the pixels of a photograph from a NumPy file: uint8 (row, column, channel=3), read-only."""
     values = _map_array(path)
     if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
         raise _wrong_array_error(path, values, "uint8 (row, column, channel=3)")
@@ -197,7 +199,7 @@ def read_rgb_array(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask_array(path: Path) -> NDArray[np.bool_]:
-    """Read a mask, bool (row, column)."""
+    """Read a mask from a NumPy file: bool (row, column)."""
     values = _map_array(path)
     if values.dtype.kind not in "bui" or values.ndim != 2:
         raise _wrong_array_error(path, values, "bool (row, column)")
@@ -205,7 +207,7 @@ def read_mask_array(path: Path) -> NDArray[np.bool_]:
 
 
 def _map_array(path: Path) -> NDArray:
-    """Memory-map an array; an array of objects, which could run code, is refused."""
+    """Memory-map an array; arrays of objects, which could run code when loaded, are errors."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (*DAMAGE_ERRORS, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""Metadata of the store of an analyzed slide: slide, settings, and positions of the tiles."""
+"""Metadata of the store of an analyzed slide (``result.zarr``): slide, settings, and positions of the tiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TileKind = Literal["classification", "regression", "embedding", "dense"]
 
 
 class SlideResultSpec(Config):
-    """Metadata of a store: the slide, the outputs of each tile, and the positions of the tiles."""
+    """Metadata of a store: the slide, the kind of outputs, the positions of the tiles, and the settings."""
 
     format_version: Literal[1] = 1
     slide: str = Field(description="name of the slide")
@@ -48,9 +48,9 @@ class SlideResultSpec(Config):
 
 
 def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the settings in which two analyses differ, sorted; empty if predictions are the same.
+    """Return the sorted names of the settings in which two analyses differ, also of those that only one of them has.
 
-    Includes settings that only one of them has.
+    Empty if the predictions of both are the same.
     """
     return tuple(
         sorted(
@@ -62,5 +62,5 @@ def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) 
 
 
 def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Effective value of a setting: the numbers of a method that does nothing are ignored."""
+    """Return a setting, or None for a method "none", whose other values have no effect."""
     return None if isinstance(value, Mapping) and value.get("method") == "none" else value

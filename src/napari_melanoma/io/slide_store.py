@@ -1,4 +1,4 @@
-"""``result.zarr``: the predictions for one analyzed slide, values and a state for each tile."""
+"""The store ``result.zarr`` of an analyzed slide: values and a state for each tile."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 STORE = "result.zarr"
 ATTRIBUTE = "napari_melanoma"
-MAP_CHUNK = 512
-CHUNK_BYTES = 2**20  # of arrays in processing order
+MAP_CHUNK = 512  # pixels along each side of a chunk of the stitched map
+CHUNK_BYTES = 2**20  # of a chunk of arrays in processing order
 WRITERS = 8  # threads, which mostly wait for the disk
 CHUNK = 64  # tiles along each side of a chunk of a grid
 
@@ -33,13 +33,15 @@ CHUNK = 64  # tiles along each side of a chunk of a grid
 class SlideResult:
     """An open store; it can be read by many processes while one process writes to it.
 
-    ``wait_until_written`` returns when the names of written files are on disk.
+    ``wait_until_written``: function that returns when the names of all written files are on disk.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, spec: SlideResultSpec, settle: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, group: zarr.Group, spec: SlideResultSpec, wait_until_written: Callable[[], None]
+    ) -> None:
         self.path = path
         self.spec = spec
-        self.wait_until_written = settle
+        self.wait_until_written = wait_until_written
         self._group = group
 
     @classmethod
@@ -168,7 +170,7 @@ class SlideResult:
         return cast("zarr.Array", self._group[name])
 
     def _read(self, name: str, index: slice | NDArray[np.integer] = slice(None)) -> Any:  # noqa: ANN401
-        """Values of an array of the store."""
+        """Read values of an array of the store."""
         try:
             array: Any = self._group[name]
             return np.asarray(array[index] if isinstance(index, slice) else array.oindex[index])
@@ -182,7 +184,7 @@ class SlideResult:
 
 
 def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int32]) -> None:
-    """Create the arrays; initially only tiles without tissue have their final state."""
+    """Create the arrays; tiles to analyze are waiting, the others have the state "no tissue"."""
     from zarr.codecs import ZstdCodec
 
     grid = (spec.rows, spec.columns)
@@ -230,7 +232,7 @@ def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int
 
 
 def _chunk_length(tile_bytes: int, batch_size: int) -> int:
-    """Tiles per chunk: whole batches, about a megabyte."""
+    """Return the number of tiles in a chunk of about a megabyte: a multiple of the batch size."""
     return batch_size * max(1, round(CHUNK_BYTES / (tile_bytes * batch_size)))
 
 
@@ -257,14 +259,15 @@ class SlideResultWriter:
         self._order = result.order
         self._state = result.state
         self._probability = result.probability if result.spec.classes else None
-        self._touched: set[tuple[int, int]] = set()
-        self._waiting: dict[str, list[tuple[int, NDArray]]] = {}
+        self._changed_chunks: set[tuple[int, int]] = set()  # of the grids, (row, column)
+        self._buffered: dict[str, list[tuple[int, NDArray]]] = {}  # by array: index of the first tile, values
 
     def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray]) -> None:
         """Add the outputs of consecutive tiles in processing order.
 
-        ``states``: uint8 (tile,): done or failed. ``values``: ``probability`` float32 (tile, class), ``embedding``
-        (tile, feature), ``dense`` (tile, class, row, column), depending on the store.
+        ``first``: index of the first tile. ``states``: uint8 (tile,): done or failed. ``values``: depending on the
+        store ``probability`` float32 (tile, class), ``embedding`` (tile, feature) or ``dense`` (tile, class, row,
+        column).
         """
         rows, columns = self._order[first : first + len(states)].T
         self._state[rows, columns] = states
@@ -273,13 +276,13 @@ class SlideResultWriter:
                 assert self._probability is not None
                 self._probability[rows, columns] = np.where((states == DONE)[:, None], array, np.nan)
             else:
-                self._waiting.setdefault(name, []).append((first, array))
-        self._touched.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
+                self._buffered.setdefault(name, []).append((first, array))
+        self._changed_chunks.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
 
     def flush(self) -> None:
-        """Write buffered values; returns when they are on disk and safe from a power loss."""
+        """Write buffered values; return when they are on disk and safe from a power loss."""
         with file_errors_translated(self._result.path):
-            for name, parts in self._waiting.items():
+            for name, parts in self._buffered.items():
                 for first, values in _join_consecutive(parts):
                     self._result.array(name)[first : first + len(values)] = values
             if self._probability is not None:
@@ -287,11 +290,11 @@ class SlideResultWriter:
             self._result.wait_until_written()
             self._write_chunks("state", self._state)
             self._result.wait_until_written()
-        self._waiting.clear()
-        self._touched.clear()
+        self._buffered.clear()
+        self._changed_chunks.clear()
 
     def _write_chunks(self, name: str, values: NDArray) -> None:
-        """Write the changed chunks of a grid concurrently, as disk writes have a long latency."""
+        """Write the changed chunks of a grid in several threads, because writing to disk has a long latency."""
         array = self._result.array(name)
 
         def write(chunk: tuple[int, int]) -> None:
@@ -299,11 +302,11 @@ class SlideResultWriter:
             array[part] = values[part]
 
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="chunks") as pool:
-            list(pool.map(write, sorted(self._touched)))
+            list(pool.map(write, sorted(self._changed_chunks)))
 
 
 class StitchedMapWriter:
-    """Writes the stitched map of a store.
+    """Writes the stitched map of a store block by block.
 
     ``array``: uint8 (class, row, column).
     """
@@ -313,10 +316,7 @@ class StitchedMapWriter:
         self._array = array
 
     def put(self, block: Box, values: NDArray[np.uint8]) -> None:
-        """Write a block.
-
-        ``values``: uint8 (class, row, column).
-        """
+        """Write a block of the map; ``values``: uint8 (class, row, column)."""
         with file_errors_translated(self._path):
             self._array[:, *block.slices] = values
 
@@ -331,16 +331,16 @@ def file_errors_translated(path: Path) -> Iterator[None]:
 
 
 def _join_consecutive(parts: list[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
-    """Join parts without gaps between them."""
-    run: list[NDArray] = []
+    """Join the values of tiles that follow each other; parts are the index of the first tile and the values."""
+    joined: list[NDArray] = []
     start = end = -1
     for first, values in sorted(parts, key=lambda part: part[0]):
-        if run and first != end:
-            yield start, np.concatenate(run)
-            run = []
-        if not run:
+        if joined and first != end:
+            yield start, np.concatenate(joined)
+            joined = []
+        if not joined:
             start = first
-        run.append(values)
+        joined.append(values)
         end = first + len(values)
-    if run:
-        yield start, np.concatenate(run)
+    if joined:
+        yield start, np.concatenate(joined)

@@ -1,4 +1,4 @@
-"""Tables from users: text with any encoding and separator, and Parquet."""
+"""Read tables from users, in any common encoding and with any separator, and write Parquet."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
 def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> None:
+    """Write columns as a Parquet file; NaN becomes null."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -43,7 +44,8 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]
 class CsvDialect:
     """Format of a table: encoding, separator, and number of lines before the header.
 
-    If it is not ``strict``, cells beyond the header, such as remarks, are ignored.
+    ``strict``: a row with more cells than the header is an error; otherwise its last cells, such as remarks, are
+    ignored.
     """
 
     encoding: str = "utf-8"
@@ -55,31 +57,31 @@ class CsvDialect:
 def detect_encoding(chunks: Iterable[bytes]) -> str:
     """Detect the encoding of a text.
 
-    Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; otherwise ``cp1252``, or ``latin-1`` where bytes are not valid in
-    Windows-1252.
+    Returns ``utf-8``, ``utf-8-sig`` or a variant of UTF-16; otherwise ``cp1252``, or ``latin-1`` for bytes that are not
+    valid in Windows-1252.
     """
-    decoder, windows = codecs.getincrementaldecoder("utf-8")(), True
-    utf8, first = True, True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    is_utf8, is_windows, is_first = True, True, True
     for chunk in chunks:
-        if first and chunk.startswith(WORKBOOKS):
+        if is_first and chunk.startswith(WORKBOOKS):
             raise DataSetError("this is a workbook of a spreadsheet program. Save its sheet as CSV")
-        if first and (marked := _encoding_from_mark(chunk)):
-            return marked
-        first = False
-        if utf8:
+        if is_first and (encoding := _detect_unicode(chunk)):
+            return encoding
+        is_first = False
+        if is_utf8:
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError:
-                utf8 = False
-        windows = windows and not any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d")
-    return "utf-8" if utf8 and not decoder.getstate()[0] else "cp1252" if windows else "latin-1"
+                is_utf8 = False
+        is_windows = is_windows and not any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d")
+    return "utf-8" if is_utf8 and not decoder.getstate()[0] else "cp1252" if is_windows else "latin-1"
 
 
-def _encoding_from_mark(start: bytes) -> str:
-    """Encoding from a byte order mark, or from the zeros in UTF-16 Latin text."""
-    found = next((encoding for mark, encoding in ENCODING_BY_MARK.items() if start.startswith(mark)), "")
-    if found or len(start) < 4:
-        return found
+def _detect_unicode(start: bytes) -> str:
+    """Return the encoding by a byte order mark, or by the zeros in Latin text in UTF-16; empty without either."""
+    marked = next((encoding for mark, encoding in ENCODING_BY_MARK.items() if start.startswith(mark)), "")
+    if marked or len(start) < 4:
+        return marked
     sample = start[:400]
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         every_second = sample[offset::2]
@@ -96,8 +98,8 @@ def decode_table(raw: bytes) -> str:
 def detect_separator(lines: Sequence[str]) -> tuple[str, int]:
     """Detect the separator of a table.
 
-    Returns the separator that splits the header into the most cells, or that of a line such as ``sep=;`` from Excel;
-    and the number of such lines, 1 or 0.
+    Returns the separator, and the number of lines before the header. Excel may write a line such as ``sep=;`` before
+    the header; without it, the separator that splits the header into the most cells is chosen.
     """
     head = lines[0].strip().lower() if lines else ""
     if head.startswith("sep=") and len(head) in (4, 5):
@@ -108,8 +110,9 @@ def detect_separator(lines: Sequence[str]) -> tuple[str, int]:
 def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterator[dict[str, str]]:
     """Parse the rows of a table.
 
-    Maps columns to stripped text, "" for missing cells. Empty rows are left out; the second of two columns of the same
-    name is called ``<name>_2``, and one without a name ``column_<number>``.
+    A row maps columns to text without surrounding white space, "" for missing cells. Empty rows are left out. The
+    second of two columns with the same name is called ``<name>_2``, and a column without a name ``column_<number>``.
+    ``where``: name of the table in error messages.
     """
     reader = CsvReader(lines, dialect.separator)
     try:
@@ -150,7 +153,7 @@ def detect_dialect(path: Path) -> CsvDialect:
 
 
 def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
-    """Read a table row by row; the file is closed after the last row, or when the generator is closed."""
+    """Yield the rows of a table file; it is closed after the last row, or when the generator is closed."""
     dialect = dialect or detect_dialect(path)
     try:
         with _open_unpacked(path) as file, io.TextIOWrapper(file, dialect.encoding, newline="") as text:
@@ -163,11 +166,11 @@ def unique_names(header: Iterable[str]) -> list[str]:
     """Make the column names of a table unique."""
     names: list[str] = []
     for number, cell in enumerate(header, start=1):
-        name = first = cell.strip() or f"column_{number}"
+        name = base = cell.strip() or f"column_{number}"
         suffix = 1
         while name in names:
             suffix += 1
-            name = f"{first}_{suffix}"
+            name = f"{base}_{suffix}"
         names.append(name)
     return names
 

@@ -1,7 +1,7 @@
-"""Decoding of TIFF photographs strip by strip or tile by tile, which detects damage, and checks of their pages.
+"""Decoding of TIFF photographs, and checks of TIFF files that the readers of slides also use.
 
-tifffile pads missing data in some cases and fails for the whole page in others; several of its codecs stop early, or
-past the end, without an error.
+A page is decoded strip by strip or tile by tile, which shows where it is damaged: tifffile pads missing data in some
+cases and fails for the whole page in others, and several of its codecs stop early, or past the end, without an error.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _OTHER_KINDS = {
     "stk": "a MetaMorph microscope stack",
     "dng": "a raw camera file",
 }
-_PARTS_SHARE = 8  # at least one part in this number must be listed
+_MIN_LISTED_SHARE = 1 / 8  # of the strips or tiles that the size of a page requires
 _THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a larger page is a separate picture
 _ICC_TAG, _ORIENTATION_TAG = 34675, 274
-_MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the maximum value of a pixel
+_MAX_VALUE_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the maximum value of a pixel
 _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
-_DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, for the photometric interpretation YCbCr
-_MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # _MAX_TAGS: the most that a classic TIFF can declare
-_CLASSIC, _BIG = 42, 43  # numbers of the format, after the byte order
+_DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # compressions whose codec converts YCbCr to RGB
+_MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # _MAX_TAGS: limit of a classic TIFF
+_CLASSIC, _BIG = 42, 43  # number of the format in the header: classic TIFF, BigTIFF
 TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
 
@@ -86,13 +86,11 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
-    """Describe why a TIFF file is not a plain photograph; None if it is.
+    """Return why a TIFF file is not a plain photograph, as the end of a message; None if it is.
 
     A plain photograph is one picture, possibly with thumbnail pages (at most half its size on both sides, or marked as
-    reduced or as a mask). OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are
-    not.
-
-    Returns the end of a message.
+    reduced or as a mask). OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and files of several
+    pictures are not.
     """
     first = cast("TiffPage", tiff.pages[0])
     advice = "Open it with a reader for stacks or slides, or export one picture as PNG."
@@ -109,9 +107,9 @@ def why_not_a_photograph(tiff: TiffFile) -> str | None:
 
 
 def is_not_for_this_reader(file: IO[bytes]) -> bool:
-    """Whether a TIFF file is a stack or a slide, for which there are other readers.
+    """Whether a TIFF file is a stack or a slide, so that other readers may open it.
 
-    False also where the file is damaged, as other readers cannot open it either.
+    False for a damaged file, which other readers cannot open either.
     """
     from tifffile import TiffFile
 
@@ -133,9 +131,9 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 
 def _check_parts(page: TiffPage) -> None:
-    """Refuse a page that lists far fewer strips or tiles than its size requires, before memory is allocated."""
+    """Raise an error for a page that lists far fewer parts than its size requires, before memory is allocated."""
     listed, expected = len(page.dataoffsets), count_segments(page)
-    if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
+    if listed < _MIN_LISTED_SHARE * expected and page.imagewidth * page.imagelength > ALWAYS_READ:
         raise UnreadableImage(
             f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
             "is damaged. Copy or export it again."
@@ -174,20 +172,21 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
 
 
 def _bit_depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
-    """Bit depth of the values of a page, with a note if it is less than stated."""
+    """Return the bit depth of the values of a page, and a note if it is less than the header states."""
     if page.bitspersample != 16 or samples.dtype != np.uint16:
         return page.bitspersample, None
-    stated = next((page.tags.valueof(tag) for tag in _MOST_TAGS if page.tags.valueof(tag) is not None), None)
-    most = int(np.max(stated)) if stated is not None else 0
-    bits = most.bit_length()
-    if 8 <= bits < 16 and most == 2**bits - 1 and int(samples[..., :3].max(initial=0)) <= most:
-        return bits, f"the file states {most} as the maximum value: its channels were read as {bits}-bit values"
-    found, note = detect_bit_depth(samples)
-    return found or 16, note
+    stated = next((page.tags.valueof(tag) for tag in _MAX_VALUE_TAGS if page.tags.valueof(tag) is not None), None)
+    maximum = int(np.max(stated)) if stated is not None else 0
+    stated_bits = maximum.bit_length()
+    if 8 <= stated_bits < 16 and maximum == 2**stated_bits - 1 and int(samples[..., :3].max(initial=0)) <= maximum:
+        note = f"the file states {maximum} as the maximum value: its channels were read as {stated_bits}-bit values"
+        return stated_bits, note
+    bits, detection_note = detect_bit_depth(samples)
+    return bits or 16, detection_note
 
 
 def _pillow_mode(page: TiffPage) -> str:
-    """Pillow mode for the samples of a page, one letter per channel."""
+    """Return the Pillow mode for the samples of a page, one letter per channel."""
     photometric = _tag_value_name(page.photometric)
     mode = _MODES.get(photometric)
     encoded = photometric == "YCBCR" and _tag_value_name(page.compression) not in _DECODED_TO_RGB
@@ -201,12 +200,12 @@ def _pillow_mode(page: TiffPage) -> str:
 
 
 def _tag_value_name(value: int) -> str:
-    """Name of a tag value; its number if it has no name."""
+    """Return the name of a tag value; its number if it has no name."""
     return value.name if isinstance(value, Enum) else str(value)
 
 
 def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
-    """Colors of a page with a palette: uint8 (index, channel=3)."""
+    """Return the colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
     if palette.max() > 255:  # some programs write 8-bit values where TIFF requires 16-bit values
         palette = to_eight_bit(palette)
@@ -220,18 +219,18 @@ def is_truncated(path: Path) -> bool:
 
 
 def check_page_chain(file: IO[bytes]) -> None:
-    """Refuse a file whose chain of pages has a loop, which libraries would follow forever."""
-    before, seen = file.tell(), set[int]()
+    """Raise an error for a file whose chain of pages has a loop, which libraries would follow forever."""
+    position, seen = file.tell(), set[int]()
     for offset in _page_offsets(file):
         if offset in seen:
             raise ValueError("its chain of pages has a loop and never ends")
         if offset is not None:
             seen.add(offset)
-    file.seek(before)
+    file.seek(position)
 
 
 def _page_offsets(file: IO[bytes]) -> Iterator[int | None]:
-    """Offset of each page of a TIFF file in the order of the chain; finally None where one is beyond the end."""
+    """Yield the offset of each page of a TIFF file in the order of the chain; None for a page beyond the end."""
     layout = TiffLayout.read(file)
     offset = 0 if layout is None else layout.first
     while layout is not None and offset:
@@ -242,9 +241,12 @@ def _page_offsets(file: IO[bytes]) -> Iterator[int | None]:
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """Byte order of a TIFF file, offset of its first page, and bytes of the count of tags, of an offset and of a tag.
+    """Layout of a TIFF file, from its header, to read the few bytes of each page that checks need.
 
-    tifffile reads whole pages and detects only some loops; this reads the few bytes that checks of any file need.
+    tifffile reads whole pages and detects only some loops of pages.
+
+    ``order``: byte order; ``first``: offset of the first page; ``count``, ``offset``, ``entry``: number of bytes of the
+    count of tags, of an offset and of a tag.
     """
 
     order: Literal["little", "big"]
@@ -270,22 +272,24 @@ class TiffLayout:
         return int.from_bytes(data, self.order)
 
     def read_directory(self, file: IO[bytes], offset: int) -> tuple[bytes, int] | None:
-        """Read the tags of a page and the offset of the next one, 0 after the last; None beyond the end of the file."""
-        counted = read_at(file, offset, self.count)
-        if counted is None or self.read_number(counted) > _MAX_TAGS:
+        """Read the tags of a page and the offset of the next (0 after the last); None beyond the end of the file."""
+        count = read_at(file, offset, self.count)
+        if count is None or self.read_number(count) > _MAX_TAGS:
             return None
-        length = self.read_number(counted) * self.entry
+        length = self.read_number(count) * self.entry
         content = read_at(file, offset + self.count, length + self.offset)
         return None if content is None else (content[:length], self.read_number(content[length:]))
 
 
 def read_at(file: IO[bytes], offset: int, length: int) -> bytes | None:
-    """Read bytes at a position; None if the file ends before."""
+    """Read bytes at a position; None if the file is too short."""
     if offset + length > file.seek(0, os.SEEK_END):
         return None
     file.seek(offset)
     return file.read(length)
 
+
+# Decoding of strips and tiles, called segments
 
 _NONE, _LZW, _PACKBITS = 1, 5, 32773
 _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
@@ -301,7 +305,7 @@ _TRANSFORMS = {
 
 
 def stored_bytes(page: TiffPage) -> int:
-    """Count the bytes of a page's pixels in the file, at most the size of the file."""
+    """Count the bytes of a page's pixels that are in the file."""
     size = page.parent.filehandle.size
     segments = zip(page.dataoffsets, page.databytecounts, strict=False)
     return min(size, sum(max(0, min(count, size - offset)) for offset, count in segments if offset))
@@ -324,12 +328,12 @@ def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
     expected = count_segments(page)
     separate = page.planarconfig == _SEPARATE
     for index in range(expected):
-        segment, at, shape = _segment(page, index, reasons)
-        plane, row, column = at[0], at[2], at[3]
+        segment, position, shape = _decode_segment(page, index, reasons)
+        plane, row, column = position[0], position[2], position[3]
         rows = min(shape[1], page.imagelength - row)
-        found = 0 if segment is None else segment.shape[0]
-        if found < rows:
-            missing[row + found : row + rows] = True
+        decoded_rows = 0 if segment is None else segment.shape[0]
+        if decoded_rows < rows:
+            missing[row + decoded_rows : row + rows] = True
         if segment is not None:
             part = segment[:rows, : page.imagewidth - column]
             channels = slice(plane, plane + 1) if separate else slice(None)
@@ -343,7 +347,7 @@ def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
 
 
 def count_segments(page: TiffPage) -> int:
-    """Count the strips or tiles that the size of a page requires, of all channels if stored separately."""
+    """Count the strips or tiles that the size of a page requires; of all channels if these are stored separately."""
     planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
     if page.is_tiled:
         return planes * math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
@@ -353,11 +357,11 @@ def count_segments(page: TiffPage) -> int:
 def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     """Describe errors in the compressed data of a strip or tile that tifffile would decode without an error.
 
-    ``shape``: (1, row, column, sample). None without errors, or where the decoder itself raises an error for any
-    damage.
+    ``shape``: of the segment, (1, row, column, sample). Returns None without errors, and for compressions whose decoder
+    raises an error for any damage.
     """
     if page.compression in _JPEG:
-        return _jpeg(page, data).damage
+        return _check_jpeg(page, data).damage
     if page.compression not in (_LZW, _PACKBITS):
         return None
     return _unpack(page, data, shape)[1]
@@ -366,9 +370,9 @@ def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> 
 def decode_whole(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
     """Decode an undamaged strip or tile of JPEG, LZW or PackBits in one pass.
 
-    ``shape``: (1, row, column, sample). Returns (row, column, sample), as from tifffile. Returns None for data that are
-    damaged (for JPEG: libjpeg warns) or of a kind or size that is not supported here; ``find_segment_damage`` and
-    tifffile handle these. Raises ``ValueError`` for a JPEG that is larger than its tile.
+    ``shape``: of the segment, (1, row, column, sample). Returns (row, column, sample), as from tifffile; None for data
+    that are damaged (for JPEG: libjpeg warns) or not supported here, which ``find_segment_damage`` and tifffile handle.
+    Raises ``ValueError`` for a JPEG that is larger than its tile.
     """
     if page.compression in (_LZW, _PACKBITS):
         return _decode_packed(page, data, shape)
@@ -376,8 +380,14 @@ def decode_whole(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray
 
     transform = _TRANSFORMS.get((page.photometric, page.samplesperpixel)) if page.compression in _JPEG else None
     scan = data.find(_SOS)
-    usual = scan > 0 and data[scan + 4 : scan + 5] == bytes((page.samplesperpixel,)) and _SOF0 in data[:scan]
-    if transform is None or not usual or _ADOBE in data[:scan] or data.count(_SOS) > 1 or jpeg_damage.ZEROS in data:
+    is_baseline = scan > 0 and data[scan + 4 : scan + 5] == bytes((page.samplesperpixel,)) and _SOF0 in data[:scan]
+    if (
+        transform is None
+        or not is_baseline
+        or _ADOBE in data[:scan]
+        or data.count(_SOS) > 1
+        or jpeg_damage.ZEROS in data
+    ):
         return None
     marker = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes((transform,)) if page.samplesperpixel == 3 else b""
     tables = (page.jpegtables or b"\xff\xd8")[2:].removesuffix(b"\xff\xd9")
@@ -418,42 +428,48 @@ def _unpack(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> tuple[bytes,
     row_bytes = _row_bytes(page, shape)
     expected = shape[1] * row_bytes
     unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
-    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * row_bytes  # size of a last strip that is padded
+    padded = (page.tilelength if page.is_tiled else page.rowsperstrip) * row_bytes  # size of a last strip with padding
     try:
-        raw = bytes(unpack(data, out=max(full, expected) + row_bytes + 1))
+        raw = bytes(unpack(data, out=max(padded, expected) + row_bytes + 1))
     except DAMAGE_ERRORS:
         return b"", "its compressed data are corrupt"
     # Some writers add up to a row after the pixels.
-    if len(raw) >= expected and (len(raw) <= expected + row_bytes or len(raw) == full):
+    if len(raw) >= expected and (len(raw) <= expected + row_bytes or len(raw) == padded):
         return raw, None
     return raw, f"its compressed data are corrupt ({len(raw)} bytes decompressed, {expected} expected)"
 
 
-def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
-    """Decode a strip or tile: (row, column, channel) of the readable rows, its position, and its full shape."""
-    _, at, shape = page.decode(None, index)
+def _decode_segment(
+    page: TiffPage, index: int, reasons: list[str]
+) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
+    """Decode a strip or tile as far as possible; a description of damage is appended to ``reasons``.
+
+    Returns the readable rows (row, column, channel) or None, the position (plane, depth, row, column, sample) in the
+    page, and the full shape (depth, row, column, sample).
+    """
+    _, position, shape = page.decode(None, index)
     file = page.parent.filehandle
-    known = index < min(len(page.dataoffsets), len(page.databytecounts))
-    offset, count = (page.dataoffsets[index], page.databytecounts[index]) if known else (0, 0)
+    is_listed = index < min(len(page.dataoffsets), len(page.databytecounts))
+    offset, count = (page.dataoffsets[index], page.databytecounts[index]) if is_listed else (0, 0)
     if not offset or not count or offset >= file.size:
-        return None, at, shape
+        return None, position, shape
     file.seek(offset)
     data = file.read(min(count, file.size - offset))
     damage = find_segment_damage(page, data, shape)
     if damage is None and len(data) == count:
         try:
-            decoded = _decoded(page, data, index)
+            decoded = _decode_with_tifffile(page, data, index)
         except DAMAGE_ERRORS as error:
             damage = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
         else:
-            return decoded, at, shape
+            return decoded, position, shape
     if damage:
         reasons.append(damage)
-    return _decode_partial(page, data, index, shape), at, shape
+    return _decode_partial(page, data, index, shape), position, shape
 
 
-def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
-    """Decode a strip or tile with tifffile; returns (row, column, channel)."""
+def _decode_with_tifffile(page: TiffPage, data: bytes, index: int) -> NDArray:
+    """Decode a strip or tile; return (row, column, channel)."""
     tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
     segment = page.decode(data, index, **tables)[0]
     assert segment is not None
@@ -466,7 +482,7 @@ def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
     return -(-shape[2] * shape[3] * bits // 8)
 
 
-def _jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
+def _check_jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
     """Check the JPEG of a strip or tile, with the tables stored in the page."""
     tables = page.jpegtables
     whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
@@ -482,7 +498,7 @@ def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, .
 
     row_bytes = _row_bytes(page, shape)
     if page.compression in _JPEG:
-        data = _jpeg(page, data).content
+        data = _check_jpeg(page, data).content
         raw = None
     elif page.compression == _NONE:
         raw = data
@@ -501,14 +517,14 @@ def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, .
             segment = page.decode(data, index)[0]
             return None if segment is None else segment[0]
         rows = min(len(raw) // row_bytes, shape[1])
-        filled = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
-        return _decode_unpacked(page, filled, index)[:rows] if rows else None
+        padded = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
+        return _decode_unpacked(page, padded, index)[:rows] if rows else None
     except DAMAGE_ERRORS:
         return None
 
 
 def _inflate(data: bytes) -> bytes:
-    """Inflate data up to the end or the first error."""
+    """Decompress deflate data up to the end or the first error."""
     unpack = zlib.decompressobj()
     parts = []
     try:
@@ -520,7 +536,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
-    """Decode the decompressed bytes of a strip or tile with tifffile, after compressing them as the page requires."""
+    """Decode decompressed bytes of a strip or tile with tifffile, which needs them compressed as the page states."""
     import imagecodecs
 
     if page.compression in _DEFLATE:
@@ -529,4 +545,4 @@ def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
         raw = bytes(imagecodecs.lzw_encode(raw))
     elif page.compression == _PACKBITS:
         raw = bytes(imagecodecs.packbits_encode(raw))
-    return _decoded(page, raw, index)
+    return _decode_with_tifffile(page, raw, index)

@@ -1,4 +1,4 @@
-"""Zarr folders: checks of metadata before parsing, and stores that are confined to a folder or durable."""
+"""Safe use of Zarr folders: checks of metadata, a store without access outside its folder, and a durable store."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ METADATA_FILES = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 
 
 def check_metadata(folder: Path) -> None:
-    """Refuse a Zarr group if its metadata, or that of its members, is not valid JSON within the limits."""
+    """Raise an error if the metadata of a Zarr group or of its members is not valid JSON within the limits."""
     for location in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        for path in (location / mark for mark in METADATA_FILES):
-            if path.is_file() and is_inside(path, folder):  # others are not read
+        for path in (location / name for name in METADATA_FILES):
+            if path.is_file() and is_inside(path, folder):  # files outside are not read
                 read_object(path)
 
 
 class ConfinedStore(LocalStore):
-    """A read-only store without access through links to the outside."""
+    """A store that does not follow links out of its folder; read-only by default."""
 
     def __init__(self, root: Path, *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)
@@ -48,7 +48,7 @@ class ConfinedStore(LocalStore):
 
 
 class DurableStore(LocalStore):
-    """A writable Zarr folder that is complete also after a power loss.
+    """A Zarr store whose files are complete also after a power loss.
 
     A file system may write the new name of a file to disk before its content: after a power loss the file exists and is
     empty. This store writes the content first, then the name, then the enclosing folder. Files can be read immediately;
@@ -57,32 +57,26 @@ class DurableStore(LocalStore):
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
         super().__init__(root, read_only=read_only)
-        self._unsettled: set[Path] = set()  # folders whose entries may not be on disk yet
+        self._unsynced: set[Path] = set()  # folders whose entries may not be on disk yet
         self._lock = Lock()
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write a file.
-
-        ``value``: its bytes.
-        """
+        """Write a file."""
         await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
-        """Write a file in the calling thread, as newer versions of zarr do.
-
-        ``value``: its bytes.
-        """
+        """Write a file in the calling thread; newer versions of zarr call this."""
         self._check_writable()
         path = self.root / key
-        made = _make_folders(path.parent, self.root)
+        changed = _make_folders(path.parent, self.root)
         write_durably(path, value.to_bytes())
         with self._lock:
-            self._unsettled |= made
+            self._unsynced |= changed
 
     def wait_until_written(self) -> None:
         """Wait until the names of all written files are on disk."""
         with self._lock:
-            folders, self._unsettled = self._unsettled, set()
+            folders, self._unsynced = self._unsynced, set()
         for folder in sorted(folders):
             sync_folder(folder)
 
@@ -95,7 +89,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        move(temporary, path)  # a watching window may read these files
+        move(temporary, path)  # retries while a dock that shows the results has the file open on Windows
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -115,7 +109,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _make_folders(folder: Path, root: Path) -> set[Path]:
-    """Create a folder; return the folders with new entries, including itself, which receives a file."""
+    """Create a folder for a file; return the folders that get new entries, including the folder itself."""
     changed = {folder}
     for above in (folder, *folder.parents):
         if above == root or above.is_dir():
