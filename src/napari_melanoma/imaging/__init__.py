@@ -1,1 +1,1 @@
-"""Arrays to arrays and numbers: masks, shape, color, hair, refinement, preprocessing and modality."""
+"""Image processing without files and windows: masks, measurements, color, hair, stain, registration, prompts."""

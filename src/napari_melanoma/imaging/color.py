@@ -1,4 +1,4 @@
-"""Colors of a lesion and the skin around it, color constancy, and what is outside the view of a dermatoscope."""
+"""Colors of a lesion and the skin around it, color constancy, and the black around the view of a dermatoscope."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from napari_melanoma.imaging.masks import bounding_box, grow_box
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GRID_SIDE = 256
-RING_WIDTHS = (0.05, 0.25)
+GRID_SIDE = 256  # largest side, in pixels, of the grid on which colors are measured
+RING_WIDTHS = (0.05, 0.25)  # distances of the ring of skin from the lesion, in equivalent diameters
 BLACK = 20  # of 255, brightest channel: neither the darkest skin nor its shadows are darker over a wide area
 HAIR_SHARE = 1 / 150  # of the longer side: black that is narrower is a hair
 RIM_SHARE = 0.025  # of the longer side, around black: the edge of a round view is blurred and dim
 CLIPPED = 250  # of 255: clipped pixels show the limit of the camera, not the color of the light
 MIN_UNCLIPPED_SHARE = 0.05  # share of unclipped pixels below which all pixels are used
-MIN_LIGHT = 1.0  # of 255, for an empty channel
+MIN_LIGHT = 1.0  # of 255, assumed for an empty channel
 DARK = 20.0  # CIELAB lightness below which there is almost no light
-EDGE = 0.25  # share of a side that may be dark: hairs and a lesion at the border are
+EDGE = 0.25  # share of a side that may be dark, because of hairs or a lesion at the border
 MAX_CUT_SIDE_SHARE = 0.5  # dark share of the first cropped side above which it is a black bar rather than a circle
 MIN_SIDE_SHARE = 0.25  # side that must be left, as a fraction of the photograph's
 ELLIPSE_MARGIN = 1.1  # radii from the center beyond which pixels count as outside of the circle
@@ -46,7 +46,9 @@ _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055)
 
 
 def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Convert sRGB to CIELAB under D65 (CIE 15:2004), several times faster than scikit-image by a table for the gamma.
+    """Convert sRGB to CIELAB under D65 (CIE 15:2004).
+
+    A lookup table for the gamma makes it several times faster than scikit-image.
 
     ``rgb``: uint8, (..., channel=3). Returns float32, same shape: L* from 0 to 100, a*, b*.
     """
@@ -70,9 +72,9 @@ def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
-    """Share of pixels nearest to each of the six colors of the ABCD rule, by distance in CIELAB.
+    """Return the share of pixels that are nearest to each of the six colors of the ABCD rule, by distance in CIELAB.
 
-    ``lab``: float32, (pixel, channel=3), at least one. Color to share; the shares add up to 1.
+    ``lab``: float32, (pixel, channel=3), at least one. Returns share by name of the color; the shares add up to 1.
     """
     references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
     # |p - r|^2 without |p|^2, which is the same for every reference.
@@ -106,13 +108,13 @@ def lesion_and_ring(
     colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[view.slices])).reduce(step))
     shares = np.asarray(Image.fromarray(usable[view.slices].view(np.uint8) * 255).reduce(step))
     lesion = coverage == coverage.max()
-    away = ndimage.distance_transform_edt(coverage == 0) * step
-    ring = (away > max(1.0, RING_WIDTHS[0] * diameter)) & (away <= max(2.0, RING_WIDTHS[1] * diameter))
+    distance = ndimage.distance_transform_edt(coverage == 0) * step
+    ring = (distance > max(1.0, RING_WIDTHS[0] * diameter)) & (distance <= max(2.0, RING_WIDTHS[1] * diameter))
     return lesion, ring & (shares == 255), to_lab(colors)
 
 
 def find_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the pixels that may show skin, without white bars, the black around the view and its dim rim.
+    """Find the pixels that may show skin: all but white bars, the black around the view, and the dim rim of the view.
 
     ``rgb``: photograph, uint8, (row, column, channel=3), of any size. ``lesion``: bool (row, column). Returns bool
     (row, column), with a precision of 1/256 of the longer side; all True if nothing is outside the view.
@@ -140,10 +142,10 @@ def find_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.b
 def black_around_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find the black around the circle of a dermatoscope or around a turned photograph, and black bars.
 
-    It extends to the edge of the photograph, and is wider than a hair.
+    Such an area extends to the edge of the photograph, and is wider than a hair.
 
-    ``rgb``: uint8 (row, column, channel=3). ``lesion``: bool (row, column), which is no part of it, however dark.
-    Returns bool (row, column).
+    ``rgb``: uint8 (row, column, channel=3). ``lesion``: bool (row, column), left out however dark it is. Returns bool
+    (row, column).
     """
     from scipy import ndimage
 
@@ -151,7 +153,7 @@ def black_around_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDAr
     if not any(side.any() for side in (black[0], black[-1], black[:, 0], black[:, -1])):
         return np.zeros_like(black)
     reach = max(1, round(HAIR_SHARE * max(black.shape) / 2))
-    frame = 2 * reach + 1  # so wide that the opening leaves it
+    frame = 2 * reach + 1  # wide enough to remain after the opening; it connects all areas at the edge
     framed = np.pad(black, frame, constant_values=True)
     labels, _ = ndimage.label(ndimage.binary_opening(framed, np.ones((3, 3), bool), iterations=reach))
     around: NDArray[np.bool_] = (labels == labels[0, 0])[frame:-frame, frame:-frame]
@@ -159,7 +161,7 @@ def black_around_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDAr
 
 
 def _without_white_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns without those at the sides that are white from end to end, as from padding; may be empty."""
+    """Return the rows and columns without white padding, whose lines are white from end to end; may be empty."""
     height, width = rgb.shape[:2]
     lines = (rgb, rgb[::-1], rgb.transpose(1, 0, 2), rgb.transpose(1, 0, 2)[::-1])
     top, bottom, left, right = (
@@ -169,11 +171,11 @@ def _without_white_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
 
 
 def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
-    """Scale the channels so that the scene is gray in the power mean of its values.
+    """Correct the color of the light: scale the channels so that their power means are equal.
 
-    Power 1 takes the mean color as that of the light (gray world), infinity the brightest (white patch): Finlayson and
-    Trezzi 2004, "Shades of gray and color constancy". The default is that of Barata et al. 2015 for dermoscopy,
-    doi:10.1109/JBHI.2014.2336473.
+    With power 1 the mean color is regarded as that of the light (gray world), with infinity the brightest one (white
+    patch): Finlayson and Trezzi 2004, "Shades of gray and color constancy". The default is that of Barata et al. 2015
+    for dermoscopy, doi:10.1109/JBHI.2014.2336473.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, same shape.
     """
@@ -181,7 +183,7 @@ def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
 
 
 def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Multiply the channels.
+    """Multiply each channel by its factor.
 
     ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), from ``illuminant_gains``. Returns uint8, same
     shape; values above white are clipped.
@@ -193,11 +195,11 @@ def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArra
 def illuminant_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
     """Calculate the factors of the channels that make the light white, at the same brightness.
 
-    ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 where the light is white.
+    ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 if the light is white already.
     """
     unclipped = rgb.max(axis=2) < CLIPPED
     pixels = rgb[unclipped] if unclipped.mean() >= MIN_UNCLIPPED_SHARE else rgb.reshape(-1, 3)
-    # From counts of the 256 values, so that the power is calculated for few numbers.
+    # From a histogram, so that the power is calculated for 256 numbers only.
     counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)])
     shares = counts / counts.sum(axis=1, keepdims=True)
     light = np.maximum((shares @ (np.arange(256) / 255) ** power) ** (1 / power), MIN_LIGHT / 255)
@@ -238,7 +240,7 @@ def _extends_beyond_sides(dark: NDArray[np.bool_], part: tuple[slice, slice]) ->
 
 
 def _is_black_around(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
-    """Whether it is dark outside the ellipse around the rectangle."""
+    """Whether the image is dark outside the ellipse around the rectangle."""
     down, across = (
         (np.arange(length) - (side.start + side.stop - 1) / 2) / ((side.stop - side.start) / np.sqrt(2))
         for side, length in zip(part, dark.shape, strict=True)

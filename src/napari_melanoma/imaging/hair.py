@@ -17,7 +17,8 @@ MIN_HAIR_LENGTH = 70  # pixels; shorter structures are creases, crusts or vessel
 DIRECTIONS = 16
 CLOSING_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 WORKING_SIDE = 512
-NEAR, MIN_HAIR_SHARE = 9, 0.02  # pixels of the first neighborhood; share of it that must be known
+# Side of the first neighborhood from which a hole is filled, in pixels; share of a neighborhood that must be outside it
+FIRST_SIDE, MIN_KNOWN_SHARE = 9, 0.02
 EDGE = 2  # pixels of the soft border of a hair
 MAX_HAIR_SHARE = 0.4  # largest share of hair; a larger mask shows a pattern, and would leave little to fill from
 
@@ -25,9 +26,9 @@ MAX_HAIR_SHARE = 0.4  # largest share of hair; a larger mask shows a pattern, an
 def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Remove dark hairs: pixels under them are interpolated from the skin next to them.
 
-    After DullRazor (Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6), with three changes: closing in four
-    directions, hairs are distinguished from spots and pigment networks by straight runs, and gaps are filled with the
-    mean of their surroundings instead of a line across.
+    The method is DullRazor (Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6) with three changes: the closing has
+    four directions; hairs are distinguished from spots and pigment networks by straight runs; and pixels under hairs
+    get the mean of their surroundings instead of being interpolated along a line across the hair.
 
     ``rgb``: uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels. Returns uint8, same shape;
     the same values where there is no hair.
@@ -68,27 +69,27 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def fill_holes_from_surroundings(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Fill holes with the mean of their surroundings; wider ones from further away.
+    """Fill holes with the mean of their surroundings; the neighborhood of wide holes is larger.
 
-    ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); nothing is filled where it covers everything.
+    ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); nothing is filled if it covers everything.
     Returns uint8, same shape.
     """
     from scipy.ndimage import uniform_filter
 
-    filled, open_ = rgb.copy(), hole
+    filled, unfilled = rgb.copy(), hole
     known = (~hole).astype(np.float32)
     pixels = rgb * known[..., None]
-    size, whole = NEAR, 2 * max(hole.shape) + 1  # covers the whole image from any pixel
-    while open_.any() and known.any():
-        size = min(size, whole)
-        weight = uniform_filter(known, size, mode="nearest")
-        near = open_ & (weight > (MIN_HAIR_SHARE if size < whole else 0))
+    side, max_side = FIRST_SIDE, 2 * max(hole.shape) + 1  # max_side covers the whole image from any pixel
+    while unfilled.any() and known.any():
+        side = min(side, max_side)
+        weight = uniform_filter(known, side, mode="nearest")
+        fillable = unfilled & (weight > (MIN_KNOWN_SHARE if side < max_side else 0))
         for channel in range(3):
-            mean = uniform_filter(pixels[..., channel], size, mode="nearest")
-            filled[near, channel] = np.clip(np.rint(mean[near] / weight[near]), 0, 255)
-        if size == whole:
+            mean = uniform_filter(pixels[..., channel], side, mode="nearest")
+            filled[fillable, channel] = np.clip(np.rint(mean[fillable] / weight[fillable]), 0, 255)
+        if side == max_side:
             break
-        open_, size = open_ & ~near, 3 * size
+        unfilled, side = unfilled & ~fillable, 3 * side
     return filled
 
 
@@ -101,54 +102,49 @@ def _line_closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int)
 
 
 def _accumulate_along_line(planes: NDArray, step: tuple[int, int], length: int, join: np.ufunc) -> NDArray:
-    """Combine each pixel with those of a line that starts at it, by doubling."""
+    """Combine each pixel with those of a line that starts at it, whose length is doubled in each round."""
     joined, covered = planes, 1
     while covered < length:
-        further = min(covered, length - covered)
-        joined = join(joined, _shift(joined, (further * step[0], further * step[1])))
-        covered += further
+        distance = min(covered, length - covered)
+        joined = join(joined, np.roll(joined, (-distance * step[0], -distance * step[1]), axis=(-2, -1)))
+        covered += distance
     return joined
 
 
-def _shift(planes: NDArray, by: tuple[int, int]) -> NDArray:
-    """Shift planes cyclically."""
-    return np.roll(planes, (-by[0], -by[1]), axis=(-2, -1))
-
-
 def _open_with_lines(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
-    """Morphological opening with a line, in any of several directions."""
+    """Return the union of the morphological openings with a line in several directions."""
     padded = np.pad(mask, length)
-    kept = np.zeros_like(padded)
+    opened = np.zeros_like(padded)
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
         reach = np.arange(length) - length // 2
         steps = np.stack([np.rint(reach * np.sin(angle)), np.rint(reach * np.cos(angle))], axis=1).astype(int)
-        kept |= _combine_shifted(_combine_shifted(padded, steps, np.logical_and), -steps, np.logical_or)
-    return kept[length:-length, length:-length]
+        opened |= _combine_shifted(_combine_shifted(padded, steps, np.logical_and), -steps, np.logical_or)
+    return opened[length:-length, length:-length]
 
 
-def _keep_long_parts(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
-    """Keep the connected parts whose bounding box has a diagonal of at least ``least`` pixels."""
+def _keep_long_parts(mask: NDArray[np.bool_], min_length: float) -> NDArray[np.bool_]:
+    """Keep the connected parts whose bounding box has a diagonal of at least ``min_length`` pixels."""
     from scipy.ndimage import find_objects, label
 
     labels, count = label(mask, structure=np.ones((3, 3)))
-    kept = np.zeros(count + 1, bool)
+    is_long = np.zeros(count + 1, bool)
     for number, box in enumerate(find_objects(labels), start=1):
-        kept[number] = np.hypot(*(part.stop - part.start for part in box)) >= least
-    return kept[labels]
+        is_long[number] = np.hypot(*(side.stop - side.start for side in box)) >= min_length
+    return is_long[labels]
 
 
 def _combine_shifted(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -> NDArray[np.bool_]:
-    """Combine a mask with shifted copies of itself; nothing is set outside of it."""
+    """Combine a mask with copies of itself, shifted by ``steps`` (row, column); pixels outside count as not set."""
     joined, reach = mask.copy(), int(np.abs(steps).max())
-    padded = np.pad(mask, reach)  # shifting is then a view, which takes a third of the time of rolling
+    padded = np.pad(mask, reach)  # a shifted copy is then a view, which takes a third of the time of numpy.roll
     for row, column in (reach + steps).tolist():
         join(joined, padded[row : row + mask.shape[0], column : column + mask.shape[1]], out=joined)
     return joined
 
 
-def _dilate(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
-    """Dilate a mask with a square."""
-    padded = np.pad(mask, 2 * by)
-    rows = _accumulate_along_line(padded, (1, 0), 2 * by + 1, np.logical_or)
-    both = _accumulate_along_line(rows, (0, 1), 2 * by + 1, np.logical_or)
-    return both[by : by + mask.shape[0], by : by + mask.shape[1]]
+def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Dilate a mask with a square of ``2 * radius + 1`` pixels a side."""
+    padded = np.pad(mask, 2 * radius)
+    rows = _accumulate_along_line(padded, (1, 0), 2 * radius + 1, np.logical_or)
+    both = _accumulate_along_line(rows, (0, 1), 2 * radius + 1, np.logical_or)
+    return both[radius : radius + mask.shape[0], radius : radius + mask.shape[1]]

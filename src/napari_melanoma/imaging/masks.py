@@ -29,7 +29,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def mask_key(mask: NDArray[np.bool_]) -> tuple[Box, str] | None:
-    """Return a value that is the same only for the same pixels, faster than a digest of the whole mask.
+    """Return a value that identifies the pixels of a mask; faster than a digest of the whole mask.
 
     ``mask``: boolean, (row, column). None if the mask is empty.
     """
@@ -40,7 +40,7 @@ def mask_key(mask: NDArray[np.bool_]) -> tuple[Box, str] | None:
 def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     """Enlarge a box by a margin on every side, cropped at the borders of the image.
 
-    ``margin``: pixels added on each side.
+    ``margin``: pixels added on each side. ``shape``: of the image, (rows, columns).
     """
     top, left = max(0, box.top - margin), max(0, box.left - margin)
     bottom = min(shape[0], box.top + box.height + margin)
@@ -74,14 +74,14 @@ def separate_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     if box is None:
         return []
     labels, _ = label_components(mask[box.slices])
-    places = ndimage.find_objects(labels)
-    parts = [labels[place] == number for number, place in enumerate(places, start=1)]
-    found = []
+    positions = ndimage.find_objects(labels)
+    parts = [labels[position] == number for number, position in enumerate(positions, start=1)]
+    components = []
     for index in np.argsort([-np.count_nonzero(part) for part in parts], kind="stable"):
-        one = np.zeros_like(mask)
-        one[box.slices][places[index]] = parts[index]
-        found.append(one)
-    return found
+        component = np.zeros_like(mask)
+        component[box.slices][positions[index]] = parts[index]
+        components.append(component)
+    return components
 
 
 def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
@@ -98,7 +98,7 @@ def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 def resample_labels(
     labels: NDArray[np.integer], matrix: NDArray[np.float64], shape: tuple[int, int]
 ) -> NDArray[np.integer]:
-    """Resample labels to another grid: each pixel has the label of the nearest pixel, and 0 outside.
+    """Resample labels to another grid by nearest neighbor; pixels outside the labels are 0.
 
     ``labels``: integers, (row, column). ``matrix``: float64 (2, 3), which maps (row, column, 1) of the grid to (row,
     column) of the labels. ``shape``: of the grid, (rows, columns). Returns integers of this shape.
@@ -111,9 +111,9 @@ def resample_labels(
 
 
 def separate_labels(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Return the mask of all labels, with a pixel of background between labels that touch.
+    """Return the mask of all labels, with a line of background pixels between labels that touch.
 
-    This pixel is taken from the label of larger area, so that small labels do not vanish.
+    These pixels are taken from the label of larger area, so that small labels do not vanish.
 
     ``labels``: integers, (row, column); 0 is background. Returns boolean, same shape; each component of
     ``label_components`` belongs to one label.
@@ -133,19 +133,22 @@ def separate_labels(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     ranks = np.full((part.shape[0] + 2, part.shape[1] + 2), len(values), np.int32)  # with a border of background
     own = ranks[1:-1, 1:-1]
     own[inside] = rank[numbers]
-    kept = inside.copy()
+    separated = inside.copy()
     for row in range(3):
         for column in range(3):
-            kept &= own <= ranks[row : row + part.shape[0], column : column + part.shape[1]]
-    mask[box.slices] = kept
+            separated &= own <= ranks[row : row + part.shape[0], column : column + part.shape[1]]
+    mask[box.slices] = separated
     return mask
+
+
+# Contours and drawings of masks
 
 
 YELLOW = (255, 221, 0)
 RED, DAMAGE_TEXT = (200, 0, 0), "DAMAGED"
 DARK = (25, 25, 25)
-TOLERANCE_PX = 0.35
-ROUNDS = 16
+TOLERANCE_PX = 0.35  # of simplified contours
+ROUNDS = 16  # of simplification
 
 
 def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
@@ -167,9 +170,9 @@ def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     part = np.pad(mask[box.slices], 1).astype(np.float32)
     origin = np.array([box.top - 1, box.left - 1], np.float32)
     # Pixels that touch at a corner are one lesion here as in ``label_components``.
-    found = find_contours(part, 0.5, fully_connected="high")
-    found.sort(key=len, reverse=True)
-    return [(_simplify(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
+    contours = find_contours(part, 0.5, fully_connected="high")
+    contours.sort(key=len, reverse=True)
+    return [(_simplify(contour, TOLERANCE_PX) + origin).astype(np.float32) for contour in contours]
 
 
 def draw_overlay(
@@ -189,9 +192,9 @@ def draw_overlay(
     draw = ImageDraw.Draw(image)
     width = width_px or max(1, round(min(rgb.shape[:2]) / 250))
     lines = [[(float(column), float(row)) for row, column in line] for line in trace_contours(mask)]
-    for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (color, width)):
+    for line_color, line_width in ((DARK, width + 2 * max(1, width // 3)), (color, width)):
         for line in lines:
-            draw.line(line, fill=ink, width=extent, joint="curve")
+            draw.line(line, fill=line_color, width=line_width, joint="curve")
     return np.array(image)
 
 
@@ -216,23 +219,28 @@ def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.ui
 
 
 def _simplify(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Leave out every other vertex repeatedly where the original stays within a tolerance of the chord.
+    """Simplify a line: in each round, leave out every other vertex if the original stays close to the chord.
 
-    Works on all vertices at once, unlike ``skimage.measure.approximate_polygon``, which takes 10 times as long.
+    It works on all vertices at once; ``skimage.measure.approximate_polygon`` takes 10 times as long.
+
+    ``line``: (vertex, 2). ``tolerance``: largest distance of the original from the result.
     """
-    kept = np.arange(len(line))
-    for turn in range(ROUNDS):
-        ends = kept[turn % 2 :: 2]
+    vertices = np.arange(len(line))  # indices of the remaining vertices
+    for round_ in range(ROUNDS):
+        ends = vertices[round_ % 2 :: 2]
         starts = np.repeat(ends[:-1], np.diff(ends))
         chord = line[np.repeat(ends[1:], np.diff(ends))] - line[starts]
-        away = line[ends[0] : ends[-1]] - line[starts]
-        length = np.maximum((chord**2).sum(axis=1), 1e-12)
-        along = np.clip((away * chord).sum(axis=1) / length, 0, 1)
-        distance = np.hypot(*(away - along[:, None] * chord).T)
+        offset = line[ends[0] : ends[-1]] - line[starts]
+        squared_length = np.maximum((chord**2).sum(axis=1), 1e-12)
+        along = np.clip((offset * chord).sum(axis=1) / squared_length, 0, 1)
+        distance = np.hypot(*(offset - along[:, None] * chord).T)
         furthest = np.maximum.reduceat(distance, ends[:-1] - ends[0])
-        between = np.searchsorted(kept, ends[:-1]) + 1
-        kept = np.delete(kept, between[furthest <= tolerance])
-    return line[kept]
+        between = np.searchsorted(vertices, ends[:-1]) + 1
+        vertices = np.delete(vertices, between[furthest <= tolerance])
+    return line[vertices]
+
+
+# The square region of interest
 
 
 class Roi(NamedTuple):
@@ -246,8 +254,8 @@ def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
     """Return the smallest square around everything in a mask, with a margin.
 
     The square is centered on the bounding box and moved inside the image if needed. If the image is too small, the
-    margin shrinks first; only for a lesion longer than the image's shorter side the square extends outside, equally on
-    both sides.
+    margin shrinks. Only if the lesion is longer than the shorter side of the image, the square extends outside, equally
+    on both sides.
 
     ``mask``: boolean, (row, column); several lesions are taken together. Returns a square of whole pixels that contains
     the bounding box; None for an empty mask.
@@ -288,14 +296,16 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
 
 
 def _square_start(start: int, length: int, side: int, available: int) -> int:
-    """First pixel of the square along one axis: centered on the lesion, then moved inside as far as possible."""
+    """Return the first pixel of the square along one axis: centered on the lesion, then moved inside if possible."""
     if side > available:
         return -((side - available) // 2)
     return min(max(0, start - (side - length) // 2), available - side)
 
 
-# Colors of matplotlib's magma (van der Walt and Smith, CC0) at 0, 1/8 ... 1: even steps of lightness, also for
-# color-blind users.
+# Heatmaps and labels over images
+
+# Colors of matplotlib's magma (van der Walt and Smith, CC0) at 0, 1/8 ... 1. Their lightness increases evenly, so that
+# color-blind users can read it.
 MAGMA = np.array(
     [
         (0, 0, 4), (28, 16, 68), (79, 18, 123), (129, 37, 129), (181, 54, 122), (229, 80, 100), (251, 135, 97),
@@ -303,14 +313,14 @@ MAGMA = np.array(
     ],
     float,
 )  # fmt: skip
-OPACITY = 0.6  # of the strongest heat
-TINT_STRENGTH = 0.45  # of a color over the image
+OPACITY = 0.6  # of the largest heatmap value
+TINT_STRENGTH = 0.45  # opacity of the colors of labels
 
 
 def draw_heatmap(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw heat over a photograph, more opaque where it is stronger.
+    """Draw a heatmap over a photograph; larger values are more opaque.
 
-    ``rgb``: uint8 (row, column, channel=3). ``heat``: float32 (row, column) in [0, 1]. Returns uint8 (row, column,
+    ``rgb``: uint8 (row, column, channel=3). ``heat``: float32 (row, column), from 0 to 1. Returns uint8 (row, column,
     channel=3).
     """
     steps = np.linspace(0, 1, len(MAGMA))
@@ -320,13 +330,13 @@ def draw_heatmap(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
 
 
 def class_colors(classes: int) -> NDArray[np.uint8]:
-    """Choose a color for each class: hues spread evenly, excluding the pink and purple of the usual stain.
+    """Choose a color for each class: hues spread evenly, excluding the pink and purple of hematoxylin and eosin.
 
-    Returns uint8 (class, channel); the first is gray.
+    ``classes``: their number. Returns uint8 (class, channel); the first is gray.
     """
     hues = 0.12 + 0.56 * np.arange(max(1, classes - 1)) / max(1, classes - 2)
-    found = [(0.6, 0.6, 0.6), *(colorsys.hsv_to_rgb(float(hue), 0.95, 0.95) for hue in hues)]
-    return (255 * np.array(found[:classes])).round().astype(np.uint8)
+    colors = [(0.6, 0.6, 0.6), *(colorsys.hsv_to_rgb(float(hue), 0.95, 0.95) for hue in hues)]
+    return (255 * np.array(colors[:classes])).round().astype(np.uint8)
 
 
 def overlay_labels(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:

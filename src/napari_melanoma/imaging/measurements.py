@@ -20,7 +20,7 @@ MIN_COLOR_SHARE = 0.05
 
 
 class Measurement(NamedTuple):
-    """A measurement: its column in tables, label, unit (empty for a ratio), and a short explanation."""
+    """Description of a measurement: column in tables, label, unit (empty for a ratio), and a short explanation."""
 
     name: str
     label: str
@@ -60,7 +60,7 @@ MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in
 
 
 class MaskLengths(NamedTuple):
-    """Area and lengths of a mask in the unit of the pixel spacing."""
+    """Area and lengths of a mask and of its convex hull, in the unit of the pixel spacing and its square."""
 
     area: float
     perimeter: float
@@ -76,7 +76,7 @@ def measure_lesion(
 ) -> dict[str, float]:
     """Measure a lesion: region properties and the ABCD family, each as explained in ``MEASUREMENTS``.
 
-    All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
+    All parts of the mask are measured together as one lesion. If the pixel size is known, ratios and asymmetries are
     calculated in physical space, so that non-square pixels do not distort them. With area A, perimeter P and convex
     hull H, the ABCD family (Friedman, Rigel and Kopf 1985, doi:10.3322/canjclin.35.3.130) is
 
@@ -88,10 +88,10 @@ def measure_lesion(
     - C: the ``color_`` columns, see ``color_measurements``;
     - D: ``max_diameter``, see ``measure_lengths``.
 
-    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
-    ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Returns column to value in
-    the order of ``MEASUREMENT_COLUMNS``; empty for an empty mask. ``fractal_dimension`` is NaN for lesions under 32
-    pixels, and ``color_difference`` where no skin is in view; all others are finite. The black around the view of a
+    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3); without it the ``color_``
+    columns are left out. ``pixel_size``: without it the columns in mm and mm2 are left out. Returns values by column,
+    in the order of ``MEASUREMENT_COLUMNS``; empty for an empty mask. ``fractal_dimension`` is NaN for lesions under 32
+    pixels, and ``color_difference`` if no skin is in view; all other values are finite. The black around the view of a
     dermatoscope and black or white bars do not count as skin.
     """
     box = bounding_box(mask)
@@ -125,8 +125,8 @@ def color_measurements(
       to 25 % of the equivalent diameter away from the lesion, as far as it is in view (``find_view``).
 
     ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). ``usable``: bool
-    (row, column), pixels that may be skin; those in view by default. Returns name to value; ``color_difference`` is NaN
-    where no skin is in view.
+    (row, column), pixels that may be skin; those in view by default. Returns values by column; ``color_difference`` is
+    NaN if no skin is in view.
     """
     lesion, ring, lab = lesion_and_ring(mask, rgb, usable)
     inside = lab[lesion]
@@ -144,7 +144,7 @@ def color_measurements(
 
 
 def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
-    """Area and lengths with column names for a unit."""
+    """Return area and lengths by column name."""
     return {
         f"area_{area_unit}": found.area,
         f"perimeter_{unit}": found.perimeter,
@@ -155,7 +155,7 @@ def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, f
 
 
 def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tuple[float, float]) -> dict[str, float]:
-    """Measurements without a unit."""
+    """Return the measurements without a unit by column name."""
     principal = principal_axes(mask, spacing)
     minor = np.array([principal.major[1], -principal.major[0]])
     return {
@@ -173,16 +173,16 @@ def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tu
 
 # Steps between neighbors along which border crossings are counted: axes, diagonals and knight's moves.
 DIRECTIONS = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
-FOLD_POINTS = 65_536
+FOLD_POINTS = 65_536  # at which asymmetry is evaluated
 MIN_BORDER_PX = 32  # length of a lesion below which too few box sizes fit
 BORDER_SIDE_PX = 512  # longer lesions are subsampled, which is accurate enough for the smallest box
 BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # length of the lesion divided by the side of a box
-OFFSETS, POINTS_A_BOX = 4, 32
-Spacing = tuple[float, float]
+OFFSETS, POINTS_A_BOX = 4, 32  # offsets of a grid of boxes along each axis; points of the border per side of a box
+Spacing = tuple[float, float]  # height and width of a pixel, in any unit
 
 
 class PrincipalAxes(NamedTuple):
-    """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
+    """Centroid and unit vector of the major axis, each (row, column), eccentricity, and minor over major axis."""
 
     centroid: NDArray[np.float64]
     major: NDArray[np.float64]
@@ -201,17 +201,17 @@ def measure_lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> M
     lengths in the unit of ``spacing``, areas in its square.
     """
     area = float(np.count_nonzero(mask) * spacing[0] * spacing[1])
-    corners = _hull(mask) * spacing
+    corners = _convex_hull(mask) * spacing
     sides = np.roll(corners, -1, axis=0) - corners
     side_lengths = np.hypot(sides[:, 0], sides[:, 1])
     normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1) / side_lengths[:, None]
-    apart = corners[:, None] - corners[None]
+    differences = corners[:, None] - corners[None]
     following = np.roll(corners, -1, axis=0)
     return MaskLengths(
         area=area,
         perimeter=crofton_perimeter(mask, spacing),
         equivalent_diameter=math.sqrt(4 * area / math.pi),
-        max_diameter=float(np.sqrt((apart**2).sum(axis=2).max())),
+        max_diameter=float(np.sqrt((differences**2).sum(axis=2).max())),
         min_diameter=float(np.ptp(corners @ normals.T, axis=0).min()),
         hull_area=abs(float(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]))) / 2,
         hull_perimeter=float(side_lengths.sum()),
@@ -219,7 +219,7 @@ def measure_lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> M
 
 
 def crofton_perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
-    """Perimeter, holes included, by Crofton's formula: half the mean number of crossings over all lines.
+    """Measure the perimeter, holes included, by Crofton's formula, from the crossings of the border with lines.
 
     Crossings are counted along eight directions, each weighted by the angle that it represents (Legland, Kieu and
     Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction is
@@ -237,17 +237,17 @@ def crofton_perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     distances = spacing[0] * spacing[1] / np.hypot(steps[:, 0], steps[:, 1])
     total = 0.0
     for (down, right), weight, distance in zip(DIRECTIONS, weights, distances, strict=True):
-        here = padded[: rows - down, max(0, -right) : columns - max(0, right)]
-        there = padded[down:, max(0, right) : columns + min(0, right)]
-        total += weight * distance * np.count_nonzero(here ^ there)
+        pixels = padded[: rows - down, max(0, -right) : columns - max(0, right)]
+        neighbors = padded[down:, max(0, right) : columns + min(0, right)]
+        total += weight * distance * np.count_nonzero(pixels ^ neighbors)
     return float(total / 2)
 
 
 def principal_axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> PrincipalAxes:
-    """Find centroid and principal axes: those of the ellipse with the same second moments (scikit-image's regionprops).
+    """Find centroid and principal axes of the ellipse with the same second moments, as scikit-image's regionprops.
 
-    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Centroid in the unit of
-    ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. The centroid is in the unit
+    of ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
     """
     from skimage.measure import regionprops
 
@@ -258,35 +258,35 @@ def principal_axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Pr
 
 
 def asymmetry(
-    mask: NDArray[np.bool_], axis: NDArray[np.float64], found: PrincipalAxes, spacing: Spacing = (1.0, 1.0)
+    mask: NDArray[np.bool_], axis: NDArray[np.float64], principal: PrincipalAxes, spacing: Spacing = (1.0, 1.0)
 ) -> float:
-    """Fold a mask over a line through its centroid: share of the area without a counterpart.
+    """Fold a mask along a line through its centroid, and return the share of its area without a counterpart.
 
-    The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
-    over the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
+    This is the asymmetry of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I). 0 is mirror symmetry; 1
+    would be no overlap at all.
 
     ``mask``: boolean, (row, column), not empty. ``axis``: unit vector (row, column) along the line, in physical space.
-    ``spacing``: height and width of a pixel. Returns a value between 0 and 1. Large masks are sampled at about 65,000
-    points, small ones at several points a pixel.
+    ``principal``: of the mask. ``spacing``: height and width of a pixel. Returns a value between 0 and 1. Large masks
+    are sampled at about 65,000 points, small ones at several points per pixel.
     """
-    points = _samples(mask)
-    away = points * spacing - found.centroid
-    along = 2 * (away[:, 0] * axis[0] + away[:, 1] * axis[1])
-    folded = (along[:, None] * axis - away + found.centroid) / spacing
+    points = _sample_points(mask)
+    offset = points * spacing - principal.centroid
+    along = 2 * (offset[:, 0] * axis[0] + offset[:, 1] * axis[1])
+    folded = (along[:, None] * axis - offset + principal.centroid) / spacing
     rows, columns = np.rint(folded).astype(np.intp).T
     inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
     return 1 - int(np.count_nonzero(mask[rows[inside], columns[inside]])) / len(points)
 
 
 def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
-    """Box-counting dimension of the border, the roughness proposed by Claridge et al. 1992 for melanoma.
+    """Calculate the box-counting dimension of the border: 1 for a smooth border, 1.26 for a Koch snowflake.
 
-    Slope of log(boxes that the border meets) over log(1 / box side). The border is the line between the pixels
-    (marching squares), not the pixels themselves, whose chain leaves out boxes of a few pixels and gives less than 1.
-    The sides are 1/4 to 1/64 of the lesion's longer side in steps of the square root of 2, at least 2 pixels, so that
-    the number does not depend on the resolution; boxes are counted on grids at 16 offsets each and averaged
-    (Foroutan-pour, Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge:
-    doi:10.1016/0141-5425(92)90057-R). 1 for a smooth border, 1.26 for a Koch snowflake.
+    Claridge et al. 1992 (doi:10.1016/0141-5425(92)90057-R) proposed it as the roughness of a melanoma. It is the slope
+    of log(number of boxes that the border crosses) over log(1 / side of a box). The border is the line between pixels
+    (marching squares); border pixels instead would leave out boxes of a few pixels and give less than 1. The sides are
+    1/4 to 1/64 of the lesion's longer side in steps of the square root of 2, at least 2 pixels, so that the result does
+    not depend on the resolution. Boxes are counted on grids at 16 offsets each and averaged (Foroutan-pour, Dutilleul
+    and Smith 1999, doi:10.1016/S0096-3003(98)10096-6).
 
     ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Returns a value between 1 and
     2, as for every closed line; NaN for a lesion under 32 pixels long.
@@ -297,7 +297,7 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     if extent < MIN_BORDER_PX:
         return math.nan
     stride = max(1, int(extent // BORDER_SIDE_PX))
-    lines = [line * scale * stride for line in _borders(mask[::stride, ::stride])]
+    lines = [line * scale * stride for line in _trace_borders(mask[::stride, ::stride])]
     sizes = extent / BOX_SHARES
     sizes = sizes[sizes >= 2 * stride]
     counts = [np.mean([_count_boxes(points, size) for points in _shifted_grid_points(lines, size)]) for size in sizes]
@@ -305,15 +305,15 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     return float(np.clip(slope, 1, 2))
 
 
-def _borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Trace closed lines between lesion and skin, each (point, 2) in pixels."""
+def _trace_borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Trace the closed lines between lesion and skin, each (point, 2) in pixels."""
     from skimage.measure import find_contours
 
     return find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
 
 
 def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
-    """Points along lines, dense enough for a box size, relative to grids at several offsets."""
+    """Yield the points along lines relative to grids at several offsets; ``size``: side of a box of these grids."""
     starts, ends = (np.concatenate([line[part] for line in lines]) for part in (np.s_[:-1], np.s_[1:]))
     counts = np.maximum(1, np.ceil(np.hypot(*(ends - starts).T) * POINTS_A_BOX / size)).astype(np.intp)
     share = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
@@ -325,15 +325,15 @@ def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> I
 
 
 def _count_boxes(points: NDArray[np.floating], size: float) -> int:
-    """Count the boxes that contain at least one of the points, none of which is negative."""
+    """Count the boxes that contain at least one of the points, which have no negative coordinates."""
     rows, columns = (points // size).astype(np.int64).T
-    met = np.zeros((rows.max() + 1, columns.max() + 1), bool)
-    met[rows, columns] = True
-    return int(np.count_nonzero(met))
+    occupied = np.zeros((rows.max() + 1, columns.max() + 1), bool)
+    occupied[rows, columns] = True
+    return int(np.count_nonzero(occupied))
 
 
-def _hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Corners of the convex hull through the midpoints of outer pixel edges, in order, (corner, 2) in pixels."""
+def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the corners of the convex hull of the midpoints of outer pixel edges, in order, (corner, 2) in pixels."""
     from scipy.spatial import ConvexHull
 
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -345,14 +345,14 @@ def _hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return points[ConvexHull(points).vertices]
 
 
-def _samples(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
-    size = int(np.count_nonzero(mask))
-    stride = max(1, math.isqrt(size // FOLD_POINTS))
+def _sample_points(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
+    area = int(np.count_nonzero(mask))
+    stride = max(1, math.isqrt(area // FOLD_POINTS))
     points = np.argwhere(mask[::stride, ::stride]) * float(stride)
-    dense = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // size)))
-    if dense <= 1:
+    points_per_side = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // area)))  # of a pixel
+    if points_per_side <= 1:
         return points
-    offsets = (np.arange(dense) + 0.5) / dense - 0.5
+    offsets = (np.arange(points_per_side) + 0.5) / points_per_side - 0.5
     grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
     return (points[:, None] + grid).reshape(-1, 2)

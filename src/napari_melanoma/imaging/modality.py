@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 ModalityKind = Literal["dermoscopic", "macroscopic", "neither"]
 MODALITY_KINDS: tuple[ModalityKind, ...] = get_args(ModalityKind)
 COEFFICIENTS = Path(__file__).with_name("modality.json")
-CERTAIN_FROM = 0.9  # probability from which a warning is shown
+CERTAIN_FROM = 0.9  # probability from which a modality is certain enough for a warning
 MAX_DEVIATIONS = 4.0  # standard deviations to which values are clipped, as in the fit
-SIDE = 64
-SUBSAMPLED_SIDE = 4 * SIDE
-RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)
-HUES = 8
+SIDE = 64  # of the shrunk image, in pixels
+SUBSAMPLED_SIDE = 4 * SIDE  # to about which an image is subsampled before averaging
+RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)  # radii, as shares of half a side
+HUES = 8  # bins
 COLORLESS_CHROMA = 6.0  # CIELAB chroma below which a hue is random
 PERCENTILES = (5, 25, 50, 75, 95)
 CHANNELS = ("lightness", "green_red", "blue_yellow")
@@ -42,12 +42,12 @@ class ModalityEstimate:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the probability is high enough for a warning."""
+        """Whether the probability is high enough to warn the user of a mismatch."""
         return self.probability >= CERTAIN_FROM
 
 
 def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
-    """Recognize the modality of an image.
+    """Recognize the modality of an image; if it seems to be neither, the part inside a circle of light is tried, too.
 
     ``rgb``: uint8 (row, column, channel=3), sRGB, of any size.
     """
@@ -58,20 +58,23 @@ def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
 
 
 def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> str | None:
-    """Return the stated modality, else the recognized one (``neither`` included); None if it is uncertain."""
+    """Return the stated modality, or else the recognized one (also ``neither``) if it is certain; otherwise None."""
     return stated or (estimate.kind if estimate.is_certain else None)
 
 
 def probable_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
-    """Return the stated modality, else the most probable one (``neither`` included), certain or not.
+    """Return the stated modality, or else the most probable one (also ``neither``), certain or not.
 
-    Classifiers use it, as a third of smartphone photographs are not recognized with certainty.
+    Classifiers use it because a third of smartphone photographs are not recognized with certainty.
     """
     return stated or estimate.kind
 
 
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
-    """Return a warning if photograph and segmentation model do not match; empty if that is uncertain."""
+    """Return a warning if the photograph is certainly of a modality that the segmentation model was not trained on.
+
+    Otherwise empty. ``modalities``: those of the model.
+    """
     kind = certain_modality(estimate, stated)
     if kind == "neither":
         return "This does not look like a photograph of a skin lesion: its mask may be meaningless."
@@ -85,14 +88,14 @@ def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stat
 
 
 def _recognize_uncropped(rgb: NDArray[np.uint8]) -> ModalityEstimate:
-    """Recognize the modality of an image including black borders."""
+    """Recognize the modality of a whole image, including black borders."""
     probability = _probabilities(np.array(list(appearance_features(rgb).values())))
     best = int(probability.argmax())
     return ModalityEstimate(MODALITY_KINDS[best], float(probability[best]))
 
 
 def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability of each modality, from the values of ``appearance_features`` in their order."""
+    """Return the probability of each modality, from the values of ``appearance_features`` in their order."""
     mean, deviation, weights, offset = _coefficients()
     scaled = np.clip((values - mean) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)
     scores = np.exp(scaled @ weights + offset - (scaled @ weights + offset).max())
@@ -101,7 +104,7 @@ def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def _coefficients() -> tuple[NDArray[np.float64], ...]:
-    """Mean and deviation of each value, weights (value, modality), and offset of each modality."""
+    """Read mean and deviation of each feature, weights (feature, modality), and the offset of each modality."""
     fitted = read_json(COEFFICIENTS)
     rows = np.array(list(fitted["values"].values()))
     return rows[:, 0], rows[:, 1], rows[:, 2:], np.array(fitted["offset"])
@@ -110,21 +113,21 @@ def _coefficients() -> tuple[NDArray[np.float64], ...]:
 def appearance_features(rgb: NDArray[np.uint8]) -> dict[str, float]:
     """Describe the appearance of a photograph in numbers.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns the same names in the same order for every
-    photograph. Colors are in CIELAB.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns values by name; names and their order are the
+    same for every photograph. Colors are in CIELAB.
     """
     lab = to_lab(_shrink(rgb))
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     for part in (_percentile_features(lab), _ring_features(lab), _hue_features(lab), _texture_features(lab[..., 0])):
-        found.update(part)
-    return found
+        features.update(part)
+    return features
 
 
 def crop_to_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Crop the black around an illuminated circle, such as that of a dermatoscope.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns a view of the part inside the circle; None where
-    there is no such circle.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns a view of the part inside the circle; None if
+    there is no such circle, or the image is small.
     """
     part = illuminated_rectangle(to_lab(_shrink(rgb))[..., 0])
     if part is None:
@@ -137,16 +140,16 @@ def crop_to_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def _shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink to 64 x 64: first every n-th pixel, which is fast, then averaging."""
-    step = max(1, min(rgb.shape[:2]) // SUBSAMPLED_SIDE)
-    every = np.ascontiguousarray(rgb[::step, ::step])
-    from PIL import Image  # lazy: the docks import this module when they open
+    """Shrink to 64 x 64 pixels: first by taking every n-th pixel, which is fast, then by averaging."""
+    from PIL import Image  # the docks import this module when they open, before any image
 
-    return np.asarray(Image.fromarray(every).resize((SIDE, SIDE), Image.Resampling.BOX))
+    step = max(1, min(rgb.shape[:2]) // SUBSAMPLED_SIDE)
+    subsampled = np.ascontiguousarray(rgb[::step, ::step])
+    return np.asarray(Image.fromarray(subsampled).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _percentile_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Distribution of each channel."""
+    """Yield percentiles and standard deviation of each channel."""
     for index, channel in enumerate(CHANNELS):
         for level, value in zip(PERCENTILES, np.percentile(lab[..., index], PERCENTILES), strict=True):
             yield f"{channel}_{level}", float(value)
@@ -154,7 +157,7 @@ def _percentile_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]
 
 
 def _ring_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Change of color from the center to the corners, where dermatoscopes are dark and lesions are not."""
+    """Yield the change of color from the center to the corners, which are dark in the view of a dermatoscope."""
     axis = (np.arange(SIDE) + 0.5) / (SIDE / 2) - 1
     radius = np.hypot(axis[:, None], axis[None, :])
     overall = lab.reshape(-1, 3).mean(axis=0)
@@ -167,7 +170,7 @@ def _ring_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
 
 
 def _hue_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Frequency of hues, and chroma."""
+    """Yield the frequency of hues, and the chroma."""
     chroma = np.hypot(lab[..., 1], lab[..., 2])
     hue = np.arctan2(lab[..., 2], lab[..., 1])
     bins = ((hue / (2 * np.pi) * HUES) % HUES).astype(int)
@@ -180,7 +183,7 @@ def _hue_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
 
 
 def _texture_features(lightness: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Gradients at four scales: their size, how many are abrupt, and alignment with rows and columns."""
+    """Yield gradients at four scales: their size, and how much they are aligned with rows and columns."""
     for size in (1, 2, 4, 8):
         side = SIDE // size
         coarse = lightness.reshape(side, size, side, size).mean(axis=(1, 3))

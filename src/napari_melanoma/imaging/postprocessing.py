@@ -1,4 +1,4 @@
-"""Refine a probability map to the mask of one lesion: smoothing, choice of the contour and filling, as in P2."""
+"""From a probability map to the mask of a lesion: smoothing, selection of contours and filling, as in paper P2."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 # A wide Gaussian is computed on a grid with this many pixels per sigma: the result is within 0.005 of the exact one.
 GRID_PER_SIGMA = 2.0
-SPECK_SHARE = 0.001  # of the image: a photographed lesion is at least 3 % as wide as the image
+SPECK_SHARE = 0.001  # of the area of the image: a photographed lesion is at least 3 % as wide as the image
 
 
 class RefinementConfig(Config):
-    """Cleaning of a mask: smoothing before the threshold, then which contours are kept, filled or not."""
+    """Refinement of a mask: smoothing before the threshold, then selection and filling of contours."""
 
     largest_only: bool = Field(True, description="keep only the largest lesion, or the one that was clicked")
     fill_holes: bool = Field(True, description="fill holes inside the outer contour")
@@ -44,7 +44,7 @@ def smooth_probability(probability: NDArray[np.float32], config: RefinementConfi
 
     A wide Gaussian is computed on a coarser grid (averaged down, interpolated up), in a tenth of the time.
 
-    ``probability``: float32 in [0, 1], (row, column). Returns float32 in [0, 1], same shape; the input itself where
+    ``probability``: float32 in [0, 1], (row, column). Returns float32 in [0, 1], same shape; the input itself if
     smoothing is off.
     """
     sigma = config.smoothing * min(probability.shape)
@@ -56,18 +56,18 @@ def smooth_probability(probability: NDArray[np.float32], config: RefinementConfi
     if step <= 1:
         smooth = ndimage.gaussian_filter(probability, sigma, mode="nearest", truncate=3)
     else:
-        smooth = _smoothed_on_grid(probability, sigma, step)
+        smooth = _smooth_on_coarse_grid(probability, sigma, step)
     return np.clip(smooth, 0, 1, out=smooth)
 
 
 def refine_mask(
     mask: NDArray[np.bool_], config: RefinementConfig, chosen: tuple[int, int] | None = None
 ) -> NDArray[np.bool_]:
-    """Keep the selected contours and fill them, as paper P2 does: the largest contour, filled, without the rest.
+    """Select contours of a mask and fill their holes; by default the largest contour is kept, as in paper P2.
 
-    Size is that of the filled contour. A lesion inside a hole of another belongs to the outer one.
+    Sizes are those of the filled contours. A lesion inside a hole of another belongs to the outer one.
 
-    ``mask``: boolean, (row, column). ``chosen``: (row, column) of a click: the lesion there, or else the nearest one,
+    ``mask``: boolean, (row, column). ``chosen``: (row, column) of a click. The lesion there, or else the nearest one,
     is kept instead of the largest; specks only if the click hits them. It has no effect if several lesions are kept.
     Returns boolean, same shape; empty for an empty mask.
     """
@@ -82,17 +82,20 @@ def refine_mask(
     areas[0] = 0
     lesions = areas >= config.min_area_fraction * areas.max()
     if not config.largest_only:
-        kept = lesions[labels] & (labels > 0)
+        selected = lesions[labels] & (labels > 0)
     elif chosen is None:
-        kept = labels == areas.argmax()
+        selected = labels == areas.argmax()
     else:
-        kept = labels == _label_at(labels, lesions, (chosen[0] - box.top, chosen[1] - box.left))
-    refined[box.slices] = kept if config.fill_holes else kept & part
+        selected = labels == _label_at(labels, lesions, (chosen[0] - box.top, chosen[1] - box.left))
+    refined[box.slices] = selected if config.fill_holes else selected & part
     return refined
 
 
 def make_mask(probability: NDArray[np.float32], threshold: float, config: RefinementConfig) -> NDArray[np.bool_]:
-    """Smooth, threshold and refine a probability, float32 (row, column), as an analysis does; bool, same shape."""
+    """Smooth, threshold and refine a probability.
+
+    ``probability``: float32 in [0, 1], (row, column). Returns boolean, same shape.
+    """
     return refine_mask(smooth_probability(probability, config) >= threshold, config)
 
 
@@ -102,15 +105,15 @@ def find_other_lesions(
     config: RefinementConfig,
     pixels: Collection[tuple[int, int]] = (),
 ) -> NDArray[np.bool_]:
-    """Find the lesions of a mask that do not touch another mask, such as lesions that were not selected.
+    """Find the lesions of a mask that do not touch the mask of the selected lesion.
 
-    ``mask``: boolean, (row, column), not refined. ``pixels``: (row, column) of lesions that count however small they
-    are. Returns boolean, same shape; each component is a lesion, filled.
+    ``mask``, ``chosen_mask``: boolean, (row, column); ``mask`` is not refined. ``pixels``: (row, column); lesions there
+    are included however small they are. Returns boolean, same shape; each component is a lesion, filled.
     """
-    found = np.zeros_like(mask, dtype=bool)
+    other_lesions = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
     if box is None or not (mask & ~chosen_mask).any():
-        return found
+        return other_lesions
     labels, _ = label_components(fill_mask_holes(mask[box.slices]))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
@@ -120,12 +123,12 @@ def find_other_lesions(
             lesions[labels[row - box.top, column - box.left]] = True
     lesions[labels[chosen_mask[box.slices]]] = False
     lesions[0] = False
-    found[box.slices] = lesions[labels]
-    return found
+    other_lesions[box.slices] = lesions[labels]
+    return other_lesions
 
 
 def _label_at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tuple[int, int]) -> int:
-    """Label at a click, or that of the nearest lesion."""
+    """Return the label at a click, or else that of the nearest lesion; ``lesions``: whether each label is a lesion."""
     row, column = click
     inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
     if inside and labels[row, column]:
@@ -135,8 +138,8 @@ def _label_at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tupl
     return int(labels[rows[nearest], columns[nearest]])
 
 
-def _smoothed_on_grid(probability: NDArray[np.float32], sigma: float, step: float) -> NDArray[np.float32]:
-    """Gaussian on a grid ``step`` times coarser; averaging down already blurs, so a smaller sigma remains."""
+def _smooth_on_coarse_grid(probability: NDArray[np.float32], sigma: float, step: float) -> NDArray[np.float32]:
+    """Smooth with a Gaussian on a grid of ``step`` pixels; averaging down already blurs, so a smaller sigma remains."""
     from PIL import Image
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""Prepare a photograph for a network: preprocessing and the views of a classifier."""
+"""Prepare an image for a network: preprocessing, and the view of a classifier."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
     """Preprocess an image and scale it to the network's square.
 
-    Hairs are detected, and light and stain are estimated in a square of ``config.working_size``, not of ``side``, so
-    that cached training images of another size are treated like images for predictions. Hair is
-    removed and stain normalized at the larger of both sizes, so that no detail is lost.
+    Hairs are detected, and light and stain are estimated, in a square of ``config.working_size`` instead of ``side``:
+    training images may be cached at another size, and must be treated like images for predictions. Hair is removed and
+    stain normalized at the larger of both sizes, so that no detail is lost.
 
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``side``: of the square, in pixels. Returns uint8
     (side, side, channel).
@@ -34,8 +34,9 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
 
         hair = hair_mask(fit_input(rgb, config.working_size))
         rgb = inpaint_hair(fit_input(rgb, max(side, config.working_size)), hair)
-    whole = side if config.stain == "none" else max(side, config.working_size)  # stain methods are not linear
-    square = fit_input(rgb, whole)
+    # Stain methods are not linear: applied to a smaller image, they would give other colors.
+    stain_side = side if config.stain == "none" else max(side, config.working_size)
+    square = fit_input(rgb, stain_side)
     if config.color_constancy:
         from napari_melanoma.imaging.color import illuminant_gains, scale_channels
 
@@ -60,9 +61,10 @@ def _normalize_stain(square: NDArray[np.uint8], sample: NDArray[np.uint8], metho
 
 @dataclass(frozen=True)
 class ClassifierView:
-    """The input of a classifier, uint8 (side, side, channel=3), and the box of the photograph that it was made from.
+    """The input of a classifier, uint8 (side, side, channel=3), and its box in the photograph.
 
-    The box may extend outside the photograph if the lesion is longer than its shorter side; pixels there are black.
+    The box extends outside the photograph if the lesion is longer than the photograph's shorter side; pixels there are
+    black.
     """
 
     box: Box
@@ -76,15 +78,15 @@ def crop_view(
     side: int,
     preprocessing: PreprocessingConfig,
 ) -> ClassifierView | None:
-    """Cut out the view of a classifier, and scale it to its square.
+    """Crop a photograph to the view of a classifier, and scale it to the network's square.
 
-    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column): the lesion; not used
-    where the view is the whole photograph. ``side``: of the square, in pixels. None without a lesion.
+    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column), the lesion; not used
+    if the view is the whole photograph. ``side``: of the square, in pixels. Returns None without a lesion.
     """
     if view.region == "photograph":
         return ClassifierView(Box(0, 0, rgb.shape[0], rgb.shape[1]), prepare_network_input(rgb, side, preprocessing))
     if mask is None:
         return None
-    cut_side = max(side, preprocessing.working_size) if preprocessing.is_on else side
-    roi = extract_roi(rgb, mask, view.roi(cut_side))
+    roi_side = max(side, preprocessing.working_size) if preprocessing.is_on else side
+    roi = extract_roi(rgb, mask, view.roi(roi_side))
     return None if roi is None else ClassifierView(roi.box, prepare_network_input(roi.image, side, preprocessing))

@@ -1,4 +1,4 @@
-"""Prompts of a user for a lesion: clicks, strokes, a box and the previous mask; and simulated clicks."""
+"""Prompts that select or correct a lesion (clicks, strokes, a box, the previous mask), and simulated clicks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HALF = 0.5  # of a pixel
-PREVIOUS_THRESHOLD = 0.5  # probability from which a pixel belongs to the previous mask
-SPECK_SHARE = 0.02  # of the largest component: smaller ones without a click are left out
+PREVIOUS_THRESHOLD = 0.5  # probability above which a pixel belongs to the previous mask
+SPECK_SHARE = 0.02  # of the largest component: smaller components without a click are left out
 PROMPT_MAPS = 4  # include, exclude, box, previous mask
-MARK_RADIUS = 1 / 128  # of the pixels that a click sets, as a share of the photograph's shorter side
-CLICK_RADIUS = 1 / 40  # of a click's disk, as a share of the side of the network's input
+MARK_RADIUS = 1 / 128  # of the disk that a click sets in a mask, as a share of the photograph's shorter side
+CLICK_RADIUS = 1 / 40  # of the disk of a click in a prompt map, as a share of the side of the network's input
 
 
 class Point(NamedTuple):
@@ -43,7 +43,7 @@ class PromptBox(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """What a user marked in a photograph.
+    """Clicks, box and strokes of a user in a photograph, and the mask to be corrected.
 
     ``strokes``: uint8 (row, column), of the photograph's size: 0, ``INSIDE`` or ``OUTSIDE``. ``previous``: the mask to
     be corrected, bool, or its probability, float32 in [0, 1], (row, column), of any size.
@@ -56,7 +56,7 @@ class Prompts:
     previous: NDArray[np.bool_] | NDArray[np.float32] | None = None
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Refuse prompts that do not belong to a photograph of (rows, columns), with an InputError."""
+        """Raise an InputError for prompts that do not fit a photograph; ``shape``: (rows, columns)."""
         size = f"the photograph of {shape[0]} x {shape[1]} pixels (row, column)"
         for point in (*self.include, *self.exclude):
             if not all(-HALF <= value < side - HALF for value, side in zip(point, shape, strict=True)):
@@ -117,7 +117,7 @@ class PromptOptions(Config):
 
     def to_prompts(self, previous: NDArray[np.bool_] | None = None) -> Prompts:
         """Create prompts; ``previous``: bool (row, column), the mask to be corrected."""
-        include, exclude = (tuple(Point(*one) for one in points) for points in (self.include, self.exclude))
+        include, exclude = (tuple(Point(*pixel) for pixel in pixels) for pixels in (self.include, self.exclude))
         return Prompts(include, exclude, None if self.box is None else PromptBox(*self.box), previous=previous)
 
 
@@ -131,15 +131,15 @@ def draw_disk(drawn: NDArray[Any], center: tuple[float, float], radius: float, v
 
     ``drawn``: (row, column), changed in place. ``center``: (row, column).
     """
-    first = [max(0, math.ceil(place - radius)) for place in center]
-    last = [max(0, math.floor(place + radius) + 1) for place in center]
-    part = drawn[first[0] : last[0], first[1] : last[1]]
+    first = [max(0, math.ceil(position - radius)) for position in center]
+    stop = [max(0, math.floor(position + radius) + 1) for position in center]
+    part = drawn[first[0] : stop[0], first[1] : stop[1]]
     rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
     part[(rows + first[0] - center[0]) ** 2 + (columns + first[1] - center[1]) ** 2 <= radius**2] = value
 
 
 class Click(NamedTuple):
-    """A click of a simulated user, who compares a mask with the correct one."""
+    """A click of a simulated user, who compares a mask with the correct one; ``include``: whether to add the pixel."""
 
     row: int
     column: int
@@ -147,17 +147,17 @@ class Click(NamedTuple):
 
 
 def simulate_click(
-    truth: NDArray[np.bool_], found: NDArray[np.bool_], random: np.random.Generator | None = None
+    truth: NDArray[np.bool_], mask: NDArray[np.bool_], random: np.random.Generator | None = None
 ) -> Click | None:
-    """Click in the middle of the largest error, as usual in the literature (Sofiiuk et al. 2022).
+    """Click in the middle of the largest error of a mask, as usual in the literature (Sofiiuk et al. 2022).
 
-    The middle is the pixel of the error that is farthest from its border. With ``random``, the pixel is drawn among
-    those of the same error that are at least half as far. ``truth``, ``found``: bool (row, column). Returns None if
-    both are equal.
+    The middle is the pixel of the error that is farthest from its border. With ``random``, a pixel of the same error
+    that is at least half as far from the border is chosen at random. ``truth``, ``mask``: bool (row, column). Returns
+    None if both are equal.
     """
     from scipy import ndimage
 
-    missing, surplus = truth & ~found, found & ~truth
+    missing, surplus = truth & ~mask, mask & ~truth
     distances = [ndimage.distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1] for error in (missing, surplus)]
     farthest = [float(distance.max()) for distance in distances]
     if not max(farthest):
@@ -175,11 +175,11 @@ def simulate_click(
 def apply_prompts(mask: NDArray[np.bool_], prompts: Prompts, *, everywhere: bool = False) -> NDArray[np.bool_]:
     """Select the components of a mask by prompts, include and exclude the clicked pixels, and fill holes.
 
-    Docks, command line and Python apply this function to the thresholded probability of every answer to prompts, which
-    is not smoothed. Returns bool (row, column).
+    Docks, command line and Python apply this function to every prediction from prompts. ``mask``: the thresholded
+    probability, which is not smoothed, bool (row, column). Returns bool, same shape.
 
-    With pixels to include or a box, the components at them and those that overlap the previous mask are kept;
-    otherwise, or if there are none, all components except specks. If clicks or strokes contradict the previous mask,
+    With pixels to include or a box, the components there and those that overlap the previous mask are kept; otherwise,
+    or if there are no such components, all components except specks. If clicks or strokes contradict the previous mask,
     only the parts of the change that touch them are kept (Chen et al. 2022, doi:10.1109/CVPR52688.2022.00136), so that
     a correction changes nothing far away; with ``everywhere``, the whole change is kept.
     """
@@ -198,25 +198,25 @@ def apply_prompts(mask: NDArray[np.bool_], prompts: Prompts, *, everywhere: bool
     labels, _ = label_components(fill_mask_holes(applied[box.slices]))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    kept = areas >= max(1, SPECK_SHARE * areas.max())
+    selected = areas >= max(1, SPECK_SHARE * areas.max())  # by label
     if prompts.box is not None or include.any():
-        known = mask & (include | _draw_box(prompts.box, shape))
+        marked = mask & (include | _draw_box(prompts.box, shape))
         if previous is not None:
-            known |= mask & previous
-        meant = np.zeros_like(kept)
-        meant[labels[known[box.slices]]] = True  # numpy.unique sorts, which takes seconds in large photographs
-        if meant[1:].any():
-            kept = meant
-        kept[labels[include[box.slices]]] = True
-    kept[0] = False
-    applied[box.slices] = kept[labels] & ~exclude[box.slices]
+            marked |= mask & previous
+        at_marks = np.zeros_like(selected)
+        at_marks[labels[marked[box.slices]]] = True  # numpy.unique sorts, which takes seconds in large photographs
+        if at_marks[1:].any():
+            selected = at_marks
+        selected[labels[include[box.slices]]] = True
+    selected[0] = False
+    applied[box.slices] = selected[labels] & ~exclude[box.slices]
     return applied
 
 
 def _limit_change(
     mask: NDArray[np.bool_], previous: NDArray[np.bool_], include: NDArray[np.bool_], exclude: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return the previous mask, changed only in the components of the change that touch an error that was marked."""
+    """Return the new mask where a component of the change touches a marked error, and the previous mask elsewhere."""
     errors = (include & ~previous) | (exclude & previous)
     changed = mask ^ previous
     box = bounding_box(changed)
@@ -232,7 +232,7 @@ def _limit_change(
 
 
 def _draw_box(box: PromptBox | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Draw the box, bool (row, column); nothing without one."""
+    """Draw the box as a mask, bool (row, column); empty without a box."""
     inside = np.zeros(shape, bool)
     if box is not None:
         top, left, bottom, right = (max(0, round(value)) for value in box)
@@ -252,7 +252,7 @@ def _draw_previous(previous: NDArray[np.bool_] | NDArray[np.float32], shape: tup
 
 
 def _draw_marks(prompts: Prompts, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Draw clicks to include and to exclude as disks; where they overlap, the nearer click counts."""
+    """Draw clicks as disks in a mask of pixels to include and one to exclude; where both overlap, the nearer counts."""
     include, exclude = np.zeros(shape, bool), np.zeros(shape, bool)
     radius = max(1.0, MARK_RADIUS * min(shape))
     for marked, points in ((include, prompts.include), (exclude, prompts.exclude)):

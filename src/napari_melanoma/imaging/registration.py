@@ -1,8 +1,9 @@
 """Registration of two images of the same tissue or lesion: rotation, shift and, on request, flip and scale.
 
-The overall position is found by cross-correlation at low resolution, for each rotation; shifts of small blocks then
-refine it, and their remaining shifts are its error. Both images are given as amounts of tissue, so that slides with
-different stains can be registered. Photographs, whose magnification may be unknown, are registered by local features.
+Sections are registered by ``register_images``: the overall position is found by cross-correlation at low resolution for
+each rotation, and refined by the shifts of small blocks; the shifts that remain are its error. Both images contain
+amounts of tissue instead of colors, so that slides with different stains can be registered. Photographs, whose
+magnification may be unknown, are registered by local features.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-COARSE_PX, FINE_PX = 64, 768  # longer side of the images in which rotations are tried, and in which blocks are compared
+COARSE_PX, FINE_PX = 64, 768  # longer side of the images in which rotations are tried and blocks are compared
 ROTATION_STEP, FINE_STEP = 6.0, 1.5  # degrees
 BLOCK_PX, SEARCH_PX = 48, 12  # side of a block, and its largest shift
 MIN_BLOCKS, MIN_SHARE = 6, 0.3  # blocks that agree, of those with structure
@@ -45,9 +46,9 @@ class Registration:
 
     ``matrix``: float64 (3, 3), fixed (row, column, 1) = matrix @ moving (row, column, 1), in the unit of the caller.
     ``error``: root mean square distance that remains between the landmarks, blocks or features that agree, in the same
-    unit; None for two landmarks, from which it cannot be known. ``count``: landmarks, or blocks or features that agree,
-    of ``tried``. ``scale_error``: standard error of ``scale`` as a share of it, if it was estimated from features.
-    ``points``: positions of these features in the fixed image, (point, axis=2).
+    unit; None for two landmarks, from which it cannot be determined. ``count``: number of landmarks, blocks or features
+    that agree; ``tried``: number of all. ``scale_error``: standard error of ``scale``, relative to it, if it was
+    estimated from features. ``points``: positions of the features that agree in the fixed image, (point, axis=2).
     """
 
     matrix: NDArray[np.float64]
@@ -60,7 +61,7 @@ class Registration:
 
     @property
     def rotation(self) -> float:
-        """Rotation of the moving image in degrees, counterclockwise as displayed, after a flip."""
+        """Rotation of the moving image in degrees, counterclockwise as displayed; a flip comes before it."""
         return math.degrees(math.atan2(self.matrix[1, 0], self.matrix[0, 0]))
 
     @property
@@ -79,12 +80,12 @@ class Registration:
 
 
 def register_landmarks(moving: ArrayLike, fixed: ArrayLike, *, with_scale: bool = False) -> Registration:
-    """Estimate the transformation from two or more landmarks, as least squares.
+    """Estimate the transformation from two or more landmarks by least squares.
 
-    ``moving``, ``fixed``: positions (point, axis=2) of the same landmarks in both images, in the same unit; at least
-    two that differ. A flip is found from three landmarks that are clearly not on a line and fit clearly better with it.
+    A flip is detected from three or more landmarks that are not on a line, if they fit clearly better with it.
 
-    Raises InputError for too few or equal landmarks.
+    ``moving``, ``fixed``: positions (point, axis=2) of the same landmarks in both images, in the same unit. Raises
+    InputError for too few landmarks, or if all of them are at the same position.
     """
     start, end = np.asarray(moving, float).reshape(-1, 2), np.asarray(fixed, float).reshape(-1, 2)
     if len(start) != len(end) or len(start) < 2:
@@ -111,11 +112,11 @@ def register_images(
     flips: bool = True,
     scales: Sequence[float] = (1.0,),
 ) -> Registration:
-    """Register two images.
+    """Register two images of tissue.
 
-    ``fixed``, ``moving``: float (row, column), larger where there is more tissue and 0 on the background; NaN is not
-    allowed. ``fixed_um``, ``moving_um``: size of their pixels along rows and columns, in µm or any unit that both
-    share. ``flips``: try the mirrored image too. ``scales``: magnifications to try.
+    ``fixed``, ``moving``: float (row, column), larger where there is more tissue and 0 on the background, without NaN.
+    ``fixed_um``, ``moving_um``: size of their pixels along rows and columns, in µm or any unit that both share.
+    ``flips``: try the mirrored image too. ``scales``: magnifications to try.
 
     Returns a registration in that unit, of positions from the outer corner of the first pixel. Raises MelanomaError if
     the images do not fit together.
@@ -131,9 +132,9 @@ def register_images(
         if best.is_good:
             break
     if best is None or not best.is_good:
-        found = 0 if best is None else len(best.residuals)
+        count = 0 if best is None else len(best.residuals)
         raise MelanomaError(
-            f"the images do not fit together: {found} of {blocks.count} parts with structure were found again. "
+            f"the images do not fit together: {count} of {blocks.count} parts with structure were found again. "
             "Set landmarks by hand."
         )
     matrix = best.matrix.copy()
@@ -145,21 +146,22 @@ def register_images(
 def register_features(fixed: FeatureImage, moving: FeatureImage, *, with_scale: bool = True) -> Registration:
     """Register two photographs by local features (SIFT; Lowe 2004, doi:10.1023/B:VISI.0000029664.99615.94).
 
-    Features are the same at any rotation, magnification and brightness. Those that agree on one rotation, shift and, if
-    ``with_scale``, magnification are found by random samples. Returns a registration in the units of the images, of
-    positions from the outer corner of the first pixel. Raises MelanomaError if fewer than eight features agree.
+    Descriptors of features do not depend on rotation, magnification and brightness. The features that agree on one
+    rotation, shift and, if ``with_scale``, magnification are found by random samples. Returns a registration in the
+    units of the images, of positions from the outer corner of the first pixel. Raises MelanomaError if fewer than eight
+    features agree.
     """
     from skimage.feature import match_descriptors
 
-    (fixed_points, fixed_words), (moving_points, moving_words) = fixed.find(), moving.find()
+    (fixed_points, fixed_descriptors), (moving_points, moving_descriptors) = fixed.find(), moving.find()
     pairs = np.empty((0, 2), int)
     if min(len(fixed_points), len(moving_points)) >= MIN_FEATURES:
-        pairs = match_descriptors(fixed_words, moving_words, max_ratio=MATCH_RATIO, cross_check=True)
+        pairs = match_descriptors(fixed_descriptors, moving_descriptors, max_ratio=MATCH_RATIO, cross_check=True)
     start, end = moving_points[pairs[:, 1]], fixed_points[pairs[:, 0]]
     step = fixed.step
     agree = np.zeros(len(pairs), bool)
     if len(pairs) >= MIN_FEATURES:
-        # In pixels of the fixed image, in which the limits of distances are stated.
+        # In pixels of the fixed image, the unit of INLIER_PX
         matrix = _fit_robustly(start / step, end / step, flip=False, with_scale=with_scale)
         distances = np.linalg.norm(_apply(matrix, start / step) - end / step, axis=1)
         agree = distances < INLIER_PX
@@ -180,7 +182,7 @@ def register_features(fixed: FeatureImage, moving: FeatureImage, *, with_scale: 
 
 @dataclass(frozen=True)
 class FeatureImage:
-    """An image in which local features are found.
+    """An image to be registered by its local features, which are detected once.
 
     ``image``: float (row, column), 0 to 1. ``um``: size of its pixels along rows and columns, in any unit.
     ``excluded``: bool (row, column); features whose surroundings extend into it are not used.
@@ -192,30 +194,30 @@ class FeatureImage:
 
     @property
     def step(self) -> float:
-        """Size of the pixels in which features are found."""
+        """Size of the pixels at which features are detected, in the unit of ``um``."""
         return max(float(max(np.multiply(self.image.shape, self.um))) / FEATURES_PX, *self.um)
 
     def without_exclusion(self) -> FeatureImage:
-        """Return the image with the features of all its parts, which are not detected again."""
+        """Return the image without an excluded part; its features are not detected again."""
         whole = replace(self, excluded=None)
         vars(whole)["_detected"] = self._detected
         return whole
 
     def find(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Find features: their positions (point, axis=2) in the unit of the image, and their descriptors."""
+        """Return positions of features (point, axis=2) in the unit of the image, and descriptors (point, value)."""
         from scipy import ndimage
 
-        points, words, sigmas = self._detected
+        points, descriptors, sigmas = self._detected
         if self.excluded is not None and len(points):
             excluded = _resample(self.excluded, self.um, self.step) > 0.5
-            at = np.minimum((points / self.step).astype(int), np.array(excluded.shape) - 1)
-            away = ndimage.distance_transform_edt(~excluded)[at[:, 0], at[:, 1]]
-            used = away > FEATURE_RADIUS * sigmas
-            points, words = points[used], words[used]
+            pixels = np.minimum((points / self.step).astype(int), np.array(excluded.shape) - 1)
+            distances = ndimage.distance_transform_edt(~excluded)[pixels[:, 0], pixels[:, 1]]
+            is_used = distances > FEATURE_RADIUS * sigmas
+            points, descriptors = points[is_used], descriptors[is_used]
         if len(points) > MAX_FEATURES:
             chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)
-            points, words = points[chosen], words[chosen]
-        return points, words
+            points, descriptors = points[chosen], descriptors[chosen]
+        return points, descriptors
 
     @cached_property
     def _detected(self) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64]]:
@@ -252,8 +254,8 @@ class _Blocks:
         starts = [range(0, side - BLOCK_PX + 1, BLOCK_PX // 2) for side in fixed.shape]
         self._corners = [(top, left) for top in starts[0] for left in starts[1]]
         spread = np.array([fixed[top : top + BLOCK_PX, left : left + BLOCK_PX].std() for top, left in self._corners])
-        structured = spread > 0.5 * float(fixed.std())
-        self._corners = [corner for corner, keep in zip(self._corners, structured, strict=True) if keep]
+        has_structure = spread > 0.5 * float(fixed.std())
+        self._corners = [corner for corner, keep in zip(self._corners, has_structure, strict=True) if keep]
 
     @property
     def count(self) -> int:
@@ -263,10 +265,10 @@ class _Blocks:
         """Improve a transformation by the shifts of the blocks, in rounds."""
         fit = _Fit(start, np.empty(0), 0)
         for _ in range(ROUNDS):
-            fixed_points, found, tried = self._find(_warp(moving, fit.matrix, self._fixed.shape))
-            if len(found) < MIN_BLOCKS:
+            fixed_points, warped_points, tried = self._find(_warp(moving, fit.matrix, self._fixed.shape))
+            if len(warped_points) < MIN_BLOCKS:
                 return _Fit(fit.matrix, np.empty(0), tried)
-            points = _apply(np.asarray(np.linalg.inv(fit.matrix), np.float64), found)
+            points = _apply(np.asarray(np.linalg.inv(fit.matrix), np.float64), warped_points)
             flip = bool(np.linalg.det(fit.matrix[:2, :2]) < 0)
             matrix = _fit_robustly(points, fixed_points, flip=flip, with_scale=with_scale)
             distances = np.linalg.norm(_apply(matrix, points) - fixed_points, axis=1)
@@ -277,23 +279,23 @@ class _Blocks:
         """Return the centers of the blocks that were found, their centers in the warped image, and the number tried."""
         from skimage.feature import match_template
 
-        places, found, tried = [], [], 0
+        centers, warped_centers, tried = [], [], 0
         for top, left in self._corners:
-            low, start = max(0, top - SEARCH_PX), max(0, left - SEARCH_PX)
-            around = warped[low : top + BLOCK_PX + SEARCH_PX, start : left + BLOCK_PX + SEARCH_PX]
+            window_top, window_left = max(0, top - SEARCH_PX), max(0, left - SEARCH_PX)
+            window = warped[window_top : top + BLOCK_PX + SEARCH_PX, window_left : left + BLOCK_PX + SEARCH_PX]
             block = self._fixed[top : top + BLOCK_PX, left : left + BLOCK_PX]
-            if np.isnan(around).any():  # not in the moving image
+            if np.isnan(window).any():  # not in the moving image
                 continue
             tried += 1
-            if around.std() < MIN_SPREAD * block.std():
+            if window.std() < MIN_SPREAD * block.std():
                 continue
-            fit = match_template(around, block)
-            best = np.unravel_index(int(fit.argmax()), fit.shape)
-            if fit[best] >= MIN_CORRELATION:
-                row, column = _subpixel(fit, (int(best[0]), int(best[1])))
-                places.append((top + BLOCK_PX / 2, left + BLOCK_PX / 2))
-                found.append((low + row + BLOCK_PX / 2, start + column + BLOCK_PX / 2))
-        return np.array(places), np.array(found), tried
+            correlation = match_template(window, block)
+            best = np.unravel_index(int(correlation.argmax()), correlation.shape)
+            if correlation[best] >= MIN_CORRELATION:
+                row, column = _refine_maximum(correlation, (int(best[0]), int(best[1])))
+                centers.append((top + BLOCK_PX / 2, left + BLOCK_PX / 2))
+                warped_centers.append((window_top + row + BLOCK_PX / 2, window_left + column + BLOCK_PX / 2))
+        return np.array(centers), np.array(warped_centers), tried
 
 
 def _search(
@@ -302,20 +304,23 @@ def _search(
     """Yield likely transformations, the likeliest first, by correlation for each rotation, flip and scale."""
     angles = np.arange(0.0, 360.0, ROTATION_STEP)
     coarse = _Correlator(fixed, moving, COARSE_PX)
-    tries = [(coarse.score(*one)[0], one) for one in itertools.product(flips, scales, angles)]
+    scores = [(coarse.score(*pose)[0], pose) for pose in itertools.product(flips, scales, angles)]
     fine = _Correlator(fixed, moving, 2 * COARSE_PX)
-    near = np.arange(-ROTATION_STEP, ROTATION_STEP + FINE_STEP, FINE_STEP)
-    taken: list[tuple[bool, float, float]] = []
-    for _, (flip, scale, angle) in sorted(tries, key=itemgetter(0), reverse=True):
-        if len(taken) == CANDIDATES:
+    offsets = np.arange(-ROTATION_STEP, ROTATION_STEP + FINE_STEP, FINE_STEP)
+    candidates: list[tuple[bool, float]] = []  # flip and angle
+    for _, (flip, scale, angle) in sorted(scores, key=itemgetter(0), reverse=True):
+        if len(candidates) == CANDIDATES:
             return
-        if all(abs((angle - other + 180) % 360 - 180) > 2 * ROTATION_STEP or flip != was for was, _, other in taken):
-            taken.append((flip, scale, angle))
-            yield max((fine.score(flip, scale, angle + more) for more in near), key=itemgetter(0))[1]
+        if all(
+            abs((angle - other_angle + 180) % 360 - 180) > 2 * ROTATION_STEP or flip != other_flip
+            for other_flip, other_angle in candidates
+        ):
+            candidates.append((flip, angle))
+            yield max((fine.score(flip, scale, angle + offset) for offset in offsets), key=itemgetter(0))[1]
 
 
 class _Correlator:
-    """Correlates two images at low resolution over all shifts, each within the area that both cover."""
+    """Correlate two images at low resolution over all shifts, for each shift within the area that both cover."""
 
     def __init__(self, fixed: NDArray[np.float32], moving: NDArray[np.float32], side_px: int) -> None:
         self._step = max(*fixed.shape, *moving.shape) / side_px
@@ -332,7 +337,7 @@ class _Correlator:
         matrix[:2, 2] = (self._side - 1) / 2 - turn @ ((np.array(self._moving.shape) - 1) / 2)
         turned = _warp(self._moving, matrix, (self._side, self._side))
         ones, values, squares = self._parts
-        other_ones, other_values, other_squares = (np.conj(one) for one in self._transform(turned))
+        other_ones, other_values, other_squares = (np.conj(part) for part in self._transform(turned))
         count = np.maximum(self._inverse(ones * other_ones), 1.0)
         first, second = self._inverse(values * other_ones), self._inverse(ones * other_values)
         spread = (self._inverse(squares * other_ones) - first**2 / count).clip(0)
@@ -341,35 +346,39 @@ class _Correlator:
         overlap = count / min(self._fixed.size, float(np.isfinite(turned).sum()))
         correlation = np.where(overlap >= MIN_OVERLAP, correlation * np.sqrt(overlap.clip(0, 1)), -1.0)
         best = np.unravel_index(int(correlation.argmax()), correlation.shape)
-        places = zip(best, self._shape, self._fixed.shape, strict=True)
-        matrix[:2, 2] += [place - extent if place >= whole else place for place, extent, whole in places]
+        # Shifts beyond the fixed image are negative: the Fourier transform is periodic.
+        axes = zip(best, self._shape, self._fixed.shape, strict=True)
+        matrix[:2, 2] += [shift - period if shift >= side else shift for shift, period, side in axes]
         matrix[:2, 2] = matrix[:2, 2] * self._step + (self._step - 1) / 2 * (1.0 - turn.sum(axis=1))
         return float(correlation[best]), matrix
 
     def _transform(self, image: NDArray[np.float32]) -> list[NDArray[np.complexfloating]]:
         """Return the Fourier transforms of the area of the image, of its values, and of their squares."""
-        there = np.isfinite(image)
-        values = np.where(there, image, 0.0).astype(np.float64)
-        return [fft.rfft2(one, self._shape) for one in (there.astype(np.float64), values, values**2)]
+        is_inside = np.isfinite(image)
+        values = np.where(is_inside, image, 0.0).astype(np.float64)
+        return [fft.rfft2(part, self._shape) for part in (is_inside.astype(np.float64), values, values**2)]
 
     def _inverse(self, product: NDArray[np.complexfloating]) -> NDArray[np.float64]:
         return fft.irfft2(product, self._shape)
 
 
 def _rotation(angle: float, flip: bool) -> NDArray[np.float64]:
-    """Rotate (row, column) by degrees, counterclockwise as displayed, after mirroring columns if ``flip``."""
+    """Return the matrix that mirrors columns, if ``flip``, and then rotates by degrees, counterclockwise as displayed.
+
+    It is applied to (row, column).
+    """
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return turn @ np.diag([1.0, -1.0]) if flip else turn
+    rotation = np.array([[cosine, -sine], [sine, cosine]])
+    return rotation @ np.diag([1.0, -1.0]) if flip else rotation
 
 
 def _warp(image: NDArray[np.float32], matrix: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
     """Warp an image by a matrix from its positions to those of the result; NaN outside."""
     from scipy import ndimage
 
-    back = np.linalg.inv(matrix)
+    inverse = np.linalg.inv(matrix)
     return ndimage.affine_transform(
-        image, back[:2, :2], back[:2, 2], tuple(shape), order=1, mode="constant", cval=np.nan
+        image, inverse[:2, :2], inverse[:2, 2], tuple(shape), order=1, mode="constant", cval=np.nan
     )
 
 
@@ -377,25 +386,25 @@ def _resample(image: NDArray[np.floating | np.bool_], um: tuple[float, float], t
     """Resample an image to square pixels of another size, without aliasing; its outer corner does not move."""
     from scipy import ndimage
 
-    factors = np.array([target_um / one for one in um])
+    factors = np.array([target_um / size for size in um])
     shape = [max(1, math.ceil(side / factor)) for side, factor in zip(image.shape, factors, strict=True)]
     smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), np.maximum(0.0, (factors - 1) / 2), mode="nearest")
     return ndimage.affine_transform(smooth, factors, (factors - 1) / 2, tuple(shape), order=1, mode="nearest")
 
 
-def _subpixel(fit: NDArray[np.floating], best: tuple[int, int]) -> tuple[float, float]:
-    """Refine the position of a maximum by a parabola along each axis."""
-    found = []
+def _refine_maximum(values: NDArray[np.floating], best: tuple[int, int]) -> tuple[float, float]:
+    """Return the position of a maximum with a precision below one pixel, by a parabola along each axis."""
+    refined = []
     for axis in (0, 1):
-        line = np.take(fit, best[1 - axis], axis=1 - axis)
-        at = best[axis]
-        if 0 < at < len(line) - 1:
-            below, peak, above = (float(line[at + one]) for one in (-1, 0, 1))
-            curve = below - 2 * peak + above
-            found.append(at + (0.0 if curve >= 0 else (below - above) / (2 * curve)))
+        line = np.take(values, best[1 - axis], axis=1 - axis)
+        position = best[axis]
+        if 0 < position < len(line) - 1:
+            before, peak, after = (float(line[position + step]) for step in (-1, 0, 1))
+            curvature = before - 2 * peak + after
+            refined.append(position + (0.0 if curvature >= 0 else (before - after) / (2 * curvature)))
         else:
-            found.append(float(at))
-    return found[0], found[1]
+            refined.append(float(position))
+    return refined[0], refined[1]
 
 
 def _fit(
@@ -406,7 +415,7 @@ def _fit(
 
     mirror = np.diag([1.0, -1.0 if flip else 1.0])
     kind = SimilarityTransform if with_scale else EuclideanTransform
-    if hasattr(kind, "from_estimate"):  # since scikit-image 0.26, which warns of the other
+    if hasattr(kind, "from_estimate"):  # since scikit-image 0.26, where the other way is deprecated
         transform = kind.from_estimate(moving @ mirror, fixed)
     else:
         transform = kind()
@@ -419,25 +428,25 @@ def _fit(
 def _fit_robustly(
     moving: NDArray[np.float64], fixed: NDArray[np.float64], *, flip: bool, with_scale: bool
 ) -> NDArray[np.float64]:
-    """Fit to the blocks that agree with each other."""
+    """Fit to the largest set of points that agree with each other, found by random samples of two points."""
     rng = np.random.default_rng(0)
     pairs = np.array([rng.choice(len(moving), 2, replace=False) for _ in range(SAMPLES)])
     spread, fixed_spread = (np.ptp(points[pairs], axis=1).max(axis=1) for points in (moving, fixed))
     pairs = pairs[(spread >= BLOCK_PX) & (fixed_spread >= BLOCK_PX / 8)]
     best = np.zeros(len(moving), bool)
-    for agree in _agreement(moving, fixed, pairs, flip=flip, with_scale=with_scale):
+    for agree in _iterate_agreement(moving, fixed, pairs, flip=flip, with_scale=with_scale):
         best = agree if agree.sum() > best.sum() else best
     if best.sum() < 2:
         best[:] = True
     return _fit(moving[best], fixed[best], flip=flip, with_scale=with_scale)
 
 
-def _agreement(
+def _iterate_agreement(
     moving: NDArray[np.float64], fixed: NDArray[np.float64], pairs: NDArray[np.int64], *, flip: bool, with_scale: bool
 ) -> Iterator[NDArray[np.bool_]]:
-    """Yield, for each pair of points, which points agree with the transformation that fits the pair best.
+    """Yield, for each pair of points, which points agree with the transformation that the pair determines.
 
-    Positions are complex numbers, for which a similarity is a multiplication and an addition; two points determine it.
+    Positions are represented by complex numbers, for which a similarity is a multiplication and an addition.
     """
     start = moving[:, 0] + 1j * moving[:, 1] * (-1 if flip else 1)
     end = fixed[:, 0] + 1j * fixed[:, 1]

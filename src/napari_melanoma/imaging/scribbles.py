@@ -15,21 +15,19 @@ from napari_melanoma.imaging.masks import bounding_box, grow_box, label_componen
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INSIDE = 1
-OUTSIDE = 2
-GRID_SIDE = 128
+INSIDE, OUTSIDE = 1, 2  # values of strokes
+GRID_SIDE = 128  # longest side of the grid, in cells
 # Margin around mask and strokes: shares of their longer side and of the image's shorter side.
 MARGIN = 0.25
 MARGIN_WITHOUT_MASK = 2.0
 IMAGE_MARGIN = 0.15
-SEED = 100.0
-# A stroke reaches about 1 / sqrt(strength) cells: 7 where colors agree with the mask, 50 where not.
+SEED = 100.0  # strength of the prior in cells that a stroke or the mask determines
+# A stroke reaches about 1 / sqrt(strength of the prior) cells: 7 where colors agree with the mask, 50 where not.
 STRONG_PRIOR = 1 / 7**2
 WEAK_PRIOR = 1 / 50**2
 LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
-# CIELAB units by which a change from skin-like to lesion-like counts as an edge.
-LIKENESS_WEIGHT = 200.0
+LIKELIHOOD_WEIGHT = 200.0  # CIELAB units that a change of likelihood from 0 to 1 is worth as an edge
 MIN_EDGE_WEIGHT = 1e-3
 # Multiples of the distance of a click from the border:
 CLICK_LIMIT = 3.0  # beyond which the mask does not change
@@ -42,7 +40,10 @@ CLICK_STROKE_PX = (1.5, 8.0)
 
 @dataclass(frozen=True)
 class _ScribbleGrid:
-    """Input of the random walk: the coarse grid around lesion and strokes, each array (row, column)."""
+    """Input of the random walk on a coarse grid around lesion and strokes; arrays (row, column), ``lab`` with channel.
+
+    ``inside``, ``outside``: strokes; ``fixed``: cells that stay on their side of the border.
+    """
 
     lab: NDArray[np.float32]
     probability: NDArray[np.float32]
@@ -82,10 +83,10 @@ def redraw_border(
     margin = math.ceil(max(share * max(box.height, box.width), IMAGE_MARGIN * min(mask.shape))) + 2
     box = grow_box(box, margin, (mask.shape[0], mask.shape[1]))
     part = box.slices
-    kept = np.zeros(mask.shape, bool) if fixed is None else fixed & ~inside & ~outside
-    grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part], kept[part])
-    walked = _walk_on_grid(grid)
-    _apply(redrawn[part], walked, grid)
+    unchanged = np.zeros(mask.shape, bool) if fixed is None else fixed & ~inside & ~outside
+    grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part], unchanged[part])
+    lesion_probability = _walk_on_grid(grid)
+    _apply(redrawn[part], lesion_probability, grid)
     redrawn[inside] = True
     redrawn[outside] = False
     return redrawn
@@ -125,9 +126,9 @@ def redraw_at_click(
 
 
 def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
-    """Probability of lesion on the grid, given the strokes."""
+    """Return the probability of lesion in each cell of the grid, given the strokes."""
     likelihood = _color_likelihood(grid)
-    features = np.concatenate([grid.lab, LIKENESS_WEIGHT * likelihood[..., None]], axis=-1)
+    features = np.concatenate([grid.lab, LIKELIHOOD_WEIGHT * likelihood[..., None]], axis=-1)
     agreement = np.where(grid.mask, likelihood, 1 - likelihood)
     certainty = np.abs(2 * grid.probability - 1)
     strength = WEAK_PRIOR + (STRONG_PRIOR - WEAK_PRIOR) * agreement**2 * np.maximum(certainty, 0.1)
@@ -140,40 +141,40 @@ def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
 
 
 def _color_likelihood(grid: _ScribbleGrid) -> NDArray[np.float32]:
-    """Likelihood that each color belongs to the lesion rather than to the skin, in [0, 1]; 0.5 if unknown.
+    """Return the likelihood that a color belongs to the lesion rather than to the skin, in [0, 1]; 0.5 if unknown.
 
-    Each side's colors are weighted half from its strokes, half from its part of the mask. A second round leaves out
-    pixels that the first found on the wrong side, such as the part of a lesion that the network missed.
+    The colors of each side are taken half from its strokes, half from its part of the mask. In the second round, cells
+    that the first assigned to the other side count less, such as the part of a lesion that the network missed.
     """
-    index = _color_bins(grid.lab)
-    likeness = np.full(grid.mask.shape, 0.5, np.float32)
+    bins = _color_bins(grid.lab)
+    likelihood = np.full(grid.mask.shape, 0.5, np.float32)
     for _ in range(2):
-        lesion = _density(index, grid.mask & ~grid.outside, likeness, grid.inside)
-        skin = _density(index, ~grid.mask & ~grid.inside, 1 - likeness, grid.outside)
-        likeness = ((lesion + 1e-7) / (lesion + skin + 2e-7)).astype(np.float32)
-    return likeness
+        lesion = _color_density(bins, grid.mask & ~grid.outside, likelihood, grid.inside)
+        skin = _color_density(bins, ~grid.mask & ~grid.inside, 1 - likelihood, grid.outside)
+        likelihood = ((lesion + 1e-7) / (lesion + skin + 2e-7)).astype(np.float32)
+    return likelihood
 
 
-def _density(
-    index: NDArray[np.intp], region: NDArray[np.bool_], weight: NDArray[np.float32], strokes: NDArray[np.bool_]
+def _color_density(
+    bins: NDArray[np.intp], region: NDArray[np.bool_], weight: NDArray[np.float32], strokes: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Smoothed share of each pixel's color among the colors of a region and of strokes."""
+    """Return the smoothed share of the color of each cell among the colors of a weighted region and of strokes."""
     from scipy import ndimage
 
     size = int(LAB_BINS.prod())
     total = np.zeros(size)
-    for chosen, weights in ((region, weight), (strokes, np.ones_like(weight))):
-        counts = np.bincount(index[chosen], weights[chosen], minlength=size)
+    for cells, weights in ((region, weight), (strokes, np.ones_like(weight))):
+        counts = np.bincount(bins[cells], weights[cells], minlength=size)
         total += counts / max(counts.sum(), 1e-9)
     total /= max(total.sum(), 1e-9)
-    return ndimage.gaussian_filter(total.reshape(LAB_BINS), 1.5).ravel()[index]
+    return ndimage.gaussian_filter(total.reshape(LAB_BINS), 1.5).ravel()[bins]
 
 
 def _color_bins(lab: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Index of each pixel's cell in a coarse grid over CIELAB (4 units a side)."""
+    """Return the index of each color in a coarse grid over CIELAB, with bins of 4 units a side."""
     low, high = LAB_RANGE
-    cells = np.clip((lab - low) / (high - low) * LAB_BINS, 0, LAB_BINS - 1).astype(np.intp)
-    return (cells[..., 0] * LAB_BINS[1] + cells[..., 1]) * LAB_BINS[2] + cells[..., 2]
+    index = np.clip((lab - low) / (high - low) * LAB_BINS, 0, LAB_BINS - 1).astype(np.intp)
+    return (index[..., 0] * LAB_BINS[1] + index[..., 1]) * LAB_BINS[2] + index[..., 2]
 
 
 def _to_grid(
@@ -184,38 +185,38 @@ def _to_grid(
     outside: NDArray[np.bool_],
     fixed: NDArray[np.bool_],
 ) -> _ScribbleGrid:
-    """Average everything down to the grid; a cell touched by a stroke belongs to it."""
+    """Average all arrays down to the grid; a cell that a stroke touches belongs to the stroke."""
     from scipy import ndimage
 
     step = max(1.0, max(mask.shape) / GRID_SIDE)
     shape = (max(1, round(mask.shape[0] / step)), max(1, round(mask.shape[1] / step)))
-    covered, left_out = _resized(inside.astype(np.float32), shape), _resized(outside.astype(np.float32), shape)
+    inside_share, outside_share = _resize(inside.astype(np.float32), shape), _resize(outside.astype(np.float32), shape)
     return _ScribbleGrid(
-        lab=ndimage.gaussian_filter(to_lab(_resized(rgb, shape)), (0.7, 0.7, 0)),
-        probability=_resized(probability, shape),
-        mask=_resized(mask.astype(np.float32), shape) >= 0.5,
-        inside=(covered > 0) & (covered >= left_out),
-        outside=(left_out > 0) & (left_out > covered),
-        fixed=_resized(fixed.astype(np.float32), shape) >= 1,
+        lab=ndimage.gaussian_filter(to_lab(_resize(rgb, shape)), (0.7, 0.7, 0)),
+        probability=_resize(probability, shape),
+        mask=_resize(mask.astype(np.float32), shape) >= 0.5,
+        inside=(inside_share > 0) & (inside_share >= outside_share),
+        outside=(outside_share > 0) & (outside_share > inside_share),
+        fixed=_resize(fixed.astype(np.float32), shape) >= 1,
     )
 
 
-def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _ScribbleGrid) -> None:
+def _apply(mask: NDArray[np.bool_], lesion_probability: NDArray[np.float32], grid: _ScribbleGrid) -> None:
     """Apply to the full mask, in place, the changes on the grid that are connected with a stroke."""
-    added = _parts_with_seed((walked > 0.5) & ~grid.mask, grid.inside)
-    removed = _parts_with_seed((walked < 0.5) & grid.mask, grid.outside)
-    fine = _resized(walked, mask.shape)
-    mask |= (_resized(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
-    mask &= (_resized(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
+    added = _select_parts((lesion_probability > 0.5) & ~grid.mask, grid.inside)
+    removed = _select_parts((lesion_probability < 0.5) & grid.mask, grid.outside)
+    fine = _resize(lesion_probability, mask.shape)
+    mask |= (_resize(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
+    mask &= (_resize(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
 
 
-def _parts_with_seed(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Parts of a region that contain a seed."""
+def _select_parts(region: NDArray[np.bool_], strokes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the connected parts of a region that a stroke touches."""
     labels, _ = label_components(region)
-    return np.isin(labels, np.unique(labels[seeds & region])) & region
+    return np.isin(labels, np.unique(labels[strokes & region])) & region
 
 
-def _resized(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+def _resize(values: NDArray, shape: tuple[int, ...]) -> NDArray:
     """Average down, or interpolate linearly up, to (row, column)."""
     from PIL import Image
 
@@ -225,7 +226,7 @@ def _resized(values: NDArray, shape: tuple[int, ...]) -> NDArray:
 
 
 def edge_weights(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Edge weights between neighbors: exp(-d^2 / 2 mean(d^2)) of the distance between their features.
+    """Return the edge weights between neighbors: exp(-d^2 / 2 mean(d^2)) for the distance d between their features.
 
     ``features``: float32, (row, column, feature). Returns float32, (row - 1, column) and (row, column - 1): the step to
     the next row and to the next column.
@@ -239,33 +240,33 @@ def edge_weights(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
 def random_walk(
     down: NDArray[np.float32], right: NDArray[np.float32], prior: NDArray[np.float32], strength: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Probability that a walker from each pixel ends inside: random walks with priors.
+    """Return the probability that a random walk with priors from each pixel ends inside (Grady 2005).
 
-    Minimizes the sum over neighbors of w (x_i - x_j)^2 plus the sum over pixels of s (x_i - p_i)^2 (Grady 2005,
-    doi:10.1109/CVPR.2005.239), solved exactly. A seed is a pixel whose strength is far above 1.
+    It minimizes the sum over neighbors of w (x_i - x_j)^2 plus the sum over pixels of s (x_i - p_i)^2
+    (doi:10.1109/CVPR.2005.239), and is solved exactly. A seed is a pixel whose strength s is far above 1.
 
-    ``down``, ``right``: float32, weights from ``edge_weights``. ``prior``: float32 in [0, 1], (row, column):
-    prior probability. ``strength``: float32, positive, (row, column): weight of the prior. Returns float32 in [0,
-    1], (row, column).
+    ``down``, ``right``: float32, the weights w from ``edge_weights``. ``prior``: float32 in [0, 1], (row, column), the
+    prior probability p. ``strength``: float32, positive, (row, column), the weight s of the prior. Returns float32 in
+    [0, 1], (row, column).
     """
     from scipy import sparse
     from scipy.sparse.linalg import splu
 
     index = np.arange(prior.size).reshape(prior.shape)
-    here = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
-    there = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
+    pixels = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
+    neighbors = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
     weights = np.concatenate([down.ravel(), right.ravel()]).astype(np.float64)
-    ends = np.concatenate([here, there])
+    ends = np.concatenate([pixels, neighbors])
     diagonal = strength.ravel() + np.bincount(ends, np.tile(weights, 2), minlength=prior.size)
     matrix = sparse.csc_array(
         (
             np.concatenate([diagonal, -weights, -weights]),
-            (np.concatenate([index.ravel(), ends]), np.concatenate([index.ravel(), there, here])),
+            (np.concatenate([index.ravel(), ends]), np.concatenate([index.ravel(), neighbors, pixels])),
         ),
         shape=(prior.size, prior.size),
     )
-    # Direct, not iterative: conjugate gradients are slowed by BLAS threads that wait for each other on a busy
-    # machine (2.3 s against 35 ms on 128 x 128).
+    # A direct solver takes 35 ms for 128 x 128 cells. Conjugate gradients take 2.3 s on a busy machine, where BLAS
+    # threads wait for each other.
     factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     solution = factors.solve((strength * prior).ravel().astype(np.float64))
     return np.clip(solution, 0, 1).astype(np.float32).reshape(prior.shape)

@@ -1,4 +1,4 @@
-"""Stain estimation, stain normalization, and stain measurements of H&E."""
+"""Stain of sections in hematoxylin and eosin (H&E): estimation, normalization and measurement."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 RGBValues = tuple[float, float, float]
 MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels for a fit
 MIN_STAIN_ANGLE = 0.12  # radians between two stains; a smaller angle is one stain with noise
-PALEST_SHARE = 0.25  # share of stained pixels that are left out of the directions, as noise affects them most
+PALEST_SHARE = 0.25  # of stained pixels, left out when directions are estimated, because noise affects them most
 # Hematoxylin and eosin of Macenko's reference (doi:10.1109/ISBI.2009.5193250).
 DEFAULT_STAINS: tuple[RGBValues, RGBValues] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
 
-BITS = 7
+BITS = 7  # of each channel in a lookup table
 LEVELS = 1 << BITS
 COLORS_PER_CHUNK = 2**18  # limits the memory for computing a table
 PIXELS_PER_CHUNK = 2**16  # about a tile, so that the data stays in the processor's cache
@@ -49,7 +49,7 @@ MIN_NUCLEUS_PX = 6.0  # diameter, below which nuclei cannot be separated
 
 
 class StainConfig(Config):
-    """Method of normalization, and definition of stained pixels."""
+    """Method of stain normalization, and definition of stained pixels."""
 
     method: StainMethod = Field(
         "macenko",
@@ -81,7 +81,7 @@ class StainConfig(Config):
 
 
 class StainFit(Config):
-    """Stain of a slide or reference: plain numbers, stored with the result."""
+    """Stain of a slide or of a reference image; stored with the result."""
 
     config: StainConfig = Field(StainConfig(), description="options of the fit")
     white: RGBValues = Field((255.0, 255.0, 255.0), description="red, green, blue of glass without tissue")
@@ -100,13 +100,13 @@ class StainFit(Config):
 def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: RGBValues = (255.0, 255.0, 255.0)) -> StainFit:
     """Estimate the stain of a slide from a sample of its tissue, or of a reference image.
 
-    Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density, two stains span a plane through the origin,
-    and are its outermost directions; here these are estimated from all but the palest stained pixels, as a limit in
-    each channel would remove pure eosin. Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation,
-    here in CIELAB.
+    Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density, the pixels lie in a plane through the
+    origin, and the two stains are its outermost directions. Here these are estimated from all but the palest stained
+    pixels, because a limit in each channel would remove pure eosin. Reinhard et al. 2001 (doi:10.1109/38.946629): mean
+    and standard deviation, here in CIELAB.
 
-    ``rgb``: uint8 (..., channel=3): tiles from across the tissue, at the analyzed resolution. ``config``: method and
-    definition of stained pixels. The result is the fit or the reference of ``normalize_stain``.
+    ``rgb``: uint8 (..., channel=3): tiles from across the tissue, at the analyzed resolution. ``white``: red, green,
+    blue of glass without tissue. The result is used by ``normalize_stain`` as the fit of a slide or as a reference.
     """
     if config.method == "none":
         return StainFit(config=config, white=white)
@@ -134,8 +134,7 @@ def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> N
 def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
     """Unmix the stains (color deconvolution of Ruifrok and Johnston 2001): the amount of each in a pixel.
 
-    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): hematoxylin, eosin, and the residual, such as melanin;
-    negative where a pixel is brighter than white.
+    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): hematoxylin, eosin, and the residual, such as melanin.
     """
     return optical_density(rgb, fit.white) @ np.linalg.inv(stain_basis(fit)).astype(np.float32)
 
@@ -148,44 +147,47 @@ def stain_basis(fit: StainFit) -> NDArray[np.float64]:
     if fit.stains is None:
         raise ValueError(f"stains are available for Macenko's method only, found {fit.config.method}")
     stains = np.array(fit.stains)
-    rest = np.cross(stains[0], stains[1])
-    return np.vstack([stains, rest / np.linalg.norm(rest)])
+    residual = np.cross(stains[0], stains[1])
+    return np.vstack([stains, residual / np.linalg.norm(residual)])
 
 
 def _stained_pixels(pixels: NDArray[np.uint8], config: StainConfig, white: RGBValues) -> NDArray[np.uint8]:
-    """Pixels of tissue, evenly subsampled if there are too many."""
+    """Return the stained pixels, evenly subsampled if there are too many."""
     pixels = pixels[:: -(-len(pixels) // (4 * MAX_PIXELS)) or 1]
     dark = np.array(white) * np.exp(-config.least_density)
     stained = pixels[(pixels < dark).any(axis=1)]
     if len(stained) < MIN_PIXELS:
         raise InputError(
             f"stain estimation needs at least {MIN_PIXELS} stained pixels, but the sample has {len(stained)}. Sample "
-            "tissue instead of glass, lower the least density for a pale slide, or use no normalization."
+            "tissue instead of glass, lower the minimum optical density for a pale slide, or use no normalization."
         )
     return stained[:: -(-len(stained) // MAX_PIXELS)]
 
 
 def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBValues) -> StainFit:
-    """Stains and their amounts from the optical density of stained pixels, (pixel, channel)."""
+    """Fit the stains and their amounts to the optical density of stained pixels, (pixel, channel)."""
     stains, note = _extreme_directions(density.astype(np.float64), config.angle_percentile), ""
     if np.arccos(np.clip(stains[0] @ stains[1], -1, 1)) < MIN_STAIN_ANGLE:
         stains = np.array(DEFAULT_STAINS) / np.linalg.norm(DEFAULT_STAINS, axis=1, keepdims=True)
         note = "the sample shows one stain only: standard directions of hematoxylin and eosin are used"
     fit = StainFit(config=config, white=white, stains=(_to_rgb_values(stains[0]), _to_rgb_values(stains[1])), note=note)
     amounts = density @ np.linalg.inv(stain_basis(fit))[:, :2]
-    most = np.maximum(np.percentile(amounts, config.amount_percentile, axis=0), 0.01)
-    return fit.model_copy(update={"amounts": (float(most[0]), float(most[1]))})
+    high_amounts = np.maximum(np.percentile(amounts, config.amount_percentile, axis=0), 0.01)
+    return fit.model_copy(update={"amounts": (float(high_amounts[0]), float(high_amounts[1]))})
 
 
 def _extreme_directions(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
-    """Return the outermost directions of the plane of the pixels; hematoxylin, which absorbs most red, first."""
+    """Return the outermost directions of the plane of the pixels, (stain, channel).
+
+    The stain that absorbs more red, hematoxylin, is the first.
+    """
     strength = np.linalg.norm(density, axis=1)
     density = density[strength >= np.quantile(strength, PALEST_SHARE)]
     _, axes = np.linalg.eigh(density.T @ density)
     plane = axes[:, :0:-1]
     plane[:, 0] *= np.sign(plane[:, 0].sum())
-    along = density @ plane
-    angles = np.arctan2(along[:, 1], along[:, 0])
+    coordinates = density @ plane
+    angles = np.arctan2(coordinates[:, 1], coordinates[:, 0])
     ends = np.percentile(angles, [percentile, 100 - percentile])
     stains = np.maximum(np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane.T, 0)
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
@@ -209,24 +211,25 @@ def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit |
 
 
 def look_up_colors(rgb: NDArray[np.uint8], table: NDArray[np.uint8], bits: int = BITS) -> NDArray[np.uint8]:
-    """Replace each color by that of a table.
+    """Replace each color by that of a lookup table.
 
-    ``rgb``: uint8 (..., channel=3). ``table``: uint8 (index, channel=3), see ``table_indices``. Returns uint8 of the
-    shape of ``rgb``.
+    ``rgb``: uint8 (..., channel=3). ``table``: uint8 (index, channel=3), see ``table_indices``. ``bits``: of each
+    channel in the table. Returns uint8 of the shape of ``rgb``.
     """
     pixels = np.ascontiguousarray(rgb).reshape(-1, 3)
-    out = np.empty_like(pixels)
-    items, as_items = (one.view("V3").reshape(-1) for one in (table, out))  # take half the time of separate channels
+    replaced = np.empty_like(pixels)
+    # One item of three bytes per color takes half the time of separate channels.
+    table_items, replaced_items = (colors.view("V3").reshape(-1) for colors in (table, replaced))
     for first in range(0, len(pixels), PIXELS_PER_CHUNK):
         part = slice(first, first + PIXELS_PER_CHUNK)
-        np.take(items, table_indices(pixels[part], bits), out=as_items[part], mode="clip")
-    return out.reshape(rgb.shape)
+        np.take(table_items, table_indices(pixels[part], bits), out=replaced_items[part], mode="clip")
+    return replaced.reshape(rgb.shape)
 
 
 def normalize_stain_exact(
     rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None
 ) -> NDArray[np.float32]:
-    """Normalize without lookup table and rounding, for computing the table and for single colors.
+    """Normalize colors without a lookup table and without rounding; used to compute the table and for patches.
 
     ``rgb``: uint8 (..., channel=3). Returns float32, same shape, from 0 to 255.
     """
@@ -249,9 +252,9 @@ def normalize_stain_exact(
 
 
 def default_reference(fit: StainFit) -> StainFit:
-    """Return the default reference.
+    """Return the default reference for the method of a fit: a standard H&E stain.
 
-    A standard H&E stain; for histograms equal shares of all levels, which is histogram equalization.
+    For the method "histogram" it has equal shares of all levels, which is histogram equalization.
     """
     references: dict[str, dict[str, object]] = {
         "macenko": {"stains": DEFAULT_STAINS, "amounts": _AMOUNTS},
@@ -264,7 +267,7 @@ def default_reference(fit: StainFit) -> StainFit:
 
 @lru_cache(maxsize=4)
 def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.uint8]:
-    """Colors (index, channel=3) for every second level of each channel, red slowest; black and white exact."""
+    """Return the normalized colors for 128 levels of each channel, from black to white: uint8 (index, channel=3)."""
     levels = np.rint(np.linspace(0, 255, LEVELS)).astype(np.uint8)
     table = np.empty((LEVELS**3, 3), np.uint8)
     for first in range(0, len(table), COLORS_PER_CHUNK):
@@ -274,15 +277,15 @@ def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.uint8]:
 
 
 def table_levels(indices: NDArray[np.intp], bits: int = BITS) -> NDArray[np.intp]:
-    """Level of each channel at the indices of a table of colors, (index, channel=3); red is slowest."""
+    """Return the level of each channel for indices of a table of colors, (index, channel=3); red varies slowest."""
     mask = (1 << bits) - 1
     return np.stack([indices >> (2 * bits), (indices >> bits) & mask, indices & mask], axis=1)
 
 
 def table_indices(pixels: NDArray[np.uint8], bits: int = BITS) -> NDArray[np.intp]:
-    """Index of each pixel (..., channel=3) in a table of colors with ``bits`` of each channel.
+    """Return the index of each pixel (..., channel=3) in a table of colors with ``bits`` bits of each channel.
 
-    Without a matrix product, for which BLAS would start threads.
+    It is computed without a matrix product, for which BLAS would start threads.
     """
     coarse = pixels >> (8 - bits)
     indices = coarse[..., 0].astype(np.intp)
@@ -293,7 +296,7 @@ def table_indices(pixels: NDArray[np.uint8], bits: int = BITS) -> NDArray[np.int
 
 
 def _normalize_macenko(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Macenko: scale the amount of each stain, and mix them with the target's stains; the residual is unchanged."""
+    """Scale the amounts of both stains, and replace their colors by those of the target; the residual is unchanged."""
     assert fit.amounts is not None
     assert target.amounts is not None
     scale = np.diag([target.amounts[0] / fit.amounts[0], target.amounts[1] / fit.amounts[1], 1.0])
@@ -315,19 +318,20 @@ def _normalize_histogram(colors: NDArray[np.uint8], fit: StainFit, target: Stain
     assert target.shares is not None
     levels = np.arange(256)
     matched = np.empty(colors.shape, np.float32)
-    for channel, (own, target_shares) in enumerate(zip(fit.shares, target.shares, strict=True)):
-        matched[:, channel] = np.interp(_level_ranks(own), _level_ranks(target_shares), levels)[colors[:, channel]]
+    for channel, (shares, target_shares) in enumerate(zip(fit.shares, target.shares, strict=True)):
+        table = np.interp(_level_ranks(shares), _level_ranks(target_shares), levels)
+        matched[:, channel] = table[colors[:, channel]]
     return matched
 
 
 def _level_ranks(shares: tuple[float, ...]) -> NDArray[np.float64]:
-    """Share of pixels below each level plus half of those at it; slightly increasing if there are none."""
+    """Return the share of pixels below each level plus half of those at the level; strictly increasing."""
     below = np.array((0.0, *shares[:-1]))
     return np.maximum.accumulate((np.array(shares) + below) / 2) + 1e-9 * np.arange(len(shares))
 
 
 def _stained_share(colors: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
-    """Smooth transition from 0 for glass to 1 for stained pixels."""
+    """Return a weight of each color, (color,), that rises smoothly from 0 for glass to 1 for stained pixels."""
     density = optical_density(colors, fit.white).max(axis=1) / np.float32(fit.config.least_density)
     share = np.clip(2 * density - 1, 0, 1)
     return share * share * (3 - 2 * share)
@@ -339,14 +343,15 @@ DEFAULT_FIT = StainFit(stains=DEFAULT_STAINS)
 def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
     """Measure stains and nuclei in an image of a section.
 
-    Stains are separated by color deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of Macenko's
-    reference, not fitted to the image: values of one laboratory are comparable. Melanin absorbs blue most and red
-    least, unlike both stains. Nuclei are counted at 6 pixels diameter or more, as maxima of hematoxylin at the scale of
-    a nucleus, which underestimates crowded ones. Mitoses are not counted: at the magnification of patches, a rule
-    without a trained model confuses them with pyknotic nuclei.
+    Stains are separated by color deconvolution (Ruifrok and Johnston 2001, PMID 11531144). The stains are those of
+    Macenko's reference and not fitted to the image, so that the values of one laboratory are comparable. Melanin is
+    recognized because it absorbs blue most and red least, unlike both stains. Nuclei are counted as maxima of
+    hematoxylin at the scale of a nucleus, if their diameter is at least 6 pixels; crowded nuclei are underestimated.
+    Mitoses are not counted: at the magnification of patches, a rule without a trained model confuses them with pyknotic
+    nuclei.
 
     ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometers per pixel; None if unknown.
-    Returns the values of ``MEASURES``; NaN without tissue, or where nuclei are not resolved.
+    Returns values by the names in ``MEASURES``; NaN without tissue, and for nuclei that are not resolved.
     """
     density = optical_density(rgb)
     tissue = density.max(axis=2) >= MIN_DENSITY
@@ -366,7 +371,7 @@ def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]
 
 
 def _nuclei_per_mm2(hematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
-    """Maxima at the scale of a nucleus per square millimeter of tissue; NaN where nuclei are not resolved."""
+    """Count the maxima at the scale of a nucleus per square millimeter of tissue; NaN if nuclei are not resolved."""
     if mpp is None or NUCLEUS_UM / mpp < MIN_NUCLEUS_PX:
         return float("nan")
     from scipy.ndimage import gaussian_laplace, maximum_filter

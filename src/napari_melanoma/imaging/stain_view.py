@@ -1,4 +1,4 @@
-"""Colors of a displayed slide: single stains, brightness, contrast and gamma; what is analyzed stays unchanged."""
+"""How the colors of a slide are displayed: single stains, brightness, contrast and gamma. Analyses are not affected."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ LIMITS = {"brightness": (-1.0, 1.0), "contrast": (0.2, 5.0), "gamma": (0.2, 5.0)
 class DisplayColors:
     """How the colors of a brightfield slide are displayed.
 
-    ``brightness`` is added, as a share of white; ``contrast`` is the factor about the middle gray; ``gamma`` above 1
-    darkens the middle tones.
+    ``brightness`` is added, as a share of white; ``contrast`` is the factor of the difference from middle gray;
+    ``gamma`` above 1 darkens the middle tones.
     """
 
     stain: StainView = "scan"
@@ -44,12 +44,12 @@ class DisplayColors:
 
     @classmethod
     def parse(cls, values: Any) -> DisplayColors:  # noqa: ANN401 - any JSON value
-        """Read the values in a file; the default for each that is missing or invalid."""
-        found = values if isinstance(values, dict) else {}
-        stain: StainView = next((one for one in STAIN_VIEWS if one == found.get("stain")), "scan")
-        numbers = {name: _parse_number(found.get(name), limits) for name, limits in LIMITS.items()}
-        known = {name: number for name, number in numbers.items() if number is not None}
-        return cls(stain, **known)
+        """Read the values in a file; missing or invalid values are replaced by their defaults."""
+        stored = values if isinstance(values, dict) else {}
+        stain: StainView = next((view for view in STAIN_VIEWS if view == stored.get("stain")), "scan")
+        numbers = {name: _parse_number(stored.get(name), limits) for name, limits in LIMITS.items()}
+        valid = {name: number for name, number in numbers.items() if number is not None}
+        return cls(stain, **valid)
 
     @property
     def is_default(self) -> bool:
@@ -77,7 +77,7 @@ def _parse_number(value: Any, limits: tuple[float, float]) -> float | None:  # n
 
 @lru_cache(maxsize=8)
 def _level_table(brightness: float, contrast: float, gamma: float) -> NDArray[np.uint8] | None:
-    """Displayed value of each value; None if nothing changes."""
+    """Return the displayed value for each of the 256 values of a channel; None if nothing changes."""
     if (brightness, contrast, gamma) == (0.0, 1.0, 1.0):
         return None
     shares = ((np.arange(256) / 255 - 0.5) * contrast + 0.5 + brightness).clip(0, 1) ** gamma
@@ -86,10 +86,9 @@ def _level_table(brightness: float, contrast: float, gamma: float) -> NDArray[np
 
 @lru_cache(maxsize=4)
 def _stain_table(view: StainView) -> NDArray[np.uint8]:
-    """Color of one stain alone, for each color of the scan: uint8 (index, channel=3).
+    """Return the displayed color for each color of the scan if one stain is shown alone: uint8 (index, channel=3).
 
-    The stain is shown in its own color on white, and the residual in gray: what neither stain explains, such as
-    melanin in H&E.
+    A stain has its own color on white. The residual, which neither stain explains, such as melanin in H&E, is gray.
     """
     from napari_melanoma.imaging.stain import optical_density, table_levels
 
@@ -102,6 +101,6 @@ def _stain_table(view: StainView) -> NDArray[np.uint8]:
     levels = np.linspace(0, 255, 1 << BITS)
     colors = levels[table_levels(np.arange(1 << (3 * BITS)), BITS)]
     amounts = optical_density(colors) @ np.linalg.inv(basis)[:, row]
-    shown = np.full(3, 3**-0.5) if row == 2 else basis[row]
+    display_stain = np.full(3, 3**-0.5) if row == 2 else basis[row]
     density = np.abs(amounts) if row == 2 else amounts.clip(0)
-    return np.rint(255 * np.exp(-density[:, None] * shown)).astype(np.uint8)
+    return np.rint(255 * np.exp(-density[:, None] * display_stain)).astype(np.uint8)
