@@ -1,24 +1,25 @@
-"""Recognition of phantom files by their marks; a file without marks counts as real."""
+"""Recognition of phantoms (synthetic images) by marks in or beside their files; a file without marks counts as real."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PHANTOM_DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
-TRUTH_SUFFIX, COHORT_FILE = ".truth.json", "cohort.json"  # next to a phantom; in the folder of a cohort
+TRUTH_SUFFIX = ".truth.json"  # of the file of the ground truth beside a phantom
+COHORT_FILE = "cohort.json"  # in the folder of a cohort
 
 
 def is_phantom(path: Path) -> bool:
     """Whether a file was made by ``napari-melanoma phantom``.
 
-    Known from the description of its TIFF, or from the truth or cohort file next to it.
+    It has a truth file beside it, is in the folder of a cohort, or is a TIFF whose description says so.
     """
     companions = (
         path.with_name(f"{path.stem}{TRUTH_SUFFIX}"),
         path.parent / COHORT_FILE,
         path.parent.parent / COHORT_FILE,
     )
-    return any(one.is_file() for one in companions) or _has_phantom_description(path)
+    return any(companion.is_file() for companion in companions) or _has_phantom_description(path)
 
 
 def _has_phantom_description(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The skin as a plane in millimeters, with random textures from named streams."""
+"""Random textures of phantom skin on a plane in millimeters, and named streams of random numbers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SPLINE_SD = math.sqrt(151 / 315)
 
 @dataclass(frozen=True)
 class Plane:
-    """Pixel centers in mm from the center of the view: ``y`` (row,) down, ``x`` (column,) to the right.
+    """Positions of pixel centers in mm from the center of the view: ``y`` (row,) down, ``x`` (column,) to the right.
 
-    ``extent_mm`` is (height, width) of the whole view, even if the plane is only a part of it.
+    ``pixel_mm``: side of a pixel; ``extent_mm``: (height, width) of the whole view, even if the plane is only a part.
     """
 
     y: Map
@@ -35,7 +35,7 @@ class Plane:
 
     @classmethod
     def from_size(cls, size: tuple[int, int], field_mm: float) -> Self:
-        """Make the plane of a whole image.
+        """Return the plane of a whole image.
 
         ``size``: height and width in pixels. ``field_mm``: width of the view, from the left edge of the first pixel to
         the right edge of the last. Pixels are square, the origin is the middle of the image.
@@ -56,9 +56,9 @@ class Plane:
         return replace(self, y=self.y[rows], x=self.x[columns])
 
     def box_around(self, center_mm: tuple[float, float], reach_mm: float) -> Box:
-        """Find the pixels of the plane inside a square.
+        """Return the box of the pixels inside a square; it is empty if there are none.
 
-        ``center_mm``: its center (y, x) in mm. Returns an empty box if it contains none.
+        ``center_mm``: center of the square (y, x) in mm. ``reach_mm``: half of its side.
         """
         top, bottom = np.searchsorted(self.y, (center_mm[0] - reach_mm, center_mm[0] + reach_mm))
         left, right = np.searchsorted(self.x, (center_mm[1] - reach_mm, center_mm[1] + reach_mm))
@@ -74,9 +74,9 @@ class Plane:
 
 
 def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
-    """Generate a smooth random texture of mean 0 and standard deviation 1.
+    """Generate a smooth random texture of mean 0 and standard deviation 1, float32 (row, column).
 
-    Returns float32 (row, column).
+    ``scale_mm``: size of its details.
     """
     nodes = [math.ceil(extent / scale_mm) + 4 for extent in plane.extent_mm]
     values = rng.standard_normal(nodes, dtype=np.float32)
@@ -87,10 +87,10 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
 
 
 def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
-    """Generate a random texture with detail.
+    """Generate a random texture with details of several sizes, mean 0, standard deviation 1, float32 (row, column).
 
-    It is a sum of textures, each of half the scale and 0.6 times the amplitude of the previous one. Returns float32
-    (row, column), mean 0, standard deviation 1.
+    It is a sum of ``octaves`` textures of ``noise``, each with half the scale and 0.6 times the amplitude of the
+    previous one.
     """
     amplitudes = 0.6 ** np.arange(octaves)
     total = np.zeros(plane.shape, np.float32)
@@ -106,15 +106,15 @@ def ramp(values: Map, start: float, end: float) -> Map:
 
 
 def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> csr_array:
-    """Cubic B-spline weights (position, node) of a lattice that covers the extent.
+    """Return the cubic B-spline weights (position, node) of a lattice of nodes that covers the extent.
 
-    Sparse, also because a dense product runs on all cores, which is slow on a busy machine.
+    They are sparse, also because a dense product runs on all cores, which is slow on a busy machine.
     """
     from scipy.sparse import csr_array
 
-    at = (positions + extent_mm / 2) / scale_mm + 1
-    first = np.floor(at).astype(int)
-    t = (at - first).astype(np.float32)
+    in_nodes = (positions + extent_mm / 2) / scale_mm + 1
+    first = np.floor(in_nodes).astype(int)
+    t = (in_nodes - first).astype(np.float32)
     pieces = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     weights = np.stack(pieces, axis=1) / np.float32(6)
     columns = np.clip(first[:, None] + np.arange(-1, 3), 0, nodes - 1)
@@ -123,6 +123,9 @@ def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> cs
 
 
 def random_stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Return the random numbers of one element of a phantom, which do not depend on other elements."""
+    """Return the random generator of one element of a phantom; its numbers do not depend on other elements.
+
+    ``name``: of the element, such as ``"lesion", 0, "shape"``.
+    """
     key = tuple(crc32(str(part).encode()) for part in name)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -43,8 +43,7 @@ from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, draw_region, is_glass
 
-# Raised when the same patients get other images; images of different formats are not mixed.
-FORMAT = 2
+FORMAT = 2  # raised when the same patients get other images; a cohort of another format is not continued
 
 
 @dataclass(frozen=True)
@@ -64,31 +63,30 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
     """
     run = run or RunContext()
     patients = draw_patients(config)
-    with assemble_folder(out) as gathering:
-        _write_or_check_config(config, gathering)
-        missing = [patient for patient in patients if not _image_path(gathering, patient).exists()]
-        total, kept, began = len(patients), len(patients) - len(missing), time.monotonic()
-        tasks = run_tasks(partial(write_patient, config=config, folder=gathering), missing, processes, run)
-        for drawn, _ in enumerate(tasks, start=1):
-            left = format_duration((time.monotonic() - began) * (len(missing) - drawn) / drawn)
-            run.report(Progress(kept + drawn, total, f"Generating patients, about {left} left"))
-        shown = _choose_slide_patients(config, patients)
-        remaining = [patient for patient in shown if not (gathering / "slides" / f"{patient.name}.tif").exists()]
-        for number, _ in enumerate(
-            run_tasks(partial(write_patient_slide, config=config, folder=gathering), remaining, processes, run)
-        ):
-            run.report(Progress(number + 1, len(remaining), "Generating whole slides"))
-        _write_tables(config, patients, shown, gathering)
-    return CohortFiles(out, len(patients), len(shown))
+    with assemble_folder(out) as folder:
+        _write_or_check_config(config, folder)
+        missing = [patient for patient in patients if not _image_path(folder, patient).exists()]
+        total, existing, start = len(patients), len(patients) - len(missing), time.monotonic()
+        tasks = run_tasks(partial(write_patient, config=config, folder=folder), missing, processes, run)
+        for done, _ in enumerate(tasks, start=1):
+            left = format_duration((time.monotonic() - start) * (len(missing) - done) / done)
+            run.report(Progress(existing + done, total, f"Generating patients, about {left} left"))
+        with_slide = _choose_slide_patients(config, patients)
+        missing = [patient for patient in with_slide if not (folder / "slides" / f"{patient.name}.tif").exists()]
+        tasks = run_tasks(partial(write_patient_slide, config=config, folder=folder), missing, processes, run)
+        for done, _ in enumerate(tasks, start=1):
+            run.report(Progress(done, len(missing), "Generating whole slides"))
+        _write_tables(config, patients, with_slide, folder)
+    return CohortFiles(out, len(patients), len(with_slide))
 
 
 def estimate_drawing_time(config: CohortConfig, processes: int) -> float:
-    """Estimate how many seconds the patches of a cohort take, from its first patient."""
+    """Estimate how many seconds the patches of a cohort take, by drawing that of the first patient."""
     patients = draw_patients(config)
-    draw_patch(patients[0], config)  # also prepares the textures, once in each process
-    began = time.monotonic()
+    draw_patch(patients[0], config)  # prepares the textures, which takes long, but once in each process
+    start = time.monotonic()
     draw_patch(patients[0], config)
-    return (time.monotonic() - began) * len(patients) / processes
+    return (time.monotonic() - start) * len(patients) / processes
 
 
 def write_patient(patient: Patient, config: CohortConfig, folder: Path) -> None:
@@ -123,30 +121,31 @@ def _write_or_check_config(config: CohortConfig, folder: Path) -> None:
     path = folder / "cohort.json"
     expected = {"format": FORMAT, "config": config.model_dump(mode="json")}
     if path.exists():
-        known = read_json(path)
-        # More slides of the same patients can be requested.
-        same = known == {
+        stored = read_json(path)
+        # The number of slides may differ: more slides of the same patients can be requested.
+        is_same = stored == {
             "format": FORMAT,
-            "config": {**config.model_dump(mode="json"), "slides": known["config"]["slides"]},
+            "config": {**config.model_dump(mode="json"), "slides": stored["config"]["slides"]},
         }
-        if not same:
+        if not is_same:
             raise DataSetError(
-                f"{folder} contains the beginning of another cohort, of format {known.get('format')} "
-                f"({known['config']}); this one has format {FORMAT}. Request the same one to continue, name another "
+                f"{folder} contains the beginning of another cohort, of format {stored.get('format')} "
+                f"({stored['config']}); this one has format {FORMAT}. Request the same one to continue, name another "
                 "folder, or remove it."
             )
     write_json(path, expected)
 
 
 def _choose_slide_patients(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
-    """Select test patients for whole slides, with and without a metastasis in turn."""
-    sides = [[one for one in patients if one.split == "test" and one.metastasis == event] for event in (True, False)]
-    longest = max(map(len, sides))
-    turns = [side[number] for number in range(longest) for side in sides if number < len(side)]
-    return turns[: config.slides]
+    """Select test patients for whole slides, alternately with and without a metastasis."""
+    test_patients = [patient for patient in patients if patient.split == "test"]
+    classes = [[patient for patient in test_patients if patient.metastasis == event] for event in (True, False)]
+    longest = max(map(len, classes))
+    alternating = [patients_[number] for number in range(longest) for patients_ in classes if number < len(patients_)]
+    return alternating[: config.slides]
 
 
-def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: list[Patient], folder: Path) -> None:
+def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], with_slide: list[Patient], folder: Path) -> None:
     """Write the clinical data of all patients and, separately, the truth that must not be used for training."""
     truths = [read_json(folder / "truth" / f"{patient.name}.json") for patient in patients]
     rows = [
@@ -154,11 +153,12 @@ def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: li
         for patient, truth in zip(patients, truths, strict=True)
     ]
     write_dataset_table(folder / "dataset.csv", rows)
-    _write_csv(folder / "truth.csv", [_truth_row(one, truth) for one, truth in zip(patients, truths, strict=True)])
-    if shown:
-        known = {row["image_id"]: row for row in rows}
+    truth_rows = [_truth_row(patient, truth) for patient, truth in zip(patients, truths, strict=True)]
+    _write_csv(folder / "truth.csv", truth_rows)
+    if with_slide:
+        rows_by_name = {row["image_id"]: row for row in rows}
         columns = ("image_id", "patient_id", *_CLINICAL_COLUMNS)
-        clinical = [{name: known[patient.name][name] for name in columns} for patient in shown]
+        clinical = [{column: rows_by_name[patient.name][column] for column in columns} for patient in with_slide]
         _write_csv(folder / "slides" / "patients.csv", clinical)
     write_json(
         folder / "cohort.json",
@@ -169,13 +169,13 @@ def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: li
 _CLINICAL_COLUMNS = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_per_mm2", "clark")
 
 
-def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
-    """Return the row of ``dataset.csv``: the clinical data."""
+def _dataset_row(patient: Patient, truth: Mapping[str, Any], has_mask: bool) -> dict[str, str]:
+    """Return the row of ``dataset.csv``: the clinical data; ``has_mask``: whether necrosis is visible."""
     mpp = f"{truth['patch']['mpp']:.6g}"
     return {
         "image_id": patient.name,
         "path": f"images/{patient.name}.png",
-        "mask_path": f"masks/{patient.name}.png" if marked else "",
+        "mask_path": f"masks/{patient.name}.png" if has_mask else "",
         "patient_id": patient.name,
         "source": "phantom-cohort",
         "domain": truth["slide"]["look"],
@@ -193,7 +193,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
         "ulceration": str(int(patient.ulcerated)),
         "mitoses_per_mm2": f"{patient.mitoses_per_mm2:g}",
         "clark": str(truth["clark"]),
-        "necrosis": str(int(marked)),
+        "necrosis": str(int(has_mask)),
         "metastasis": str(int(patient.metastasis)),
         "split": patient.split,
         "fold": str(patient.fold or ""),
@@ -215,20 +215,22 @@ def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
 
 def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
     """Write a table with the columns of the first row."""
-    found = list(rows)
+    rows = list(rows)
     with (
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        CsvWriter(file).write_dicts(list(found[0]), found)
+        CsvWriter(file).write_dicts(list(rows[0]), rows)
 
 
-UM = 1000.0
+# Patches
+
+UM = 1000.0  # per mm
 # Margins of the view: glass and keratin above the surface, and tissue below the deepest point.
 ABOVE_MM, BELOW_MM = 0.2, 0.05
-_BLOCK = 512
-_LEAST_SAMPLES = 3  # along each side of a pixel of a patch
-_TUMOR = 3
+_BLOCK = 512  # pixels along each side of a part that is drawn at once
+_MIN_SAMPLES = 3  # along each side of a pixel of a patch
+_TUMOR = 3  # class in CLASS_OF
 
 
 @dataclass(frozen=True)
@@ -242,10 +244,10 @@ class CohortPatch:
 
 
 def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
-    """Make the configuration of a patient's slide: one section with one melanoma.
+    """Return the configuration of a patient's slide: one section with one melanoma.
 
-    A pixel of a patch is a whole number of pixels of the slide wide. Slides of test patients have looks that are never
-    trained on.
+    The side of a patch pixel is a whole number of slide pixels. Slides of test patients have looks that are never used
+    for training.
     """
     mpp = config.patch_mm * UM / config.patch_px / downsample_factor(config)
     depth_mm = max(4.0, patient.depth_mm / MAX_DEPTH_SHARE + 0.1)
@@ -268,50 +270,49 @@ def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomCon
 
 
 def downsample_factor(config: CohortConfig) -> int:
-    """Return the side of a patch pixel in slide pixels, which are at most one micrometer wide; 1 or more."""
+    """Return the side of a patch pixel in slide pixels, so that a slide pixel is at most one micrometer wide."""
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
 
 def drawn_level(step: int) -> int:
-    """Choose the level of the slide at which a patch is drawn; its pixels are ``step`` pixels of level 0 wide.
+    """Choose the level of the slide at which a patch is drawn; ``step``: side of a patch pixel in pixels of level 0.
 
     At level 1, drawing takes a third of the time. It is used if at least three by three of its pixels are averaged to
     a pixel of the patch.
     """
-    return 1 if step % 2 == 0 and step >= 2 * _LEAST_SAMPLES else 0
+    return 1 if step % 2 == 0 and step >= 2 * _MIN_SAMPLES else 0
 
 
 def draw_patch(patient: Patient, config: CohortConfig) -> CohortPatch:
     """Generate the patch of a patient, with the truth of the slide as JSON values."""
     plan = plan_slide(make_slide_config(patient, config))
-    known = describe_slide_truth(plan)
-    box, fits = choose_patch_box(plan, config)
+    slide_truth = describe_slide_truth(plan)
+    box, shows_deepest_point = choose_patch_box(plan, config)
     step = downsample_factor(config)
     level = drawn_level(step)
-    fine = step // 2**level
-    rgb = _downsample(
-        _render_box(plan, Box(box.top * fine, box.left * fine, box.height * fine, box.width * fine), level), fine
-    )
+    factor = step // 2**level
+    level_box = Box(box.top * factor, box.left * factor, box.height * factor, box.width * factor)
+    rgb = _downsample(_render_box(plan, level_box, level), factor)
     labels = label_pixels(plan.sections[0], box, step)
     necrosis = labels == TissueKind.NECROSIS
     truth = {
-        "slide": known,
+        "slide": slide_truth,
         "patch": {"top": box.top, "left": box.left, "side_px": config.patch_px, "mpp": step * plan.config.mpp},
-        "depth_in_view": fits,
+        "depth_in_view": shows_deepest_point,
         "necrosis_in_view_mm2": round(float(necrosis.sum()) * (step * plan.config.mpp / UM) ** 2, 5),
-        "clark": known["sections"][0]["lesions"][0]["clark_level"],
+        "clark": slide_truth["sections"][0]["lesions"][0]["clark_level"],
     }
     return CohortPatch(rgb, necrosis, CLASS_OF[labels] == _TUMOR, truth)
 
 
 def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box, bool]:
-    """Choose the area of a patch.
+    """Choose the area of a patch around the line along which the thickness is measured.
 
-    Its upper edge is 0.2 mm above the upper end of the line of measurement, and the middle of the visible part of that
-    line is in its middle column. A melanoma that is too thick for the patch (more than about 2.7 mm) is shown from its
+    The upper edge of the patch is 0.2 mm above the upper end of that line, and the middle of the visible part of the
+    line is in the middle column. A melanoma that is too thick for the patch (more than about 2.7 mm) is shown from its
     surface down, without its deepest point.
 
-    Returns the box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
+    Returns the box in patch pixels from the slide's corner, and whether the deepest point is in view.
     """
     (section,) = plan.sections
     (lesion,) = section.lesions
@@ -326,7 +327,7 @@ def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box,
 
 
 def _render_box(plan: PhantomSlidePlan, box: Box, level: int) -> NDArray[np.uint8]:
-    """Render a part of a level in blocks, larger than those of a pyramid as each is drawn once."""
+    """Render a part of a level in blocks; these are larger than the tiles of a pyramid, because none is drawn twice."""
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     rgb[:] = plan.look.stain.glass
     for top in range(0, box.height, _BLOCK):
@@ -339,27 +340,29 @@ def _render_box(plan: PhantomSlidePlan, box: Box, level: int) -> NDArray[np.uint
 
 
 def _downsample(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """Mean of squares of ``step`` by ``step`` pixels."""
-    lines = sum((rgb[start::step].astype(np.uint32) for start in range(1, step)), rgb[::step].astype(np.uint32))
-    total = sum((lines[:, start::step] for start in range(1, step)), lines[:, ::step])
+    """Average squares of ``step`` by ``step`` pixels."""
+    rows = sum((rgb[start::step].astype(np.uint32) for start in range(1, step)), rgb[::step].astype(np.uint32))
+    total = sum((rows[:, start::step] for start in range(1, step)), rows[:, ::step])
     return ((total + step * step // 2) // (step * step)).astype(np.uint8)
 
 
+# Parallel processes
+
 Task = TypeVar("Task")
 _POLL_INTERVAL_S = 0.5
-WINDOWS_PROCESSES = 61  # that a ProcessPoolExecutor can wait for; it refuses more
+WINDOWS_PROCESSES = 61  # largest number that ProcessPoolExecutor accepts on Windows
 
 
 def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
-    """Run independent tasks in processes; yields each task when it is done."""
+    """Run a function for independent tasks in several processes; yield each task when it is done."""
     if processes == 1 or len(tasks) < 2:
         for task in tasks:
             run.check()
             work(task)
             yield task
         return
-    most = WINDOWS_PROCESSES if sys.platform == "win32" else processes
-    pool = ProcessPoolExecutor(min(processes, len(tasks), most), get_context("spawn"), _initialize_worker)
+    max_processes = WINDOWS_PROCESSES if sys.platform == "win32" else processes
+    pool = ProcessPoolExecutor(min(processes, len(tasks), max_processes), get_context("spawn"), _initialize_worker)
     try:
         waiting = {pool.submit(work, task): task for task in tasks}
         while waiting:
@@ -383,6 +386,8 @@ def _initialize_worker() -> None:
     lower_priority()
 
 
+# The description of a cohort in cohort.json
+
 _PATCH_TEXT = (
     "the upper edge is 0.2 mm above the surface end of the line of measurement, the middle of that line in the middle "
     "column; of a melanoma too thick for 3 mm the deepest point is out of view (depth_in_view 0)"
@@ -395,8 +400,8 @@ _LOOKS_TEXT = (
 def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
     """Describe how a cohort was generated, as JSON values.
 
-    ``bayes_auc`` is the optimal AUC for an infinite cohort, for each part of the information; ``auc_of_these`` is that
-    for these patients, and ``auc_of_test`` that for the test patients.
+    ``bayes_auc``: the best possible AUC in an infinite cohort, by the information used, as in ``optimal_scores``;
+    ``auc_of_these``: the AUC of the optimal scores for these patients; ``auc_of_test``: for the test patients.
     """
     law = asdict(LAW) | {"site": dict(zip(SITES, LAW.site, strict=True)), "necrosis_from_mm": NECROTIC_FROM_MM}
     chance = 0.5 if config.random_labels else None
@@ -423,7 +428,7 @@ def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict
 
 
 def _optimal_aucs(patients: tuple[Patient, ...]) -> dict[str, float | None]:
-    """Optimal areas under the curve for some patients."""
+    """Return the AUC of the optimal scores for some patients, by the information used."""
     if not patients:
         return {}
     truth = np.array([patient.metastasis for patient in patients])

@@ -1,8 +1,8 @@
-"""The risk law of a synthetic cohort: risk factors, the true probability of metastasis, and patients drawn from it."""
+"""The risk law of a synthetic cohort: how metastasis depends on risk factors, and patients sampled from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,15 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 SITES = ("head/neck", "upper extremity", "lower extremity", "anterior torso", "posterior torso", "palms/soles")
 _SITE_SHARES = (0.20, 0.19, 0.22, 0.13, 0.20, 0.06)
-# A thinner melanoma has no space for visible necrosis.
-NECROTIC_FROM_MM = 0.5
-_DEPTHS_MM = 0.2, 6.0
+NECROTIC_FROM_MM = 0.5  # thinner melanomas have no space for visible necrosis
+_DEPTHS_MM = 0.2, 6.0  # range of the thickness
 _TYPICAL_MM, _TYPICAL_AGE = 1.1, 60.0
-# Simulated patients: enough for three decimals of an area under the curve.
-_SIMULATED = 200_000
+_SIMULATED = 200_000  # patients, enough for three decimals of an area under the curve
 
 
 @dataclass(frozen=True)
 class RiskFactors:
-    """Variables of the law, an array (patient,) each; ``site`` is an index into ``SITES``."""
+    """Variables of the law, arrays (patient,); ``site`` is an index into ``SITES``."""
 
     age: Floats
     male: Bools
@@ -40,9 +38,10 @@ class RiskFactors:
 class RiskLaw:
     """A logistic law: coefficients of the log odds of a metastasis.
 
-    ``log_depth`` is per e-fold of the thickness relative to 1.1 mm, ``decade`` per ten years of age relative to 60. The
-    outcome is drawn with the probability, which equals logistic noise of standard deviation 1.81 on the log odds.
-    ``necrotic_share`` is the frequency of necrosis in a melanoma of at least 0.5 mm; a thinner one has none.
+    ``log_depth`` applies to the natural logarithm of the thickness relative to 1.1 mm, ``decade`` to ten years of age
+    relative to 60, ``site`` to each of ``SITES``. ``necrotic_share`` is the frequency of necrosis in melanomas of at
+    least 0.5 mm; thinner ones have none. The outcome is sampled with the probability of the law, which is equivalent to
+    logistic noise of standard deviation 1.81 on the log odds.
     """
 
     intercept: float = -2.5
@@ -55,24 +54,24 @@ class RiskLaw:
     necrotic_share: float = 0.6
 
     def patient_log_odds(self, facts: RiskFactors) -> Floats:
-        """Log odds from age, sex and site, float64 (patient,)."""
+        """Return the log odds from age, sex and site, float64 (patient,)."""
         return self.decade * (facts.age - _TYPICAL_AGE) / 10 + self.male * facts.male + np.array(self.site)[facts.site]
 
     def tumor_log_odds(self, facts: RiskFactors) -> Floats:
-        """Log odds from thickness and ulceration, with the intercept, float64 (patient,)."""
+        """Return the log odds from thickness and ulceration, with the intercept, float64 (patient,)."""
         return (
             self.intercept + self.log_depth * np.log(facts.depth_mm / _TYPICAL_MM) + self.ulceration * facts.ulcerated
         )
 
     def probability(self, facts: RiskFactors) -> Floats:
-        """Probability of a metastasis, the optimal prediction, float64 (patient,)."""
+        """Return the probability of a metastasis, which is the optimal prediction, float64 (patient,)."""
         return logistic(self.patient_log_odds(facts) + self.tumor_log_odds(facts) + self.necrosis * facts.necrotic)
 
     def probability_without_image(self, facts: RiskFactors) -> Floats:
-        """Optimal prediction from the table without the image, float64 (patient,): the mean over possible images."""
-        known = self.patient_log_odds(facts) + self.tumor_log_odds(facts)
-        chance = np.where(facts.depth_mm >= NECROTIC_FROM_MM, self.necrotic_share, 0.0)
-        return (1 - chance) * logistic(known) + chance * logistic(known + self.necrosis)
+        """Return the optimal prediction from the table alone, the mean over possible images, float64 (patient,)."""
+        log_odds = self.patient_log_odds(facts) + self.tumor_log_odds(facts)
+        necrosis_share = np.where(facts.depth_mm >= NECROTIC_FROM_MM, self.necrotic_share, 0.0)
+        return (1 - necrosis_share) * logistic(log_odds) + necrosis_share * logistic(log_odds + self.necrosis)
 
 
 LAW = RiskLaw()
@@ -96,15 +95,15 @@ class CohortConfig(Config):
 
 
 def logistic(log_odds: Floats) -> Floats:
-    """Turn log odds into probabilities."""
+    """Convert log odds to probabilities."""
     return 1 / (1 + np.exp(-log_odds))
 
 
 def draw_risk_factors(rng: np.random.Generator, count: int) -> RiskFactors:
-    """Draw the risk factors of patients.
+    """Sample the risk factors of patients.
 
-    They are independent, with two exceptions: thick melanomas are ulcerated more often, and those below 0.5 mm have no
-    necrosis. Ages are whole years, and the thickness is rounded to hundredths of a millimeter.
+    The factors are independent, with two exceptions: thick melanomas are ulcerated more often, and melanomas below
+    0.5 mm have no necrosis. Ages are whole years, and the thickness is rounded to hundredths of a millimeter.
     """
     age = np.rint(np.clip(rng.normal(_TYPICAL_AGE, 15, count), 18, 95))
     male = rng.random(count) < 0.54
@@ -116,10 +115,11 @@ def draw_risk_factors(rng: np.random.Generator, count: int) -> RiskFactors:
 
 
 def optimal_scores(facts: RiskFactors) -> dict[str, Floats]:
-    """Return optimal scores from parts of the information, each up to a monotonic function.
+    """Return the optimal scores from parts of the information; only the order of the patients in a score has a meaning.
 
-    Returns float (patient,) by information: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration
-    and necrosis as visible in the image), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
+    Returns float (patient,) by the information used: ``all``, ``table`` (all but the image), ``image`` (thickness,
+    ulceration and necrosis as visible in the image), ``tumour`` (thickness and ulceration), ``depth``, ``patient``,
+    ``necrosis``.
     """
     tumor = LAW.tumor_log_odds(facts)
     return {
@@ -138,30 +138,30 @@ def area_under_curve(scores: Floats, truth: Bools) -> float | None:
 
     ``truth``: bool (patient,). Returns ``None`` for a single class.
     """
-    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positives = int(truth.sum())
     pairs = positives * (len(truth) - positives)
     return float((rank[truth].sum() - positives * (positives + 1) / 2) / pairs) if pairs else None
 
 
 def expected_aucs() -> dict[str, float | None]:
-    """Calculate the areas under the curve of optimal scores for an infinite cohort, as in ``optimal_scores``."""
+    """Calculate the areas under the curve of ``optimal_scores`` for an infinite cohort, by the information used."""
     rng = np.random.default_rng(0)
     facts = draw_risk_factors(rng, _SIMULATED)
     truth = rng.random(_SIMULATED) < LAW.probability(facts)
     return {name: area_under_curve(score, truth) for name, score in optimal_scores(facts).items()}
 
 
-# Two readers of the depth: the mean of each relative to the truth, the relative standard deviation of a reading, chosen
-# for the agreement in Scolyer et al. 2003 (ICC 0.96), and the step to which depths are rounded.
+# Two readers of the depth: the mean of each relative to the truth; the relative standard deviation of a reading, chosen
+# for the agreement in Scolyer et al. 2003 (ICC 0.96); and the step to which depths are rounded.
 READER_BIAS = (1.02, 0.98)
 READER_SD = 0.12
 READER_STEP_MM = 0.1
 
 
 def draw_depth_readings(rng: np.random.Generator, depth_mm: Floats) -> Floats:
-    """Draw the depths that two readers report for the same slides, in mm.
+    """Sample the depths that two readers report for the same slides, in mm.
 
     The errors are relative, log-normal and independent between readers.
 
@@ -172,16 +172,15 @@ def draw_depth_readings(rng: np.random.Generator, depth_mm: Floats) -> Floats:
     return np.maximum(np.rint(read / READER_STEP_MM), 1) * READER_STEP_MM
 
 
-# Number of candidates for each patient; the surplus of either class is left out.
-_CANDIDATES = 3
+_CANDIDATES = 3  # sampled for each patient of a cohort, so that there are enough of both classes
 
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient.
+    """One patient of a cohort.
 
-    ``probability`` is that of the law, ``necrosis`` the necrotic share of the tumor, ``seed`` that of the slide,
-    ``fold`` counts from 1, and is 0 for test patients. ``readings_mm`` are the depths that two readers report.
+    ``seed``: of the slide; ``necrosis``: necrotic share of the tumor; ``probability``: of a metastasis, by the law, or
+    0.5 with random labels; ``readings_mm``: depths that two readers report; ``fold``: from 1, and 0 for test patients.
     """
 
     name: str
@@ -201,13 +200,12 @@ class Patient:
 
 
 def draw_patients(config: CohortConfig) -> tuple[Patient, ...]:
-    """Draw the patients of a cohort.
+    """Sample the patients of a cohort.
 
     Half of them have a metastasis: overall, in the test set and in each fold, as far as numbers allow. With
-    ``random_labels`` the patients are the same, and metastases are shuffled within each part.
+    ``random_labels`` the patients are the same, and metastases are shuffled within each fold and the test set.
     """
-    found = _draw_balanced(config)
-    patients = _assign_splits(config, found)
+    patients = _assign_splits(config, _draw_balanced(config))
     return _shuffle_labels(config, patients) if config.random_labels else patients
 
 
@@ -224,54 +222,54 @@ def collect_risk_factors(patients: tuple[Patient, ...]) -> RiskFactors:
 
 
 def _draw_balanced(config: CohortConfig) -> list[Patient]:
-    """Draw as many patients with as without a metastasis, in random order."""
+    """Sample as many patients with as without a metastasis, in random order."""
     rng = random_stream(config.seed, "cohort")
-    number = _CANDIDATES * config.count + 60
-    facts = draw_risk_factors(rng, number)
+    count = _CANDIDATES * config.count + 60
+    facts = draw_risk_factors(rng, count)
     probability = LAW.probability(facts)
-    metastasis = rng.random(number) < probability
-    mitoses = np.round(rng.uniform(0, 3, number) + 4 * rng.random(number) * facts.depth_mm, 1)
-    dead = np.where(facts.necrotic, np.round(rng.uniform(0.12, 0.30, number), 3), 0.0)
-    seeds = rng.integers(2**32, 2**52, number)
+    metastasis = rng.random(count) < probability
+    mitoses = np.round(rng.uniform(0, 3, count) + 4 * rng.random(count) * facts.depth_mm, 1)
+    necrosis = np.where(facts.necrotic, np.round(rng.uniform(0.12, 0.30, count), 3), 0.0)
+    seeds = rng.integers(2**32, 2**52, count)
     readings = draw_depth_readings(random_stream(config.seed, "readers"), facts.depth_mm)
     half = config.count // 2
-    kept = np.sort(
+    chosen = np.sort(
         np.concatenate([np.flatnonzero(metastasis)[: config.count - half], np.flatnonzero(~metastasis)[:half]])
     )
-    one = {field.name: getattr(facts, field.name) for field in fields(facts)}
     return [
         Patient(
-            name=f"phantom_{config.seed}_{index:05d}",
-            seed=int(seeds[number]),
-            age=int(one["age"][number]),
-            sex="male" if one["male"][number] else "female",
-            site=SITES[one["site"][number]],
-            depth_mm=float(one["depth_mm"][number]),
-            ulcerated=bool(one["ulcerated"][number]),
-            mitoses_per_mm2=float(mitoses[number]),
-            necrosis=float(dead[number]),
-            probability=float(probability[number]),
-            metastasis=bool(metastasis[number]),
-            readings_mm=tuple(readings[number].tolist()),
+            name=f"phantom_{config.seed}_{number:05d}",
+            seed=int(seeds[index]),
+            age=int(facts.age[index]),
+            sex="male" if facts.male[index] else "female",
+            site=SITES[facts.site[index]],
+            depth_mm=float(facts.depth_mm[index]),
+            ulcerated=bool(facts.ulcerated[index]),
+            mitoses_per_mm2=float(mitoses[index]),
+            necrosis=float(necrosis[index]),
+            probability=float(probability[index]),
+            metastasis=bool(metastasis[index]),
+            readings_mm=tuple(readings[index].tolist()),
         )
-        for index, number in enumerate(kept.tolist(), start=1)
+        for number, index in enumerate(chosen.tolist(), start=1)
     ]
 
 
 def _assign_splits(config: CohortConfig, patients: list[Patient]) -> tuple[Patient, ...]:
     """Assign a share of each class to the test set, and the others to folds."""
     rng = random_stream(config.seed, "splits")
-    divided = list(patients)
-    assigned = 0
+    with_split = list(patients)
+    in_folds = 0
     for event in (False, True):
-        own = rng.permutation([index for index, patient in enumerate(patients) if patient.metastasis == event]).tolist()
-        back = round(config.test_share * len(own))
-        for index in own[:back]:
-            divided[index] = replace(divided[index], split="test")
-        for index in own[back:]:
-            divided[index] = replace(divided[index], fold=1 + assigned % config.folds)
-            assigned += 1
-    return tuple(divided)
+        indices = [index for index, patient in enumerate(patients) if patient.metastasis == event]
+        indices = rng.permutation(indices).tolist()
+        test_count = round(config.test_share * len(indices))
+        for index in indices[:test_count]:
+            with_split[index] = replace(with_split[index], split="test")
+        for index in indices[test_count:]:
+            with_split[index] = replace(with_split[index], fold=1 + in_folds % config.folds)
+            in_folds += 1
+    return tuple(with_split)
 
 
 def _shuffle_labels(config: CohortConfig, patients: tuple[Patient, ...]) -> tuple[Patient, ...]:
@@ -279,8 +277,8 @@ def _shuffle_labels(config: CohortConfig, patients: tuple[Patient, ...]) -> tupl
     rng = random_stream(config.seed, "random labels")
     shuffled = list(patients)
     for fold in range(config.folds + 1):
-        own = [index for index, patient in enumerate(patients) if patient.fold == fold]
-        events = rng.permutation([patients[index].metastasis for index in own]).tolist()
-        for index, event in zip(own, events, strict=True):
+        indices = [index for index, patient in enumerate(patients) if patient.fold == fold]
+        events = rng.permutation([patients[index].metastasis for index in indices]).tolist()
+        for index, event in zip(indices, events, strict=True):
             shuffled[index] = replace(patients[index], metastasis=bool(event), probability=0.5)
     return tuple(shuffled)

@@ -1,4 +1,4 @@
-"""From the illuminated skin to the photograph: relief, light, optics, noise, hairs, bubbles, ink and rulers."""
+"""The photograph of phantom skin: light, objects on the skin (hairs, bubbles, ink, rulers), optics and noise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue
 from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
 from napari_melanoma.phantoms.skin_texture import Map, Plane, noise, ramp, random_stream
 
-APERTURE = 0.485  # radius of the round field, as a share of the width of the view
+Light = NDArray[np.float32]  # linear sRGB, (row, column, channel)
+APERTURE = 0.485  # radius of the round field of a dermatoscope, as a share of the width of the view
 
 
 def illuminate(tissue: SkinTissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
-    """Calculate the light reflected by the skin without artifacts, float32 linear sRGB (row, column, channel)."""
+    """Calculate the light that the skin reflects, without objects on it, float32 linear sRGB (row, column, channel)."""
     light = reflectance(tissue.melanin, tissue.blood)
     light += tissue.veil[..., None] * (_veil_color(tissue) - light)
     if modality == "macroscopic" or traits.shine > 0:
@@ -44,24 +45,24 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
 
 
 def _veil_color(tissue: SkinTissue) -> NDArray[np.float32]:
-    """Color of the veil, darker on darker skin."""
+    """Return the color of a blue-white veil, which is darker on darker skin."""
     melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
     return VEIL * (np.float32(0.15) + np.float32(1.5) * reflectance(melanin, blood).mean())
 
 
 def _relief(height_mm: Map, plane: Plane, rng: np.random.Generator) -> tuple[Map, Map]:
-    """Shading by slanting light, about 1, and specular glints, 0 to 1."""
+    """Calculate the effect of slanting light: shading, a factor of about 1, and specular reflections, 0 to 1."""
     slope_y, slope_x = (slope / np.float32(plane.pixel_mm) for slope in np.gradient(height_mm))
     azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(42, 60))
-    toward = np.array([math.sin(azimuth), math.cos(azimuth)], np.float32) / np.float32(math.tan(elevation))
-    lean = slope_y * toward[0] + slope_x * toward[1]
-    shade = np.clip(1 - np.float32(0.75) * lean, 0.45, 1.5)
-    patchy = ramp(noise(plane, rng, 3.5) + np.float32(0.6) * noise(plane, rng, 0.25), 0.5, 2.4)
-    return shade, ramp(-lean, 0.02, 0.5) * patchy
+    light_y, light_x = np.array([math.sin(azimuth), math.cos(azimuth)], np.float32) / np.float32(math.tan(elevation))
+    slope_from_light = slope_y * light_y + slope_x * light_x
+    shade = np.clip(1 - np.float32(0.75) * slope_from_light, 0.45, 1.5)
+    patches = ramp(noise(plane, rng, 3.5) + np.float32(0.6) * noise(plane, rng, 0.25), 0.5, 2.4)
+    return shade, ramp(-slope_from_light, 0.02, 0.5) * patches
 
 
 def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) -> Map:
-    """Light from one side, and darker corners."""
+    """Return the brightness of the light in each pixel: more from one side, less in the corners."""
     half = math.hypot(*plane.extent_mm) / 2
     y, x = plane.y[:, None] / np.float32(half), plane.x[None] / np.float32(half)
     direction = rng.uniform(0, 2 * math.pi)
@@ -73,20 +74,20 @@ def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) 
 
 
 def _white_balance(cast: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gains of red, green and blue: warmer or colder, greener or pinker."""
+    """Choose the gains of red, green and blue: warmer or colder, greener or pinker."""
     warm, pink = np.clip(rng.normal(0, (0.16, 0.05)), -0.28, 0.28) * cast
     return np.exp(np.array([warm + pink, -pink, -warm + pink], np.float32))
 
 
 def _aperture(plane: Plane) -> Map:
-    """1 within the round field, 0 outside, with a soft edge."""
+    """Return the round field of a dermatoscope: 1 inside, 0 outside, with a soft edge."""
     radius = np.hypot(plane.y[:, None], plane.x[None])
     edge = APERTURE * plane.extent_mm[1]
     return ramp(radius, edge * 1.012, edge * 0.985)
 
 
 def _blur(light: Light, sigma_px: float) -> Light:
-    """Blur; less than 0.2 pixels is skipped as invisible."""
+    """Blur the image with a Gaussian; below 0.2 pixels this would be invisible and is skipped."""
     from scipy.ndimage import gaussian_filter
 
     if sigma_px < 0.2:
@@ -95,7 +96,7 @@ def _blur(light: Light, sigma_px: float) -> Light:
 
 
 def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
-    """Noise that grows with the square root of the light, mostly equal in the three channels."""
+    """Add noise that grows with the square root of the light and is mostly equal in the three channels."""
     if amount == 0:
         return light
     grain = rng.standard_normal(light.shape, dtype=np.float32)
@@ -105,8 +106,9 @@ def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
     return grain
 
 
-Light = NDArray[np.float32]
-# Linear sRGB from black to fair hair.
+# Objects on the skin
+
+# Linear sRGB of the darkest and the fairest hair.
 _DARK_HAIR, _FAIR_HAIR = np.array([0.008, 0.006, 0.005]), np.array([0.20, 0.12, 0.06])
 _INK = np.array([0.13, 0.06, 0.42], np.float32)
 
@@ -118,39 +120,39 @@ def blend_color(light: Light, coverage: Map, color: NDArray) -> None:
     (row, column).
     """
     covered = coverage > 0
-    under = light[covered]
-    light[covered] = under + coverage[covered][:, None] * (color.astype(np.float32) - under)
+    background = light[covered]
+    light[covered] = background + coverage[covered][:, None] * (color.astype(np.float32) - background)
 
 
 def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.random.Generator) -> None:
-    """Draw hairs on the skin: curved, tapered, mostly along one direction, some with a highlight.
+    """Draw hairs on the skin: curved, tapered, mostly along one direction, each with a highlight and a shadow.
 
     ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
-    lie = rng.uniform(0, 2 * math.pi)
-    fair = rng.uniform(0, 0.9) if skin_type <= 2 else rng.uniform(0, 0.12)
+    direction = rng.uniform(0, 2 * math.pi)
+    fairness = rng.uniform(0, 0.9) if skin_type <= 2 else rng.uniform(0, 0.12)
     hair, gloss, shadow = (np.zeros(plane.shape, np.float32) for _ in range(3))
     for _ in range(count):
-        curve, half_width = _hair(plane, lie, rng)
+        curve, half_width = _choose_hair(plane, direction, rng)
         side = np.array([-1.0, 0.6]) * half_width[:, None]
         draw_stroke(shadow, curve - 1.6 * side, 1.2 * half_width)
         draw_stroke(hair, curve, half_width)
         start = int(rng.integers(4, 40))
         shiny = slice(start, start + int(rng.integers(6, 22)))
         draw_stroke(gloss, (curve + 0.4 * side)[shiny], 0.22 * half_width[shiny])
-    color = _DARK_HAIR + fair * (_FAIR_HAIR - _DARK_HAIR)
+    color = _DARK_HAIR + fairness * (_FAIR_HAIR - _DARK_HAIR)
     light *= 1 - np.float32(0.16) * shadow[..., None]
     blend_color(light, np.float32(0.97) * hair, color)
     blend_color(light, np.float32(0.4) * gloss * hair, color + 0.22)
 
 
-def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """Curve (n, 2) and half widths (n,) in pixels of one hair, thick at its root, thin at its tip."""
+def _choose_hair(plane: Plane, direction: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Choose the curve (n, 2) and half widths (n,) in pixels of one hair, thick at its root, thin at its tip."""
     root = (rng.random(2) - 0.5) * plane.extent_mm
-    length, direction, bend = rng.uniform(2.5, 11), lie + rng.normal(0, 0.45), rng.normal(0, 0.13)
+    length, angle, bend = rng.uniform(2.5, 11), direction + rng.normal(0, 0.45), rng.normal(0, 0.13)
     if rng.random() < 0.12:
-        direction += math.pi / 2
-    heading = np.array([math.sin(direction), math.cos(direction)])
+        angle += math.pi / 2
+    heading = np.array([math.sin(angle), math.cos(angle)])
     sideways = np.array([heading[1], -heading[0]])
     corners = np.stack([root, root + length * (heading / 2 + bend * sideways), root + length * heading])
     curve = bezier_points(plane.to_pixels(corners))
@@ -163,19 +165,19 @@ def add_bubbles(light: Light, plane: Plane, count: int, rng: np.random.Generator
 
     ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
-    home = (rng.random(2) - 0.5) * plane.extent_mm
+    cluster_center = (rng.random(2) - 0.5) * plane.extent_mm
     for _ in range(count):
         radius = float(np.clip(rng.lognormal(-1.25, 0.55), 0.08, 1.1))
-        center = home + rng.normal(0, 2.6, 2)
+        center = cluster_center + rng.normal(0, 2.6, 2)
         glint = rng.uniform(0, 2 * math.pi)
         box = plane.box_around((float(center[0]), float(center[1])), 1.3 * radius)
         part = plane.crop(box)
         if box.height and box.width:
-            _bubble(light[box.slices], part, center, radius, glint)
+            _draw_bubble(light[box.slices], part, center, radius, glint)
 
 
-def _bubble(light: Light, part: Plane, center: NDArray, radius: float, glint: float) -> None:
-    """Draw one bubble on its part of the image."""
+def _draw_bubble(light: Light, part: Plane, center: NDArray, radius: float, glint: float) -> None:
+    """Draw one bubble on its part of the image; ``glint``: direction of its reflection in radians."""
     y, x = (part.y[:, None] - center[0]) / radius, (part.x[None] - center[1]) / radius
     r = np.hypot(y, x).astype(np.float32)
     soft = 0.8 * part.pixel_mm / radius
@@ -189,7 +191,7 @@ def _bubble(light: Light, part: Plane, center: NDArray, radius: float, glint: fl
 
 
 def add_ink(light: Light, plane: Plane, outline: LesionOutline, rng: np.random.Generator) -> None:
-    """Draw a surgeon's pen line around a lesion, at a distance, with gaps and uneven ink.
+    """Draw a surgeon's pen line at a distance around a lesion; it is not closed, and its ink is uneven.
 
     ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
@@ -204,10 +206,10 @@ def add_ink(light: Light, plane: Plane, outline: LesionOutline, rng: np.random.G
     light *= 1 - (line * flow)[..., None] * (1 - _INK)
 
 
-_PRINT = np.array([0.02, 0.02, 0.025], np.float32)
-_PAPER = np.array([0.80, 0.79, 0.74], np.float32)
-_STRIP_MM = 9.0
-# Lines of each character in a box one wide and two high, (x, y), y down.
+_PRINT_COLOR = np.array([0.02, 0.02, 0.025], np.float32)
+_PAPER_COLOR = np.array([0.80, 0.79, 0.74], np.float32)
+_STRIP_MM = 9.0  # width of a paper ruler
+# Lines of each character in a box of width 1 and height 2, (x, y) with y down.
 _GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
     "0": [[(0.3, 0), (0.7, 0), (1, 0.4), (1, 1.6), (0.7, 2), (0.3, 2), (0, 1.6), (0, 0.4), (0.3, 0)]],
     "1": [[(0.1, 0.45), (0.55, 0), (0.55, 2)]],
@@ -229,9 +231,10 @@ _GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
 
 @dataclass(frozen=True)
 class Ruler:
-    """Position of the scale: its first tick (y, x) in mm from the center, the direction of its ticks, their number.
+    """Position of a ruler with a tick each millimeter.
 
-    ``inward`` is the side of the row, +1 or -1 times the direction turned by 90 degrees, towards which the ticks point.
+    ``first_mm``: first tick (y, x) in mm from the center of the view; ``rotation``: direction of the row of ticks in
+    radians; ``ticks``: their number; ``inward``: 1 or -1, the side of the row towards the middle of the view.
     """
 
     first_mm: tuple[float, float]
@@ -246,7 +249,7 @@ class Ruler:
 
     @property
     def across(self) -> NDArray[np.float64]:
-        """Unit vector (y, x) in which the ticks point, towards the middle of the view."""
+        """Unit vector (y, x) across the row of ticks, towards the middle of the view."""
         return self.inward * np.array([math.cos(self.rotation), -math.sin(self.rotation)])
 
     def point_at(self, along_mm: float, across_mm: float) -> NDArray[np.float64]:
@@ -261,10 +264,10 @@ class Ruler:
 def place_ruler(
     plane: Plane, modality: PhantomModality, outlines: Sequence[LesionOutline], rng: np.random.Generator
 ) -> Ruler:
-    """Place the scale along the edge, upper or lower, that is further from the lesions."""
+    """Place a ruler along the upper or the lower edge, whichever is further from the lesions."""
     height, width = plane.extent_mm
-    above = min((o.center_mm[0] - o.radius_mm for o in outlines), default=0.0) + height / 2
-    below = height / 2 - max((o.center_mm[0] + o.radius_mm for o in outlines), default=0.0)
+    above = min((outline.center_mm[0] - outline.radius_mm for outline in outlines), default=0.0) + height / 2
+    below = height / 2 - max((outline.center_mm[0] + outline.radius_mm for outline in outlines), default=0.0)
     inward, room = (1, above) if above > below else (-1, below)
     if modality == "macroscopic":
         share, offset = 0.94, min(_STRIP_MM, max(0.16 * height, room - 1.0))
@@ -278,10 +281,10 @@ def place_ruler(
 
 
 def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
-    """Draw the scale into ``light``, float32 linear sRGB (row, column, channel)."""
+    """Draw a ruler into ``light``, float32 linear sRGB (row, column, channel)."""
     marks = np.zeros(plane.shape, np.float32)
     if modality == "macroscopic":
-        _lay_paper(light, plane, ruler, rng)
+        _draw_paper(light, plane, ruler, rng)
         _draw_ticks(marks, plane, ruler, (-1.6, -2.4, -3.2), 0.09)
         for tick in range(0, ruler.ticks, 10):
             _draw_text(marks, plane, ruler, str(tick // 10), (tick, -5.6), 0.85)
@@ -289,44 +292,46 @@ def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModalit
         _draw_ticks(marks, plane, ruler, (0.45, 0.8, 0.8), 0.045)
         draw_stroke(marks, plane.to_pixels(ruler.ends_mm()), np.full(2, 0.045 / plane.pixel_mm))
         _draw_text(marks, plane, ruler, "mm", (-1.2, 0.25), 0.4)
-    blend_color(light, np.float32(0.88) * marks, _PRINT)
+    blend_color(light, np.float32(0.88) * marks, _PRINT_COLOR)
 
 
-def _draw_ticks(marks: Map, plane: Plane, ruler: Ruler, lengths: tuple[float, float, float], half: float) -> None:
-    """Draw the ticks; ``lengths`` in mm of each, each fifth and each tenth."""
+def _draw_ticks(
+    marks: Map, plane: Plane, ruler: Ruler, lengths_mm: tuple[float, float, float], half_width_mm: float
+) -> None:
+    """Draw the ticks; ``lengths_mm``: of most ticks, of each fifth and of each tenth."""
     for tick in range(ruler.ticks):
-        length = lengths[2] if tick % 10 == 0 else lengths[1] if tick % 5 == 0 else lengths[0]
+        length = lengths_mm[2] if tick % 10 == 0 else lengths_mm[1] if tick % 5 == 0 else lengths_mm[0]
         ends = np.stack([ruler.point_at(tick, 0), ruler.point_at(tick, length)])
-        draw_stroke(marks, plane.to_pixels(ends), np.full(2, half / plane.pixel_mm))
+        draw_stroke(marks, plane.to_pixels(ends), np.full(2, half_width_mm / plane.pixel_mm))
 
 
 def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
-    """Draw characters centered on a point of the ruler, readable from its lower side."""
+    """Draw characters centered on a point of the ruler (along, across), upright in the image."""
     down = np.array([ruler.along[1], -ruler.along[0]])
     corner = ruler.point_at(*at_mm) - width_mm * (down + ruler.along * (0.5 + 0.75 * (len(text) - 1)))
     for position, character in enumerate(text):
         for line in _GLYPHS[character]:
             points = [corner + width_mm * ((x + 1.5 * position) * ruler.along + y * down) for x, y in line]
-            half = np.full(len(line), 0.1 * width_mm / plane.pixel_mm)
-            draw_stroke(marks, plane.to_pixels(np.array(points)), half)
+            half_widths = np.full(len(line), 0.1 * width_mm / plane.pixel_mm)
+            draw_stroke(marks, plane.to_pixels(np.array(points)), half_widths)
 
 
-def _lay_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
+def _draw_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
     """Draw a white paper strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
     y, x = plane.y[:, None] - ruler.first_mm[0], plane.x[None] - ruler.first_mm[1]
     inner = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)
     paper = ramp(inner, 0.5 * plane.pixel_mm, -0.5 * plane.pixel_mm) * ramp(inner, -_STRIP_MM - 0.05, -_STRIP_MM)
     light *= 1 - np.float32(0.3) * (ramp(inner, 0.7, 0.0) * (1 - paper))[..., None]
     grain = 1 + np.float32(0.025) * noise(plane, rng, 0.3)
-    light += paper[..., None] * (_PAPER * grain[..., None] - light)
+    light += paper[..., None] * (_PAPER_COLOR * grain[..., None] - light)
 
 
 def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
-    """Draw an anti-aliased line into a map of coverage, keeping larger values.
+    """Draw an anti-aliased line into a map of coverage; larger values in the map are kept.
 
     ``coverage``: float32 (row, column), 0 to 1; changed in place. ``points``: corners of the line (n, 2) as (row,
-    column) of pixel centers; may be outside the image. ``half_widths``: half the width in pixels at each corner, (n,).
-    A line that is thinner than a pixel is one pixel wide and fainter.
+    column), whole numbers at pixel centers; they may be outside the image. ``half_widths``: half the width in pixels at
+    each corner, (n,). A line that is thinner than a pixel is one pixel wide and fainter.
     """
     points, half_widths = _densify(points, half_widths)
     reach = math.ceil(float(half_widths.max()) + 0.5)
@@ -335,9 +340,9 @@ def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
     row, column = nearest[:, :1] + rows, nearest[:, 1:] + columns
     distance = np.hypot(row - points[:, :1], column - points[:, 1:])
     covered = np.clip(half_widths[:, None] + 0.5 - distance, 0, np.minimum(1, 2 * half_widths[:, None]))
-    seen = (covered > 0) & (row >= 0) & (row < coverage.shape[0]) & (column >= 0) & (column < coverage.shape[1])
-    index = row[seen] * coverage.shape[1] + column[seen]
-    np.maximum.at(coverage.reshape(-1), index, covered[seen].astype(np.float32))
+    drawn = (covered > 0) & (row >= 0) & (row < coverage.shape[0]) & (column >= 0) & (column < coverage.shape[1])
+    index = row[drawn] * coverage.shape[1] + column[drawn]
+    np.maximum.at(coverage.reshape(-1), index, covered[drawn].astype(np.float32))
 
 
 def bezier_points(corners: NDArray, samples: int = 64) -> NDArray:
@@ -347,8 +352,8 @@ def bezier_points(corners: NDArray, samples: int = 64) -> NDArray:
 
 
 def _densify(points: NDArray, half_widths: NDArray) -> tuple[NDArray, NDArray]:
-    """Fill in points until they are at most half a pixel apart."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    at = np.linspace(0, along[-1], max(2, math.ceil(2 * along[-1]) + 1))
-    filled = np.stack([np.interp(at, along, axis) for axis in points.T], axis=1)
-    return filled, np.interp(at, along, half_widths)
+    """Interpolate points and half widths of a line, so that points are at most half a pixel apart."""
+    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    positions = np.linspace(0, lengths[-1], max(2, math.ceil(2 * lengths[-1]) + 1))
+    dense_points = np.stack([np.interp(positions, lengths, axis) for axis in points.T], axis=1)
+    return dense_points, np.interp(positions, lengths, half_widths)

@@ -1,4 +1,4 @@
-"""The phantom lesion: a synthetic photograph made from a seed, with its exact mask and all parameters."""
+"""Phantom lesions: synthetic photographs generated from a seed, with their exact masks and all parameters."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from napari_melanoma.phantoms.skin_texture import Plane, random_stream
 
 @dataclass(frozen=True)
 class LesionPhantom:
-    """A synthetic photograph and its truth.
+    """A synthetic photograph and its ground truth.
 
-    ``rgb`` is uint8 sRGB (row, column, channel); ``mask`` is bool (row, column), true where the center of the pixel
-    is inside the outline of a lesion; ``parameters`` contains only dicts, lists, strings and numbers.
+    ``rgb`` is uint8 sRGB (row, column, channel). ``mask`` is bool (row, column), true where the center of the pixel is
+    inside the outline of a lesion. ``parameters`` are JSON values, see ``describe_truth``.
     """
 
     rgb: NDArray[np.uint8]
@@ -72,7 +72,7 @@ class LesionPhantomPlan:
 
 
 def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
-    """Make a phantom lesion, by default a dermoscopic one from seed 0; the source of its pixel size is ``phantom``."""
+    """Generate a phantom lesion, by default a dermoscopic one from seed 0."""
     plan = plan_lesion_phantom(config or LesionPhantomConfig())
     tissue, mask = _grow_tissue(plan)
     rgb = _take_photograph(plan, tissue)
@@ -81,7 +81,7 @@ def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
 
 
 def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionPhantom]:
-    """Make one phantom after the other, with increasing seeds from that of the configuration."""
+    """Generate phantoms one after the other, with increasing seeds that begin with that of the configuration."""
     for seed in range(config.seed, config.seed + count):
         yield lesion_phantom(config.model_copy(update={"seed": seed}))
 
@@ -123,7 +123,7 @@ def _take_photograph(plan: LesionPhantomPlan, tissue: SkinTissue) -> NDArray[np.
 
 
 def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
-    """Choose all values that the configuration does not set."""
+    """Choose all values that the configuration does not set; raise ``ConfigError`` if the lesions do not fit."""
     scene, artefacts = draw_scene_traits(config), draw_artifact_traits(config)
     plane = Plane.from_size(config.size, scene.field_mm)
     lesions = tuple(place_lesions(config, plane))
@@ -137,7 +137,7 @@ def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
 
 
 def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
-    """Describe all parameters, given or random, and values derived from them, as JSON values.
+    """Describe all parameters, requested or random, and values derived from them, as JSON values.
 
     ``area_px``: pixels of the mask. Positions are (row, column) in pixels; other units are in the names.
     """
@@ -161,7 +161,7 @@ def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
 
 
 def _describe_lesion(outline: LesionOutline, traits: LesionTraits, plane: Plane) -> dict[str, Any]:
-    """Traits and geometry of one lesion."""
+    """Describe traits and geometry of one lesion."""
     truth = asdict(traits)
     del truth["centre"]
     return truth | {
@@ -173,13 +173,13 @@ def _describe_lesion(outline: LesionOutline, traits: LesionTraits, plane: Plane)
 
 
 def _describe_ruler(ruler: Ruler, plane: Plane) -> dict[str, Any]:
-    """First and last tick, and the length between them."""
+    """Describe the first and the last tick, (row, column) in pixels, and the length between them."""
     first, last = plane.to_pixels(ruler.ends_mm()).tolist()
     return {"first_px": first, "last_px": last, "length_mm": ruler.ticks - 1}
 
 
 def save_lesion_phantom(phantom: LesionPhantom, folder: Path, name: str) -> Path:
-    """Write ``NAME.png``, ``NAME_mask.png`` (0 and 255) and ``NAME.truth.json``."""
+    """Write ``NAME.png``, ``NAME_mask.png`` (0 and 255) and ``NAME.truth.json``; return the path of the image."""
     from napari_melanoma.io.results import write_mask, write_rgb
 
     image = folder / f"{name}.png"
@@ -193,7 +193,7 @@ _MAX_TRIES = 200
 
 
 def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[LesionOutline, LesionTraits]]:
-    """Choose the lesions of a phantom and a position for each; fading borders do not overlap."""
+    """Choose the traits and the position of each lesion of a phantom; their fading borders do not overlap."""
     placed: list[tuple[LesionOutline, LesionTraits]] = []
     for index in range(config.lesions):
         traits = draw_lesion_traits(config, index, min(plane.extent_mm))
@@ -224,10 +224,10 @@ def _place_lesion(
 def _candidate_centers(
     plane: Plane, outline: LesionOutline, traits: LesionTraits, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """Candidates for the center (y, x) in mm, those near the middle first."""
+    """Return candidates for the center (y, x) in mm, those near the middle of the view first."""
     if traits.centre is not None:
-        at = [(share - 0.5) * extent for share, extent in zip(traits.centre, plane.extent_mm, strict=True)]
-        return [(at[0], at[1])]
+        y, x = ((share - 0.5) * extent for share, extent in zip(traits.centre, plane.extent_mm, strict=True))
+        return [(y, x)]
     margin = outline.radius_mm + traits.fade_mm
     room = [max(0.0, extent / 2 - margin) for extent in plane.extent_mm]
     radius = max(0.0, 0.97 * APERTURE * plane.extent_mm[1] - margin)
@@ -237,5 +237,5 @@ def _candidate_centers(
 
 
 def _is_clear_of(center_mm: tuple[float, float], reach_mm: float, other: LesionOutline) -> bool:
-    """Whether a lesion at a point, including its border, does not overlap another."""
+    """Whether a lesion around ``center_mm``, with a border up to ``reach_mm`` away, does not overlap another lesion."""
     return math.dist(center_mm, other.center_mm) > reach_mm + other.radius_mm + 0.3

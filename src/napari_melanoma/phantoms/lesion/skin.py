@@ -1,4 +1,4 @@
-"""Phantom skin, and the outline and pigment of a lesion."""
+"""Phantom skin: its texture, and the outline, pigment and relief of lesions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.lesion.traits import LesionTraits, PhantomModality, SkinTraits
 from napari_melanoma.phantoms.skin_texture import Map, Plane, fractal, noise, ramp, random_stream
 
-FURROW_MM = 0.75
+FURROW_MM = 0.75  # distance between the furrows of the skin
 
 
 @dataclass
@@ -33,7 +33,7 @@ class SkinTissue:
 
     @classmethod
     def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> SkinTissue:
-        """Make even, flat skin without veil or relief."""
+        """Return even, flat skin without veil."""
         flat = np.zeros(shape, np.float32)
         return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
 
@@ -45,7 +45,11 @@ class SkinTissue:
 
 @dataclass(frozen=True)
 class CellPattern:
-    """Distances in cells to the nearest and second nearest center, and a random value per cell; (row, column)."""
+    """A cellular pattern, float32 (row, column).
+
+    ``nearest``, ``second``: distances to the two nearest centers of cells, in widths of a cell; ``value``: a random
+    number of the nearest cell, 0 to 1.
+    """
 
     nearest: Map
     second: Map
@@ -53,7 +57,7 @@ class CellPattern:
 
     @property
     def edge(self) -> Map:
-        """Distance from the border between two cells, in cells: 0 on the border, about 0.5 at a center."""
+        """Distance from the border between two cells, in widths of a cell: 0 on the border, about 0.5 at a center."""
         return (self.second - self.nearest) / 2
 
 
@@ -112,7 +116,7 @@ class LesionOutline:
         return depth, r / curve, softness
 
     def _bend(self, position: Map, shear: int) -> Map:
-        """Shift in mm along one axis at a position on the other."""
+        """Return the shift in mm along one axis at positions on the other axis."""
         phase = position * np.float32(2 * math.pi / self.diameter_mm)
         shift = np.zeros_like(phase)
         for wave, (cosine, sine) in enumerate(self.shears[shear].T, start=1):
@@ -120,7 +124,7 @@ class LesionOutline:
         return shift * np.float32(self.diameter_mm)
 
     def _tables(self) -> tuple[NDArray, NDArray, NDArray]:
-        """Radius, its relative slope and the softness by angle."""
+        """Return radius, relative slope of the radius and softness, each by angle."""
         slope = np.gradient(np.log(self.radii), _ANGLES[1])
         return self.radii, slope, self.softness
 
@@ -135,7 +139,7 @@ class LesionOutline:
 
 
 def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: PhantomModality, seed: int) -> None:
-    """Add texture to even skin; ``plane``: its pixels."""
+    """Add texture to even skin, in place; ``plane``: its pixels."""
     _add_mottling(tissue, plane, traits.mottling, random_stream(seed, "skin", "mottling"))
     if traits.furrows > 0:
         _add_furrows(tissue, plane, traits.furrows, modality, random_stream(seed, "skin", "furrows"))
@@ -146,7 +150,7 @@ def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: Pha
 
 
 def _add_mottling(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Uneven pigment and blood, in patches of some millimeters and in fine grain."""
+    """Make pigment and blood uneven, in patches of some millimeters and in fine grain."""
     amount = 0.25 + amount
     pigment = 0.07 * fractal(plane, rng, 2.2, 4) + 0.045 * noise(plane, rng, 0.12)
     tissue.melanin *= np.exp(np.float32(amount) * pigment)
@@ -157,7 +161,7 @@ def _add_mottling(tissue: SkinTissue, plane: Plane, amount: float, rng: np.rando
 def _add_furrows(
     tissue: SkinTissue, plane: Plane, amount: float, modality: PhantomModality, rng: np.random.Generator
 ) -> None:
-    """Furrows between the plateaus of the skin, and pores, with less pigment and (macroscopic) relief."""
+    """Add furrows between the plateaus of the skin, and pores; their relief is deeper in macroscopic photographs."""
     cells = make_cell_pattern(plane, rng, FURROW_MM, 0.36, 0.22)
     strength = np.float32(amount) * (0.75 + 0.25 * np.clip(noise(plane, rng, 4.0), -2, 2))
     furrow = ramp(cells.edge, 0.16, 0.0) * strength
@@ -170,12 +174,12 @@ def _add_furrows(
 
 
 def _make_pores(cells: CellPattern) -> Map:
-    """A pore in some cells."""
+    """Return a pore in the center of some cells, 0 to 1."""
     return ramp(cells.nearest, 0.2, 0.08) * (cells.value > 0.82)
 
 
 def _add_freckles(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Small faint spots of pigment, each under 1.2 mm across."""
+    """Add small faint spots of pigment, each under 1.2 mm across."""
     cells = make_cell_pattern(plane, rng, 2.6, 0.38, 0.5)
     size = np.float32(0.07) + np.float32(0.15) * cells.value
     present = np.mod(cells.value * np.float32(7.31), 1) < np.float32(0.45 * amount)
@@ -184,13 +188,13 @@ def _add_freckles(tissue: SkinTissue, plane: Plane, amount: float, rng: np.rando
 
 
 def _add_redness(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Red areas without a sharp border."""
+    """Add red areas without a sharp border."""
     area = ramp(fractal(plane, rng, 5.0, 2), 0.3, 2.4)
     tissue.blood += np.float32(0.42 * amount) * area
 
 
-# Rows of the lattice lie sqrt(3)/2 apart, every second one shifted by half a cell.
-_ROW = math.sqrt(3) / 2
+# Cellular patterns: cells are on a triangular lattice, in which every second row is shifted by half a cell.
+_ROW = math.sqrt(3) / 2  # distance between rows, in widths of a cell
 # Finding the nearest cells is the slowest step: if a cell is wider than this number of pixels, a coarser grid is used.
 _SAMPLES_PER_CELL = 18
 _STRIP = 24  # rows at a time, so that the data fit in the processor's cache
@@ -199,37 +203,41 @@ _STRIP = 24  # rows at a time, so that the data fit in the processor's cache
 def make_cell_pattern(
     plane: Plane, rng: np.random.Generator, cell_mm: float, jitter: float, warp_mm: float
 ) -> CellPattern:
-    """Make a cellular pattern on a plane."""
+    """Generate a cellular pattern on a plane.
+
+    ``cell_mm``: width of a cell; ``jitter``: largest displacement of a center, in widths of a cell; ``warp_mm``:
+    strength of a smooth distortion.
+    """
     reach = math.ceil((math.hypot(*plane.extent_mm) / 2 + 5 * warp_mm) / cell_mm) + 3
-    lattice = _lattice(rng, reach, jitter)
+    lattice = _make_lattice(rng, reach, jitter)
     turn = rng.uniform(0, math.pi)
     coarse = _coarsen(plane, cell_mm / _SAMPLES_PER_CELL)
     bend_y, bend_x = (np.float32(warp_mm) * noise(coarse, rng, 3 * cell_mm) for _ in range(2))
     y, x = coarse.y[:, None] + bend_y, coarse.x[None] + bend_x
     cosine, sine = (np.float32(f(turn) / cell_mm) for f in (math.cos, math.sin))
-    cells = _look_up(lattice, y * cosine - x * sine, x * cosine + y * sine)
+    cells = _find_cells(lattice, y * cosine - x * sine, x * cosine + y * sine)
     return cells if coarse is plane else _refine(cells, coarse, plane)
 
 
-def _lattice(rng: np.random.Generator, reach: int, jitter: float) -> NDArray[np.float32]:
-    """Displacement (y, x) and value of each cell (row, column, 3), ``reach`` cells to each side of the origin."""
+def _make_lattice(rng: np.random.Generator, reach: int, jitter: float) -> NDArray[np.float32]:
+    """Return displacement (y, x) and value of each cell (row, column, 3), ``reach`` cells to each side."""
     side = 2 * reach + 1
     centers = rng.random((side, side, 3), dtype=np.float32)
     centers[..., :2] = (centers[..., :2] - 0.5) * np.float32(2 * jitter)
     return centers
 
 
-def _look_up(lattice: NDArray[np.float32], y: Map, x: Map) -> CellPattern:
-    """Cells at points (row, column) given in cells, strip by strip."""
-    found = np.empty((3, *y.shape), np.float32)
+def _find_cells(lattice: NDArray[np.float32], y: Map, x: Map) -> CellPattern:
+    """Evaluate the pattern of a lattice at positions (row, column) in widths of a cell, strip by strip."""
+    pattern = np.empty((3, *y.shape), np.float32)
     for top in range(0, len(y), _STRIP):
         strip = slice(top, top + _STRIP)
-        found[:, strip] = _find_two_nearest(lattice, y[strip], x[strip])
-    return CellPattern(*found)
+        pattern[:, strip] = _find_two_nearest(lattice, y[strip], x[strip])
+    return CellPattern(*pattern)
 
 
 def _find_two_nearest(lattice: NDArray[np.float32], y: Map, x: Map) -> tuple[Map, Map, Map]:
-    """Distances to the two nearest of the nine cells around each point, and the value of the nearest."""
+    """Return the distances to the two nearest of the nine cells around each position, and the value of the nearest."""
     reach, last = len(lattice) // 2, len(lattice) - 1
     row = np.rint(y / np.float32(_ROW)).astype(np.int32)
     nearest = np.full(y.shape, np.inf, np.float32)
@@ -280,15 +288,17 @@ def _interpolate(field: Map, row: Map, column: Map) -> Map:
     return wide[i] * (1 - down) + wide[i + 1] * down
 
 
-_SKIRT = 2.0  # distance from the outline to which a border fades, in half widths of the fading
+# Lesions
+
+_FADE_REACH = 2.0  # distance from the outline at which a border has faded, in half widths of the fading
 
 
 @dataclass(frozen=True)
 class LesionPixelMaps:
-    """A lesion on its part of the plane, float32 (row, column).
+    """A lesion on its part of the plane, (row, column).
 
-    ``share`` rises through the border from 0 to 1 and is 0.5 on the outline, ``middle`` falls from 1 at the center to 0
-    at the outline, ``inside`` is the truth.
+    ``share``: increases through the border from 0 to 1 and is 0.5 on the outline; ``middle``: 1 at the center, 0 on and
+    outside the outline; ``inside``: the ground truth.
     """
 
     share: Map
@@ -301,10 +311,10 @@ def add_lesion(
 ) -> NDArray[np.bool_]:
     """Add one lesion to the skin.
 
-    ``plane``: its pixels. Returns bool (row, column): the pixels whose center is inside the outline, where the border
-    has half its strength.
+    ``plane``: pixels of the skin. ``name``: seed and index of the lesion. Returns bool (row, column): the pixels whose
+    center is inside the outline, where the border has half its strength.
     """
-    box = plane.box_around(outline.center_mm, outline.radius_mm + _SKIRT * 2 * traits.fade_mm)
+    box = plane.box_around(outline.center_mm, outline.radius_mm + _FADE_REACH * 2 * traits.fade_mm)
     part, patch = plane.crop(box), tissue.crop(box)
     mask = np.zeros(plane.shape, bool)
     if box.height and box.width:
@@ -320,8 +330,8 @@ def add_lesion(
 def _make_lesion_maps(plane: Plane, outline: LesionOutline, traits: LesionTraits) -> LesionPixelMaps:
     """Evaluate the outline on the plane."""
     depth, radius, softness = outline.depth_maps(plane)
-    half = np.float32(traits.fade_mm) * np.clip(softness, 0.4, _SKIRT)
-    return LesionPixelMaps(ramp(depth / half, -1, 1), 1 - np.clip(radius, 0, 1), depth > 0)
+    half_width = np.float32(traits.fade_mm) * np.clip(softness, 0.4, _FADE_REACH)
+    return LesionPixelMaps(ramp(depth / half_width, -1, 1), 1 - np.clip(radius, 0, 1), depth > 0)
 
 
 def _lesion_stream(name: tuple[int, int], element: str) -> np.random.Generator:
@@ -331,7 +341,7 @@ def _lesion_stream(name: tuple[int, int], element: str) -> np.random.Generator:
 def _add_color(
     patch: SkinTissue, plane: Plane, body: LesionPixelMaps, traits: LesionTraits, name: tuple[int, int]
 ) -> None:
-    """Even pigment with darker and lighter zones, one side darker than the other, and red areas."""
+    """Add pigment with darker and lighter zones, one side darker than the other, and red areas."""
     rng = _lesion_stream(name, "colour")
     scale_mm = traits.diameter_mm / 5
     zones = fractal(plane, rng, scale_mm, 4)
@@ -356,7 +366,7 @@ def _add_relief(
 
 
 def _asymmetry_map(plane: Plane, rng: np.random.Generator, traits: LesionTraits) -> Map:
-    """Logarithmic change of the pigment from one side of the lesion to the other, about -0.8 to 0.8 at most."""
+    """Return the change of the logarithm of the pigment from one side of the lesion to the other, at most about 0.8."""
     angle = rng.uniform(0, 2 * np.pi)
     y = plane.y[:, None] - plane.y.mean()
     x = plane.x[None] - plane.x.mean()
@@ -380,7 +390,7 @@ def _add_structure(
 
 
 def _network_map(plane: Plane, body: LesionPixelMaps, traits: LesionTraits, rng: np.random.Generator) -> Map:
-    """Brown lines around paler holes, thinner towards the border; wider and less even in irregular lesions."""
+    """Return a pigment network: brown lines around paler holes, stronger towards the border of the lesion."""
     cells = make_cell_pattern(plane, rng, rng.uniform(0.24, 0.38), 0.39, 0.06 + 0.06 * traits.irregularity)
     width = np.float32(0.13) + np.float32(0.06) * np.clip(noise(plane, rng, 0.6), -1.6, 2.5)
     lines = ramp(cells.edge - width, 0.12, -0.12)
@@ -390,7 +400,7 @@ def _network_map(plane: Plane, body: LesionPixelMaps, traits: LesionTraits, rng:
 
 
 def _globule_map(plane: Plane, body: LesionPixelMaps, rng: np.random.Generator) -> Map:
-    """Round dark spots of 0.1 to 0.3 mm, in clusters."""
+    """Return globules: round dark spots of 0.1 to 0.3 mm, in clusters."""
     cells = make_cell_pattern(plane, rng, rng.uniform(0.24, 0.36), 0.39, 0.09)
     size = np.float32(0.16) + np.float32(0.30) * cells.value**2
     tone = np.float32(0.5) + np.float32(0.9) * np.mod(cells.value * np.float32(5.7), 1)
@@ -401,7 +411,7 @@ def _globule_map(plane: Plane, body: LesionPixelMaps, rng: np.random.Generator) 
 def _add_blotches_and_veil(
     patch: SkinTissue, plane: Plane, body: LesionPixelMaps, traits: LesionTraits, name: tuple[int, int]
 ) -> None:
-    """Dark blotches, and a veil over a part of the middle."""
+    """Add dark blotches, and a veil over a part of the middle."""
     rng = _lesion_stream(name, "blotches")
     if traits.blotches > 0:
         area = ramp(fractal(plane, rng, traits.diameter_mm / 6, 3) + body.middle, 0.9, 1.7)
@@ -412,7 +422,9 @@ def _add_blotches_and_veil(
         patch.veil[...] = np.maximum(patch.veil, np.float32(0.5 * traits.veil) * area * body.share)
 
 
-_SAMPLES = 4096
+# Outlines of lesions
+
+_SAMPLES = 4096  # of an outline
 _ANGLES = np.arange(_SAMPLES) * (2 * math.pi / _SAMPLES)
 _HARMONICS = 40
 
@@ -437,7 +449,7 @@ def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> LesionOutlin
 
 
 def _fourier_series(coefficients: NDArray, order: NDArray) -> NDArray:
-    """Sum of cosines and sines of the angle, (4096,)."""
+    """Return the sum of cosines and sines of the angle, (4096,); ``coefficients``: (2, wave)."""
     phases = order[:, None] * _ANGLES
     waves = coefficients[0][:, None] * np.cos(phases) + coefficients[1][:, None] * np.sin(phases)
     return waves.sum(axis=0)

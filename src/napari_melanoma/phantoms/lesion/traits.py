@@ -1,4 +1,4 @@
-"""Options and random traits of a phantom lesion, and the optics of skin."""
+"""Options and traits (requested or random properties) of a phantom lesion, and the color of skin."""
 
 from __future__ import annotations
 
@@ -95,6 +95,8 @@ class LesionPhantomConfig(Config):
     camera: CameraOptions = CameraOptions()
 
 
+# The optics of skin
+
 # Linear sRGB of skin without pigment or blood.
 DERMIS = np.array([0.80, 0.73, 0.68], np.float32)
 # Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, hemoglobin has its bands in green
@@ -135,7 +137,10 @@ def typology_angle(linear: NDArray) -> NDArray:
 
 @cache
 def find_melanin(angle: float, blood: float) -> float:
-    """Find the amount of melanin with which skin has a typology angle in degrees, by inverse interpolation."""
+    """Find the melanin with which skin has a typology angle in degrees, by inverse interpolation.
+
+    ``blood`` and the result are optical densities as in ``reflectance``.
+    """
     melanin = np.linspace(0, 5, 501, dtype=np.float32)
     angles = typology_angle(reflectance(melanin[None], np.full((1, 501), blood, np.float32)))[0]
     return float(np.interp(-angle, -angles, melanin))
@@ -153,15 +158,18 @@ def encode_srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @cache
 def _srgb_table(steps: int) -> NDArray[np.uint8]:
-    """Table from linear to 8-bit sRGB."""
+    """Return the 8-bit sRGB value for each step of linear light."""
     linear = np.linspace(0, 1, steps)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.rint(255 * encoded).astype(np.uint8)
 
 
+# Traits
+
+
 @dataclass(frozen=True)
 class SceneTraits:
-    """Width of the view, and the skin: Fitzpatrick type 1 to 6, typology angle in degrees and blood (density)."""
+    """Width of the view, Fitzpatrick type 1 to 6, typology angle in degrees, and blood as optical density."""
 
     field_mm: float
     skin_type: int
@@ -222,7 +230,7 @@ class CameraTraits:
 
 
 def draw_scene_traits(config: LesionPhantomConfig) -> SceneTraits:
-    """Choose the view and the skin; if a diameter is given without a view, the view is made wide enough."""
+    """Choose the view and the skin; if only the diameter of the lesion is requested, the view is wide enough for it."""
     rng = random_stream(config.seed, "scene")
     field_mm = rng.uniform(11, 20) if config.modality == "dermoscopic" else rng.uniform(24, 42)
     room = rng.uniform(1.9, 2.9) * max(1.0, config.size[1] / config.size[0])
@@ -236,7 +244,7 @@ def draw_scene_traits(config: LesionPhantomConfig) -> SceneTraits:
 
 
 def draw_lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
-    """Choose the appearance of a lesion."""
+    """Choose the appearance of a lesion; ``view_mm``: shorter side of the view."""
     rng = random_stream(config.seed, "lesion", index, "traits")
     macroscopic = config.modality == "macroscopic"
     share = rng.uniform(0.2, 0.42) if macroscopic else rng.uniform(0.34, 0.62)
@@ -302,11 +310,11 @@ def draw_camera_traits(config: LesionPhantomConfig) -> CameraTraits:
 
 
 def _draw_optional(rng: np.random.Generator, chance: float) -> float:
-    """Amount of an optional trait, 0 if absent; always draws two random numbers."""
-    happens, amount = rng.random(2)
-    return float(0.25 + 0.75 * amount) if happens < chance else 0.0
+    """Choose the amount of a trait that is present with a probability, else 0; always uses two random numbers."""
+    presence, amount = rng.random(2)
+    return float(0.25 + 0.75 * amount) if presence < chance else 0.0
 
 
 def _apply_options(options: Config, drawn: dict[str, Any]) -> dict[str, Any]:
-    """Replace random values by given ones."""
+    """Replace random values by requested ones."""
     return drawn | {key: value for key, value in options.model_dump().items() if value is not None}

@@ -1,4 +1,4 @@
-"""Stain vectors, textures and nuclei of phantom slides."""
+"""Looks of phantom slides: stain vectors, textures and nuclei, each as one laboratory's slides might have them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from napari_melanoma.phantoms.skin_texture import random_stream
 from napari_melanoma.phantoms.slide.shapes import Floats, Ints
 
-Vector = tuple[float, float, float]
+Vector = tuple[float, float, float]  # red, green, blue
 
 
 @dataclass(frozen=True)
 class PhantomStain:
     """Optical densities (red, green, blue) of a unit of each dye, and the color of bare glass.
 
-    ``hematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
+    ``hematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1. ``nuclei`` and
+    ``cytoplasm`` are the strengths of hematoxylin and of eosin.
     """
 
     hematoxylin: Vector
@@ -36,7 +37,8 @@ class NucleusStyle:
     """Rendering of nuclei.
 
     ``grain`` is the size of chromatin clumps in micrometers, ``contrast`` their variation, ``rim`` the darkening of
-    the membrane, ``softness`` the width of the edge in micrometers, ``lobes`` the harmonics that bend the outline.
+    the membrane, ``softness`` the width of the edge in micrometers, ``lobes`` the harmonics that bend the outline,
+    ``nucleolus`` the darkness of nucleoli, ``scale`` the factor of all sizes.
     """
 
     grain: float
@@ -52,8 +54,9 @@ class NucleusStyle:
 class TextureStyle:
     """Rendering of fibers and cytoplasm.
 
-    ``bundle`` and ``length`` are the width and length of collagen bundles in micrometers, ``wave`` how far they
-    wander, ``cleft`` the share of white gaps, ``grain`` the roughness of cytoplasm, ``weave`` the layers of keratin.
+    ``bundle`` and ``length`` are the width and length of collagen bundles, ``wave`` the amplitude of their waves and
+    ``weave`` the thickness of the layers of keratin, all in micrometers; ``cleft`` is the share of white gaps between
+    bundles, ``grain`` the roughness of cytoplasm.
     """
 
     bundle: float
@@ -78,7 +81,7 @@ class SlideLook:
 def _make_look(
     name: str, family: Literal["train", "test"], stain: PhantomStain, nuclei: NucleusStyle, texture: TextureStyle
 ) -> SlideLook:
-    """Make a look with stain vectors of length 1."""
+    """Return a look, with its stain vectors scaled to length 1."""
     stain = replace(
         stain,
         hematoxylin=_unit(stain.hematoxylin),
@@ -175,7 +178,9 @@ def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
     return tuple(look for look in LOOKS if look.family == family)
 
 
-VARIANTS, TURNS = 14, 12
+# Nuclei: stamps of each type are drawn once, and copied to the positions of nuclei.
+
+VARIANTS, TURNS = 14, 12  # stamps of a type: shapes, and rotations of each
 REACH_UM = 13.0  # half of the side of a stamp
 
 
@@ -223,20 +228,25 @@ NUCLEUS_TYPE_INDEX = {name: number for number, name in enumerate(NUCLEUS_TYPES)}
 
 @dataclass(frozen=True)
 class StampBank:
-    """Stamps of all types of nuclei: float32 (type, variant, turn, 2, side, side), hematoxylin and cleared space."""
+    """Stamps of all types of nuclei.
+
+    ``stamps``: float32 (type, variant, turn, 2, side, side), the amount of hematoxylin and the cleared space;
+    ``reach``: pixels from the center of a stamp to its edge.
+    """
 
     stamps: Floats
     reach: int
 
-    def draw_nuclei(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
-        """Draw nuclei on a canvas; where they overlap, the stronger one is visible.
+    def draw_nuclei(self, canvas: Floats, x: Ints, y: Ints, stamp_index: Ints) -> None:
+        """Draw nuclei on a canvas; where they overlap, the larger value counts.
 
-        ``canvas``: float32 (2, row, column), changed in place. ``which``: from ``choose_stamps``.
+        ``canvas``: float32 (2, row, column), changed in place. ``x``, ``y``: column and row of the centers.
+        ``stamp_index``: from ``choose_stamps``.
         """
         flat = self.stamps.reshape(-1, *self.stamps.shape[3:])
         side = 2 * self.reach + 1
         top, left = y - self.reach, x - self.reach
-        for row, column, index in zip(top.tolist(), left.tolist(), which.tolist(), strict=True):
+        for row, column, index in zip(top.tolist(), left.tolist(), stamp_index.tolist(), strict=True):
             view = canvas[:, row : row + side, column : column + side]
             np.maximum(view, flat[index], out=view)
 
@@ -244,8 +254,9 @@ class StampBank:
 def choose_stamps(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArray[np.int64]:
     """Choose a stamp for each nucleus.
 
-    ``angle``: direction of the long axis in radians. Returns the indices of the stamps, int64 (nucleus,), for
-    ``StampBank.draw_nuclei``.
+    ``species``: index of the type, see ``NUCLEUS_TYPE_INDEX``. ``angle``: direction of the long axis in radians.
+    ``lot``: random number from 0 to below 1 that selects the variant. Returns the indices of the stamps for
+    ``StampBank.draw_nuclei``, int64 (nucleus,).
     """
     turn = np.round(np.asarray(angle, float) * (TURNS / np.pi)).astype(np.int64) % TURNS
     variant = np.minimum((lot * VARIANTS).astype(np.int64), VARIANTS - 1)
@@ -273,7 +284,7 @@ def _draw_stamps(look: SlideLook, name: str, species: NucleusType, mpp: float, r
 
 
 def _draw_nucleus(rng: np.random.Generator, style: NucleusStyle, species: NucleusType, x: Floats, y: Floats) -> Floats:
-    """One nucleus in all turns, (turn, 2, side, side)."""
+    """Draw one nucleus in all rotations, (turn, 2, side, side); ``x``, ``y``: positions of pixels in micrometers."""
     size = style.scale * np.exp(species.spread * rng.standard_normal())
     ratio = np.exp(0.6 * species.spread * rng.standard_normal())
     half = min(species.length * size * ratio, REACH_UM - 3), min(species.width * size / ratio, REACH_UM - 3)
@@ -296,7 +307,7 @@ def _draw_nucleus(rng: np.random.Generator, style: NucleusStyle, species: Nucleu
 
 @lru_cache(maxsize=1)
 def _speckle() -> Floats:
-    """Periodic noise whose patches are about 8 of its pixels wide, float32 (512, 512), standard deviation 1."""
+    """Generate periodic noise with patches of about 8 pixels, float32 (512, 512), standard deviation 1."""
     noise = np.fft.rfft2(random_stream(0, "chromatin").standard_normal((512, 512)))
     frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None])
     field = np.fft.irfft2(noise * frequency**0.7 * np.exp(-((8 * frequency) ** 2) * 2), (512, 512))
@@ -304,19 +315,21 @@ def _speckle() -> Floats:
 
 
 def _chromatin_clumps(rng: np.random.Generator, x: Floats, y: Floats, grain: float) -> Floats:
-    """Uneven chromatin, of standard deviation 1."""
+    """Return the unevenness of chromatin at positions in micrometers, with standard deviation 1."""
     row, column = (((axis + rng.uniform(50, 500)) * (5 / grain)).astype(np.int64) % 512 for axis in (y, x))
     return _speckle()[row, column]
 
 
 def _draw_nucleolus(rng: np.random.Generator, half: tuple[float, float], x: Floats, y: Floats, radius: float) -> Floats:
-    """A nucleolus somewhere inside."""
-    turn, away = rng.uniform(0, 2 * np.pi), 0.5 * np.sqrt(rng.random())
-    at = away * half[0] * np.cos(turn), away * half[1] * np.sin(turn)
-    return np.exp(-(((x - at[0]) ** 2 + (y - at[1]) ** 2) / radius**2))
+    """Draw a nucleolus at a random position inside; ``half``: half axes of the nucleus in micrometers."""
+    angle, distance = rng.uniform(0, 2 * np.pi), 0.5 * np.sqrt(rng.random())
+    center_x, center_y = distance * half[0] * np.cos(angle), distance * half[1] * np.sin(angle)
+    return np.exp(-(((x - center_x) ** 2 + (y - center_y) ** 2) / radius**2))
 
 
-SIDE = 1024
+# Textures
+
+SIDE = 1024  # pixels of a texture
 FINE_UM, CLOUD_UM = 0.6, 5.0  # micrometers per pixel of fine and of slowly varying textures
 
 
@@ -324,7 +337,7 @@ FINE_UM, CLOUD_UM = 0.6, 5.0  # micrometers per pixel of fine and of slowly vary
 class TextureSet:
     """Periodic textures, each float32 (SIDE, SIDE) with values that are evenly distributed from 0 to 1.
 
-    ``bundles`` and ``strands`` are thick and fine fibers along the columns, ``weave`` the layers of keratin. ``grain``
+    ``bundles`` and ``strands`` are thick and fine fibers along the rows, ``weave`` the layers of keratin. ``grain``
     is fine and without direction, ``clouds`` varies slowly and has details, ``patches`` varies slowly and is smooth.
     """
 
@@ -345,7 +358,7 @@ def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Fl
     scale = np.float32(1 / pixel_um)
     column = np.floor(x * scale).astype(np.int32) & np.int32(SIDE - 1)
     row = np.floor(y * scale).astype(np.int32) & np.int32(SIDE - 1)
-    return texture.ravel().take((row << np.int32(10)) | column, mode="clip")  # half the time of an index
+    return texture.ravel().take((row << np.int32(10)) | column, mode="clip")  # half the time of texture[row, column]
 
 
 def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
@@ -372,9 +385,10 @@ def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) 
 
 @lru_cache(maxsize=8)
 def make_textures(look_name: str) -> TextureSet:
+    """Generate the textures of a look; those of the last looks are cached."""
     style = get_look(look_name).texture
     rng = random_stream(0, look_name, "textures")
-    made = TextureSet(
+    textures = TextureSet(
         _fiber_texture(rng, style, style.bundle, style.length),
         _fiber_texture(rng, style, 0.3 * style.bundle, 0.45 * style.length),
         _fiber_texture(rng, style, style.weave, 11 * style.weave),
@@ -382,18 +396,18 @@ def make_textures(look_name: str) -> TextureSet:
         _equalize(_fractal_noise(rng, 26)),
         _equalize(_smooth_noise(rng, 70)),
     )
-    for texture in vars(made).values():
+    for texture in vars(textures).values():
         texture.flags.writeable = False
-    return made
+    return textures
 
 
 def _frequencies() -> tuple[Floats, Floats]:
-    """Waves per pixel along rows (row, 1) and columns (1, column)."""
+    """Return the frequencies of a Fourier transform in waves per pixel, (row, 1) and (1, column)."""
     return np.fft.fftfreq(SIDE).astype(np.float32)[:, None], np.fft.rfftfreq(SIDE).astype(np.float32)[None]
 
 
 def _band_noise(rng: np.random.Generator, length: float, width: float) -> Floats:
-    """Make noise with a grain of ``length`` pixels along a row and ``width`` pixels along a column."""
+    """Generate noise with a grain of ``length`` pixels along a row and ``width`` pixels along a column."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     square = (rows * width) ** 2 + (columns * length) ** 2
@@ -401,28 +415,28 @@ def _band_noise(rng: np.random.Generator, length: float, width: float) -> Floats
 
 
 def _fractal_noise(rng: np.random.Generator, size: float) -> Floats:
-    """Noise with detail at all scales below a size in pixels."""
+    """Generate noise with detail at all scales below a size in pixels."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     return np.fft.irfft2(noise / (1 + (size * np.hypot(rows, columns)) ** 2.2), (SIDE, SIDE))
 
 
 def _smooth_noise(rng: np.random.Generator, size: float) -> Floats:
-    """Noise without detail below a size in pixels."""
+    """Generate noise without detail below a size in pixels."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     return np.fft.irfft2(noise * np.exp(-((size * np.hypot(rows, columns)) ** 2)), (SIDE, SIDE))
 
 
 def _equalize(values: Floats) -> Floats:
-    """Spread values evenly from 0 to 1, by the quantiles of a part of them."""
+    """Transform values so that they are evenly distributed from 0 to 1; quantiles are estimated from some values."""
     share = np.linspace(0, 1, 513)
     quantiles = np.quantile(values.ravel()[::37], share)
     return np.interp(values, quantiles, share).astype(np.float32)
 
 
 def _fiber_texture(rng: np.random.Generator, style: TextureStyle, width_um: float, length_um: float) -> Floats:
-    """Wavy fibers along the columns, two sets woven into each other."""
+    """Generate wavy fibers along the rows of a texture, two sets woven into each other."""
     wave = style.wave / FINE_UM * min(1.0, length_um / 60)
     rows, columns = np.indices((SIDE, SIDE))
     sets = []

@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class SlideLesionOptions(Config):
-    """Lesions of each section; ``None`` is chosen at random by the seed."""
+    """Lesions of each section; values that are ``None`` are chosen at random by the seed."""
 
     malignant: int = Field(1, ge=0, le=4, description="invasive melanomas in each section")
     benign: int = Field(1, ge=0, le=4, description="nevi in each section")
@@ -39,7 +39,7 @@ class SlideLesionOptions(Config):
 
 
 class SectionOptions(Config):
-    """The piece of skin; ``None`` is chosen at random by the seed."""
+    """The piece of skin; values that are ``None`` are chosen at random by the seed."""
 
     width_mm: Annotated[float, Field(ge=0.3, le=60)] | None = Field(None, description="along the surface")
     depth_mm: Annotated[float, Field(ge=0.3, le=20)] | None = Field(None, description="from the surface down")
@@ -66,11 +66,14 @@ class SlideArtifactOptions(Config):
     pens: int = Field(0, ge=0, le=8, description="pen marks on the glass")
     folds: int = Field(0, ge=0, le=8, description="folds in each section")
     defocus: int = Field(0, ge=0, le=20, description="areas that are out of focus")
-    dust: Share = Field(0.3, description="specks and fibers on the glass")
+    dust: Share = Field(0.3, description="specks on the glass")
 
 
 class SlidePhantomConfig(Config):
-    """Options of a phantom slide; equal values give the same slide, and ``None`` is chosen at random by the seed."""
+    """Options of a phantom slide; equal options give the same slide.
+
+    Values that are ``None`` are chosen at random by the seed.
+    """
 
     seed: int = Field(0, ge=0, description="seed of all random choices")
     size: tuple[Side, Side] = Field((8192, 8192), description="height and width in pixels")
@@ -91,12 +94,11 @@ class SlidePhantomConfig(Config):
     quality: int = Field(85, ge=30, le=100, description="quality of the JPEG tiles")
 
 
-# Labels from here on are nests of a lesion: this label + its index in the section.
-FIRST_LESION_LABEL = 32
+FIRST_LESION_LABEL = 32  # label of the first lesion of a section; the label of lesion i is 32 + i
 
 
 class TissueKind(IntEnum):
-    """Labels of pixels; their order has no meaning."""
+    """Labels of pixels, besides those of lesions; their order has no meaning."""
 
     GLASS = 0
     DERMIS = 1
@@ -129,4 +131,4 @@ def _make_class_table() -> np.ndarray:
     return classes
 
 
-CLASS_OF = _make_class_table()
+CLASS_OF = _make_class_table()  # by label; classes: 0 background, 1 dermis, 2 epidermis, 3 tumor

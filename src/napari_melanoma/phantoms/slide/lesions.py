@@ -1,4 +1,7 @@
-"""Melanomas and nevi of a phantom section, with necrosis."""
+"""Melanomas and nevi of a phantom section, with ulceration and necrosis.
+
+Positions are (along, depth) in micrometers: along the surface of the section, and below it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
 from napari_melanoma.phantoms.slide.shapes import Floats, SectionDrawing, blob_outline, polygon_area
 from napari_melanoma.phantoms.slide.tissue import STEP_UM, SkinLayers, random_curve, smooth_bump
 
-Point = tuple[float, float]
+Point = tuple[float, float]  # (along, depth)
 
 
 @dataclass(frozen=True)
 class PhantomLesionRequest:
-    """Requested properties of a lesion; lengths in micrometers. ``depth_um`` is the Breslow thickness of a melanoma."""
+    """Requested properties of a lesion.
+
+    ``index``: number of the lesion in its section, from 0; ``along``: position of its middle; ``depth_um``: Breslow
+    thickness of a melanoma, or depth of a nevus.
+    """
 
     kind: Literal["malignant", "benign"]
     index: int
@@ -30,12 +37,13 @@ class PhantomLesionRequest:
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """A lesion: its nests (vertex, 2) in section coordinates, and the line along which its thickness is measured.
+    """A lesion: its nests (vertex, 2), and the line along which its thickness is measured.
 
-    ``depth_line``: the ends (along, depth) of the thickest part of a melanoma, from the granular layer or the ulcer's
-    base to the deepest point; None for a nevus. ``ulcer``: its first and last position. ``cell_um``: distance between
-    cells. ``tone``: from -1 (pale, pink) to 1. ``desmoplastic``: the share with few cells. ``bodies``: number of nests,
-    the first ones, that are the main mass of a melanoma. ``necrosis``: outlines of necrotic areas in them.
+    ``depth_line``: the ends of the thickest part of a melanoma, from the granular layer or the base of the ulcer to the
+    deepest point; None for a nevus. ``ulcer``: first and last position along the section. ``cell_um``: distance between
+    cells. ``tone``: color of the cytoplasm, from -1 (pale, pink) to 1. ``desmoplastic``: share with few cells.
+    ``bodies``: number of nests that are the main mass of a melanoma; they are the first of ``nests``. ``necrosis``:
+    outlines of necrotic areas in them.
     """
 
     request: PhantomLesionRequest
@@ -101,7 +109,7 @@ def _lift_skin(layers: SkinLayers, rng: np.random.Generator, request: PhantomLes
 
 
 def _draw_ulcer_range(rng: np.random.Generator, request: PhantomLesionRequest) -> tuple[float, float]:
-    """First and last position of an ulcer."""
+    """Choose the first and last position of an ulcer."""
     half = rng.uniform(0.18, 0.42) * request.half_width_um
     middle = request.along + rng.uniform(-0.25, 0.25) * request.half_width_um
     return middle - half, middle + half
@@ -132,16 +140,19 @@ def _add_ulcer(
 def _lower_border(
     rng: np.random.Generator, healthy: SkinLayers, skin: SkinLayers, request: PhantomLesionRequest, depth_um: float
 ) -> Floats:
-    """Return the depth of the lower border at each position; its deepest point is ``depth_um`` below the surface."""
+    """Return the depth of the lower border at each position; its deepest point is ``depth_um`` below ``skin``.
+
+    ``healthy``: the skin without the ulcer; ``skin``: the skin with it.
+    """
     t = _relative_position(healthy, request)
     roundness = rng.uniform(2.0, 3.2)
     lean = rng.uniform(-0.25, 0.25)
     dome = np.clip(1 - np.abs((t - lean * (1 - t**2)) / 0.93) ** roundness, 0, None) ** rng.uniform(0.4, 0.62)
     lobes = 1 + 0.11 * random_curve(rng, len(t), 0.3 * request.half_width_um) + 0.03 * random_curve(rng, len(t), 70)
     shape = dome * lobes
-    lost = skin.granular - healthy.granular
-    strong = shape > 0.15 * shape.max()
-    scale = np.min((depth_um + lost[strong]) / shape[strong])
+    ulcerated_um = skin.granular - healthy.granular
+    is_thick = shape > 0.15 * shape.max()
+    scale = np.min((depth_um + ulcerated_um[is_thick]) / shape[is_thick])
     return healthy.granular + scale * shape
 
 
@@ -170,7 +181,7 @@ def _deepest_value(layers: SkinLayers, depths: Floats, along: float, half: float
 def _deepest_nest(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest, room: float
 ) -> Floats:
-    """A nest below the body that reaches exactly the requested thickness."""
+    """Draw a nest below the body that reaches exactly the requested thickness."""
     radius = 0.36 * room
     at = float(skin.along[np.argmax(lower - skin.granular)])
     nest = blob_outline(rng, (at, 0.0), (radius * rng.uniform(1, 1.5), radius), 0.08)
@@ -265,7 +276,7 @@ def grow_nevus(
 
 
 def _ridge_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
-    """Nests at the tips of the ridges."""
+    """Draw nests at the tips of the rete ridges."""
     inner = skin.junction[1:-1]
     tips = np.flatnonzero((inner >= skin.junction[:-2]) & (inner > skin.junction[2:])) + 1
     nests, last = [], -np.inf
@@ -309,16 +320,16 @@ def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLe
     return nests
 
 
-# Half axes in micrometers; such areas are visible at 6 micrometers per pixel.
-_RADII = 75.0, 250.0
-# Margin of viable tumor, and height below which a body has no space for necrosis.
-_MARGIN_UM, _THINNEST_UM = 24.0, 90.0
+# Necrosis
+
+_RADII_UM = 75.0, 250.0  # range of half axes; such areas are visible at 6 micrometers per pixel
+_MARGIN_UM, _MIN_HEIGHT_UM = 24.0, 90.0  # margin of viable tumor; height that a body needs for necrosis
 _MAX_TRIES = 500
 
 
 @dataclass(frozen=True)
 class _MelanomaBody:
-    """One body of a melanoma: its upper and lower border (position,) in micrometers."""
+    """One body of a melanoma: depth of its upper and lower border (position,) at positions ``along``."""
 
     along: Floats
     upper: Floats
@@ -326,7 +337,7 @@ class _MelanomaBody:
 
     @property
     def inner_height(self) -> Floats:
-        """Height inside of the margins."""
+        """Height at each position, without the margins."""
         return self.lower - self.upper - 2 * _MARGIN_UM
 
 
@@ -335,48 +346,49 @@ def add_necrosis(
 ) -> PhantomLesion:
     """Add necrosis to a melanoma's bodies, away from their borders, so that outline and thickness are unchanged.
 
-    ``share``: of the area of its bodies, 0 to 1; less if there is not enough space.
+    ``share``: requested share of the area of the bodies, 0 to 1; it may not be reached if there is not enough space.
     """
     bodies = [_parse_body(nest) for nest in lesion.nests[: lesion.bodies]]
-    wanted = share * sum(map(polygon_area, lesion.nests[: lesion.bodies]))
+    requested_area = share * sum(map(polygon_area, lesion.nests[: lesion.bodies]))
     weights = np.concatenate(
-        [np.clip(body.inner_height + 2 * _MARGIN_UM - _THINNEST_UM, 0, None) for body in bodies] or [[]]
+        [np.clip(body.inner_height + 2 * _MARGIN_UM - _MIN_HEIGHT_UM, 0, None) for body in bodies] or [[]]
     )
-    if wanted <= 0 or not weights.any():
+    if requested_area <= 0 or not weights.any():
         return lesion
-    owner = np.repeat(np.arange(len(bodies)), [len(body.along) for body in bodies])
+    # Positions of all bodies in one array: the body of each, and the index of the first position of each body.
+    body_index = np.repeat(np.arange(len(bodies)), [len(body.along) for body in bodies])
     first = np.cumsum([0] + [len(body.along) for body in bodies])
     chances = weights / weights.sum()
-    found: list[Floats] = []
-    taken = np.zeros((0, 4))
+    outlines: list[Floats] = []
+    ellipses = np.zeros((0, 4))
     for _ in range(_MAX_TRIES):
-        if sum(map(polygon_area, found)) >= wanted:
+        if sum(map(polygon_area, outlines)) >= requested_area:
             break
-        place = int(rng.choice(len(chances), p=chances))
-        body = bodies[owner[place]]
-        ellipse = _draw_ellipse(rng, body, place - int(first[owner[place]]))
-        apart = np.hypot(*((taken[:, :2] - ellipse[:2]) / (taken[:, 2:] + ellipse[2:])).T)
-        if np.all(apart > 1.1):
-            taken = np.vstack([taken, ellipse])
-            found.append(_clip_to_body(body, _draw_ragged_outline(rng, ellipse)))
-    for outline in found:
+        position = int(rng.choice(len(chances), p=chances))
+        body = bodies[body_index[position]]
+        ellipse = _draw_ellipse(rng, body, position - int(first[body_index[position]]))
+        distance = np.hypot(*((ellipses[:, :2] - ellipse[:2]) / (ellipses[:, 2:] + ellipse[2:])).T)
+        if np.all(distance > 1.1):
+            ellipses = np.vstack([ellipses, ellipse])
+            outlines.append(_clip_to_body(body, _draw_ragged_outline(rng, ellipse)))
+    for outline in outlines:
         drawing.add(TissueKind.NECROSIS, outline)
-    return replace(lesion, necrosis=tuple(found))
+    return replace(lesion, necrosis=tuple(outlines))
 
 
 def _parse_body(outline: Floats) -> _MelanomaBody:
-    """Split the outline of a body: the upper border, then the lower one backwards."""
+    """Split the outline of a body, which is the upper border followed by the reversed lower border."""
     half = len(outline) // 2
     upper, lower = outline[:half], outline[half:][::-1]
     return _MelanomaBody(upper[:, 0], upper[:, 1], lower[:, 1])
 
 
 def _draw_ellipse(rng: np.random.Generator, body: _MelanomaBody, index: int) -> Floats:
-    """Draw middle (along, depth) and half axes of an area that fits into a body at a position."""
-    radius = rng.uniform(*_RADII)
-    tall = min(radius * rng.uniform(0.6, 1.0), float(body.inner_height[index]) / 2)
-    top, bottom = body.upper[index] + _MARGIN_UM + tall, body.lower[index] - _MARGIN_UM - tall
-    return np.array([body.along[index], rng.uniform(top, max(top, bottom)), radius, tall])
+    """Choose center (along, depth) and half axes of an ellipse, (4,), that fits into a body at a position."""
+    radius = rng.uniform(*_RADII_UM)
+    half_height = min(radius * rng.uniform(0.6, 1.0), float(body.inner_height[index]) / 2)
+    top, bottom = body.upper[index] + _MARGIN_UM + half_height, body.lower[index] - _MARGIN_UM - half_height
+    return np.array([body.along[index], rng.uniform(top, max(top, bottom)), radius, half_height])
 
 
 def _draw_ragged_outline(rng: np.random.Generator, ellipse: Floats) -> Floats:

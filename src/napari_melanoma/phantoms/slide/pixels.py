@@ -1,4 +1,7 @@
-"""The pixels of a window on a section: tissue ground and nuclei."""
+"""The pixels of a part of a phantom section: their tissue labels, the dyes of the tissue, and the positions of nuclei.
+
+Tissue is colored pixel by pixel (``paint_ground``); nuclei are stamps that are drawn over it (``place_nuclei``).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from napari_melanoma.phantoms.slide.lesions import PhantomLesion
 from napari_melanoma.phantoms.slide.plan import SectionPlan
 from napari_melanoma.phantoms.slide.shapes import Floats, GridPoints, Ints, PointGrid, rasterize_polygon
 
+# Grids of nuclei
 DENSE = PointGrid(6.9, 0.30, 31)
 SPARSE = PointGrid(15.0, 0.45, 32)
 SHEATHS = PointGrid(9.0, 0.33, 33)
@@ -35,7 +39,7 @@ SCAR = PointGrid(10.2, 0.40, 34)
 
 @dataclass(frozen=True)
 class PlacedNuclei:
-    """Nuclei: the pixel (row, column) of the window and the stamp of each."""
+    """Nuclei of a window: row and column of the center, and index of the stamp, each (nucleus,)."""
 
     row: Ints
     column: Ints
@@ -44,7 +48,11 @@ class PlacedNuclei:
 
 @dataclass(frozen=True)
 class SectionWindow:
-    """A part of one section: pixels of ``mpp`` micrometers with their ``labels``, uint8 (row, column)."""
+    """A part of one section.
+
+    ``mpp``: micrometers per pixel; ``box``: the part in such pixels; ``labels``: uint8 (row, column), see
+    ``label_pixels``.
+    """
 
     section: SectionPlan
     look: SlideLook
@@ -82,7 +90,7 @@ class SectionWindow:
 
     @cached_property
     def present_labels(self) -> tuple[int, ...]:
-        """The labels of its pixels, in ascending order."""
+        """The labels that occur in the window, in ascending order."""
         return tuple(np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist())
 
     def find_pixels(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -133,27 +141,27 @@ class WindowPixels:
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
     """Place all nuclei whose centers are in a window."""
     present = set(window.present_labels)
-    found = [_aligned_nuclei(window)]
+    nuclei = [_aligned_nuclei(window)]
     for kinds, place in NUCLEI_PLACERS:
         if present & kinds:
-            found.append(place(window))
+            nuclei.append(place(window))
     for label in sorted(present):
         if label >= FIRST_LESION_LABEL:
-            found.append(_lesion_nuclei(window, label, window.section.lesions[label - FIRST_LESION_LABEL]))
-    return found
+            nuclei.append(_lesion_nuclei(window, label, window.section.lesions[label - FIRST_LESION_LABEL]))
+    return nuclei
 
 
-def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[GridPoints, WindowPixels]:
-    """Return the points of a grid on tissue of some kinds, and their pixels."""
+def _grid_points(window: SectionWindow, grid: PointGrid, *labels: int) -> tuple[GridPoints, WindowPixels]:
+    """Return the points of a grid on tissue with some labels, and their pixels."""
     x, y, half = window.x_um, window.y_um, window.mpp / 2
     points = grid.points(y[0] - half, x[0] - half, y[-1] + half, x[-1] + half)
     row, column = window.find_pixels(points.x, points.y)
-    seen = (row >= 0) & (column >= 0) & (row < window.box.height) & (column < window.box.width)
-    points, row, column = points.select(seen), row[seen], column[seen]
-    wanted = np.zeros(256, bool)
-    wanted[list(kinds)] = True
-    wanted = wanted[window.labels[row, column]]
-    points, row, column = points.select(wanted), row[wanted], column[wanted]
+    is_inside = (row >= 0) & (column >= 0) & (row < window.box.height) & (column < window.box.width)
+    points, row, column = points.select(is_inside), row[is_inside], column[is_inside]
+    is_selected = np.zeros(256, bool)  # by label
+    is_selected[list(labels)] = True
+    on_tissue = is_selected[window.labels[row, column]]
+    points, row, column = points.select(on_tissue), row[on_tissue], column[on_tissue]
     along, depth = window.section.frame.to_section(points.x, points.y)
     return points, WindowPixels(window, row, column, along, depth)
 
@@ -161,28 +169,30 @@ def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[G
 def _select_nuclei(
     pixels: WindowPixels, keep: NDArray[np.bool_], species: NDArray[np.integer[Any]], angle: Floats, lot: Floats
 ) -> PlacedNuclei:
-    """Choose the stamps of the nuclei to keep."""
+    """Choose stamps for the nuclei selected by ``keep``, bool (nucleus,); other arguments as for ``choose_stamps``."""
     stamps = choose_stamps(species[keep], angle[keep], lot[keep])
     return PlacedNuclei(pixels.row[keep], pixels.column[keep], stamps)
 
 
 def _aligned_nuclei(window: SectionWindow) -> PlacedNuclei:
     """Place the nuclei that the plan has aligned."""
-    lined, y, x = window.section.aligned_nuclei, window.y_um, window.x_um
-    first, last = np.searchsorted(lined.y, (y[0] - window.mpp, y[-1] + window.mpp))
-    part = np.arange(first, last)
-    part = part[(lined.x[part] > x[0] - window.mpp) & (lined.x[part] < x[-1] + window.mpp)]
-    row, column = window.find_pixels(lined.x[part], lined.y[part])
-    seen = (row >= 0) & (column >= 0) & (row < window.box.height) & (column < window.box.width)
-    part, row, column = part[seen], row[seen], column[seen]
-    right = window.labels[row, column] == lined.label[part]
-    part = part[right]
-    lot = (part * 0.6180339887) % 1.0
-    return PlacedNuclei(row[right], column[right], choose_stamps(lined.species[part], lined.angle[part], lot))
+    nuclei, y, x = window.section.aligned_nuclei, window.y_um, window.x_um
+    first, last = np.searchsorted(nuclei.y, (y[0] - window.mpp, y[-1] + window.mpp))
+    index = np.arange(first, last)
+    index = index[(nuclei.x[index] > x[0] - window.mpp) & (nuclei.x[index] < x[-1] + window.mpp)]
+    row, column = window.find_pixels(nuclei.x[index], nuclei.y[index])
+    is_inside = (row >= 0) & (column >= 0) & (row < window.box.height) & (column < window.box.width)
+    index, row, column = index[is_inside], row[is_inside], column[is_inside]
+    has_label = window.labels[row, column] == nuclei.label[index]
+    index = index[has_label]
+    lot = (index * 0.6180339887) % 1.0
+    return PlacedNuclei(
+        row[has_label], column[has_label], choose_stamps(nuclei.species[index], nuclei.angle[index], lot)
+    )
 
 
 def _epidermal_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Spinous cells, flat ones towards the granular layer; the basal layer is aligned by the plan."""
+    """Place spinous cells, and flat ones towards the granular layer; most basal cells are aligned by the plan."""
     points, pixels = _grid_points(window, EPIDERMAL, TissueKind.EPIDERMIS)
     layers = window.section.layers
     to_junction = layers.depth_at(layers.junction, pixels.along) - pixels.depth
@@ -197,7 +207,7 @@ def _epidermal_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _dermal_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Fibroblasts along the fibers, and a few inflammatory cells."""
+    """Place fibroblasts along the fibers, and a few inflammatory cells."""
     points, pixels = _grid_points(
         window, SPARSE, TissueKind.DERMIS, TissueKind.MUSCLE, TissueKind.NERVE, TissueKind.WALL
     )
@@ -212,7 +222,7 @@ def _dermal_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _infiltrate_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Lymphocytes and plasma cells in clusters."""
+    """Place lymphocytes and plasma cells in clusters."""
     points, pixels = _grid_points(window, DENSE, TissueKind.INFILTRATE)
     species = np.where(points.uniform(1) < 0.15, NUCLEUS_TYPE_INDEX["plasma"], NUCLEUS_TYPE_INDEX["lymphocyte"])
     keep = points.uniform(3) < 0.55 + 0.5 * pixels.cloud
@@ -220,7 +230,7 @@ def _infiltrate_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _crust_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Granulocytes in the crust of an ulcer."""
+    """Place granulocytes in the crust of an ulcer."""
     points, pixels = _grid_points(window, DENSE, TissueKind.CRUST)
     species = np.full(len(points.x), NUCLEUS_TYPE_INDEX["apoptotic"])
     return _select_nuclei(
@@ -229,7 +239,7 @@ def _crust_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _necrotic_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Ghosts of nuclei, and dust in clusters."""
+    """Place ghosts of nuclei, and nuclear dust in clusters."""
     points, pixels = _grid_points(window, SHEATHS, TissueKind.NECROSIS)
     dust = points.uniform(1) < 0.35 * pixels.cloud
     species = np.where(dust, NUCLEUS_TYPE_INDEX["apoptotic"], NUCLEUS_TYPE_INDEX["ghost"])
@@ -238,21 +248,21 @@ def _necrotic_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _sheath_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Cells of follicles inside of their basal layer."""
+    """Place the cells of follicles inside their basal layer."""
     points, pixels = _grid_points(window, SHEATHS, TissueKind.SHEATH)
     species = np.full(len(points.x), NUCLEUS_TYPE_INDEX["spinous"])
     return _select_nuclei(pixels, points.uniform(1) < 0.9, species, np.pi * points.uniform(0), points.uniform(2))
 
 
 def _sebocyte_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """One in the middle of each cell of a sebaceous gland."""
+    """Place a nucleus in the middle of most cells of a sebaceous gland."""
     points, pixels = _grid_points(window, FOAM, TissueKind.SEBACEOUS)
     species = np.full(len(points.x), NUCLEUS_TYPE_INDEX["sebocyte"])
     return _select_nuclei(pixels, points.uniform(1) < 0.85, species, np.pi * points.uniform(0), points.uniform(2))
 
 
 def _lesion_nuclei(window: SectionWindow, label: int, lesion: PhantomLesion) -> PlacedNuclei:
-    """Cells of a lesion: even and maturing in a nevus; of all sizes, dark, dividing in a melanoma."""
+    """Place the cells of a lesion; those of a nevus are even, and smaller with depth."""
     grid = PointGrid(lesion.cell_um, 0.36, 40 + lesion.request.index)
     points, pixels = _grid_points(window, grid, label)
     if not len(points.x):
@@ -266,28 +276,31 @@ def _lesion_nuclei(window: SectionWindow, label: int, lesion: PhantomLesion) -> 
 
 
 def _melanoma_nuclei(lesion: PhantomLesion, points: GridPoints, pixels: WindowPixels, draw: Floats) -> PlacedNuclei:
-    """Cells of a melanoma; fibroblasts in the walls between nests."""
+    """Place the cells of a melanoma, of different sizes, dark or dividing, and fibroblasts in walls between nests.
+
+    ``draw``: random number of each point, which determines the type of the nucleus.
+    """
     dividing = lesion.request.mitoses_per_mm2 * lesion.cell_um**2 / 1e6
     species = np.where(draw < 0.58, NUCLEUS_TYPE_INDEX["melanoma"], NUCLEUS_TYPE_INDEX["melanoma_large"])
     species = np.where(draw > 0.80, NUCLEUS_TYPE_INDEX["melanoma_dark"], species)
     species = np.where(draw > 1 - dividing, NUCLEUS_TYPE_INDEX["mitosis"], species)
     species = np.where((draw > 0.76) & (draw < 0.765), NUCLEUS_TYPE_INDEX["apoptotic"], species)
-    guests = points.uniform(4) < 0.32 * np.clip((pixels.cloud - 0.72) / 0.2, 0, 1)
-    species = np.where(guests, NUCLEUS_TYPE_INDEX["lymphocyte"], species)
+    is_lymphocyte = points.uniform(4) < 0.32 * np.clip((pixels.cloud - 0.72) / 0.2, 0, 1)
+    species = np.where(is_lymphocyte, NUCLEUS_TYPE_INDEX["lymphocyte"], species)
     wall = wall_share(pixels) > 0.5
-    lean = 2.2 * pixels.patch + 6.0 * pixels.cloud
-    angle = lean + 1.2 * (points.uniform(0) - 0.5)
+    direction = 2.2 * pixels.patch + 6.0 * pixels.cloud
+    angle = direction + 1.2 * (points.uniform(0) - 0.5)
     species = np.where(
         wall, np.where(draw < 0.6, NUCLEUS_TYPE_INDEX["fibroblast"], NUCLEUS_TYPE_INDEX["lymphocyte"]), species
     )
-    poor = desmoplastic_share(pixels, lesion)
-    species = np.where((poor > 0.5) & (draw < 0.45), NUCLEUS_TYPE_INDEX["fibroblast"], species)
-    keep = points.uniform(3) < np.where(wall, 0.35, 0.97 - 0.72 * poor)
+    desmoplastic = desmoplastic_share(pixels, lesion)
+    species = np.where((desmoplastic > 0.5) & (draw < 0.45), NUCLEUS_TYPE_INDEX["fibroblast"], species)
+    keep = points.uniform(3) < np.where(wall, 0.35, 0.97 - 0.72 * desmoplastic)
     return _select_nuclei(pixels, keep, species, angle, points.uniform(2))
 
 
 def _scar_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Plump spindle cells of a scar in whorls, with lymphocytes."""
+    """Place plump spindle cells of a scar in whorls, with lymphocytes."""
     points, pixels = _grid_points(window, SCAR, TissueKind.STROMA)
     species = np.where(points.uniform(1) < 0.16, NUCLEUS_TYPE_INDEX["lymphocyte"], NUCLEUS_TYPE_INDEX["stromal"])
     angle = 7.0 * pixels.patch + 3.0 * pixels.cloud + 1.2 * (points.uniform(0) - 0.5)
@@ -295,6 +308,7 @@ def _scar_nuclei(window: SectionWindow) -> PlacedNuclei:
     return _select_nuclei(pixels, keep, species, angle, points.uniform(2))
 
 
+# Labels of the tissue, and the function that places the nuclei in it
 NUCLEI_PLACERS = (
     ({int(TissueKind.EPIDERMIS)}, _epidermal_nuclei),
     ({int(TissueKind.DERMIS), int(TissueKind.MUSCLE), int(TissueKind.NERVE), int(TissueKind.WALL)}, _dermal_nuclei),
@@ -316,8 +330,8 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
     labels = np.zeros((box.height, box.width), np.uint8)
     top, left, bottom, right = section.boxes.T / downsample
     rows = (bottom > box.top) & (top < box.top + box.height)
-    meets = rows & (right > box.left) & (left < box.left + box.width)
-    for index in np.flatnonzero(meets):
+    overlaps = rows & (right > box.left) & (left < box.left + box.width)
+    for index in np.flatnonzero(overlaps):
         part = rasterize_polygon(section.polygons[index], box, downsample)
         if part is not None:
             rows_columns, mask = part
@@ -327,8 +341,11 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
     return labels
 
 
+# The dyes of tissue. Each painter returns the dyes for the pixels of one label.
+
 HEMATOXYLIN, EOSIN, MELANIN, BLOOD = range(4)
-Dyes = Floats  # (dye, pixel): hematoxylin, eosin, melanin, blood
+Dyes = Floats  # amounts (dye, pixel): hematoxylin, eosin, melanin, blood
+# Grids of cells
 EPIDERMAL = PointGrid(10.5, 0.30, 11)
 FAT_CELLS = PointGrid(72.0, 0.30, 12)
 FOAM = PointGrid(15.0, 0.33, 13)
@@ -377,21 +394,21 @@ def _dermis(pixels: WindowPixels) -> Dyes:
     gaps = ramp(bundles, style.cleft * 0.6, style.cleft * 0.6 + 0.10)
     coarse = gaps * (0.20 + 0.34 * bundles + 0.10 * strands)
     eosin = (papillary + reticular * (coarse - papillary)) * (0.75 + 0.5 * pixels.cloud)
-    haematoxylin = 0.03 + 0.07 * strands * gaps + 0.05 * pixels.patch
-    worn = _elastosis(pixels)
-    haematoxylin += worn * (0.10 + 0.26 * strands)
-    return _combine_dyes(pixels, haematoxylin, eosin * (1 - 0.5 * worn))
+    hematoxylin = 0.03 + 0.07 * strands * gaps + 0.05 * pixels.patch
+    elastosis = _elastosis(pixels)
+    hematoxylin += elastosis * (0.10 + 0.26 * strands)
+    return _combine_dyes(pixels, hematoxylin, eosin * (1 - 0.5 * elastosis))
 
 
 def _elastosis(pixels: WindowPixels) -> Floats:
-    """Damage of the upper dermis by the sun, 0 to 1."""
+    """Return the damage of the upper dermis by the sun, 0 to 1."""
     amount = pixels.window.section.elastosis
     band = ramp(pixels.below_surface, 110, 190) * ramp(pixels.below_surface, 420 + 500 * amount, 250)
     return band * ramp(pixels.patch, 1.02 - amount, 1.25 - amount)
 
 
 def _keratin(pixels: WindowPixels) -> Dyes:
-    """Basket weave: pink strands with white spaces, denser towards the granular layer."""
+    """Keratin in a basket weave: pink strands with white spaces, denser towards the granular layer."""
     weave = sample_texture(pixels.window.textures.weave, pixels.along, 1.2 * pixels.depth, FINE_UM)
     dense = ramp(pixels.below_surface, -9, -1)
     strands = np.maximum(ramp(weave, 0.42, 0.62), dense)
@@ -399,7 +416,7 @@ def _keratin(pixels: WindowPixels) -> Dyes:
 
 
 def _epidermis(pixels: WindowPixels) -> Dyes:
-    """Cells with pale borders, bluer and pigmented towards the junction, dark granules at the top."""
+    """Epidermis: cells with pale borders, bluer and pigmented towards the junction, dark granules at the top."""
     layers = pixels.window.section.layers
     thickness = (
         layers.depth_at(layers.junction, pixels.along) - layers.depth_at(layers.granular, pixels.along)
@@ -409,18 +426,18 @@ def _epidermis(pixels: WindowPixels) -> Dyes:
     border = ramp(second - first, 1.5, 0.4)
     grain = _grain(pixels)
     basal = ramp(to_junction, 16, 4)
-    haematoxylin = 0.16 + 0.07 * grain + 0.16 * basal
+    hematoxylin = 0.16 + 0.07 * grain + 0.16 * basal
     granules = ramp(pixels.below_surface, 13, 5) * ramp(grain, 0.55, 0.7)
-    haematoxylin = haematoxylin + 0.75 * granules
+    hematoxylin = hematoxylin + 0.75 * granules
     eosin = (0.36 + 0.10 * grain + 0.06 * pixels.cloud) * (1 - 0.38 * border * (1 - basal))
-    dyes = _combine_dyes(pixels, haematoxylin * (1 - 0.4 * border), eosin)
+    dyes = _combine_dyes(pixels, hematoxylin * (1 - 0.4 * border), eosin)
     caps = ramp(to_junction, 14, 6) * ramp(grain, 0.45, 0.8)
     dyes[MELANIN] = caps * (0.10 + 0.5 * pixels.patch**2)
     return dyes
 
 
 def _fat(pixels: WindowPixels) -> Dyes:
-    """Empty cells with thin pink rims, and fibrous walls between lobules."""
+    """Fat: empty cells with thin pink rims, and fibrous walls between lobules."""
     first, second = FAT_CELLS.distances(pixels.x_um, pixels.y_um)
     septum = ramp(np.abs(pixels.patch - 0.5), 0.05, 0.025)
     rim = np.maximum(ramp(second - first, 5.5, 2.5), septum)
@@ -429,7 +446,7 @@ def _fat(pixels: WindowPixels) -> Dyes:
 
 
 def _sheath(pixels: WindowPixels) -> Dyes:
-    """Outer root sheath: as epidermis, paler."""
+    """Outer root sheath: like epidermis, but paler."""
     grain = _grain(pixels)
     return _combine_dyes(pixels, 0.17 + 0.08 * grain, 0.30 + 0.09 * grain)
 
@@ -440,14 +457,14 @@ def _inner_sheath(pixels: WindowPixels) -> Dyes:
 
 
 def _hair(pixels: WindowPixels) -> Dyes:
-    """The shaft: yellow-brown."""
+    """Hair shaft: yellow-brown."""
     dyes = _combine_dyes(pixels, 0.05, 0.25)
     dyes[MELANIN] = 0.45 + 0.3 * _grain(pixels)
     return dyes
 
 
 def _sebaceous(pixels: WindowPixels) -> Dyes:
-    """Cells filled with small clear vacuoles."""
+    """Sebaceous gland: cells filled with small clear vacuoles."""
     first, second = FOAM.distances(pixels.x_um, pixels.y_um)
     inner, outer = BUBBLES.distances(pixels.x_um, pixels.y_um)
     web = np.maximum(ramp(outer - inner, 1.3, 0.3), ramp(second - first, 2.2, 0.8))
@@ -455,13 +472,13 @@ def _sebaceous(pixels: WindowPixels) -> Dyes:
 
 
 def _eccrine(pixels: WindowPixels) -> Dyes:
-    """Tubules: pale pink-violet cells."""
+    """Tubules of a sweat gland: pale pink-violet cells."""
     grain = _grain(pixels)
     return _combine_dyes(pixels, 0.14 + 0.08 * grain, 0.26 + 0.12 * grain)
 
 
 def _lumen(pixels: WindowPixels) -> Dyes:
-    """Nothing but a little secretion."""
+    """Lumen of a gland: empty, with a little secretion."""
     return _combine_dyes(pixels, 0.0, 0.04 * _grain(pixels))
 
 
@@ -471,7 +488,7 @@ def _wall(pixels: WindowPixels) -> Dyes:
 
 
 def _blood(pixels: WindowPixels) -> Dyes:
-    """Red cells, tightly packed."""
+    """Blood: red cells, tightly packed."""
     first, second = PointGrid(6.4, 0.2, 17).distances(pixels.x_um, pixels.y_um)
     dyes = _combine_dyes(pixels, 0.0, 0.05)
     dyes[BLOOD] = 0.75 * ramp(second - first, 0.2, 1.4) * (0.75 + 0.25 * ramp(first, 0, 2))
@@ -494,7 +511,7 @@ def _stroma(pixels: WindowPixels) -> Dyes:
 
 
 def _crust(pixels: WindowPixels) -> Dyes:
-    """Fibrin and dead cells on an ulcer."""
+    """Crust of an ulcer: fibrin and dead cells."""
     grain, weave = _grain(pixels), sample_texture(pixels.window.textures.weave, pixels.along, pixels.depth, FINE_UM)
     return _combine_dyes(pixels, 0.10 + 0.5 * ramp(grain, 0.75, 0.95), 0.45 + 0.4 * weave)
 
@@ -526,9 +543,9 @@ def _tumor(pixels: WindowPixels, label: int) -> Dyes:
     first, second = cells.distances(pixels.x_um, pixels.y_um)
     border = ramp(second - first, 1.5, 0.2) * (0.10 + 0.32 * grain)
     tone = np.float32(0.06 * lesion.tone) + 0.10 * (pixels.patch - 0.5)
-    haematoxylin = (0.14 + tone + 0.10 * grain) * (1 - border)
+    hematoxylin = (0.14 + tone + 0.10 * grain) * (1 - border)
     eosin = (0.31 - 1.2 * tone + 0.14 * grain) * (1 - border)
-    dyes = _combine_dyes(pixels, haematoxylin, eosin)
+    dyes = _combine_dyes(pixels, hematoxylin, eosin)
     if lesion.request.kind == "malignant":
         _add_collagen(pixels, dyes, lesion)
     return _add_pigment(pixels, dyes, lesion.request.pigment, lesion.request.kind == "benign")

@@ -1,4 +1,4 @@
-"""The plan of a phantom slide: sections, layout and artifacts, as pure geometry."""
+"""The plan of a phantom slide, from which its pixels are rendered: layout, sections, stains and artifacts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from napari_melanoma.phantoms.slide.shapes import (
 )
 from napari_melanoma.phantoms.slide.tissue import SkinLayers, add_scars, fill_dermis, grow_layers, random_curve
 
-MM = 1000.0
-_SMALLEST_UM = 300.0
+MM = 1000.0  # micrometers
+_SMALLEST_UM = 300.0  # width and depth of a section
 MAX_DEPTH_SHARE = 0.75  # largest depth of a lesion, as a share of the depth of its section
 
 
@@ -72,27 +72,27 @@ def lay_out_sections(config: SlidePhantomConfig) -> list[LayoutCell]:
 
 def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: LayoutCell) -> SectionSite:
     """Choose size and position of a section in its cell, as requested or the largest that fits."""
-    asked = config.section
+    options = config.section
     needed = (config.lesions.breslow_mm or 0) * MM / MAX_DEPTH_SHARE + 1
     if _section_height(needed) > cell.height:
         raise too_thick_error(needed * MAX_DEPTH_SHARE, cell.height)
     width = rng.uniform(0.8, 0.95) * min(cell.width, 22000)
     depth = max(rng.uniform(0.62, 0.88) * min(cell.height, 7000), needed)
-    width = width if asked.width_mm is None else asked.width_mm * MM
-    depth = depth if asked.depth_mm is None else asked.depth_mm * MM
-    angle = np.radians(rng.uniform(-9, 9) if asked.rotation_deg is None else asked.rotation_deg)
-    if asked.curvature_per_mm is None:
+    width = width if options.width_mm is None else options.width_mm * MM
+    depth = depth if options.depth_mm is None else options.depth_mm * MM
+    angle = np.radians(rng.uniform(-9, 9) if options.rotation_deg is None else options.rotation_deg)
+    if options.curvature_per_mm is None:
         curvature = float(rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth))
     else:
-        curvature = asked.curvature_per_mm / MM
+        curvature = options.curvature_per_mm / MM
     for _ in range(80):
         site = _center_site(SectionSite(SurfaceFrame(0, 0, angle, curvature), width, depth), cell)
         if site is not None:
             return site
-        width *= 1 if asked.width_mm is not None else 0.96
-        depth = depth if asked.depth_mm is not None else max(0.985 * depth, needed)
-        angle *= 1 if asked.rotation_deg is not None else 0.9
-        curvature *= 1 if asked.curvature_per_mm is not None else 0.9
+        width *= 1 if options.width_mm is not None else 0.96
+        depth = depth if options.depth_mm is not None else max(0.985 * depth, needed)
+        angle *= 1 if options.rotation_deg is not None else 0.9
+        curvature *= 1 if options.curvature_per_mm is not None else 0.9
         if width < _SMALLEST_UM or depth < _SMALLEST_UM:
             break
     raise ConfigError(
@@ -103,7 +103,7 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
 
 
 def too_thick_error(breslow_um: float, depth_um: float) -> ConfigError:
-    """Make the error for a melanoma that does not fit; the caller raises it."""
+    """Return the error for a melanoma that does not fit; the caller raises it."""
     return ConfigError(
         f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: choose "
         f"at most {0.85 * MAX_DEPTH_SHARE * depth_um / MM:.2f} mm, a larger size, fewer sections or a "
@@ -112,7 +112,7 @@ def too_thick_error(breslow_um: float, depth_um: float) -> ConfigError:
 
 
 def _section_height(depth_um: float) -> float:
-    """Space for a straight section, from a surface raised by a lesion to its uneven bottom."""
+    """Return the height of a straight section, from a surface that a lesion raises to the uneven bottom."""
     return 1.03 * depth_um + min(500.0, 0.12 * depth_um) + 80
 
 
@@ -133,15 +133,14 @@ def _center_site(site: SectionSite, cell: LayoutCell) -> SectionSite | None:
     return SectionSite(SurfaceFrame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
 
 
-# Distance of the nuclei that line an outline from it.
-_INSET_UM = 4.5
+_INSET_UM = 4.5  # distance of the nuclei that line an outline from that outline
 
 
 @dataclass(frozen=True)
 class AlignedNuclei:
-    """Nuclei at planned positions, sorted by ``y``: positions in micrometers on the slide, directions, species.
+    """Nuclei in rows, sorted by ``y``: positions on the slide in micrometers, directions in radians, and types.
 
-    Each is drawn only where the pixel below it is of kind ``label``.
+    A nucleus is drawn only if the pixel at its center has the label ``label``.
     """
 
     x: Floats
@@ -155,8 +154,9 @@ class AlignedNuclei:
 class SectionPlan:
     """The plan of one section.
 
-    ``polygons`` are (vertex, 2) as x, y in pixels of level 0, laid over each other in their order, each with a label;
-    ``boxes`` (polygon, 4) their top, left, bottom, right.
+    ``polygons``: (vertex, 2) as x, y in pixels of level 0; later polygons cover earlier ones. ``labels``: the label of
+    each polygon; ``boxes``: (polygon, 4), top, left, bottom, right of each. ``elastosis``: sun damage of the upper
+    dermis, 0 to 1. ``folds``: lines (point, 2) as x, y in micrometers.
     """
 
     index: int
@@ -172,14 +172,14 @@ class SectionPlan:
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom, right of its visible part in pixels of level 0: the tissue, and crusts on it."""
-        seen = np.array([index == 0 or label == TissueKind.CRUST for index, label in enumerate(self.labels)])
-        top, left = self.boxes[seen, :2].min(axis=0)
-        bottom, right = self.boxes[seen, 2:].max(axis=0)
+        """Top, left, bottom, right of the visible part (the tissue, and crusts on it) in pixels of level 0."""
+        is_visible = np.array([index == 0 or label == TissueKind.CRUST for index, label in enumerate(self.labels)])
+        top, left = self.boxes[is_visible, :2].min(axis=0)
+        bottom, right = self.boxes[is_visible, 2:].max(axis=0)
         return float(top), float(left), float(bottom), float(right)
 
     def box_um(self, mpp: float) -> tuple[float, float, float, float]:
-        """Return top, left, bottom and right of its visible part in micrometers; ``mpp``: micrometers per pixel."""
+        """Return top, left, bottom and right of the visible part in micrometers; ``mpp``: micrometers per pixel."""
         top, left, bottom, right = self.box
         return top * mpp, left * mpp, bottom * mpp, right * mpp
 
@@ -196,14 +196,14 @@ def make_layer_outlines(rng: np.random.Generator, layers: SkinLayers) -> list[Ti
 
 
 def _layer_outline(layers: SkinLayers, upper: Floats, lower: Floats) -> Floats:
-    """Outline between two layers."""
+    """Return the outline of the area between two layers."""
     along = layers.along[::2]
     above, below = np.stack([along, upper[::2]], axis=1), np.stack([along, lower[::2]], axis=1)
     return np.concatenate([above, below[::-1]])
 
 
 def _tissue_outline(rng: np.random.Generator, layers: SkinLayers) -> Floats:
-    """Outline of the tissue, with uneven ends."""
+    """Return the outline of the tissue, with uneven ends."""
     outline = _layer_outline(layers, layers.top, layers.bottom)
     half = len(outline) // 2
     ends = []
@@ -241,7 +241,10 @@ def align_nuclei(
 
 
 def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers) -> tuple[Floats, ...]:
-    """The basal layer: nuclei perpendicular to the junction."""
+    """Place the nuclei of the basal layer, perpendicular to the junction.
+
+    Returns position along the section, depth, direction, type and label of each nucleus, as ``_ring_nuclei`` does.
+    """
     curve = np.stack([layers.along, layers.junction], axis=1)
     points, direction = resample_outline(np.concatenate([curve, curve[::-1]]), 5.2)
     keep = np.arange(len(points)) < len(points) // 2
@@ -256,7 +259,7 @@ def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers) -> tuple[Floats,
 
 
 def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline) -> tuple[Floats, ...]:
-    """Nuclei along the inside of an outline."""
+    """Place nuclei along the inside of an outline."""
     points, direction = resample_outline(outline.points, outline.pitch)
     x, y = outline.points.T
     clockwise = np.sign(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
@@ -269,6 +272,9 @@ def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline) -> tuple[Floa
     return points[:, 0], points[:, 1], turn, species, np.full(len(points), outline.label)
 
 
+# Artifacts
+
+# Optical density of inks in red, green, blue
 INKS = {
     "blue": (2.1, 1.35, 0.35),
     "green": (1.9, 0.55, 1.25),
@@ -295,7 +301,7 @@ class PenMark:
 
 @dataclass(frozen=True)
 class SlideSpots:
-    """Round places on the slide in micrometers, float64 (spot,): dust, or areas out of focus."""
+    """Round spots on the slide (dust, or areas out of focus): centers and radii in micrometers, float64 (spot,)."""
 
     x: Floats
     y: Floats
@@ -353,16 +359,22 @@ def ink_density(pen: PenMark, x: Floats, y: Floats) -> Floats:
     ``x``, ``y``: positions of columns and rows in micrometers. Returns float32 (row, column): 0 without ink, about 1 in
     the middle of the line.
     """
-    away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
-    ragged = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
-    amount = np.clip((ragged.astype(np.float32) - away) / 0.08, 0, 1)
+    distance = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
+    ragged_edge = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
+    amount = np.clip((ragged_edge.astype(np.float32) - distance) / 0.08, 0, 1)
     streaks = 0.8 + 0.06 * np.sin(x / 53.0 + 2)[None] + 0.06 * np.sin((y[:, None] + 0.4 * x[None]) / 71.0)
-    return amount * streaks.astype(np.float32) * (0.8 + 0.35 * np.clip(away, 0, 1) ** 4)
+    return amount * streaks.astype(np.float32) * (0.8 + 0.35 * np.clip(distance, 0, 1) ** 4)
+
+
+# The whole plan
 
 
 @dataclass(frozen=True, eq=False)
 class PhantomSlidePlan:
-    """The complete plan of a slide; ``stains`` (4, 3): hematoxylin, eosin, melanin, blood in red, green, blue."""
+    """The complete plan of a slide.
+
+    ``stains``: (4, 3), optical densities of hematoxylin, eosin, melanin and blood in red, green, blue.
+    """
 
     config: SlidePhantomConfig
     look: SlideLook
@@ -375,8 +387,8 @@ class PhantomSlidePlan:
     @property
     def breslow_mm(self) -> float | None:
         """Breslow thickness of the thickest melanoma in mm; None without a melanoma."""
-        thick = [lesion.breslow_um for section in self.sections for lesion in section.lesions if lesion.breslow_um]
-        return max(thick) / MM if thick else None
+        depths = [lesion.breslow_um for section in self.sections for lesion in section.lesions if lesion.breslow_um]
+        return max(depths) / MM if depths else None
 
     @property
     def levels(self) -> int:
@@ -392,6 +404,7 @@ class PhantomSlidePlan:
 
 
 def plan_slide(config: SlidePhantomConfig | None = None) -> PhantomSlidePlan:
+    """Make all random choices of a slide; raise ``ConfigError`` if it is too small for its content."""
     config = config or SlidePhantomConfig()
     looks = (get_look(config.look),) if config.look else family_looks(config.family)
     look = looks[int(random_stream(config.seed, "look").integers(len(looks)))]
@@ -399,16 +412,16 @@ def plan_slide(config: SlidePhantomConfig | None = None) -> PhantomSlidePlan:
     sections = tuple(_plan_section(config, index, cell) for index, cell in enumerate(cells))
     rng = random_stream(config.seed, "pens")
     boxes = [section.box_um(config.mpp) for section in sections]
-    everything = (0.0, 0.0, config.size[0] * config.mpp, config.size[1] * config.mpp)
+    whole_slide = (0.0, 0.0, config.size[0] * config.mpp, config.size[1] * config.mpp)
     pens = tuple(
-        draw_pen(rng, boxes[number % len(boxes)] if boxes else everything) for number in range(config.artefacts.pens)
+        draw_pen(rng, boxes[number % len(boxes)] if boxes else whole_slide) for number in range(config.artefacts.pens)
     )
     stains = _draw_stains(config, look)
     return PhantomSlidePlan(config, look, stains, sections, pens, _draw_dust(config), _draw_defocus(config, sections))
 
 
 def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
-    """Stain vectors of this slide: those of the look with random variation, times the strength of each dye."""
+    """Return the stain vectors of the look with random variation, multiplied by the strength of each dye, (4, 3)."""
     rng = random_stream(config.seed, "stain")
     stain = look.stain
     vectors = np.array([stain.hematoxylin, stain.eosin, stain.melanin, stain.blood])
@@ -420,7 +433,7 @@ def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
 
 
 def _draw_dust(config: SlidePhantomConfig) -> SlideSpots:
-    """Specks on the glass, about one in two square millimeters."""
+    """Choose specks on the glass; by default about one in two square millimeters."""
     rng = random_stream(config.seed, "dust")
     height, width = (side * config.mpp for side in config.size)
     count = rng.poisson(1.5 * config.artefacts.dust * height * width / MM**2)
@@ -430,7 +443,7 @@ def _draw_dust(config: SlidePhantomConfig) -> SlideSpots:
 
 
 def _draw_defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...]) -> SlideSpots:
-    """Round areas on the sections that are out of focus."""
+    """Choose round areas on the sections that are out of focus."""
     rng = random_stream(config.seed, "defocus")
     count = config.artefacts.defocus if sections else 0
     chosen = rng.integers(max(len(sections), 1), size=count)
@@ -450,34 +463,35 @@ def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> S
     rng = random_stream(seed, "section", index, "layers")
     layers = grow_layers(rng, site.width_um, site.depth_um, stretch)
     options, drawing = config.section, SectionDrawing()
-    furnishing = random_stream(seed, "section", index, "dermis")
+    dermis_rng = random_stream(seed, "section", index, "dermis")
     amounts = {
-        "follicles": _given_or_drawn(options.follicles_per_mm, furnishing.uniform(0.2, 0.9)),
-        "inflammation": _given_or_drawn(options.inflammation, furnishing.uniform(0, 1)),
+        "follicles": _requested_or(options.follicles_per_mm, dermis_rng.uniform(0.2, 0.9)),
+        "inflammation": _requested_or(options.inflammation, dermis_rng.uniform(0, 1)),
         "stretch": stretch,
     }
-    elastosis = _given_or_drawn(options.elastosis, furnishing.uniform(0, 1) ** 1.5)
+    elastosis = _requested_or(options.elastosis, dermis_rng.uniform(0, 1) ** 1.5)
     requests = _draw_requests(config, index, site)
-    masses = [np.array([r.along, r.half_width_um, r.depth_um]) for r in requests if r.kind == "malignant"]
-    scars = random_stream(seed, "section", index, "scars")
-    add_scars(drawing, scars, layers, masses, _given_or_drawn(options.cellular, scars.uniform(0.8, 1.4)))
-    fill_dermis(drawing, furnishing, layers, amounts)
+    melanomas = [request for request in requests if request.kind == "malignant"]
+    masses = [np.array([request.along, request.half_width_um, request.depth_um]) for request in melanomas]
+    scar_rng = random_stream(seed, "section", index, "scars")
+    add_scars(drawing, scar_rng, layers, masses, _requested_or(options.cellular, scar_rng.uniform(0.8, 1.4)))
+    fill_dermis(drawing, dermis_rng, layers, amounts)
     layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
     outlines = make_layer_outlines(random_stream(seed, "section", index, "ends"), layers) + drawing.outlines
-    lined = align_nuclei(random_stream(seed, "section", index, "lined"), site.frame, layers, drawing)
+    nuclei = align_nuclei(random_stream(seed, "section", index, "lined"), site.frame, layers, drawing)
     plan = SectionPlan(
-        index, site.frame, layers, lesions, *place_outlines(site.frame, outlines, config.mpp), lined, elastosis
+        index, site.frame, layers, lesions, *place_outlines(site.frame, outlines, config.mpp), nuclei, elastosis
     )
     return replace(plan, folds=_draw_folds(config, index, site, layers))
 
 
-def _given_or_drawn(given: float | None, drawn: float) -> float:
-    """Return the given value, else the random one."""
-    return float(drawn if given is None else given)
+def _requested_or(requested: float | None, random_value: float) -> float:
+    """Return the requested value, or else the random one."""
+    return float(random_value if requested is None else requested)
 
 
 def _draw_folds(config: SlidePhantomConfig, index: int, site: SectionSite, layers: SkinLayers) -> tuple[Floats, ...]:
-    """Lines (point, 2) as x, y in micrometers along which the tissue is folded."""
+    """Choose the lines along which the tissue is folded, (point, 2) as x, y in micrometers."""
     rng = random_stream(config.seed, "section", index, "folds")
     folds = []
     for _ in range(config.artefacts.folds):
@@ -502,8 +516,8 @@ def _grow_lesions(
         grow = grow_melanoma if request.kind == "malignant" else grow_nevus
         layers, lesion = grow(drawing, rng, layers, request)
         if request.kind == "malignant":
-            dying = random_stream(config.seed, "section", index, "necrosis", request.index)
-            lesion = add_necrosis(drawing, dying, lesion, config.lesions.necrosis)
+            necrosis_rng = random_stream(config.seed, "section", index, "necrosis", request.index)
+            lesion = add_necrosis(drawing, necrosis_rng, lesion, config.lesions.necrosis)
         lesions.append(lesion)
     return layers, tuple(lesions)
 
@@ -514,69 +528,76 @@ def _draw_requests(config: SlidePhantomConfig, index: int, site: SectionSite) ->
     kinds = ["malignant"] * options.malignant + ["benign"] * options.benign
     if not kinds:
         return []
-    middles, rooms = _share_section(rng, kinds, site.width_um)
+    middles, widths = _divide_section(rng, kinds, site.width_um)
     requests = []
     for number, kind in enumerate(kinds):
-        depth = _draw_depth(config, site, rng, (index, number)) if kind == "malignant" else rng.uniform(180, 650)
-        half = _draw_half_width(config, rng, number, kind, depth, rooms[number])
-        along = middles[number] + rng.uniform(-0.06, 0.06) * rooms[number]
-        if number == 0 and options.position is not None:
+        depth = _draw_depth(config, site, rng, index, number) if kind == "malignant" else rng.uniform(180, 650)
+        half_width = _draw_half_width(config, rng, number, kind, depth, widths[number])
+        along = middles[number] + rng.uniform(-0.06, 0.06) * widths[number]
+        is_first = number == 0
+        if is_first and options.position is not None:
             along = (options.position - 0.5) * site.width_um
-        first = number == 0
-        ulcer = (
-            options.ulceration if first and options.ulceration is not None else rng.random() < 0.08 + 0.1 * depth / MM
-        )
+        if is_first and options.ulceration is not None:
+            ulcerated = options.ulceration
+        else:
+            ulcerated = bool(rng.random() < 0.08 + 0.1 * depth / MM)
         requests.append(
             PhantomLesionRequest(
                 "malignant" if kind == "malignant" else "benign",
                 number,
                 float(along),
-                float(half),
+                float(half_width),
                 float(depth),
-                _given_or_drawn(options.pigment, rng.beta(0.7, 1.6)),
-                bool(ulcer) and kind == "malignant",
-                _given_or_drawn(options.mitoses_per_mm2, rng.uniform(0, 3) + 4 * rng.random() * depth / MM),
+                _requested_or(options.pigment, rng.beta(0.7, 1.6)),
+                ulcerated and kind == "malignant",
+                _requested_or(options.mitoses_per_mm2, rng.uniform(0, 3) + 4 * rng.random() * depth / MM),
             )
         )
     return requests
 
 
-def _share_section(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
-    """Divide a section among its lesions in random order, twice as much for melanomas: middles and widths."""
+def _divide_section(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
+    """Divide a section among its lesions, in random order; melanomas get twice as much as nevi.
+
+    Returns the middle and the width of each part in micrometers.
+    """
     weights = np.array([2.0 if kind == "malignant" else 1.0 for kind in kinds])
-    rooms = width_um * weights / weights.sum()
+    widths = width_um * weights / weights.sum()
     order = rng.permutation(len(kinds))
-    ends = np.cumsum(rooms[order])
+    ends = np.cumsum(widths[order])
     middles = np.empty(len(kinds))
-    middles[order] = ends - rooms[order] / 2 - width_um / 2
-    return middles.tolist(), rooms.tolist()
+    middles[order] = ends - widths[order] / 2 - width_um / 2
+    return middles.tolist(), widths.tolist()
 
 
 def _draw_half_width(
-    config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
+    config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, available_um: float
 ) -> float:
-    """Half of the width of a lesion, limited so that it fits into its part of the section."""
+    """Choose half of the width of a lesion, limited so that it fits into its part of the section."""
     if number == 0 and kind == "malignant" and config.lesions.width_mm is not None:
         return config.lesions.width_mm * MM / 2
-    wanted = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)
-    return min(wanted, 0.34 * room)
+    half_width = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)
+    return min(half_width, 0.34 * available_um)
 
 
 def _draw_depth(
-    config: SlidePhantomConfig, site: SectionSite, rng: np.random.Generator, which: tuple[int, int]
+    config: SlidePhantomConfig, site: SectionSite, rng: np.random.Generator, section: int, lesion: int
 ) -> float:
-    """Breslow thickness of a melanoma in micrometers; the first of the first section is the thickest."""
-    most = MAX_DEPTH_SHARE * site.depth_um
-    drawn = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * most, 300)))))
-    first = random_stream(config.seed, "breslow")
-    asked = config.lesions.breslow_mm
+    """Choose the Breslow thickness of a melanoma in micrometers; the first of the first section is the thickest.
+
+    ``section``, ``lesion``: indices of the section and of the lesion in it.
+    """
+    max_depth = MAX_DEPTH_SHARE * site.depth_um
+    depth = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * max_depth, 300)))))
+    slide_rng = random_stream(config.seed, "breslow")
+    requested = config.lesions.breslow_mm
     thickest = (
-        asked * MM
-        if asked is not None
-        else np.exp(first.uniform(np.log(280), np.log(min(4500, max(0.85 * most, 320)))))
+        requested * MM
+        if requested is not None
+        else np.exp(slide_rng.uniform(np.log(280), np.log(min(4500, max(0.85 * max_depth, 320)))))
     )
-    if thickest > most:
+    if thickest > max_depth:
         raise too_thick_error(float(thickest), site.depth_um)
-    if which == (0, 0):
+    if section == 0 and lesion == 0:
         return float(thickest)
-    return float(np.clip(min(drawn, 0.95 * thickest) if which[1] else thickest * rng.uniform(0.6, 0.97), 150, None))
+    return float(np.clip(min(depth, 0.95 * thickest) if lesion else thickest * rng.uniform(0.6, 0.97), 150, None))

@@ -1,4 +1,4 @@
-"""Render a plan as pixels and as a pyramid of tiles, and write it with its truth and outlines."""
+"""Render the plan of a phantom slide, and write it as a pyramid of tiles with its ground truth and outlines."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Annotation
 
 
-BLOCK = 256
-# Margins around a block in pixels for the blur of the optics, and for that of areas out of focus.
+Rgb = NDArray[np.uint8]  # sRGB, (row, column, channel)
+BLOCK = 256  # pixels along each side of a block or tile
+# Margins around a block in pixels, for the blur of the optics and for that of areas out of focus.
 _SOFT_MARGIN, _BLUR_MARGIN = 2, 20
-# Half of the variance of the optical blur in square pixels of level 0.
-_OPTICAL_BLUR = 0.2
+_OPTICAL_BLUR = 0.2  # half of the variance of the blur, in square pixels of level 0
 _CACHED_BLOCKS = 96
 
 
@@ -80,7 +80,7 @@ def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
-        if _touches(section.box, box, downsample):
+        if _overlaps_box(section.box, box, downsample):
             classes = np.maximum(classes, CLASS_OF[label_pixels(section, box, downsample)])
     return classes
 
@@ -89,7 +89,7 @@ def is_glass(plan: PhantomSlidePlan, level: int, box: Box) -> bool:
     """Whether a box of a level certainly contains only clean glass, with the color ``plan.look.stain.glass``."""
     scale = float(2**level)
     margin = _SOFT_MARGIN + 1
-    if any(_touches(section.box, box, scale, margin) for section in plan.sections):
+    if any(_overlaps_box(section.box, box, scale, margin) for section in plan.sections):
         return False
     um = scale * plan.config.mpp
     edges = (
@@ -103,20 +103,23 @@ def is_glass(plan: PhantomSlidePlan, level: int, box: Box) -> bool:
     return not any(_overlap(pen.box, edges) for pen in plan.pens)
 
 
-def _touches(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
-    """Whether a rectangle in pixels of level 0 touches a box in pixels of ``scale`` times their side."""
+def _overlaps_box(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
+    """Whether a rectangle in pixels of level 0, enlarged by a margin, overlaps a box in pixels ``scale`` times as wide.
+
+    ``edges``: top, left, bottom, right.
+    """
     rows = edges[0] - margin < (box.top + box.height) * scale and edges[2] + margin > box.top * scale
     return rows and edges[1] - margin < (box.left + box.width) * scale and edges[3] + margin > box.left * scale
 
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    """Whether two rectangles (top, left, bottom, right) touch."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+    """Whether two rectangles (top, left, bottom, right) overlap."""
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 @lru_cache(maxsize=_CACHED_BLOCKS)
 def get_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-    """Render one block of ``BLOCK`` by ``BLOCK`` pixels of a level; the last blocks are cached.
+    """Render one block of ``BLOCK`` by ``BLOCK`` pixels of a level; the blocks used last are cached.
 
     Returns uint8 sRGB (row, column, channel), read-only.
     """
@@ -137,15 +140,15 @@ def downsample_by_two(rgb: Rgb) -> Rgb:
 
     ``rgb``: uint8 (row, column, channel), of even height and width. Returns uint8 of half the size.
     """
-    wide = rgb[0::2].astype(np.uint16)
-    wide += rgb[1::2]
-    return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.uint8)
+    row_sums = rgb[0::2].astype(np.uint16)
+    row_sums += rgb[1::2]
+    return ((row_sums[:, 0::2] + row_sums[:, 1::2] + 2) >> 2).astype(np.uint8)
 
 
 def draw_region(plan: PhantomSlidePlan, box: Box, level: int = 0) -> Rgb:
-    """Render a part of a level at once; ``render_region`` combines such parts of level 0.
+    """Render a part of a level at once.
 
-    ``level``: above 0, pixels are sampled at their centers, instead of averaging the pixels of level 0 in them.
+    ``level``: above 0, pixels are sampled at their centers; ``render_region`` averages the pixels of level 0 instead.
     ``box``: in pixels of that level. Returns uint8 sRGB (row, column, channel).
     """
     mpp = plan.config.mpp * 2**level
@@ -155,9 +158,9 @@ def draw_region(plan: PhantomSlidePlan, box: Box, level: int = 0) -> Rgb:
     wide = Box(box.top - margin, box.left - margin, box.height + 2 * margin, box.width + 2 * margin)
     density = np.zeros((3, wide.height, wide.width), np.float32)
     for section in plan.sections:
-        if _touches(section.box, wide, float(2**level)):
+        if _overlaps_box(section.box, wide, float(2**level)):
             density += _section_density(plan, section, wide, level)
-    density = _soften(density, np.float32(_OPTICAL_BLUR / 2**level))
+    density = _blur_optically(density, np.float32(_OPTICAL_BLUR / 2**level))
     if len(blurred):
         density = _blur_defocused(plan, density, wide, blurred, mpp)
     _add_dust(plan, density, wide, mpp)
@@ -168,10 +171,10 @@ def draw_region(plan: PhantomSlidePlan, box: Box, level: int = 0) -> Rgb:
 
 
 def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box, level: int) -> Floats:
-    """Optical density (3, row, column) of one section."""
+    """Return the optical density of one section, (3, row, column) in red, green and blue."""
     mpp = plan.config.mpp * 2**level
-    nuclei = make_stamp_bank(plan.look.name, mpp)
-    reach = nuclei.reach
+    stamps = make_stamp_bank(plan.look.name, mpp)
+    reach = stamps.reach
     wide = Box(box.top - reach, box.left - reach, box.height + 2 * reach, box.width + 2 * reach)
     labels = label_pixels(section, wide, float(2**level))
     inner = labels[reach:-reach, reach:-reach]
@@ -180,8 +183,8 @@ def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box, lev
     seed = plan.config.seed
     dyes = paint_ground(SectionWindow(section, plan.look, mpp, box, inner, seed))
     canvas = np.zeros((2, wide.height + 2 * reach, wide.width + 2 * reach), np.float32)
-    for found in place_nuclei(SectionWindow(section, plan.look, mpp, wide, labels, seed)):
-        nuclei.draw_nuclei(canvas, found.column + reach, found.row + reach, found.stamp)
+    for nuclei in place_nuclei(SectionWindow(section, plan.look, mpp, wide, labels, seed)):
+        stamps.draw_nuclei(canvas, nuclei.column + reach, nuclei.row + reach, nuclei.stamp)
     canvas = canvas[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach] * (inner != TissueKind.GLASS)
     dyes[:2] *= 1 - 0.85 * canvas[1]
     dyes[EOSIN] += 0.22 * np.minimum(canvas[0], 1)
@@ -191,38 +194,39 @@ def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box, lev
 
 
 def _fold_thickness(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
-    """Number of overlapping tissue layers."""
+    """Return the factor of the density in each pixel: about 2 in folds, where tissue overlaps, and 1 elsewhere."""
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     layers: Floats | float = 1.0
     for number, line in enumerate(section.folds):
         half = 45.0 + 35.0 * float(hash_uniform(np.array([number]), np.array([section.index]), 77)[0])
         (left, top), (right, bottom) = line.min(axis=0) - half, line.max(axis=0) + half
         if _overlap((top, left, bottom, right), (y[0], x[0], y[-1], x[-1])):
-            away = line_distance(line, x, y)
-            layers = layers + 0.95 * np.clip((half - away) / 6, 0, 1) + 0.3 * np.exp(-(((away - half) / 5) ** 2))
+            distance = line_distance(line, x, y)
+            layers = layers + 0.95 * np.clip((half - distance) / 6, 0, 1)
+            layers = layers + 0.3 * np.exp(-(((distance - half) / 5) ** 2))
     return layers
 
 
-def _soften(density: Floats, side: np.float32) -> Floats:
-    """Blur like the optics; ``side`` is the weight of each neighbor, half of the variance in pixels."""
-    middle = 1 - 2 * side
-    density[:, 1:-1] = side * (density[:, :-2] + density[:, 2:]) + middle * density[:, 1:-1]
-    density[:, :, 1:-1] = side * (density[:, :, :-2] + density[:, :, 2:]) + middle * density[:, :, 1:-1]
+def _blur_optically(density: Floats, weight: np.float32) -> Floats:
+    """Blur as the optics do, in place; ``weight``: of each neighbor, half of the variance in square pixels."""
+    center = 1 - 2 * weight
+    density[:, 1:-1] = weight * (density[:, :-2] + density[:, 2:]) + center * density[:, 1:-1]
+    density[:, :, 1:-1] = weight * (density[:, :, :-2] + density[:, :, 2:]) + center * density[:, :, 1:-1]
     return density
 
 
 def _blur_defocused(
     plan: PhantomSlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64], mpp: float
 ) -> Floats:
-    """Blur areas out of focus, increasingly towards their middle."""
+    """Blur areas out of focus, more towards their middle; ``blurred``: indices of the areas."""
     from scipy.ndimage import gaussian_filter1d
 
     spots = plan.defocus
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     share = np.zeros(density.shape[1:], np.float32)
     for index in blurred:
-        away = np.hypot(x[None] - spots.x[index], y[:, None] - spots.y[index]) / spots.radius[index]
-        np.maximum(share, np.clip((1 - away) / 0.35, 0, 1), out=share)
+        distance = np.hypot(x[None] - spots.x[index], y[:, None] - spots.y[index]) / spots.radius[index]
+        np.maximum(share, np.clip((1 - distance) / 0.35, 0, 1), out=share)
     sigma = 2.5 / mpp
     radius = min(int(3 * sigma), _BLUR_MARGIN - _SOFT_MARGIN)
     soft = gaussian_filter1d(gaussian_filter1d(density, sigma, axis=1, radius=radius), sigma, axis=2, radius=radius)
@@ -230,7 +234,7 @@ def _blur_defocused(
 
 
 def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box, mpp: float) -> None:
-    """Draw specks: dark, with a bright and a dark ring, as they are above the focus."""
+    """Draw dark specks with uneven, soft edges."""
     dust = plan.dust
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for index in dust.find_in_box(y[0], x[0], y[-1], x[-1]):
@@ -238,27 +242,27 @@ def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box, mpp: float) -> 
         rows = slice(*np.searchsorted(y, (dust.y[index] - reach, dust.y[index] + reach)))
         columns = slice(*np.searchsorted(x, (dust.x[index] - reach, dust.x[index] + reach)))
         across, down = x[None, columns] - dust.x[index], y[rows, None] - dust.y[index]
-        turn = np.arctan2(down, across)
-        uneven = 1 + 0.25 * np.sin(2 * turn + index) + 0.15 * np.sin(3 * turn + 2 * index)
-        away = np.hypot(across, down) / (0.7 * dust.radius[index] * uneven)
-        density[:, rows, columns] += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
+        angle = np.arctan2(down, across)
+        unevenness = 1 + 0.25 * np.sin(2 * angle + index) + 0.15 * np.sin(3 * angle + 2 * index)
+        distance = np.hypot(across, down) / (0.7 * dust.radius[index] * unevenness)
+        density[:, rows, columns] += (0.55 * np.clip((1 - distance) / 0.3, 0, 1)).astype(np.float32)
 
 
 def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box, mpp: float) -> None:
-    """Draw pen marks over everything."""
+    """Draw pen marks over tissue and glass."""
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for pen in plan.pens:
         if _overlap(pen.box, (y[0], x[0], y[-1], x[-1])):
             density += np.array(INKS[pen.ink], np.float32)[:, None, None] * ink_density(pen, x, y)
 
 
-Rgb = NDArray[np.uint8]
-# Tiles of a row by column; a missing tile is clean glass.
-Row = dict[int, Rgb]
+# The pyramid
+
+Row = dict[int, Rgb]  # tiles of a row by column; a missing tile is clean glass
 
 
 class _TileSpool:
-    """Encoded tiles of a coarser level, stored in a temporary file until the finer ones are written."""
+    """Encoded tiles of a coarser level, stored in a temporary file until the finer levels are written."""
 
     def __init__(self, folder: Path) -> None:
         self._file: IO[bytes] = TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the spool
@@ -281,7 +285,10 @@ class _TileSpool:
 
 
 class PhantomPyramid:
-    """The tiles of all levels of a slide."""
+    """The tiles of all levels of a slide, which are generated while the slide is written.
+
+    Coarser levels are made from the rows of level 0 as these are rendered.
+    """
 
     def __init__(self, plan: PhantomSlidePlan, folder: Path, run: RunContext) -> None:
         self._plan, self._run = plan, run
@@ -301,14 +308,14 @@ class PhantomPyramid:
     def tiles(self, level: int) -> Iterator[bytes]:
         """Yield the tiles of a level, row by row, each a JPEG of ``BLOCK`` by ``BLOCK`` pixels.
 
-        Level 0 must come first, as the others are made from its tiles.
+        Level 0 must be requested first, because the others are made from its tiles.
         """
         if level:
             yield from self._spools[level - 1].tiles(self._encoded_glass)
             return
         for row, columns in enumerate(self._iter_tissue_columns()):
             tiles = {column: self._draw_tile(row, column) for column in sorted(columns)}
-            # Before yielding the tiles, as the generator is not resumed after the last one.
+            # Before the tiles are yielded: tifffile does not resume the generator after the last tile.
             self._add_finer_row(1, row, tiles)
             for column in range(self._grid(0)[1]):
                 yield self._encode(tiles[column]) if column in tiles else self._encoded_glass
@@ -319,19 +326,19 @@ class PhantomPyramid:
         return draw_region(self._plan, Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK))
 
     def _grid(self, level: int) -> tuple[int, int]:
-        """Rows and columns of tiles of a level."""
+        """Return the numbers of rows and columns of tiles of a level."""
         height, width = self._plan.level_size(level)
         return -(-height // BLOCK), -(-width // BLOCK)
 
     def _iter_tissue_columns(self) -> Iterator[set[int]]:
         """Yield the columns of each row of level 0 that contain more than glass; reports progress."""
         rows, columns = self._grid(0)
-        busy = [self._find_tissue_columns(row, columns) for row in range(rows)]
-        total, done, began = sum(map(len, busy)), 0, time.monotonic()
-        for row in busy:
+        tissue_columns = [self._find_tissue_columns(row, columns) for row in range(rows)]
+        total, done, start = sum(map(len, tissue_columns)), 0, time.monotonic()
+        for row in tissue_columns:
             self._run.check()
             if done:
-                left = (time.monotonic() - began) * (total - done) / done
+                left = (time.monotonic() - start) * (total - done) / done
                 self._run.report(Progress(done, total, f"Rendering tiles, about {format_duration(left)} left"))
             yield row
             done += len(row)
@@ -351,7 +358,8 @@ class PhantomPyramid:
             self._pending_rows[level] = finer
             return
         pair = (self._pending_rows.pop(level), finer) if finer_row % 2 else (finer, {})
-        tiles = {column: self._join_tiles(pair, column) for column in sorted({c // 2 for row in pair for c in row})}
+        coarse_columns = sorted({column // 2 for row in pair for column in row})
+        tiles = {column: self._join_tiles(pair, column) for column in coarse_columns}
         for column in range(self._grid(level)[1]):
             self._spools[level - 1].add(self._encode(tiles[column]) if column in tiles else None)
         self._add_finer_row(level + 1, finer_row // 2, tiles)
@@ -398,9 +406,11 @@ def write_pyramid(plan: PhantomSlidePlan, path: Path, run: RunContext) -> None:
             )
 
 
-FORMAT = 1
-_NAMES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Naevus", (150, 110, 60))}
-_LAYERS = {
+# Files
+
+FORMAT = 1  # of the truth file
+_LESION_CLASSES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Naevus", (150, 110, 60))}
+_LAYER_CLASSES = {
     TissueKind.DERMIS: ("Tissue", (255, 170, 190)),
     TissueKind.KERATIN: ("Keratin", (240, 200, 120)),
     TissueKind.EPIDERMIS: ("Epidermis", (140, 60, 200)),
@@ -476,7 +486,7 @@ def _describe_spots(spots: SlideSpots, mpp: float) -> list[dict[str, Any]]:
 
 
 def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str, Any]:
-    """Ground truth of a section."""
+    """Describe the ground truth of a section."""
     mpp = plan.config.mpp
     top, left, bottom, right = section.box
     return {
@@ -493,43 +503,44 @@ def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str,
 
 
 def _describe_lesion(plan: PhantomSlidePlan, section: SectionPlan, lesion: PhantomLesion) -> dict[str, Any]:
-    """Ground truth of a lesion."""
+    """Describe the ground truth of a lesion."""
     mpp, request = plan.config.mpp, lesion.request
     label = FIRST_LESION_LABEL + request.index
-    own = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]
+    nests = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]
     ends = np.array(lesion.depth_line) if lesion.depth_line else np.zeros((0, 2))
     line = section.frame.to_slide(ends[:, 0], ends[:, 1])
     thickness = lesion.breslow_um
-    upright = float(np.cos(np.radians(plan.config.section.oblique_deg)))
-    around = section.boxes[np.array(section.labels) == label]
-    edges = [*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0)] if len(around) else []
+    perpendicular_share = float(np.cos(np.radians(plan.config.section.oblique_deg)))
+    boxes = section.boxes[np.array(section.labels) == label]
+    edges = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)] if len(boxes) else []
+    area_px = sum(map(polygon_area, nests))
     return {
         "index": request.index,
         "class": request.kind,
         "breslow_mm": None if thickness is None else round(thickness / 1000, 4),
-        "breslow_perpendicular_mm": None if thickness is None else round(thickness * upright / 1000, 4),
+        "breslow_perpendicular_mm": None if thickness is None else round(thickness * perpendicular_share / 1000, 4),
         "breslow_line": _to_pixels(line, mpp),
         "clark_level": _clark_level(section, lesion),
         "ulceration": lesion.ulcer is not None,
         "at_edge": _touches_edge(section, lesion),
-        "area_mm2": round(sum(map(polygon_area, own)) * (mpp / 1000) ** 2, 6),
-        "perimeter_mm": round(sum(map(polygon_perimeter, own)) * mpp / 1000, 4),
+        "area_mm2": round(area_px * (mpp / 1000) ** 2, 6),
+        "perimeter_mm": round(sum(map(polygon_perimeter, nests)) * mpp / 1000, 4),
         "box": [round(float(edge), 1) for edge in edges],
-        "nests": len(own),
-        "necrosis": _describe_necrosis(section, lesion, mpp, sum(map(polygon_area, own))),
+        "nests": len(nests),
+        "necrosis": _describe_necrosis(section, lesion, mpp, area_px),
         "pigment": round(request.pigment, 4),
         "mitoses_per_mm2": round(request.mitoses_per_mm2, 3) if request.kind == "malignant" else 0.0,
     }
 
 
-def _describe_necrosis(section: SectionPlan, lesion: PhantomLesion, mpp: float, whole_px: float) -> dict[str, Any]:
-    """Area, share of the lesion, and outlines (row, column) in pixels of the necrosis."""
-    dead = necrosis_outlines(section, lesion, mpp)
-    size = sum(map(polygon_area, dead))
+def _describe_necrosis(section: SectionPlan, lesion: PhantomLesion, mpp: float, lesion_px: float) -> dict[str, Any]:
+    """Describe the necrosis of a lesion: area, share of the lesion, and outlines (row, column) in pixels."""
+    outlines = necrosis_outlines(section, lesion, mpp)
+    area_px = sum(map(polygon_area, outlines))
     return {
-        "area_mm2": round(size * (mpp / 1000) ** 2, 6),
-        "share": round(size / whole_px, 4) if dead else 0.0,
-        "outlines": [np.round(polygon[:, ::-1], 1).tolist() for polygon in dead],
+        "area_mm2": round(area_px * (mpp / 1000) ** 2, 6),
+        "share": round(area_px / lesion_px, 4) if outlines else 0.0,
+        "outlines": [np.round(outline[:, ::-1], 1).tolist() for outline in outlines],
     }
 
 
@@ -553,9 +564,9 @@ def _touches_edge(section: SectionPlan, lesion: PhantomLesion) -> bool:
 
 
 def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
-    """Return the Clark level of the deepest point.
+    """Return the Clark level of the deepest point of a melanoma; None for a nevus.
 
-    5 in the fat, otherwise 4 from 250, 3 from 170 and 2 from 0 micrometers below the junction.
+    The level is 5 in the fat; otherwise 4 at more than 250 micrometers below the junction, 3 at more than 170, else 2.
     """
     if lesion.depth_line is None:
         return None
@@ -568,29 +579,31 @@ def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
 
 
 def make_annotations(plan: PhantomSlidePlan) -> list[Annotation]:
-    """Make annotations for QuPath: tissue, keratin and epidermis of each section, and each lesion."""
+    """Return annotations for QuPath: tissue, keratin and epidermis of each section, each lesion and its necrosis."""
     from napari_melanoma.io.geojson import Annotation
 
-    found = []
+    annotations = []
     for section in plan.sections:
         labeled = list(zip(section.labels, section.polygons, strict=True))
-        for kind, (class_name, color) in _LAYERS.items():
+        for kind, (class_name, color) in _LAYER_CLASSES.items():
             first = next(polygon for label, polygon in labeled if label == kind)
-            found.append(Annotation((_make_polygon(first),), class_name, color, f"{class_name} {section.index + 1}"))
+            name = f"{class_name} {section.index + 1}"
+            annotations.append(Annotation((_make_polygon(first),), class_name, color, name))
         for lesion in section.lesions:
-            own = tuple(
+            nests = tuple(
                 _make_polygon(polygon)
                 for label, polygon in labeled
                 if label == FIRST_LESION_LABEL + lesion.request.index
             )
-            class_name, color = _NAMES[lesion.request.kind]
+            class_name, color = _LESION_CLASSES[lesion.request.kind]
             name = f"{class_name} {section.index + 1}.{lesion.request.index + 1}"
             numbers = {"Breslow thickness mm": lesion.breslow_um / 1000} if lesion.breslow_um else {}
-            if own:
-                found.append(Annotation(own, class_name, color, name, numbers))
-            if dead := tuple(map(_make_polygon, necrosis_outlines(section, lesion, plan.config.mpp))):
-                found.append(Annotation(dead, "Necrosis", (230, 190, 90), name.replace(class_name, "Necrosis"), {}))
-    return found
+            if nests:
+                annotations.append(Annotation(nests, class_name, color, name, numbers))
+            if necrosis := tuple(map(_make_polygon, necrosis_outlines(section, lesion, plan.config.mpp))):
+                name = name.replace(class_name, "Necrosis")
+                annotations.append(Annotation(necrosis, "Necrosis", (230, 190, 90), name, {}))
+    return annotations
 
 
 def _make_polygon(points: Floats) -> Polygon:

@@ -1,4 +1,4 @@
-"""Shapes, polygons and position-dependent random numbers for sections."""
+"""Geometry of phantom sections: polygons, the curved surface, outlines, and points on random grids."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import rasterize_rings
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
 
 
 def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
@@ -49,7 +52,7 @@ def rasterize_polygon(
 
 
 def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
-    """Return the part of a box in the bounding box of a polygon; None if they do not overlap."""
+    """Return the part of a box that is in the bounding box of a polygon; None if they do not overlap."""
     top, left, bottom, right = (edge / downsample for edge in polygon_bounds(polygon))
     first_row, first_column = max(box.top, int(np.floor(top))), max(box.left, int(np.floor(left)))
     height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
@@ -57,15 +60,13 @@ def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
     return Box(first_row, first_column, height, width) if height > 0 and width > 0 else None
 
 
-Floats = NDArray[np.floating[Any]]
-
-
 @dataclass(frozen=True)
 class SurfaceFrame:
-    """The surface of a section, an arc; converts between ``along`` it and ``depth`` below it, and the slide.
+    """The surface of a section, an arc; it converts between positions in the section and on the slide.
 
-    ``x_um``, ``y_um``: position on the slide of along = depth = 0. ``angle``: direction of the surface in radians,
-    clockwise as displayed. ``curvature``: in 1 / micrometer; if it is positive, the tissue is inside the circle.
+    Positions in the section are ``along`` the surface and ``depth`` below it. ``x_um``, ``y_um``: position on the slide
+    of along = depth = 0. ``angle``: direction of the surface in radians, clockwise as displayed. ``curvature``: in 1 /
+    micrometer; if it is positive, the tissue is inside the circle.
     """
 
     x_um: float
@@ -85,10 +86,10 @@ class SurfaceFrame:
         if self.curvature == 0:
             return u, v
         radius = np.float32(1 / self.curvature)
-        rest = radius - v
+        to_center = radius - v
         sign = np.sign(radius)
-        along = np.abs(radius) * np.arctan2(u, sign * rest)
-        return along, radius - sign * np.sqrt(u * u + rest * rest)
+        along = np.abs(radius) * np.arctan2(u, sign * to_center)
+        return along, radius - sign * np.sqrt(u * u + to_center * to_center)
 
     def to_slide(self, along: Floats, depth: Floats) -> Floats:
         """Convert positions in the section to positions on the slide.
@@ -118,8 +119,8 @@ class SurfaceFrame:
 class TissueOutline:
     """A closed outline (vertex, 2) as along, depth in micrometers; ``label`` is a ``TissueKind`` or that of a lesion.
 
-    ``ring``: type of the nuclei that line its inside. ``pitch``: their distance in micrometers. ``across``: whether
-    they are perpendicular to the outline.
+    ``ring``: type of the nuclei that line the inside of the outline. ``pitch``: distance between these nuclei in
+    micrometers. ``across``: whether they are perpendicular to the outline.
     """
 
     label: int
@@ -131,7 +132,7 @@ class TissueOutline:
 
 @dataclass
 class SectionDrawing:
-    """Outlines in drawing order."""
+    """The outlines of a section in drawing order."""
 
     outlines: list[TissueOutline] = field(default_factory=list)
 
@@ -145,7 +146,7 @@ def blob_outline(
 ) -> Floats:
     """Generate a rounded outline with vertices (vertex, 2) about 2 micrometers apart.
 
-    ``center``, ``radii``: along and depth in micrometers.
+    ``center``, ``radii``: along and depth in micrometers. ``rough``: irregularity of the outline.
     """
     count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -159,7 +160,10 @@ def blob_outline(
 
 
 def tube_outline(path: Floats, widths: Floats) -> Floats:
-    """Generate the outline of a band around a path, (2 * point, 2); ``widths``: half of its width at each point."""
+    """Generate the outline of a band around a path, (2 * point, 2).
+
+    ``path``: (point, 2). ``widths``: half of the width of the band at each point.
+    """
     step = np.gradient(path, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
     return np.concatenate([path + normal * widths[:, None], (path - normal * widths[:, None])[::-1]])
@@ -172,23 +176,25 @@ def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
     """
     closed = np.concatenate([outline, outline[:1]])
     steps = np.diff(closed, axis=0)
-    walked = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
-    at = np.arange(0, walked[-1], pitch)
-    points = np.stack([np.interp(at, walked, closed[:, axis]) for axis in (0, 1)], axis=1)
-    edge = np.clip(np.searchsorted(walked, at, side="right") - 1, 0, len(steps) - 1)
+    lengths = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
+    positions = np.arange(0, lengths[-1], pitch)
+    points = np.stack([np.interp(positions, lengths, closed[:, axis]) for axis in (0, 1)], axis=1)
+    edge = np.clip(np.searchsorted(lengths, positions, side="right") - 1, 0, len(steps) - 1)
     return points, np.arctan2(steps[edge, 1], steps[edge, 0])
 
 
-Ints = NDArray[np.integer[Any]]
-# Pixels compared at once, so that all stay in the cache of a core.
-_CHUNK = 32_768
-# Rows of a triangular lattice are closer than the points of a row.
-_ROW = 0.8660254
+# Random grids: the random numbers of a cell depend only on its row, its column and the name of the grid.
+
+_CHUNK = 32_768  # pixels compared at once, so that the data stay in the cache of a core
+_ROW = 0.8660254  # distance between the rows of a triangular lattice, in distances between the points of a row
 
 
 @dataclass(frozen=True)
 class GridPoints:
-    """Points of a grid: ``x``, ``y`` in micrometers, float64 (point,), and the cell of each."""
+    """Points of a grid: positions ``x``, ``y`` in micrometers, float64 (point,), and the cell of each point.
+
+    ``name``: number of the grid.
+    """
 
     x: Floats
     y: Floats
@@ -197,7 +203,7 @@ class GridPoints:
     name: int
 
     def uniform(self, index: int) -> Floats:
-        """Return a random number from 0 to below 1 for each point, float32 (point,)."""
+        """Return the random number ``index`` of each point, from 0 to below 1, float32 (point,)."""
         return hash_uniform(self.row, self.column, self.name + 101 * (index + 3))
 
     def select(self, mask: NDArray[np.bool_]) -> GridPoints:
@@ -207,7 +213,10 @@ class GridPoints:
 
 @dataclass(frozen=True)
 class PointGrid:
-    """A triangular lattice ``spacing`` micrometers wide, with a point in each cell, moved by up to ``jitter`` cells."""
+    """A triangular lattice of cells ``spacing`` micrometers wide; each has a point, moved by up to ``jitter`` cells.
+
+    ``name``: number that distinguishes the random numbers of grids.
+    """
 
     spacing: float
     jitter: float
@@ -240,43 +249,48 @@ class PointGrid:
         shape = int(row.max()) - first_row + 2, int(column.max()) - first_column + 2
         cells = np.indices(shape).reshape(2, -1)
         points = self.points_of_cells(cells[0] + first_row, cells[1] + first_column)
-        origin = float(points.x[0]), float(points.y[0])
-        at_x, at_y = (points.x - origin[0]).astype(np.float32), (points.y - origin[1]).astype(np.float32)
-        near = ((row - first_row) * shape[1] + column - first_column).astype(np.int32)
-        here = (x - origin[0]).astype(np.float32), (y - origin[1]).astype(np.float32)
-        return _two_nearest(here, (at_x, at_y), near, shape[1])
+        origin = float(points.x[0]), float(points.y[0])  # float32 is precise only near the origin
+        point_x, point_y = (points.x - origin[0]).astype(np.float32), (points.y - origin[1]).astype(np.float32)
+        cell_index = ((row - first_row) * shape[1] + column - first_column).astype(np.int32)
+        position = (x - origin[0]).astype(np.float32), (y - origin[1]).astype(np.float32)
+        return _two_nearest(position, (point_x, point_y), cell_index, shape[1])
 
 
 def _two_nearest(
-    here: tuple[Floats, Floats], points: tuple[Floats, Floats], near: Ints, width: int
+    position: tuple[Floats, Floats], points: tuple[Floats, Floats], cell_index: Ints, width: int
 ) -> tuple[Floats, Floats]:
-    """Return the distances to the nearest and second nearest of the points in the nine cells around each position."""
-    first = np.full(near.shape, 1e9, np.float32)
+    """Return the distances to the nearest and second nearest of the points in the nine cells around each position.
+
+    ``position``, ``points``: x and y. ``cell_index``: cell of each position, in reading order; ``width``: cells in a
+    row.
+    """
+    first = np.full(cell_index.shape, 1e9, np.float32)
     second = first.copy()
     shifts = [np.int32(down * width + across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
-    for start in range(0, len(near), _CHUNK):
+    for start in range(0, len(cell_index), _CHUNK):
         part = slice(start, start + _CHUNK)
-        cell, x, y, nearest, next_one = near[part], here[0][part], here[1][part], first[part], second[part]
+        cells, x, y = cell_index[part], position[0][part], position[1][part]
+        nearest, second_nearest = first[part], second[part]
         for shift in shifts:
-            index = cell + shift
+            index = cells + shift
             across, down = x - points[0].take(index, mode="clip"), y - points[1].take(index, mode="clip")
             across *= across
             down *= down
             across += down
-            np.minimum(next_one, np.maximum(nearest, across, out=down), out=next_one)
+            np.minimum(second_nearest, np.maximum(nearest, across, out=down), out=second_nearest)
             np.minimum(nearest, across, out=nearest)
     return np.sqrt(first, out=first), np.sqrt(second, out=second)
 
 
 def hash_uniform(row: Ints, column: Ints, name: int) -> Floats:
-    """Hash cells to random numbers from 0 to below 1, float32 of the same shape."""
+    """Return a random number from 0 to below 1 for each cell, float32 of the same shape, by hashing the cell."""
     mixed = row.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((name * 0xC2B2AE3D) & 0xFFFFFFFF)
     mixed = _scramble(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)
     return (_scramble(mixed) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
 def _scramble(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Mix each bit into all others (finalizer of MurmurHash3)."""
+    """Mix the bits of each value (finalizer of MurmurHash3)."""
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))

@@ -1,4 +1,7 @@
-"""The layers of the skin and the structures in the dermis."""
+"""The layers of phantom skin, and the structures in its dermis: follicles, glands, vessels, nerves, muscles, scars.
+
+Positions are (along, depth) in micrometers: along the surface of the section, and below it.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ import numpy as np
 from napari_melanoma.phantoms.slide.config import TissueKind
 from napari_melanoma.phantoms.slide.shapes import Floats, SectionDrawing, blob_outline, tube_outline
 
-STEP_UM = 1.0
+STEP_UM = 1.0  # between the samples of a layer
 
 
 @dataclass(frozen=True)
 class SkinLayers:
-    """Depths in micrometers at every micrometer along a section, float64 (position,), beginning at ``start``.
+    """Depths of the borders of layers in micrometers, float64 (position,), every micrometer from ``start``.
 
-    ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
-    ``junction`` the lower border of the epidermis, ``fat`` that of the dermis, and ``bottom`` that of the section.
+    ``top``: surface of the keratin; ``granular``: top of the granular layer, or the base of an ulcer; ``junction``:
+    lower border of the epidermis; ``fat``: lower border of the dermis; ``bottom``: lower border of the section.
     """
 
     start: float
@@ -51,7 +54,10 @@ class SkinLayers:
 
 
 def random_curve(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
-    """Draw a smooth random curve with a mean of about 0 and a standard deviation of about 1, float64 (count,)."""
+    """Generate a smooth random curve with a mean of about 0 and a standard deviation of about 1, float64 (count,).
+
+    ``scale_um``: length of its details.
+    """
     nodes = rng.standard_normal(int(count * STEP_UM / scale_um) + 5)
     position = np.arange(count) * (STEP_UM / scale_um) + 1
     first = position.astype(int)
@@ -67,7 +73,7 @@ def smooth_bump(values: Floats) -> Floats:
 
 
 def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stretch: float) -> SkinLayers:
-    """Grow the layers of healthy skin."""
+    """Generate the layers of healthy skin; ``stretch``: factor by which an oblique section is deeper."""
     count = int(width_um / STEP_UM) + 1
     furrows = rng.uniform(5, 16) * random_curve(rng, count, 220) + 5 * random_curve(rng, count, 60)
     granular = furrows * stretch
@@ -83,9 +89,9 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
 
 
 def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
-    """Draw the rete ridges of the epidermis, 80 to 115 micrometers apart on average, of different lengths and widths.
+    """Generate the rete ridges of the epidermis, 80 to 115 micrometers apart on average, of varied length and width.
 
-    Returns the depth below the plate of the epidermis in micrometers, float64 (count,).
+    Returns how far they extend below the epidermis between them, in micrometers, float64 (count,).
     """
     spacing = rng.uniform(80, 115)
     along = np.arange(count) * STEP_UM
@@ -94,18 +100,18 @@ def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
     lengths = rng.uniform(28, 62) * np.clip(1 + 0.45 * rng.standard_normal(number), 0.1, 2.2)
     widths = spacing * np.clip(0.42 + 0.09 * rng.standard_normal(number), 0.24, 0.6)
     skews = 0.25 * rng.standard_normal(number)
-    pegs = np.zeros(count)
+    depths = np.zeros(count)
     for center, length, width, skew in zip(centers, lengths, widths, skews, strict=True):
         first, last = max(0, int(center - 2 * width)), min(count, int(center + 2 * width) + 1)
         offset = (along[first:last] - center) / width
         hill = smooth_bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
-        pegs[first:last] = np.maximum(pegs[first:last], length * hill)
-    soft = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
-    padded = np.pad(pegs, 14, mode="edge")
-    return np.convolve(padded, soft / soft.sum(), mode="valid") + 2.5 * random_curve(rng, count, 14)
+        depths[first:last] = np.maximum(depths[first:last], length * hill)
+    kernel = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
+    padded = np.pad(depths, 14, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid") + 2.5 * random_curve(rng, count, 14)
 
 
-MM = 1000.0
+MM = 1000.0  # micrometers
 
 
 def add_follicle(
@@ -124,7 +130,7 @@ def add_follicle(
     lean = rng.uniform(-0.42, 0.42)
     sway = rng.uniform(0.02, 0.09) * np.sin(rng.uniform(2, 5) * t + rng.uniform(0, 6)) * t
     path = np.stack([along + length * (lean * t + sway), start - 14 + length * t], axis=1)
-    if rng.random() < 0.35:  # the cut left its upper part out
+    if rng.random() < 0.35:  # the upper part is outside the section plane
         first = int(rng.uniform(0.25, 0.55) * len(t))
         path, t = path[first:], t[first:]
     if rng.random() < 0.7:
@@ -133,21 +139,22 @@ def add_follicle(
 
 
 def _add_hair(drawing: SectionDrawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
-    """Draw outer sheath, inner sheath, shaft and papilla; ``t`` is 0 at the surface and 1 at the tip."""
-    thick = rng.uniform(28, 50)
+    """Draw outer sheath, inner sheath, shaft and papilla along a path; ``t`` is 0 at the surface and 1 at the bulb."""
+    thickness = rng.uniform(28, 50)
     bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
     funnel = 1 + 1.1 * np.exp(-t / 0.05)
-    drawing.add(TissueKind.SHEATH, tube_outline(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
+    drawing.add(TissueKind.SHEATH, tube_outline(path, thickness * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
     upper, inner, shaft = t < 0.1, (t > 0.16) & (t < 0.9), t < 0.84
     if upper.sum() > 2:
-        drawing.add(TissueKind.KERATIN, tube_outline(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
+        drawing.add(TissueKind.KERATIN, tube_outline(path[upper], thickness * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
     if inner.sum() > 3:
-        drawing.add(TissueKind.INNER_SHEATH, tube_outline(path[inner], np.full(inner.sum(), 0.42 * thick)))
+        drawing.add(TissueKind.INNER_SHEATH, tube_outline(path[inner], np.full(inner.sum(), 0.42 * thickness)))
     if shaft.sum() > 3:
-        drawing.add(TissueKind.HAIR, tube_outline(path[shaft], np.full(shaft.sum(), 0.24 * thick)))
+        drawing.add(TissueKind.HAIR, tube_outline(path[shaft], np.full(shaft.sum(), 0.24 * thickness)))
     tip = path[np.searchsorted(t, 0.945)]
     drawing.add(
-        TissueKind.DERMIS, blob_outline(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05)
+        TissueKind.DERMIS,
+        blob_outline(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thickness, 0.75 * thickness), 0.05),
     )
 
 
@@ -223,21 +230,25 @@ def add_infiltrate(
 def add_scars(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, masses: list[Floats], share: float
 ) -> None:
-    """Draw patches of cellular scar beside and below tumors, with the same colors but other cells."""
-    for middle, half, deep in masses:
-        left_over = share * 1.5 * half * deep
+    """Draw patches of cellular scar beside and below tumors, with the same colors but other cells.
+
+    ``masses``: middle along the section, half width and depth of each melanoma. ``share``: area of the scar as a share
+    of that of the melanoma.
+    """
+    for middle, half_width, tumor_depth in masses:
+        remaining_area = share * 1.5 * half_width * tumor_depth
         for _ in range(400):
-            radius = min(rng.uniform(0.25, 0.5) * np.sqrt(half * deep), 550.0)
+            radius = min(rng.uniform(0.25, 0.5) * np.sqrt(half_width * tumor_depth), 550.0)
             radii = radius * rng.uniform(1.0, 1.8), radius
             along = rng.uniform(layers.start + 0.3 * radii[0], layers.end - 0.3 * radii[0])
             floor = float(layers.depth_at(layers.bottom, np.array([along]))[0])
             depth = rng.uniform(150 + radius, max(floor - 0.6 * radius, 160 + radius))
-            apart = np.hypot((along - middle) / (half + 0.8 * radii[0]), depth / (deep + 0.8 * radius))
-            if left_over <= 0:
+            distance = np.hypot((along - middle) / (half_width + 0.8 * radii[0]), depth / (tumor_depth + 0.8 * radius))
+            if remaining_area <= 0:
                 break
-            if apart > 1:
+            if distance > 1:
                 drawing.add(TissueKind.STROMA, blob_outline(rng, (along, depth), radii, 0.3))
-                left_over -= 1.7 * radii[0] * radii[1]  # they overlap, and ends are cut off
+                remaining_area -= 1.7 * radii[0] * radii[1]  # less than the area: patches overlap, or are cut off
 
 
 def fill_dermis(
@@ -250,22 +261,22 @@ def fill_dermis(
     """
     width_mm = (layers.end - layers.start) / MM
 
-    def somewhere(least: float, most: float) -> tuple[float, float]:
+    def random_position(min_depth: float, max_depth: float) -> tuple[float, float]:
         along = float(rng.uniform(layers.start + 60, layers.end - 60))
         floor = float(layers.depth_at(layers.bottom, np.array([along]))[0]) - 60
-        return along, float(np.clip(rng.uniform(least, most), 120, max(floor, 130)))
+        return along, float(np.clip(rng.uniform(min_depth, max_depth), 120, max(floor, 130)))
 
     for number in range(int(9 * width_mm)):
-        add_vessel(drawing, rng, somewhere(130, 420), rng.uniform(4, 11))
+        add_vessel(drawing, rng, random_position(130, 420), rng.uniform(4, 11))
         if number % 3 == 0:
-            add_vessel(drawing, rng, somewhere(500, 2600), rng.uniform(10, 34))
+            add_vessel(drawing, rng, random_position(500, 2600), rng.uniform(10, 34))
     for _ in range(int(0.9 * width_mm)):
-        add_sweat_gland(drawing, rng, somewhere(900, 2400))
-        add_nerve(drawing, rng, somewhere(500, 2500))
-        add_muscle(drawing, rng, somewhere(350, 1100))
+        add_sweat_gland(drawing, rng, random_position(900, 2400))
+        add_nerve(drawing, rng, random_position(500, 2500))
+        add_muscle(drawing, rng, random_position(350, 1100))
     for _ in range(round((2 + 7 * amounts["inflammation"]) * width_mm)):
         size = rng.uniform(14, 30 + 40 * amounts["inflammation"])
-        add_infiltrate(drawing, rng, somewhere(190, 900), (size * rng.uniform(0.8, 2.4), size))
+        add_infiltrate(drawing, rng, random_position(190, 900), (size * rng.uniform(0.8, 2.4), size))
     for _ in range(rng.poisson(amounts["follicles"] * width_mm)):
         along = float(rng.uniform(layers.start + 120, layers.end - 120))
         add_follicle(drawing, rng, layers, along, amounts["stretch"])
