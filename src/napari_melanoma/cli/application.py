@@ -82,8 +82,8 @@ def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Pa
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
 
     slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]
-    others = [path for path in paths if path not in slides]
-    return find_slides(slides) if slides else [], find_photographs(others) if others else []
+    photographs = [path for path in paths if path not in slides]
+    return find_slides(slides) if slides else [], find_photographs(photographs) if photographs else []
 
 
 def demo(

@@ -440,10 +440,10 @@ def _find_option(name: str) -> tuple[str, object]:
 
     ``name``: name of its parameter.
     """
-    context = _current_context()
-    for parameter in context.command.params if context else ():
+    command_context = _current_context()
+    for parameter in command_context.command.params if command_context else ():
         if parameter.name == name and parameter.opts:
-            return max(parameter.opts, key=len), context.params.get(parameter.name)
+            return max(parameter.opts, key=len), command_context.params.get(parameter.name)
     return "", None
 
 

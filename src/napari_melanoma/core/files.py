@@ -199,9 +199,9 @@ def check_name(path: Path) -> None:
     try:
         str(path).encode()  # Python represents bytes of a name that are not UTF-8 as lone surrogates
     except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        readable = os.fsencode(path).decode("utf-8", "backslashreplace")
         raise UnreadableImage(
-            f"the name {shown} is not valid UTF-8, so no result could refer to it. Rename the file or its folder."
+            f"the name {readable} is not valid UTF-8, so no result could refer to it. Rename the file or its folder."
         ) from None
 
 
@@ -223,10 +223,10 @@ def compose_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_same_folder(one: Path, other: Path) -> bool:
+def is_same_folder(first: Path, second: Path) -> bool:
     """Whether two paths are the same folder, also on a disk that ignores upper and lower case."""
     try:
-        return one == other or one.samefile(other)
+        return first == second or first.samefile(second)
     except OSError:  # one of them does not exist
         return False
 

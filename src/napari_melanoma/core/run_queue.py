@@ -82,16 +82,16 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
 
 def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
     """List the tickets before a number, the working run first, and remove tickets of ended processes."""
-    before = []
+    earlier = []
     for ticket in _tickets(folder):
         if ticket.number >= number:
             break
         if ticket.stamp.alive:
-            before.append(ticket)
+            earlier.append(ticket)
         else:
             log.info("the process of %s ended without releasing its turn", ticket.run)
             _remove(ticket)
-    return before
+    return earlier
 
 
 def _remove(ticket: QueueTicket) -> None:
@@ -103,16 +103,16 @@ def _remove(ticket: QueueTicket) -> None:
 def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
     """Wait for earlier tickets."""
     reported = None
-    while before := tickets_before(ticket.path.parent, ticket.number):
+    while earlier := tickets_before(ticket.path.parent, ticket.number):
         paused = next(
-            (Path(other.run).name for other in before if RunFolder(Path(other.run)).read_command() == "pause"), None
+            (Path(other.run).name for other in earlier if RunFolder(Path(other.run)).read_command() == "pause"), None
         )
-        if (len(before), paused) != reported:
-            reported = len(before), paused
-            folder.append_event("queued", position=len(before), paused=paused)
-            others = format_count(len(before), "other run")
-            held = f"; {paused} is paused" if paused else ""
-            run.report(Progress(0, None, f"Waiting for {others} to end{held}"))
+        if (len(earlier), paused) != reported:
+            reported = len(earlier), paused
+            folder.append_event("queued", position=len(earlier), paused=paused)
+            runs = format_count(len(earlier), "other run")
+            paused_text = f"; {paused} is paused" if paused else ""
+            run.report(Progress(0, None, f"Waiting for {runs} to end{paused_text}"))
         if run.cancelled or folder.read_command() == "cancel":
             raise Cancelled
         sleep(POLL_S)

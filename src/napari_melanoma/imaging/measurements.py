@@ -143,30 +143,32 @@ def color_measurements(
     }
 
 
-def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
+def _named_lengths(lengths: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
     """Return area and lengths by column name."""
     return {
-        f"area_{area_unit}": found.area,
-        f"perimeter_{unit}": found.perimeter,
-        f"equivalent_diameter_{unit}": found.equivalent_diameter,
-        f"max_diameter_{unit}": found.max_diameter,
-        f"min_diameter_{unit}": found.min_diameter,
+        f"area_{area_unit}": lengths.area,
+        f"perimeter_{unit}": lengths.perimeter,
+        f"equivalent_diameter_{unit}": lengths.equivalent_diameter,
+        f"max_diameter_{unit}": lengths.max_diameter,
+        f"min_diameter_{unit}": lengths.min_diameter,
     }
 
 
-def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tuple[float, float]) -> dict[str, float]:
+def _shape_measurements(
+    mask: NDArray[np.bool_], lengths: MaskLengths, spacing: tuple[float, float]
+) -> dict[str, float]:
     """Return the measurements without a unit by column name."""
     principal = principal_axes(mask, spacing)
     minor = np.array([principal.major[1], -principal.major[0]])
     return {
         "parts": float(label_components(mask)[1]),
-        "compactness": found.perimeter**2 / (4 * math.pi * found.area),
+        "compactness": lengths.perimeter**2 / (4 * math.pi * lengths.area),
         "eccentricity": principal.eccentricity,
         "axis_ratio": principal.axis_ratio,
-        "solidity": min(1.0, found.area / found.hull_area),
+        "solidity": min(1.0, lengths.area / lengths.hull_area),
         "asymmetry_major": asymmetry(mask, principal.major, principal, spacing),
         "asymmetry_minor": asymmetry(mask, minor, principal, spacing),
-        "border_irregularity": found.perimeter / found.hull_perimeter,
+        "border_irregularity": lengths.perimeter / lengths.hull_perimeter,
         "fractal_dimension": fractal_dimension(mask, spacing),
     }
 

@@ -12,7 +12,7 @@ COHORT_FILE = "cohort.json"  # in the folder of a cohort
 def is_phantom(path: Path) -> bool:
     """Whether a file was made by ``napari-melanoma phantom``.
 
-    It has a truth file beside it, is in the folder of a cohort, or is a TIFF whose description says so.
+    Such a file has a truth file beside it, is in the folder of a cohort, or is a TIFF with their description.
     """
     companions = (
         path.with_name(f"{path.stem}{TRUTH_SUFFIX}"),

@@ -202,14 +202,14 @@ def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[Lesio
 
 
 def _place_lesion(
-    config: LesionPhantomConfig, plane: Plane, index: int, traits: LesionTraits, others: Sequence[LesionOutline]
+    config: LesionPhantomConfig, plane: Plane, index: int, traits: LesionTraits, placed: Sequence[LesionOutline]
 ) -> tuple[LesionOutline, LesionTraits]:
     """Find a position for one lesion; if the configuration does not set its size, it is reduced until it fits."""
     rng = random_stream(config.seed, "lesion", index, "place")
     for _ in range(20):
         outline = draw_outline(traits, random_stream(config.seed, "lesion", index, "shape"))
         for center in _candidate_centers(plane, outline, traits, rng):
-            if all(_is_clear_of(center, outline.radius_mm + 2.5 * traits.fade_mm, other) for other in others):
+            if all(_is_clear_of(center, outline.radius_mm + 2.5 * traits.fade_mm, other) for other in placed):
                 return replace(outline, center_mm=center), traits
         if config.lesion.diameter_mm is not None:
             break
@@ -236,6 +236,6 @@ def _candidate_centers(
     return [(float(y), float(x)) for y, x in points if math.hypot(y, x) <= radius or not y or not x]
 
 
-def _is_clear_of(center_mm: tuple[float, float], reach_mm: float, other: LesionOutline) -> bool:
+def _is_clear_of(center_mm: tuple[float, float], reach_mm: float, other_outline: LesionOutline) -> bool:
     """Whether a lesion around ``center_mm``, with a border up to ``reach_mm`` away, does not overlap another lesion."""
-    return math.dist(center_mm, other.center_mm) > reach_mm + other.radius_mm + 0.3
+    return math.dist(center_mm, other_outline.center_mm) > reach_mm + other_outline.radius_mm + 0.3

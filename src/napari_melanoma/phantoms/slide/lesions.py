@@ -194,7 +194,7 @@ def _fringe_nests(
 ) -> list[Floats]:
     """Draw separate nests around the body that do not touch each other or exceed the requested thickness."""
     nests: list[Floats] = []
-    taken: list[tuple[float, float, float]] = []
+    placed: list[tuple[float, float, float]] = []
     for _ in range(int(request.half_width_um / 13)):
         along = request.along + rng.uniform(-0.95, 0.95) * request.half_width_um
         radius = rng.uniform(11, 36)
@@ -204,9 +204,9 @@ def _fringe_nests(
             + rng.exponential(35)
         )
         limit = -_deepest_value(skin, -skin.granular, along, 2.2 * radius) + request.depth_um - 12
-        clear = all(np.hypot(along - a, depth - d) > 1.8 * (radius + r) for a, d, r in taken)
+        clear = all(np.hypot(along - a, depth - d) > 1.8 * (radius + r) for a, d, r in placed)
         if clear and depth + 1.7 * radius < limit and skin.start + 80 < along < skin.end - 80:
-            taken.append((along, depth, radius))
+            placed.append((along, depth, radius))
             nests.append(blob_outline(rng, (along, depth), (radius * rng.uniform(0.9, 1.3), radius), 0.12))
     return nests
 
@@ -291,7 +291,7 @@ def _ridge_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLes
 def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
     """Draw rows of nests below the junction that do not touch each other."""
     nests: list[Floats] = []
-    taken = np.zeros((0, 3))
+    placed = np.zeros((0, 3))
     below = 0.0
     while below < request.depth_um:
         share = below / request.depth_um
@@ -309,9 +309,9 @@ def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLe
             )
             floor = float(skin.depth_at(skin.bottom, np.array([along]))[0])
             dense = rng.random() < 0.95 - 0.3 * share
-            clear = np.all(np.hypot(taken[:, 0] - along, taken[:, 1] - depth) > 1.22 * (taken[:, 2] + size) + 2)
+            clear = np.all(np.hypot(placed[:, 0] - along, placed[:, 1] - depth) > 1.22 * (placed[:, 2] + size) + 2)
             if dense and clear and skin.start + 60 < along < skin.end - 60 and depth + 2 * radius < floor:
-                taken = np.append(taken, [[along, depth, size]], axis=0)
+                placed = np.append(placed, [[along, depth, size]], axis=0)
                 nests.append(
                     blob_outline(rng, (along, depth), (size * rng.uniform(1.0, 1.2), size * rng.uniform(0.85, 1)), 0.06)
                 )
