@@ -16,6 +16,8 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data import sources
 from napari_melanoma.models import zoo
 
+SPEC = "from types import SimpleNamespace\ndef Spec(name): return SimpleNamespace(name=name)\n"
+
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -24,8 +26,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     for name, text in {
         "__init__": "",
-        "b": "SPEC = build = 'b'",
-        "a": "SPEC = build = 'a'",
+        "first": f"{SPEC}SPEC = build = Spec('b')",
+        "second": f"{SPEC}SPEC = build = Spec('a')",
         "_shared": "1 / 0",
     }.items():
         (folder / f"{name}.py").write_text(text)
@@ -37,8 +39,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def names(folder: Path) -> list[str]:
-    found = import_module(folder.name)
-    return [module.SPEC for module in import_submodules(found.__name__, found.__path__, "SPEC", "build")]
+    return list(import_submodules(import_module(folder.name), "SPEC", "build"))
 
 
 def test_files_are_found_in_order_and_shared_ones_passed_over(package: Path) -> None:
@@ -46,9 +47,16 @@ def test_files_are_found_in_order_and_shared_ones_passed_over(package: Path) -> 
 
 
 def test_a_file_that_lacks_something_is_named(package: Path) -> None:
-    (package / "c.py").write_text("SPEC = 'c'")
+    (package / "c.py").write_text(f"{SPEC}SPEC = Spec('c')")
     invalidate_caches()
     with pytest.raises(ConfigError, match=r"c\.py is listed .* but has no build\. Add what is missing"):
+        names(package)
+
+
+def test_a_second_file_of_the_same_name_is_refused(package: Path) -> None:
+    (package / "third.py").write_text(f"{SPEC}SPEC = build = Spec('a')")
+    invalidate_caches()
+    with pytest.raises(ConfigError, match=r"third\.py has the name 'a', which .*second\.py already has"):
         names(package)
 
 

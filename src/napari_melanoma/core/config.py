@@ -260,22 +260,30 @@ def write_toml(path: Path, config: Config) -> None:
     write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
 
 
-def import_submodules(package: str, path: Iterable[str], *required: str) -> Iterator[ModuleType]:
-    """Import the modules of a package in alphabetical order; those with a name starting with ``_`` are skipped.
+def import_submodules(package: ModuleType, listed: str, *required: str) -> dict[str, ModuleType]:
+    """Import the modules of a package, by the name of their object ``listed``, in alphabetical order of these names.
 
-    ``path``: the ``__path__`` of the package; ``required``: names that each module must define.
+    Modules with a file name starting with ``_`` are skipped. Each module must have all ``required`` objects.
     """
-    for info in pkgutil.iter_modules(path):
-        if info.name.startswith("_"):
+    modules: dict[str, ModuleType] = {}
+    for entry in pkgutil.iter_modules(package.__path__):
+        if entry.name.startswith("_"):
             continue
-        module = import_module(f"{package}.{info.name}")
-        missing = [name for name in required if not hasattr(module, name)]
+        module = import_module(f"{package.__name__}.{entry.name}")
+        missing = [name for name in (listed, *required) if not hasattr(module, name)]
         if missing:
             raise ConfigError(
-                f"{module.__file__} is listed as one of {package}, but has no {' and no '.join(missing)}. Add what is "
-                "missing, or begin the file name with '_' if the module only has code that others share."
+                f"{module.__file__} is listed as one of {package.__name__}, but has no {' and no '.join(missing)}. Add "
+                "what is missing, or begin the file name with '_' if the module only has code that others share."
             )
-        yield module
+        name = getattr(module, listed).name
+        if name in modules:
+            raise ConfigError(
+                f"{module.__file__} has the name '{name}', which {modules[name].__file__} already has. Choose another "
+                f"name in its {listed}."
+            )
+        modules[name] = module
+    return dict(sorted(modules.items()))
 
 
 def overlay_recipe_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:

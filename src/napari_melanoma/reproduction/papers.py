@@ -575,5 +575,4 @@ def kinds() -> dict[str, RowKind]:
     """Return the types of rows by name, in alphabetical order."""
     from napari_melanoma.reproduction import kinds as package
 
-    modules = import_submodules(package.__name__, package.__path__, "KIND")
-    return dict(sorted((module.KIND.name, module.KIND) for module in modules))
+    return {name: module.KIND for name, module in import_submodules(package, "KIND").items()}

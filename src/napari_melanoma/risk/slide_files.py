@@ -290,7 +290,11 @@ def rank_predicted_features(
         _feature_to_json(
             feature,
             find_strongest(
-                [patch_maps[feature.feature_index] for patch_maps in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size
+                [patch_maps[feature.feature_index] for patch_maps in maps],
+                boxes,
+                POSITION_SHARE,
+                POSITIONS_PER_FEATURE,
+                size,
             ),
         )
         for feature in ranked

@@ -6,6 +6,7 @@ A set is read as downloaded, unpacked or not, in its own columns and words; ``da
 from __future__ import annotations
 
 import re
+import sys
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -99,9 +100,8 @@ def describe_access(spec: SourceSpec) -> str:
 @cache
 def list_sources() -> dict[str, DataSource]:
     """List the sets that can be imported by name, in alphabetical order."""
-    modules = import_submodules(__name__, __path__, "SPEC", "find")
-    sources = {module.SPEC.name: DataSource(module.SPEC, module.find) for module in modules}
-    return dict(sorted(sources.items()))
+    modules = import_submodules(sys.modules[__name__], "SPEC", "find")
+    return {name: DataSource(module.SPEC, module.find) for name, module in modules.items()}
 
 
 def guess_source(folder: str) -> str | None:

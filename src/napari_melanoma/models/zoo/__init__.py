@@ -6,6 +6,7 @@ P1 to P4 are the papers in ``reproduction.papers``.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -48,9 +49,8 @@ class Architecture:
 @cache
 def list_architectures() -> dict[str, Architecture]:
     """Return the architectures by name, in alphabetical order; torch is imported only when a network is built."""
-    modules = import_submodules(__name__, __path__, "SPEC", "build")
-    architectures = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
-    return dict(sorted(architectures.items()))
+    modules = import_submodules(sys.modules[__name__], "SPEC", "build")
+    return {name: Architecture(module.SPEC, module.build) for name, module in modules.items()}
 
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
