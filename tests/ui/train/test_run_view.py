@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
+from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.ui.train import run_watch
+from napari_melanoma.ui.train.run_text import find_best_row
 from napari_melanoma.ui.train.run_view import RunView
 from napari_melanoma.ui.train.run_watch import LOG_BYTES, MAX_POINTS, LogTail
 from napari_melanoma.ui.widgets.job import tasks
@@ -452,3 +454,11 @@ def test_the_view_fits_a_narrow_dock_in_both_themes(stage, view, qtbot, tmp_path
     for theme in ("light", "dark"):
         stage.viewer.theme = theme
         assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+
+
+def test_of_equal_epochs_the_one_with_a_known_smaller_loss_is_best():
+    rows = [{"epoch": number, "tuning_jaccard": 0.8, "tuning_loss": loss} for number, loss in enumerate(("", 0.4, 0.3))]
+    monitor = MONITORS["segmentation"]
+    assert find_best_row(rows, monitor) == rows[2]
+    assert find_best_row(rows[:1], monitor) == rows[0]
+    assert find_best_row([], monitor) is None

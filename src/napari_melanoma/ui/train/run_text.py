@@ -132,11 +132,12 @@ def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Map
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
     ]
-    return max(
-        measured,
-        key=lambda row: (monitor.score(float(row[name])), -(parse_number(row, "tuning_loss") or 0)),
-        default=None,
-    )
+
+    def rank(row: Mapping[str, Any]) -> tuple[float, float]:
+        loss = parse_number(row, "tuning_loss")
+        return monitor.score(float(row[name])), -math.inf if loss is None else -loss
+
+    return max(measured, key=rank, default=None)
 
 
 def parse_number(row: Mapping[str, Any], name: str) -> float | None:
