@@ -90,7 +90,7 @@ def check_connections(docks):
 
 
 def check_tooltips(docks):
-    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?:\w+)")
+    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?!click|drag)\w+")  # what the mouse does is no shortcut
     for name, dock in docks.items():
         keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
         keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
