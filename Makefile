@@ -25,7 +25,7 @@ TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth test
     tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
     tests/runs/test_launching.py tests/runs/test_runs.py
 # Tests that import networks are in a process of their own: two halves are collected and imported in half of the time.
-NETWORK_FOLDERS := $(addprefix tests/,classification evaluation lesion models reproduction risk runs training)
+NETWORK_FOLDERS := $(addprefix tests/,classification cli evaluation lesion models reproduction risk runs training)
 NETWORK_TESTS := $(NETWORK_FOLDERS) $(foreach test,$(TRACED_TESTS),$(if $(filter $(NETWORK_FOLDERS:%=%/%),$(test)),--ignore $(test)))
 OTHER_TESTS := $(filter-out $(QT_TESTS) $(NETWORK_FOLDERS) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) \
     $(wildcard tests/test_*.py) $(filter $(NETWORK_FOLDERS:%=%/%),$(TRACED_TESTS))

@@ -85,6 +85,7 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ.update(_point_at(Path(_home)))
 _choose_binding()
 _import_triton_first()
+gc.set_threshold(10_000)  # as often as by default, looking for garbage takes a twentieth of the time
 
 # No deadline: it would measure the machine. Continuous integration tries the same examples each time.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
