@@ -233,6 +233,13 @@ def test_other_formats_predict_the_same(
         assert_same_file(path, network, lesions)
 
 
+def test_a_classifier_with_a_published_encoder_is_exported(lesions: Lesions, tmp_path: Path) -> None:
+    """The encoders of timm have their own padding, activations and layout, which the stand-in above lacks."""
+    network, path = built(list_architectures()["image_tabular"].spec), tmp_path / "network.onnx"
+    save_onnx(trace_network(network, SIDE), path, about=ABOUT)
+    assert_same_file(path, network, lesions)
+
+
 def assert_same_file(path: Path, network: nn.Module, lesions: Lesions) -> None:
     """Compare the predictions of an exported file with those of its network, and read its metadata."""
     import torch
