@@ -163,6 +163,8 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
     assert "describe what 'other' means" in text(person, "synoptic_check")
     types(person, "synoptic_subtype_detail", "dermal")
     assert stored(person).answer("subtype").detail == "dermal"
+    chooses(person, "subtype", "other")  # again
+    assert stored(person).answer("subtype").detail == "dermal"
     chooses(person, "subtype", "nodular melanoma")
     assert not is_shown(person, "synoptic_subtype_detail")
     types(person, "synoptic_breslow", "1.2")

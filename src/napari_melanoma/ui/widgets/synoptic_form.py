@@ -199,16 +199,18 @@ class SynopticEditor(QWidget):
             self.fault_changed.emit()
 
     def _on_chosen(self, index: int) -> None:
-        """Emit the selected word or state, without details."""
+        """Emit the selected word or state; the details of another one are dropped."""
         word = self.control.itemData(index)
         if self.field.kind == "number":
             self.control.lineEdit().setModified(False)
         if word is None:
             self._emit(None)
-        elif word in self.field.absent:
-            self._emit(SynopticAnswer(state=word))
-        else:
-            self._emit(SynopticAnswer(value=word))
+            return
+        answer = SynopticAnswer(state=word) if word in self.field.absent else SynopticAnswer(value=word)
+        previous = self._answer
+        if previous is not None and (previous.state, previous.value) == (answer.state, answer.value):
+            answer = previous.model_copy(update={"suggested_by": ""})  # selected again: confirmed, with its details
+        self._emit(answer)
 
     def _on_number(self) -> None:
         """Emit the typed number or state; other input stays, with an error message."""
