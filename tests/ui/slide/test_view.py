@@ -209,6 +209,20 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     assert dock.welcome.isVisibleTo(dock)
 
 
+def test_a_start_succeeds_although_something_else_fails_meanwhile(ready, launched):
+    """Such as saving the notes: the analysis of the view was then shown as that of the whole slide."""
+    person, dock = ready, ready.dock
+    person.clicks("analyse_view")
+    assert dock.run_manager.is_starting
+    dock.run_manager.failed.emit(InputError("the notes could not be saved."))
+    person.until(lambda: dock.run_panel.active)
+    person.waits()
+    assert dock.analysis_region.is_view
+    assert FRAME in person.viewer.layers
+    launched.last.dies()
+    person.waits()
+
+
 def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     dock.lesion_table.selectRow(1)

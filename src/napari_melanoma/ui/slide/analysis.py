@@ -73,11 +73,9 @@ class SlideAnalysisController(QObject):
         self._context, self._run_panel = context, run_panel
         self._make_request, self._make_options = make_request, make_options
         self._requested_options: SlideOptions | None = None  # of the analysis that is being started
-        self._failed = False
         context.run_manager.started.connect(self._on_started)
         context.run_manager.options_differ.connect(self._on_options_differ)
-        context.run_manager.changed.connect(self._on_changed)
-        context.run_manager.failed.connect(self._on_failed)
+        context.run_manager.not_started.connect(self._on_not_started)
         run_panel.command_requested.connect(self._on_command_requested)
         run_panel.resume_requested.connect(self._on_resume)
         run_panel.detached.connect(self._on_detached)
@@ -150,15 +148,9 @@ class SlideAnalysisController(QObject):
             self._run_panel.set_folder(folder)
         self._requested_options = None
 
-    def _on_failed(self, _: Exception) -> None:
-        # ``_on_changed`` reacts to a failed start, once it has ended. Other tasks of the manager may fail as well.
-        self._failed = self._requested_options is not None
-
-    def _on_changed(self) -> None:
-        """Show the previous results again if the analysis could not be started."""
-        if self._failed and not self._context.run_manager.is_starting:
-            self._failed, self._requested_options = False, None
-            self.not_started.emit()
+    def _on_not_started(self) -> None:
+        self._requested_options = None
+        self.not_started.emit()  # the previous results are shown again
 
     def _on_command_requested(self, command: RunCommand) -> None:
         if self._context.result_location is not None:

@@ -84,6 +84,7 @@ class SlideRunManager(QObject):
     running_slides_found = Signal(object)  # list of pairs: Path of the slide, Path of its results
     message = Signal(str)
     failed = Signal(object)  # the exception
+    not_started = Signal()  # the launch failed; emitted after ``failed``
     changed = Signal()
 
     def __init__(self, parent: QObject, settings: DockSettings) -> None:
@@ -164,12 +165,14 @@ class SlideRunManager(QObject):
         """Emit the result once the job has ended, so that a slot can start the next analysis."""
         self._job, result, self._launch_result = None, self._launch_result, None
         self.changed.emit()
-        if result is not None:
-            request, difference, folder = result
-            if difference:
-                self.options_differ.emit(request, difference)
-            else:
-                self.started.emit(folder)
+        if result is None:
+            self.not_started.emit()
+            return
+        request, difference, folder = result
+        if difference:
+            self.options_differ.emit(request, difference)
+        else:
+            self.started.emit(folder)
 
 
 @collection_paused()
