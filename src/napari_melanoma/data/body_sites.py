@@ -48,10 +48,11 @@ def site_title(word: str, laterality: str = "") -> str:
 
 
 def is_site_within(body_site: SiteKey, whole: SiteKey) -> bool:
-    """Return whether a sub-site of the body map equals ``whole`` or lies within it; False if either is unknown."""
+    """Return whether a site or sub-site equals ``whole`` or lies within it; False if either is unknown."""
     (word, laterality), (whole_word, whole_laterality) = body_site, whole
     needs_side = whole_laterality not in ("", UNKNOWN) and word not in MIDLINE_SITES
-    if whole_word in ("", UNKNOWN) or (needs_side and whole_laterality != laterality):
+    if {word, whole_word} & {"", UNKNOWN} or (needs_side and whole_laterality != laterality):
         return False
-    site = load_taxonomy("sub_site").parent(word)
+    sub_sites = load_taxonomy("sub_site")
+    site = sub_sites.parent(word) if word in sub_sites.words else word
     return whole_word == word or load_taxonomy("site").is_within(site, whole_word)

@@ -196,6 +196,8 @@ def test_showing_a_site_emits_no_signal(body, chosen):
         (("chest", "midline"), ("torso", ""), True),
         (("chest", "midline"), ("posterior torso", ""), False),
         (("nose", "midline"), ("nose", "left"), True),
+        (("anterior torso", ""), ("torso", ""), True),
+        ((UNKNOWN, ""), ("torso", ""), False),
         (("forearm", "left"), (UNKNOWN, ""), False),
         (("forearm", "left"), ("", ""), False),
     ],
