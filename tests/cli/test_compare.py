@@ -97,7 +97,7 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     table = done.stdout.splitlines()
     assert table[0].split() == ["images", "n", "metric", "tiny", "tiny", "difference", "(95", "%", "interval)"]
     assert table[1].split()[:4] == ["all", "6", "Jaccard", "(IoU)"]
-    assert table[-1].startswith("Cannot tell: The models perform equally well: Jaccard (IoU) +0.000")
+    assert table[-1].startswith("Inconclusive. The models perform equally well: Jaccard (IoU) +0.000")
     assert table[-1].endswith("(written to out/comparison.json; report: out/comparison.html)")
     found = lines(run("compare", *model, "--data", clinic, "--out", "out", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")
@@ -145,7 +145,7 @@ def test_the_comparison_of_a_run(run: Run, finished: Path) -> None:
     done = run("compare", finished)
     assert done.exit_code == 0, done.output
     assert (finished / "comparison/comparison.json").is_file()
-    assert "Cannot tell" in done.stdout.splitlines()[-1]
+    assert "Inconclusive." in done.stdout.splitlines()[-1]
 
 
 def test_a_failed_image_gives_exit_code_1(run: Run, finished: Path, clinic: Path) -> None:
@@ -164,7 +164,7 @@ def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished:
     (clinic / "images/c3.png").write_bytes(b"no image")
     done = run("compare", finished, intact)
     assert done.exit_code == 1
-    advice = [line for line in done.stdout.splitlines() if line.startswith("Cannot tell")]
+    advice = [line for line in done.stdout.splitlines() if line.startswith("Inconclusive.")]
     assert [" 1 image failed." in line for line in advice] == [True, False]
     items = [one for one in lines(run("compare", finished, intact, "--json").stdout) if one["event"] == "comparison"]
     assert [(one["path"], one["advice"], bool(one["reason"])) for one in items] == [
