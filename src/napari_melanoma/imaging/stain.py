@@ -77,7 +77,7 @@ class StainConfig(Config):
         le=100,
         description="Macenko: percentile of the amount of a stain that is matched",
     )
-    keep_background: bool = Field(True, description="unstained pixels are unchanged; always true for Macenko")
+    keep_background: bool = Field(True, description="unstained pixels are unchanged; without effect for Macenko")
 
 
 class StainFit(Config):

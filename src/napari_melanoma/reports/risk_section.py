@@ -63,8 +63,8 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
     if shares:
         parts = tuple((part.capitalize(), signed_bar(float(value))) for part, value in shares.items())
         yield Table("Contributions", ("Part", "Change of the probability"), parts, titled=True)
-    known = shares and baseline
-    yield Text(f"Relative to {baseline:.2f}, the probability without any patient data." if known else NO_SHARES, True)
+    has_shares = bool(shares) and baseline is not None
+    yield Text(f"Relative to {baseline:.2f}, the probability without any data." if has_shares else NO_SHARES, True)
     yield fields("Inputs of the risk", _list_basis(prediction, personal=personal))
     if pictures.figures:
         yield Gallery(pictures.figures)
