@@ -112,5 +112,5 @@ def test_imagenet_weights_are_those_of_the_encoder(
 
 def test_a_network_without_an_encoder_is_refused_with_imagenet_weights(recipe: TrainRecipe) -> None:
     model = recipe.model.model_copy(update={"architecture": "unet_p4", "options": {}, "start": "imagenet"})
-    with pytest.raises(RunError, match=r"no ImageNet weights for unet_p4\. Start from 'none'"):
+    with pytest.raises(RunError, match=r"no ImageNet weights for unet_p4\. Set model\.start to 'none'"):
         check_start(recipe.model_copy(update={"model": model}))

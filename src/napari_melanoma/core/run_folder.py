@@ -25,11 +25,12 @@ __all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
 RunCommand = Literal["run", "pause", "cancel"]
 EVENTS = "events.jsonl"
-PROCESS_FILE = "process.json"
+PROCESS_FILE = "process.json"  # identifies the process; written after the event ``launched``
 RESERVED_BYTES = 65536
 PAUSE_S = 0.2  # between two checks of the command while a run is paused
 SPAWN_S = 10.0  # that a process may take to start on a system under load
-HEAD_BYTES, TAIL_BYTES = 2**12, 2**16  # of the events that are read for the start and the state of a run
+HEAD_BYTES = 2**12  # read of the events for the time of the first one
+TAIL_BYTES = 2**16  # read of the events for the state
 POLL_BYTES = 2**22  # that a reader of new events reads at once
 LIFECYCLE_EVENTS = ("launched", "started", "cancelled", "failed", "finished")
 
@@ -287,7 +288,7 @@ class RunState(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether the process of the run is working or waiting for its turn."""
+        """Whether the run has neither ended nor lost its process."""
         return self in _ACTIVE
 
     @property
@@ -298,6 +299,7 @@ class RunState(StrEnum):
 
 _ACTIVE = (RunState.queued, RunState.starting, RunState.running, RunState.paused, RunState.cancelling)
 FINAL_STATES = {"cancelled": RunState.cancelled, "failed": RunState.failed, "finished": RunState.finished}
+# States of a run whose process exists, after these events and after those of ``RUNNING_EVENTS``.
 STATE_BY_EVENT = {"launched": RunState.starting, "queued": RunState.queued, "paused": RunState.paused}
 RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued")
 
@@ -377,6 +379,7 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
         if RunFolder(path).read_command() == "cancel":
             return RunState.cancelling
         return STATE_BY_EVENT.get(kind, RunState.running) if kind else RunState.starting
+    # A process that was launched seconds ago may not have been identified yet.
     if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - event_time(events[-1]) < SPAWN_S:
         return RunState.starting
     return RunState.failed if kind == "launched" else RunState.lost  # failed: its process never wrote an event

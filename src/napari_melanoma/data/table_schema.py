@@ -77,7 +77,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 FILE_COLUMNS = ("path", "mask_path")
-# Columns with the measurements of several readers
+# Columns with the depth that each of several readers measured
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column that keeps the original values that were not understood
 _BY_NAME = {column.name: column for column in COLUMNS}
@@ -93,7 +93,10 @@ def find_column(name: str) -> Column | None:
 
 
 def format_field_value(name: str, value: str) -> str:
-    """Format the value of a column in lower case, for use within a sentence: ``yes`` or ``no`` instead of 1 or 0."""
+    """Return a value as it is written within a sentence.
+
+    Words have their title in lower case, 1 and 0 become ``yes`` and ``no``; other values are unchanged.
+    """
     column = find_column(name)
     if column is None or column.kind not in ("word", "yes_no"):
         return value
@@ -102,13 +105,16 @@ def format_field_value(name: str, value: str) -> str:
 
 
 def check_value(column: Column, text: str) -> str:
-    """Check a cell; returns "" if it is valid, else a message with what was expected and found."""
+    """Check a cell of numbers or words; any text is valid in a column of text.
+
+    Returns "" if the cell is valid, else a message with what was expected and found.
+    """
     value = text.strip()
     if value in ("", UNKNOWN) or column.kind == "text":
         return ""
     if column.kind == "number":
         return _check_number_text(column, value)
-    words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]
+    words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]  # the last word is ``unknown``
     return "" if value in words else f"{column.title}: expected {_list_words(words)}; found '{value}'."
 
 
@@ -133,5 +139,5 @@ def _describe_range(column: Column) -> str:
 
 def _list_words(words: tuple[str, ...], max_listed: int = 12) -> str:
     """List the first words of a taxonomy."""
-    more = f" or another of {len(words)}" if len(words) > max_listed else ""
+    more = f" ... ({len(words)} words)" if len(words) > max_listed else ""
     return ", ".join(words[:max_listed]) + more

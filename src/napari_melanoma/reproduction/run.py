@@ -1,4 +1,7 @@
-"""Reproduce a paper: split the data, plan, run each row, and write the tables."""
+"""Reproduce a paper: split the data, plan, run each row, and write the tables.
+
+A row is a row of the paper's tables, that is an experiment; a role is a type of data that it needs.
+"""
 
 from __future__ import annotations
 
@@ -89,22 +92,22 @@ def run_rows(context: ReproductionContext, missing: MissingRows, run: RunContext
 def has_time(context: ReproductionContext, name: str) -> bool:
     """Return whether there is time for a row, by its estimate and the actual time of the rows so far.
 
-    There is always time for a row that has begun, and without a time limit.
+    Always True without a time limit, and for a row that has begun.
     """
     plan, folder = context.plan, context.folder
     if plan.minutes is None or folder.row(name).has_begun:
         return True
     begun_rows = [row for row in plan.rows if folder.row(row.name).has_begun]
     trained_rows = [row for row in begun_rows if row.epochs and _is_trained(context, row.name)]
-    planned = sum(row.seconds or 0.0 for row in trained_rows)
-    slowdown = sum(_spent(context, row) for row in trained_rows) / planned if planned else 1.0
-    untrained_rows = [row for row in plan.rows if row not in begun_rows and folder.row(row.name).evaluated.is_dir()]
-    spent = sum(_spent(context, row) for row in (*begun_rows, *untrained_rows)) + plan.planning_s
+    planned_s = sum(row.seconds or 0.0 for row in trained_rows)
+    slowdown = sum(_spent(context, row) for row in trained_rows) / planned_s if planned_s else 1.0
+    without_training = [row for row in plan.rows if row not in begun_rows and folder.row(row.name).evaluated.is_dir()]
+    spent = sum(_spent(context, row) for row in (*begun_rows, *without_training)) + plan.planning_s
     return spent + slowdown * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
 
 
 def _spent(context: ReproductionContext, planned: PlannedRow) -> float:
-    """Return the seconds that a row has taken in all sessions.
+    """Return the time of a row in seconds: of its training in all sessions, plus the estimate for everything else.
 
     Gaps of two minutes or more between its events are interruptions, which do not count.
     """
@@ -117,7 +120,7 @@ def _spent(context: ReproductionContext, planned: PlannedRow) -> float:
 
 
 def _is_trained(context: ReproductionContext, name: str) -> bool:
-    """Return whether a row is trained; a cross-validated row is once it was evaluated."""
+    """Return whether a row has been trained; a cross-validated row, whether it has been evaluated."""
     row_folder = context.folder.row(name)
     return row_folder.evaluated.is_dir() if context.paper.rows[name].kind.crossed else row_folder.is_trained
 
@@ -161,15 +164,18 @@ class Reproduction:
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
     """Reproduce a paper, or resume an earlier call.
 
-    Every row is trained in a run folder of its own; rows of the same role are evaluated on the same test images. Tables
-    are written after each row, figures at the end. Tables list failed rows; the other rows continue.
+    A row that is trained has a run folder of its own, or one for each fold. Rows of the same role are evaluated on the
+    same test images. Tables are written after each row, figures at the end. Tables list failed rows; the other rows
+    continue.
     """
     folder, missing = ReproductionFolder(out), MissingRows()
     if not folder.plan.is_file() and not default_phantom(options):
-        draft_plan(options)  # errors are raised before anything is written
+        draft_plan(options)  # only for its errors, before anything is written
     with hold_lock(out / ".lock"):
         context = _begin(options, folder, run)
-        with allow_folders(chain(*context.plan.folders.values())):  # our tables contain paths in these folders
+        with allow_folders(
+            chain(*context.plan.folders.values())
+        ):  # the tables of the split have paths in these folders
             try:
                 run_rows(context, missing, run)
             except Cancelled:
@@ -205,7 +211,7 @@ def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContex
     phantoms = phantom_notices(dataset for datasets in plan.folders.values() for dataset in datasets)
     for text in (message, *phantoms, *plan.notices, *plan.late):
         run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
-    split, crossed = _read_images(plan, folder)
+    split, crossed = _read_splits(plan, folder)
     return ReproductionContext(read_paper(options.paper), plan, split, folder, crossed)
 
 
@@ -216,13 +222,13 @@ def _make_plan(
     began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    faults = _write_images(draft, rows, folder, run)
+    faults = _write_splits(draft, rows, folder, run)
     if len(faults) == len(rows):
         raise InputError("\n".join(dict.fromkeys(faults.values())))
-    untrained_plan = _plan_without_training(draft, [row for row in rows if row.name not in faults])
-    with allow_folders(chain(*untrained_plan.folders.values())):
-        split, crossed = _read_images(untrained_plan, folder)
-        context = ReproductionContext(paper, untrained_plan, split, folder, crossed)
+    provisional_plan = _make_provisional_plan(draft, [row for row in rows if row.name not in faults])
+    with allow_folders(chain(*provisional_plan.folders.values())):
+        split, crossed = _read_splits(provisional_plan, folder)
+        context = ReproductionContext(paper, provisional_plan, split, folder, crossed)
         faults |= find_data_faults(context, run)
         notices = (*draft.notices, *mask_notices(context))
         draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
@@ -232,19 +238,19 @@ def _make_plan(
     return plan
 
 
-def _plan_without_training(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
+def _make_provisional_plan(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
     """Return a plan with these rows, whose training is not planned yet."""
     return draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
 
 
-def _write_images(
+def _write_splits(
     draft: ReproductionPlan, rows: Sequence[Row], folder: ReproductionFolder, run: RunContext
 ) -> dict[str, str]:
     """Write the split and the folds of each role; return the rows whose images cannot be used, with reasons."""
-    paper, untrained_plan, faults = read_paper(draft.paper), _plan_without_training(draft, rows), dict[str, str]()
+    paper, provisional_plan, faults = read_paper(draft.paper), _make_provisional_plan(draft, rows), dict[str, str]()
     setup = CrossValidationSetup.from_paper(paper.file, folder.crossed, draft.labels)
     for crossed in (False, True):
-        for role, folders in untrained_plan.folders_of(paper, crossed=crossed).items():
+        for role, folders in provisional_plan.folders_of(paper, crossed=crossed).items():
             try:
                 if crossed:
                     write_folds({role: folders}, setup, run)
@@ -256,7 +262,7 @@ def _write_images(
     return faults
 
 
-def _read_images(
+def _read_splits(
     plan: ReproductionPlan, folder: ReproductionFolder
 ) -> tuple[dict[str, RoleData], dict[str, CrossValidatedRole]]:
     """Read the images of each role in the split, and in the folds."""

@@ -41,7 +41,8 @@ WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the firs
 class ParentModel(Config):
     """The bundle that a run started from: its identity and input normalization.
 
-    ``part`` is ``"encoder"`` for a model of another task, with which the new model cannot be compared.
+    ``part`` is ``"encoder"`` if only its encoder is used: for another task or other classes, or with
+    ``model.take = "encoder"``. The new model is then not compared with it.
     """
 
     part: Literal["all", "encoder"] = "all"
@@ -71,11 +72,14 @@ def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
 
 
 class ResolvedSettings(Config):
-    """Settings that a recipe left open, determined when the run began and reused when it is resumed."""
+    """Settings that are determined by the run and reused when it is resumed.
+
+    ``pieces``: number of parts of a batch whose gradients are accumulated; increased if memory runs out.
+    """
 
     batch_size: int
     pieces: int = 1
-    precision: Literal["fp32", "bf16"] | None = None  # runs before 2026-11-21 used the processor's default
+    precision: Literal["fp32", "bf16"] | None = None  # None: the default of the device
     parent: ParentModel | None = None
 
     @property
@@ -85,7 +89,10 @@ class ResolvedSettings(Config):
 
 
 def find_parent(recipe: TrainRecipe) -> ParentModel | None:
-    """Return the bundle that a recipe starts from; None for ImageNet, a weights file or random weights."""
+    """Return the bundle that a recipe starts from; None for ImageNet, a weights file or random weights.
+
+    Raises ``RunError`` if the recipe does not match the bundle.
+    """
     if not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
@@ -108,7 +115,10 @@ def find_parent(recipe: TrainRecipe) -> ParentModel | None:
 
 
 def check_start(recipe: TrainRecipe) -> None:
-    """Raise an error if the starting weights are missing or do not fit the network; they are not read."""
+    """Raise an error if the starting weights are missing, or of a bundle that does not match the recipe.
+
+    The shapes of the weights are not checked, as they are not read.
+    """
     find_parent(recipe)
     find_start_encoding(recipe)
     file = find_weights_file(recipe.model.start)
@@ -128,7 +138,7 @@ def create_network(
     """Build the network of a recipe with its starting weights.
 
     ``options``: of the network; by default those of the recipe. ``weights``: False leaves the weights random, for a run
-    that continues from a checkpoint. ``notify``: called with a sentence about weights that were only partly used.
+    that is resumed from a checkpoint. ``notify``: called with a sentence about weights that were only partly used.
     """
     import torch
 
@@ -173,8 +183,8 @@ def describe_start(recipe: TrainRecipe, parent: ParentModel | None) -> str:
 def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[str, tuple[float, float, float]]:
     """Return the normalization of images, ``mean`` and ``std`` of RGB in [0, 1], that the starting weights require.
 
-    It is that of the parent bundle, or that of the published weights of a classifier's encoder. Empty in other cases,
-    unless the recipe scales pixels to [0, 1].
+    It is that of the parent bundle; without one, mean 0 and standard deviation 1 if the recipe scales pixels to [0, 1],
+    or that of the published weights of a classifier's encoder. Empty in other cases.
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
@@ -220,13 +230,15 @@ def wait_for_resolved(folder: RunFolder, run: RunContext) -> ResolvedSettings:
         if (resolved := read_resolved(folder)) is not None:
             return resolved
         time.sleep(POLL_S)
-    raise RunError(f"the first process of the run did not prepare {folder.path}. See its output for the reason.")
+    raise RunError(
+        f"the first process of the run did not prepare {folder.path} in time. See its output for the reason."
+    )
 
 
 def _load_imagenet_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
     name, encoder = _imagenet_name(recipe), find_encoder(network)
     if encoder is None:
-        raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
+        raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Set model.start to 'none'.")
     load_imagenet_weights(encoder, name)
 
 
@@ -235,7 +247,7 @@ def _imagenet_name(recipe: TrainRecipe) -> str:
     if name is None:
         options = f" with {recipe.model.options}" if recipe.model.options else ""
         raise RunError(
-            f"there are no ImageNet weights for {recipe.model.architecture}{options}. Start from 'none' or a model, or "
-            "choose a network with an encoder of standard width."
+            f"there are no ImageNet weights for {recipe.model.architecture}{options}. Set model.start to 'none' "
+            "or a model, or choose a network with an encoder of standard width."
         )
     return name

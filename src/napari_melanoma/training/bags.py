@@ -77,7 +77,7 @@ class BagBatch(NamedTuple):
 
     ``bags``: one entry for each slide: in training the sampled embeddings, float32 (tile, feature); in validation the
     ``Bag``, whose tiles are read in chunks. ``shares``: float32 (slide, class), each row summing to 1. ``keys``: int64
-    (slide, 2): epoch and key of the slide.
+    (slide, 2): epoch and sample number, as drawn by ``EpochSampler``.
     """
 
     bags: list[Any]
@@ -86,7 +86,10 @@ class BagBatch(NamedTuple):
 
 
 class TrainingBags:
-    """Batches of training slides with a random sample of their tiles, indexed by keys (epoch, key)."""
+    """Batches of training slides with a random sample of their tiles, indexed by epoch and sample number.
+
+    A sample number modulo the number of slides is the index of the slide.
+    """
 
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -152,7 +155,10 @@ class PreparedBags(PreparedData):
 
 
 def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedBags:
-    """Read, split and check the slides of a run; embeddings are read when a batch needs them."""
+    """Read, split and check the slides of a run.
+
+    Only the first embeddings of each slide are read, for its fingerprint; the others when a batch needs them.
+    """
     if resume and folder.data.exists():
         rows = read_data(folder.data)
         bags = open_bags([row.sample for row in rows if row.part in ("learn", "tuning")], run)
@@ -162,10 +168,10 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     rows = _bag_rows(selection, run)
     assert recipe.classification is not None
     write_classes(folder.path, selection.table, rows, recipe.classification, None)
-    pixels = {row.sample.image: row.image_sha for row in rows}
-    write_training_images(folder, recipe, rows, pixels, run=run, encoder=selection.kind.encoder.name)
+    digests = {row.sample.image: row.image_sha for row in rows}
+    warnings = write_training_images(folder, recipe, rows, digests, run=run, encoder=selection.kind.encoder.name)
     write_data(folder.data, rows)
-    for notice in selection.notices:
+    for notice in (*selection.notices, *warnings):
         folder.append_event("notice", message=notice)
     return _assemble_bags(rows, selection.bags, folder)
 
@@ -192,7 +198,7 @@ def _bag_rows(selection: BagSelection, run: RunContext) -> list[DataRow]:
 
 
 def _check_unchanged(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
-    """Raise an error if embeddings have changed since the run started."""
+    """Raise an error if the fingerprint of any embeddings has changed since the run started."""
     expected = {row.sample.image: row.image_sha for row in rows}
     changed = [path for path, bag in bags.items() if bag.fingerprint() != expected[path]]
     if changed:
@@ -223,7 +229,11 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
 
 
 def bag_samples(folder: Path) -> list[Sample]:
-    """Read the slides of a data set in table order; the ``image`` of each sample is the result folder of the slide."""
+    """Read the slides of a data set in table order.
+
+    The ``image`` of each sample is the result folder of the slide: the column ``result``, or else the image id, as a
+    path in the data set.
+    """
     samples, missing, paths = [], [], PathResolver(folder)
     for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
         result_name = entry.row.get(RESULT_COLUMN) or entry.image_id
@@ -267,6 +277,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     _check_counts(chosen.parts)
     check_classes(chosen, table, "slides", MORE_SLIDES)
     bags = open_bags([*chosen.for_training, *chosen.for_test], run)
+    # The shared warnings speak of images.
     warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
     notices = [
         *notices,
@@ -327,8 +338,8 @@ def _check_counts(parts: TrainingSplit) -> None:
     learn, tuning = len(parts.training), len(parts.validation)
     if learn < 2 or not tuning:
         raise RunError(
-            f"the training set has {format_count(learn, 'slide')} and the validation set {tuning}, besides the test "
-            f"set; at least 2 and 1 are needed, and all slides of a patient stay together. {MORE_SLIDES}"
+            f"the training set has {format_count(learn, 'slide')} and the validation set {tuning}, not counting the "
+            f"test set. At least 2 and 1 are needed; all slides of a patient are in one set. {MORE_SLIDES}"
         )
 
 

@@ -37,20 +37,25 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.recipe import TrainRecipe
 
-# Training, validation and test set; images of the initial model's data; images of another domain.
-DataPart = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
+DataPart = Literal[
+    "learn",  # training set
+    "tuning",  # validation set
+    "held_out",  # test set
+    "base",  # preserves the performance of the initial model
+    "unlabelled",  # from the target domain of an adaptation, used without labels
+]
 PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
-    *("image", "mask", "image_sha", "mask_sha", "drawn"),
+    *("image", "mask", "image_sha", "mask_sha", "drawn"),  # drawn: 1 for synthetic images
 )
 
 
 @dataclass(frozen=True)
 class DataRow:
-    """One image or slide of a run: its part, its row of the data set, and the SHA-256 of its files or embeddings.
+    """One image or slide of a run: its part, its row of the data set, and the SHA-256 of image and mask.
 
-    ``base`` images preserve the initial model's performance; ``unlabelled`` images are used without their labels.
+    Of a slide, ``image_sha`` is the fingerprint of its embeddings. ``mask_sha`` is "" without a mask.
     """
 
     part: DataPart
@@ -117,7 +122,7 @@ def _row(cells: dict[str, str]) -> DataRow:
 
 VALIDATION_OVERLAP = (
     "{count} of the {all} validation images are among the training images of '{start}'. The epoch and the threshold "
-    "are selected on them, and results on them are optimistic."
+    "are selected on them, and results on them are optimistic. Use other validation images for a fair estimate."
 )
 TRAINING_IMAGES_KEY = "training_images"  # key in the provenance of a bundle: summary and hash of the list
 
@@ -189,7 +194,7 @@ def read_training_images(info: BundleInfo) -> TrainingImages | None:
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
     """Whether a model was trained or validated on a photograph, or on a resized or recompressed copy of it.
 
-    ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model does not list its images.
+    ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model has no readable list of its images.
     """
     statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
     listed = (

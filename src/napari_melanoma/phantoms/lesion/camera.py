@@ -110,7 +110,7 @@ def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
 
 # Linear sRGB of the darkest and the fairest hair.
 _DARK_HAIR, _FAIR_HAIR = np.array([0.008, 0.006, 0.005]), np.array([0.20, 0.12, 0.06])
-_INK = np.array([0.13, 0.06, 0.42], np.float32)
+_INK = np.array([0.13, 0.06, 0.42], np.float32)  # share of red, green and blue light that ink transmits
 
 
 def blend_color(light: Light, coverage: Map, color: NDArray) -> None:
@@ -234,7 +234,8 @@ class Ruler:
     """Position of a ruler with a tick each millimeter.
 
     ``first_mm``: first tick (y, x) in mm from the center of the view; ``rotation``: direction of the row of ticks in
-    radians; ``ticks``: their number; ``inward``: 1 or -1, the side of the row towards the middle of the view.
+    radians; ``ticks``: their number; ``inward``: 1 if the middle of the view
+    is below the row of ticks, -1 if it is above.
     """
 
     first_mm: tuple[float, float]
@@ -281,7 +282,10 @@ def place_ruler(
 
 
 def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
-    """Draw a ruler into ``light``, float32 linear sRGB (row, column, channel)."""
+    """Draw a ruler into ``light``, float32 linear sRGB (row, column, channel).
+
+    It is a numbered strip of paper in macroscopic photographs, and a scale on the glass in dermoscopic ones.
+    """
     marks = np.zeros(plane.shape, np.float32)
     if modality == "macroscopic":
         _draw_paper(light, plane, ruler, rng)
@@ -298,7 +302,11 @@ def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModalit
 def _draw_ticks(
     marks: Map, plane: Plane, ruler: Ruler, lengths_mm: tuple[float, float, float], half_width_mm: float
 ) -> None:
-    """Draw the ticks; ``lengths_mm``: of most ticks, of each fifth and of each tenth."""
+    """Draw the ticks.
+
+    ``lengths_mm``: of most ticks, of each fifth and of each tenth; positive towards the middle of the view, negative
+    away from it.
+    """
     for tick in range(ruler.ticks):
         length = lengths_mm[2] if tick % 10 == 0 else lengths_mm[1] if tick % 5 == 0 else lengths_mm[0]
         ends = np.stack([ruler.point_at(tick, 0), ruler.point_at(tick, length)])

@@ -21,11 +21,11 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, r
 ADD_KEY = format_key("lesion.correct")
 REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
 STATE_TOOLTIPS = {
-    "accepted": "The predicted mask is unchanged. It will be stored as accepted.",
-    "corrected": "The mask was changed. It will be stored as corrected, together with the predicted mask.",
+    "accepted": "The predicted mask is unchanged: accepted.",
+    "corrected": "The mask was changed: corrected. The predicted mask is stored with it.",
 }
 StoreStage = Literal["open", "storing", "stored"]
-# Short, to fit beside the diagnosis.
+# Short, to fit beside the diagnosis; for ``stored``, the review state is shown.
 STAGE_TEXTS = {"open": "not stored", "storing": "storing ..."}
 
 
@@ -46,7 +46,12 @@ class CorrectionsBar(QWidget):
         self._state_label = named(QLabel(), "review_state", "Review state")
         self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
         self.reject_button = tool_button("reject", "Reject", "", "reject")
-        self.undo_button = tool_button("undo_correction", "Undo the last addition", "Undo the last addition", "undo")
+        self.undo_button = tool_button(
+            "undo_correction",
+            "Undo the last change of the corrections",
+            "Undo the last change of the corrections",
+            "undo",
+        )
         self._stored_label = WrappedLabel()
         self._stored_label.setProperty("quiet", True)
         self._stored_label.setObjectName("standing")
@@ -91,9 +96,10 @@ class CorrectionsBar(QWidget):
             self._diagnosis_combo.blockSignals(False)
 
     def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
-        """Show the review state, and whether the photograph is stored.
+        """Show the review state of a stored photograph, or that it is not stored.
 
-        ``state``: a key of ``STATE_TOOLTIPS``; None if the photograph was not analyzed.
+        ``state``: a key of ``STATE_TOOLTIPS``; None if the photograph was not analyzed. ``has_photograph``: whether one
+        is selected. ``stage``: of its current mask.
         """
         state_tip = STATE_TOOLTIPS.get(state or "", "")
         self._state_label.setText("" if state is None else STAGE_TEXTS.get(stage, state))
@@ -111,9 +117,9 @@ class CorrectionsBar(QWidget):
         self._stored_row = stored_row
         self._update_text()
 
-    def set_folder(self, folder: Path, total: int) -> None:
-        """Show the corrections folder and its number of images."""
-        self._folder_action.setText(f"Corrections folder ({total}) ...")
+    def set_folder(self, folder: Path, trainable: int) -> None:
+        """Show the corrections folder and how many of its photographs can be used for training."""
+        self._folder_action.setText(f"Corrections folder ({trainable}) ...")
         self._folder_action.setToolTip(str(folder))
         self.undo_button.setEnabled(folder.is_dir())
 
@@ -124,7 +130,9 @@ class CorrectionsBar(QWidget):
         box.setMinimumContentsLength(8)
         box.lineEdit().setPlaceholderText("unknown")
         box.editTextChanged.connect(self.diagnosis_changed)
-        box.textActivated.connect(self.diagnosis_changed)  # also if the empty diagnosis is selected again
+        box.textActivated.connect(
+            self.diagnosis_changed
+        )  # also without a change of the text: the empty word clears a stored diagnosis
         return box
 
     def _make_menu_button(self, icons: ThemedIcons) -> QToolButton:

@@ -1,4 +1,4 @@
-"""Apply the mask controls: threshold, contours, refinement, selected lesion, and options of one or all photographs."""
+"""Apply the mask controls to the photograph in view, and share their options with other photographs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all p
 
 
 class MaskEditingController(QObject):
-    """Applies threshold, refinement, strokes and ROI options to the photograph in view."""
+    """Applies threshold, refinement, strokes, selected lesion and ROI options to the photograph in view."""
 
     def __init__(self, controls: LesionControls, controller: LesionController, viewer: Viewer) -> None:
         super().__init__(controls)
@@ -61,7 +61,7 @@ class MaskEditingController(QObject):
         self._controls.roi.debounce.flush()
 
     def stop_choosing(self) -> None:
-        """Deactivate the selection of a lesion."""
+        """Stop waiting for the click that selects a lesion; the selected lesion is kept."""
         self._controls.correction_tools.buttons["choose"].setChecked(False)
         self._click_tool.stop()
 
@@ -162,7 +162,7 @@ class LesionClickTool:
 
 
 class SharedOptionsController(QObject):
-    """Stores options per photograph, and applies them to all photographs on request."""
+    """Stores options per photograph, and on request shares those of one with all that have no options of their own."""
 
     def __init__(
         self,
@@ -212,6 +212,10 @@ class SharedOptionsController(QObject):
         self._share(names, self._controls.options())
 
     def _share(self, names: tuple[str, ...], options: LesionOptions) -> None:
+        """Use the fields ``names`` of these options for all photographs that have no values of their own.
+
+        Corrected masks are kept; only their measurements follow the ROI options.
+        """
         self._mask_controller.flush()
         before, shown = self._photograph_options.shared, self._controls.options()
         self._photograph_options.set_shared(options, names)

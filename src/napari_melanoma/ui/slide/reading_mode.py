@@ -147,17 +147,17 @@ class ReadingToolbar(QToolBar):
         self._magnification_buttons = MagnificationButtons(MAGNIFICATIONS)
         self._magnification_buttons.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._view_buttons = ViewButtons()
-        fit_key, key = format_key("fit"), format_key("slide.reading")
+        fit_key, mode_key = format_key("fit"), format_key("slide.reading")
         self.fit_button = self._add_button("reading_fit", "Fit", f"Fit: show the whole slide ({fit_key})", icon="home")
         tip = f"Bookmark the view ({format_key('slide.bookmark')})"
         self.bookmark_button = self._add_button("reading_bookmark", "Bookmark", tip, "bookmark")
-        tip = f"Measure a length; again to end it ({format_key('slide.line')})"
+        tip = f"Measure a length; press again to stop measuring ({format_key('slide.line')})"
         self.ruler_button = self._add_button("reading_ruler", "Measure", tip, "ruler")
         tip = "Show or hide the section of the regions, with its drawing tools"
         self.regions_button = self._add_button("reading_regions", "Regions", tip, "regions")
         self.full_screen_button = self._add_button("reading_full_screen", "Full screen", "Full screen", "full screen")
         self.full_screen_button.setCheckable(True)
-        tip = f"Leave the reading mode ({key}, or Escape on the image)"
+        tip = f"Leave the reading mode ({mode_key}, or Escape on the image)"
         self.leave_button = self._add_button("reading_leave", "Leave the reading mode", tip, "✕ leave")
         self.message_label = named(QElidingLabel(), "reading_message", "Status")
         self.message_label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -205,7 +205,7 @@ class ReadingToolbar(QToolBar):
         combo = named(NoWheelComboBox(), "reading_slide", "Slide", picker.combo.toolTip())
         combo.setFixedWidth(NAME_PX)
         combo.activated.connect(lambda index: picker.select_slide(combo.itemData(index)))
-        # Not one shared model: it would be deleted before the second list.
+        # The lists have no common model: Qt would delete it with the dock's list while this one still uses it.
         for changed in (picker.combo.model().rowsInserted, picker.combo.model().rowsRemoved):
             changed.connect(self._show_slides)
         picker.combo.currentIndexChanged.connect(self._show_slides)
@@ -267,7 +267,7 @@ class ReadingToolbar(QToolBar):
         self.setStyleSheet(self._controls.styleSheet())
 
 
-MIN_SLIDE_PX = 800  # width of the canvas beside an open tab; if the window is too narrow, the tab covers its edge
+MIN_SLIDE_PX = 800  # minimum width of the canvas beside an open tab, which covers its edge in a narrower window
 
 
 class SectionTabs(QWidget):
@@ -349,7 +349,7 @@ class SectionTabs(QWidget):
             self._place_body()
 
     def close_tab(self) -> None:
-        """Move the widgets of the open tab back into the dock."""
+        """Move the widgets of the open tab back into the dock; the caller then places the empty body again."""
         label, self._current = self._current, ""
         if not label:
             return
@@ -425,7 +425,7 @@ class SectionTabs(QWidget):
         return max(button.sizeHint().width() for button in self.buttons.values()) + 22
 
     def _apply_style(self) -> None:
-        """Give an open tab that covers the canvas the style of the dock."""
+        """Apply the style sheet of the dock to the open tab while it covers the canvas, outside the dock."""
         if self._window is not None and self._controls.body.parentWidget() is not self._controls:
             self._set_style(self._controls.styleSheet())
 
