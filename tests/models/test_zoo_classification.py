@@ -236,7 +236,7 @@ def test_other_formats_predict_the_same(
 def test_a_classifier_with_a_published_encoder_is_exported(lesions: Lesions, tmp_path: Path) -> None:
     """The encoders of timm have their own padding, activations and layout, which the stand-in above lacks."""
     network, path = built(list_architectures()["image_tabular"].spec), tmp_path / "network.onnx"
-    save_onnx(trace_network(network, SIDE), path, about=ABOUT)
+    save_onnx(trace_network(network, SIDE), path, metadata=ABOUT)
     assert_same_file(path, network, lesions)
 
 

@@ -76,8 +76,8 @@ from napari_melanoma.ui import launch, sample_data
 from napari_melanoma.ui.widgets import worker_client
 from pathlib import Path
 worker_client._SharedWorker.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
-draw = sample_data._layers  # a smaller sample and window: drawing and analysis take as long as there are pixels
-sample_data._layers = lambda name, values: draw(name, values | {"size": (180, 240)})
+draw = sample_data._make_layers  # a smaller sample and window: drawing and analysis take as long as there are pixels
+sample_data._make_layers = lambda name, values: draw(name, values | {"size": (180, 240)})
 launch.WINDOW_PX = (900, 600)
 code = launch.run_demo(None, Path(sys.argv[2]), headless=True)
 if napari.current_viewer() is not None:

@@ -34,8 +34,8 @@ def last_error() -> str:
 
 
 def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot, monkeypatch):
-    draw = sample_data._layers  # of the sample, which is opened at the end
-    monkeypatch.setattr(sample_data, "_layers", lambda name, values: draw(name, values | {"size": (180, 240)}))
+    draw = sample_data._make_layers  # of the sample, which is opened at the end
+    monkeypatch.setattr(sample_data, "_make_layers", lambda name, values: draw(name, values | {"size": (180, 240)}))
     assert dock.findChild(QAbstractButton, "primary") is None
     button = person.finds(QAbstractButton, "primary")
     assert not button.isVisibleTo(dock)  # nothing to work on yet

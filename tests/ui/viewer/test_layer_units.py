@@ -211,8 +211,8 @@ def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, t
 
 @pytest.mark.filterwarnings("ignore:.*the file states no pixel size")
 def test_images_opened_without_a_dock_give_no_warning(user, make_napari_viewer, tmp_path, monkeypatch):
-    make = sample_data._layers
-    monkeypatch.setattr(sample_data, "_layers", lambda name, values: make(name, values | {"size": (180, 240)}))
+    make = sample_data._make_layers
+    monkeypatch.setattr(sample_data, "_make_layers", lambda name, values: make(name, values | {"size": (180, 240)}))
     viewer = make_napari_viewer()
     notification_manager.records.clear()
     files = (

@@ -235,7 +235,7 @@ def _explain_unusable(name: str, task: ArchitectureTask) -> str:
     try:
         config = find_bundle(name).config
     except MelanomaError:
-        return "not config"
+        return "not found"
     return explain_not_for_photographs(config) if config.task == task else f"for {config.task}"
 
 
