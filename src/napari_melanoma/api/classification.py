@@ -344,7 +344,8 @@ class Explanation:
     Parameters
     ----------
     heatmap : numpy.ndarray
-        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence.
+        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence. 0 everywhere if the
+        method finds no evidence for the class.
     method : str
         How the heatmap was computed.
     target_class : str

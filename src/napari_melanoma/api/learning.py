@@ -260,7 +260,7 @@ def train(
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
-        Called with each ``Progress``; an exception that it raises ends the run, which can be resumed.
+        Called with each ``Progress``; its exceptions end the run, which can be resumed from the first step on.
 
     Returns
     -------
@@ -411,7 +411,7 @@ def evaluate(
     progress : callable, optional
         Called with each ``Progress``.
     **options
-        Options of ``napari-melanoma evaluate``, such as ``flips=True`` for masks or ``target="melanoma"`` for classes.
+        Options of ``napari-melanoma evaluate``, such as ``flips=True`` for masks, ``target=COLUMN`` for classes.
 
     Returns
     -------
@@ -493,7 +493,7 @@ def compare(
     ----------
     models : sequence of str, path-like or BundleInfo
         Two or more models that segment lesions, two models that segment the same classes, or two or more
-        classifiers; or, without ``data``, the folders of evaluations.
+        classifiers of the same classes; or, without ``data``, the folders of evaluations.
     data : path-like or sequence of path-like, optional
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
     folder : path-like

@@ -399,6 +399,7 @@ class BreslowMeasurement:
             A row per candidate, the most likely first: ``mm``, ``interval_mm``, ``at_least``, ``ulcerated``,
             ``ulcer_mm``, ``ulcer_share``, ``section``, ``lesion``, ``certain_mm``, ``possible_mm``,
             ``below_epidermis_mm``, ``notes``, and the points ``surface`` and ``deepest`` as (row, column) in pixels.
+            ``section`` counts from 0, unlike in ``notes``; ``lesion`` from 1.
         """
         import pandas as pd
 
