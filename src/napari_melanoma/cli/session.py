@@ -202,9 +202,9 @@ def write_line(text: str, *, error: bool = False) -> None:
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
         stream.write(f"{text}\n")
         stream.flush()
-    except OSError as error_:
-        is_closed_on_windows = sys.platform == "win32" and error_.errno == errno.EINVAL
-        if not (isinstance(error_, BrokenPipeError) or is_closed_on_windows):
+    except OSError as write_error:
+        is_closed_on_windows = sys.platform == "win32" and write_error.errno == errno.EINVAL
+        if not (isinstance(write_error, BrokenPipeError) or is_closed_on_windows):
             raise
         # Data left in the stream would fail again, with a message, when the interpreter ends.
         setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends

@@ -278,8 +278,10 @@ def _read_polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
         raise InputError(
             f"{where}: a polygon must be a list of rings, found {shorten(repr(rings), 60)}. Export the file again."
         )
-    outer, *holes = [_read_ring(ring, where) for ring in rings] or [()]
-    return Polygon(outer, tuple(filter(_has_area, holes))) if outer and _has_area(outer) else None
+    if not rings:
+        return None
+    outer, *holes = [_read_ring(ring, where) for ring in rings]
+    return Polygon(outer, tuple(filter(_has_area, holes))) if _has_area(outer) else None
 
 
 def _has_area(ring: Ring) -> bool:

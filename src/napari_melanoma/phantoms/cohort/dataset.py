@@ -141,7 +141,7 @@ def _choose_slide_patients(config: CohortConfig, patients: tuple[Patient, ...]) 
     test_patients = [patient for patient in patients if patient.split == "test"]
     classes = [[patient for patient in test_patients if patient.metastasis == event] for event in (True, False)]
     longest = max(map(len, classes))
-    alternating = [patients_[number] for number in range(longest) for patients_ in classes if number < len(patients_)]
+    alternating = [members[number] for number in range(longest) for members in classes if number < len(members)]
     return alternating[: config.slides]
 
 
