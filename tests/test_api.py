@@ -19,6 +19,7 @@ from PIL import Image
 
 import napari_melanoma as nm
 from napari_melanoma.api import inputs
+from napari_melanoma.classification import explanation
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
@@ -382,12 +383,21 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert found.probabilities != nm.classify(rgb, truth, age=20, sex="male").probabilities
     assert list(found.to_pandas().columns) == ["class", "probability", "in_prediction_set"]
     assert (found.save(tmp_path / "result") / "classification.json").is_file()
-    shown = nm.explain(rgb, truth, method="cam", age=61)
+    shown = nm.explain(rgb, truth, method="cam", age=61, sex="female", site="lower extremity")
     assert shown.heatmap.shape == truth.shape
-    assert repr(shown) == f"Explanation(shape={truth.shape}, method='cam', target_class='melanoma')"
+    assert repr(shown).startswith(f"Explanation(shape={truth.shape}, method='cam', target_class='melanoma', valid=")
+    assert (shown.valid, shown.warnings) == (found.valid, found.warnings)
     assert f"'melanoma': {found.probability:.4g}" in repr(found)
     assert shown.heatmap.max() == pytest.approx(1, abs=0.01)
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
+
+
+def test_an_empty_heatmap_gives_a_warning(lesion, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb, truth = lesion
+    monkeypatch.setattr(explanation, "compute_evidence", lambda *_: np.full((8, 8), -1, np.float32))
+    shown = nm.explain(rgb, truth, method="grad_cam")
+    assert not shown.heatmap.any()
+    assert any("no image region that increases the probability of melanoma" in text for text in shown.warnings)
 
 
 def test_a_classification_has_what_its_file_has(lesion, tmp_path: Path) -> None:

@@ -34,7 +34,12 @@ class Misreading:
 
     def __init__(self, name: str, wrong: dict[int, float], classes: tuple[str, ...] = CLASSES) -> None:
         config = SimpleNamespace(
-            classes=classes, threshold=0.5, is_demonstration=False, modalities=(), segments_one_class=False
+            classes=classes,
+            threshold=0.5,
+            is_demonstration=False,
+            modalities=(),
+            is_slide_model=False,
+            segments_one_class=False,
         )
         self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._wrong = wrong

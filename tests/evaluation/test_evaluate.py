@@ -40,7 +40,7 @@ class Darkness:
     info = SimpleNamespace(
         name="darkness",
         fingerprint="0" * 64,
-        config=SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=()),
+        config=SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=(), is_slide_model=False),
     )
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -120,7 +120,12 @@ def test_subgroups(squares: Path, tmp_path: Path) -> None:
 def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
     class Leaning(Darkness):
         config = SimpleNamespace(
-            threshold=0.5, is_demonstration=False, modalities=(), input_size=60, preprocessing=PreprocessingConfig()
+            threshold=0.5,
+            is_demonstration=False,
+            modalities=(),
+            is_slide_model=False,
+            input_size=60,
+            preprocessing=PreprocessingConfig(),
         )
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
@@ -361,7 +366,9 @@ def test_difficulty_is_optional(squares: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> None:
     class Dermoscopic(Darkness):
-        config = SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=("dermoscopic",))
+        config = SimpleNamespace(
+            threshold=0.5, is_demonstration=False, modalities=("dermoscopic",), is_slide_model=False
+        )
         info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     kinds = ["macroscopic", "macroscopic", "dermoscopic", ""]

@@ -302,6 +302,49 @@ def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> N
     assert any("1 of 48 images have no class" in warning for warning in found.warnings)
 
 
+def test_missing_clinical_metadata_give_a_warning(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    rows = read_table(data / "dataset.csv")
+    write_table(
+        data / "dataset.csv", [row | {"age": row["age"] if index < 24 else ""} for index, row in enumerate(rows)]
+    )
+    found = run_it(model, tmp_path / "half", data)
+    assert any("Unknown: age (24 of 48)" in warning for warning in found.warnings)
+    write_table(
+        data / "dataset.csv", [row | {"age": row["age"] if index < 25 else ""} for index, row in enumerate(rows)]
+    )
+    assert not any("Unknown: age" in warning for warning in run_it(model, tmp_path / "most", data).warnings)
+
+
+def test_images_out_of_distribution_give_a_warning(
+    model: Darkness, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = model.info.config
+    assert config.classifier is not None
+    limited = config.model_copy(update={"classifier": config.classifier.model_copy(update={"unlike": 1.0})})
+    strict = Darkness(BundleInfo(model.info.path, limited))
+    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding: float(embedding[0] > 0) + 0.5)
+    found = run_it(strict, tmp_path / "out", evaluated.data)
+    count = round(48 * found.parts["all"]["out_of_distribution"].mean)
+    warned = [text for text in found.warnings if f"{count} of 48 images are out of distribution for 'darkness'" in text]
+    assert bool(warned) == (count >= 24)
+    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding: 2.0)
+    found = run_it(strict, tmp_path / "all", evaluated.data)
+    assert any("48 of 48 images are out of distribution for 'darkness'" in text for text in found.warnings)
+    stored = read_class_evaluation(tmp_path / "all")
+    assert any("48 of 48 images are out of distribution" in text for text in stored.warnings)
+
+
+def test_a_slide_model_is_not_evaluated_on_photographs(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set", count=6)
+    slides = Darkness(BundleInfo(model.info.path, model.info.config.model_copy(update={"modalities": ("slide",)})))
+    run_it(slides, tmp_path / "tiles", data)
+    rows = read_table(data / "dataset.csv")
+    write_table(data / "dataset.csv", [row | {"modality": "dermoscopic"} for row in rows])
+    with pytest.raises(BundleError, match=r"'darkness' is a slide model .* but 6 of 6 images are photographs"):
+        run_it(slides, tmp_path / "out", data)
+
+
 def test_all_other_diagnoses_are_the_other_class(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:
     by_word = run_it(model, tmp_path / "word", evaluated.data, target="diagnosis")
     assert by_word.parts["all"]["AUC"] == evaluated.found.parts["all"]["AUC"]

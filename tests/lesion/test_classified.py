@@ -24,7 +24,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.prediction_config import ViewConfig
 from napari_melanoma.lesion import batch_classifier
 from napari_melanoma.lesion.analysis import LesionResult
-from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
+from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs, result_row
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 
 TYPES = {"a": "dermoscopic", "b": "macroscopic"}  # by photograph; unknown for others
@@ -190,6 +190,13 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
     reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
     with pytest.raises(BundleError, match="'teller' is a classification model: it predicts a diagnosis"):
         analyze_files([path], tmp_path / "out", reverse, run=RunContext())
+
+
+def test_an_empty_heatmap_is_among_the_warnings() -> None:
+    stored = {"warning": "damaged", "heatmap": {"class": "melanoma", "empty": True}}
+    assert str(result_row("a", "a.png", stored)["warning"]).startswith("damaged; the heatmap is empty: the method")
+    stored["heatmap"] = {"class": "melanoma", "empty": False}
+    assert result_row("a", "a.png", stored)["warning"] == "damaged"
 
 
 def test_heat_is_drawn_over_the_photograph() -> None:

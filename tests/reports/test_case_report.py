@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_case import PREDICTION, READERS, STAMP, ReportedCase, write_case
 
@@ -130,12 +131,19 @@ def text_of(found: CollectedReport, path: Path) -> str:
     return re.sub(r"\s+", " ", html.unescape(page))
 
 
-def test_a_heatmap_is_shown_with_its_class(reported: ReportedCase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("empty", "caption"),
+    [
+        (False, "Heatmap: regions that contribute to melanoma"),
+        (True, "Heatmap: no region was found that contributes to melanoma"),
+    ],
+)
+def test_a_heatmap_is_shown_with_its_class(reported: ReportedCase, tmp_path: Path, empty: bool, caption: str) -> None:
     with CaseStore.open(reported.folder) as store:
         image = store.case.find_image("I1")
         probability = read_mask(image.current.path / "mask.png").astype("float32")
         result = derive_result(read_photograph(image.path), probability, LesionOptions(), STAMP)
-        heat = LesionHeatmap(result.probability, "grad_cam", "melanoma")
+        heat = LesionHeatmap(np.zeros_like(result.probability) if empty else result.probability, "grad_cam", "melanoma")
         known = collect_metadata(store.case, store.case.lesions[0], image)
         save_case_explanation(
             store, image, replace(result, class_prediction=PREDICTION, patient_data={"age": "93"}, heatmap=heat)
@@ -143,7 +151,7 @@ def test_a_heatmap_is_shown_with_its_class(reported: ReportedCase, tmp_path: Pat
         assert CaseStore.open_read_only(reported.folder).case == store.case  # the prediction for the lesion is kept
     assert known["age"] == "93"
     text = text_of(collect(reported.folder), tmp_path / "page.html")
-    assert "Heatmap: regions that contribute to melanoma" in text
+    assert caption in text
     assert "Outdated" not in text
     (reported.folder / "predictions.json").unlink()
     with CaseStore.open(reported.folder) as store:

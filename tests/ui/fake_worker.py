@@ -203,13 +203,13 @@ def classify_case(arguments, run):
 
 
 def explain(arguments, run):
-    """High where the mask is, depending on the method and the class."""
+    """High where the mask is, depending on the method and the class; nowhere for the class ``other``."""
     import numpy as np
 
     if arguments["method"] == "cam":
         raise InputError("this network has no map for CAM.")
     heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
-    heat *= 0.25 if arguments.get("class") == "nevus" else 1.0
+    heat *= {"nevus": 0.25, "other": 0.0}.get(arguments.get("class"), 1.0)
     np.save(arguments["out"], heat.astype(np.float32))
     return {"heatmap": arguments["out"]}
 

@@ -344,25 +344,29 @@ class Explanation:
     Parameters
     ----------
     heatmap : numpy.ndarray
-        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence. 0 everywhere if the
-        method finds no evidence for the class.
+        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence. 0 everywhere, with a
+        warning, if the method finds no evidence for the class.
     method : str
         How the heatmap was computed.
     target_class : str
         The class that the heatmap explains.
+    valid : bool
+        Whether the model may be applied to this photograph at all.
     warnings : tuple of str
-        Warnings, such as that the model does not use some of the patient data.
+        Reasons not to rely on the heatmap, such as that it is empty or that the photograph is out of distribution.
     """
 
     heatmap: NDArray[np.float32] = field(repr=False)
     method: str
     target_class: str
+    valid: bool
     warnings: tuple[str, ...]
     _photograph: Photograph = field(repr=False)
 
     def __repr__(self) -> str:
         """Return a short text without the heatmap."""
-        return format_repr(self, shape=self.heatmap.shape, method=self.method, target_class=self.target_class)
+        shown = {name: getattr(self, name) for name in ("method", "target_class", "valid", "warnings")}
+        return format_repr(self, shape=self.heatmap.shape, **shown)
 
     def overlay(self) -> NDArray[np.uint8]:
         """Draw the heatmap over the photograph.
@@ -436,7 +440,9 @@ def explain(
         If there is no such model, or it is no classifier of photographs.
     """
     from napari_melanoma.classification.classifier import LesionInput
+    from napari_melanoma.classification.classify import classify as classify_lesion
     from napari_melanoma.classification.explanation import explain as explain_lesion
+    from napari_melanoma.classification.prediction import EMPTY_HEATMAP, ClassifyOptions
 
     check_name(method, "method")
     check_name("" if target_class is None else target_class, "target_class")
@@ -445,6 +451,9 @@ def explain(
     classifier = _load_classifier(model, photograph)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     target = target_class or classifier.config.positive
-    heatmap = explain_lesion(classifier, lesion, method, target, to_run(progress))
-    warnings = tuple(filter(None, [_explain_unused(classifier, row)]))
-    return Explanation(heatmap, method, target, warnings, photograph)
+    run = to_run(progress)
+    heatmap = explain_lesion(classifier, lesion, method, target, run)
+    prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run)
+    empty = "" if heatmap.any() else EMPTY_HEATMAP.format(target=target)
+    warnings = list_warnings(prediction.validity, empty, *prediction.warnings, _explain_unused(classifier, row))
+    return Explanation(heatmap, method, target, prediction.validity.valid, warnings, photograph)

@@ -20,6 +20,10 @@ NOT_FINITE = (
     "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "
     "model, or train it again with a lower learning rate."
 )
+EMPTY_HEATMAP = (
+    "the heatmap is empty: the method found no image region that increases the probability of {target}. Try another "
+    "method"
+)
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
 MAX_POSSIBLE = 3  # number of possible classes that a headline names
 OLD_COLUMN = "probability_{}"  # column until 2026-11-21: with the class name unchanged, including spaces

@@ -37,6 +37,7 @@ from napari_melanoma.evaluation.evaluate_classifiers import (
     compute_curves,
     labeled_image_warnings,
     load_segmenter_for,
+    out_of_distribution_warning,
     read_class_evaluation,
 )
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
@@ -550,8 +551,9 @@ def _stored_evaluations(
     values = options.model_dump(mode="json")
     for model, metrics in zip(loaded, metrics_by_model, strict=True):
         info, predictions = model.info, collect_predictions(model, metrics, images, options)
+        own_warnings = (*warnings, *out_of_distribution_warning(info, metrics))
         yield StoredClassEvaluation(
-            info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts, metrics.failed
+            info.name, info.fingerprint, predictions, keys, values, own_warnings, overlap.facts, metrics.failed
         )
 
 

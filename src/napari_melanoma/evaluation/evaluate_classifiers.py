@@ -18,7 +18,7 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 from napari_melanoma.evaluation.classifier_measurement import (
     ALL_FIELDS,
     DEPTH_COLUMNS,
@@ -154,6 +154,15 @@ DOMAIN_AUC_WARNING = (
     "each data set separately, or use the AUC within data sets."
 )
 ONE_CLASS = "No image is {what}: metrics that need both classes, such as the AUC, cannot be measured."
+MOST = 0.5  # share of the images from which users are warned
+OUT_OF_DISTRIBUTION = (
+    "{count} of {total} images are out of distribution for '{model}': its predictions for them are unreliable, and "
+    "these metrics do not apply to images like those that it was trained on."
+)
+MISSING_FIELDS = (
+    "'{model}' uses clinical metadata that most images do not have. Unknown: {fields}. The metrics show its "
+    "performance without them; add them to dataset.csv if they are known."
+)
 LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or one that the model does not predict."
 
 
@@ -234,8 +243,34 @@ def evaluate_on_images(
 
 
 def labeled_image_warnings(models: Sequence[BundleInfo], images: LabeledImages) -> list[str]:
-    """Warn of images of a type that a model was not trained on, and of images without a class."""
-    return [*modality_warnings(models, images.samples), *left_out_warning(images)]
+    """Warn of images of a type that a model was not trained on, without a class, or without most clinical metadata."""
+    missing = [warning for info in models for warning in missing_field_warning(info, images)]
+    return [*modality_warnings(models, images.samples), *left_out_warning(images), *missing]
+
+
+def missing_field_warning(info: BundleInfo, images: LabeledImages) -> list[str]:
+    """Warn of the fields that a model uses and that most images do not have: a sentence, or none."""
+    encoding = info.config.tabular
+    if encoding is None or not images.samples:
+        return []
+    values = read_table_values([images.rows.get(sample.key, {}) for sample in images.samples], encoding)
+    total, missing_counts = len(values), (~values.known).sum(axis=0)
+    fields = [
+        f"{name} ({count} of {total})"
+        for name, count in zip(encoding.fields, missing_counts.tolist(), strict=True)
+        if count >= MOST * total
+    ]
+    return [MISSING_FIELDS.format(model=info.name, fields=", ".join(fields))] if fields else []
+
+
+def out_of_distribution_warning(info: BundleInfo, image_metrics: ImageMetrics) -> list[str]:
+    """Warn if most images are out of distribution for a model: a sentence, or none."""
+    limit = None if info.config.classifier is None else info.config.classifier.unlike
+    distances = image_metrics.column(DISTANCE)[image_metrics.measured]
+    if limit is None or not len(distances):
+        return []
+    count, total = int((distances > limit).sum()), len(distances)  # an unknown distance is nan and not counted
+    return [OUT_OF_DISTRIBUTION.format(model=info.name, count=count, total=total)] if count >= MOST * total else []
 
 
 def left_out_warning(images: LabeledImages) -> list[str]:
@@ -325,7 +360,7 @@ def summarize_evaluation(
         # A field that changes no prediction is empty in all rows.
         if "AUC" in parts["all"] and not np.array_equal(without.probabilities, predictions.probabilities)
     }
-    warnings = tuple(_reader_warnings(predictions))
+    warnings = (*out_of_distribution_warning(model.info, image_metrics), *_reader_warnings(predictions))
     return ClassEvaluation(predictions, image_metrics, parts, subgroups, auc_changes, warnings, depths)
 
 

@@ -276,8 +276,9 @@ def images_to_measure(
 ) -> Overlap:
     """Select the images to measure models on, and report which ones are left out.
 
-    Raises an error if none is left.
+    Raises an error if none is left, or if photographs would be evaluated with a slide model.
     """
+    _check_fit_for_photographs(models, samples)
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
     if samples and not overlap.measured:
         total = format_count(len(samples), "image")
@@ -286,6 +287,19 @@ def images_to_measure(
     for warning in overlap.warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     return overlap
+
+
+def _check_fit_for_photographs(models: Sequence[BundleInfo], samples: Sequence[Sample]) -> None:
+    """Raise an error if a slide model would be evaluated on photographs."""
+    photographs = [sample for sample in samples if sample.modality]
+    for model in models if photographs else ():
+        if model.config.is_slide_model:
+            kinds = format_names([_modality_word(kind) for kind in sorted({s.modality or "" for s in photographs})])
+            raise BundleError(
+                f"'{model.name}' is a slide model and cannot analyze photographs of lesions, but {len(photographs)} of "
+                f"{format_count(len(samples), 'image')} are photographs ({kinds}). Use a data set of slides or of "
+                "their tiles, or a model for photographs (napari-melanoma models list)."
+            )
 
 
 def select_images(

@@ -149,6 +149,11 @@ class LesionHeatmap:
     method: str
     target: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the method found no image region that supports the class."""
+        return not self.values.any()
+
 
 @dataclass(frozen=True)
 class LesionResult:
@@ -581,7 +586,7 @@ def _describe_prediction(result: LesionResult) -> dict[str, object]:
     return {
         "prediction": result.class_prediction.to_json(),
         "form": result.patient_data,
-        "heatmap": heatmap and {"method": heatmap.method, "class": heatmap.target},
+        "heatmap": heatmap and {"method": heatmap.method, "class": heatmap.target, "empty": heatmap.is_empty},
     }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import Field
 
 from napari_melanoma.classification.classify import explain_unused
-from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.classification.prediction import EMPTY_HEATMAP, ClassifyOptions
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
@@ -177,12 +177,13 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
 
 
 def _warning(stored: Mapping[str, Any]) -> str:
-    """Return the warnings of a result and of its prediction in one text."""
-    prediction = stored.get("prediction") or {}
+    """Return the warnings of a result, of its prediction and of its heatmap in one text."""
+    prediction, heatmap = stored.get("prediction") or {}, stored.get("heatmap") or {}
     first = str(stored.get("warning") or "")
     # Segmentation model and classifier may give the same warning
     others = (text for warning in prediction.get("warnings") or () if (text := str(warning)).rstrip(".") not in first)
-    return "; ".join(dict.fromkeys(filter(None, (first, *others))))
+    empty = EMPTY_HEATMAP.format(target=heatmap.get("class")) if heatmap.get("empty") else ""
+    return "; ".join(dict.fromkeys(filter(None, (first, *others, empty))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:

@@ -324,7 +324,9 @@ def _caption_heatmap(about: Mapping[str, Any]) -> str:
     """Return the caption of a heatmap: the class that it explains, or for attention, which has none, the prediction."""
     explained = about.get("heatmap") or {}
     by_class = explained.get("method", "attention") != "attention"
-    return f"Heatmap: regions that contribute to {format_class(explained['class']) if by_class else 'the prediction'}"
+    target = format_class(explained["class"]) if by_class else "the prediction"
+    regions = "no region was found that contributes" if explained.get("empty") else "regions that contribute"
+    return f"Heatmap: {regions} to {target}"
 
 
 def case_photograph(

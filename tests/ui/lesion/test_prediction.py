@@ -270,6 +270,10 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     assert person.layer("heatmap").data.max() == 1
     chooses(person, "nevus", "heatmap_class")
     assert person.layer("heatmap").data.max() == 0.25
+    chooses(person, "other", "heatmap_class")
+    assert text_of(person, "heatmap_notice").startswith("The heatmap is empty: the method found no image region that")
+    chooses(person, "nevus", "heatmap_class")
+    assert text_of(person, "heatmap_notice") == ""
     types(person, "60")
     assert combo.currentText() == "Nevus"
     chooses_model(person, "melanoma-test")

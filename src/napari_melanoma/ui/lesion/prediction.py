@@ -520,10 +520,13 @@ class LesionHeatmapController(QObject):
 
     def update_heatmap(self, identity: str | None, request: LesionPredictionRequest | None) -> None:
         """Show or request the heatmap of a prediction if enabled; hide an outdated one."""
-        self._request = None
-        if identity is None:
-            return
-        self._request, method = request, self._controls.method
+        self._request = None if identity is None else request
+        if identity is not None:
+            self._show_or_request(identity, request)
+        self._show_notice()
+
+    def _show_or_request(self, identity: str, request: LesionPredictionRequest | None) -> None:
+        method = self._controls.method
         heatmap_request = None if request is None or not method else self._heatmap_request(request)
         if heatmap_request is not None and heatmap_request == self._shown_requests.get(identity):
             self._show(identity)
@@ -546,7 +549,13 @@ class LesionHeatmapController(QObject):
             return
         layers.show_heatmap(self._store.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
         self._shown_requests[request.identity] = request
+        self._show_notice()
         self.shown.emit(request.identity)
+
+    def _show_notice(self) -> None:
+        request = self._request
+        heatmap = None if request is None else self.visible_heatmap(request.identity, request, "")
+        self._controls.show_if_empty(heatmap is not None and heatmap.is_empty)
 
     def visible_heatmap(
         self, identity: str, request: LesionPredictionRequest | None, positive: str

@@ -234,6 +234,7 @@ class HeatmapControls(QWidget):
         self.classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
         self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._class_names: tuple[str, ...] = ()
+        self._positive = ""
         self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self.slider.setRange(0, OPACITY_STEPS)
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -248,6 +249,8 @@ class HeatmapControls(QWidget):
         self._class_row.hide()
         layout.addWidget(self._class_row)
         layout.addWidget(row(QLabel("opacity"), self.slider, stretch=1))
+        self.notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
+        layout.addWidget(self.notice)
         self.check.toggled.connect(self._on_changed)
         self.combo.activated.connect(self._on_changed)
         self.classes.activated.connect(self._on_changed)
@@ -266,6 +269,7 @@ class HeatmapControls(QWidget):
 
     def show_classes(self, classes: tuple[str, ...], positive: str) -> None:
         """Show the class selection for more than two classes; with two, one heatmap explains both."""
+        self._positive = positive
         several = classes if len(classes) > 2 else ()
         if several != self._class_names:
             self._class_names = several
@@ -274,6 +278,13 @@ class HeatmapControls(QWidget):
                 self.classes.addItem(class_title(name), name)
             self.classes.setCurrentIndex(max(0, self.classes.findData(positive)))
             self._class_row.setVisible(bool(several))
+
+    def show_if_empty(self, is_empty: bool) -> None:
+        """State whether the heatmap is empty, which otherwise looks as if it were missing."""
+        from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+
+        target = class_title(self.target or self._positive).lower()
+        self.notice.set_text(_to_sentence(EMPTY_HEATMAP.format(target=target)) if is_empty else "")
 
     @property
     def opacity(self) -> float:
