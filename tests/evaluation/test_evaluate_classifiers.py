@@ -23,7 +23,7 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
-from napari_melanoma.evaluation import evaluate_classifiers
+from napari_melanoma.evaluation import evaluate_classifiers, training_overlap
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classifiers import (
     ClassEvaluation,
@@ -32,6 +32,7 @@ from napari_melanoma.evaluation.evaluate_classifiers import (
     is_class_evaluation,
     read_class_evaluation,
 )
+from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
@@ -335,14 +336,24 @@ def test_images_out_of_distribution_give_a_warning(
     assert any("48 of 48 images are out of distribution" in text for text in stored.warnings)
 
 
-def test_a_slide_model_is_not_evaluated_on_photographs(model: Darkness, tmp_path: Path) -> None:
+def test_a_slide_model_is_not_evaluated_on_photographs(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = make(tmp_path / "set", count=6)
     slides = Darkness(BundleInfo(model.info.path, model.info.config.model_copy(update={"modalities": ("slide",)})))
     run_it(slides, tmp_path / "tiles", data)
     rows = read_table(data / "dataset.csv")
     write_table(data / "dataset.csv", [row | {"modality": "dermoscopic"} for row in rows])
-    with pytest.raises(BundleError, match=r"'darkness' is a slide model .* but 6 of 6 images are photographs"):
+    refused = r"'darkness' is a slide model .* but 6 of 6 images are photographs"
+    with pytest.raises(BundleError, match=refused):
         run_it(slides, tmp_path / "out", data)
+    write_table(data / "dataset.csv", rows)
+    kind = ModalityEstimate("macroscopic", 0.95)
+    monkeypatch.setattr(training_overlap, "recognize_modality", lambda rgb: kind)
+    with pytest.raises(BundleError, match=refused):  # recognized by their pixels
+        run_it(slides, tmp_path / "out", data)
+    kind = ModalityEstimate("macroscopic", 0.6)
+    run_it(slides, tmp_path / "uncertain", data)
 
 
 def test_all_other_diagnoses_are_the_other_class(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:

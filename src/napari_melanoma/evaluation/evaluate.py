@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Milestone, RunContext
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.prediction_config import TabularEncoding
@@ -63,7 +63,13 @@ from napari_melanoma.evaluation.metrics_files import (
     write_evaluation,
 )
 from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.training_overlap import TRAINED_ON, Overlap, mark_training_rows, select_images
+from napari_melanoma.evaluation.training_overlap import (
+    TRAINED_ON,
+    Overlap,
+    mark_training_rows,
+    report_warnings,
+    select_images,
+)
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
 from napari_melanoma.imaging.masks import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
@@ -214,8 +220,7 @@ def _measure_bags(
     """Predict each slide, estimate the metrics, and write the results."""
     labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
     left_out_warnings = left_out_warning(labeled)
-    for warning in left_out_warnings:
-        run.report(Milestone(0, len(labeled.samples), f"Warning: {warning}"))
+    report_warnings(left_out_warnings, len(labeled.samples), run)
     model = BagModel.load(info)
     classifier = _BagClassifier(info, model.calibration, model.device)
     names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
@@ -232,6 +237,7 @@ def _measure_bags(
     if not len(image_metrics.measured):
         raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {image_metrics.failed[0].error}")
     evaluation = summarize_evaluation(classifier, image_metrics, labeled, options)  # type: ignore[arg-type]
+    report_warnings(evaluation.warnings, len(labeled.samples), run)
     overlap_warnings = labeled.overlap.warnings if labeled.overlap else ()
     warnings = (*overlap_warnings, *left_out_warnings, *evaluation.warnings)
     evaluation = replace(evaluation, warnings=warnings, overlap=labeled.overlap)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.classification.prediction import probability_columns, read_probabilities
-from napari_melanoma.core.context import Milestone, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -55,6 +55,7 @@ from napari_melanoma.evaluation.training_overlap import (
     mark_training_rows,
     missing_overlap_warning,
     modality_warnings,
+    report_warnings,
 )
 from napari_melanoma.figures.evaluation import (
     ClassifierCurve,
@@ -228,12 +229,12 @@ def evaluate_on_images(
     """Evaluate a classifier on selected images; see ``evaluate_classifier``."""
     images = images.without_training_images([model.info], options, run=run)
     warnings = labeled_image_warnings([model.info], images)
-    for warning in warnings:
-        run.report(Milestone(0, len(images.samples), f"Warning: {warning}"))
+    report_warnings(warnings, len(images.samples), run)
     (image_metrics,) = measure_classifiers(
         [model], images.samples, images.rows, options, out, segmenter=load_segmenter_for(options), run=run
     )
     evaluation = summarize_evaluation(model, image_metrics, images, options)
+    report_warnings(evaluation.warnings, len(images.samples), run)
     overlap_warnings = images.overlap.warnings if images.overlap else ()
     warnings = [*overlap_warnings, *warnings, *evaluation.warnings]
     evaluation = replace(evaluation, warnings=tuple(warnings), overlap=images.overlap)
