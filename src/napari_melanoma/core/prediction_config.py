@@ -9,7 +9,7 @@ import hashlib
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.roi_config import RoiConfig
@@ -19,17 +19,7 @@ DEPTH_COLUMN = "depth_mm"  # of a harmonized table
 T_EDGES = (0.75, 1.05, 2.05, 4.05)
 
 
-class BundlePart(Config):
-    """Base of the parts of a bundle's configuration.
-
-    Pydantic builds the validator of a part when it is first used, which saves a few milliseconds at import; usually
-    only the validator of the whole bundle is used.
-    """
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class DepthScale(BundlePart):
+class DepthScale(Config):
     """Scale between millimeters and network outputs: 0 is the mean of training cases, 1 their standard deviation."""
 
     log: bool = Field(False, description="use log(1 + mm), so that errors are relative to the depth")
@@ -37,7 +27,7 @@ class DepthScale(BundlePart):
     std: float = Field(1.0, gt=0, description="standard deviation of the training cases, on that scale")
 
 
-class DepthInputConfig(BundlePart):
+class DepthInputConfig(Config):
     """Input of a measured depth to a network: the standardized depth, then an input that is 1 if it is unknown."""
 
     place: int = Field(ge=0, description="index of the depth among the continuous inputs")
@@ -45,7 +35,7 @@ class DepthInputConfig(BundlePart):
     std: float = Field(gt=0, description="mm, by which the difference is divided")
 
 
-class DepthOutputConfig(BundlePart):
+class DepthOutputConfig(Config):
     """The depth that a bundle predicts: its scale, and its error on validation images."""
 
     column: str = Field(DEPTH_COLUMN, min_length=1, description="column of the table that is predicted")
@@ -64,7 +54,7 @@ DepthSource = Literal["predicted", "measured", "none"]
 DepthEncoding = Literal["number", "one_hot", "both"]
 
 
-class EncoderConfig(BundlePart):
+class EncoderConfig(Config):
     """The network that computes embeddings of tiles, its weights, and the preprocessing of the tiles."""
 
     name: str = Field(min_length=1, description="name for --model of slide")
@@ -77,7 +67,7 @@ class EncoderConfig(BundlePart):
 PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so that cached images are not reused
 
 
-class PreprocessingConfig(BundlePart):
+class PreprocessingConfig(Config):
     """Preprocessing of the images that a network receives; none by default.
 
     It is stored with the model, because predictions need the preprocessing of the training.
@@ -136,7 +126,7 @@ MAX_EMBEDDING_WIDTH = 600  # values of one embedding
 MAX_DEVIATIONS = 10.0  # standard deviations to which numbers are clipped
 
 
-class TabularColumn(BundlePart):
+class TabularColumn(Config):
     """Options of columns of numbers and of words."""
 
     name: str = Field(min_length=1, description="column of the table")
@@ -190,7 +180,7 @@ class WordColumn(TabularColumn):
     min_count: int = Field(1, ge=1, description="words of fewer training rows are encoded as unknown")
 
 
-class TabularConfig(BundlePart):
+class TabularConfig(Config):
     """Columns and encodings that a network uses; by default those of P1: median age, an unknown code for words."""
 
     numbers: tuple[NumberColumn, ...] = (NumberColumn(name="age"),)
@@ -261,7 +251,7 @@ class TabularInput(NamedTuple):
     title: str
 
 
-class TabularShape(BundlePart):
+class TabularShape(Config):
     """Number and kind of a network's inputs from a table; none by default."""
 
     continuous: int = Field(0, ge=0, description="inputs that are numbers")
@@ -282,7 +272,7 @@ class TabularShape(BundlePart):
         return self.continuous + sum(self.widths)
 
 
-class TabularEncoding(BundlePart):
+class TabularEncoding(Config):
     """Encoding of table rows as inputs of a network, fitted on the training rows and stored in the bundle."""
 
     version: Literal[1] = 1
@@ -345,7 +335,7 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
             )
 
 
-class ViewConfig(BundlePart):
+class ViewConfig(Config):
     """The part of a photograph that a classifier uses."""
 
     region: Literal["roi", "photograph"] = Field(
@@ -374,7 +364,7 @@ SCALE_TOLERANCE = 0.05  # share by which the scale of tiles may differ
 SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a prediction set, see metrics.calibration
 
 
-class OperatingPoint(BundlePart):
+class OperatingPoint(Config):
     """The decision threshold: the sensitivity that it was chosen for, and its measured performance."""
 
     asked: float = Field(gt=0, lt=1, description="target sensitivity")
@@ -389,7 +379,7 @@ class OperatingPoint(BundlePart):
     specificity_interval: Interval = Field(description="95 %")
 
 
-class AgeGroup(BundlePart):
+class AgeGroup(Config):
     """Performance at the operating point in one age group, on images that the model was not trained on."""
 
     at_least: float = Field(ge=0, description="years")
@@ -406,7 +396,7 @@ class AgeGroup(BundlePart):
         return age >= self.at_least and (self.below is None or age < self.below)
 
 
-class ClassifierConfig(BundlePart):
+class ClassifierConfig(Config):
     """View and preprocessing of a classifier's input, and calibration of its predictions."""
 
     positive: str = Field("melanoma", min_length=1, description="positive class of the operating point")
@@ -437,7 +427,7 @@ class ClassifierConfig(BundlePart):
     )
 
 
-class TileConfig(BundlePart):
+class TileConfig(Config):
     """Scale and size of the square tiles of a model for slides."""
 
     mpp: float = Field(gt=0, le=100, description="micrometers per pixel of the training tiles")

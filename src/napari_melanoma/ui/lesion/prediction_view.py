@@ -281,10 +281,12 @@ class HeatmapControls(QWidget):
 
     def show_if_empty(self, is_empty: bool) -> None:
         """State whether the heatmap is empty, which otherwise looks as if it were missing."""
-        from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+        text = ""
+        if is_empty:
+            from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 
-        target = class_title(self.target or self._positive).lower()
-        self.notice.set_text(_to_sentence(EMPTY_HEATMAP.format(target=target)) if is_empty else "")
+            text = EMPTY_HEATMAP.format(target=class_title(self.target or self._positive).lower())
+        self.notice.set_text(_to_sentence(text))
 
     @property
     def opacity(self) -> float:
