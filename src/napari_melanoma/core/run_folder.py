@@ -355,7 +355,7 @@ def read_last_events(path: Path) -> list[dict[str, Any]]:
     return read_start_and_last_events(path / EVENTS)[1]
 
 
-def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
+def run_state(path: Path, events: list[dict[str, Any]], is_active: bool) -> RunState:
     """Determine the state of a run from its last events and whether its process exists.
 
     Parameters
@@ -364,7 +364,7 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
         The run folder.
     events : list of dict
         The last events of the run.
-    at_work : bool
+    is_active : bool
         Whether the process of the run exists.
 
     Returns
@@ -375,7 +375,7 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
     kind = last_state_event(events)
     if kind in FINAL_STATES:
         return FINAL_STATES[kind]
-    if at_work:
+    if is_active:
         if RunFolder(path).read_command() == "cancel":
             return RunState.cancelling
         return STATE_BY_EVENT.get(kind, RunState.running) if kind else RunState.starting

@@ -63,8 +63,8 @@ def _relief(height_mm: Map, plane: Plane, rng: np.random.Generator) -> tuple[Map
 
 def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) -> Map:
     """Return the brightness of the light in each pixel: more from one side, less in the corners."""
-    half = math.hypot(*plane.extent_mm) / 2
-    y, x = plane.y[:, None] / np.float32(half), plane.x[None] / np.float32(half)
+    half_diagonal = math.hypot(*plane.extent_mm) / 2
+    y, x = plane.y[:, None] / np.float32(half_diagonal), plane.x[None] / np.float32(half_diagonal)
     direction = rng.uniform(0, 2 * math.pi)
     slant = (y * math.sin(direction) + x * math.cos(direction)).astype(np.float32)
     uneven = np.float32(traits.gradient) * (np.float32(0.42) * slant - np.float32(0.14) * slant * slant)
@@ -134,12 +134,12 @@ def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.ra
     hair, gloss, shadow = (np.zeros(plane.shape, np.float32) for _ in range(3))
     for _ in range(count):
         curve, half_width = _choose_hair(plane, direction, rng)
-        side = np.array([-1.0, 0.6]) * half_width[:, None]
-        draw_stroke(shadow, curve - 1.6 * side, 1.2 * half_width)
+        toward_light = np.array([-1.0, 0.6]) * half_width[:, None]
+        draw_stroke(shadow, curve - 1.6 * toward_light, 1.2 * half_width)
         draw_stroke(hair, curve, half_width)
         start = int(rng.integers(4, 40))
         shiny = slice(start, start + int(rng.integers(6, 22)))
-        draw_stroke(gloss, (curve + 0.4 * side)[shiny], 0.22 * half_width[shiny])
+        draw_stroke(gloss, (curve + 0.4 * toward_light)[shiny], 0.22 * half_width[shiny])
     color = _DARK_HAIR + fairness * (_FAIR_HAIR - _DARK_HAIR)
     light *= 1 - np.float32(0.16) * shadow[..., None]
     blend_color(light, np.float32(0.97) * hair, color)
@@ -234,8 +234,8 @@ class Ruler:
     """Position of a ruler with a tick each millimeter.
 
     ``first_mm``: first tick (y, x) in mm from the center of the view; ``rotation``: direction of the row of ticks in
-    radians; ``ticks``: their number; ``inward``: 1 if the middle of the view
-    is below the row of ticks, -1 if it is above.
+    radians; ``ticks``: their number; ``inward``: 1 if the middle of the view is below the row of ticks, -1 if it is
+    above.
     """
 
     first_mm: tuple[float, float]
@@ -327,9 +327,11 @@ def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[f
 def _draw_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
     """Draw a white paper strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
     y, x = plane.y[:, None] - ruler.first_mm[0], plane.x[None] - ruler.first_mm[1]
-    inner = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)
-    paper = ramp(inner, 0.5 * plane.pixel_mm, -0.5 * plane.pixel_mm) * ramp(inner, -_STRIP_MM - 0.05, -_STRIP_MM)
-    light *= 1 - np.float32(0.3) * (ramp(inner, 0.7, 0.0) * (1 - paper))[..., None]
+    inward_mm = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)
+    paper = ramp(inward_mm, 0.5 * plane.pixel_mm, -0.5 * plane.pixel_mm) * ramp(
+        inward_mm, -_STRIP_MM - 0.05, -_STRIP_MM
+    )
+    light *= 1 - np.float32(0.3) * (ramp(inward_mm, 0.7, 0.0) * (1 - paper))[..., None]
     grain = 1 + np.float32(0.025) * noise(plane, rng, 0.3)
     light += paper[..., None] * (_PAPER_COLOR * grain[..., None] - light)
 
