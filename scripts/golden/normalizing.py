@@ -45,6 +45,7 @@ TEXT_KEYS = {
         "commit": r"commit",
         "checksum": r"training_images\.sha256",  # safetensors orders the texts in a file at random
         "salted place": r"source\.place",  # a digest of the folder and of a random number
+        "digest with a time": r"input_digest",  # of the inputs of a prediction, among them when their masks were made
     }.items()
 }
 # Lines about progress: how many there are depends on the speed of the machine.
