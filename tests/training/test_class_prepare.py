@@ -117,6 +117,28 @@ def test_a_whole_photograph_needs_no_mask(
         check_data(class_recipe, RunContext())
 
 
+def test_images_without_a_usable_mask_are_reported(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change
+) -> None:
+    (data / "masks" / "b00.png").unlink()
+    edit(data, lambda place, row: {**row, "review": "rejected" if place == 1 else "accepted"})
+    excluded = (
+        r"Excluded: 1 image without a mask \(b00\) and 1 image with a mask that is not accepted or corrected \(b01\)\. .*"
+        r"classification\.masks = 'predicted' .*classification\.view\.region = 'photograph'"
+    )
+    assert any(re.match(excluded, notice) for notice in check_data(class_recipe, RunContext()).warnings)
+    edit(data, lambda place, row: {**row, "melanoma": int(place < 2)})
+    with pytest.raises(DataSetError, match=rf"'melanoma' has 1 class .*{excluded}"):
+        check_data(class_recipe, RunContext())
+    shutil.rmtree(data / "masks")
+    with pytest.raises(DataSetError, match=r"no usable image .*Excluded: 36 images without a mask \(b00, .*'photograph'"):
+        check_data(class_recipe, RunContext())
+    other = change(class_recipe, data={"split": "training"}, classification={"view": {"region": "photograph"}})
+    edit(data, lambda _, row: {**row, "split": "train"})
+    with pytest.raises(DataSetError, match=r"no usable image in the split 'training'\. Correct"):
+        check_data(other, RunContext())
+
+
 def test_classes_are_stratified_over_training_and_validation(
     class_recipe: TrainRecipe, data: Path, tmp_path: Path
 ) -> None:

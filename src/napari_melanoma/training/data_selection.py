@@ -83,7 +83,7 @@ class SelectedSamples:
 
     ``base``: images that preserve the initial model's performance, and ``base_held_out`` the test images of their data
     sets. ``left_out``: excluded, because their patient is in a test set. ``unlabelled``: images of the target domain of
-    an adaptation.
+    an adaptation. ``without_mask``: images of all parts that a classifier cannot use, because its view needs a mask.
     """
 
     parts: TrainingSplit
@@ -91,6 +91,7 @@ class SelectedSamples:
     base_held_out: tuple[Sample, ...] = ()
     left_out: tuple[Sample, ...] = ()
     unlabelled: tuple[Sample, ...] = ()
+    without_mask: tuple[Sample, ...] = ()
 
     @property
     def for_training(self) -> list[Sample]:
@@ -399,9 +400,32 @@ def select_labeled(
         return chosen, None, []
     labeled = [*chosen.parts.training, *chosen.parts.validation]
     config = recipe.classification
-    table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
+    mask_notices = _describe_without_mask(chosen.without_mask)
+    try:
+        if not labeled:
+            advice = "" if mask_notices else " Correct the column split, or set data.split."
+            raise DataSetError(f"the data sets have no usable image in the split '{recipe.data.split}'.{advice}")
+        table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
+    except DataSetError as error:
+        raise DataSetError(" ".join((str(error), *mask_notices))) from error
     selected, notices = keep_labeled(chosen, table)
-    return selected, table, [*notices, *unread_notices(selected, table, config)]
+    return selected, table, [*mask_notices, *notices, *unread_notices(selected, table, config)]
+
+
+def _describe_without_mask(samples: Sequence[Sample]) -> list[str]:
+    """Describe the images without a usable mask, and what to do, in one text; empty if there are none."""
+    if not samples:
+        return []
+    groups = {
+        "without a mask": [sample.image_id for sample in samples if sample.mask is None],
+        "with a mask that is not accepted or corrected": [sample.image_id for sample in samples if sample.mask],
+    }
+    counts = [f"{format_count(len(ids), 'image')} {state} ({format_names(ids)})" for state, ids in groups.items() if ids]
+    return [
+        f"Excluded: {' and '.join(counts)}. The network's view is cropped around the lesion. Add or accept masks, or set "
+        "classification.masks = 'predicted' to predict them, or classification.view.region = 'photograph' to use whole "
+        "photographs."
+    ]
 
 
 def _with_lesions(
@@ -427,14 +451,14 @@ def list_datasets(recipe: TrainRecipe) -> list[Path]:
 def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     """Read the tables of the data sets and split their rows."""
     check_dataset_names(list_datasets(recipe))
-    parts = _split(recipe, recipe.data.datasets)
+    parts, without_mask = _split(recipe, recipe.data.datasets)
     if not recipe.data.tuning_fraction:  # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.base:
-        return SelectedSamples(parts, left_out=parts.left_out, unlabelled=unlabelled)
+        return SelectedSamples(parts, left_out=parts.left_out, unlabelled=unlabelled, without_mask=without_mask)
     try:
-        base = _split(recipe, recipe.data.base)
+        base, base_without_mask = _split(recipe, recipe.data.base)
     except DataSetError as error:
         raise DataSetError(f"data.base: {error} Name another folder, or leave data.base empty.") from error
     usable = (*base.training, *base.validation)
@@ -444,7 +468,8 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
             f"{format_names(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
     left_out = (*parts.left_out, *base.left_out)
-    return _without_test_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled))
+    without_mask += base_without_mask
+    return _without_test_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled, without_mask))
 
 
 def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, ...]:
@@ -459,7 +484,7 @@ def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, 
                 f"adaptation by {method} needs two domains, found one. Set a data set in classification.adaptation.to."
             )
         return ()
-    target = _split(recipe, to)
+    target, _ = _split(recipe, to)
     evaluated = {sample.group for sample in (*parts.test, *parts.validation)}
     samples = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in evaluated)
     if not samples:
@@ -538,18 +563,21 @@ def _owner(sample: Sample) -> str:
     return sample.group.removeprefix(f"{sample.domain}/")
 
 
-def _split(recipe: TrainRecipe, folders: Sequence[str]) -> TrainingSplit:
+def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:
+    """Split the usable images of data sets; also return those that a classifier cannot use without a mask."""
     samples = read_datasets([Path(folder).expanduser() for folder in folders])
     if recipe.classification is None:
-        return split_trainable(samples, recipe.data, recipe.seed)
+        return split_trainable(samples, recipe.data, recipe.seed), ()
     labels = read_strata(folders, recipe.classification)
     usable = classifiable_samples(samples, recipe.classification)
+    kept = {sample.key for sample in usable}
 
     def label(sample: Sample) -> str:
         return labels.get(sample.key, "")
 
     parts = split_samples(usable, recipe.data, recipe.seed, label)
-    return parts if recipe.tile is None else validate_on_each_class(parts, label)
+    parts = parts if recipe.tile is None else validate_on_each_class(parts, label)
+    return parts, tuple(sample for sample in samples if sample.key not in kept)
 
 
 def predicted_mask_path(sample: Sample, segmenter: BundleInfo) -> Path:
