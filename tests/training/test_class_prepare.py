@@ -123,7 +123,8 @@ def test_images_without_a_usable_mask_are_reported(
     (data / "masks" / "b00.png").unlink()
     edit(data, lambda place, row: {**row, "review": "rejected" if place == 1 else "accepted"})
     excluded = (
-        r"Excluded: 1 image without a mask \(b00\) and 1 image with a mask that is not accepted or corrected \(b01\)\. .*"
+        r"Excluded: 1 image without a mask \(b00\) and 1 image with a mask that is not accepted or corrected "
+        r"\(b01\)\. .*"
         r"classification\.masks = 'predicted' .*classification\.view\.region = 'photograph'"
     )
     assert any(re.match(excluded, notice) for notice in check_data(class_recipe, RunContext()).warnings)
@@ -131,7 +132,7 @@ def test_images_without_a_usable_mask_are_reported(
     with pytest.raises(DataSetError, match=rf"'melanoma' has 1 class .*{excluded}"):
         check_data(class_recipe, RunContext())
     shutil.rmtree(data / "masks")
-    with pytest.raises(DataSetError, match=r"no usable image .*Excluded: 36 images without a mask \(b00, .*'photograph'"):
+    with pytest.raises(DataSetError, match=r"no usable image .*Excluded: 36 images without a mask \(b00, "):
         check_data(class_recipe, RunContext())
     other = change(class_recipe, data={"split": "training"}, classification={"view": {"region": "photograph"}})
     edit(data, lambda _, row: {**row, "split": "train"})

@@ -416,15 +416,17 @@ def _describe_without_mask(samples: Sequence[Sample]) -> list[str]:
     """Describe the images without a usable mask, and what to do, in one text; empty if there are none."""
     if not samples:
         return []
-    groups = {
+    states = {
         "without a mask": [sample.image_id for sample in samples if sample.mask is None],
         "with a mask that is not accepted or corrected": [sample.image_id for sample in samples if sample.mask],
     }
-    counts = [f"{format_count(len(ids), 'image')} {state} ({format_names(ids)})" for state, ids in groups.items() if ids]
+    counts = [
+        f"{format_count(len(ids), 'image')} {state} ({format_names(ids)})" for state, ids in states.items() if ids
+    ]
     return [
-        f"Excluded: {' and '.join(counts)}. The network's view is cropped around the lesion. Add or accept masks, or set "
-        "classification.masks = 'predicted' to predict them, or classification.view.region = 'photograph' to use whole "
-        "photographs."
+        f"Excluded: {' and '.join(counts)}. The network's view is cropped around the lesion. Add or accept masks, or "
+        "set classification.masks = 'predicted' to predict them, or classification.view.region = 'photograph' to use "
+        "whole photographs."
     ]
 
 
