@@ -66,6 +66,8 @@ ARRAYS = {
     "gray": GRAY,
     "opaque": np.stack([GRAY, GRAY, GRAY, np.full_like(GRAY, 255)], axis=2),
     "uint16": np.stack([GRAY.astype(np.uint16) * 257] * 3, axis=2),
+    "uint16 with 8-bit values": np.stack([GRAY.astype(np.uint16)] * 3, axis=2),
+    "uint16 with 12-bit values": np.stack([np.rint(GRAY * (4095 / 255)).astype(np.uint16)] * 3, axis=2),
     "float": np.stack([GRAY / 255] * 3, axis=2),
 }
 
@@ -77,6 +79,7 @@ def test_arrays_of_every_type_become_the_same_photograph(name: str) -> None:
     assert photograph.pixel_size is not None
     assert (photograph.pixel_size.y_um, photograph.pixel_size.x_um) == photograph.pixel_size_um == (20, 25)
     assert nm.read_photograph(ARRAYS[name]).pixel_size_um is None
+    assert bool(photograph.notes) == ("-bit values" in name)
 
 
 def test_transparent_pixels_are_white() -> None:
@@ -94,8 +97,9 @@ def test_transparent_pixels_are_white() -> None:
         ),
         (np.zeros((0, 4, 3), np.uint8), r"one pixel or more; found \(0, 4, 3\)"),
         (np.full((4, 4), 3.0), r"found values from 3 to 3\. If they are 0 to 255, pass image / 255\."),
-        (np.full((4, 4), -1.0), r"found values from -1 to -1\.$"),
-        (np.full((4, 4), np.nan), r"found values from nan to nan\.$"),
+        (np.full((4, 4), -1.0), r"found values from -1 to -1\. Scale them to that range\.$"),
+        (np.full((4, 4), 1.000001), r"found values from 1\.000001 to .* pass np\.clip\(image, 0, 1\)\.$"),
+        (np.full((4, 4), np.nan), r"found NaN or infinite values\. Replace them: np\.nan_to_num"),
         (np.zeros((4, 4), np.int64), r"found int64\. .*pass image\.astype\(np\.uint8\)"),
     ],
 )

@@ -53,7 +53,8 @@ def read_photograph(
     source : path-like, numpy.ndarray or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
         channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16, bool,
-        or floating point with values in [0, 1].
+        or floating point with values in [0, 1]. As in files, uint16 values below 256 or 4096 are read as values of 8 or
+        12 bits, which ``notes`` of the photograph states.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, one number or two along (row, column). By default, the value in the file, if any.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
@@ -89,7 +90,8 @@ def read_photograph(
     if isinstance(source, Photograph):
         photograph = source
     elif isinstance(source, np.ndarray):
-        photograph = Photograph(to_srgb8(source), ARRAY_NAME)
+        rgb, notes = to_srgb8(np.asarray(source))
+        photograph = Photograph(rgb, ARRAY_NAME, notes=notes)
     elif isinstance(source, str | PathLike):
         photograph = read_photograph_file(to_path(source, "the image"), accept_damaged=accept_damaged)
     else:
@@ -101,10 +103,15 @@ def read_photograph(
     return photograph if modality is None else replace(photograph, modality=modality)
 
 
-def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are blended over white."""
+def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are blended over white.
+
+    Also returns a note on the assumed range of 16-bit values, if any.
+    """
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
+
+    from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit
 
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
         channels_first = array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) > 4
@@ -118,22 +125,35 @@ def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
             f"an image array must have one pixel or more; found {array.shape}. Check how it was cropped or read."
         )
     if np.issubdtype(array.dtype, np.floating):
-        low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):
-            advice = " If they are 0 to 255, pass image / 255." if low >= 0 and high <= 255 else ""
-            raise InputError(
-                f"a floating-point image must have values in [0, 1]; found values from {low:g} to {high:g}.{advice}"
-            )
+        _check_fractions(array)
     elif array.dtype not in (np.uint8, np.uint16, np.bool_):
         raise InputError(
             f"an image array must be uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 "
             "to 255, pass image.astype(np.uint8)."
         )
+    bits, note = detect_bit_depth(array)
+    if array.dtype == np.uint16:
+        array = to_eight_bit(array, bits)
     if array.ndim == 2:
         array = gray2rgb(array)
     elif array.shape[-1] == 4:
         array = rgba2rgb(array)
-    return np.ascontiguousarray(img_as_ubyte(array))
+    return np.ascontiguousarray(img_as_ubyte(array)), (note,) if note else ()
+
+
+def _check_fractions(array: NDArray[np.generic]) -> None:
+    """Raise an error if floating-point values of an image are not in [0, 1]."""
+    low, high = float(array.min()), float(array.max())
+    if low >= 0 and high <= 1:
+        return
+    found, advice = f"values from {low:.8g} to {high:.8g}", "Scale them to that range."
+    if not np.isfinite(array).all():
+        found, advice = "NaN or infinite values", "Replace them: np.nan_to_num(image, posinf=1, neginf=0)."
+    elif low > -0.1 and high < 1.1:
+        advice = "If the excess is due to interpolation, pass np.clip(image, 0, 1)."
+    elif low >= 0 and high <= 255:
+        advice = "If they are 0 to 255, pass image / 255."
+    raise InputError(f"a floating-point image must have values in [0, 1]; found {found}. {advice}")
 
 
 def to_mask(mask: AnyPath | ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
