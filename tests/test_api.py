@@ -190,6 +190,14 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options={"overlap": 9}),
             "^analyze_slide: 'overlap'",
         ),
+        (
+            lambda rgb, mask: nm.analyze_slide("slide.svs", "out", pixel_size_um=(2, 3)),
+            r"requires square pixels if pixel_size_um is given; found \(2, 3\)\. Pass one number",
+        ),
+        (
+            lambda rgb, mask: nm.analyze_slide("slide.svs", "out", pixel_size_um=2000),
+            "^pixel_size_um: .* is 2000.* at most 100",
+        ),
         (lambda rgb, mask: nm.segment(rgb.tolist()), r"pass a file, an array \(np.asarray\(image\)\) or a Photograph"),
         (lambda rgb, mask: nm.measure(mask, Image.fromarray(rgb)), "found Image"),
         (lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options="x"), "options of analyze_slide .* found 'x'"),
@@ -618,7 +626,7 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     assert found.heatmap().shape[-2:] > (0, 0)
     with pytest.raises(nm.MelanomaError, match="overlapp"):
         nm.analyze_slide(path, tmp_path / "other", options={"overlapp": 0.5})
-    nm.analyze_slide(path, tmp_path / "tiles")
+    nm.analyze_slide(path, tmp_path / "tiles", pixel_size_um=(1, 1))
     with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-demo"):
         nm.measure_breslow(tmp_path / "tiles")
     for nothing in (path, tmp_path):

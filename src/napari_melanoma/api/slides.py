@@ -292,7 +292,7 @@ def analyze_slide(
     folder: AnyPath,
     model: AnyPath | BundleInfo = "",
     *,
-    pixel_size_um: float | None = None,
+    pixel_size_um: PixelSizeUm | None = None,
     options: SlideOptions | Mapping[str, object] | None = None,
     force: bool = False,
     progress: ProgressCallback | None = None,
@@ -309,8 +309,8 @@ def analyze_slide(
         Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
         default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
         of the skin, such as ``skin-demo``.
-    pixel_size_um : float, optional
-        Micrometers per pixel of the finest level; by default the value in the file.
+    pixel_size_um : float or (float, float), optional
+        Micrometers per pixel of the finest level, one number or two equal ones; by default the value in the file.
     options : SlideOptions or mapping, optional
         Further options, named as on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
     force : bool
@@ -344,7 +344,7 @@ def analyze_slide(
 
 
 def _to_slide_options(
-    options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: float | None
+    options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: PixelSizeUm | None
 ) -> SlideOptions:
     """Combine the options of an analysis with the arguments ``model`` and ``pixel_size_um``."""
     from napari_melanoma.slides.options import SlideOptions
@@ -357,8 +357,13 @@ def _to_slide_options(
     elif model is not None:
         values["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
-        to_pixel_size(pixel_size_um)
-        values["mpp"] = pixel_size_um
+        size = to_pixel_size(pixel_size_um)
+        if size.y_um != size.x_um:
+            raise InputError(
+                f"analyze_slide requires square pixels if pixel_size_um is given; found {pixel_size_um}. Pass one "
+                "number, or leave it out if the file states the pixel size."
+            )
+        values["mpp"] = SlideOptions.parse({"mpp": size.x_um}, "pixel_size_um").mpp
     return SlideOptions.parse(values, "analyze_slide")
 
 
