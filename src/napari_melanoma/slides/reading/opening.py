@@ -399,6 +399,6 @@ def slide_unavailable_error(path: Path, reason: object) -> InputError:
     """Create the error for a slide that can no longer be read."""
     problem = f"{path} can no longer be read ({reason})" if path.exists() else f"{path} no longer exists"
     return InputError(
-        f"{problem}: it was removed, or its drive was disconnected, during the analysis. Restore it and run "
-        "the same command again. Finished tiles are kept, and the analysis continues from there."
+        f"{problem}: it was removed, or its drive was disconnected, during the analysis. Restore it and start "
+        "the analysis again with the same options and folder. Finished tiles are kept, and it continues from there."
     )
