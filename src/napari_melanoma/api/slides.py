@@ -195,7 +195,11 @@ class AnalyzedSlide:
     folder : pathlib.Path
         Contains ``result.json``, ``result.zarr``, ``lesions.geojson``, ``lesions.csv`` and ``heatmap.ome.tif``.
     probability : float, optional
-        Probability that the slide belongs to the model's positive class.
+        Probability of the model's target class for the whole slide; None if the model predicts numbers. A model of
+        whole slides predicts it. For other models it is by default the mean over all analyzed tiles, weighted by their
+        tissue. It is then low if a lesion is small relative to the tissue, however high the ``probability`` of that
+        lesion in ``to_pandas``. ``analyze_slide(..., options={"score": {"method": "maximum"}})`` uses the highest
+        value instead, ``top_k`` the mean of the highest ten.
     lesions : int
         Number of detected lesions.
     breslow_mm : float, optional
@@ -262,8 +266,9 @@ class AnalyzedSlide:
         Returns
         -------
         pandas.DataFrame
-            A row per lesion: ``index``, ``label``, ``probability``, ``presence``, ``area_mm2``, ``perimeter_mm``,
-            ``height_mm``, ``width_mm``, ``area_px``, ``perimeter_px``, ``extent``, ``tissue_share``, ``seed_row_px``,
+            A row per lesion: ``index``, ``label``, ``probability`` (mean of the target class over the lesion alone),
+            ``presence`` (mean probability of a lesion of any label), ``area_mm2``, ``perimeter_mm``, ``height_mm``,
+            ``width_mm``, ``area_px``, ``perimeter_px``, ``extent``, ``tissue_share``, ``seed_row_px``,
             ``seed_column_px``, ``origin``, ``valid`` and ``validity``.
         """
         import pandas as pd
@@ -304,7 +309,8 @@ def analyze_slide(
     slide : path-like
         As for ``open_slide``.
     folder : path-like
-        Folder of the results. An interrupted analysis in it is continued; the results of a finished one are read.
+        Folder of the results. An analysis that was interrupted or failed, such as by a read error, keeps its finished
+        tiles: call the function again with the same arguments to continue. The results of a finished one are read.
     model : str, path-like or BundleInfo
         Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
         default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
