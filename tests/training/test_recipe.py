@@ -1,4 +1,4 @@
-"""The documentation lists every key of a recipe; contradictory recipes are refused."""
+"""The documentation lists every key of recipes and slide options; contradictory recipes are refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -31,10 +32,11 @@ def keys(model: type[BaseModel], before: str = "") -> set[str]:
     return found
 
 
-def test_the_document_has_every_key(repository: Path) -> None:
-    text = (repository / "docs" / "reference" / "recipe.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "model"), [("recipe.md", TrainRecipe), ("slide-options.md", SlideOptions)])
+def test_the_document_has_every_key(repository: Path, page: str, model: type[BaseModel]) -> None:
+    text = (repository / "docs" / "reference" / page).read_text(encoding="utf-8")
     first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    assert {key for cell in first_cells for key in re.findall(r"`([\w.]+)`", cell)} == keys(TrainRecipe)
+    assert {key for cell in first_cells for key in re.findall(r"`([\w.]+)`", cell)} == keys(model)
 
 
 EARLIER = """

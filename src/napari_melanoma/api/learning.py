@@ -249,11 +249,13 @@ def train(
     Parameters
     ----------
     recipe : path-like, mapping or TrainRecipe
-        A TOML file, or its content. Only ``data.datasets`` is required. Common keys: ``name`` (of the model), ``task``
-        (``segmentation`` or ``classification``), ``epochs``, ``batch_size``, ``learning_rate``, ``device``, ``data``
-        (``split``: ``train``, or ``all`` for all rows) and ``model`` (``architecture``, ``input_size`` and ``start``:
-        ``imagenet``, ``none`` or a model). ``napari-melanoma recipes write NAME`` writes a full recipe; the guide
-        "Train and evaluate a model" lists all keys.
+        A TOML file, or its content, which ``TrainRecipe`` checks. The page "Recipe" of the reference lists all keys;
+        ``napari-melanoma recipes write NAME`` writes a full recipe. Only ``data.datasets`` is required. Common keys:
+        ``name`` (of the model), ``task`` (``segmentation`` or ``classification``), ``epochs``, ``batch_size``,
+        ``learning_rate``, ``device``, ``data`` (``split``: ``train``, or ``all`` for all rows), ``model``
+        (``architecture``, ``input_size`` and ``start``: ``imagenet``, ``none`` or a model), and ``classification``
+        (``target``: the column with the class; ``positive``; ``tabular``: columns of patient data as inputs, by default
+        none; ``view``: the lesion, which needs masks, or the whole photograph).
     folder : path-like
         The run folder, outside of the data sets, for checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and
         metrics of each epoch. Functions with an argument ``model`` accept this folder.
@@ -283,6 +285,9 @@ def train(
     >>> import napari_melanoma as nm
     >>> nm.train({"data": {"datasets": ["ds0"]}, "epochs": 1}, "run")  # doctest: +SKIP
     >>> pd.read_csv("run/metrics.csv")  # doctest: +SKIP
+    >>> classification = {"target": "melanoma", "tabular": {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}}
+    >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
+    >>> nm.train(recipe, "run-2")  # doctest: +SKIP
     """
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.runs.train import train as train_recipe

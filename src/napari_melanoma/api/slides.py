@@ -318,7 +318,8 @@ def analyze_slide(
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel of the finest level, one number or two equal ones; by default the value in the file.
     options : SlideOptions or mapping, optional
-        Further options, named as on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
+        Further options, which ``SlideOptions`` checks, such as ``{"overlap": 0.5, "score": {"method": "maximum"}}``;
+        the page "Options of a slide analysis" of the reference lists all.
     force : bool
         Start from the beginning, even if the folder contains results.
     progress : callable, optional
