@@ -466,6 +466,15 @@ def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) 
         nm.classify(*lesion, **patient)
 
 
+def test_installed_models_are_listed() -> None:
+    models = {model.name: model for model in nm.list_models()}
+    assert models["lesion-small"].config.task == "segmentation"
+    assert models["tile-demo"].config.is_slide_model
+    assert models["lesion-click"].config.answers_prompts
+    assert "dermoscopic" in models["melanoma-small"].config.modalities
+    assert nm.load_model("melanoma-small") == models["melanoma-small"]
+
+
 def test_models_are_found_by_name_and_folder(tiny_bundle) -> None:
     assert nm.load_model("lesion-small").config.task == "segmentation"
     with pytest.raises(nm.BundleError, match=r"Select one for classification: lesion-phone, melanoma-small\."):

@@ -30,11 +30,32 @@ __all__ = [
     "PatientCase",
     "compare",
     "evaluate",
+    "list_models",
     "load_model",
     "read_case",
     "read_dataset",
     "train",
 ]
+
+
+def list_models() -> list[BundleInfo]:
+    """List the installed models that can be used: the shipped ones, then those in the user's model folder.
+
+    Returns
+    -------
+    list of BundleInfo
+        As from ``load_model``. ``config`` shows what each is for: ``task`` (``segmentation`` or ``classification``),
+        ``classes``, ``modalities`` (types of photograph), ``is_slide_model`` and ``answers_prompts``.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> "lesion-small" in [model.name for model in nm.list_models()]
+    True
+    """
+    from napari_melanoma.models.registry import list_bundles
+
+    return list_bundles()
 
 
 def load_model(name: AnyPath) -> BundleInfo:
@@ -43,7 +64,7 @@ def load_model(name: AnyPath) -> BundleInfo:
     Parameters
     ----------
     name : str or path-like
-        Name of an installed model (``napari-melanoma models list``), or the folder of a bundle or of a training run.
+        Name of an installed model (``list_models``), or the folder of a bundle or of a training run.
 
     Returns
     -------
