@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -565,6 +565,18 @@ def test_the_page_of_the_api_lists_all_names() -> None:
 
 
 @pytest.mark.usefixtures("loaded_once")
+@pytest.mark.parametrize("module", ["inputs", "learning", "photographs", "slides"])
+def test_types_of_parameters_are_shown_as_written(module: str) -> None:
+    """The reference shows ``path-like`` as a difference, and the first of the values in braces as the default."""
+    text = (STUB.parent / "api" / f"{module}.py").read_text(encoding="utf-8")
+    types = [found.removesuffix(", optional") for found in re.findall(r"^ +[\w, ]+ : (.+)$", text, re.MULTILINE)]
+    assert len(types) > 3
+    for shown in types:
+        assert not shown.startswith("{")
+        with suppress(SyntaxError):
+            assert not any(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(shown, mode="eval"))), shown
+
+
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
     found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
     assert found.metrics["all"]["DI"].count == 5

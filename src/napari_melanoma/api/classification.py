@@ -213,7 +213,7 @@ class Classification:
 
         Parameters
         ----------
-        folder : path-like
+        folder : str or os.PathLike
             Created if missing; a file of that name is replaced.
 
         Returns
@@ -245,17 +245,19 @@ def classify(
 
     Parameters
     ----------
-    image : path-like, numpy.ndarray or Photograph
+    image : str or os.PathLike or numpy.ndarray or Photograph
         As for ``read_photograph``.
-    mask : array-like or path-like, optional
+    mask : array_like or str or os.PathLike, optional
         As for ``measure``. By default, the mask predicted by ``segment`` if the model needs one.
-    model : str, path-like or BundleInfo, optional
+    model : str or os.PathLike or BundleInfo, optional
         Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``. By default,
         ``melanoma-small``, or ``lesion-phone`` for macroscopic photographs.
     age : float, optional
         In years.
-    sex, site : str, optional
-        ``female`` or ``male``; body site, such as ``lower extremity``.
+    sex : str, optional
+        ``female`` or ``male``.
+    site : str, optional
+        Body site, such as ``lower extremity``.
     coverage : float, optional
         Coverage of the prediction set, between 0 and 1; by default the model's own.
     sensitivity : float, optional

@@ -50,15 +50,16 @@ def read_photograph(
 
     Parameters
     ----------
-    source : path-like, numpy.ndarray or Photograph
+    source : str or os.PathLike or numpy.ndarray or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
         channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16, bool,
         or floating point with values in [0, 1]. As in files, uint16 values below 256 or 4096 are read as values of 8 or
         12 bits, which ``notes`` of the photograph states.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, one number or two along (row, column). By default, the value in the file, if any.
-    modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
-        How the photograph was taken. By default, the value in the file, if any.
+    modality : str, optional
+        How the photograph was taken: ``dermoscopic``, ``macroscopic``, or ``tbp_tile`` for a tile of a total-body
+        photograph. By default, the value in the file, if any.
     accept_damaged : bool
         Read the intact part of a damaged file; results are then marked as not valid.
 

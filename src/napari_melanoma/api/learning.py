@@ -63,7 +63,7 @@ def load_model(name: AnyPath) -> BundleInfo:
 
     Parameters
     ----------
-    name : str or path-like
+    name : str or os.PathLike
         Name of an installed model (``list_models``), or the folder of a bundle or of a training run.
 
     Returns
@@ -161,7 +161,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
 
     Parameters
     ----------
-    folder : path-like
+    folder : str or os.PathLike
         Folder with ``dataset.csv`` (or ``metadata.csv``), ``images/`` and ``masks/``, as written by ``napari-melanoma
         data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
         suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
@@ -239,7 +239,7 @@ def read_case(folder: AnyPath) -> PatientCase:
 
     Parameters
     ----------
-    folder : path-like
+    folder : str or os.PathLike
         Folder with ``case.json``.
 
     Returns
@@ -269,7 +269,7 @@ def train(
 
     Parameters
     ----------
-    recipe : path-like, mapping or TrainRecipe
+    recipe : str or os.PathLike or mapping or TrainRecipe
         A TOML file, or its content, which ``TrainRecipe`` checks. The page "Recipe" of the reference lists all keys;
         ``napari-melanoma recipes write NAME`` writes a full recipe. Only ``data.datasets`` is required. Common keys:
         ``name`` (of the model), ``task`` (``segmentation`` or ``classification``), ``epochs``, ``batch_size``,
@@ -277,7 +277,7 @@ def train(
         (``architecture``, ``input_size`` and ``start``: ``imagenet``, ``none`` or a model), and ``classification``
         (``target``: the column with the class; ``positive``; ``tabular``: columns of patient data as inputs, by default
         none; ``view``: the lesion, which needs masks, or the whole photograph).
-    folder : path-like
+    folder : str or os.PathLike
         The run folder, outside of the data sets, for checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and
         metrics of each epoch. Functions with an argument ``model`` accept this folder.
     resume : bool
@@ -423,11 +423,11 @@ def evaluate(
 
     Parameters
     ----------
-    model : str, path-like or BundleInfo
+    model : str or os.PathLike or BundleInfo
         Name of a model, the folder of a bundle or of a training run, or a result of ``load_model``.
     data : path-like or sequence of path-like
         Data sets with reference masks or diagnoses.
-    folder : path-like
+    folder : str or os.PathLike
         Folder of the results. An interrupted evaluation is continued, a finished one is replaced. Use a separate folder
         for each model, outside of the data sets.
     split : str, optional
@@ -522,7 +522,7 @@ def compare(
         classifiers of the same classes; or, without ``data``, the folders of evaluations.
     data : path-like or sequence of path-like, optional
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
-    folder : path-like
+    folder : str or os.PathLike
         Folder of the results, outside of the data sets.
     split : str, optional
         Only images of this split, such as ``test``.

@@ -122,7 +122,7 @@ class LesionMeasurements(Mapping[str, float]):
 
         Parameters
         ----------
-        folder : path-like
+        folder : str or os.PathLike
             Created if missing; a file of that name is replaced.
 
         Returns
@@ -204,7 +204,7 @@ class Segmentation:
 
         Parameters
         ----------
-        folder : path-like
+        folder : str or os.PathLike
             Created if missing. The files of a previous result in it are replaced, all others are kept.
 
         Returns
@@ -249,15 +249,17 @@ def segment(
 
     Parameters
     ----------
-    image : path-like, numpy.ndarray or Photograph
+    image : str or os.PathLike or numpy.ndarray or Photograph
         As for ``read_photograph``.
-    model : str, path-like or BundleInfo, optional
+    model : str or os.PathLike or BundleInfo, optional
         As for ``load_model``; by default ``lesion-small``, or with prompts ``lesion-click``.
-    include, exclude : array-like
-        Pixels, each (row, column), of the lesion, and of what does not belong to it.
+    include : array_like
+        Pixels of the lesion, each (row, column).
+    exclude : array_like
+        Pixels that do not belong to the lesion, each (row, column).
     box : (float, float, float, float), optional
         A rectangle around the lesion: top, left, bottom, right, in pixels.
-    previous : array-like, optional
+    previous : array_like, optional
         The mask to be corrected, (row, column), nonzero in the lesion.
     threshold : float, optional
         Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
@@ -357,9 +359,9 @@ class Prompter:
 
     Parameters
     ----------
-    image : path-like, numpy.ndarray or Photograph
+    image : str or os.PathLike or numpy.ndarray or Photograph
         As for ``read_photograph``.
-    model : str, path-like or BundleInfo
+    model : str or os.PathLike or BundleInfo
         A model that answers prompts.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, or those along (row, column); needed for measurements in mm.
@@ -407,11 +409,13 @@ class Prompter:
 
         Parameters
         ----------
-        include, exclude : array-like
-            Pixels, each (row, column), of the lesion, and of what does not belong to it.
+        include : array_like
+            Pixels of the lesion, each (row, column).
+        exclude : array_like
+            Pixels that do not belong to the lesion, each (row, column).
         box : (float, float, float, float), optional
             A rectangle around the lesion: top, left, bottom, right, in pixels.
-        previous : array-like, optional
+        previous : array_like, optional
             The mask to be corrected, (row, column), nonzero in the lesion.
         threshold : float, optional
             Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
@@ -450,10 +454,10 @@ def measure(
 
     Parameters
     ----------
-    mask : array-like or path-like
+    mask : array_like or str or os.PathLike
         (row, column), bool or numbers of two values: 0 outside the lesion, any other value within; or the file of a
         mask. Probabilities are refused: pass ``segmentation.mask``, not ``segmentation.probability``.
-    image : path-like, numpy.ndarray or Photograph, optional
+    image : str or os.PathLike or numpy.ndarray or Photograph, optional
         The photograph, for measurements of color.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, or those along (row, column), for measurements in mm; by default the image's own.

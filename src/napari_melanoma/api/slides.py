@@ -154,7 +154,7 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
 
     Parameters
     ----------
-    path : path-like
+    path : str or os.PathLike
         A file or folder that OpenSlide, tifffile or zarr can read: SVS, NDPI, MRXS, SCN, BIF, OME-TIFF, pyramidal TIFF,
         DICOM, OME-Zarr and others.
     pixel_size_um : float or (float, float), optional
@@ -225,7 +225,7 @@ class AnalyzedSlide:
 
         Parameters
         ----------
-        folder : path-like
+        folder : str or os.PathLike
             A folder written by ``analyze_slide``, the Slide dock or the command line.
 
         Returns
@@ -306,12 +306,12 @@ def analyze_slide(
 
     Parameters
     ----------
-    slide : path-like
+    slide : str or os.PathLike
         As for ``open_slide``.
-    folder : path-like
+    folder : str or os.PathLike
         Folder of the results. An analysis that was interrupted or failed, such as by a read error, keeps its finished
         tiles: call the function again with the same arguments to continue. The results of a finished one are read.
-    model : str, path-like or BundleInfo
+    model : str or os.PathLike or BundleInfo
         Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
         default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
         of the skin, such as ``skin-demo``.
@@ -426,7 +426,7 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
 
     Parameters
     ----------
-    slide : AnalyzedSlide or path-like
+    slide : AnalyzedSlide or str or os.PathLike
         The result of ``analyze_slide``, or its folder.
 
     Returns
