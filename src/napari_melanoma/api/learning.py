@@ -166,7 +166,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
         data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
         suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
         and ``mask_path`` name others within the folder. ``patient_id``, ``split``, ``diagnosis`` and all other columns
-        are optional.
+        are optional; the page "Table of a data set" of the reference lists those that have a meaning.
 
     Returns
     -------
@@ -348,9 +348,10 @@ class EvaluationSummary:
     Masks: ``DI`` Dice, ``JA`` Jaccard (IoU), ``TJA`` Jaccard with values below 0.65 set to 0, ``AC`` accuracy, ``SE``
     sensitivity and ``SP`` specificity of the pixels, ``BF1`` F1 of the border within 0.75 % of the image's diagonal,
     and the 95th percentile of the Hausdorff distance (lower is better): ``HD95_px``, ``HD95_mm`` and ``HD95_relative``
-    (to the diagonal). With ``flips``: ``band_share``, the share of the lesion and its surroundings where the flips
-    disagree (lower is better), and ``errors_in_band``, the share of the wrong pixels there. Label images: ``DI``,
-    ``JA`` and ``AC`` over classes, ``DI <class>`` and ``JA <class>``.
+    (to the diagonal). ``HD95_mm`` requires photographs whose file states the scale, which only DICOM does; the columns
+    ``mpp_x`` and ``mpp_y`` of the table are not used. With ``flips``: ``band_share``, the share of the lesion and its
+    surroundings where the flips disagree (lower is better), and ``errors_in_band``, the share of the wrong pixels
+    there. Label images: ``DI``, ``JA`` and ``AC`` over classes, ``DI <class>`` and ``JA <class>``.
 
     Classes: ``AUC``, ``AUC_within`` (pairs of the same data set), ``macro_AUC``, ``pAUC`` (above 80 % sensitivity, at
     most 0.2), ``AP`` average precision; at the decision threshold ``sensitivity``, ``specificity``, ``precision``,
@@ -359,8 +360,8 @@ class EvaluationSummary:
     sets: ``coverage``, how often they contain the true class, and ``inconclusive``, how often they contain several
     classes or none (lower is better). ``out_of_distribution``: share of the images that are out of distribution.
 
-    Depth, of a model that predicts it: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's
-    correlation, ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and
+    Depth in mm, of a model that predicts it, for images with a value in the column that it was trained on, by default
+    ``depth_mm``: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's correlation, ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and
     ``depth_high_mm`` limits of agreement, and ``depth_coverage``, how often the interval contains the measured depth.
     """
 
