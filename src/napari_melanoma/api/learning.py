@@ -361,8 +361,9 @@ class EvaluationSummary:
     classes or none (lower is better). ``out_of_distribution``: share of the images that are out of distribution.
 
     Depth in mm, of a model that predicts it, for images with a value in the column that it was trained on, by default
-    ``depth_mm``: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's correlation, ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and
-    ``depth_high_mm`` limits of agreement, and ``depth_coverage``, how often the interval contains the measured depth.
+    ``depth_mm``: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's correlation,
+    ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and ``depth_high_mm``
+    limits of agreement, and ``depth_coverage``, how often the interval contains the measured depth.
     """
 
     folder: Path
