@@ -178,6 +178,15 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "^segment: 'threshold' is 2; expected a number above 0",
         ),
         (lambda rgb, mask: nm.segment(rgb, flips="often"), "'flips'"),
+        (lambda rgb, mask: nm.segment(rgb, ""), "a model must be a name, .*; found ''"),
+        (lambda rgb, mask: nm.segment(rgb, box=(0, 0, 10)), r"^box must be four numbers .*; found \(0, 0, 10\)"),
+        (lambda rgb, mask: nm.segment(rgb, box="abc"), "^box must be four numbers .*; found 'abc'"),
+        (lambda rgb, mask: nm.segment(rgb, pixel_size_um=True), "pixel_size_um must be a positive number .*found True"),
+        (lambda rgb, mask: nm.measure(nm.read_photograph(rgb)), r"such as segmentation\.mask; found Photograph\."),
+        (lambda rgb, mask: nm.measure(Path(__file__).parent), "tests is a folder, but the file of a mask was expected"),
+        (lambda rgb, mask: nm.evaluate("lesion-small", [], "out"), "pass one data set or more"),
+        (lambda rgb, mask: nm.evaluate("lesion-small", ["a", "./a"], "out"), "must be passed once; found a, a"),
+        (lambda rgb, mask: nm.evaluate("lesion-small", nm.DataSet(Path(), ()), "out"), r"such as data\.folder"),
         (lambda rgb, mask: nm.read_photograph(rgb, accept_damaged=7), "accept_damaged must be True or False"),
         (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um must be a positive number .*found 'x'"),
         (
@@ -464,6 +473,15 @@ def test_patient_data_without_effect_cause_a_warning(lesion) -> None:
 def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) -> None:
     with pytest.raises(nm.MelanomaError, match=message):
         nm.classify(*lesion, **patient)
+
+
+def test_a_modality_among_patient_data_causes_a_warning(lesion) -> None:
+    rgb, mask = lesion
+    warning = 'The argument modality had no effect: pass nm.read_photograph(image, modality="macroscopic")'
+    warnings = nm.classify(rgb, mask, model="melanoma-small", modality="macroscopic").warnings
+    assert any(text.startswith(warning) for text in warnings)
+    stated = nm.read_photograph(rgb, modality="dermoscopic")
+    assert not any("argument modality" in text for text in nm.classify(stated, mask, modality="dermoscopic").warnings)
 
 
 def test_installed_models_are_listed() -> None:

@@ -289,7 +289,7 @@ def classify(
     options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
     prediction = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
-    return _to_classification(prediction, _explain_unused(classifier, row))
+    return _to_classification(prediction, _explain_unused(classifier, row), _explain_modality(row, photograph))
 
 
 def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
@@ -299,10 +299,18 @@ def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
     return explain_unused(classifier.info.name, classifier.info.patient_data_columns, [row])
 
 
-def _to_classification(prediction: ClassPrediction, not_used: str) -> Classification:
+def _explain_modality(row: dict[str, str], photograph: Photograph) -> str:
+    """Return a warning about a modality that was passed as patient data; empty if it is that of the photograph."""
+    stated = row.get("modality", photograph.modality)
+    if stated == photograph.modality:
+        return ""
+    return f'The argument modality had no effect: pass nm.read_photograph(image, modality="{stated}") as the image.'
+
+
+def _to_classification(prediction: ClassPrediction, *more_warnings: str) -> Classification:
     """Convert a prediction to the class of the Python API.
 
-    ``not_used``: a warning about unused patient data, or "".
+    ``more_warnings``: sentences, or "".
     """
     return Classification(
         probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
@@ -312,7 +320,7 @@ def _to_classification(prediction: ClassPrediction, not_used: str) -> Classifica
         coverage=prediction.coverage,
         out_of_distribution=prediction.is_out_of_distribution,
         valid=prediction.validity.valid,
-        warnings=list_warnings(prediction.validity, *prediction.warnings, not_used),
+        warnings=list_warnings(prediction.validity, *prediction.warnings, *more_warnings),
         _prediction=prediction,
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.errors import BundleError, InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunFolder
@@ -174,7 +174,8 @@ def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
     except ValueError:  # rows of different lengths
         raise InputError(f"a mask must be an array of numbers or booleans; found {describe(mask)}.") from None
     if array.dtype.kind not in "biuf":
-        raise InputError(f"a mask must be an array of numbers or booleans; found {array.dtype}.")
+        found = describe(mask) if array.ndim == 0 else array.dtype
+        raise InputError(f"a mask must be an array of numbers or booleans, such as segmentation.mask; found {found}.")
     if np.isnan(array).any():
         raise InputError("a mask must be 0 outside the lesion; found NaN.")
     return array if array.dtype.kind == "b" or array.ndim != 2 else _to_lesion(array)
@@ -184,6 +185,8 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask by the rules of the mask import: 0 outside the lesion and one value within, or black and white."""
     from napari_melanoma.data.label_values import LabelImageError, read_lesion_mask
 
+    if path.is_dir():
+        raise UnreadableImage(f"{path} is a folder, but the file of a mask was expected. Pass a file in it.")
     try:
         return read_lesion_mask(path, path.name)
     except LabelImageError as error:
@@ -212,7 +215,8 @@ def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
     """Convert micrometers per pixel, given as one number or along (row, column)."""
     try:
-        rows, columns = (float(size) for size in np.broadcast_to(pixel_size_um, 2))
+        sizes = np.broadcast_to(pixel_size_um, 2)
+        rows, columns = (math.nan if sizes.dtype == np.bool_ else float(size) for size in sizes)
     except (TypeError, ValueError, OverflowError):
         rows = columns = math.nan
     if not (0 < rows < math.inf and 0 < columns < math.inf):
@@ -300,6 +304,8 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
     """Find a model by its name, its folder, or the folder of the run that trained it."""
     if isinstance(model, BundleInfo):
         return model
+    if isinstance(model, str) and not model:
+        raise InputError("a model must be a name, such as 'lesion-small', or a path; found ''.")
     path = to_path(model, "a model")
     try:
         return find_bundle(str(model))

@@ -462,7 +462,7 @@ def evaluate(
     values = {"split": split, "include_seen": include_seen, **options}
     evaluation = evaluate_model(
         to_bundle(model),
-        to_paths(data, "a data set"),
+        _to_folders(data),
         out,
         values,
         source="evaluate",
@@ -471,6 +471,18 @@ def evaluate(
     failed = {item.sample.image_id: item.error for item in evaluation.failed}
     metrics = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
     return EvaluationSummary(out, metrics, failed, tuple(evaluation.warnings))
+
+
+def _to_folders(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
+    """Convert the argument ``data`` to the folders of different data sets."""
+    if isinstance(data, DataSet):
+        raise InputError("pass the folder of a data set, such as data.folder; found DataSet.")
+    folders = to_paths(data, "a data set")
+    if not folders:
+        raise InputError("pass one data set or more; found none.")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError(f"each data set must be passed once; found {', '.join(map(str, folders))}.")
+    return folders
 
 
 @dataclass(frozen=True)
@@ -556,7 +568,7 @@ def compare(
     values = {"split": split, "include_seen": include_seen}
     compared = compare_models(
         [to_bundle(model) for model in models],
-        to_paths(data, "a data set"),
+        _to_folders(data),
         out,
         values,
         advise=False,

@@ -332,6 +332,17 @@ def _to_points(points: ArrayLike, name: str) -> list[tuple[float, float]]:
         ) from None
 
 
+def _to_box(box: tuple[float, float, float, float] | None) -> list[float] | None:
+    """Convert a rectangle (top, left, bottom, right) from a tuple, a list or an array."""
+    if box is None:
+        return None
+    try:
+        top, left, bottom, right = np.asarray(box, float).tolist()
+    except (TypeError, ValueError):
+        raise InputError(f"box must be four numbers (top, left, bottom, right); found {shorten(box)}.") from None
+    return [top, left, bottom, right]
+
+
 def _to_segmentation(result: LesionResult, prompted: PromptedMasks | None = None) -> Segmentation:
     """Convert the result of an analysis.
 
@@ -434,7 +445,7 @@ class Prompter:
         from napari_melanoma.lesion.options import LesionOptions
 
         points = {"include": _to_points(include, "include"), "exclude": _to_points(exclude, "exclude")}
-        prompts = {**points, "box": box if box is None else np.asarray(box).tolist()}
+        prompts = {**points, "box": _to_box(box)}
         values = {"model": self._path, "threshold": threshold, "prompts": prompts}
         options = LesionOptions.parse(values, "segment")
         assert options.prompts is not None
