@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.inference import choose_precision, fold_normalization
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
@@ -419,6 +419,14 @@ def test_names_that_are_none() -> None:
 def test_a_model_of_photographs_is_refused() -> None:
     with pytest.raises(BundleError, match="is a model for photographs"):
         load_tile_model("lesion-small", LoadOptions())
+    with pytest.raises(BundleError, match="'risk-demo' predicts from a patch, not from tiles"):
+        load_tile_model("risk-demo", LoadOptions())
+
+
+def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_device", lambda: "cpu")
+    with pytest.raises(RunError, match="device is 'cuda', but torch finds no such device"):
+        load_tile_model("tile-demo", LoadOptions(device="cuda"))
 
 
 def test_the_fastest_precision_is_one_of_two() -> None:

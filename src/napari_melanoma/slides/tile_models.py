@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from napari_melanoma.classification.classifier import PredictionCalibration
-from napari_melanoma.core.errors import BundleError, MelanomaError
+from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.lesion.segmentation import SegmentationModel
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
@@ -300,6 +300,11 @@ class LoadOptions:
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
     """Load a tile model by the name of a bundle or encoder, see ``SlideOptions.model``."""
+    if options.device not in (None, "cpu", choose_device()):
+        raise RunError(
+            f"device is '{options.device}', but torch finds no such device. Set it to 'auto', or run: napari-melanoma "
+            "doctor."
+        )
     info, network = _load_by_name(name, options)
     return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 
@@ -423,9 +428,10 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
 
     config = bundle.config
     if config.tile is None:
+        reason = "predicts from a patch, not from tiles" if config.is_slide_model else "is a model for photographs"
         raise BundleError(
-            f"'{bundle.name}' is a model for photographs: it has no scale for slides. Select a slide model, see: "
-            "napari-melanoma models list."
+            f"'{bundle.name}' {reason}: it has no scale for slides. Select a model of tiles, see: napari-melanoma "
+            "models list (Python: nm.list_models())."
         )
     if config.encoder is not None:
         raise BundleError(
