@@ -668,6 +668,13 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     nm.analyze_slide(path, tmp_path / "tiles", pixel_size_um=(1, 1))
     with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-demo"):
         nm.measure_breslow(tmp_path / "tiles")
+    (tmp_path / "tiles/lesions.csv").unlink()
+    (tmp_path / "tiles/heatmap.ome.tif").unlink()
+    for read in (nm.AnalyzedSlide.to_pandas, nm.AnalyzedSlide.heatmap):
+        with pytest.raises(nm.InputError, match=r"does not exist: the model of this analysis has no|analyze the slide"):
+            read(nm.AnalyzedSlide.read(tmp_path / "tiles"))
+    columns = set(nm.measure_breslow(found).to_pandas())
+    assert columns == set(nm.BreslowMeasurement(None, None, None, False, (), True).to_pandas())
     for nothing in (path, tmp_path):
         for read in (nm.AnalyzedSlide.read, nm.measure_breslow):
             with pytest.raises(nm.InputError, match=r"not the folder of an analyzed slide.*Run nm.analyze_slide"):

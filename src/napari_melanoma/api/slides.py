@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 20_000  # pixels on the longer side of a thumbnail
 MAX_PIXELS = 2**31 - 1  # in a rectangle that is read at once
+CANDIDATE_COLUMNS = (  # of an empty table
+    *("mm", "interval_mm", "at_least", "ulcerated", "ulcer_mm", "ulcer_share", "section", "lesion", "certain_mm"),
+    *("possible_mm", "below_epidermis_mm", "notes", "surface", "deepest"),
+)
 
 __all__ = ["AnalyzedSlide", "BreslowMeasurement", "SlideImage", "analyze_slide", "measure_breslow", "open_slide"]
 
@@ -270,12 +274,17 @@ class AnalyzedSlide:
             ``presence`` (mean probability of a lesion of any label), ``area_mm2``, ``perimeter_mm``, ``height_mm``,
             ``width_mm``, ``area_px``, ``perimeter_px``, ``extent``, ``tissue_share``, ``seed_row_px``,
             ``seed_column_px``, ``origin``, ``valid`` and ``validity``.
+
+        Raises
+        ------
+        InputError
+            If the analysis detected no lesions, because the model does not, or the file was removed.
         """
         import pandas as pd
 
         from napari_melanoma.io.results import LESIONS
 
-        return pd.read_csv(self.folder / LESIONS)
+        return pd.read_csv(self._find_file(LESIONS, "lesions"))
 
     def heatmap(self) -> NDArray[np.generic]:
         """Read the probability maps.
@@ -284,12 +293,27 @@ class AnalyzedSlide:
         -------
         numpy.ndarray
             (row, column), or (class, row, column), at a coarser resolution than the slide.
+
+        Raises
+        ------
+        InputError
+            If the model predicts no maps, or the file was removed.
         """
         import tifffile
 
         from napari_melanoma.io.results import HEATMAP
 
-        return tifffile.imread(self.folder / HEATMAP)
+        return tifffile.imread(self._find_file(HEATMAP, "probability maps"))
+
+    def _find_file(self, name: str, content: str) -> Path:
+        """Return the path of a file of the result; raise an error if it does not exist."""
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(
+                f"{path} does not exist: the model of this analysis has no {content}, or the file was removed. Select "
+                "another model, or analyze the slide again with force=True."
+            )
+        return path
 
 
 def analyze_slide(
@@ -415,7 +439,7 @@ class BreslowMeasurement:
         """
         import pandas as pd
 
-        return pd.DataFrame(self._candidates)
+        return pd.DataFrame(self._candidates, columns=None if self._candidates else CANDIDATE_COLUMNS)
 
 
 def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
