@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.explanation import score_pointing, summarize_pointing
+from napari_melanoma.classification.explanation import (
+    PointingOptions,
+    _pointing_samples,
+    score_pointing,
+    summarize_pointing,
+)
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.results import write_mask, write_rgb
 
 SIDE = 32
 
@@ -68,3 +76,17 @@ def test_random_maps_hit_as_often_as_chance() -> None:
 def test_nothing_to_point_at_is_refused(mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected a mask of shape"):
         score_pointing(np.ones((SIDE, SIDE)), mask)
+
+
+def test_a_mask_file_of_two_images_is_refused(tmp_path: Path) -> None:
+    """On Windows and macOS the masks of the ids 'a' and 'A' are one file, as those of one id in two data sets are."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        write_rgb(folder / "images" / "a.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+        (folder / "dataset.csv").write_text("image_id,path\na,images/a.png\n", encoding="utf-8")
+    write_mask(masks / "a.png", structure())
+    assert [mask for _, mask in _pointing_samples(folders[:1], PointingOptions(masks=masks))] == [masks / "a.png"]
+    with pytest.raises(InputError, match=r"mask of both 'first/a' and 'second/a'"):
+        list(_pointing_samples(folders, PointingOptions(masks=masks)))

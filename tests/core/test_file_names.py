@@ -19,6 +19,7 @@ from napari_melanoma.core.paths import (
     id_to_file_name,
     ids_to_file_names,
     is_device_name,
+    possible_file_names,
     safe_name,
 )
 
@@ -137,3 +138,8 @@ def test_the_ids_of_a_set_have_names_that_no_file_system_takes_for_one(texts: li
     found = ids_to_file_names(texts)
     assert found.keys() == set(texts)
     assert len({normalize_name(name) for name in found.values()}) == len(found)
+
+
+def test_the_possible_file_names_include_the_one_that_a_set_gives() -> None:
+    for text, name in ids_to_file_names(["a", "A", "x/y", "é"]).items():
+        assert name in possible_file_names(text)

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.reproduction.paper_rows import measure_samples
+from napari_melanoma.reproduction.paper_rows import measure_samples, read_pictures
 from napari_melanoma.reproduction.papers import ImageMeasurement, read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import has_time
@@ -59,3 +59,27 @@ def test_a_row_without_a_network_needs_no_readable_photograph(tmp_path: Path) ->
     assert [one["image_id"] for one in found.rows] == ["a", "b"]
     assert found.failed == {}
     assert [path.name for path in (tmp_path / "pictures").rglob("*.png")] == ["a.png"]
+
+
+def test_images_whose_ids_differ_only_in_case_have_pictures_of_their_own(tmp_path: Path) -> None:
+    colors = {"A": 10, "a": 200}
+    row = SimpleNamespace(
+        file=SimpleNamespace(title="unet"),
+        kind=SimpleNamespace(
+            make_measure=lambda subject, run: (
+                lambda sample: ImageMeasurement(
+                    {"label": 1}, *2 * [lambda: np.full((32, 32, 3), colors[sample.image_id], np.uint8)]
+                )
+            )
+        ),
+    )
+    work = SimpleNamespace(folder=ReproductionFolder(tmp_path))
+    samples = [Sample(name, tmp_path / f"{name}.png", None, name, "test", "set") for name in colors]
+    shown = ({sample.full_name for sample in samples}, tmp_path / "pictures")
+    measure_samples(work, SimpleNamespace(row=row), samples, shown, RunContext())
+    for folder in (tmp_path / "pictures", work.folder.photographs):
+        assert len({path.name.lower() for path in folder.rglob("*.png")}) == 2
+        assert {name: pixels[0, 0, 0] for name, pixels in read_pictures(folder, samples).items()} == {
+            "set/A": 10,
+            "set/a": 200,
+        }

@@ -296,11 +296,22 @@ def run_pointing_game(
 
 
 def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
-    """Yield the images of the split with the files of their masks."""
+    """Yield the images of the split with the files of their masks.
+
+    Raise an error if two images share a file of ``options.masks``: ids may be equal, or differ only in case.
+    """
+    samples_by_file: dict[tuple[int, int], Sample] = {}
     for folder in datasets:
         for sample in read_dataset(folder):
             mask = sample.mask if options.masks is None else options.masks / f"{id_to_file_name(sample.image_id)}.png"
             if options.split in (None, sample.split) and mask is not None and mask.is_file():
+                status = mask.stat()
+                other = samples_by_file.setdefault((status.st_dev, status.st_ino), sample)
+                if options.masks is not None and other is not sample:
+                    raise InputError(
+                        f"{mask} would be the mask of both '{other.full_name}' and '{sample.full_name}'. Evaluate the "
+                        "data sets one by one, or give each image an id of its own."
+                    )
                 yield sample, mask
 
 

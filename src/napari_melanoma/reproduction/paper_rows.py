@@ -20,7 +20,7 @@ from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.paths import id_to_file_name
+from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
@@ -180,6 +180,7 @@ def measure_samples(
     """
     row, evaluation, (names, pictures) = subject.row, RowEvaluation(), pictured
     measure = row.kind.make_measure(subject, run)
+    picture_paths = _picture_paths(samples)
     for sample in run.track(samples, f"Evaluating {row.file.title}"):
         name = sample.full_name
         try:
@@ -190,8 +191,8 @@ def measure_samples(
         evaluation.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.columns})
         if name in names:
             with suppress(InputError):  # a row without a network also measures photographs that cannot be read
-                _save_picture(measured.picture(), _picture_path(pictures, name))
-                _save_picture(measured.photograph(), _picture_path(context.folder.photographs, name))
+                _save_picture(measured.picture(), pictures / picture_paths[name])
+                _save_picture(measured.photograph(), context.folder.photographs / picture_paths[name])
     if not evaluation.rows:
         raise DataSetError(
             f"none of {len(samples)} images could be measured: {next(iter(evaluation.failed.values()), '')}"
@@ -201,14 +202,23 @@ def measure_samples(
 
 def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
     """Read the pictures of a folder that exist: name of the image to uint8 (row, column, channel)."""
-    paths: Mapping[str, Path] = {sample.full_name: _picture_path(folder, sample.full_name) for sample in samples}
+    paths = {name: folder / path for name, path in _picture_paths(samples).items()}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
 
 
-def _picture_path(folder: Path, name: str) -> Path:
-    """Return the path of the picture of an image; ``name``: data set and image id, joined by a slash."""
-    domain, _, image_id = name.partition("/")
-    return folder / id_to_file_name(domain) / f"{id_to_file_name(image_id)}.png"
+def _picture_paths(samples: Sequence[Sample]) -> dict[str, Path]:
+    """Return the paths of the pictures of images, relative to their folder, by data set and image id.
+
+    No two are the same file on a system that ignores case.
+    """
+    ids_by_domain: dict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        ids_by_domain[sample.domain].append(sample.image_id)
+    return {
+        f"{domain}/{image_id}": Path(id_to_file_name(domain), f"{name}.png")
+        for domain, ids in ids_by_domain.items()
+        for image_id, name in ids_to_file_names(ids).items()
+    }
 
 
 def _save_picture(rgb: NDArray[np.uint8], path: Path) -> None:

@@ -116,7 +116,8 @@ def _choose_sample_images(recipe: TrainRecipe, prepared: PreparedData) -> tuple[
     """
     indices = spread_indices(len(prepared.tuning), recipe.samples)
     images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
-    return name_samples([prepared.samples.validation[index] for index in indices]), images, masks
+    names = name_samples(prepared.samples.validation)
+    return [names[index] for index in indices], images, masks
 
 
 def name_samples(samples: Sequence[Sample]) -> list[str]:
@@ -240,7 +241,8 @@ class ClassificationSetup:
         data = prepared.classes
         views = ValidationViews(prepared.tuning, data.tuning, prepared, recipe.model.input_size)
         batch = views[spread_indices(len(prepared.tuning), recipe.samples)]
-        names = name_samples([prepared.samples.validation[index] for index in batch.keys[:, 1]])
+        validation_names = name_samples(prepared.samples.validation)
+        names = [validation_names[index] for index in batch.keys[:, 1]]
         return ClassSampleWriter(folder, names, batch, data.names) if names else None
 
     def finish(

@@ -14,7 +14,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.paths import id_to_file_name
+from napari_melanoma.core.paths import possible_file_names
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
+VALIDATION = "tuning"  # part of the run's data with the sample images
 BEFORE = "start"  # folder of the predictions before training
 SIDE_PX = 360  # side of cached photographs: three times their width in a narrow dock
 NONE_YET = "Sample predictions appear with the first epoch."
@@ -169,8 +170,14 @@ def _read_photograph_paths(table: Path, modified: float) -> dict[str, Path]:
         rows = read_table(table)
     except (OSError, ValueError, MelanomaError):
         return {}
-    complete = [row for row in rows if row.get("image_id") and row.get("image")]
-    return {id_to_file_name(row["image_id"]): table.parent / row["image"] for row in complete}
+    paths: dict[str, Path | None] = {}
+    for cells in rows:
+        if cells.get("image_id") and cells.get("image") and cells.get("part", VALIDATION) == VALIDATION:
+            path = table.parent / cells["image"]
+            for text in (cells["image_id"], f"{cells.get('domain', '')}/{cells['image_id']}"):
+                for name in possible_file_names(text):
+                    paths[name] = path if paths.get(name, path) == path else None  # several data sets have this id
+    return {name: path for name, path in paths.items() if path is not None}
 
 
 @lru_cache(maxsize=128)
