@@ -191,8 +191,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     pictures = five.dock.pictures
     five.qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
     assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() == 0
-    part = next(image for _, image in five.case.iterate_images() if image.path == tiled)
-    pictures.set_case(five.case.model_copy(update={"images": (part.model_copy(update={"modality": "wsi"}),)}))
+    pictures.set_images({tiled: True})
     five.waits()
     assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() > 0
     # The link to a report opens it.

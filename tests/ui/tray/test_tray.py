@@ -13,7 +13,7 @@ import psutil
 import pytest
 import tifffile
 from fake_case import write_case
-from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide
+from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide, draw_tiled_photograph
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QMouseEvent
@@ -22,7 +22,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_stage import user as make_user
 
 from conftest import Person, photograph, wait_until_idle
-from napari_melanoma.case.model import set_image
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_image
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
@@ -509,6 +509,20 @@ def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
     person.dock.open_button.click()
     person.waits_for_all()
     assert set(person.names) <= set(person.open_files)
+
+
+def test_a_photograph_of_a_case_is_no_slide_though_it_has_tiles(person, tmp_path):
+    """The modality in the case decides, as it does in the Case dock."""
+    tiled = draw_tiled_photograph(tmp_path / "mole.tif")
+    images = [CaseImage(id="", path=tiled, modality="macroscopic")]
+    store = CaseStore.create(tmp_path / "case", add_images(add_lesion(Case()), images, "L1"))
+    store.close()
+    person.shows(tmp_path / "case")
+    assert [image.is_slide for image in person.dock.list_model.images] == [False]
+    person.until(lambda: person.dock.thumbnails.get(tiled) is not None)
+    assert person.dock.thumbnails.get(tiled).toImage().pixelColor(40, 0).saturation() == 0  # a colored channel as slide
+    person.shows(tmp_path)
+    person.until(lambda: person.dock.list_model.images[0].is_slide)
 
 
 def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_person, tmp_path):

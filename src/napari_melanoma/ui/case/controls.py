@@ -29,7 +29,6 @@ from napari_melanoma.reports.risk_section import format_known_data, format_proba
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
-from napari_melanoma.ui.case.thumbnails import CaseThumbnails
 from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
 from napari_melanoma.ui.lesion.prediction_view import NoticeLabel, PredictionSection, field_title
 from napari_melanoma.ui.slide.risk_view import make_method_bars, make_risk_bars, make_share_bars
@@ -57,6 +56,7 @@ from napari_melanoma.ui.widgets.style import (
     section,
     tool_button,
 )
+from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class CaseControls(QWidget):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = CaseWelcome(self.icons)
-        self.pictures = CaseThumbnails(2 * PICTURE_PX, self)
+        self.pictures = ImageThumbnails(2 * PICTURE_PX, self)
         self.title = named(create_heading(), "case_title", "Case")
         self.undo_button = tool_button("case_undo", "Undo", "", "↶")
         self.redo_button = tool_button("case_redo", "Redo", "", "↷")

@@ -170,7 +170,7 @@ class CaseDock(CaseControls):
         case = self.controller.case
         if case is None:
             return
-        self.pictures.set_case(case)
+        self.pictures.set_images({image.path: image.is_slide for _, image in case.iterate_images()})
         count = formatting.count_guesses(case)
         self.confirm_button.setText(f"{format_count(count, 'suggestion')} ✓")
         self.confirm_button.setVisible(count > 0)

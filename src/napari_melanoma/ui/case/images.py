@@ -414,7 +414,7 @@ class CaseImageViewer(QObject):
         images = [] if case is None else [image for _, image in case.iterate_images() if image.id in ids]
         images.sort(key=lambda image: ids.index(image.id))
         missing = [image for image in images if not image.path.is_file()]
-        slides = [image for image in images if image.modality == "wsi" and image not in missing]
+        slides = [image for image in images if image.is_slide and image not in missing]
         if missing:
             self.message.emit(f"{missing[0].path.name} was not found at {missing[0].path}.")
         usable = [image for image in images if image not in missing and image not in slides]

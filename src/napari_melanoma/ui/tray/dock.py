@@ -29,7 +29,7 @@ from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentFiles, R
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, row, tool_button
-from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
+from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ class TrayControls(QWidget):
         self.beside_button = tool_button("tray_beside", "Show side by side", "", "side by side")
         self.label_button = tool_button("tray_label", "Show label", "", "label ...")
         self.status = StatusLine(self.icons)
-        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, size=CACHED_PICTURES)
+        self.thumbnails = ImageThumbnails(2 * PICTURE_PX, self, size=CACHED_PICTURES)
         self.states = SlideStates(self.settings, self)
         self.list_model = TrayModel(self.thumbnails, self.states, self)
         self.list_view = TrayView(self.list_model, self.icons)
@@ -365,6 +365,7 @@ class TrayDock(TrayControls):
             self.name_field.clear()
             self._name_timer.stop()
             self.list_model.text = ""
+        self.thumbnails.set_images({image.path: image.is_slide for image in content.images})
         self.list_model.images = content.images
         self._apply_order()
         self.show_content(content)

@@ -158,13 +158,12 @@ def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = ""
 def _list_case(folder: Path) -> TrayContent:
     """List the images of a case in the order of the case."""
     from napari_melanoma.case.store import CASE, CaseStore
-    from napari_melanoma.ui.case.thumbnails import is_case_slide
 
     stamp = file_stamp(folder / CASE)
     images = []
     for _, image in CaseStore.open_read_only(folder).case.iterate_images():
         state = "corrected" if image.correction is not None else "analyzed" if image.results else "not analyzed"
-        images.append(_create_image(image.path, is_case_slide(image.path, image.modality), state, image.id))
+        images.append(_create_image(image.path, image.is_slide, state, image.id))
     return TrayContent((folder,), _create_title([folder]), tuple(images), "", folder, stamp)
 
 

@@ -225,6 +225,24 @@ class ThumbnailLoader(BackgroundCache):
         )
 
 
+class ImageThumbnails(ThumbnailLoader):
+    """Thumbnails of images that are known to be slides or photographs; the content decides for all others."""
+
+    def __init__(self, side_px: int, parent: QObject, size: int = CACHE_SIZE) -> None:
+        self._is_slide: dict[Path, bool] = {}
+        super().__init__(side_px, parent, partial(_read_known_image, self._is_slide), size)
+
+    def set_images(self, is_slide: Mapping[Path, bool]) -> None:
+        """Set which images are slides; an image whose kind was changed is read again."""
+        changed = [path for path, value in is_slide.items() if self._is_slide.get(path, value) != value]
+        self._is_slide.update(is_slide)
+        self.refresh(changed)
+
+
+def _read_known_image(is_slide: Mapping[Path, bool], path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+    return (read_preview if is_slide.get(path, True) else read_photograph_thumbnail)(path, side_px)
+
+
 def read_photograph_thumbnail(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     """Read a photograph as thumbnail, also from a tiled TIFF file, which ``read_preview`` would read as a slide."""
     from napari_melanoma.io.thumbnails import read_thumbnail
