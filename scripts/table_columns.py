@@ -28,7 +28,7 @@ def allowed(column: Column) -> str:
     if column.kind == "yes_no":
         return "1 or 0"
     if column.kind == "text":
-        return "any text"
+        return ", ".join(column.expected) or "any text"
     words = load_taxonomy(column.taxonomy).words[:-1]
     return ", ".join(words) if len(words) <= 6 else f"a word of `{column.taxonomy}.csv`"
 

@@ -13,7 +13,10 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import DataCheck, check_data
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table, write_mask, write_table
+from napari_melanoma.training.recipe import DataConfig
 
 
 def check(folder: Path) -> DataCheck:
@@ -63,7 +66,7 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
     ("no image", lambda f: (f / "images/a.png").write_bytes(b"text"), "a", "holds text"),
     ("no mask", lambda f: (f / "masks/a.png").write_bytes(b"text"), "a", "cannot be read as a mask"),
     ("size", lambda f: write_mask(f / "masks/a.png", np.ones((9, 9), bool)), "a", "9 x 9 pixels, the image 30 x 20"),
-    ("review", lambda f: changed(f, "a", review="ok"), "a", "its review is 'ok': expected unreviewed, accepted"),
+    ("review", lambda f: changed(f, "a", review="ok"), "review", "'ok' (1); row a. Expected unreviewed, accepted"),
     ("patient", lambda f: changed(f, "a", split="val"), "p", "is in more than one split: train, val"),
     ("twice", lambda f: shutil.copy(f / "images/a.png", f / "images/c.png"), "c", "shows the same pixels as a"),
 ]
@@ -77,6 +80,28 @@ def test_a_fault_is_found(folder: Path, corrupt: Callable[[Path], object], about
     ((found_about, found_said),) = check(folder).faults
     assert found_about == about
     assert message in found_said
+
+
+def test_an_unknown_split_is_reported_and_never_trained_on(folder: Path) -> None:
+    """With an empty cell, the image could be trained on; a recipe may name other splits than ours."""
+    changed(folder, "c", split="tset", review="Accepted")
+    changed(folder, "d", split=" val ")
+    rows = "not understood in 1 row: 'tset' (1); row c. Expected train, val, test: rows with another split are neither "
+    for target in (folder, folder / "dataset.csv"):
+        found = check(target)
+        assert found.faults == []
+        assert [message for about, message in found.notes if about == "split"] == [
+            f"{rows}trained on nor tested, unless an option names it"
+        ]
+    parts = split_trainable(read_dataset(folder), DataConfig(datasets=(str(folder),)), seed=0)
+    ids = [[sample.image_id for sample in part] for part in (parts.training + parts.validation, parts.test)]
+    assert ids == [["a", "b"], ["d"]]
+    assert "review" in dict(check(changed_table(folder, "a", review="ok")).faults)
+
+
+def changed_table(folder: Path, which: str, **values: str) -> Path:
+    changed(folder, which, **values)
+    return folder / "dataset.csv"
 
 
 def test_copies_that_stay_together_are_no_fault(folder: Path) -> None:

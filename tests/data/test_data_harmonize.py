@@ -10,9 +10,10 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data import harmonize
-from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
+from napari_melanoma.data.dataset import REVIEWS
+from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_rows, harmonize_table
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.data.table_schema import COLUMN_NAMES
+from napari_melanoma.data.table_schema import COLUMN_NAMES, find_column
 from napari_melanoma.io.tables import iterate_rows
 
 CLINIC = (
@@ -115,3 +116,18 @@ def test_the_table_of_the_benchmark_is_understood(tmp_path: Path) -> None:
     bench.write(tmp_path / "t.csv", 500)
     report = harmonize_table(tmp_path / "t.csv", tmp_path / "out.csv", HarmonizeOptions(), run=RunContext())
     assert (report.rows, report.unmapped) == (500, {})
+
+
+def test_unknown_words_of_split_and_review_stay_in_their_columns_and_are_reported() -> None:
+    """A row without a split could be trained on, and so could a mask without a review state."""
+    cells = (("a", "tset", "Corrected"), ("b", "val", "ok"))
+    found = harmonize_rows({"image_id": name, "split": split, "review": review} for name, split, review in cells)
+    assert [(row["split"], row["review"]) for row in found.rows] == [("tset", "Corrected"), ("val", "ok")]
+    assert [(column, message.split(".")[0]) for column, message in found.report.describe_findings()] == [
+        ("split", "1 cell is not understood and kept in split: 'tset' (1); row a"),
+        ("review", "1 cell is not understood and kept in review: 'ok' (1); row b"),
+    ]
+    assert harmonize_rows(found.rows).rows == found.rows
+    review = find_column("review")
+    assert review is not None
+    assert review.expected == REVIEWS

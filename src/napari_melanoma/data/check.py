@@ -14,19 +14,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.dataset import (
-    REVIEWS,
-    DatasetEntry,
-    Sample,
-    get_group_id,
-    iter_entries,
-    make_sample,
-    select_trainable,
-)
+from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, make_sample, select_trainable
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts, track_rows
+from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_expected, list_counts, track_rows
 from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
@@ -172,6 +164,13 @@ class TableChecker:
         for column, values in report.impossible.items():
             rows = _describe_row_count(sum(values.values()))
             yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
+        yield from (finding for finding in self._unmapped_findings() if finding[0] == "review")
+
+    def _unmapped_findings(self) -> Iterator[Finding]:
+        report = self.report
+        for column, words in report.unmapped.items():
+            cells = f"{report.list_cells('unmapped', column)}{describe_expected(column)}"
+            yield column, f"not understood in {_describe_row_count(sum(words.values()))}: {cells}"
 
     def notes(self) -> Iterator[Finding]:
         """Yield what should be reviewed."""
@@ -186,9 +185,7 @@ class TableChecker:
                 "split",
                 f"missing in some rows {_describe_groups(incomplete)}: data split assigns them the split of the others",
             )
-        for column, words in report.unmapped.items():
-            rows = _describe_row_count(sum(words.values()))
-            yield column, f"not understood in {rows}: {report.list_cells('unmapped', column)}"
+        yield from (finding for finding in self._unmapped_findings() if finding[0] != "review")
         for column, texts in self._set_aside.items():
             yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
         for message, count in report.disagreements.items():
@@ -206,7 +203,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     checks = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
     faults += [(check.sample.image_id, check.fault) for check in checks if check.fault]
     leaking, similar = _find_similar_images(checks, run)
-    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(checks), *leaking]
+    faults += [*table.faults(), *_find_identical_images(checks), *leaking]
     shapes = [check.shape for check in checks if check.shape]
     rows = table.report.rows
     return DataCheck(
@@ -317,13 +314,6 @@ def _note_label_images(checks: Sequence[ImageCheck]) -> list[Finding]:
     values = ", ".join(map(str, sorted({value for check in label_images for value in check.labels})))
     count = "1 is a label image" if len(label_images) == 1 else f"{len(label_images)} are label images"
     return [("masks", f"{count} (values {values}): name the classes in a recipe's 'classes'")]
-
-
-def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[Finding]:
-    """Find rows with an unknown review state, which are never trained on."""
-    for sample in samples:
-        if sample.review is not None and sample.review not in REVIEWS:
-            yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
 
 
 def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[Finding]:

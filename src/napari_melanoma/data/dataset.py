@@ -255,7 +255,7 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
         image=entry.image,
         mask=entry.mask,
         group=f"{folder.name}/{get_group_id(row)}",
-        split=row.get("split") or "",
+        split=(row.get("split") or "").strip(),
         domain=folder.name,
         modality=modality if modality in MODALITY_WORDS else None,
         diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,

@@ -39,7 +39,7 @@ from napari_melanoma.data.table_mapping import (
     suggest_column,
     translate_diagnosis,
 )
-from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, find_column
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, Column, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.tables import iterate_rows
 
@@ -52,6 +52,10 @@ MAX_LISTED_ROWS = 3  # rows that a message lists
 MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
 MAX_COMPARED = 200  # unrecognized columns for which a similar known column is searched
 PARSER_CACHE_SIZE = 1 << 14  # cached results of a parsing step; most columns have few different words
+UNUSED_ROWS = {
+    "split": "rows with another split are neither trained on nor tested, unless an option names it",
+    "review": "masks in another review state are not trained on",
+}
 ROWS_PER_REPORT = 2000  # rows between two progress reports
 Row = Mapping[str, str]  # column to text
 
@@ -137,9 +141,17 @@ def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCel
         value, fault = parse_cell(column, cell.text, source)
         if fault:
             outcome.add_unmapped(cell, fault)
-        elif value and outcome.values.setdefault(column.name, value) != value:
+            continue
+        if value and column.expected and not _is_expected(column, value):
+            outcome.faults.append(CellFault("unmapped", column.name, value))  # kept: without a split it would be used
+        if value and outcome.values.setdefault(column.name, value) != value:
             outcome.add_disagreement(cell)
     return outcome
+
+
+def _is_expected(column: Column, value: str) -> bool:
+    """Whether a word is used; the split must match exactly, since the recipes name it."""
+    return (value.lower() if column.name == "review" else value) in column.expected
 
 
 def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
@@ -296,13 +308,13 @@ class HarmonizeReport:
         """
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
-                column_kept_in = (kept_in or {}).get(column) or (
-                    f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column
-                )
+                schema_column = find_column(column)
+                is_moved = schema_column is not None and not schema_column.expected
+                column_kept_in = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if is_moved else column)
                 yield (
                     column,
                     f"{_describe_cell_count(words)} {meaning} and kept in {column_kept_in}: "
-                    f"{self.list_cells(fault, column)}",
+                    f"{self.list_cells(fault, column)}{describe_expected(column)}",
                 )
         for disagreement, rows in self.disagreements.items():
             yield "columns", f"{disagreement} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
@@ -323,6 +335,15 @@ class HarmonizeReport:
         others = sum(words.values()) - len(rows)
         more = f" and {others} more" if others else ""
         return f"{list_counts(words)}; row{'s' if len(rows) > 1 or more else ''} {', '.join(rows)}{more}"
+
+
+def describe_expected(column: str) -> str:
+    """Describe the expected words of a column of text, and what happens to rows with others; "" for other columns."""
+    if column not in UNUSED_ROWS:
+        return ""
+    schema_column = find_column(column)
+    assert schema_column is not None
+    return f". Expected {', '.join(schema_column.expected)}: {UNUSED_ROWS[column]}"
 
 
 def describe_renamed(renamed: Mapping[str, str]) -> str:

@@ -17,7 +17,9 @@ ColumnKind = Literal["text", "word", "number", "yes_no"]
 class Column(NamedTuple):
     """One column of the table.
 
-    ``low`` and ``high`` are the limits of a number; ``taxonomy`` names the vocabulary of a column of words.
+    ``low`` and ``high`` are the limits of a number; ``taxonomy`` names the vocabulary of a column of words;
+    ``expected`` are the words of a column of text, whose other words are kept, since a recipe may name them, and
+    reported.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Column(NamedTuple):
     low: float | None = None
     high: float | None = None
     taxonomy: str = ""
+    expected: tuple[str, ...] = ()
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -72,8 +75,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("clark", "word", "Clark level", "Clark's level of invasion, 1 to 5.", taxonomy="clark"),
     Column("necrosis", "yes_no", "Necrosis", "1 where necrotic tumor is in view."),
     Column("metastasis", "yes_no", "Metastasis", "1 where the melanoma has spread."),
-    Column("split", "text", "Split", "What the row is used for: train, val or test."),
-    Column("review", "text", "Review", "Review state of the mask: unreviewed, accepted, corrected, rejected."),
+    Column("split", "text", "Split", "What the row is used for.", expected=("train", "val", "test")),
+    Column(
+        "review",
+        "text",
+        "Review",
+        "Review state of the mask.",
+        expected=("unreviewed", "accepted", "corrected", "rejected"),
+    ),
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 FILE_COLUMNS = ("path", "mask_path")

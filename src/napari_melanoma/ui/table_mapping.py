@@ -432,6 +432,8 @@ def _list_words(column: str) -> list[tuple[str, str]]:
     if column in SITE_COLUMNS:
         return [(site_title(word), word) for word in list_site_words()]
     schema_column = find_column(column)
+    if schema_column is not None and schema_column.expected:
+        return [(word, word) for word in schema_column.expected]
     if schema_column is None or schema_column.kind not in ("word", "yes_no"):
         return []
     taxonomy = load_taxonomy(schema_column.taxonomy or "yes_no")
