@@ -220,7 +220,17 @@ def test_what_may_stand_in_a_cell(name: str, text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "text"),
-    [("itch", "1", "yes"), ("bleed", "0", "no"), ("sex", "female", "female"), ("age", "63", "63"), ("other", "1", "1")],
+    [
+        ("itch", "1", "yes"),
+        ("bleed", "0", "no"),
+        ("sex", "female", "female"),
+        ("age", "63", "63"),
+        ("other", "1", "1"),
+        ("fitzpatrick", "1", "I: burns always, never tans"),
+        ("fitzpatrick", "6", "VI: never burns, deeply pigmented"),
+        ("clark", "4", "IV: into the reticular dermis"),
+        ("diagnosis", "cutaneous T-cell lymphoma", "cutaneous T-cell lymphoma"),
+    ],
 )
 def test_a_value_within_a_sentence(name: str, value: str, text: str) -> None:
     assert format_field_value(name, value) == text

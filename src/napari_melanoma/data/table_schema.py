@@ -104,13 +104,17 @@ def find_column(name: str) -> Column | None:
 def format_field_value(name: str, value: str) -> str:
     """Return a value as it is written within a sentence.
 
-    Words have their title in lower case, 1 and 0 become ``yes`` and ``no``; other values are unchanged.
+    Words have their title, which starts in lower case unless it starts with a Roman numeral; 1 and 0 become ``yes`` and
+    ``no``; other values are unchanged.
     """
     column = find_column(name)
     if column is None or column.kind not in ("word", "yes_no"):
         return value
     words = load_taxonomy(column.taxonomy or "yes_no")
-    return words.title(value).lower() if value in words.entries else value
+    if value not in words.entries:
+        return value
+    title = words.title(value)
+    return title if title.partition(" ")[0].isupper() else title[:1].lower() + title[1:]
 
 
 def check_value(column: Column, text: str) -> str:
