@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.errors import RunError
 from napari_melanoma.runs.starting_weights import (
     check_start,
     create_network,
@@ -16,6 +17,7 @@ from napari_melanoma.runs.starting_weights import (
 from napari_melanoma.training.recipe import TrainRecipe
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+TABLE_ALONE = {"architecture": "image_tabular", "options": {"fusion": "tabular"}}
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
@@ -27,6 +29,7 @@ CASES = [
     pytest.param({"start": "imagenet"}, HALF, id="the package's encoder"),
     pytest.param({"start": "imagenet", "options": {"encoder": "resnet50"}}, IMAGENET, id="the papers' encoder"),
     pytest.param({"start": "r50.pth", "options": {"encoder": "resnet50"}}, IMAGENET, id="its official file"),
+    pytest.param({"start": "own.pth", **TABLE_ALONE}, {}, id="a file of a network without an encoder"),
     pytest.param({"start": "none", "options": {"encoder": "resnet50"}}, {}, id="random weights"),
     pytest.param({"start": "lesion-small"}, HALF, id="the encoder of a segmentation model"),
 ]
@@ -59,3 +62,9 @@ def test_a_classifier_starts_from_the_encoder_of_the_shipped_segmentation_model(
     assert all(bool((value == state[name]).all()) for name, value in ours.state_dict().items())
     assert notices == ["start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of lesion-small, weights ")
+
+
+def test_a_network_without_published_weights_cannot_start_from_them() -> None:
+    recipe = recipe_of(start="imagenet", **TABLE_ALONE)
+    with pytest.raises(RunError, match="there are no ImageNet weights for image_tabular"):
+        find_normalization(recipe, None)

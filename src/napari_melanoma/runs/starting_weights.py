@@ -184,7 +184,8 @@ def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[
     """Return the normalization of images, ``mean`` and ``std`` of RGB in [0, 1], that the starting weights require.
 
     It is that of the parent bundle; without one, mean 0 and standard deviation 1 if the recipe scales pixels to [0, 1],
-    or that of the published weights of a classifier's encoder. Empty in other cases.
+    or that of the published weights of a classifier's encoder. Empty in other cases, also for a weights file if
+    no weights are published for the encoder.
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
@@ -192,7 +193,10 @@ def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[
         return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     if recipe.task != "classification" or recipe.model.start == "none":
         return {}
-    mean, std = imagenet_normalization(_imagenet_name(recipe))
+    name = find_imagenet_name(recipe.model.architecture, recipe.model.options)
+    if name is None and recipe.model.start != "imagenet":
+        return {}
+    mean, std = imagenet_normalization(name or _imagenet_name(recipe))
     return {"mean": mean, "std": std}
 
 
