@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
+from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 
 from .test_drawing import event
@@ -111,6 +114,24 @@ def proposes(folder, *depths, **more):
     ]  # fmt: skip
     content = {"depth": {"candidates": lines, "clark_estimate": 4, "notes": [], **more}, "seconds": 3.0}
     write_json(folder / "result.json", content)
+
+
+def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path, monkeypatch):
+    """The proposed depth, and the risk that was estimated from it, are read again."""
+    person.opens_slides(slide_path)
+    opens(person)
+    folder, sections, reads = person.dock.result_location.folder, person.dock.sections, []
+    monkeypatch.setattr(sections.risk, "_read_results", lambda: reads.append(1))
+    for minute, mm in ((1, 0.2), (1, 0.2), (2, 0.12)):
+        proposes(folder, mm)
+        content = read_json(folder / "result.json")
+        content["provenance"] = {"created": f"2026-01-01T00:0{minute}:00+00:00"}
+        update = SlideRunUpdate(folder, SimpleNamespace(state="finished"), None, content)
+        for section in (sections.depth, sections.risk):
+            section._on_run_update(update)
+        person.waits()
+        assert person.label_text("depth_head").startswith(f"{mm:.2f} mm")
+    assert len(reads) == 2
 
 
 def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved_and_restored(person, slide_path):

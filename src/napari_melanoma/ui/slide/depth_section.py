@@ -19,6 +19,7 @@ from napari_melanoma.ui.slide.depth_layers import (
 )
 from napari_melanoma.ui.slide.depth_store import DepthReadingStore
 from napari_melanoma.ui.slide.export import ReportExporter
+from napari_melanoma.ui.slide.run_status import analysis_identity
 from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -59,7 +60,7 @@ class SlideDepthSection(QObject):
         self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
-        self._last_seconds: Any = None  # duration of the slide's analysis that was read last, to notice another one
+        self._last_analysis: tuple[object, ...] = ()  # identity of the analysis that was read last
         self.store = DepthReadingStore(self)
         keys = {
             "Control-Z": partial(self.store.step_history, "undo"),
@@ -104,7 +105,7 @@ class SlideDepthSection(QObject):
         self.mitosis_layers.set_slide(slide)
         self._slide = slide
         if is_other:
-            self._last_seconds = None
+            self._last_analysis = ()
             if self.analysis is not None:
                 self.analysis.set_folder(None)
         self.store.set_slide(slide)
@@ -172,10 +173,10 @@ class SlideDepthSection(QObject):
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Read the proposals again when an analysis of the slide has finished."""
-        state, seconds = self.store.state, update.content.get("seconds")
+        state, analysis = self.store.state, analysis_identity(update.content)
         if state is not None and update.path == state.folder and str(update.report.state) == "finished":
-            previous, self._last_seconds = self._last_seconds, seconds
-            if previous != seconds:
+            previous, self._last_analysis = self._last_analysis, analysis
+            if previous != analysis:
                 self.store.reload_proposals()
 
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:

@@ -26,7 +26,7 @@ from napari_melanoma.ui.slide.lesions import (
 )
 from napari_melanoma.ui.slide.overview import TileStrip
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT
-from napari_melanoma.ui.slide.run_status import needs_run_panel
+from napari_melanoma.ui.slide.run_status import analysis_identity, needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -227,7 +227,7 @@ class SlideResultController(QObject):
         view = self._view
         text, warnings = describe_prediction(self.content), [str(one) for one in self.content.get("warnings", ())]
         validity = read_slide_validity(self.content) if self.content else None
-        key = self._slide and self._slide.identity, self.content.get("seconds")
+        key = self._slide and self._slide.identity, analysis_identity(self.content)
         view.validity.show_validity(validity, key)
         text = text if validity is None or not validity.valid else validity.headline(text)
         view.prediction_label.setText(text)

@@ -14,6 +14,7 @@ from napari_melanoma.ui.slide.context import NO_CASE, find_open_case, slide_disp
 from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
 from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
+from napari_melanoma.ui.slide.run_status import analysis_identity
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import tasks
@@ -46,7 +47,7 @@ class SlideRiskSection(QObject):
         self._slide: ViewerSlide | None = None
         self._folder: Path | None = None
         self._view: RiskView | None = None
-        self._last_analysis: Any = None  # "seconds" of the last finished analysis whose results were read
+        self._last_analysis: tuple[object, ...] = ()  # identity of the last finished one whose results were read
         self.visible_maps: dict[str, set[str]] = {}  # methods of the maps to show, by identity of the slide
         self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(context.dock)
         self.controller, self._exporter = RiskController(self, context), RiskExporter(context, self.store)
@@ -101,7 +102,7 @@ class SlideRiskSection(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
-            self._folder = self._last_analysis = None
+            self._folder, self._last_analysis = None, ()
         self._slide = slide
         self.store.set_slide(slide)
 
@@ -199,9 +200,9 @@ class SlideRiskSection(QObject):
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Read the results again when an analysis of the slide has finished."""
-        seconds = update.content.get("seconds")
-        if update.path == self._folder and str(update.report.state) == "finished" and seconds != self._last_analysis:
-            self._last_analysis = seconds
+        analysis = analysis_identity(update.content)
+        if update.path == self._folder and str(update.report.state) == "finished" and analysis != self._last_analysis:
+            self._last_analysis = analysis
             self._read_results()
 
     def _reload_when_idle(self) -> None:

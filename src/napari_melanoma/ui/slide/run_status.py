@@ -101,12 +101,19 @@ class SlideRunReader:
         report = read_slide_run_status(self.path)
         content = read_slide_result(self.path)
         target = self._target()
-        stamp = (report.state, report.done, report.failed, target, content.get("seconds"), _store_created_at(self.path))
+        analysis = analysis_identity(content)
+        stamp = (report.state, report.done, report.failed, target, analysis, _store_created_at(self.path))
         if stamp == self._last_stamp:
             return SlideRunUpdate(self.path, SlideRunReport(report), None, content)
         heat = read_heatmap(self.path, target, content)
         self._last_stamp = stamp
         return SlideRunUpdate(self.path, SlideRunReport(report), heat, content)
+
+
+def analysis_identity(content: Mapping[str, Any]) -> tuple[object, ...]:
+    """Identify the analysis that wrote a result.json, by its model, its end and its duration."""
+    model, provenance = content.get("model") or {}, content.get("provenance") or {}
+    return model.get("fingerprint"), provenance.get("created"), content.get("seconds")
 
 
 def is_running(report: SlideRunReport) -> bool:
