@@ -230,6 +230,23 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert (folder / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
 
+    # So is one of another results folder, where the report of the previous folder is not edited further.
+    (folder / SYNOPTIC_FILE).unlink()
+    section(person).store.load(section(person).store._identity, folder)
+    person.waits()
+    chooses(person, "procedure", "excision")
+    other = tmp_path / "other results"
+    other.mkdir()
+    (other / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    person.dock.status.show_message("")
+    section(person).store.load(section(person).store._identity, other)
+    person.until(lambda: str(other) in person.dock.status.text)
+    assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
+    assert section(person).store.state is None
+    section(person).store.flush()
+    assert (other / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
+    assert load_synoptic(folder).answer("procedure").value == "excision"
+
     # A signed report of the case is not replaced.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
     person.until(lambda: section(person).store.state is not None)

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
@@ -172,11 +173,14 @@ class EditedDocument(SlideDocument[State]):
         self._display(identity)
 
     def load(self, identity: str, folder: Path) -> None:
-        """Read the stored value of the displayed slide, unless it was read before."""
+        """Read the stored value of the displayed slide, unless it was read before.
+
+        If the file cannot be read, the slide has no state that could be edited, also if it had one from another folder.
+        """
         state = self.state
         if self._read is not None and identity == self._identity and (state is None or state.folder != folder):
-            read = self._read
-            self._submit(f"{identity} load", lambda: lambda run: read(identity, folder), self._on_read)
+            work = partial(_try_read, self._read, identity, folder)
+            self._submit(f"{identity} load", lambda: work, partial(self._on_read, identity))
 
     def add(self, state: State) -> None:
         """Set a state without an undo step."""
@@ -251,7 +255,12 @@ class EditedDocument(SlideDocument[State]):
         self._stamps[state.folder] = stored.stamp
         return stored
 
-    def _on_read(self, loaded: tuple[State, StoredValue]) -> None:
+    def _on_read(self, identity: str, loaded: tuple[State, StoredValue] | Exception) -> None:
+        if isinstance(loaded, Exception):
+            if self._states.pop(identity, None) is not None and identity == self._identity:
+                self.refresh()
+            self.failed.emit(loaded)
+            return
         state, stored = loaded
         self._stamps[state.folder] = stored.stamp
         self.show_notes(stored)
@@ -329,6 +338,18 @@ class LatestStateWriter(Generic[WrittenState, Result]):
             except BaseException:
                 self._pending.setdefault(folder, state)
                 raise
+
+
+def _try_read(
+    read: Callable[[str, Path], tuple[State, StoredValue]], identity: str, folder: Path, run: RunContext
+) -> tuple[State, StoredValue] | Exception:
+    """Read a stored value; return the error if that fails, so that it is handled for this slide."""
+    try:
+        return read(identity, folder)
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - shown to the user
+        return error
 
 
 def _finish(done: Callable[[], object]) -> None:
