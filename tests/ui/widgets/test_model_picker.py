@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.models import AUTOMATIC, DEFAULT_BUNDLE, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, registry
+from napari_melanoma.models import (
+    AUTOMATIC,
+    DEFAULT_BUNDLE,
+    DEFAULT_CLASSIFIER,
+    DEFAULT_PHONE_CLASSIFIER,
+    DEFAULT_TILE_MODEL,
+    registry,
+)
+from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
@@ -19,6 +30,13 @@ def listings(monkeypatch):
     found, list_models = [], registry.list_photograph_models
     monkeypatch.setattr(registry, "list_photograph_models", lambda task: found.append(task) or list_models(task))
     return found
+
+
+@pytest.fixture
+def models_folder(tmp_path, monkeypatch):
+    """An empty folder for the user's models."""
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -95,3 +113,42 @@ def test_the_stored_classifier_may_depend_on_the_photograph_or_be_none(picker, l
     none.select_stored("")
     assert (none.model, none.model_for("dermoscopic")) == ("", "")
     assert listings == ["classification"]
+
+
+@pytest.mark.parametrize("kind", [ModelPicker, ClassifierPicker, SlideModelPicker])
+def test_models_that_another_program_installs_or_removes_are_noticed_when_the_list_opens(picker, models_folder, kind):
+    """Models are imported on the command line, and removed or renamed as folders."""
+    shipped = {ModelPicker: DEFAULT_BUNDLE, ClassifierPicker: DEFAULT_CLASSIFIER, SlideModelPicker: DEFAULT_TILE_MODEL}
+    made = picker(kind)
+    made.ensure_listed()
+    before = texts(made)
+    first, second = (registry.install_bundle(registry.find_bundle(shipped[kind]), name) for name in ("one", "two"))
+    assert texts(made) == before
+    made.combo.opening.emit()
+    assert set(texts(made)) == {*before, "one", "two"}
+    made.model = "one"
+    for bundle in (first, second):
+        shutil.rmtree(bundle.path)
+    made.combo.opening.emit()
+    assert set(texts(made)) == {*before, "one (not found)"}
+    assert made.model == "one"
+    registry.install_bundle(registry.find_bundle(shipped[kind]), "one")
+    made.combo.opening.emit()
+    assert set(texts(made)) == {*before, "one"}
+
+
+def test_an_unusable_model_that_was_removed_is_not_listed(picker, models_folder):
+    folder = models_folder / "broken"
+    folder.mkdir()
+    (folder / CONFIG).write_text("{", encoding="utf-8")
+    made = picker()
+    made.ensure_listed()
+    assert "broken (not usable)" in texts(made)
+    shutil.rmtree(folder)
+    made.combo.showPopup()
+    made.combo.hidePopup()
+    assert "broken (not usable)" not in texts(made)
+
+
+def texts(picker):
+    return [picker.combo.itemText(index) for index in range(picker.combo.count())]

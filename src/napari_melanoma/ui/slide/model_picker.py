@@ -90,11 +90,13 @@ class ExtensibleModelPicker(ModelPicker):
         """List the installed models."""
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
-        for position, bundle in enumerate(filter(self.accepts, self.list_installed())):
+        bundles = list(filter(self.accepts, self.list_installed()))
+        for position, bundle in enumerate(bundles):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
             index = self.combo.findData(bundle.name)
             self.combo.setItemData(index, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        self._update_installed({bundle.name for bundle in bundles})
         last = self.combo.count() - 1
         self.combo.setItemText(last, self.other_texts[0] if last else self.other_texts[1])
         if self.model:

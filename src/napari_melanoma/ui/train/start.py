@@ -62,6 +62,7 @@ class StartPicker(QWidget):
         layout.addWidget(self._hint)
         self.refresh()
         self.combo.activated.connect(self._on_activated)
+        self.combo.opening.connect(self.refresh)
         self.take_combo.activated.connect(self.changed)
         self._card.clicked.connect(self._on_card)
 

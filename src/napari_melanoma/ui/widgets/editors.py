@@ -152,8 +152,10 @@ class ValueOrWordEditor(Editor):
 class NoWheelComboBox(QComboBox):
     """A combo box of names: as narrow as its dock, with an ellipsis and a tooltip for names that do not fit.
 
-    It ignores the mouse wheel unless it has the focus.
+    It ignores the mouse wheel unless it has the focus. ``opening`` is emitted before the list opens.
     """
+
+    opening = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +190,8 @@ class NoWheelComboBox(QComboBox):
         return bool(super().event(event))
 
     def showPopup(self) -> None:  # noqa: N802 - Qt's name
-        """Show the list as wide as its longest name."""
+        """Show the list, which may be updated first, as wide as its longest name."""
+        self.opening.emit()
         view = self.view()
         bar = view.verticalScrollBar().sizeHint().width()
         view.setMinimumWidth(min(view.sizeHintForColumn(0) + bar, self.screen().availableGeometry().width() // 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -38,6 +40,7 @@ class ModelPicker(QWidget):
         super().__init__()
         self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self._is_listed = False
+        self._installed: set[str] = set()  # names of the listed models that were installed
         self._stored_model: str | None = None
         card_tip = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
@@ -46,6 +49,7 @@ class ModelPicker(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(self._combo, self._card_button, stretch=0))
         self._combo.activated.connect(self._on_activated)
+        self._combo.opening.connect(self._on_opening)
         self._card_button.clicked.connect(self._on_card)
         models_changed().changed.connect(self._on_models)
 
@@ -101,7 +105,7 @@ class ModelPicker(QWidget):
         return self.model
 
     def refresh(self) -> None:
-        """Add newly installed models to the list."""
+        """Add newly installed models to the list, and remove those that are no longer installed."""
         from napari_melanoma.models.registry import list_photograph_models
 
         self._add_bundles(list_photograph_models(self.task))
@@ -112,6 +116,27 @@ class ModelPicker(QWidget):
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         add_unusable_models(self.combo)
+        self._update_installed({bundle.name for bundle in bundles})
+
+    def _update_installed(self, names: set[str]) -> None:
+        """Remove models that are no longer installed; a selected one stays, and is named as not found."""
+        for name in self._installed | names:
+            index = self.combo.findData(name)
+            if index < 0:
+                continue
+            if name in names:
+                self.combo.setItemText(index, name)  # it may have been added as not found
+            elif index == self.combo.currentIndex():
+                self.combo.setItemText(index, f"{name} (not found)")
+            else:
+                self.combo.removeItem(index)
+        self._installed = names
+
+    def _on_opening(self) -> None:
+        """Refresh the list: another program may have installed or removed a model."""
+        if self._is_listed:
+            with suppress(OSError):  # the folder of models is not available at the moment
+                self.refresh()
 
     def _on_models(self, name: str) -> None:
         """Refresh the list, and select the model that was activated."""
@@ -217,11 +242,14 @@ class ClassifierPicker(ModelPicker):
 
 
 def add_unusable_models(combo: QComboBox) -> None:
-    """Add the unusable models of the user's folder, disabled and with the reason as tooltip."""
+    """Show the unusable models of the user's folder, disabled and with the reason as tooltip."""
     from napari_melanoma.models.registry import list_unusable_bundles
 
-    items = combo.model()
-    for folder, reason in list_unusable_bundles().items():
+    items, unusable = combo.model(), list_unusable_bundles()
+    for index in reversed(range(combo.count())):
+        if isinstance(combo.itemData(index), Path) and combo.itemData(index) not in unusable:
+            combo.removeItem(index)
+    for folder, reason in unusable.items():
         if combo.findData(folder) < 0 and isinstance(items, QStandardItemModel):
             combo.addItem(f"{folder.name} (not usable)", folder)
             items.item(combo.count() - 1).setEnabled(False)
