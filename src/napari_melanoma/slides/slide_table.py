@@ -275,10 +275,14 @@ def _describe_progress(word: str, status: SlideRunStatus) -> str:
 
 @dataclass(frozen=True)
 class LesionRow:
-    """A row of ``lesions.csv``; ``slide``: result folder of the slide, ``model``: name of the model."""
+    """A row of ``lesions.csv``; ``slide``: result folder of the slide.
+
+    ``model``: name of the model. ``target``: class of the probability, which the class of the lesion need not be.
+    """
 
     slide: Path
     model: str
+    target: str
     index: int
     label: str
     area_px: float
@@ -304,11 +308,12 @@ def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
 
     Raises InputError, KeyError or ValueError if the table cannot be read.
     """
-    model = _read_model_name(folder)
+    model, target = _read_model_and_target(folder)
     return [
         LesionRow(
             slide=folder,
             model=model,
+            target=target,
             index=int(row["index"]),
             label=row["label"],
             area_px=float(row["area_px"]),
@@ -319,14 +324,15 @@ def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
     ]
 
 
-def _read_model_name(folder: Path) -> str:
-    """Read the name of the model that analyzed a slide; empty if unknown."""
-    return str((read_slide_result(folder).get("model") or {}).get("name", ""))
+def _read_model_and_target(folder: Path) -> tuple[str, str]:
+    """Read the name of the model that analyzed a slide, and the class of its probabilities; empty if unknown."""
+    content = read_slide_result(folder)
+    return str((content.get("model") or {}).get("name", "")), str(content.get("target") or "")
 
 
 def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
     """Convert the lesions of a slide to rows, rounded as in their table, so that equal values stay equal."""
-    model = _read_model_name(folder)
+    model, target = _read_model_and_target(folder)
 
     def rounded(value: float | None) -> float:
         return float(format_cell(value) or math.nan)
@@ -335,6 +341,7 @@ def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[Lesio
         LesionRow(
             folder,
             model,
+            target,
             lesion.index,
             lesion.label,
             rounded(lesion.area_px),

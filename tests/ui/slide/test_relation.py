@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import UNSEEN
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import describe_correlation
-from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, choose_ticks
+from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, _correlate, choose_ticks
 from napari_melanoma.ui.viewer.camera import get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -39,6 +43,20 @@ def test_plot_follows_the_lesions_and_fewer_than_three_have_no_correlation(analy
     analysed.waits()
     assert "there is 1 lesion." in analysed.label_text("relation_words")
     check_order_of_marks(plot)
+
+
+def test_a_mark_names_the_class_of_the_probability_though_the_class_was_set_by_hand(analysed):
+    """The probability of the model does not change with the class of the lesion."""
+    dock = analysed.dock
+    folder, lesions = dock.result_location.folder, dock.lesion_table.table_model.lesions
+    lesions = [replace(lesion, label="benign", origin="classed") for lesion in lesions]
+    write_json(folder / "result.json", {**read_json(folder / "result.json"), "target": "melanoma"})
+    copy = shutil.copytree(folder, folder.with_name("other"))
+    for root in (None, folder.parent):
+        _, correlation = _correlate("slide", lesions, "melanoma", folder, root, RunContext())
+        others = [mark.description for mark in correlation.marks if f" of {copy.name}" in mark.description]
+        assert bool(others) == (root is not None)
+        assert all("probability of melanoma" in mark.description for mark in correlation.marks)
 
 
 def test_without_lesions_there_is_no_correlation(person, slide_path):

@@ -318,7 +318,7 @@ class LesionCorrelationSection(QObject):
             self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
             return
         root = self._context.run_manager.root if self._view.all_slides_check.isChecked() else None
-        work = partial(_correlate, findings.identity, findings.lesions, findings.folder, root)
+        work = partial(_correlate, findings.identity, findings.lesions, findings.target, findings.folder, root)
         self._latest.submit("relation", lambda: work)
 
     def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
@@ -343,12 +343,12 @@ class LesionCorrelationSection(QObject):
 
 
 def _correlate(
-    identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
+    identity: str, lesions: Sequence[Any], target: str, folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, AreaCorrelation]:
     """Correlate area and probability of the lesions of a slide.
 
-    ``identity``: that of the slide, returned for comparison with the displayed slide. ``root``: the results folder, to
-    include the lesions of all slides in it.
+    ``identity``: that of the slide, returned for comparison with the displayed slide. ``target``: class of the
+    probabilities. ``root``: the results folder, to include the lesions of all slides in it.
     """
     from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
@@ -361,9 +361,9 @@ def _correlate(
     comparable = select_comparable_lesions([*own, *others], slides)
     correlation = correlate_area_and_probability(comparable)
     marks = [
-        _make_mark(lesion, comparable, "", lesion.index)
+        _make_mark(lesion, comparable, target, "", lesion.index)
         if slide == str(folder)
-        else _make_mark(lesion, comparable, f" of {lesion.slide.name}", None)
+        else _make_mark(lesion, comparable, lesion.target, f" of {lesion.slide.name}", None)
         for lesion, slide in zip(comparable.lesions, comparable.slides, strict=True)
     ]
     models: set[str] = set() if root is None else {lesion.model for lesion in comparable.lesions if lesion.model}
@@ -376,9 +376,16 @@ def _correlate(
     return identity, AreaCorrelation(summary, tuple(marks), comparable.unit)
 
 
-def _make_mark(lesion: Any, comparable: ComparableLesions[Any], where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
+def _make_mark(
+    lesion: Any,  # noqa: ANN401 - a lesion, or a row
+    comparable: ComparableLesions[Any],
+    target: str,
+    where: str,
+    index: int | None,
+) -> LesionMark:
+    """Make the mark of a lesion, whose class may have been set by hand; ``target``: class of its probability."""
     area = comparable.area(lesion)
     unit = "mm²" if comparable.in_mm2 else "px"
-    probability = f"probability of {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    probability = f"probability of {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
     description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)
