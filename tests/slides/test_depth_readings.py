@@ -9,6 +9,7 @@ import pytest
 
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.slides.depth_readings import (
     UNNAMED_READER,
@@ -168,6 +169,20 @@ def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None
     assert [name for name, _ in mixed.failed] == ["third/section"]
     few = compare_readers(gathered, ["A", UNNAMED_READER])
     assert (few.slides, few.bland_altman) == (1, None)
+
+
+def test_slides_that_may_differ_are_combined_by_the_name_of_their_folder_with_a_note_only(tmp_path: Path) -> None:
+    for who, mm in (("A", 1.0), ("B", 2.0)):
+        write_depth(tmp_path / who / "section", SlideDepthReadings(readings=(reading(who, mm),)))
+    collected = collect_readings([tmp_path])
+    assert len(collected.slides) == 1
+    (note,) = collected.notes
+    assert f"the readings in {tmp_path / 'A' / 'section'} and {tmp_path / 'B' / 'section'} are combined" in note
+    # The record of a folder, or the result of an analysis, states which slide the readings are of.
+    write_json(tmp_path / "A" / "section" / "slide.json", {"fingerprint": "x"})
+    write_json(tmp_path / "B" / "section" / "result.json", {"fingerprint": "y"})
+    collected = collect_readings([tmp_path])
+    assert ([slide.name for slide in collected.slides], collected.notes) == (["A/section", "B/section"], ())
 
 
 def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> None:

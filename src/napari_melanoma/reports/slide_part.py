@@ -55,7 +55,7 @@ from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
-from napari_melanoma.slides.result_folder import SOURCE, open_fingerprint, recorded_slide
+from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.saved_results import describe_prediction
 from napari_melanoma.slides.synoptic_files import load_synoptic
 
@@ -131,9 +131,8 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
     recorded = recorded_slide(folder)
     if recorded is not None and recorded.resolve() == slide.resolve():
         return True
-    stated = (read_object_or_empty(folder / name).get("fingerprint") for name in (SOURCE, RESULT))
-    fingerprint = next(filter(None, stated), None)
-    return fingerprint is not None and fingerprint == open_fingerprint(slide)
+    fingerprint = stated_fingerprint(folder)
+    return bool(fingerprint) and fingerprint == open_fingerprint(slide)
 
 
 def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:

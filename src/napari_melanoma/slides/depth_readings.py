@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +27,13 @@ from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.io.results import read_slide_result, write_table
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide, slide_folder
+from napari_melanoma.slides.result_folder import (
+    open_fingerprint,
+    record_slide,
+    recorded_slide,
+    slide_folder,
+    stated_fingerprint,
+)
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
 SURFACE = "epidermis"  # the class that locates the surface
@@ -129,13 +135,15 @@ def list_depth_models() -> tuple[str, ...]:
 def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     """Collect the readings of slides, also of two readers with separate result folders.
 
-    Readings of the same slide are combined, regardless of the names of the folders. A slide is named after its first
-    folder, with as much of the path as is needed to distinguish slides of the same name.
+    Readings of the same slide are combined, regardless of the names of the folders; if no folder states the fingerprint
+    of its slide, those of the same name are combined, with a note. A slide is named after its first folder, with as
+    much of the path as is needed to distinguish slides of the same name.
 
     ``folders``: result folders, or folders that contain them.
     """
     depths: list[tuple[str, SlideDepthReadings]] = []  # fingerprint, or else name of the folder; readings
     first_folder: dict[str, Path] = {}
+    folders_by_name: dict[str, list[Path]] = defaultdict(list)  # folders of slides that are known by name only
     failed: dict[Path, str] = {}
     for folder in _find_reading_folders(folders):
         try:
@@ -143,7 +151,9 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
         except InputError as error:
             failed[folder] = str(error)
             continue
-        key = depth.fingerprint or folder.name
+        key = depth.fingerprint or stated_fingerprint(folder) or folder.name
+        if key == folder.name:
+            folders_by_name[key].append(folder)
         first_folder.setdefault(key, folder)
         depths.append((key, depth))
     if not depths and not failed:
@@ -155,7 +165,13 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     slides = {
         key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first_folder.items()
     }
-    notes = [note for key, depth in depths for note in _add_readings(slides[key], depth)]
+    notes = [
+        f"{name}: the readings in {' and '.join(map(str, same))} are combined by the name of the folder, since they do "
+        "not state which slide they are of. Rename one of the folders if the slides differ"
+        for name, same in folders_by_name.items()
+        if len(same) > 1
+    ]
+    notes += [note for key, depth in depths for note in _add_readings(slides[key], depth)]
     ordered = sorted(slides.values(), key=lambda slide: slide.name)
     failures = tuple((names[folder], error) for folder, error in failed.items())
     return ReadingCollection(tuple(ordered), failures, tuple(notes))

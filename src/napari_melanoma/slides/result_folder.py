@@ -128,6 +128,12 @@ def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> Non
     )
 
 
+def stated_fingerprint(folder: Path) -> str:
+    """Return the fingerprint of the slide of a result folder, as recorded or as analyzed; empty if unknown."""
+    stated = (read_object_or_empty(folder / name).get("fingerprint") for name in (SOURCE, RESULT))
+    return str(next(filter(None, stated), ""))
+
+
 def recorded_slide(folder: Path) -> Path | None:
     """Find the recorded slide of a result folder, also after both were moved together.
 
