@@ -307,6 +307,21 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
+def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
+    """The button does not promise more."""
+    button = five.dock.open_button
+    five.picks("I1")
+    assert button.toolTip().startswith("Open it in the viewer with its mask (")
+    five.picks("I1", "I2", "I3", "I4")
+    assert button.text() == "Open 4 images"
+    assert "A photograph that was never analyzed is analyzed when you show it." in button.toolTip()
+    five.clicks("primary")
+    five.waits()
+    images = [five.case.find_image(f"I{number}") for number in range(1, 5)]
+    assert all(five.dock.image_opener.is_open_or_queued(image.path) for image in images)
+    assert 0 < sum(bool(image.results) for image in images) < 4
+
+
 def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, viewer, qtbot, tmp_path):
     def correction():
         return five.case.find_image("I1").correction

@@ -72,6 +72,11 @@ if TYPE_CHECKING:
 UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
     format_key(f"case.{name}") for name in ("undo", "redo", "open", "add_lesion", "add_image")
 )
+OPEN_ONE_TIP = f"Open it in the viewer with its mask ({OPEN_KEY}; Enter or double click on an image)"
+OPEN_SEVERAL_TIP = (
+    f"Open them in the viewer, each with its mask ({OPEN_KEY}). A photograph that was never analyzed is analyzed when "
+    "you show it."
+)
 
 
 class CaseControls(QWidget):
@@ -195,7 +200,7 @@ class CaseControls(QWidget):
         self.remove_button.setEnabled(editable and is_part)
         self.open_button.setEnabled(images > 0)
         self.open_button.setText("Open image" if images < 2 else f"Open {images:,} images")
-        tip = f"Open it in the viewer with its mask ({OPEN_KEY}; Enter or double click on an image)"
+        tip = OPEN_ONE_TIP if images < 2 else OPEN_SEVERAL_TIP
         self.open_button.setToolTip(tip if images else "Select an image, or a lesion with images")
         self.tree.editable = editable
 
