@@ -304,9 +304,16 @@ def test_a_table_that_is_open_elsewhere(corrections: Corrections, monkeypatch) -
         return replace_(self, target)
 
     replace_ = Path.replace
-    monkeypatch.setattr(Path, "replace", held)
-    with pytest.raises(SaveError, match="open in another program, such as a spreadsheet"):
-        corrections.add(drawn())
+    kept = corrections.add(drawn(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", held)
+        with pytest.raises(SaveError, match=r"open in another program, such as a spreadsheet.*nothing was changed"):
+            corrections.add(drawn(1))
+    # The message is true: no file was added, and the correction can be stored as soon as the table is free.
+    assert [row["image_id"] for row in corrections.rows()] == [kept]
+    assert len(list((corrections.folder / "images").iterdir())) == 1
+    added = corrections.add(drawn(1))
+    assert [row["image_id"] for row in corrections.rows()] == [kept, added]
 
 
 def test_a_crash_between_files_and_table_leaves_a_usable_folder(folder: Path, monkeypatch) -> None:
