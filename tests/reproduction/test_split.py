@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.split import read_split, write_split
+from napari_melanoma.reproduction.papers import Role, read_paper
+from napari_melanoma.reproduction.split import AssignedImage, assign_to_folds, read_split, write_split
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -80,3 +81,14 @@ def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -
     with allow_outside_files():
         evaluated = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
     assert evaluated == ["s4", "s5"]
+
+
+def test_an_unknown_split_is_refused_and_not_trained_on(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder = with_splits(spots(tmp_path / "own", 8), ("train", "tset", "test", ""))
+    message = r"own: expected train, val, test or nothing in the column split, found 'tset' \(2\)\. Correct these cells"
+    with pytest.raises(DataSetError, match=message):
+        write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    images = [AssignedImage(sample, {}, "1") for sample in read_dataset(folder)]
+    role = Role(title="images", modality="dermoscopic", sources=(), used="others", untouched=True)
+    with pytest.raises(DataSetError, match=message):
+        assign_to_folds(images, role, 2, RunContext())

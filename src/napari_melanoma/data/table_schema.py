@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 
+SPLIT_WORDS = ("train", "val", "test")
 ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 
@@ -75,7 +76,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("clark", "word", "Clark level", "Clark's level of invasion, 1 to 5.", taxonomy="clark"),
     Column("necrosis", "yes_no", "Necrosis", "1 where necrotic tumor is in view."),
     Column("metastasis", "yes_no", "Metastasis", "1 where the melanoma has spread."),
-    Column("split", "text", "Split", "What the row is used for.", expected=("train", "val", "test")),
+    Column("split", "text", "Split", "What the row is used for.", expected=SPLIT_WORDS),
     Column(
         "review",
         "text",

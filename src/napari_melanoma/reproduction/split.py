@@ -30,9 +30,10 @@ from napari_melanoma.data.dataset import (
     select_trainable,
 )
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.harmonize import harmonize_rows, list_counts
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
+from napari_melanoma.data.table_schema import SPLIT_WORDS
 from napari_melanoma.data.tabular_encoding import explain_ineligible
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.reproduction.papers import PaperFile, Role, SourceSplit
@@ -130,6 +131,7 @@ def _split_role(members: Sequence[Path], role: Role) -> list[tuple[list[Sample],
 def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], list[Sample]]:
     """Split a data set into training and test images."""
     splits = {sample.split for sample in samples}
+    _check_splits(samples, (*plan.train, *(plan.test or ())))
     default = next(((split,) for split in HELD_OUT_SPLITS if split in splits), ())
     test_splits = default if plan.test is None else plan.test
     if not splits & {*plan.train, *test_splits}:
@@ -138,6 +140,16 @@ def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], 
     test_groups = {sample.group for sample in evaluated}
     training = [sample for sample in samples if sample.split not in test_splits and sample.group not in test_groups]
     return [sample for sample in training if not plan.train or sample.split in plan.train], evaluated
+
+
+def _check_splits(samples: Sequence[Sample], named: tuple[str, ...] = ()) -> None:
+    """Raise an error for unknown splits, such as typing errors: their images would be trained on."""
+    unknown = Counter(sample.split for sample in samples if sample.split not in ("", *SPLIT_WORDS, *named))
+    if unknown:
+        raise DataSetError(
+            f"{samples[0].domain}: expected {', '.join(SPLIT_WORDS)} or nothing in the column split, found "
+            f"{list_counts(unknown)}. Correct these cells, or empty them for a split by patient."
+        )
 
 
 def _split_row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
@@ -265,6 +277,7 @@ def assign_to_folds(images: Sequence[AssignedImage], role: Role, count: int, run
 
 def _test_patients(samples: Sequence[Sample]) -> frozenset[str]:
     """Return the patients of the split ``test``, or a fifth of all patients if there is no such split."""
+    _check_splits(samples)
     named = {sample.group for sample in samples if sample.split == TEST}
     return frozenset(named or {sample.group for sample in hold_out(samples, HELD_OUT_SHARE, SEED)[1]})
 
