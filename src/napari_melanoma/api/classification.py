@@ -465,5 +465,6 @@ def explain(
     heatmap = explain_lesion(classifier, lesion, method, target, run)
     prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run)
     empty = "" if heatmap.any() else EMPTY_HEATMAP.format(target=target)
-    warnings = list_warnings(prediction.validity, empty, *prediction.warnings, _explain_unused(classifier, row))
+    notices = _explain_unused(classifier, row), _explain_modality(row, photograph)
+    warnings = list_warnings(prediction.validity, empty, *prediction.warnings, *notices)
     return Explanation(heatmap, method, target, prediction.validity.valid, warnings, photograph)
