@@ -68,6 +68,9 @@ def refuse_removal(*_: object, **__: object) -> None:
 @pytest.mark.usefixtures("two_layers")
 def test_an_int8_export_is_measured(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     data, out = data_set(tmp_path / "squares", 6), tmp_path / "out" / "small.onnx"
+    table = data / "dataset.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("s4,train", "s4,test"), encoding="utf-8")
+    (data / "images/s4.png").write_bytes(b"test images are not read")
     report = export_int8_bundle(tiny_bundle, out, [data], Int8Options(measured=2), run=RunContext())
     whole, integers = report.versions["squares"]
     assert (whole.name, integers.name, whole.dice.count) == ("float", "int8", 2)

@@ -184,7 +184,7 @@ def _split_photographs(folder: Path, options: Int8Options, count: int) -> tuple[
     """
     samples = select_for_split(read_dataset(folder), None)
     for_measurement = [sample for sample in samples if sample.split == "val"]
-    for_calibration = [sample for sample in samples if sample.split != "val"]
+    for_calibration = [sample for sample in samples if sample.split not in ("val", "test")]
     if not for_measurement or not for_calibration:
         for_calibration, for_measurement = samples[::2], samples[1::2]
     if not for_measurement:
