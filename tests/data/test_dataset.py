@@ -86,8 +86,13 @@ def test_faults(fault: Fault, tmp_path: Path) -> None:
 
 
 def test_no_table(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match=r"expected a table dataset.csv or metadata.csv"):
+    with pytest.raises(DataSetError, match=r"expected a table dataset.csv or metadata.csv in it, found none\."):
         read_dataset(tmp_path)
+    with pytest.raises(DataSetError, match=r"in it, but there is no such folder\."):
+        read_dataset(tmp_path / "missing")
+    table = _dataset(tmp_path, "image_id\na\n") / "dataset.csv"
+    with pytest.raises(DataSetError, match=r"in it, but it is a file\. Select its folder, "):
+        read_dataset(table)
 
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:

@@ -233,9 +233,10 @@ def find_table(folder: Path) -> Path:
     """Find the table of a data set: the first of ``TABLE_NAMES`` that exists."""
     table = next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
     if table is None:
-        raise DataSetError(
-            f"{folder} is not a data set: expected a table {' or '.join(TABLE_NAMES)} in it, found none."
-        )
+        found = "found none" if folder.is_dir() else "but there is no such folder"
+        if folder.is_file():
+            found = f"but it is a file. Select its folder, {folder.parent}"
+        raise DataSetError(f"{folder} is not a data set: expected a table {' or '.join(TABLE_NAMES)} in it, {found}.")
     try:
         return PathResolver(folder).check(table)
     except UnsafePath as error:
