@@ -250,8 +250,7 @@ def classify(
     mask : array_like or str or os.PathLike, optional
         As for ``measure``. By default, the mask predicted by ``segment`` if the model needs one.
     model : str or os.PathLike or BundleInfo, optional
-        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``. By default,
-        ``melanoma-small``, or ``lesion-phone`` for macroscopic photographs.
+        As for ``load_model``; by default ``melanoma-small``, or ``lesion-phone`` for macroscopic photographs.
     age : float, optional
         In years.
     sex : str, optional
@@ -265,8 +264,7 @@ def classify(
     progress : callable, optional
         Called with each ``Progress``.
     **patient_data
-        Other columns of the harmonized table, such as ``diameter_1_mm=7``. The model uses those in
-        ``load_model(name).patient_data_columns``; others cause a warning.
+        Other columns of a data set, such as ``diameter_1_mm=7``; those that the model does not use cause a warning.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -52,14 +53,12 @@ def read_photograph(
     ----------
     source : str or os.PathLike or numpy.ndarray or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
-        channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16, bool,
-        or floating point with values in [0, 1]. As in files, uint16 values below 256 or 4096 are read as values of 8 or
-        12 bits, which ``notes`` of the photograph states.
+        channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16 (or 8 or
+        12 bits in it, which ``notes`` then states), bool, or floating point with values in [0, 1].
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, one number or two along (row, column). By default, the value in the file, if any.
     modality : str, optional
-        How the photograph was taken: ``dermoscopic``, ``macroscopic``, or ``tbp_tile`` for a tile of a total-body
-        photograph. By default, the value in the file, if any.
+        ``dermoscopic``, ``macroscopic`` or ``tbp_tile`` (of total-body photography); by default the value in the file.
     accept_damaged : bool
         Read the intact part of a damaged file; results are then marked as not valid.
 
@@ -83,8 +82,6 @@ def read_photograph(
     >>> photograph.rgb.shape
     (60, 80, 3)
     """
-    from dataclasses import replace
-
     if modality is not None and not (isinstance(modality, str) and modality in get_args(Modality)):
         raise InputError(f"modality must be one of {', '.join(get_args(Modality))}; found {describe(modality)}.")
     check_flag(accept_damaged, "accept_damaged")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.api.inputs import AnyPath, check_flag, check_sequence, to_bundle, to_path, to_paths, to_run
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -310,19 +311,32 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
     >>> nm.train(recipe, "run-2")  # doctest: +SKIP
     """
-    from napari_melanoma.core.config import read_toml
     from napari_melanoma.runs.train import train as train_recipe
+
+    checked = _to_recipe(recipe)
+    check_flag(resume, "resume")
+    bundle = train_recipe(checked, to_path(folder, "the run folder"), resume=bool(resume), run=to_run(progress))
+    assert bundle is not None  # only helper processes return None
+    return bundle
+
+
+def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe:
+    """Read and check a recipe; raise an error if it uses several processes."""
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.recipe import TrainRecipe
 
     if isinstance(recipe, Mapping):
         recipe = TrainRecipe.parse(dict(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
         recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
-    check_flag(resume, "resume")
-    bundle = train_recipe(recipe, to_path(folder, "the run folder"), resume=bool(resume), run=to_run(progress))
-    if bundle is None:
-        raise InputError("the recipe uses several processes: start it with napari-melanoma train.")
-    return bundle
+    prepare_torch()
+    if (processes := process_count(recipe)) > 1:  # each would run the whole script of the user again
+        raise InputError(
+            f"the recipe uses {processes} processes, which only napari-melanoma train --config FILE can start. Set "
+            "devices and nodes to 1."
+        )
+    return recipe
 
 
 @dataclass(frozen=True)

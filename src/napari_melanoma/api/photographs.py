@@ -252,7 +252,8 @@ def segment(
     image : str or os.PathLike or numpy.ndarray or Photograph
         As for ``read_photograph``.
     model : str or os.PathLike or BundleInfo, optional
-        As for ``load_model``; by default ``lesion-small``, or with prompts ``lesion-click``.
+        As for ``load_model``, whose ``card`` states its training and accuracy; by default ``lesion-small``, or with
+        prompts ``lesion-click``.
     include : array_like
         Pixels of the lesion, each (row, column).
     exclude : array_like
@@ -281,10 +282,6 @@ def segment(
         If the image, an option or a prompt cannot be used.
     BundleError
         If there is no such model, it does not segment lesions, or it does not answer prompts.
-
-    References
-    ----------
-    The training of the shipped models and what they achieve: ``load_model(name).card``.
     """
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     points = _to_points(include, "include"), _to_points(exclude, "exclude")
