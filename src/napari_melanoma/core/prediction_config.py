@@ -326,7 +326,10 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
     columns: list[TabularColumn] = [*numbers, *words]
     names = [column.name for column in columns]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(repeated)}: named twice, expected each column once")
+        raise ValueError(
+            f"{', '.join(repeated)}: named twice, expected each column once in numbers or words (by default age is in "
+            "numbers, sex and site are in words: set both lists)"
+        )
     word_columns = [column.name for column in words]
     for column in numbers:
         if column.by and column.by not in word_columns:

@@ -232,7 +232,7 @@ def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) ->
             raise DataSetError(f"the column '{column.name}' cannot be an input: it {reason}. Remove it from the list.")
         if column.name not in present:
             raise DataSetError(
-                f"the table has no column '{column.name}'; it has {', '.join(sorted(present))}. Choose one of these."
+                f"the table has no column '{column.name}'. Correct its name in the list of inputs, or remove it."
             )
 
 
