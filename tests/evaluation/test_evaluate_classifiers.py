@@ -417,6 +417,8 @@ def test_invalid_columns_and_models_are_rejected(model: Darkness, tmp_path: Path
     data = make(tmp_path / "set", count=6)
     with pytest.raises(DataSetError, match="no table has a column 'cancer'"):
         run_it(model, tmp_path / "out", data, target="cancer")
+    with pytest.raises(DataSetError, match=r"no image with a mask in the split 'test': .*Python: masks='predicted'"):
+        run_it(model, tmp_path / "out", data, split="test")
     with pytest.raises(DataSetError, match="which contains female, male"):
         run_it(model, tmp_path / "out", data, target="sex")
     whole = ClassifierConfig(view=ViewConfig(region="photograph"), operating_point=POINT)

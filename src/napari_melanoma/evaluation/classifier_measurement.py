@@ -587,7 +587,12 @@ def find_labeled_images(
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
     samples_by_dataset = [read_dataset(folder) for folder in datasets]
     if needs_masks:
-        candidates = [sample for samples in samples_by_dataset for sample in select_for_split(samples, options.split)]
+        try:
+            selected = [select_for_split(samples, options.split) for samples in samples_by_dataset]
+        except DataSetError as error:
+            advice = "Without masks, predict them (Python: masks='predicted', command line: --masks predicted)."
+            raise DataSetError(f"{error} {advice}") from error
+        candidates = list(chain.from_iterable(selected))
     else:
         candidates = select_images_of_split(list(chain.from_iterable(samples_by_dataset)), options.split)
     classes, label_of = _classes_and_labels(config, rows, target)
