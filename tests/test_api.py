@@ -183,6 +183,7 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
         (lambda rgb, mask: nm.segment(rgb, box="abc"), "^box must be four numbers .*; found 'abc'"),
         (lambda rgb, mask: nm.segment(rgb, pixel_size_um=True), "pixel_size_um must be a positive number .*found True"),
         (lambda rgb, mask: nm.measure(nm.read_photograph(rgb)), r"such as segmentation\.mask; found Photograph\."),
+        (lambda rgb, mask: nm.measure("nowhere.png"), r"^nowhere\.png does not exist\. Pass an existing"),
         (lambda rgb, mask: nm.measure(Path(__file__).parent), "tests is a folder, but the file of a mask was expected"),
         (lambda rgb, mask: nm.train({**RECIPE, "devices": 2}, "out"), "the recipe uses 2 processes, which only"),
         (lambda rgb, mask: nm.evaluate("lesion-small", [], "out"), "pass one data set or more"),

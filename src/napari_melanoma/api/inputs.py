@@ -184,6 +184,8 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
 
     if path.is_dir():
         raise UnreadableImage(f"{path} is a folder, but the file of a mask was expected. Pass a file in it.")
+    if not path.exists():
+        raise UnreadableImage(f"{path} does not exist. Pass an existing file of a mask.")
     try:
         return read_lesion_mask(path, path.name)
     except LabelImageError as error:
