@@ -303,6 +303,28 @@ def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> N
     assert any("1 of 48 images have no class" in warning for warning in found.warnings)
 
 
+def test_images_without_a_mask_are_reported(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    for index in range(3):
+        (data / f"masks/i{index}.png").unlink()
+    found = run_it(model, tmp_path / "out", data)
+    assert found.images == 45
+    assert any("Left out: 3 images with a class, but without a mask" in warning for warning in found.warnings)
+    assert not any(
+        "without a mask" in warning for warning in run_it(model, tmp_path / "val", data, split="train").warnings
+    )
+
+
+def test_an_outcome_is_not_looked_for_among_diagnoses(model: Darkness, tmp_path: Path) -> None:
+    config = model.info.config
+    assert config.classifier is not None
+    outcome = config.classifier.model_copy(update={"positive": "metastasis"})
+    classes = {"classifier": outcome, "classes": ("other", "metastasis")}
+    spread = Darkness(BundleInfo(model.info.path, config.model_copy(update=classes)))
+    with pytest.raises(DataSetError, match="none of 48 images has one of the classes"):
+        run_it(spread, tmp_path / "out", make(tmp_path / "set"))
+
+
 def test_missing_clinical_metadata_give_a_warning(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     rows = read_table(data / "dataset.csv")

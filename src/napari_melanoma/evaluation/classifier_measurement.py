@@ -27,6 +27,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import TableValues, read_number, read_table_values
+from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
 from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics, check_evaluated_datasets
@@ -540,7 +541,8 @@ class LabeledImages:
     """The images of an evaluation with their true classes.
 
     ``labels``: int (image,), indices into ``classes``, from the column ``target`` of the tables. ``left_out``: number
-    of images without such a label. ``overlap``: with the training images of the models; None before it was determined.
+    of images without such a label; ``without_mask``: number of images with one, but without the mask that the model
+    needs. ``overlap``: with the training images of the models; None before it was determined.
     """
 
     samples: list[Sample]
@@ -550,6 +552,7 @@ class LabeledImages:
     left_out: int
     classes: tuple[str, ...]
     overlap: Overlap | None = None
+    without_mask: int = 0
 
     def without_training_images(
         self,
@@ -586,6 +589,7 @@ def find_labeled_images(
         )
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
     samples_by_dataset = [read_dataset(folder) for folder in datasets]
+    images = list(chain.from_iterable(samples_by_dataset))
     if needs_masks:
         try:
             selected = [select_for_split(samples, options.split) for samples in samples_by_dataset]
@@ -594,7 +598,7 @@ def find_labeled_images(
             raise DataSetError(f"{error} {advice}") from error
         candidates = list(chain.from_iterable(selected))
     else:
-        candidates = select_images_of_split(list(chain.from_iterable(samples_by_dataset)), options.split)
+        candidates = select_images_of_split(images, options.split)
     classes, label_of = _classes_and_labels(config, rows, target)
     samples = [sample for sample in candidates if label_of.get(sample.key) in classes]
     if not samples:
@@ -605,7 +609,9 @@ def find_labeled_images(
             "(Python: target='COLUMN', command line: --target)."
         )
     labels = np.array([classes.index(label_of[sample.key]) for sample in samples], np.intp)
-    return LabeledImages(samples, rows, labels, target, len(candidates) - len(samples), classes)
+    labeled = [s for s in images if options.split in (None, s.split) and label_of.get(s.key) in classes]
+    without_label, without_mask = len(candidates) - len(samples), len(labeled) - len(samples)
+    return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask=without_mask)
 
 
 def trained_target(config: BundleConfig) -> str:
@@ -633,7 +639,8 @@ def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[
     """
     assert config.classifier is not None
     labels, positive = row_labels(rows, target), config.classifier.positive
-    if set(config.classes) == {OTHER, positive} and target == DIAGNOSIS:  # against all other diagnoses
+    is_diagnosis = positive in load_taxonomy(DIAGNOSIS).entries  # unlike the outcome "metastasis"
+    if set(config.classes) == {OTHER, positive} and target == DIAGNOSIS and is_diagnosis:  # against all others
         includes = {key: diagnosis_includes(word, positive) for key, word in labels.items()}
         return config.classes, {key: positive if included else OTHER for key, included in includes.items()}
     if OTHER not in config.classes and {OTHER, positive}.issuperset(labels.values()):

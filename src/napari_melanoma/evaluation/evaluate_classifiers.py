@@ -164,6 +164,10 @@ MISSING_FIELDS = (
     "'{model}' uses clinical metadata that most images do not have. Unknown: {fields}. The metrics show its "
     "performance without them; add them to dataset.csv if they are known."
 )
+WITHOUT_MASK = (
+    "Left out: {count} images with a class, but without a mask, or with an unreviewed or rejected one. To include "
+    "them, predict the masks (Python: masks='predicted', command line: --masks predicted)."
+)
 LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or one that the model does not predict."
 
 
@@ -275,11 +279,14 @@ def out_of_distribution_warning(info: BundleInfo, image_metrics: ImageMetrics) -
 
 
 def left_out_warning(images: LabeledImages) -> list[str]:
-    """Warn of images without a class: a sentence, or none."""
-    if not images.left_out:
-        return []
-    every = images.left_out + len(images.samples)
-    return [LEFT_OUT.format(count=images.left_out, all=every, target=images.target)]
+    """Warn of images without a class, and of those without a usable mask if the model needs one."""
+    warnings = []
+    if images.left_out:
+        every = images.left_out + len(images.samples)
+        warnings.append(LEFT_OUT.format(count=images.left_out, all=every, target=images.target))
+    if images.without_mask:
+        warnings.append(WITHOUT_MASK.format(count=images.without_mask))
+    return warnings
 
 
 def load_segmenter_for(options: ClassEvaluationOptions) -> ProbabilityModel | None:
