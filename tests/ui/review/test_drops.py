@@ -93,7 +93,9 @@ def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     assert review.list_model.rowCount() == 0
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
     # Of a folder, only what is dropped is rated.
-    words = review.welcome.findChild(QLabel, "welcome_words").text()
+    label = review.welcome.findChild(QLabel, "welcome_words")
+    assert label.toolTip() == ""  # that of the drop area applies
+    words = label.text()
     assert "Subfolders are included" in words
     assert "only these are reviewed" in words
     paths = pictures(tmp_path / "clinic", "a-1.png", "b-2.png", "c-3.png")
