@@ -187,7 +187,9 @@ def test_gallery_goes_to_its_tiles_and_changed_inputs_are_named(waiting):
     check_gallery(person)
     fills_in(person, "65")
     assert "the patient data have changed" in seen(person, "risk_old")
-    assert not page(person).view.map_checks["attention"].isEnabled()
+    attention = page(person).view.map_checks["attention"]
+    assert not attention.isEnabled()
+    assert attention.toolTip() == "Estimate the risk again: its inputs have changed."
     fills_in(person, "64")
     assert seen(person, "risk_old") == ""
     person.dock.depth_section.expand(animate=False)

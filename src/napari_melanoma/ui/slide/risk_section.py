@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ESTIMATE_FIRST = "Estimate the risk first."
+ESTIMATE_AGAIN = "Estimate the risk again: its inputs have changed."
 RELOAD_MS = 150  # delay after the last change of a depth reading
 
 
@@ -136,7 +137,8 @@ class SlideRiskSection(QObject):
         view.patient_form.show_origin(self.store.case_name, changed=self.store.is_edited)
         prediction, outdated = self._get_prediction()
         view.show_prediction(prediction, outdated)
-        self._update_explanations("" if prediction and not outdated else ESTIMATE_FIRST)
+        blocker = ESTIMATE_AGAIN if outdated else ""
+        self._update_explanations(blocker if prediction else ESTIMATE_FIRST)
 
     def _update_explanations(self, blocker: str) -> None:
         """Show the visible maps and the gallery; ``blocker``: why neither can be requested, empty if they can."""
