@@ -83,6 +83,7 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(reported: Path, tmp_pat
         "Age 64 years, Sex male",
         "No reader has reviewed this slide",
         "Breslow thickness and T category (AJCC 8) 1.40 mm",
+        f"and {answer['without']:.2f}, the probability that the model predicts without any data of this case.",
     ):
         assert words in text
     whole = page.read_text(encoding="utf-8")

@@ -14,6 +14,10 @@ from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
 from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 
 NO_SHARES = "Contributions are not available for this model."
+CONTRIBUTIONS = (
+    "The contributions add up to the difference between this prediction and {:.2f}, the probability that the model "
+    "predicts without any data of this case."
+)
 NO_MAPS = "No attention and Grad-CAM maps were computed."
 MAPS = (
     "Attention: the weight of each position, for any prediction. Grad-CAM: evidence for metastasis. Brightness is "
@@ -64,7 +68,7 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
         parts = tuple((part.capitalize(), signed_bar(float(value))) for part, value in shares.items())
         yield Table("Contributions", ("Part", "Change of the probability"), parts, titled=True)
     has_shares = bool(shares) and baseline is not None
-    yield Text(f"Relative to {baseline:.2f}, the probability without any data." if has_shares else NO_SHARES, True)
+    yield Text(CONTRIBUTIONS.format(baseline) if has_shares else NO_SHARES, True)
     yield fields("Inputs of the risk", _list_basis(prediction, personal=personal))
     if pictures.figures:
         yield Gallery(pictures.figures)
