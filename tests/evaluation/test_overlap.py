@@ -220,7 +220,7 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     with Image.open(thirty / f"images/i{number}.png") as image:
         rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
     found = analyze_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
-    message = "The model was trained on this photograph: the prediction is not independent."
+    message = "The model was trained on this photograph: the mask is not independent."
     assert (message in found.warning) is known
     assert (
         message in str(result_row("i", "i.png", json.loads(json.dumps(describe_result(found))))["warning"])
@@ -242,9 +242,10 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     }
     prediction |= {"inconclusive": False, "out_of_distribution": False, "model": {"name": "another"}}
     # The classifier was trained on it as well.
-    stored["prediction"] = {**prediction, "warnings": [message.removesuffix("."), "another"]}
+    of_prediction = message.replace("mask", "prediction").removesuffix(".")
+    stored["prediction"] = {**prediction, "warnings": [of_prediction, "another"]}
     both = str(result_row("i", "i.png", stored)["warning"])
-    assert both == (f"{message}; another" if known else f"{message.removesuffix('.')}; another")
+    assert both == (f"{message}; {of_prediction}; another" if known else f"{of_prediction}; another")
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
 
 

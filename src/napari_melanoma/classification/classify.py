@@ -312,7 +312,7 @@ def _warnings(
 ) -> list[str]:
     """Return warnings about a prediction."""
     warnings = [format_damage_warning(lesion.damage)] if lesion.damage else []
-    warnings += [TRAINED_ON_IT] if lesion.trained_on else []
+    warnings += [TRAINED_ON_IT.format("prediction")] if lesion.trained_on else []
     for name, cells in values.unseen.items():
         warnings.append(f"{_unread_warning(name, list(cells), model.encoding)}, so it is treated as unknown")
     warnings += [

@@ -294,7 +294,7 @@ class LesionResult:
             else modality_warning(self.recognized, self.mask_model.modalities, self.photograph.modality)
         )
         damage = format_damage_warning(self.photograph.damage)
-        trained = f"{TRAINED_ON_IT}." if self.mask_model.trained_on_photograph else ""
+        trained = f"{TRAINED_ON_IT.format('mask')}." if self.mask_model.trained_on_photograph else ""
         return " ".join(filter(None, (damage, unsuitable, trained)))
 
     @property
