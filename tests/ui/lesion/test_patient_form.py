@@ -15,6 +15,7 @@ ENCODING = TabularEncoding(
     numbers=(FittedNumbers(name="age"), FittedNumbers(name="packs_a_day")),
     words=(
         FittedWords(name="sex", words=("female", "male")),
+        FittedWords(name="itch", words=("0", "1")),
         FittedWords(name="site", words=("back",)),
         FittedWords(name="soap_brand", words=("blue", "red_and_white")),
     ),
@@ -31,11 +32,13 @@ def form(qtbot):
 @pytest.mark.both_qts
 def test_each_column_of_the_model_has_a_field_with_its_words(form):
     form.set_encoding(ENCODING)
-    assert list(form.fields) == ["age", "packs_a_day", "sex", "site", "soap_brand"]
+    assert list(form.fields) == ["age", "packs_a_day", "sex", "itch", "site", "soap_brand"]
     assert form.findChild(QLineEdit, "patient_age").placeholderText() == "unknown"
     brands = form.findChild(QComboBox, "patient_soap_brand")
     assert [brands.itemText(place) for place in range(brands.count())] == ["unknown", "blue", "red and white"]
     assert form.fields["packs_a_day"].label.text() == "Packs a day"
+    itch = form.findChild(QComboBox, "patient_itch")
+    assert itch.toolTip() == "Whether the lesion itches, according to the patient.\nLeave empty if unknown."
     controls = [field.control for field in form.fields.values()]
     assert all(control.objectName() and control.accessibleName() for control in controls)
 
