@@ -233,6 +233,7 @@ def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, 
     person.waits()
     assert len(person.viewer.layers) == 0
     assert person.dock.welcome.isVisibleTo(person.dock)
+    assert person.dock.status.text == "mole was removed during its analysis. Its result was discarded."
 
 
 def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, client):

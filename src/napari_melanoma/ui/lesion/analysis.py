@@ -122,7 +122,9 @@ class LesionAnalysisController(QObject):
 
     def _on_finished(self, count: int, seconds: float) -> None:
         message: str | None = None  # errors were already shown
-        if self._last is not None:
+        if self._last is not None and count == 1 and self._controller.store.image(self._last.identity) is None:
+            message = f"{self._last.result.photograph.name} was removed during its analysis. Its result was discarded."
+        elif self._last is not None:
             message = summarize_analysis(self._last.result, count, seconds)
             self._summary = AnalysisSummary(self._last.identity, seconds, message) if count == 1 else None
         elif self._error is None:
