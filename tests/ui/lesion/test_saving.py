@@ -101,6 +101,37 @@ def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(co
     assert not corrected.dock.status.is_busy
 
 
+def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_path, monkeypatch):
+    requested = []
+    monkeypatch.setattr(analyzed.dock.report_writer, "ask", lambda *arguments: requested.append(arguments))
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.clicks("save")
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert requested == [((tmp_path / "mole",), tmp_path, "mole-report")]
+    # A mask that was edited since, also one that is just being drawn.
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    for _ in range(2):
+        analyzed.clicks("lesion_report")
+        assert "has changed since it was saved. Press Save first" in analyzed.dock.status.text
+        analyzed.waits()
+    assert len(requested) == 1
+    analyzed.clicks("save")
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert len(requested) == 2
+    # Undo restores a mask that is no longer the saved one.
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert len(requested) == 2
+    # After redo, the shown result is again the saved one.
+    analyzed.layer("mask").redo()
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert len(requested) == 3
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
     analyzed.dock.settings.folder = tmp_path

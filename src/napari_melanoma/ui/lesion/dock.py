@@ -33,7 +33,7 @@ from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
-from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SaveTarget, prepare_save
+from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SavedVersions, SaveTarget
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
@@ -85,6 +85,7 @@ class LesionDock(LesionControls):
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.prediction_controller.predicted.connect(self._show_lesions)
+        self._saved_versions = SavedVersions(self.controller.store, self.prediction_controller.result_with_prediction)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
@@ -339,7 +340,11 @@ class LesionDock(LesionControls):
             self.opener.cancel()
 
     def _on_report(self, folder: Path) -> None:
-        """Write a report of a saved result."""
+        """Write a report of a saved result, unless the result has changed since."""
+        self.mask_controller.flush()
+        if not (tasks.is_idle(self.controller) and self._saved_versions.is_current(str(self.picker.identity))):
+            self.status.show_message(saving.CHANGED_MESSAGE)
+            return
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
     def _on_save(self, target: SaveTarget, folder: Path) -> None:
@@ -353,11 +358,12 @@ class LesionDock(LesionControls):
         self.controller.submit_save(
             "save",
             target.identity,
-            partial(prepare_save, target, folder, self.prediction_controller.result_with_prediction),
+            partial(self._saved_versions.prepare_save, target, folder),
             callback,
         )
 
     def _on_saved(self, target: SaveTarget, folder: Path) -> None:
+        self._saved_versions.set_saved(target.identity)
         self.save_bar.set_saved(target, folder)
         self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 RESULTS_TABLE = "results.csv"
 SAVE_KEY = format_key("lesion.save")
+CHANGED_MESSAGE = (
+    "The result has changed since it was saved. Press Save first: the report is written from the saved result."
+)
 
 
 class SaveTarget(NamedTuple):
@@ -49,12 +52,41 @@ def result_folder(folder: Path, name: str) -> Path:
     return folder / (f"photograph {plain}" if is_device_name(plain) else plain)
 
 
-def prepare_save(
-    target: SaveTarget, folder: Path, get_result: Callable[[str], LesionResult], lesion: AnalyzedLesion
-) -> JobFunction:
-    """Return a function that saves the current result of a lesion in a thread."""
-    result = get_result(target.identity)
-    return lambda run: save_result(result, target.name, folder)
+class SavedVersions:
+    """Which version of the result of each open photograph was saved last.
+
+    ``get_result``: returns the result of a photograph as it is saved.
+    """
+
+    def __init__(self, store: LesionStore, get_result: Callable[[str], LesionResult]) -> None:
+        self._store, self._get_result = store, get_result
+        self._saved: dict[str, tuple[object, ...]] = {}
+        self._being_saved: dict[str, tuple[object, ...]] = {}
+
+    def prepare_save(self, target: SaveTarget, folder: Path, lesion: AnalyzedLesion) -> JobFunction:
+        """Return a function that saves the current result of a lesion in a thread."""
+        result = self._get_result(target.identity)
+        self._being_saved[target.identity] = _result_version(result, lesion.mask_digest)
+        return lambda run: save_result(result, target.name, folder)
+
+    def set_saved(self, identity: str) -> None:
+        """Record that the result of a photograph was saved as it was prepared."""
+        self._saved[identity] = self._being_saved.pop(identity)
+
+    def is_current(self, identity: str) -> bool:
+        """Return whether the result of a photograph is the one that was saved last."""
+        lesion = self._store.lesions.get(identity)
+        if lesion is None or identity not in self._saved:
+            return False
+        return self._saved[identity] == _result_version(self._get_result(identity), lesion.mask_digest)
+
+
+def _result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]:
+    """Return what identifies a result: mask, options, scale, models, patient data and probabilities."""
+    prediction = result.class_prediction
+    predicted = None if prediction is None else (prediction.model.fingerprint, prediction.probabilities)
+    known = {name: value for name, value in result.patient_data.items() if value}
+    return mask_digest, result.options, result.model.fingerprint, result.photograph.pixel_size, predicted, known
 
 
 def save_result(result: LesionResult, name: str, folder: Path) -> Path:
