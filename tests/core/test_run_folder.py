@@ -15,7 +15,7 @@ from napari_melanoma.core import run_folder
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.files import temporary_name
-from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, RunState, SecondaryRunContext, run_state
 
 
 @pytest.fixture
@@ -41,6 +41,17 @@ def test_events_are_lines_that_any_json_reader_reads(folder: RunFolder) -> None:
     assert [event["kind"] for event in events] == ["started", "epoch"]
     assert events[1]["loss"] is None
     assert events[0]["time"] <= events[1]["time"]
+
+
+def test_a_run_that_was_ended_by_cancel_before_it_started_has_not_failed(folder: RunFolder) -> None:
+    (folder.path / run_folder.PROCESS_FILE).touch()
+    folder.append_event("launched")
+    events = folder.read_events()
+    assert run_state(folder.path, events, at_work=False) is RunState.failed
+    folder.write_command("cancel")
+    assert run_state(folder.path, events, at_work=False) is RunState.cancelling  # its final event follows
+    os.utime(folder.path / "control.json", (0, 0))
+    assert run_state(folder.path, events, at_work=False) is RunState.cancelled  # none followed
 
 
 def table(folder: RunFolder) -> str:

@@ -28,6 +28,7 @@ EVENTS = "events.jsonl"
 PROCESS_FILE = "process.json"  # identifies the process; written after the event ``launched``
 RESERVED_BYTES = 65536
 PAUSE_S = 0.2  # between two checks of the command while a run is paused
+CONTROL_FILE = "control.json"
 SPAWN_S = 10.0  # that a process may take to start on a system under load
 HEAD_BYTES = 2**12  # read of the events for the time of the first one
 TAIL_BYTES = 2**16  # read of the events for the state
@@ -143,13 +144,13 @@ class RunFolder:
     def read_command(self) -> RunCommand:
         """Read the user's command from ``control.json``; ``"run"`` if the file is missing or invalid."""
         try:
-            command = read_json(self.path / "control.json")["wish"]
+            command = read_json(self.path / CONTROL_FILE)["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
         return cast("RunCommand", command) if command in get_args(RunCommand) else "run"
 
     def write_command(self, command: RunCommand) -> None:
-        write_json(self.path / "control.json", {"wish": command})
+        write_json(self.path / CONTROL_FILE, {"wish": command})
 
     @property
     def is_launching(self) -> bool:
@@ -382,7 +383,17 @@ def run_state(path: Path, events: list[dict[str, Any]], is_active: bool) -> RunS
     # A process that was launched seconds ago may not have been identified yet.
     if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - event_time(events[-1]) < SPAWN_S:
         return RunState.starting
+    if kind == "launched" and RunFolder(path).read_command() == "cancel":  # the process that ended it adds the event
+        return RunState.cancelling if _is_recent(path / CONTROL_FILE) else RunState.cancelled
     return RunState.failed if kind == "launched" else RunState.lost  # failed: its process never wrote an event
+
+
+def _is_recent(path: Path) -> bool:
+    """Return whether a file was written seconds ago."""
+    try:
+        return time.time() - path.stat().st_mtime < SPAWN_S
+    except OSError:
+        return False
 
 
 def read_start_and_last_events(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
