@@ -297,6 +297,7 @@ def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(per
     person.opens_slides(slide_path)
     person.until(lambda: dock.run_panel.active)
     person.until(lambda: "10 / 224" in person.label_text("run_state"))
+    assert "finished tiles are kept" in dock.run_panel.buttons.cancel.toolTip()  # not epochs, as of a training
     person.clicks("run_cancel")
     person.until(lambda: launched.last.place.read_command() == "cancel")
     launched.last.place.append_final_event("cancelled")

@@ -355,7 +355,7 @@ class SlideRunPanel(QWidget):
         self._progress_bar.setTextVisible(False)
         self._progress_bar.setRange(0, STEPS)
         self._progress_bar.setFixedHeight(8)
-        self.buttons = RunButtons("where it stopped; finished tiles are not repeated")
+        self.buttons = RunButtons("where it stopped; finished tiles are not repeated", "finished tiles")
         fill_column(self, self._status_label, self._progress_bar, self.buttons)
         self.watch.snapshot_taken.connect(self._on_update)
         self.watch.failed.connect(self.failed)

@@ -24,7 +24,7 @@ PENDING_TEXTS = {  # by command
 MIN_BUTTON_PX = 60
 NO_RUN = "No run is shown"
 ENDED = "The run has ended"
-NOT_STARTED = "The training has not started yet"
+NOT_STARTED = "The run has not started yet"
 IS_ENDING = "The run is ending"
 
 
@@ -43,16 +43,16 @@ class RunLike(Protocol):
 class RunButtons(QWidget):
     """Pause or Continue, Cancel, Resume, Detach; a button is disabled until its command has been carried out.
 
-    ``resume_point``: where a resumed run continues, for the tooltip.
+    ``resume_point``: where a resumed run continues; ``kept``: what is kept of a canceled one; for the tooltips.
     """
 
     command_requested = Signal(str)  # "pause", "run" (continue) or "cancel"
     resume_requested = Signal()
     detached = Signal()
 
-    def __init__(self, resume_point: str = "after the last finished epoch") -> None:
+    def __init__(self, resume_point: str = "after the last finished epoch", kept: str = "finished epochs") -> None:
         super().__init__()
-        self._resume_point = resume_point
+        self._resume_point, self._kept = resume_point, kept
         self._report: RunLike | None = None
         self._resume_obstacle = ""
         self._pending_command: str | None = None
@@ -117,7 +117,7 @@ class RunButtons(QWidget):
         tip = (
             "Leave the queue"
             if state == "queued"
-            else "End the run after this batch; finished epochs are kept, and the run can be resumed"
+            else f"End the run after this batch; {self._kept} are kept, and the run can be resumed"
         )
         _set_button(self.cancel, can_cancel, tip, CANCELING if active else reason)
         resumable = self._report is not None and self._report.state.resumable
@@ -125,8 +125,8 @@ class RunButtons(QWidget):
         tip = f"Continue {self._resume_point}"
         can_resume = resumable and self._pending_command is None and not self._resume_obstacle
         _set_button(self.resume, can_resume, tip, self.pending_text or self._resume_obstacle or reason)
-        tip = "Close this page; the run continues in the background and stays in the list of runs"
-        _set_button(self.detach, bool(state), tip if active else "Close this page; the run stays in the list", NO_RUN)
+        tip = "Hide this run; it continues in the background" if active else "Hide this run"
+        _set_button(self.detach, bool(state), tip, NO_RUN)
 
     def _on_pause(self) -> None:
         paused = self._report is not None and str(self._report.state) == "paused"
