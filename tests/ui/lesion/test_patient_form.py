@@ -51,6 +51,15 @@ def test_the_row_includes_values_without_a_field(form):
     assert form.row == {"sex": "male"}
 
 
+def test_an_invalid_value_counts_as_unknown_and_not_as_the_one_before(form):
+    form.set_encoding(ENCODING)
+    form.show_row({"age": "54", "sex": "male"})
+    form.fields["age"].control.setText("-3")
+    assert form.row == {"sex": "male"}
+    form.fields["age"].control.setText("55")
+    assert form.row == {"age": "55", "sex": "male"}
+
+
 def test_entered_values_are_kept_for_another_model(form):
     form.set_encoding(ENCODING)
     form.show_row({"age": "54", "sex": "male"})

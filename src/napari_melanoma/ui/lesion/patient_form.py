@@ -85,8 +85,11 @@ class PatientForm(QWidget):
 
     @property
     def row(self) -> dict[str, str]:
-        """The known values as in the table, including columns that the current model does not use."""
-        values = {name: field.text for name, field in self.fields.items() if not field.fault}
+        """The known values as in the table, including columns that the current model does not use.
+
+        An invalid value counts as unknown.
+        """
+        values = {name: "" if field.fault else field.text for name, field in self.fields.items()}
         return {name: text for name, text in {**self._row, **values}.items() if text}
 
     def set_encoding(self, encoding: TabularEncoding | None) -> None:
