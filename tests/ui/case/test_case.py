@@ -625,6 +625,17 @@ def test_changes_of_another_program_are_not_overwritten(five, photos):
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
 
 
+def test_a_removed_case_folder_is_reported_as_removed_and_can_be_created_again(five, photos, tmp_path):
+    photos.rename(tmp_path / "away")
+    five.types("patient_age", "54")
+    five.waits()
+    assert "no longer exists: it was moved or removed. Open the case at its new location." in five.notice
+    assert "another program" not in five.notice
+    five.dock._on_link("over")
+    five.waits()
+    assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
+
+
 def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)

@@ -79,6 +79,9 @@ def format_notice(controller: CaseController, link: Callable[[str, str], str]) -
     if store is None or case is None:
         return ""
     reopen = link("again", "Reopen the case")
+    if isinstance(controller.saver.error, CaseChanged) and not store.folder.is_dir():
+        text = f"Your changes are not saved: {html.escape(str(controller.saver.error))}"
+        return f"{text} You can also {link('over', 'create the folder again')} with your changes."
     if isinstance(controller.saver.error, CaseChanged):
         text = "Your changes are not saved: another program changed the case since it was opened."
         return f"{text} {reopen} to discard your changes, or {link('over', 'overwrite it with yours')}."
