@@ -77,7 +77,7 @@ def test_a_damaged_file_of_a_scanner_is_taken_so_that_napari_shows_why(tmp_path)
     ("name", "content", "message"),
     [
         ("text.svs", b"no slide at all", "has an unknown format, expected a slide"),
-        ("empty.ndpi", b"", "has an unknown format"),
+        ("empty.ndpi", b"", r"is empty \(0 bytes\), but a slide was expected"),
         ("index.mrxs", b"x", "has an unknown format|cannot be opened"),
     ],
 )

@@ -76,9 +76,12 @@ def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
         return _open_folder(path, pixel_size)
     try:
         with open_regular(path) as file:
-            kind = identify_format(file.read(HEAD_BYTES))
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}. Check the permissions.") from error
+    if not head:
+        raise UnreadableImage(f"{path} is empty (0 bytes), but a slide was expected. Copy it again from its source.")
+    kind = identify_format(head)
     if kind in ("JPEG", "PNG", "BMP", "WebP") and path.suffix.lower() != ".mrxs":
         from napari_melanoma.slides.reading.flat_images import open_flat_image
 
