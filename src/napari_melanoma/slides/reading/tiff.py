@@ -205,10 +205,14 @@ def _describe_open_error(path: Path, error: Exception) -> str:
         return f"{path} does not exist. Select an existing slide."
     if isinstance(error, PermissionError):
         return f"{path} cannot be read: permission denied. Change the permissions, or select a copy."
-    reason = shorten(str(error), width=160, placeholder=" ...")
+    from tifffile import TiffFileError
+
+    # The messages of other errors are about Python code.
+    has_reason = isinstance(error, (TiffFileError, OSError))
+    reason = f" ({shorten(str(error), width=160, placeholder=' ...')})" if has_reason else ""
     return (
-        f"{path.name} cannot be opened as a slide: a TIFF file was expected, but its directory of tiles cannot be read "
-        f"({reason}): it is truncated, damaged or of another format. Copy it again from its source."
+        f"{path.name} cannot be opened as a slide: a TIFF file was expected, but its directory of tiles cannot be read"
+        f"{reason}: it is truncated, damaged or of another format. Copy it again from its source."
     )
 
 
