@@ -74,9 +74,14 @@ class Taxonomy:
         return above in self.iter_ancestors(word)
 
     def translate(self, foreign_word: str, source: str = "") -> str | None:
-        """Translate a word of another table to ours; ``unknown`` if it means that, None if it is not known."""
+        """Translate a word of another table to ours; ``unknown`` if it means that, None if it is not known.
+
+        A word with a question mark is not known: ``melanoma?`` is a suspicion.
+        """
         if not normalize_wording(foreign_word):
             return UNKNOWN
+        if "?" in foreign_word:
+            return None
         words = normalized_spellings(foreign_word)
         source_words = (self.translations.get((source, word)) for word in words) if source else ()
         candidates = (*source_words, *(self.translations.get(("", word)) for word in words))
