@@ -106,6 +106,33 @@ def test_faulty_images_are_reported_and_the_rest_is_imported(downloaded: Path, t
     assert {path.stem for path in (tmp_path / "ph2/images").iterdir()} == {"IMD000", "IMD001", "IMD005"}
 
 
+@pytest.mark.parametrize(
+    ("size", "orientation", "mask_size", "fault"),
+    [
+        ((40, 30), 6, (30, 40), ""),
+        ((40, 30), 6, (40, 30), "has 30 x 40 pixels, its mask 40 x 30"),
+        ((40, 30), 1, (30, 40), "has 40 x 30 pixels, its mask 30 x 40"),
+        ((200, 199), 8, (199, 200), ""),
+        ((200, 199), 8, (200, 199), "has 199 x 200 pixels, its mask 200 x 199"),
+        ((30, 30), 6, (30, 30), ""),
+    ],
+)
+def test_a_mask_fits_the_upright_image(
+    size: tuple[int, int], orientation: int, mask_size: tuple[int, int], fault: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, "pink").save(folder / "x.jpg", exif=exif)
+    Image.new("L", mask_size, 255).save(folder / "x_mask.png")
+    Image.new("RGB", size, "pink").save(folder / "y.jpg")
+    report = import_source(
+        find_source("folder"), folder, tmp_path / "out", SourceImportOptions(no_patients=True), run=RunContext()
+    )
+    assert report.faults == ([("x", fault)] if fault else [])
+
+
 def test_nothing_that_can_be_taken_is_an_error(downloaded: Path, tmp_path: Path) -> None:
     for path in downloaded.rglob("*_Dermoscopic_Image/*.bmp"):
         path.write_bytes(b"text")

@@ -15,17 +15,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DataSetError, SaveError, describe_error
+from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage, describe_error
 from napari_melanoma.core.files import move, remove_file, save_error, sweep_once, temporary_name, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
-from napari_melanoma.data.duplicates import read_hash_thumbnail
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
 from napari_melanoma.data.label_values import (
     LabelImageError,
@@ -39,11 +38,17 @@ from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import NO_MAPPING, DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_image_size
+from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_image_size, read_photograph
 from napari_melanoma.io.results import write_labels, write_mask
+from napari_melanoma.io.thumbnails import read_thumbnail
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 JOURNAL_FILE, ORIGIN_FILE = "imported.jsonl", "source.json"
 MAX_THREADS = 8
+THUMBNAIL_PX = 64
 READ_AHEAD = 32  # records that are imported at once or waiting for their turn
 
 
@@ -310,9 +315,10 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
     """Check a copied image and import its mask; returns the fault, "" if there is none."""
-    thumbnail = read_hash_thumbnail(image)
-    if isinstance(thumbnail, str):
-        return thumbnail
+    try:
+        thumbnail = read_thumbnail(image, THUMBNAIL_PX)
+    except UnreadableImage as error:
+        return str(error)
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
         return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
@@ -328,12 +334,25 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
         mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
     finally:
         remove_file(copy)
-    if size not in (mask.shape, mask.shape[::-1]):  # EXIF orientation is not applied yet
-        image_size = f"has {size[0]} x {size[1]} pixels" if size else "has no known size"
+    rows, columns = _find_upright_shape(image, size, thumbnail) if size else (0, 0)
+    if mask.shape != (rows, columns):
+        image_size = f"has {columns} x {rows} pixels" if size else "has no known size"
         return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}"
     write = write_mask if mask.dtype == bool else write_labels
     write(folder / "masks" / f"{record.image_id}.png", mask)
     return ""
+
+
+def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Return rows and columns of the upright image, which the EXIF orientation may exchange.
+
+    ``stored``: width and height in the header. ``thumbnail``: uint8 (row, column, channel=3), upright.
+    """
+    width, height = stored
+    rows, columns = thumbnail.shape[:2]
+    if width != height and rows == columns:  # nearly square
+        return read_photograph(image).rgb.shape[:2]
+    return (height, width) if (height < width) == (rows < columns) else (width, height)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
