@@ -562,3 +562,53 @@ def test_a_source_guessed_from_a_folder_is_also_found_by_name() -> None:
     known = [source.spec for source in list_sources().values() if source.spec.folders]
     assert [spec.name for spec in known if guess_source(spec.name) != spec.name] == []
     assert {spec.name for spec in known} >= {"dermofit", "ham10000", "isic2016", "isic2018", "ph2", "smartskins"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("images/p1/x.jpg", "images/p2/x.jpg"), {"p1_x": "1", "p2_x": "0"}),
+        (("p1/x.jpg", r"C:\scans\P2\x.jpg"), {"p1_x": "1", "p2_x": "0"}),
+        (("p2/x.jpg",), {"p1_x": None, "p2_x": "1"}),
+        (("p1_x", "p2_x"), {"p1_x": "1", "p2_x": "0"}),
+        (("x.jpg",), {"p1_x": "1", "p2_x": "1"}),
+    ],
+)
+def test_rows_name_images_of_one_name_by_their_folders(
+    names: tuple[str, ...], expected: Mapping[str, str | None], tmp_path: Path
+) -> None:
+    for folder in ("p1", "p2"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        (tmp_path / "images" / folder / "x.jpg").write_bytes(PICTURE)
+    cells = zip(names, "10", strict=False)
+    (tmp_path / "metadata.csv").write_bytes(rows("image,melanoma", *(f"{name},{label}" for name, label in cells)))
+    contents = find_source("folder").read_folder(tmp_path)
+    found = {record.image_id: record.values.get("melanoma") for record in contents.importable}
+    assert found == expected
+    shared = [message for topic, message in contents.notes if topic == "image_id" and "is used for several" in message]
+    assert bool(shared) == (names == ("x.jpg",))
+
+
+def test_rows_that_differ_in_case_are_used_or_counted(tmp_path: Path) -> None:
+    for name in ("img1.JPG", "img2.jpg"):
+        (tmp_path / name).write_bytes(PICTURE)
+    (tmp_path / "metadata.csv").write_bytes(rows("image,melanoma", "IMG1,1", "img2,0", "IMG2,1"))
+    records = {record.image_id: record for record in find_source("folder").read_folder(tmp_path).records}
+    assert {name: record.values["melanoma"] for name, record in records.items()} == {
+        "img1": "1",
+        "img2": "0",
+        "IMG2": "1",
+    }
+    assert records["IMG2"].image is None
+
+
+def test_files_that_are_left_out_are_noted(tmp_path: Path) -> None:
+    files = ("x.jpg", "x.png", "X.jpg", "y.jpg", "masks/y.png", "masks_second/y.png", "masks/w.png")
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PICTURE)
+    contents = find_source("folder").read_folder(tmp_path)
+    assert [record.image_id for record in contents.records] == ["X", "y"]
+    (note,) = (message for topic, message in contents.notes if topic == "files")
+    assert note.startswith("4 image or mask files left out")
+    assert note.endswith(": masks/w.png, masks_second/y.png, x.jpg and 1 more")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import compose_name, normalize_name
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
@@ -21,7 +22,7 @@ from napari_melanoma.data.table_mapping import escapes_folder, find_column_meani
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
-RowsByImage = dict[str, PackedRow]  # image id to the row about the image
+RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
 MAX_LISTED = 12  # columns that a note lists
 
 
@@ -38,12 +39,13 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
         yield from map(tree.mapping.apply, rows)
 
 
-def read_image_rows(tree: SourceTree, names: str, source: str = "") -> RowsByImage:
+def read_image_rows(tree: SourceTree, names: str, source: str = "", *, keep_folders: bool = False) -> RowsByImage:
     """Read tables that name images.
 
     Returns image id (without suffix) to its row in the columns and words of the tables; empty if no table names images.
-    If several rows are about one image, the first counts; differing values of the others are kept in
-    ``other_<column>``. Problems are noted in ``tree.notes``.
+    With ``keep_folders``, ids begin with the folders that a table names: ``p1/x`` and ``p2/x`` are two images. If
+    several rows are about one image, the first counts; differing values of the others are kept in ``other_<column>``.
+    Problems are noted in ``tree.notes``.
     """
     rows_by_image: RowsByImage = {}
     contradictions: Counter[str] = Counter()
@@ -57,6 +59,8 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> RowsByIma
         image_id = compose_name(strip_image_suffix(name_in_table := row.get(column, "")))  # as in the names of files
         if escapes_folder(name_in_table) and image_id != name_in_table:
             renamed[name_in_table] = image_id
+        if keep_folders and image_id:
+            image_id = "/".join((*_list_folders(name_in_table), image_id))
         values = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
         if image_id in rows_by_image:
             first_row = rows_by_image[image_id].to_dict()
@@ -66,8 +70,7 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> RowsByIma
             rows_by_image[image_id] = PackedRow(values)
         else:
             without_image += bool(values)
-    for column, count in contradictions.items():
-        tree.notes.append((column, f"{describe_contradictions(count)}, the other is in other_{column}"))
+    _note_contradictions(tree, contradictions)
     if renamed:
         tree.notes.append(("image_id", describe_renamed(renamed)))
     if without_image and not rows_by_image:
@@ -81,6 +84,17 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> RowsByIma
             ("image_id", f"{without_image} row{'s name' if without_image > 1 else ' names'} no image: left out")
         )
     return rows_by_image
+
+
+def _list_folders(path: str) -> list[str]:
+    """List the folders of an image's path in a tree or in a table, without those that are named for images."""
+    folders = compose_name(path).replace("\\", "/").split("/")[:-1]
+    return [name for name in folders if name.strip(".") and name.lower() not in _IMAGE_FOLDERS]
+
+
+def _note_contradictions(tree: SourceTree, rows_by_column: Mapping[str, int]) -> None:
+    for column, count in rows_by_column.items():
+        tree.notes.append((column, f"{describe_contradictions(count)}, the other is in other_{column}"))
 
 
 def describe_contradictions(rows: int) -> str:
@@ -172,10 +186,10 @@ def pair_records(
     folders get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``)
     an image is named after its case ``x``; images in ``imagesTs`` get the split test, those in ``imagesVal`` the split
     val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Tables may name ``x_0000`` or
-    ``x``.
+    ``x``, with or without folders. Files that are left out are noted.
 
-    ``rows``: image id to row; ``common``: default values for all records. Returns records ordered by id, including
-    images without a mask and rows without an image.
+    ``rows``: image id, possibly after folders, to row; ``common``: default values for all records. Returns records
+    ordered by id, including images without a mask and rows without an image.
     """
     nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
     images, masks = _separate_masks(tree.files)
@@ -188,30 +202,103 @@ def pair_records(
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in images)
+    matcher = _RowMatcher(rows)
     records, used_ids = [], set[str]()
-    names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
-    used_rows: set[str] = set()
     for key, image in images.items():
         folders, stem = key
-        name = names[key] if counts[stem] == 1 else "_".join((*folders, names[key]))
+        case = nnunet.get(image.name, image.stem)
+        name = case if counts[stem] == 1 else "_".join((*folders, case))
         image_id = free_name(safe_name(name), used_ids)
         used_ids.add(image_id.lower())
-        row_names = (names[key], image.stem, nnunet_case_name(image.stem))
-        matched_row = next((row_name for row_name in row_names if row_name in rows), "")
-        used_rows |= {names[key], matched_row}
-        only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
-        records.append(
-            SourceRecord(
-                image_id,
-                image,
-                masks.get(key) or only_mask[0],
-                {**common, **_nnunet_split(image), **rows.get(matched_row, {})},
-            )
+        row_names = (case, image.stem, nnunet_case_name(image.stem))
+        values = (
+            matcher.match_row(row_names, image, is_unique=True)
+            if counts[stem] == 1
+            else matcher.match_row((image_id, *row_names), image, is_unique=False)
         )
-    for row_name, values in rows.items():
-        if row_name not in used_rows and row_name.lower() not in used_ids:
-            records.append(SourceRecord(row_name, None, None, {**common, **values}))
+        only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
+        mask = masks.get(key) or only_mask[0]
+        records.append(SourceRecord(image_id, image, mask, {**common, **_nnunet_split(image), **values}))
+    _note_left_out(tree, records)
+    matcher.add_notes(tree)
+    records += [
+        SourceRecord(row_name, None, None, {**common, **values}) for row_name, values in matcher.iterate_unused()
+    ]
     return sorted(records, key=lambda record: record.image_id)
+
+
+class _RowMatcher:
+    """Finds the rows of tables about an image, by its name and by the folders that a table names."""
+
+    def __init__(self, rows: Mapping[str, Mapping[str, str]]) -> None:
+        self._rows = rows
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._images_by_row: dict[str, list[str]] = defaultdict(list)
+        self._contradictions: Counter[str] = Counter()
+        for row_name in rows:
+            self._by_stem[normalize_name(row_name.rpartition("/")[2])].append(row_name)
+
+    def match_row(self, names: Iterable[str], image: SourceFile, *, is_unique: bool) -> dict[str, str]:
+        """Return the values of the rows about an image, in any of its names; empty if there are none.
+
+        ``is_unique``: no other image has its name.
+        """
+        row_names = next(filter(None, (self._find_rows(name, image, is_unique) for name in names)), [])
+        values: dict[str, str] = {}
+        for row_name in row_names:
+            self._images_by_row[row_name].append(image.name)
+            self._contradictions.update(fill_gaps(values, self._rows[row_name]))
+        return values
+
+    def _find_rows(self, name: str, image: SourceFile, is_unique: bool) -> list[str]:
+        folders = _list_folders(image.name)
+        similar = self._by_stem.get(normalize_name(name), [])  # may differ in case
+        same = [row_name for row_name in similar if row_name.rpartition("/")[2] == name] or similar
+        depths = {row_name: _count_equal_folders(row_name.split("/")[:-1], folders) for row_name in same}
+        deepest = max(depths.values(), default=0)
+        if deepest:
+            return [row_name for row_name in same if depths[row_name] == deepest or (is_unique and "/" not in row_name)]
+        plain = [row_name for row_name in same if "/" not in row_name]
+        if plain or not is_unique:
+            return plain if len({*plain}) == 1 else []
+        return same if len(same) == 1 else []  # a path on another computer
+
+    def iterate_unused(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the rows without an image, named without folders if that is distinct."""
+        unused = [row_name for row_name in self._rows if row_name not in self._images_by_row]
+        counts = Counter(row_name.rpartition("/")[2] for row_name in unused)
+        for row_name in unused:
+            stem = row_name.rpartition("/")[2]
+            yield stem if counts[stem] == 1 else row_name.replace("/", "_"), self._rows[row_name]
+
+    def add_notes(self, tree: SourceTree) -> None:
+        """Note rows about one image that contradict each other, and rows that were used for several images."""
+        _note_contradictions(tree, self._contradictions)
+        shared = [row_name for row_name, images in self._images_by_row.items() if len(images) > 1]
+        if shared:
+            note = (
+                f"the row of {format_names(shared)} is used for several images of that name in different folders, such "
+                f"as {format_names(self._images_by_row[shared[0]])}: name the folders in the table if they differ"
+            )
+            tree.notes.append(("image_id", note))
+
+
+def _count_equal_folders(first: Sequence[str], second: Sequence[str]) -> int:
+    """Count the innermost folders that two paths share; 0 if none of the paths is the end of the other."""
+    pairs = list(zip(reversed(first), reversed(second), strict=False))
+    return len(pairs) if all(normalize_name(one) == normalize_name(other) for one, other in pairs) else 0
+
+
+def _note_left_out(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
+    """Note image files that are neither an image nor a mask of a record."""
+    used = {file.name for record in records for file in (record.image, record.mask) if file is not None}
+    left_out = {file.name for file in tree.files if file.suffix in IMAGE_SUFFIXES} - used
+    if left_out:
+        note = (
+            f"{format_count(len(left_out), 'image or mask file')} left out, as a mask without an image, or because "
+            f"another file has the same name apart from its suffix and case: {format_names(sorted(left_out))}"
+        )
+        tree.notes.append(("files", note))
 
 
 def _strip_channels(

@@ -31,7 +31,7 @@ WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images, with their masks and table rows; tables that are not read are noted."""
-    rows = read_image_rows(tree, TABLES)
+    rows = read_image_rows(tree, TABLES, keep_folders=True)
     for file in tree.files:
         if file.suffix in WORKBOOKS:
             note = "this workbook was not read: save its sheet as metadata.csv if it describes the images"

@@ -24,5 +24,5 @@ TABLES = r".+\.(?:csv|tsv|tab)"  # not .txt, which may be any text
 
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the rows of all tables, with their images if present."""
-    rows = read_image_rows(tree, ".+" if len(tree.files) == 1 else TABLES)
+    rows = read_image_rows(tree, ".+" if len(tree.files) == 1 else TABLES, keep_folders=True)
     return pair_records(tree, rows, {}) if rows else []
