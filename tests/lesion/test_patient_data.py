@@ -33,6 +33,15 @@ def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
     assert len(forms) == 3
 
 
+def test_rows_of_an_image_complete_each_other_and_must_not_contradict(tmp_path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age,sex,remark\none.jpg,70,,a\none,,female,b\n", encoding="utf-8")
+    assert PatientTable({}, table).patient_data("one") == {"age": "70", "sex": "female", "remark": "a"}
+    table.write_text("image_id,age,sex\none,45,female\none,50,female\n", encoding="utf-8")
+    with pytest.raises(InputError, match="different values of age for the image 'one': 45 and 50"):
+        PatientTable({}, table)
+
+
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         PatientTable({}, tmp_path / "missing.csv")

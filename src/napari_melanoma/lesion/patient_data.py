@@ -48,7 +48,19 @@ class PatientTable:
 
 
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
-    by_image = {compose_name(row[KEY_COLUMN]): row for row in rows if row.get(KEY_COLUMN)}
+    """Return the rows by image; rows of the same image complete each other and must not contradict."""
+    from napari_melanoma.data.table_schema import COLUMN_NAMES
+
+    by_image: dict[str, PatientData] = {}
+    for row in rows:
+        if image := compose_name(row.get(KEY_COLUMN, "")):
+            known = by_image.setdefault(image, {})
+            for name, value in row.items():
+                if value and known.setdefault(name, value) != value and name in COLUMN_NAMES and name != KEY_COLUMN:
+                    raise InputError(
+                        f"{table} has different values of {name} for the image '{image}': {known[name]} and {value}. "
+                        "Keep one row of each image."
+                    )
     if not by_image:
         if not rows:
             raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY_COLUMN}'.")
