@@ -92,6 +92,15 @@ def test_values_of_left_out_duplicates_are_listed_and_references_updated(tmp_pat
     assert rows["b"]["near_duplicate_of"] == "z"
 
 
+def test_a_patient_with_two_names_is_noted(tmp_path: Path) -> None:
+    first = {"a": (0, {"split": "train", "patient_id": "1"}), "b": (1, {"split": "train", "patient_id": "1"})}
+    second = {"c": (1, {"split": "test", "patient_id": "P1"}), "d": (2, {"split": "train", "patient_id": "P2"})}
+    folders = [dataset(tmp_path / "first", first), dataset(tmp_path / "second", second)]
+    (note,) = (message for about, message in merged(folders, tmp_path / "both").notes if about == "patient_id")
+    assert note.startswith("1 patient has different names in the data sets")
+    assert "(P1 in second is 1 in first)" in note
+
+
 def test_duplicates_are_kept_on_request(two: list[Path], tmp_path: Path) -> None:
     assert merged(two, tmp_path / "both", keep_duplicates=True).rows == {"first": 3, "second": 2}
 

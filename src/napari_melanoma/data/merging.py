@@ -16,6 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import discard, move, normalize_name, sweep_once, temporary_name, write_json
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import free_name, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import (
@@ -240,13 +241,15 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
         if not options.keep_duplicates:
             left_out = _choose_left_out([entry.sample for entry in merged if entry.sample], run)
         kept, duplicate_conflicts = _drop_duplicates(merged, left_out)
+        conflicts += duplicate_conflicts
+        notes = [note for reader in readers for note in reader.describe_findings()]
         report = MergeReport(
             rows=dict(Counter(entry.first.data_set for entry in kept)),
             images=dict(Counter(entry.first.data_set for entry in kept if entry.sample is not None)),
             left_out=left_out,
             joined=len(origins) - len(groups),
-            conflicts=[*conflicts, *duplicate_conflicts],
-            notes=[note for reader in readers for note in reader.describe_findings()],
+            conflicts=conflicts,
+            notes=[*notes, *_describe_renamed_patients(kept, conflicts)],
         )
         _write_dataset(gathering, kept, report, run)
     return report
@@ -351,6 +354,26 @@ def _drop_duplicates(
         conflicts += differences
     left_out_samples = {id(pair.second) for pair in left_out}
     return [entry for entry in merged if id(entry.sample) not in left_out_samples], conflicts
+
+
+def _describe_renamed_patients(
+    merged: Iterable[_MergedRow], conflicts: Iterable[MergeConflict]
+) -> list[tuple[str, str]]:
+    """Describe patients who have two names and images under both, which therefore may get different splits."""
+    named = {(entry.first.data_set, entry.row.get("patient_id", "")) for entry in merged}
+    pairs = dict.fromkeys(
+        f"{one.taken} in {one.taken_from} is {one.other} in {one.other_from}"
+        for one in conflicts
+        if one.column == "patient_id" and (one.other_from, one.other) in named
+    )
+    if not pairs:
+        return []
+    patients = "1 patient has" if len(pairs) == 1 else f"{len(pairs)} patients have"
+    message = (
+        f"{patients} different names in the data sets, as an image in both shows ({format_names(pairs)}): rename them, "
+        "otherwise their images may be in both training and test set"
+    )
+    return [("patient_id", message)]
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
