@@ -217,8 +217,8 @@ def pair_records(
             else matcher.match_row((image_id, *row_names), image, is_unique=False)
         )
         only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
-        mask = masks.get(key) or only_mask[0]
-        records.append(SourceRecord(image_id, image, mask, {**common, **_nnunet_split(image), **values}))
+        values = {**common, **_nnunet_split(image), **values}
+        records.append(SourceRecord(image_id, image, masks.get(key) or only_mask[0], values))
     _note_left_out(tree, records)
     matcher.add_notes(tree)
     records += [
