@@ -43,12 +43,15 @@ def test_rows_of_an_image_complete_each_other_and_must_not_contradict(tmp_path) 
 
 
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match=r"missing\.csv"):
         PatientTable({}, tmp_path / "missing.csv")
+
+
+def test_a_table_of_another_program_is_read(tmp_path) -> None:
     table = tmp_path / "patients.csv"
-    table.write_text("image_id;age\none;70\n", encoding="utf-8")
-    with pytest.raises(InputError, match="separated by semicolons"):
-        PatientTable({}, table)
+    table.write_bytes("image_id;age;diameter_1_mm;sex;remark\r\none;70;7,5;f;gr\u00f6\u00dfer\r\n".encode("cp1252"))
+    expected = {"age": "70", "diameter_1_mm": "7.5", "sex": "female", "remark": "gr\u00f6\u00dfer"}
+    assert PatientTable({}, table).patient_data("one") == expected
 
 
 @pytest.mark.parametrize("text", ["patient,age,sex\np1,70,male\n", "image_id,age\n,70\n", "image_id,age\n"])

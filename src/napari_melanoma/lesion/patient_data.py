@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name
-from napari_melanoma.io.results import read_table
+from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
     from napari_melanoma.data.harmonize import HarmonizeReport
@@ -29,7 +29,7 @@ class PatientTable:
         self._rows: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            rows, report = _harmonize(read_table(table))
+            rows, report = _harmonize(list(iterate_rows(table)))
             self._rows = _index_by_image(rows, table)
             self.unrecognized = list(report.describe_unrecognized("not used", "if they mean the same, rename it"))
 
@@ -64,9 +64,6 @@ def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientDa
     if not by_image:
         if not rows:
             raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY_COLUMN}'.")
-        header = next(iter(rows[0]), "")
-        if ";" in header:
-            raise InputError(f"the columns of {table} are separated by semicolons. Save it as CSV with commas.")
         raise InputError(
             f"{table} lists no photographs: expected a column '{KEY_COLUMN}' with the file name of each, without "
             "suffix."
