@@ -20,8 +20,7 @@ from scipy import ndimage
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.imaging.prompts import simulate_click
 from napari_melanoma.phantoms.slide import PhantomSlidePlan, SlidePhantomConfig, plan_slide, render_truth
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions

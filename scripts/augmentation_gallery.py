@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_melanoma.imaging.color import shades_of_gray
+from napari_melanoma.imaging.color import illuminant_gains, scale_channels
 from napari_melanoma.imaging.hair import hair_mask, remove_hair
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -108,7 +108,7 @@ def preprocessing_gallery() -> Image.Image:
         "Photograph": rgb,
         "Detected hairs": found,
         "Without hair": bald,
-        "Shades of gray": shades_of_gray(bald),
+        "Shades of gray": scale_channels(bald, illuminant_gains(bald)),
     }
     tile = (SHOWN * TILE) // 2
     parts = [_titled(_strip([_small(picture, tile)]), title, "") for title, picture in steps.items()]

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from release_cards import CardSubgroup
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
@@ -27,7 +28,6 @@ from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, ite
 from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classifier_measurement import ClassPredictions
 from napari_melanoma.evaluation.evaluate_classifiers import class_subgroups
-from napari_melanoma.evaluation.model_card import CardSubgroup
 from napari_melanoma.evaluation.tabular_baseline import cross_validate_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table

@@ -19,8 +19,7 @@ from screenshots import isolate_user, open_dock, picture, show_part, wait_until
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.render import write_slide

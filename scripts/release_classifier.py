@@ -17,6 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from release_cards import CardSubgroup, CrossValidationMetrics, age_groups, full_class_card
+
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_names
@@ -24,7 +26,6 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
-from napari_melanoma.evaluation.model_card import CardSubgroup, CrossValidationMetrics, age_groups, full_class_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 

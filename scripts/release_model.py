@@ -14,13 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from release_cards import full_card
+
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.mask_results import Evaluation, EvaluationOptions
-from napari_melanoma.evaluation.model_card import full_card
 from napari_melanoma.lesion.prompting import load_any_segmenter
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.statistics import Estimate

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.processes import python_command
+from napari_melanoma.core.provenance import installed_version
 from napari_melanoma.reports.page import Report
 from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, print_with_qt
 
@@ -62,7 +62,7 @@ def check_python() -> list[DoctorCheck]:
     """Check the version of Python and the required packages."""
     from napari_melanoma import __version__
 
-    packages = {name: _installed_version(name) for name in PACKAGES}
+    packages = {name: installed_version(name) for name in PACKAGES}
     missing = [name for name, installed in packages.items() if installed is None]
     versions = ", ".join(f"{name} {installed}" for name, installed in packages.items() if installed)
     version_text = (
@@ -263,10 +263,3 @@ def _import_version(module: str, attribute: str) -> tuple[str, str]:
         return str(getattr(__import__(module), attribute)()), ""
     except (ImportError, OSError, AttributeError) as error:
         return "", f"{module} cannot be loaded: {error}"
-
-
-def _installed_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

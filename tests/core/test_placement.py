@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 
 PLACE = MapPlacement(100.0, 200.0, 448.0, 224.0, PixelSize(0.25, 0.5))
 

@@ -12,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.depth.candidates import DepthCandidate, measure_depth
 from napari_melanoma.depth.tumor_maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
@@ -46,8 +45,10 @@ def with_tumour(bottom: int = 160, columns: slice = slice(200, 300)) -> Labels:
     return labels
 
 
-def maps_of(labels: Labels) -> TissueMaps:
-    return TissueMaps.from_labels(labels, CLASSES)
+def maps_of(labels: Labels, classes: tuple[str, ...] = CLASSES) -> TissueMaps:
+    """Return maps with the probabilities 0 and 255 of the classes of a label image."""
+    is_class = labels[None] == np.arange(len(classes))[:, None, None]
+    return TissueMaps(is_class.astype(np.uint8) * np.uint8(255), tuple(classes))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def test_predicted_nevi_are_not_measured() -> None:
     labels = with_tumour(bottom=120, columns=slice(100, 200))
     labels[labels == TUMOUR] = 4
     labels[80:200, 350:430] = 3
-    found = breslow_candidates(TissueMaps.from_labels(labels, classes), place())
+    found = breslow_candidates(maps_of(labels, classes), place())
     assert [one.mm for one in found] == pytest.approx([60 * CELL_UM / 1000], abs=1e-3)
 
 
@@ -221,7 +222,7 @@ def test_cells_of_a_melanoma_that_look_like_a_naevus_are_part_of_it() -> None:
     labels = with_tumour(bottom=160)
     labels[labels == TUMOUR] = 4
     labels[155:160, 230:250] = 3
-    (best,) = breslow_candidates(TissueMaps.from_labels(labels, classes), place())
+    (best,) = breslow_candidates(maps_of(labels, classes), place())
     assert best.mm == pytest.approx(100 * CELL_UM / 1000, abs=1e-3)
 
 
@@ -335,7 +336,7 @@ def test_a_map_without_the_classes_is_refused() -> None:
 
 
 def test_probabilities_tell_what_is_certain_and_what_is_possible() -> None:
-    sure = TissueMaps.from_labels(with_tumour(bottom=160), CLASSES).probability.astype(np.float32) / 255
+    sure = maps_of(with_tumour(bottom=160), CLASSES).probability.astype(np.float32) / 255
     sure[:, 160:165, 200:300] = np.array([0, 0.6, 0, 0.4])[:, None, None]
     sure[:, 150:160, 200:300] = np.array([0, 0.4, 0, 0.6])[:, None, None]
     sure[:, :10] = np.nan

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.depth.staging import (
+from napari_melanoma.depth.category import (
     TumorFindings,
     format_exact_thickness,
     format_recorded_thickness,

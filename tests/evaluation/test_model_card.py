@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
-from napari_melanoma.evaluation.model_card import draft_card, full_card
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 
@@ -65,11 +65,23 @@ def test_the_card_states_the_comparison_with_the_parent(
     assert "Inconclusive. Too few." in card
 
 
-def test_full_card_contains_metrics_with_intervals() -> None:
-    figures = {"held out": {name: Estimate(0.9 + i / 1000, 0.8, 0.95, 40) for i, name in enumerate(METRICS)}}
-    card = full_card(CONFIG, figures, "## Data\n\nFrom somewhere.\n")
-    assert card.startswith("---\nlicense: cc-by-4.0\n")
-    assert "| held out | 40 | 0.900 (0.800 to 0.950) | 0.901 (0.800 to 0.950) |" in card
-    assert "threshold 0.62" in card
-    assert "From somewhere." in card
-    assert "not for diagnosis" in card
+@pytest.mark.parametrize(
+    ("keep", "chose"), [("last", "used to choose the temperature"), ("best", "used to choose the epoch, the temp")]
+)
+def test_the_card_of_a_classifier_states_the_use_of_the_validation_set(keep: str, chose: str) -> None:
+    point = OperatingPoint(
+        asked=0.95,
+        cut=0.12,
+        sensitivity=0.9,
+        sensitivity_interval=(0.8, 1.0),
+        specificity=0.8,
+        specificity_interval=(0.7, 0.9),
+    )
+    changes = {
+        "task": "classification",
+        "architecture": "image_tabular",
+        "classes": ("melanoma", "nevus"),
+        "classifier": ClassifierConfig(operating_point=point, coverage=0.8),
+        "provenance": {"tuning_images": 3, "recipe": {"keep": keep}},
+    }
+    assert f"images of other patients or lesions, {chose}" in draft_card(CONFIG.model_copy(update=changes))

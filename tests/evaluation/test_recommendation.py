@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.evaluation.comparison import DomainChange
-from napari_melanoma.evaluation.recommendation import advise, count_images_needed
+from napari_melanoma.evaluation.comparison import DomainChange, advise, count_images_needed
 from napari_melanoma.metrics.statistics import Estimate
 
 

@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.metrics.overlap import border_pixels, boundary_f1, boundary_metrics, hausdorff_distance
+from napari_melanoma.metrics.overlap import (
+    _border_distances,
+    _f1_within,
+    border_pixels,
+    boundary_metrics,
+    hausdorff_distance,
+)
 
 SHAPE = (30, 40)
 DIAGONAL = 50.0
+
+
+def f1_within(mask: np.ndarray, reference: np.ndarray, limit: float) -> float:
+    return _f1_within(*_border_distances(mask, reference, (1.0, 1.0)), limit)
 
 
 def rectangle(top: int, left: int, bottom: int, right: int) -> np.ndarray:
@@ -51,7 +61,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_counted_by_hand(case: Case) -> None:
     assert hausdorff_distance(case.mask, case.reference) == pytest.approx(case.distance)
-    assert boundary_f1(case.mask, case.reference, tolerance=1.0) == pytest.approx(case.agreement)
+    assert f1_within(case.mask, case.reference, 1.0) == pytest.approx(case.agreement)
 
 
 def test_the_border_of_a_square_and_of_a_hole() -> None:
@@ -75,9 +85,7 @@ def test_the_usual_tolerance_is_a_share_of_the_diagonal(moved: int, agreement: f
     """3.75 pixels for an image of 300 x 400; 56 of 100 border pixels are that close to the other border."""
     reference, mask = np.zeros((2, 300, 400), bool)
     reference[100:126, 100:126] = mask[100:126, 100 + moved : 126 + moved] = True
-    assert boundary_f1(mask, reference) == pytest.approx(agreement)
-    assert boundary_metrics(mask, reference, None)["BF1"] == boundary_f1(mask, reference)
-    assert boundary_f1(mask, reference, spacing=(2.0, 1.0)) == 1.0  # the diagonal of 721 has a tolerance of 5.4
+    assert boundary_metrics(mask, reference, None)["BF1"] == pytest.approx(agreement)
 
 
 def test_columns() -> None:
@@ -125,8 +133,8 @@ def test_scipy_finds_the_same_distances(mask: np.ndarray, reference: np.ndarray)
 @given(masks, masks)
 def test_both_ways_are_alike(mask: np.ndarray, reference: np.ndarray) -> None:
     assert hausdorff_distance(mask, reference) == hausdorff_distance(reference, mask)
-    assert boundary_f1(mask, reference) == pytest.approx(boundary_f1(reference, mask))
-    assert (boundary_f1(mask, reference, 0.0) == 1.0) == bool((border_pixels(mask) == border_pixels(reference)).all())
+    assert f1_within(mask, reference, 1.0) == pytest.approx(f1_within(reference, mask, 1.0))
+    assert (f1_within(mask, reference, 0.0) == 1.0) == bool((border_pixels(mask) == border_pixels(reference)).all())
 
 
 def test_torchmetrics_finds_the_same() -> None:

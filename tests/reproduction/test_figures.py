@@ -28,20 +28,8 @@ from napari_melanoma.reproduction.figures import (
 def figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
     saved: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *of, **options: saved.append(self))
-    monkeypatch.setattr(figures, "atomic_file", _NoFile)
+    monkeypatch.setattr(figures, "save_figure", lambda shown, *_, **options: saved.append(shown))
     return saved
-
-
-class _NoFile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, *of: object) -> None:
-        return None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import read_table, write_rgb, write_table
-from napari_melanoma.reproduction import image_features, patch_features
+from napari_melanoma.reproduction import image_features
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import check, reproduce
 
@@ -30,7 +30,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float | None]]:
         seen.append(mpp)
         return {f"feature {number}": float(rgb[0, 8 * number % 64, number % 3]) for number in range(20)}
 
-    monkeypatch.setattr(patch_features, "measure_patch_features", measure)
+    monkeypatch.setattr(image_features, "measure_patch_features", measure)
     return seen
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.reproduction.patch_features import measure_patch_features
+from napari_melanoma.reproduction.image_features import measure_patch_features
 
 DARK, PALE, GLASS = (110, 60, 140), (235, 150, 190), (244, 244, 244)
 

@@ -23,7 +23,7 @@ from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 from napari_melanoma.models.zoo import build_network, count_parameters
-from napari_melanoma.reproduction import paper_rows, patch_features, tables
+from napari_melanoma.reproduction import image_features, paper_rows, tables
 from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionFolder, ReproductionPlan
@@ -227,7 +227,7 @@ def test_what_a_check_promises_of_p3_is_what_runs(
     def measure(rgb: Any, mpp: float | None) -> dict[int, float]:
         return dict(enumerate(rgb[0, ::3, 0] / 1.0))
 
-    monkeypatch.setattr(patch_features, "measure_patch_features", measure)
+    monkeypatch.setattr(image_features, "measure_patch_features", measure)
     folder = patients(tmp_path / "s", 40)
     LACKING_P3[lacking](folder)
     rows = P3_ROWS.get(lacking, P3_TABLES)

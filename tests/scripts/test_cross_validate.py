@@ -18,7 +18,8 @@ from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
 @pytest.fixture
-def script(repository: Path) -> ModuleType:
+def script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
     spec = importlib.util.spec_from_file_location("cross_validate", repository / "scripts/cross_validate.py")
     assert spec is not None
     assert spec.loader is not None

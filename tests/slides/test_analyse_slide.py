@@ -19,8 +19,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveE
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.options import SlideOptions

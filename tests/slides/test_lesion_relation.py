@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.lesion_relation import FIGURE, LesionRelation, write_relation
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions

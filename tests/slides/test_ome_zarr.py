@@ -9,8 +9,7 @@ import pytest
 import zarr
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.reports.slide_export import LabelLayer, decode_probability, encode_probability, write_ome_zarr
 from napari_melanoma.slides.reading.opening import open_slide
 

@@ -9,8 +9,7 @@ import pytest
 import shapely
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.imaging.scribbles import redraw_at_click
 from napari_melanoma.slides.lesion_edits import refine_lesion

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.slides.lesion_edits import (
     add_lesion,

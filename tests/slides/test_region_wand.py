@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.cell_polygons import rasterize_polygons
-from napari_melanoma.slides.region_wand import ChannelDisplay, ColorFlood, merge_channels
+from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood, merge_channels
 
 SIDE = 200
 PINK, PALE, PURPLE = (215, 150, 190), (225, 175, 205), (90, 40, 110)

@@ -202,19 +202,14 @@ def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again
     assert (folder / "lesions-kept-1.geojson").read_text() == text
 
 
-def test_table_and_outlines_of_an_older_version_belong_together_or_it_is_said(again: Again) -> None:
+def test_outlines_without_measurements_are_not_read_as_lesions(again: Again) -> None:
     folder = again().folder
     path = folder / "lesions.geojson"
     content = json.loads(path.read_text())
     for feature in content["features"]:
         feature["properties"]["measurements"] = {"probability": 1.0}
-        del feature["properties"]["metadata"]
     path.write_text(json.dumps(content))
-    found = files.read_lesions(folder)
-    assert found is not None
-    assert [(lesion.index, lesion.area_mm2) for lesion in found] == [(1, pytest.approx((128 * 0.5e-3) ** 2))]
-    files.write_lesions_table(folder / "lesions.csv", [])
-    with pytest.raises(InputError, match=r"differ from those in lesions\.geojson"):
+    with pytest.raises(InputError, match="lesion 1 has no measurements"):
         files.read_lesions(folder)
 
 

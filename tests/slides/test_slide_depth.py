@@ -12,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.candidates import DepthIntervalModel
 from napari_melanoma.slides import depth

@@ -15,8 +15,7 @@ import tifffile
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slide_spec import DONE, FAILED, SlideResultSpec
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult, SlideResultSpec
 from napari_melanoma.slides.engine import (
     EngineStages,
     TileBatch,

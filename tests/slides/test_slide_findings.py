@@ -12,8 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_slide_result, write_mask
-from napari_melanoma.io.slide_spec import DONE, SlideResultSpec
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
 from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides import saved_results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
@@ -142,8 +141,7 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
 def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap
     from napari_melanoma.slides.plan import grid_to_json

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.lesion_files import class_to_label, import_outlines, lesion_to_annotation, replace_lesions

@@ -19,8 +19,7 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_spec import DONE
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.options import SlideOptions
 

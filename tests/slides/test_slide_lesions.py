@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.slides.lesions import (

@@ -13,8 +13,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder, RunState
-from napari_melanoma.io.slide_spec import DONE
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.reports.slide_export import read_exported_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.background_runs import cancel_slide, launch_slide, read_slide_run_status

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.region_files import (

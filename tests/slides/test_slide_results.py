@@ -13,8 +13,16 @@ import pytest
 from napari_melanoma.core.errors import InputError, RunError, SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, SlideResultSpec
-from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
+from napari_melanoma.io.slide_store import (
+    DONE,
+    FAILED,
+    NO_TISSUE,
+    STORE,
+    WAITING,
+    SlideResult,
+    SlideResultSpec,
+    discard_result,
+)
 
 GRID = (70, 5)  # more rows than a chunk has
 

@@ -14,8 +14,7 @@ from PIL import Image
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_spec import SlideResultSpec
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import SlideResult, SlideResultSpec
 from napari_melanoma.slides.options import EXECUTION_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import analysis_settings
 from napari_melanoma.slides.saved_results import describe_difference

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.slides.reading.slide import LevelInfo
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 

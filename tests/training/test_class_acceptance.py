@@ -12,8 +12,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.evaluation.comparison import DomainChange, table_rows
-from napari_melanoma.evaluation.recommendation import advise_by_auc
+from napari_melanoma.evaluation.comparison import DomainChange, advise_by_auc, table_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.acceptance import activate_model, compare_run

@@ -16,8 +16,7 @@ import tifffile
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_spec import DONE, SlideResultSpec
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
 
 SIDE, TILE, MPP = 512, 32, 0.5
 LESION = (slice(4, 8), slice(6, 10))  # in tiles

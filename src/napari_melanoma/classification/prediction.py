@@ -26,7 +26,6 @@ EMPTY_HEATMAP = (
 )
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
 MAX_POSSIBLE = 3  # number of possible classes that a headline names
-OLD_COLUMN = "probability_{}"  # column until 2026-11-21: with the class name unchanged, including spaces
 
 
 class ClassifyOptions(Config):
@@ -390,16 +389,6 @@ def used_column(field: str) -> str:
     return f"used_{field}"
 
 
-def renamed_columns(classes: Iterable[str], positive: str) -> dict[str, str]:
-    """Return the current name of each column that older files name differently, by old name."""
-    classes = tuple(classes)
-    pairs = {OLD_COLUMN.format(name): column for name, column in probability_columns(classes).items()}
-    ends = zip(("low", "high"), bound_columns(positive, classes), strict=True)
-    pairs |= {f"{OLD_COLUMN.format(positive)}_{end}": column for end, column in ends}
-    return {old: column for old, column in pairs.items() if old != column}
-
-
 def read_probabilities(row: Mapping[str, str], classes: Iterable[str]) -> list[float]:
-    """Read the probability of each class, in order, also from rows of older versions."""
-    columns = probability_columns(classes)
-    return [float(row[column if column in row else OLD_COLUMN.format(name)]) for name, column in columns.items()]
+    """Read the probability of each class, in order."""
+    return [float(row[column]) for column in probability_columns(classes).values()]

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, format_help
-from napari_melanoma.cli.session import command_session, stop_signals
+from napari_melanoma.cli.options import Debug, Out, format_help
+from napari_melanoma.cli.session import CommandSession, command_session, stop_signals
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 
@@ -98,23 +98,22 @@ def demo(
         current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
 
 
-def doctor(json: Json = False, debug: Debug = False) -> None:
+def doctor(current: CommandSession) -> None:
     """Check this machine."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.doctor import run_checks
+    from napari_melanoma.doctor import run_checks
 
-        checks = run_checks(run=current.run)
-        for check in checks:
-            text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"
-            current.report.emit_item("check", text + (f"\n{'':<24}{check.fix}" if check.fix else ""), **vars(check))
-        failed = [check.name for check in checks if check.status == "fail"]
-        warned = [check.name for check in checks if check.status == "warn"]
-        text = "All required components work; next: napari-melanoma demo --out demo-output"
-        if warned:
-            text = f"Works with limitations: {', '.join(warned)}. See above."
-        if failed:
-            text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
-        current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
+    checks = run_checks(run=current.run)
+    for check in checks:
+        text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"
+        current.report.emit_item("check", text + (f"\n{'':<24}{check.fix}" if check.fix else ""), **vars(check))
+    failed = [check.name for check in checks if check.status == "fail"]
+    warned = [check.name for check in checks if check.status == "warn"]
+    text = "All required components work; next: napari-melanoma demo --out demo-output"
+    if warned:
+        text = f"Works with limitations: {', '.join(warned)}. See above."
+    if failed:
+        text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
+    current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
 
 
 def worker() -> None:

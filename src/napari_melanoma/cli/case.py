@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, format_help
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.options import format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.formatting import format_count
 
@@ -33,6 +33,7 @@ SITE_FIELDS = ("sub_site", "site", "laterality")
 
 
 def case(
+    current: Annotated[CommandSession, "accept_damaged"],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the case.")],
     sources: Annotated[
         list[Path] | None,
@@ -49,19 +50,15 @@ def case(
         str,
         typer.Option(metavar="NAME", help="Classifier for --classify: name or folder; automatic by default."),
     ] = "",
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print, check, create or classify a case."""
-    with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        _check_options(sources, patient, mapping, classify=classify, classifier=classifier)
-        if sources:
-            _import_case(current, folder, sources, patient, mapping)
-        elif classify:
-            _predict_case(current, folder, classifier)
-        else:
-            _print_case(current, folder)
+    _check_options(sources, patient, mapping, classify=classify, classifier=classifier)
+    if sources:
+        _import_case(current, folder, sources, patient, mapping)
+    elif classify:
+        _predict_case(current, folder, classifier)
+    else:
+        _print_case(current, folder)
 
 
 def _check_options(

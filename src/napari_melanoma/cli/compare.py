@@ -9,22 +9,17 @@ import typer
 
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
-    AcceptDamaged,
-    AllowOutside,
     ClassifierValues,
     ConfigOptions,
-    Debug,
-    Json,
     NoRefine,
     OptionValues,
     format_help,
 )
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
-    from napari_melanoma.cli.session import CommandSession
     from napari_melanoma.evaluation.compare_several import ModelsComparison
     from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.models.bundle import BundleInfo
@@ -58,6 +53,7 @@ FOR_ONE_LESION = "--flips and --no-refine apply to masks of one lesion; these mo
 
 
 def compare(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or evaluation folders.")
     ] = None,
@@ -80,35 +76,30 @@ def compare(
     ],
     classifier_options: ClassifierValues,
     no_refine: NoRefine = False,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Compare models."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        if runs and all(_is_evaluation_folder(path) for path in runs):
-            _reject_if(model or data or base or no_refine or options or classifier_options, HAS_OWN_IMAGES)
-            _compare_evaluation_folders(runs, out, current)
-            return
-        if runs:
-            _reject_if(model or data or base or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
-            _compare_runs(runs, current)
-            return
-        current.after_stop = "Nothing was written."
-        if not model or len(model) < 2 or not data or out is None:
-            raise InputError(INCOMPLETE)
-        _reject_if(base and len(model) > 2, BASE_OF_SEVERAL)
-        bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
-        if any(info.config.task == "classification" for info in bundles):
-            _reject_if(base or "flips" in options or no_refine, FOR_SEGMENTATION)
-            values = {**classifier_options, **options}
-        else:
-            _reject_if(classifier_options, FOR_CLASSIFIERS)
-            if not all(info.config.segments_one_class for info in bundles):
-                _reject_if("flips" in options or no_refine, FOR_ONE_LESION)
-            values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
-        _compare_bundles(bundles, data, base or [], out, values, current)
+    if runs and all(_is_evaluation_folder(path) for path in runs):
+        _reject_if(model or data or base or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _compare_evaluation_folders(runs, out, current)
+        return
+    if runs:
+        _reject_if(model or data or base or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _compare_runs(runs, current)
+        return
+    current.after_stop = "Nothing was written."
+    if not model or len(model) < 2 or not data or out is None:
+        raise InputError(INCOMPLETE)
+    _reject_if(base and len(model) > 2, BASE_OF_SEVERAL)
+    bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
+    if any(info.config.task == "classification" for info in bundles):
+        _reject_if(base or "flips" in options or no_refine, FOR_SEGMENTATION)
+        values = {**classifier_options, **options}
+    else:
+        _reject_if(classifier_options, FOR_CLASSIFIERS)
+        if not all(info.config.segments_one_class for info in bundles):
+            _reject_if("flips" in options or no_refine, FOR_ONE_LESION)
+        values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
+    _compare_bundles(bundles, data, base or [], out, values, current)
 
 
 def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:

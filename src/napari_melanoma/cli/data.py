@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import (
-    AcceptDamaged,
-    AllowOutside,
     ConfigOptions,
-    Debug,
-    Json,
     MaskValues,
     NoPatients,
     OptionValues,
     add_command,
     format_help,
 )
-from napari_melanoma.cli.session import CommandSession, command_session, values_without
+from napari_melanoma.cli.session import CommandSession, values_without
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
@@ -126,22 +122,22 @@ DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Fold
 app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def sources(json: Json = False, debug: Debug = False) -> None:
+def sources(current: CommandSession) -> None:
     """List the public data sets that can be imported."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.data.sources import list_sources
+    from napari_melanoma.data.sources import list_sources
 
-        specs = [source.spec for source in list_sources().values()]
-        for spec in specs:
-            layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
-            text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
-            current.report.emit_item("source", text, **vars(spec))
-        current.finish(
-            f"{len(specs)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(specs)
-        )
+    specs = [source.spec for source in list_sources().values()]
+    for spec in specs:
+        layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
+        text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
+        current.report.emit_item("source", text, **vars(spec))
+    current.finish(
+        f"{len(specs)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(specs)
+    )
 
 
 def import_(
+    current: Annotated[CommandSession, "accept_damaged"],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a set: napari-melanoma data sources.")],
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of the downloaded or unpacked files, or a table.")
@@ -152,134 +148,121 @@ def import_(
     ] = None,
     no_patients: NoPatients = False,
     mask_values: MaskValues = None,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Import a public set."""
-    with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-        from napari_melanoma.data.label_values import parse_values
-        from napari_melanoma.data.sources import NO_MAPPING, find_source
-        from napari_melanoma.data.table_mapping import read_mapping
+    from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
+    from napari_melanoma.data.label_values import parse_values
+    from napari_melanoma.data.sources import NO_MAPPING, find_source
+    from napari_melanoma.data.table_mapping import read_mapping
 
-        current.after_stop = "What was imported is kept: run the same command again to continue."
-        mapping = read_mapping(map_) if map_ else NO_MAPPING
-        data_source = find_source(source)
-        options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
-        imported = import_source(data_source, folder, out, options, run=current.run)
-        current.report_failures(imported.faults)
-        if imported.found < imported.expected:
-            what = "images" if imported.images else "rows"
-            note = f"the folder has {imported.found} of the {imported.expected} {what} of the complete set"
-            current.report.emit("note", f"note: {note}", found=imported.found, expected=imported.expected)
-        if imported.left:
-            note = f"{imported.left} rows of its tables are left out because their images are missing"
-            current.report.emit("note", f"note: {note}", left=imported.left)
-        current.report_notes(imported.notes)
-        text = (
-            f"{imported.images} images, {imported.masks} with a mask"
-            if imported.images
-            else f"{imported.rows} rows, no images"
-        )
-        text += f": data set in {out}; next: napari-melanoma data check {out}"
-        text = f"{len(imported.faults)} could not be imported; {text}" if imported.faults else text
-        values = values_without(imported, "faults", "notes")
-        current.finish(text, some_failed=bool(imported.faults), out=str(out), failed=len(imported.faults), **values)
+    current.after_stop = "What was imported is kept: run the same command again to continue."
+    mapping = read_mapping(map_) if map_ else NO_MAPPING
+    data_source = find_source(source)
+    options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
+    imported = import_source(data_source, folder, out, options, run=current.run)
+    current.report_failures(imported.faults)
+    if imported.found < imported.expected:
+        what = "images" if imported.images else "rows"
+        note = f"the folder has {imported.found} of the {imported.expected} {what} of the complete set"
+        current.report.emit("note", f"note: {note}", found=imported.found, expected=imported.expected)
+    if imported.left:
+        note = f"{imported.left} rows of its tables are left out because their images are missing"
+        current.report.emit("note", f"note: {note}", left=imported.left)
+    current.report_notes(imported.notes)
+    text = (
+        f"{imported.images} images, {imported.masks} with a mask"
+        if imported.images
+        else f"{imported.rows} rows, no images"
+    )
+    text += f": data set in {out}; next: napari-melanoma data check {out}"
+    text = f"{len(imported.faults)} could not be imported; {text}" if imported.faults else text
+    values = values_without(imported, "faults", "notes")
+    current.finish(text, some_failed=bool(imported.faults), out=str(out), failed=len(imported.faults), **values)
 
 
 def merge(
+    current: Annotated[CommandSession, "allow_outside"],
     datasets: DataSets,
     out: NewDataSet,
     options: Annotated[OptionValues, ConfigOptions("data.merging:MergeOptions")],
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Merge data sets."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.data.merging import MergeOptions, merge_datasets
+    from napari_melanoma.data.merging import MergeOptions, merge_datasets
 
-        chosen = MergeOptions.parse(options, "the command line")
-        merged = merge_datasets(datasets, out, chosen, run=current.run)
-        current.report_notes(merged.notes)
-        counts = ", ".join(f"{n} of {name}" for name, n in merged.rows.items())
-        text = f"{sum(merged.rows.values())} rows ({counts}), {sum(merged.images.values())} with an image"
-        text += f": data set in {out}"
-        if merged.joined:
-            text += f"; {merged.joined} rows joined with another row of the same image"
-        if merged.conflicts:
-            text += f"; {len(merged.conflicts)} contradictions, listed with the chosen values in {out}/conflicts.csv"
-        if merged.left_out:
-            text += f"; {len(merged.left_out)} duplicate images left out ({out}/left_out.csv)"
-        text += f"; next: napari-melanoma data check {out}"
-        values = {name: getattr(merged, name) for name in ("rows", "images", "joined")}
-        values |= {"left_out": len(merged.left_out), "conflicts": len(merged.conflicts)}
-        current.finish(text, out=str(out), **values)
+    chosen = MergeOptions.parse(options, "the command line")
+    merged = merge_datasets(datasets, out, chosen, run=current.run)
+    current.report_notes(merged.notes)
+    counts = ", ".join(f"{n} of {name}" for name, n in merged.rows.items())
+    text = f"{sum(merged.rows.values())} rows ({counts}), {sum(merged.images.values())} with an image"
+    text += f": data set in {out}"
+    if merged.joined:
+        text += f"; {merged.joined} rows joined with another row of the same image"
+    if merged.conflicts:
+        text += f"; {len(merged.conflicts)} contradictions, listed with the chosen values in {out}/conflicts.csv"
+    if merged.left_out:
+        text += f"; {len(merged.left_out)} duplicate images left out ({out}/left_out.csv)"
+    text += f"; next: napari-melanoma data check {out}"
+    values = {name: getattr(merged, name) for name in ("rows", "images", "joined")}
+    values |= {"left_out": len(merged.left_out), "conflicts": len(merged.conflicts)}
+    current.finish(text, out=str(out), **values)
 
 
 def split(
+    current: Annotated[CommandSession, "allow_outside"],
     dataset: DataSet,
     options: Annotated[OptionValues, ConfigOptions("data.splits:SplitOptions")],
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Split a data set."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.data.splits import SplitOptions, split_dataset
+    from napari_melanoma.data.splits import SplitOptions, split_dataset
 
-        current.after_stop = "Nothing was changed."
-        chosen = SplitOptions.parse(options, "the command line")
-        result = split_dataset(dataset, chosen, run=current.run)
-        for name, counts in sorted(result.counts.items()):
-            diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
-            text = f"{name}: {sum(counts.values())} images of {result.groups[name]} groups ({diagnoses})"
-            current.report.emit_item("split", text, split=name, groups=result.groups[name], diagnoses=counts)
-        for name, counts in sorted(result.folds.items(), key=lambda item: int(item[0])):
-            diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
-            text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
-            current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
-        text = f"{format_count(result.changed, 'image')} assigned to a new split"
-        if result.duplicates:
-            text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"
-        text += f": {dataset}; next: napari-melanoma data check {dataset}"
-        current.finish(text, dataset=str(dataset), changed=result.changed, duplicates=len(result.duplicates))
+    current.after_stop = "Nothing was changed."
+    chosen = SplitOptions.parse(options, "the command line")
+    result = split_dataset(dataset, chosen, run=current.run)
+    for name, counts in sorted(result.counts.items()):
+        diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
+        text = f"{name}: {sum(counts.values())} images of {result.groups[name]} groups ({diagnoses})"
+        current.report.emit_item("split", text, split=name, groups=result.groups[name], diagnoses=counts)
+    for name, counts in sorted(result.folds.items(), key=lambda item: int(item[0])):
+        diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
+        text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
+        current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
+    text = f"{format_count(result.changed, 'image')} assigned to a new split"
+    if result.duplicates:
+        text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"
+    text += f": {dataset}; next: napari-melanoma data check {dataset}"
+    current.finish(text, dataset=str(dataset), changed=result.changed, duplicates=len(result.duplicates))
 
 
 def duplicates(
+    current: Annotated[CommandSession, "allow_outside"],
     datasets: DataSets,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table of all pairs to write.")] = None,
     across: Annotated[
         bool, typer.Option("--across", help="Only pairs of different data sets, none within one.")
     ] = False,
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Find duplicate images."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.data.dataset import read_datasets
-        from napari_melanoma.data.duplicates import find_duplicates
-        from napari_melanoma.data.merging import PAIR_COLUMNS, tabulate_duplicate
-        from napari_melanoma.io.results import write_table
+    from napari_melanoma.data.dataset import read_datasets
+    from napari_melanoma.data.duplicates import find_duplicates
+    from napari_melanoma.data.merging import PAIR_COLUMNS, tabulate_duplicate
+    from napari_melanoma.io.results import write_table
 
-        current.after_stop = "Nothing was written; the images that were read are cached."
-        samples = read_datasets(datasets)
-        names = sorted({sample.domain for sample in samples})
-        parts = [names.index(sample.domain) for sample in samples] if across else None
-        pairs = find_duplicates(samples, current.run, across=parts)
-        if out is not None:
-            write_table(out, [tabulate_duplicate(pair) for pair in pairs], PAIR_COLUMNS)
-        for pair in pairs if json else pairs[:MAX_LISTED_PAIRS]:
-            current.report.emit("same", _format_pair(pair), **tabulate_duplicate(pair))
-        leaks = sum(pair.leaks for pair in pairs)
-        where = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(pairs) > MAX_LISTED_PAIRS else ""
-        text = f"no duplicates among {len(samples)} images"
-        if pairs:
-            count = format_count(len(pairs), "pair")
-            text = f"{count} of duplicates among {len(samples)} images, {leaks} in two splits{where}"
-        current.finish(text, some_failed=bool(leaks), pairs=len(pairs), in_two_splits=leaks)
+    current.after_stop = "Nothing was written; the images that were read are cached."
+    samples = read_datasets(datasets)
+    names = sorted({sample.domain for sample in samples})
+    parts = [names.index(sample.domain) for sample in samples] if across else None
+    pairs = find_duplicates(samples, current.run, across=parts)
+    if out is not None:
+        write_table(out, [tabulate_duplicate(pair) for pair in pairs], PAIR_COLUMNS)
+    for pair in pairs if current.as_json else pairs[:MAX_LISTED_PAIRS]:
+        current.report.emit("same", _format_pair(pair), **tabulate_duplicate(pair))
+    leaks = sum(pair.leaks for pair in pairs)
+    where = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(pairs) > MAX_LISTED_PAIRS else ""
+    text = f"no duplicates among {len(samples)} images"
+    if pairs:
+        count = format_count(len(pairs), "pair")
+        text = f"{count} of duplicates among {len(samples)} images, {leaks} in two splits{where}"
+    current.finish(text, some_failed=bool(leaks), pairs=len(pairs), in_two_splits=leaks)
 
 
 def _format_pair(pair: Duplicate) -> str:
@@ -291,6 +274,7 @@ def _format_pair(pair: Duplicate) -> str:
 
 
 def report(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     datasets: DataSets,
     options: Annotated[
         OptionValues, ConfigOptions("data.report_page:DataReportOptions", names={"duplicates": "--no-look"})
@@ -298,17 +282,12 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the page, or a Markdown file.")
     ] = None,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Describe data sets."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        if out is not None and out.suffix.lower() != ".md":
-            _write_page(current, datasets, out, options)
-        else:
-            _write_text(current, datasets, out)
+    if out is not None and out.suffix.lower() != ".md":
+        _write_page(current, datasets, out, options)
+    else:
+        _write_text(current, datasets, out)
 
 
 def _write_text(current: CommandSession, datasets: list[Path], out: Path | None) -> None:
@@ -350,6 +329,7 @@ def _format_shift(shift: DomainShift) -> str:
 
 
 def harmonize(
+    current: CommandSession,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file, plain or compressed with gzip.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The new table; replaced if it exists.")],
     source: Annotated[
@@ -361,34 +341,32 @@ def harmonize(
     mapping: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps its columns and words.")
     ] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Harmonize a table."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
-        from napari_melanoma.data.sources import find_source
-        from napari_melanoma.data.table_mapping import TableMapping, read_mapping
+    from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
+    from napari_melanoma.data.sources import find_source
+    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
-        current.after_stop = "Nothing was written."
-        options = HarmonizeOptions(
-            source=find_source(source).spec.name if source else "",
-            mapping=read_mapping(mapping) if mapping else TableMapping(),
-        )
-        harmonized = harmonize_table(table, out, options, run=current.run)
-        for original, columns in harmonized.columns.items():
-            if (original,) != columns:
-                current.report.emit_item(
-                    "column", f"{original} -> {', '.join(columns)}", theirs=original, ours=list(columns)
-                )
-        current.report_notes([*harmonized.describe_unrecognized(), *harmonized.describe_findings()])
-        recognized, unchanged = len(harmonized.columns), len(harmonized.own)
-        text = f"{harmonized.rows} rows, {recognized} columns recognized, {unchanged} kept unchanged: {out}"
-        text += f"; next: napari-melanoma data check {out}"
-        current.finish(text, out=str(out), rows=harmonized.rows, **values_without(harmonized, "rows", "columns"))
+    current.after_stop = "Nothing was written."
+    options = HarmonizeOptions(
+        source=find_source(source).spec.name if source else "",
+        mapping=read_mapping(mapping) if mapping else TableMapping(),
+    )
+    harmonized = harmonize_table(table, out, options, run=current.run)
+    for original, columns in harmonized.columns.items():
+        if (original,) != columns:
+            current.report.emit_item(
+                "column", f"{original} -> {', '.join(columns)}", theirs=original, ours=list(columns)
+            )
+    current.report_notes([*harmonized.describe_unrecognized(), *harmonized.describe_findings()])
+    recognized, unchanged = len(harmonized.columns), len(harmonized.own)
+    text = f"{harmonized.rows} rows, {recognized} columns recognized, {unchanged} kept unchanged: {out}"
+    text += f"; next: napari-melanoma data check {out}"
+    current.finish(text, out=str(out), rows=harmonized.rows, **values_without(harmonized, "rows", "columns"))
 
 
 def import_masks(
+    current: Annotated[CommandSession, "accept_damaged"],
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder or file of masks.")],
     images: Annotated[Path, typer.Option("--images", metavar="FOLDER", help="Folder of the photographs.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="Data set; created if missing.")],
@@ -406,22 +384,18 @@ def import_masks(
     ] = None,
     no_patients: NoPatients = False,
     values: LesionValues = None,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Import masks."""
-    with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.data import mask_import
-        from napari_melanoma.data.label_values import parse_values
-        from napari_melanoma.data.table_mapping import TableMapping, read_mapping
+    from napari_melanoma.data import mask_import
+    from napari_melanoma.data.label_values import parse_values
+    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
-        declared: OptionValues = {"no_patients": no_patients, "values": parse_values(values, keep=False)}
-        declared["mapping"] = read_mapping(map_) if map_ else TableMapping()
-        chosen = mask_import.MaskImportOptions.parse({**options, **declared}, "the command line")
-        current.after_stop = f"What was imported stays in {out}: run the same command again to continue."
-        report = mask_import.import_masks(masks, images, out, chosen, run=current.run)
-        _report_import(current, report, out)
+    declared: OptionValues = {"no_patients": no_patients, "values": parse_values(values, keep=False)}
+    declared["mapping"] = read_mapping(map_) if map_ else TableMapping()
+    chosen = mask_import.MaskImportOptions.parse({**options, **declared}, "the command line")
+    current.after_stop = f"What was imported stays in {out}: run the same command again to continue."
+    report = mask_import.import_masks(masks, images, out, chosen, run=current.run)
+    _report_import(current, report, out)
 
 
 def _report_import(current: CommandSession, report: MaskImportReport, out: Path) -> None:
@@ -444,28 +418,24 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
 
 
 def check(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, or a table alone.")],
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Check a data set."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.data.check import check_data
+    from napari_melanoma.data.check import check_data
 
-        current.after_stop = "Nothing was written."
-        result = check_data(dataset, run=current.run)
-        values = values_without(result, "faults", "notes")
-        current.report.emit_item("data", "\n".join(_format_counts(result)), **values)
-        current.report_notes(result.faults, "fault")
-        current.report_notes(result.notes)
-        text = f"No faults in {dataset}."
-        if result.faults:
-            text = f"{format_count(len(result.faults), 'fault')} found: correct them and check again."
-        elif result.notes:
-            text = f"No faults in {dataset}; {format_count(len(result.notes), 'note')} to review."
-        current.finish(text, some_failed=bool(result.faults), dataset=str(dataset), faults=len(result.faults))
+    current.after_stop = "Nothing was written."
+    result = check_data(dataset, run=current.run)
+    values = values_without(result, "faults", "notes")
+    current.report.emit_item("data", "\n".join(_format_counts(result)), **values)
+    current.report_notes(result.faults, "fault")
+    current.report_notes(result.notes)
+    text = f"No faults in {dataset}."
+    if result.faults:
+        text = f"{format_count(len(result.faults), 'fault')} found: correct them and check again."
+    elif result.notes:
+        text = f"No faults in {dataset}; {format_count(len(result.notes), 'note')} to review."
+    current.finish(text, some_failed=bool(result.faults), dataset=str(dataset), faults=len(result.faults))
 
 
 def _format_counts(data: DataCheck) -> list[str]:
@@ -484,6 +454,7 @@ def _format_counts(data: DataCheck) -> list[str]:
 
 
 def tiles(
+    current: CommandSession,
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE...", help="Slides, folders or patterns.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")],
     options: Annotated[
@@ -503,24 +474,21 @@ def tiles(
         Path | None,
         typer.Option(metavar="CSV", help="Table with image_id (the slide's stem), patient_id and other patient data."),
     ] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Extract tiles from annotated slides."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.lesion.patient_data import PatientTable
-        from napari_melanoma.slides.reading.opening import find_slides
-        from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
+    from napari_melanoma.lesion.patient_data import PatientTable
+    from napari_melanoma.slides.reading.opening import find_slides
+    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
 
-        chosen = TileDataOptions.parse(options, "the command line")
-        current.after_stop = "No data set was created: run the same command again."
-        paths = find_slides(slides)
-        table = PatientTable({}, patients)
-        for about, note in table.unrecognized:
-            current.report.emit("note", f"note: column '{about}' of {patients}: {note}", about=about, said=note)
-        patient_data = {path.stem: table.patient_data(path.stem) for path in paths}
-        report = make_tile_data(paths, regions or [], out, chosen, run=current.run, patients=patient_data)
-        _report_tiles(current, report, out)
+    chosen = TileDataOptions.parse(options, "the command line")
+    current.after_stop = "No data set was created: run the same command again."
+    paths = find_slides(slides)
+    table = PatientTable({}, patients)
+    for about, note in table.unrecognized:
+        current.report.emit("note", f"note: column '{about}' of {patients}: {note}", about=about, said=note)
+    patient_data = {path.stem: table.patient_data(path.stem) for path in paths}
+    report = make_tile_data(paths, regions or [], out, chosen, run=current.run, patients=patient_data)
+    _report_tiles(current, report, out)
 
 
 def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> None:
@@ -536,6 +504,7 @@ def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> Non
 
 
 def features(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table to write; features.csv in the data set.")
@@ -543,68 +512,60 @@ def features(
     model: Annotated[
         str | None, typer.Option("--model", help="Bundle whose encoder is used to compare images, too.")
     ] = None,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Measure lesions and compare them within patients."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.lesion.feature_table import FEATURES, FeatureOptions, compute_features
+    from napari_melanoma.lesion.feature_table import FEATURES, FeatureOptions, compute_features
 
-        table = out or dataset / FEATURES
-        current.after_stop = "The measurements are kept: run the same command again to continue."
-        result = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
-        current.report_failures(result.faults)
-        counts = [f"{result.measured} of {result.images} images measured"]
-        counts += [f"{result.without_mask} without a mask"] if result.without_mask else []
-        counts += [f"{result.without_image} without an image"] if result.without_image else []
-        counts += [f"{len(result.faults)} failed"] if result.faults else []
-        counts.append(f"lesions of {result.patients} patients compared")
-        values = {**values_without(result, "faults"), "out": str(table), "failed": len(result.faults)}
-        current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(result.faults), **values)
+    table = out or dataset / FEATURES
+    current.after_stop = "The measurements are kept: run the same command again to continue."
+    result = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
+    current.report_failures(result.faults)
+    counts = [f"{result.measured} of {result.images} images measured"]
+    counts += [f"{result.without_mask} without a mask"] if result.without_mask else []
+    counts += [f"{result.without_image} without an image"] if result.without_image else []
+    counts += [f"{len(result.faults)} failed"] if result.faults else []
+    counts.append(f"lesions of {result.patients} patients compared")
+    values = {**values_without(result, "faults"), "out": str(table), "failed": len(result.faults)}
+    current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(result.faults), **values)
 
 
 def baseline(
+    current: Annotated[CommandSession, "allow_outside"],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
     columns: Annotated[str, typer.Option("--columns", metavar="NAMES", help="Input columns, with commas.")],
     target: Annotated[str, typer.Option(help="Column with the target.")] = "melanoma",
     folds: Annotated[int, typer.Option(min=2, max=100, help="Number of cross-validation folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Random seed of folds and trees.")] = 0,
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Measure how well the table alone predicts the target."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.evaluation.classifier_measurement import METRICS, class_estimates
-        from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
+    from napari_melanoma.evaluation.classifier_measurement import METRICS, class_estimates
+    from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
 
-        current.after_stop = "Nothing was written."
-        names = [name.strip() for name in columns.split(",") if name.strip()]
-        result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
-        estimates = class_estimates(result.predictions)
-        estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
-        lines = [f"{name:24} {estimate}  {METRICS[name]}" for name, estimate in estimates.items()]
-        values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
-        current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
-        for note in result.notes:
-            current.report.emit("note", f"note: {note}", said=note)
-        predictions = result.predictions
-        positive, count = predictions.positive, len(predictions.labels)
-        text = (
-            f"{positive} predicted from {', '.join(names)} alone, without images: AUC {estimates['AUC']}, over "
-            f"{count} rows of {dataset.name} ({int(predictions.truth.sum())} {positive}), {folds} folds"
-        )
-        text += f"; {result.left_out} rows without a target left out" if result.left_out else ""
-        current.finish(
-            text,
-            dataset=str(dataset),
-            rows=count,
-            left_out=result.left_out,
-            faulty=result.faulty,
-            positive=positive,
-        )
+    current.after_stop = "Nothing was written."
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
+    estimates = class_estimates(result.predictions)
+    estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
+    lines = [f"{name:24} {estimate}  {METRICS[name]}" for name, estimate in estimates.items()]
+    values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
+    current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
+    for note in result.notes:
+        current.report.emit("note", f"note: {note}", said=note)
+    predictions = result.predictions
+    positive, count = predictions.positive, len(predictions.labels)
+    text = (
+        f"{positive} predicted from {', '.join(names)} alone, without images: AUC {estimates['AUC']}, over "
+        f"{count} rows of {dataset.name} ({int(predictions.truth.sum())} {positive}), {folds} folds"
+    )
+    text += f"; {result.left_out} rows without a target left out" if result.left_out else ""
+    current.finish(
+        text,
+        dataset=str(dataset),
+        rows=count,
+        left_out=result.left_out,
+        faulty=result.faulty,
+        positive=positive,
+    )
 
 
 add_command(app, "import-masks", import_masks, IMPORT_MASKS_HELP)

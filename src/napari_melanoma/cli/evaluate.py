@@ -9,12 +9,8 @@ import typer
 
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
-    AcceptDamaged,
-    AllowOutside,
     ClassifierValues,
     ConfigOptions,
-    Debug,
-    Json,
     NoRefine,
     OptionValues,
     Out,
@@ -22,14 +18,13 @@ from napari_melanoma.cli.options import (
     PointingMasks,
     format_help,
 )
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_melanoma.classification.explanation import PointingOptions
-    from napari_melanoma.cli.session import CommandSession
     from napari_melanoma.evaluation.any_task import ModelEvaluation
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -59,6 +54,7 @@ BIOMARKERS_HELP = format_help(
 
 
 def evaluate(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     model: Annotated[
         str, typer.Option("--model", metavar="BUNDLE", help="Name of a model, or the folder of a bundle.")
     ],
@@ -77,46 +73,41 @@ def evaluate(
         int | None,
         typer.Option("--clicks", metavar="N", help="Instead, measure segmentation with up to N simulated clicks."),
     ] = None,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Measure a model."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.classification.explanation import PointingOptions
-        from napari_melanoma.data.dataset import check_are_datasets
-        from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model, evaluation_task
-        from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.classification.explanation import PointingOptions
+    from napari_melanoma.data.dataset import check_are_datasets
+    from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model, evaluation_task
+    from napari_melanoma.models.registry import find_bundle
 
-        info = find_bundle(model)
-        check_are_datasets(data)
-        # Options that apply to one task only, by their names without "--"
-        mask_only = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
-        mask_only["no-difficulty"] = "difficulty" in options
-        classifier_only = {**classifier_options, "pointing": pointing, "pointing-masks": pointing_masks}
-        if clicks is not None:
-            _reject_options("--clicks measures predictions from simulated clicks", {**mask_only, **classifier_only})
-            _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
-            return
-        task, values = evaluation_task(info), options
-        if task != "masks":
-            _reject_options(_describe_task(info), mask_only)
-        elif no_refine:
-            values = {**options, "refinement": NO_REFINEMENT}
-        if task in ("masks", "labels"):
-            _reject_options(_describe_task(info), classifier_only)
-        if pointing_masks is not None and not pointing:
-            raise InputError("--pointing-masks needs --pointing METHOD. Add it, or leave --pointing-masks out.")
-        check_evaluation_folder(out, data)
-        current.lock_folder(out)
-        if pointing:
-            methods = tuple(dict.fromkeys(pointing))
-            pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
-            _evaluate_pointing(info, data, out, pointing_options, current)
-        values = {**values, **classifier_options}
-        evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
-        _report_evaluation(evaluation, out, current)
+    info = find_bundle(model)
+    check_are_datasets(data)
+    # Options that apply to one task only, by their names without "--"
+    mask_only = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
+    mask_only["no-difficulty"] = "difficulty" in options
+    classifier_only = {**classifier_options, "pointing": pointing, "pointing-masks": pointing_masks}
+    if clicks is not None:
+        _reject_options("--clicks measures predictions from simulated clicks", {**mask_only, **classifier_only})
+        _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
+        return
+    task, values = evaluation_task(info), options
+    if task != "masks":
+        _reject_options(_describe_task(info), mask_only)
+    elif no_refine:
+        values = {**options, "refinement": NO_REFINEMENT}
+    if task in ("masks", "labels"):
+        _reject_options(_describe_task(info), classifier_only)
+    if pointing_masks is not None and not pointing:
+        raise InputError("--pointing-masks needs --pointing METHOD. Add it, or leave --pointing-masks out.")
+    check_evaluation_folder(out, data)
+    current.lock_folder(out)
+    if pointing:
+        methods = tuple(dict.fromkeys(pointing))
+        pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
+        _evaluate_pointing(info, data, out, pointing_options, current)
+    values = {**values, **classifier_options}
+    evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
+    _report_evaluation(evaluation, out, current)
 
 
 def _evaluate_clicks(
@@ -187,6 +178,7 @@ def _reject_options(reason: str, options: Mapping[str, object]) -> None:
 
 
 def biomarkers(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle.")],
     data: Annotated[
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
@@ -196,29 +188,24 @@ def biomarkers(
         OptionValues,
         ConfigOptions("evaluation.biomarkers:BiomarkerOptions", names={"tissue_model": "--tissue-model BUNDLE"}),
     ],
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Rank the features of a classifier by how well each separates the classes."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.classification.classifier import Classifier
-        from napari_melanoma.data.dataset import require_outside_datasets
-        from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
-        from napari_melanoma.lesion.loaded_models import report_loading
-        from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.data.dataset import require_outside_datasets
+    from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
+    from napari_melanoma.lesion.loaded_models import report_loading
+    from napari_melanoma.models.registry import find_bundle
 
-        chosen = BiomarkerOptions.parse(options, "the command line")
-        require_outside_datasets(out, data)
-        current.lock_folder(out)
-        with report_loading(current.run):
-            classifier = Classifier.load(find_bundle(model))
-        result = find_biomarkers(classifier, data, out, chosen, run=current.run)
-        significant = sum(feature.marker.q < 0.05 for feature in result.features)
-        best = result.features[0] if result.features else None
-        strongest = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
-        for name, reason in result.not_measured.items():
-            current.report.emit("not_measured", f"not measured: {name}: {reason}", measure=name, why=reason)
-        text = f"{len(result.features)} of {result.feature_count} features: {strongest}{significant} have q below 0.05"
-        current.finish(f"{text}; written to {out}", out=str(out), features=len(result.features), sure=significant)
+    chosen = BiomarkerOptions.parse(options, "the command line")
+    require_outside_datasets(out, data)
+    current.lock_folder(out)
+    with report_loading(current.run):
+        classifier = Classifier.load(find_bundle(model))
+    result = find_biomarkers(classifier, data, out, chosen, run=current.run)
+    significant = sum(feature.marker.q < 0.05 for feature in result.features)
+    best = result.features[0] if result.features else None
+    strongest = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
+    for name, reason in result.not_measured.items():
+        current.report.emit("not_measured", f"not measured: {name}: {reason}", measure=name, why=reason)
+    text = f"{len(result.features)} of {result.feature_count} features: {strongest}{significant} have q below 0.05"
+    current.finish(f"{text}; written to {out}", out=str(out), features=len(result.features), sure=significant)

@@ -10,11 +10,8 @@ import typer
 
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
-    AcceptDamaged,
     Age,
     ConfigOptions,
-    Debug,
-    Json,
     NoRefine,
     OptionValues,
     Out,
@@ -23,7 +20,7 @@ from napari_melanoma.cli.options import (
     drop_unset,
     format_help,
 )
-from napari_melanoma.cli.session import CommandSession, command_session, values_without
+from napari_melanoma.cli.session import CommandSession, values_without
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +52,7 @@ MAX_PRINTED_PREDICTIONS = 10  # with more photographs, predictions are only writ
 
 
 def lesion(
+    current: Annotated[CommandSession, "accept_damaged"],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
     out: Out,
     options: Annotated[
@@ -85,31 +83,29 @@ def lesion(
     age: Age = None,
     sex: Sex = None,
     site: Site = None,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Analyze photographs."""
-    with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
-        from napari_melanoma.models import PROMPTED_BUNDLE
+    from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
+    from napari_melanoma.models import PROMPTED_BUNDLE
 
-        patient = drop_unset(age=age, sex=sex, site=site)
-        values = {**options, "form": patient}
-        if no_refine:
-            lesion_values = values.get("lesion", {})
-            values["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
-        if classify or patient or "metadata" in values:
-            values.setdefault("classify", {})
-        if prompts := _read_prompts(click or (), exclude or (), box):
-            values["lesion"] = {"model": PROMPTED_BUNDLE, **values.get("lesion", {}), "prompts": prompts}
-        chosen = BatchOptions.parse(values, "the command line")
-        paths = find_inputs(images)
-        current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
+    patient = drop_unset(age=age, sex=sex, site=site)
+    values = {**options, "form": patient}
+    if no_refine:
+        lesion_values = values.get("lesion", {})
+        values["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
+    if classify or patient or "metadata" in values:
+        values.setdefault("classify", {})
+    if prompts := _read_prompts(click or (), exclude or (), box):
+        values["lesion"] = {"model": PROMPTED_BUNDLE, **values.get("lesion", {}), "prompts": prompts}
+    chosen = BatchOptions.parse(values, "the command line")
+    paths = find_inputs(images)
+    current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
 
-        report = partial(_report_photograph, current, with_prediction=json or len(paths) <= MAX_PRINTED_PREDICTIONS)
-        summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
-        _report_summary(current, summary, out, classified=chosen.classify is not None)
+    report = partial(
+        _report_photograph, current, with_prediction=current.as_json or len(paths) <= MAX_PRINTED_PREDICTIONS
+    )
+    summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
+    _report_summary(current, summary, out, classified=chosen.classify is not None)
 
 
 def _read_prompts(click: Sequence[str], exclude: Sequence[str], box: str | None) -> dict[str, object]:

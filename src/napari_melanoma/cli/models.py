@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Json, OptionValues, add_command, format_help
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.options import ConfigOptions, OptionValues, add_command, format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count
 
@@ -50,21 +50,20 @@ app = typer.Typer(
 )
 
 
-def list_(json: Json = False, debug: Debug = False) -> None:
+def list_(current: CommandSession) -> None:
     """List the models."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.models.registry import list_bundles, list_unusable_bundles, user_models_folder
+    from napari_melanoma.models.registry import list_bundles, list_unusable_bundles, user_models_folder
 
-        bundles, unusable = list_bundles(), list_unusable_bundles()
-        for info in bundles:
-            current.report.emit_item("model", _format_model(info), **_model_values(info))
-        for folder, reason in unusable.items():
-            text = f"{folder.name:<20} NOT USABLE: {reason}"
-            current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
-        architectures = _list_architectures(current)
-        total = f"{format_count(len(bundles), 'model')} and {architectures} architectures"
-        text = f"{total}; your model folder: {user_models_folder()}. Show a card: napari-melanoma models show NAME"
-        current.finish(text, count=len(bundles), architectures=architectures, user_folder=str(user_models_folder()))
+    bundles, unusable = list_bundles(), list_unusable_bundles()
+    for info in bundles:
+        current.report.emit_item("model", _format_model(info), **_model_values(info))
+    for folder, reason in unusable.items():
+        text = f"{folder.name:<20} NOT USABLE: {reason}"
+        current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
+    architectures = _list_architectures(current)
+    total = f"{format_count(len(bundles), 'model')} and {architectures} architectures"
+    text = f"{total}; your model folder: {user_models_folder()}. Show a card: napari-melanoma models show NAME"
+    current.finish(text, count=len(bundles), architectures=architectures, user_folder=str(user_models_folder()))
 
 
 def _list_architectures(current: CommandSession) -> int:
@@ -104,19 +103,17 @@ def _format_millions(count: int | None) -> str:
 
 
 def show(
+    current: CommandSession,
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Show a model's card."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.registry import find_bundle
 
-        info = find_bundle(model)
-        card = info.card.strip() or "This model has no card."
-        current.report.emit_item("model", card, **_model_values(info), card=info.card)
-        text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
-        current.finish(text, path=str(info.path))
+    info = find_bundle(model)
+    card = info.card.strip() or "This model has no card."
+    current.report.emit_item("model", card, **_model_values(info), card=info.card)
+    text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
+    current.finish(text, path=str(info.path))
 
 
 def _usage_command(info: BundleInfo, name: str) -> str:
@@ -128,26 +125,24 @@ def _usage_command(info: BundleInfo, name: str) -> str:
 
 
 def import_(
+    current: CommandSession,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, or of a run with a bundle.")],
     name: Annotated[str | None, typer.Option(help="New name of the model; its current name by default.")] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Copy a model into the user's model folder."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.evaluation.training_overlap import describe_unstated
-        from napari_melanoma.models.bundle import read_bundle
-        from napari_melanoma.models.registry import install_bundle
-        from napari_melanoma.runs.acceptance import activate_model
+    from napari_melanoma.evaluation.training_overlap import describe_unstated
+    from napari_melanoma.models.bundle import read_bundle
+    from napari_melanoma.models.registry import install_bundle
+    from napari_melanoma.runs.acceptance import activate_model
 
-        is_run = (path / "bundle").is_dir()
-        if is_run:
-            _report_objection(path, current)
-        info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
-        if warning := describe_unstated(info):
-            current.report.emit("warning", f"Warning: {warning}", message=warning)
-        text = f"'{info.name}' is in {info.path}; use it: {_usage_command(info, info.name)}"
-        current.finish(text, name=info.name, path=str(info.path))
+    is_run = (path / "bundle").is_dir()
+    if is_run:
+        _report_objection(path, current)
+    info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
+    if warning := describe_unstated(info):
+        current.report.emit("warning", f"Warning: {warning}", message=warning)
+    text = f"'{info.name}' is in {info.path}; use it: {_usage_command(info, info.name)}"
+    current.finish(text, name=info.name, path=str(info.path))
 
 
 def _report_objection(run: Path, current: CommandSession) -> None:
@@ -164,6 +159,7 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 
 
 def export(
+    current: Annotated[CommandSession, "allow_outside"],
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
     format_: Annotated[
         Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Format of the file.")
@@ -182,26 +178,22 @@ def export(
         list[Path] | None,
         typer.Option("--data", metavar="DATASET", help="For int8: photographs with masks; may be given several times."),
     ] = None,
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Export a model for other programs."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.registry import find_bundle
 
-        current.after_stop = "Nothing was written."
-        info = find_bundle(model)
-        if format_ == "int8":
-            _export_int8(current, info, out, data or [], options)
-            return
-        from napari_melanoma.runs.model_export import export_bundle
+    current.after_stop = "Nothing was written."
+    info = find_bundle(model)
+    if format_ == "int8":
+        _export_int8(current, info, out, data or [], options)
+        return
+    from napari_melanoma.runs.model_export import export_bundle
 
-        if data or options:
-            raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
-        export_bundle(info, out, format_)
-        text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
-        current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
+    if data or options:
+        raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
+    export_bundle(info, out, format_)
+    text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
+    current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
 
 
 def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], values: OptionValues) -> None:

@@ -17,6 +17,8 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
+from napari_melanoma.cli.session import command_session, parameter_name
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
@@ -127,11 +129,6 @@ class ConfigOptions:
                 yield key, info, default
 
 
-def parameter_name(key: str) -> str:
-    """Return the parameter name for a key: ``roi.side_px`` becomes ``roi__side_px``; list indices are left out."""
-    return "__".join(part for part in key.split(".") if not part.isdigit())
-
-
 def _option_name(key: str, default: object) -> str:
     name = key.rpartition(".")[2].replace("_", "-")
     return f"--no-{name}" if default is True else f"--{name}"
@@ -183,19 +180,32 @@ def find_config_options(command: Callable[..., None]) -> dict[str, ConfigOptions
 
 
 def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with one parameter for each option in place of the parameters with ``ConfigOptions``."""
+    """Return the command with one parameter for each option in place of the parameters with ``ConfigOptions``.
+
+    A parameter ``current``, a ``CommandSession``, is replaced by the options of the session, which come last.
+    """
     options_of = {name: config.list_options() for name, config in find_config_options(command).items()}
     hints = get_type_hints(command, include_extras=True)
     parameters: list[Parameter] = []
+    session_options: list[str] = []
     for name, parameter in signature(command).parameters.items():
         if name in options_of:
             parameters += [option.parameter for option in options_of[name]]
+        elif name == "current":
+            session_options = [*getattr(hints[name], "__metadata__", ()), "json", "debug"]
         else:
             parameters.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
+    for name in session_options:
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=SESSION_OPTIONS[name]))
 
-    def call(**values: object) -> None:
-        config_values = {name: _pop_values(options, values) for name, options in options_of.items()}
-        command(**values, **config_values)
+    def call(**values: Any) -> None:  # noqa: ANN401 - the values of the options
+        values |= {name: _pop_values(options, values) for name, options in options_of.items()}
+        if not session_options:
+            command(**values)
+            return
+        as_json, debug, *accepted = [values.pop(name, False) for name in SESSION_OPTIONS]
+        with command_session(as_json, debug, *accepted) as current:
+            command(current=current, **values)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return call
@@ -235,6 +245,9 @@ AcceptDamaged = Annotated[
         help="Read the intact part of damaged photographs; results state that the file was damaged.",
     ),
 ]
+# Options of commands that run in a session, by the names of their parameters. Each has ``--json`` and ``--debug``; the
+# others are named by the command: ``current: Annotated[CommandSession, "allow_outside"]``.
+SESSION_OPTIONS = {"json": Json, "debug": Debug, "allow_outside": AllowOutside, "accept_damaged": AcceptDamaged}
 NoRefine = Annotated[
     bool,
     typer.Option(

@@ -10,15 +10,13 @@ import typer
 
 from napari_melanoma.cli.options import (
     ConfigOptions,
-    Debug,
-    Json,
     OptionValues,
     Out,
     add_command,
     drop_unset,
     format_help,
 )
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
 
@@ -57,6 +55,7 @@ COHORT_HELP = format_help(
 
 
 def lesion(
+    current: CommandSession,
     out: Out,
     options: Annotated[
         OptionValues,
@@ -74,27 +73,24 @@ def lesion(
             min=0, max=9, help="Also photograph each lesion after its area has grown by this share; 0.5: by half."
         ),
     ] = 0,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Generate phantom lesions."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
-        from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-        configs: dict[str, LesionPhantomConfig] = {}
-        for number in range(seed, seed + count):
-            config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
-            configs[f"lesion_{number:04d}"] = config
-            if growth:
-                configs[f"lesion_{number:04d}_grown"] = _grow_lesion(config, growth)
-        current.lock_folder(out)
-        current.after_stop = f"Finished images stay in {out}."
-        for name, config in current.run.track(list(configs.items()), "drawing phantoms"):
-            image = save_lesion_phantom(lesion_phantom(config), out, name)
-            current.report.emit("phantom", str(image), image=str(image))
-        text = f"{format_count(len(configs), 'phantom')} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
-        current.finish(text, out=str(out), count=len(configs))
+    configs: dict[str, LesionPhantomConfig] = {}
+    for number in range(seed, seed + count):
+        config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
+        configs[f"lesion_{number:04d}"] = config
+        if growth:
+            configs[f"lesion_{number:04d}_grown"] = _grow_lesion(config, growth)
+    current.lock_folder(out)
+    current.after_stop = f"Finished images stay in {out}."
+    for name, config in current.run.track(list(configs.items()), "drawing phantoms"):
+        image = save_lesion_phantom(lesion_phantom(config), out, name)
+        current.report.emit("phantom", str(image), image=str(image))
+    text = f"{format_count(len(configs), 'phantom')} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
+    current.finish(text, out=str(out), count=len(configs))
 
 
 def _grow_lesion(config: LesionPhantomConfig, growth: float) -> LesionPhantomConfig:
@@ -112,6 +108,7 @@ def _grow_lesion(config: LesionPhantomConfig, growth: float) -> LesionPhantomCon
 
 
 def slide(
+    current: CommandSession,
     out: Out,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the first slide; the others follow. 0 by default.")
@@ -133,21 +130,18 @@ def slide(
         ),
     ],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file; options take precedence.")] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Generate phantom slides."""
     values = {**options, **drop_unset(seed=seed, size=None if size is None else (size, size))}
-    with command_session(json, debug) as current:
-        first = _build_config(values, config)
-        configs = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
-        _check_room(configs)
-        current.lock_folder(out)
-        current.after_stop = f"Finished images stay in {out}."
-        for slide_config in configs:
-            _write_slide(current, slide_config, out)
-        text = f"{format_count(count, 'phantom slide')} in {out}; next: napari-melanoma open {out}/*.tif"
-        current.finish(text, out=str(out), count=count)
+    first = _build_config(values, config)
+    configs = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
+    _check_room(configs)
+    current.lock_folder(out)
+    current.after_stop = f"Finished images stay in {out}."
+    for slide_config in configs:
+        _write_slide(current, slide_config, out)
+    text = f"{format_count(count, 'phantom slide')} in {out}; next: napari-melanoma open {out}/*.tif"
+    current.finish(text, out=str(out), count=count)
 
 
 def _build_config(values: OptionValues, path: Path | None) -> SlidePhantomConfig:
@@ -204,25 +198,23 @@ def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path)
 
 
 def cohort(
+    current: CommandSession,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
     options: Annotated[
         OptionValues,
         ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds")),
     ],
     processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Generate a phantom cohort."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.core.context import usable_cores
-        from napari_melanoma.phantoms.cohort.dataset import write_cohort
-        from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+    from napari_melanoma.core.context import usable_cores
+    from napari_melanoma.phantoms.cohort.dataset import write_cohort
+    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
-        config = CohortConfig.parse(options, "the command line")
-        written = write_cohort(config, out, processes or usable_cores(), current.run)
-        text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
-        current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
+    config = CohortConfig.parse(options, "the command line")
+    written = write_cohort(config, out, processes or usable_cores(), current.run)
+    text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
+    current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
 
 
 add_command(app, "lesion", lesion, LESION_HELP)

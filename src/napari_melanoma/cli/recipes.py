@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_command, format_help
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.options import add_command, format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import ConfigError
 
 LIST_HELP = format_help(
@@ -25,25 +25,25 @@ WRITE_HELP = format_help(
 app = typer.Typer(help="List the shipped recipes; write one as a file.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def list_(json: Json = False, debug: Debug = False) -> None:
+def list_(current: CommandSession) -> None:
     """List the shipped recipes."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.reproduction.papers import papers, read_paper
-        from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
+    from napari_melanoma.reproduction.papers import papers, read_paper
+    from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 
-        recipes = list_shipped_recipes()
-        for recipe in recipes:
-            text = f"{recipe.name:<28} {recipe.summary}"
-            values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
-            current.report.emit_item("recipe", text, **values)
-        for paper in map(read_paper, papers()):
-            rows, command = paper.named, f"reproduce {paper.name}"
-            text = f"{paper.name:<28} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
-            current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
-        current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
+    recipes = list_shipped_recipes()
+    for recipe in recipes:
+        text = f"{recipe.name:<28} {recipe.summary}"
+        values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
+        current.report.emit_item("recipe", text, **values)
+    for paper in map(read_paper, papers()):
+        rows, command = paper.named, f"reproduce {paper.name}"
+        text = f"{paper.name:<28} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
+        current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
+    current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 
 
 def write(
+    current: CommandSession,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")],
     data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="Training data; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The recipe, a TOML file.")],
@@ -62,23 +62,20 @@ def write(
             help="Base data: earlier training data of the model, mixed in to preserve its performance on them.",
         ),
     ] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Write a shipped recipe as a file."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.core.config import write_toml
-        from napari_melanoma.models import DEFAULT_BUNDLE
-        from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+    from napari_melanoma.core.config import write_toml
+    from napari_melanoma.models import DEFAULT_BUNDLE
+    from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
-        if out.exists():
-            raise ConfigError(f"{out} exists already. Name another file, or remove it.")
-        shipped = find_shipped_recipe(name)
-        values = {"data": {"base": [str(folder) for folder in base]}} if base else {}
-        recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **values)
-        write_toml(out, recipe)
-        run = f"napari-melanoma train --config {out} --out RUN"
-        current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Name another file, or remove it.")
+    shipped = find_shipped_recipe(name)
+    values = {"data": {"base": [str(folder) for folder in base]}} if base else {}
+    recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **values)
+    write_toml(out, recipe)
+    run = f"napari-melanoma train --config {out} --out RUN"
+    current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
 
 
 add_command(app, "list", list_, LIST_HELP)

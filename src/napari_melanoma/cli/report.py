@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, format_help
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.options import format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError, MelanomaError, describe_error
 
 HELP = format_help(
@@ -24,6 +24,7 @@ HELP = format_help(
 
 
 def report(
+    current: CommandSession,
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="CASE|RESULT...", help="Case folders, result folders, or folders that contain them."),
@@ -34,32 +35,29 @@ def report(
     personal: Annotated[
         bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
     ] = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Write the report of a case and of results."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.reports.case_report import collect_report
-        from napari_melanoma.reports.page import write_report
-        from napari_melanoma.reports.pdf import write_pdf
+    from napari_melanoma.reports.case_report import collect_report
+    from napari_melanoma.reports.page import write_report
+    from napari_melanoma.reports.pdf import write_pdf
 
-        current.after_stop = "Nothing was written."
-        _check_output(out, pdf=pdf)
-        collected = collect_report(paths, personal=personal, run=current.run)
-        current.run.check()
-        write_report(out, collected.report)
-        written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
-        if pdf:
-            try:
-                note = write_pdf(collected.report, out.with_suffix(".pdf"), paper)
-                written.append(out.with_suffix(".pdf"))
-                current.report_notes([("PDF", note)] if note else [])
-            except MelanomaError as error:  # the HTML file is complete, and can be printed
-                failures.append(("PDF", describe_error(error)))
-        current.report_failures(failures, "about")
-        privacy = "It contains personal data. " if personal else ""
-        text = f"{' and '.join(map(str, written))} written. {privacy}Research use only; not for diagnosis."
-        current.finish(text, some_failed=bool(failures), out=str(out), files=[str(path) for path in written])
+    current.after_stop = "Nothing was written."
+    _check_output(out, pdf=pdf)
+    collected = collect_report(paths, personal=personal, run=current.run)
+    current.run.check()
+    write_report(out, collected.report)
+    written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
+    if pdf:
+        try:
+            note = write_pdf(collected.report, out.with_suffix(".pdf"), paper)
+            written.append(out.with_suffix(".pdf"))
+            current.report_notes([("PDF", note)] if note else [])
+        except MelanomaError as error:  # the HTML file is complete, and can be printed
+            failures.append(("PDF", describe_error(error)))
+    current.report_failures(failures, "about")
+    privacy = "It contains personal data. " if personal else ""
+    text = f"{' and '.join(map(str, written))} written. {privacy}Research use only; not for diagnosis."
+    current.finish(text, some_failed=bool(failures), out=str(out), files=[str(path) for path in written])
 
 
 def _check_output(out: Path, *, pdf: bool) -> None:

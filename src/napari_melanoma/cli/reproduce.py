@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Json, OptionValues, format_help
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.options import ConfigOptions, OptionValues, format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
-    from napari_melanoma.cli.session import CommandSession
     from napari_melanoma.reproduction.planning import PlannedRow
     from napari_melanoma.reproduction.run import Reproduction
 
@@ -30,6 +29,7 @@ HELP = format_help(
 
 
 def reproduce(
+    current: Annotated[CommandSession, "allow_outside"],
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2, P3 or P4.")],
     options: Annotated[
         OptionValues,
@@ -46,31 +46,27 @@ def reproduce(
     check: Annotated[
         bool, typer.Option("--check", help="Only report what would run, the estimated time and memory.")
     ] = False,
-    allow_outside: AllowOutside = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Reproduce a paper."""
-    with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.reproduction import run as workflow
-        from napari_melanoma.reproduction.options import ReproduceOptions
-        from napari_melanoma.reproduction.papers import read_paper
+    from napari_melanoma.reproduction import run as workflow
+    from napari_melanoma.reproduction.options import ReproduceOptions
+    from napari_melanoma.reproduction.papers import read_paper
 
-        chosen = ReproduceOptions.parse({"paper": paper, **options}, "the command line")
-        if check:
-            _report_plan(workflow.check(chosen, run=current.run), current)
-            return
-        folder = out or Path(f"reproduced-{read_paper(paper).name}")
-        done = workflow.reproduce(chosen, folder, run=current.run)
-        for name, reason in {**done.plan.left_out, **done.missing.all}.items():
-            current.report.emit("failed", f"not run: {name}: {reason}", row=name, error=reason)
-        failed, late = len(done.missing.failed), len(done.missing.late)
-        skipped = f" ({late} not run for lack of time)" if late else ""
-        count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated{skipped}"
-        content = "results" if done.results else "reasons"
-        values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(folder)}
-        text = f"{count}; {content} in {folder / 'tables.html'} and tables.md"
-        current.finish(text, some_failed=failed > 0 or not done.results, **values)
+    chosen = ReproduceOptions.parse({"paper": paper, **options}, "the command line")
+    if check:
+        _report_plan(workflow.check(chosen, run=current.run), current)
+        return
+    folder = out or Path(f"reproduced-{read_paper(paper).name}")
+    done = workflow.reproduce(chosen, folder, run=current.run)
+    for name, reason in {**done.plan.left_out, **done.missing.all}.items():
+        current.report.emit("failed", f"not run: {name}: {reason}", row=name, error=reason)
+    failed, late = len(done.missing.failed), len(done.missing.late)
+    skipped = f" ({late} not run for lack of time)" if late else ""
+    count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated{skipped}"
+    content = "results" if done.results else "reasons"
+    values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(folder)}
+    text = f"{count}; {content} in {folder / 'tables.html'} and tables.md"
+    current.finish(text, some_failed=failed > 0 or not done.results, **values)
 
 
 def _report_plan(reproduction: Reproduction, current: CommandSession) -> None:

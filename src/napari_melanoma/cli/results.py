@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, format_help
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.options import Out, format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ MAX_LISTED_FILES = 50  # of those that ``audit`` could not examine; --json lists
 
 
 def export(
+    current: CommandSession,
     results: Annotated[
         list[Path],
         typer.Argument(metavar="RESULT...", help="Result folders, folders that contain them, or cases."),
@@ -73,50 +74,48 @@ def export(
         bool,
         typer.Option("--personal", help="Include who signed and changed synoptic reports, when, and ids of patients."),
     ] = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Export results of slides for other programs."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.reports.slide_export import export_results, find_exported_folders
+    from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
-        reported_reasons: set[str] = set()  # why something was left out; several formats give the same reason
+    reported_reasons: set[str] = set()  # why something was left out; several formats give the same reason
 
-        def report_file(exported: ExportedFile) -> None:
-            values = {"folder": str(exported.folder), "format": exported.format, "path": str(exported.path)}
-            if exported.left_out:
-                text = "" if exported.error in reported_reasons else f"left out: {exported.error}"
-                current.report.emit("left_out", text, reason=exported.error, **values)
-                reported_reasons.add(exported.error)
-            elif exported.error:
-                text = f"failed: {exported.folder.name}, {exported.format}: {exported.error}"
-                current.report.emit("failed", text, error=exported.error, **values)
-            else:
-                current.report.emit("written", f"written: {exported.path}", **values)
+    def report_file(exported: ExportedFile) -> None:
+        values = {"folder": str(exported.folder), "format": exported.format, "path": str(exported.path)}
+        if exported.left_out:
+            text = "" if exported.error in reported_reasons else f"left out: {exported.error}"
+            current.report.emit("left_out", text, reason=exported.error, **values)
+            reported_reasons.add(exported.error)
+        elif exported.error:
+            text = f"failed: {exported.folder.name}, {exported.format}: {exported.error}"
+            current.report.emit("failed", text, error=exported.error, **values)
+        else:
+            current.report.emit("written", f"written: {exported.path}", **values)
 
-        current.after_stop = f"Written files stay in {out}."
-        formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
-        folders = find_exported_folders(results)
-        current.lock_folder(out)
-        files = export_results(
-            folders, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
-        )
-        left_out = sum(file.left_out for file in files)
-        failed = sum(bool(file.error) for file in files) - left_out
-        written = len(files) - failed - left_out
-        counts = [f"{format_count(written, 'file')} written to {out}"]
-        counts += [f"{count} {outcome}" for count, outcome in ((left_out, "left out"), (failed, "failed")) if count]
-        current.finish(
-            f"{', '.join(counts)}. Research use only.",
-            some_failed=bool(failed) or not written,
-            out=str(out),
-            written=written,
-            left_out=left_out,
-            failed=failed,
-        )
+    current.after_stop = f"Written files stay in {out}."
+    formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
+    folders = find_exported_folders(results)
+    current.lock_folder(out)
+    files = export_results(
+        folders, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
+    )
+    left_out = sum(file.left_out for file in files)
+    failed = sum(bool(file.error) for file in files) - left_out
+    written = len(files) - failed - left_out
+    counts = [f"{format_count(written, 'file')} written to {out}"]
+    counts += [f"{count} {outcome}" for count, outcome in ((left_out, "left out"), (failed, "failed")) if count]
+    current.finish(
+        f"{', '.join(counts)}. Research use only.",
+        some_failed=bool(failed) or not written,
+        out=str(out),
+        written=written,
+        left_out=left_out,
+        failed=failed,
+    )
 
 
 def readings(
+    current: CommandSession,
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER...", help="Result folders, or folders that contain them.")
     ],
@@ -124,43 +123,41 @@ def readings(
     reader: Annotated[
         list[str] | None, typer.Option("--reader", metavar="NAME", help="Give it twice: the readers to compare.")
     ] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Collect depth readings and measure the agreement of two readers."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.slides.depth_readings import (
-            agreement_to_json,
-            collect_readings,
-            compare_readers,
-            describe_agreement,
-            list_readers,
-            write_readings,
-        )
+    from napari_melanoma.slides.depth_readings import (
+        agreement_to_json,
+        collect_readings,
+        compare_readers,
+        describe_agreement,
+        list_readers,
+        write_readings,
+    )
 
-        current.after_stop = "Nothing was written."
-        collected = collect_readings(folders)
-        for name, error in collected.failed:
-            current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-        readers = list_readers(collected)
-        chosen = reader or (list(readers) if len(readers) == 2 else [])
-        agreement = compare_readers(collected, chosen) if chosen else None
-        for note in (*collected.notes, *(agreement.notes if agreement else ())):
-            current.report.emit("warning", f"Warning: {note}", message=note)
-        current.lock_folder(out)
-        written = write_readings(collected, agreement, out)
-        if agreement is not None:
-            current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
-        count = sum(len(slide.readings) for slide in collected.slides)
-        names = ", ".join(readers) or "no reader"
-        of_slides = f"of {format_count(len(collected.slides), 'slide')}"
-        text = f"{format_count(count, 'reading')} {of_slides} by {names} in {written[0]}."
-        if agreement is None and len(readers) != 1:
-            text += " Select two readers with --reader to measure their agreement."
-        current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
+    current.after_stop = "Nothing was written."
+    collected = collect_readings(folders)
+    for name, error in collected.failed:
+        current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+    readers = list_readers(collected)
+    chosen = reader or (list(readers) if len(readers) == 2 else [])
+    agreement = compare_readers(collected, chosen) if chosen else None
+    for note in (*collected.notes, *(agreement.notes if agreement else ())):
+        current.report.emit("warning", f"Warning: {note}", message=note)
+    current.lock_folder(out)
+    written = write_readings(collected, agreement, out)
+    if agreement is not None:
+        current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
+    count = sum(len(slide.readings) for slide in collected.slides)
+    names = ", ".join(readers) or "no reader"
+    of_slides = f"of {format_count(len(collected.slides), 'slide')}"
+    text = f"{format_count(count, 'reading')} {of_slides} by {names} in {written[0]}."
+    if agreement is None and len(readers) != 1:
+        text += " Select two readers with --reader to measure their agreement."
+    current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
 
 
 def relation(
+    current: CommandSession,
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
     ],
@@ -168,63 +165,58 @@ def relation(
     include_invalid: Annotated[
         bool, typer.Option("--include-invalid", help="Correlate the lesions of predictions that are not valid as well.")
     ] = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Relate area and probability of lesions."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
-        from napari_melanoma.slides.lesion_relation import relate_lesions, relation_to_json, write_relation
+    from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
+    from napari_melanoma.slides.lesion_relation import relate_lesions, relation_to_json, write_relation
 
-        current.after_stop = "Nothing was written."
-        require_outside_results(out)
-        related = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
-        for slide, error in related.failed.items():
-            name = related.names[slide]
-            current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-        for note in related.notes:
-            current.report.emit("warning", f"Warning: {note}", message=note)
-        current.lock_folder(out)
-        written = write_relation(related, out)
-        current.report.emit("relation", related.summary, **relation_to_json(related))
-        text = (
-            f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
-            f"{written[0]}; {written[-1].name} shows "
-        )
-        text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
-        current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))
+    current.after_stop = "Nothing was written."
+    require_outside_results(out)
+    related = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
+    for slide, error in related.failed.items():
+        name = related.names[slide]
+        current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+    for note in related.notes:
+        current.report.emit("warning", f"Warning: {note}", message=note)
+    current.lock_folder(out)
+    written = write_relation(related, out)
+    current.report.emit("relation", related.summary, **relation_to_json(related))
+    text = (
+        f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
+        f"{written[0]}; {written[-1].name} shows "
+    )
+    text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
+    current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))
 
 
 def audit(
+    current: CommandSession,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders to be shared.")],
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """List personal data in files."""
-    with command_session(json, debug) as current:
-        from dataclasses import asdict
+    from dataclasses import asdict
 
-        from napari_melanoma.privacy.audit import audit as audit_files
+    from napari_melanoma.privacy.audit import audit as audit_files
 
-        current.after_stop = "Nothing was changed; not every file was examined."
-        reported_advice: set[str] = set()
+    current.after_stop = "Nothing was changed; not every file was examined."
+    reported_advice: set[str] = set()
 
-        def report_finding(finding: PrivacyFinding) -> None:
-            values = asdict(finding)
-            current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
-            if finding.what_to_do not in reported_advice and not json:
-                reported_advice.add(finding.what_to_do)
-                current.report.emit("advice", f"    {finding.what_to_do}")
+    def report_finding(finding: PrivacyFinding) -> None:
+        values = asdict(finding)
+        current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
+        if finding.what_to_do not in reported_advice and not current.as_json:
+            reported_advice.add(finding.what_to_do)
+            current.report.emit("advice", f"    {finding.what_to_do}")
 
-        result = audit_files(paths, report_finding, run=current.run)
-        for name, reason in list(result.skipped.items())[: None if json else MAX_LISTED_FILES]:
-            current.report.emit("passed_over", f"not examined: {name}: {reason}", file=name, reason=reason)
-        counts = ", ".join(f"{kind} {count}" for kind, count in result.counts.most_common())
-        skipped = format_count(len(result.skipped), "file")
-        missed = f"; {skipped} could not be examined" if result.skipped else ""
-        text = f"Found in {format_count(result.files, 'file')}: {counts or 'nothing'}{missed}."
-        values = {"files": result.files, "counts": dict(result.counts), "not_looked_into": len(result.skipped)}
-        current.finish(text, some_failed=not result.clean, **values)
+    result = audit_files(paths, report_finding, run=current.run)
+    for name, reason in list(result.skipped.items())[: None if current.as_json else MAX_LISTED_FILES]:
+        current.report.emit("passed_over", f"not examined: {name}: {reason}", file=name, reason=reason)
+    counts = ", ".join(f"{kind} {count}" for kind, count in result.counts.most_common())
+    skipped = format_count(len(result.skipped), "file")
+    missed = f"; {skipped} could not be examined" if result.skipped else ""
+    text = f"Found in {format_count(result.files, 'file')}: {counts or 'nothing'}{missed}."
+    values = {"files": result.files, "counts": dict(result.counts), "not_looked_into": len(result.skipped)}
+    current.finish(text, some_failed=not result.clean, **values)
 
 
 def _format_finding(finding: PrivacyFinding) -> str:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import (
-    AcceptDamaged,
     Age,
     ConfigOptions,
-    Debug,
-    Json,
     OptionValues,
     Out,
     Sex,
@@ -20,7 +17,7 @@ from napari_melanoma.cli.options import (
     drop_unset,
     format_help,
 )
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +37,7 @@ HELP = format_help(
 
 
 def risk(
+    current: Annotated[CommandSession, "accept_damaged"],
     cases: Annotated[list[str], typer.Argument(metavar="SLIDE_OR_PATCH", help="Slides or patches, folders, patterns.")],
     model: Annotated[
         list[str], typer.Option(help="Name of a model that predicts metastasis, or the folder of its bundle.")
@@ -56,33 +54,29 @@ def risk(
     depth_mm: Annotated[
         str | None, typer.Option("--depth-mm", help="Breslow thickness, if it was not measured on the slide.")
     ] = None,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Predict risks."""
-    with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.lesion.patient_data import PatientTable
-        from napari_melanoma.risk.batch import assess_risk_of_files, case_name
-        from napari_melanoma.risk.inputs import find_risk_inputs
-        from napari_melanoma.risk.prediction import RiskOptions
+    from napari_melanoma.lesion.patient_data import PatientTable
+    from napari_melanoma.risk.batch import assess_risk_of_files, case_name
+    from napari_melanoma.risk.inputs import find_risk_inputs
+    from napari_melanoma.risk.prediction import RiskOptions
 
-        chosen = RiskOptions.parse({"model": _single_model(model), **options}, "the command line")
-        patient = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
-        patients = PatientTable({name: str(value) for name, value in patient.items()}, metadata)
-        paths = find_risk_inputs(cases)
-        _warn_of_table(current, patients, metadata, [case_name(path) for path in paths])
-        current.lock_folder(out)
-        summary = assess_risk_of_files(
-            paths, out, chosen, patients, run=current.run, on_outcome=lambda outcome: _report_input(current, outcome)
-        )
-        counts = f"{summary.done} done" + (f", {summary.failed} failed" if summary.failed else "")
-        next_step = "each risk.json contains the inputs and contributions"
-        if summary.failed:
-            next_step = "see the column 'error' there"
-        text = f"{counts}: table in {summary.table}; {next_step}. Research use only."
-        written = {"out": str(out), "table": str(summary.table)}
-        current.finish(text, some_failed=summary.failed > 0, completed=summary.done, failed=summary.failed, **written)
+    chosen = RiskOptions.parse({"model": _single_model(model), **options}, "the command line")
+    patient = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
+    patients = PatientTable({name: str(value) for name, value in patient.items()}, metadata)
+    paths = find_risk_inputs(cases)
+    _warn_of_table(current, patients, metadata, [case_name(path) for path in paths])
+    current.lock_folder(out)
+    summary = assess_risk_of_files(
+        paths, out, chosen, patients, run=current.run, on_outcome=lambda outcome: _report_input(current, outcome)
+    )
+    counts = f"{summary.done} done" + (f", {summary.failed} failed" if summary.failed else "")
+    next_step = "each risk.json contains the inputs and contributions"
+    if summary.failed:
+        next_step = "see the column 'error' there"
+    text = f"{counts}: table in {summary.table}; {next_step}. Research use only."
+    written = {"out": str(out), "table": str(summary.table)}
+    current.finish(text, some_failed=summary.failed > 0, completed=summary.done, failed=summary.failed, **written)
 
 
 def _single_model(models: list[str]) -> str:

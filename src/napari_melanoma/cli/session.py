@@ -1,7 +1,7 @@
 """What all commands share while they run: their output, progress, signals, logging, errors and exit codes.
 
-A command runs inside ``command_session``, writes through ``CommandSession.report`` and ends with
-``CommandSession.finish``.
+A command with a parameter ``current`` runs inside ``command_session``, which ``cli.options`` opens for it; it writes
+through ``CommandSession.report`` and ends with ``CommandSession.finish``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
-from napari_melanoma.cli.options import parameter_name
 from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.files import exceeded_path_limit, replace_non_finite
@@ -263,6 +262,11 @@ class CommandSession:
     _signals: list[int] = field(default_factory=list)  # numbers of the signals received
     resources: ExitStack = field(default_factory=ExitStack)  # closed when the command ends
 
+    @property
+    def as_json(self) -> bool:
+        """Whether the output is for programs."""
+        return isinstance(self.report, _JsonReport)
+
     def lock_folder(self, folder: Path) -> None:
         """Hold the lock of an output folder until the command ends, so that no other process writes there."""
         self.resources.enter_context(hold_output_lock(folder))
@@ -433,6 +437,11 @@ def _format_fault(fault: ConfigFault) -> str | None:
         value = f"{fault.found:g}" if isinstance(fault.found, float) else fault.found
         return f"{option} is {value}: {fault.expected.rstrip('.')}"
     return None
+
+
+def parameter_name(key: str) -> str:
+    """Return the parameter name for a key: ``roi.side_px`` becomes ``roi__side_px``; list indices are left out."""
+    return "__".join(part for part in key.split(".") if not part.isdigit())
 
 
 def _find_option(name: str) -> tuple[str, object]:

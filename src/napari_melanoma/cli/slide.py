@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import ConfigOptions, Debug, Json, OptionValues, Out, format_help
-from napari_melanoma.cli.session import CommandSession, command_session, values_without
+from napari_melanoma.cli.options import ConfigOptions, OptionValues, Out, format_help
+from napari_melanoma.cli.session import CommandSession, values_without
 from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ HELP = format_help(
 
 
 def slide(
+    current: CommandSession,
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")],
     out: Out,
     options: SlideValues,
@@ -60,26 +61,23 @@ def slide(
     config: ConfigFile = None,
     force: Force = False,
     nice: Nice = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Analyze slides."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.slides.reading.opening import find_slides
+    from napari_melanoma.slides.reading.opening import find_slides
 
-        if nice:
-            from napari_melanoma.core.processes import lower_priority
+    if nice:
+        from napari_melanoma.core.processes import lower_priority
 
-            lower_priority()
-        chosen = _merge_options(config, options)
-        paths = find_slides(slides)
-        current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
-        if not workers:
-            _analyze_slides(current, paths, out, chosen, force=force)
-        elif workers.keys() == {"tries"}:
-            raise ConfigError("--tries needs --processes or --scheduler. Add one of them, or leave --tries out.")
-        else:
-            run_cohort(current, paths, out, chosen, workers, force=force)
+        lower_priority()
+    chosen = _merge_options(config, options)
+    paths = find_slides(slides)
+    current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
+    if not workers:
+        _analyze_slides(current, paths, out, chosen, force=force)
+    elif workers.keys() == {"tries"}:
+        raise ConfigError("--tries needs --processes or --scheduler. Add one of them, or leave --tries out.")
+    else:
+        run_cohort(current, paths, out, chosen, workers, force=force)
 
 
 def _analyze_slides(

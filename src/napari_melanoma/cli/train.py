@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_command, format_help
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.options import add_command, format_help
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.formatting import format_count, format_estimated_duration
@@ -41,6 +41,7 @@ SEARCH_HELP = format_help(
 
 
 def train(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The recipe, a TOML file.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="The run folder, new unless --resume.")
@@ -51,21 +52,16 @@ def train(
     ] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Train a model."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        if nice:
-            from napari_melanoma.core.processes import lower_priority
+    if nice:
+        from napari_melanoma.core.processes import lower_priority
 
-            lower_priority()
-        if check:
-            _report_check(current, config)
-        else:
-            _run_training(current, config, out, resume=resume, queue=queue)
+        lower_priority()
+    if check:
+        _report_check(current, config)
+    else:
+        _run_training(current, config, out, resume=resume, queue=queue)
 
 
 def _run_training(current: CommandSession, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
@@ -145,19 +141,15 @@ def _report_check(current: CommandSession, config: Path) -> None:
 
 
 def search(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a table [search], a TOML file.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
     trials: Annotated[
         int | None, typer.Option(min=1, help="Number of trials; taken from the recipe by default.")
     ] = None,
-    allow_outside: AllowOutside = False,
-    accept_damaged: AcceptDamaged = False,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Search over options."""
-    with command_session(json, debug, allow_outside, accept_damaged) as current:
-        _run_search(current, recipe, out, trials)
+    _run_search(current, recipe, out, trials)
 
 
 def _run_search(current: CommandSession, path: Path, out: Path, trials: int | None) -> None:
@@ -203,50 +195,46 @@ app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_he
 
 
 def list_(
+    current: CommandSession,
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that contains run folders.")] = None,
-    json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """List the runs of a folder."""
-    with command_session(json, debug) as current:
-        from napari_melanoma.runs.launching import list_runs, runs_folder
+    from napari_melanoma.runs.launching import list_runs, runs_folder
 
-        reports = list_runs(folder)
-        for report in reports:
-            current.report.emit_item("run", _format_run(report), **_run_values(report))
-        text = f"{format_count(len(reports), 'run')} in {folder or runs_folder()}"
-        current.finish(text, count=len(reports))
+    reports = list_runs(folder)
+    for report in reports:
+        current.report.emit_item("run", _format_run(report), **_run_values(report))
+    text = f"{format_count(len(reports), 'run')} in {folder or runs_folder()}"
+    current.finish(text, count=len(reports))
 
 
-def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
+def pause(current: CommandSession, run: Run) -> None:
     """Pause a run."""
-    _send_command(run, "pause", "will pause at the next batch", json, debug)
+    _send_command(current, run, "pause", "will pause at the next batch")
 
 
-def unpause(run: Run, json: Json = False, debug: Debug = False) -> None:
+def unpause(current: CommandSession, run: Run) -> None:
     """Continue a run."""
-    _send_command(run, "run", "continues", json, debug)
+    _send_command(current, run, "run", "continues")
 
 
-def cancel(run: Run, json: Json = False, debug: Debug = False) -> None:
+def cancel(current: CommandSession, run: Run) -> None:
     """End a run."""
-    _send_command(
-        run, "cancel", "will end after the current batch; continue it with: napari-melanoma train --resume", json, debug
-    )
+    advice = "continue it with: napari-melanoma train --resume"
+    _send_command(current, run, "cancel", f"will end after the current batch; {advice}")
 
 
 def _send_command(
-    path: Path, command: Literal["run", "pause", "cancel"], message: str, json: bool, debug: bool
+    current: CommandSession, path: Path, command: Literal["run", "pause", "cancel"], message: str
 ) -> None:
-    with command_session(json, debug) as current:
-        from napari_melanoma.core.processes import send_command_or_stop
-        from napari_melanoma.runs.launching import read_run
+    from napari_melanoma.core.processes import send_command_or_stop
+    from napari_melanoma.runs.launching import read_run
 
-        report = read_run(path)
-        if not report.state.active:
-            raise RunError(f"{path} is {report.state}, not active. {report.message}")
-        send_command_or_stop(path, command)
-        current.finish(f"{path.name} {message}", path=str(path), wish=command)
+    report = read_run(path)
+    if not report.state.active:
+        raise RunError(f"{path} is {report.state}, not active. {report.message}")
+    send_command_or_stop(path, command)
+    current.finish(f"{path.name} {message}", path=str(path), wish=command)
 
 
 def _format_run(report: RunReport) -> str:

@@ -27,7 +27,7 @@ def collect_provenance() -> dict[str, object]:
         "version": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
-        "packages": {name: version for name in PACKAGES if (version := _installed_version(name))},
+        "packages": {name: version for name in PACKAGES if (version := installed_version(name))},
         "created": utc_time(),
     }
 
@@ -42,7 +42,7 @@ def array_fingerprint(array: NDArray) -> str:
 
 
 @cache  # reading metadata takes 5 ms, and a batch needs it for every photograph
-def _installed_version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
     """Return the version of a package, or None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 

@@ -14,8 +14,7 @@ import numpy as np
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import EncoderConfig, TileConfig
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.io.slide_spec import DONE, WAITING
-from napari_melanoma.io.slide_store import CHUNK, SlideResult, file_errors_translated
+from napari_melanoma.io.slide_store import CHUNK, DONE, WAITING, SlideResult, file_errors_translated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

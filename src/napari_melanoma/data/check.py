@@ -402,9 +402,9 @@ def preview_table(path: Path) -> TablePreview:
     return TablePreview(path, samples, suggest_mapping(header, rows))
 
 
-def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmonizeReport:
+def survey_table(path: Path, mapping: TableMapping, *, run: RunContext) -> HarmonizeReport:
     """Harmonize a whole table without storing it, and report what was not understood."""
-    harmonizer = Harmonizer(source)
+    harmonizer = Harmonizer()
     for row in track_rows(iterate_rows(path), run, "Reading the table"):
         harmonizer.harmonize_row(mapping.apply(row))
     return harmonizer.make_report()

@@ -279,15 +279,13 @@ def check_patients_named(
     images: int,
     report: HarmonizeReport,
     no_patients: bool,
-    option: str = "--no-patients",
     unread: Sequence[str] = (),
     how: str = "",
 ) -> list[tuple[str, str]]:
     """Raise if no row names a patient, unless the user has confirmed that the patients are unknown.
 
     ``with_patient`` and ``images`` count the images with a patient and all images; ``report`` is that of the tables;
-    ``option`` is the option that confirms this; ``unread`` are tables that were not read, and ``how`` explains how to
-    read them. Returns notes: topics and messages.
+    ``unread`` are tables that were not read, and ``how`` explains how to read them. Returns notes: topics and messages.
     """
     if 0 < with_patient < images:
         return [("patient_id", f"{images - with_patient} of {images} rows name no patient: {SPLIT_RISK}")]
@@ -295,10 +293,10 @@ def check_patients_named(
         return []
     if no_patients:
         return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
-    raise DataSetError(_describe_missing_patients(report, option, unread, how))
+    raise DataSetError(_describe_missing_patients(report, unread, how))
 
 
-def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Sequence[str], how: str) -> str:
+def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], how: str) -> str:
     """Describe which column was expected, which columns were found, and what to do."""
     columns = list(report.columns) + list(report.own)
     listed = format_names(columns, 12)
@@ -306,7 +304,7 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
         return (
             f"expected a table with a column that names the patient of each image; {format_names(unread)} was not "
             f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
-            f"confirm with {option}."
+            "confirm with --no-patients."
         )
     similar = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if similar:
@@ -316,7 +314,8 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     return (
         f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
-        f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with {option}."
+        f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with "
+        "--no-patients."
     )
 
 

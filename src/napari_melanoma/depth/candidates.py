@@ -38,7 +38,7 @@ from napari_melanoma.depth.tumor_maps import (
 )
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
 
 NO_TISSUE = "no tissue was found"
 NO_TUMOR = "no invasive tumor was found in section {}"

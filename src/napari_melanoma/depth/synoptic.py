@@ -18,10 +18,9 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.category import ROMAN
-from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
-from napari_melanoma.depth.staging import (
+from napari_melanoma.depth.category import (
     EXTENT_NAMES,
+    ROMAN,
     PathologicStage,
     TumorFindings,
     describe_tumor_contradiction,
@@ -29,6 +28,7 @@ from napari_melanoma.depth.staging import (
     format_recorded_thickness,
     stage_primary_tumor,
 )
+from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
 from napari_melanoma.depth.synoptic_fields import (
     ANSWERED,
     CANNOT,

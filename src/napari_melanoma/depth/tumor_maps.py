@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement, PixelSize
 
 MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
 BENIGN_NAMES = ("benign", "naevus", "nevus")
@@ -47,15 +46,6 @@ class TissueMaps:
 
     probability: NDArray[Any]
     classes: tuple[str, ...]
-
-    @classmethod
-    def from_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
-        """Convert a label image into a map with the probabilities 0 and 255 (uint8).
-
-        ``labels``: integers (row, column), indices into ``classes``.
-        """
-        is_class = labels[None] == np.arange(len(classes))[:, None, None]
-        return cls(is_class.astype(np.uint8) * np.uint8(255), tuple(classes))
 
     @property
     def roles(self) -> ClassRoles:

@@ -13,12 +13,12 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, describe_error
-from napari_melanoma.core.files import atomic_file, save_error, write_json
+from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, find_labeled_images
-from napari_melanoma.figures.evaluation import plot_bars
+from napari_melanoma.figures.evaluation import plot_bars, save_figure
 from napari_melanoma.imaging.stain import MEASURES as STAIN_MEASURES
 from napari_melanoma.imaging.stain import measure_stain
 from napari_melanoma.io.photographs import read_photograph
@@ -438,8 +438,7 @@ def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
         axes_row[0].set_title(row.title, fontsize=8, loc="left")
         for index, shown in enumerate(row.images):
             _draw_gallery(axes_row[2 * index], axes_row[2 * index + 1], shown)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def overlay_heat(shown: GalleryImage) -> NDArray[np.uint8]:

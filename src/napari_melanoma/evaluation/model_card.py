@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
+from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.evaluate_classifiers import AGES
-from napari_melanoma.evaluation.pages import ADVICE, metric_label
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.evaluation.pages import ADVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_melanoma.evaluation.comparison import Comparison
-    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleConfig
 
-PERFORMANCE = """## Performance
-
-On images that were used neither for training nor to choose the epoch and threshold. Averaged over images, with the
-default post-processing: threshold {threshold:.2f}, smoothed, largest lesion kept and filled. In brackets 95 % intervals
-(percentile bootstrap over patients or lesions, 2000 rounds, seed 0). Accuracy, sensitivity and specificity are those of
-pixels; the thresholded Jaccard index is 0 below 0.65 (ISIC 2018).
-"""
 # The metric that decides a comparison, in words.
 DECISIVE_METRIC = {
     "segmentation": "the mean Jaccard index of masks with the default post-processing",
     "classification": "the area under the ROC curve of the calibrated probabilities",
 }
 PIPELINE_TAGS = {"segmentation": "image-segmentation", "classification": "image-classification"}
-LIMITS = """## Limitations
-
-- Not for diagnosis or any decision about a patient. The model segments a lesion; it does not classify it.
-- One lesion at a time: the analysis keeps the largest region unless configured otherwise.
-- Types of photograph that it was not trained on: total-body tiles, histology, fluorescence, mucosa and nails.
-- Dark skin: the training images show mostly light skin (Fitzpatrick I to III). Check each mask.
-- Lesions that fill the field of view are segmented only in part. Other masks tend to extend slightly beyond the border.
-- Ambiguous borders: two readers of the same image reach a Dice index of about 0.8 to 0.9.
-
-Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi nearby.
-"""
-CLASS_METRICS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
-CLASSIFIER_PERFORMANCE = """## Performance
-
-Cross-validated: {folds} networks trained with this recipe, each evaluated on images that it was not trained on; their
-predictions are pooled. This bundle was made from all of the images with the same recipe: some for training, the others
-for calibration. Sensitivity and specificity of {positive} are those at the decision threshold that each fold chose on
-images of its own for a sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: expected
-calibration error. In brackets 95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
-"""
 
 
 def write_compared_card(run: Path) -> None:
@@ -91,20 +59,6 @@ def draft_card(
     )
     sections = [_comparison_section(comparison)] if comparison is not None else []
     return "\n".join([card_header(config), *sections, training_section(config, reviews), advice])
-
-
-def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
-    """Return the card of a bundle that was evaluated on new images.
-
-    ``figures``: name of a data set to its estimates. ``data_notes``: the section on the data, in Markdown.
-    """
-    header = "| images | n | " + " | ".join(map(metric_label, METRICS)) + " |\n|---|---|" + "---|" * len(METRICS)
-    rows = [
-        f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[metric]) for metric in METRICS) + " |"
-        for name, estimates in figures.items()
-    ]
-    measured = "\n".join([PERFORMANCE.format(threshold=config.threshold), header, *rows, ""])
-    return "\n".join([card_header(config), measured, training_section(config), data_notes, LIMITS])
 
 
 def card_header(config: BundleConfig) -> str:
@@ -261,125 +215,3 @@ rejected.
 Evaluate it on new slides before use:
 `napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.
 """
-
-
-@dataclass(frozen=True)
-class CardSubgroup:
-    """Estimates of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
-
-    name: str
-    count: int
-    positives: int
-    figures: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True)
-class CrossValidationMetrics:
-    """Result of a cross-validation of a classifier.
-
-    ``share``: of the positive class. ``asked``: input of the model, such as the photograph alone, to its estimates by
-    metric. ``gain``: of the AUC by clinical metadata. ``sets``: estimates on the prediction sets: ``held`` and ``held
-    of the positive`` (the set contains the true class), ``inconclusive`` and ``out_of_distribution``.
-    """
-
-    folds: int
-    share: float
-    asked: Mapping[str, Mapping[str, Estimate]]
-    gain: Estimate
-    sets: Mapping[str, Estimate]
-    groups: Sequence[CardSubgroup] = ()
-
-
-def full_class_card(
-    config: BundleConfig, metrics: CrossValidationMetrics, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
-) -> str:
-    """Return the card of a shipped classifier.
-
-    ``elsewhere``: name of another data set to its estimates. ``notes``: the sections on data and limits, in Markdown.
-    """
-    classifier = config.classifier
-    assert classifier is not None
-    about = {"folds": metrics.folds, "positive": classifier.positive, "share": metrics.share}
-    sensitivity = classifier.operating_point.asked if classifier.operating_point else 0.5
-    parts = [
-        card_header(config),
-        CLASSIFIER_PERFORMANCE.format(**about, asked=sensitivity),
-        _metrics_table("input", metrics.asked),
-        _metadata_text(metrics.gain, classifier.positive),
-        _prediction_sets_text(metrics.sets, classifier.positive, classifier.coverage),
-        _subgroups_section(metrics.groups, classifier.positive),
-        *(["### Other data\n\nThis bundle on images of other clinics and cameras.\n"] if elsewhere else []),
-        *([_metrics_table("images", elsewhere)] if elsewhere else []),
-        training_section(config),
-        notes,
-    ]
-    return "\n".join(parts)
-
-
-def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
-    """Return sensitivity and specificity for each age group, the youngest first, to show with predictions.
-
-    Groups without positives or without other cases are omitted.
-    """
-    by_name, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
-    shown_groups = []
-    for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
-        group = by_name.get(f"age: {ages}")
-        if group and {"sensitivity", "specificity"} <= set(group.figures):
-            sensitivity, specificity = group.figures["sensitivity"], group.figures["specificity"]
-            shown_groups.append(
-                AgeGroup(
-                    at_least=at_least,
-                    below=below if below < float("inf") else None,
-                    images=group.count,
-                    positives=group.positives,
-                    sensitivity=sensitivity.mean,
-                    sensitivity_interval=(sensitivity.low, sensitivity.high),
-                    specificity=specificity.mean,
-                    specificity_interval=(specificity.low, specificity.high),
-                )
-            )
-    return tuple(shown_groups)
-
-
-def _metrics_table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Return a table of metrics; ``rows``: name to estimates."""
-    lines = [f"| {title} | n | " + " | ".join(CLASS_METRICS) + " |", "|---|---|" + "---|" * len(CLASS_METRICS)]
-    for name, figures in rows.items():
-        cells = " | ".join(str(figures[metric]) if metric in figures else "" for metric in CLASS_METRICS)
-        lines.append(f"| {name} | {figures['AUC'].count} | {cells} |")
-    return "\n".join([*lines, ""])
-
-
-def _metadata_text(gain: Estimate, positive: str) -> str:
-    """State whether clinical metadata improve the predictions; ``gain``: of the AUC."""
-    effect = "improve" if gain.low > 0 else "worsen" if gain.high < 0 else "do not significantly change"
-    return (
-        f"Clinical metadata {effect} the AUC of {positive}: {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) "
-        "compared with the photograph alone, on the same images.\n"
-    )
-
-
-def _prediction_sets_text(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
-    """Describe the coverage of the prediction sets."""
-    return f"""Prediction sets with a nominal coverage of {100 * coverage:g} % contain the true class in a share of
-{sets["held"]}, of {positive} in {sets["held of the positive"]}, and are inconclusive (more than one class) in
-{sets["inconclusive"]}.
-A share of {sets["out_of_distribution"]} was out of distribution.
-"""
-
-
-def _subgroups_section(groups: Sequence[CardSubgroup], positive: str) -> str:
-    """Return the section on subgroups; "" without subgroups."""
-    lines = [
-        "### Subgroups",
-        "",
-        f"With photograph and clinical metadata; no AUC for subgroups with fewer than five {positive} or others.",
-        "",
-        f"| subgroup | n | {positive} | AUC | sensitivity | specificity |",
-        "|---|---|---|---|---|---|",
-    ]
-    for group in groups:
-        cells = (str(group.figures.get(metric, "")) for metric in ("AUC", "sensitivity", "specificity"))
-        lines.append(f"| {group.name} | {group.count} | {group.positives} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""]) if groups else ""

@@ -28,13 +28,13 @@ from napari_melanoma.evaluation.comparison import (
     Comparison,
     DomainChange,
     ImageChange,
+    advise,
     comparison_page,
 )
 from napari_melanoma.evaluation.evaluate import LabelModel, read_image_and_labels
 from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_sample, measurement_threshold
 from napari_melanoma.evaluation.mask_results import ComparisonOptions, EvaluationOptions
 from napari_melanoma.evaluation.pages import metric_label, write_comparison_page
-from napari_melanoma.evaluation.recommendation import advise
 from napari_melanoma.evaluation.training_overlap import Overlap, mark_training_rows, select_images, with_overlap
 from napari_melanoma.figures.evaluation import draw_contours, plot_changes
 from napari_melanoma.io.results import write_rgb, write_table

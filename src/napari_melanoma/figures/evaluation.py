@@ -73,7 +73,7 @@ def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.legend(loc="upper left", fontsize=8, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("Dice index of an image")
-    _save(figure, path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -106,7 +106,7 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
         for word, (red, green, blue) in LEGEND
     ]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    _save(figure, path, dpi=100)
+    save_figure(figure, path, dpi=100)
 
 
 def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
@@ -127,7 +127,7 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path)
     axes.set_xlabel("Jaccard index, 95 % interval")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path, dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def _plot_case(panels: Sequence[Axes], item: EvaluatedCase, title: str) -> None:
@@ -143,9 +143,7 @@ def _plot_case(panels: Sequence[Axes], item: EvaluatedCase, title: str) -> None:
     panels[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
 
 
-def plot_bland_altman(
-    agreement: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm", items: str = "slides"
-) -> None:
+def plot_bland_altman(agreement: BlandAltman, readers: tuple[str, str], path: Path, items: str = "slides") -> None:
     """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
     figure = _create_figure(7, 4.6)
     axes = figure.subplots()
@@ -162,12 +160,10 @@ def plot_bland_altman(
             words, (1, estimate.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8
         )
     axes.plot(agreement.means, agreement.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
-    axes.set(
-        xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} minus {readers[0]} ({unit})"
-    )
+    axes.set(xlabel=f"mean of {readers[0]} and {readers[1]} (mm)", ylabel=f"{readers[1]} minus {readers[0]} (mm)")
     axes.set_title(f"{len(agreement.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 MALIGNANT_COLOR, BENIGN_COLOR = "#b35c00", "#0066a8"
@@ -199,7 +195,7 @@ def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path:
     axes.set_title(title, fontsize=8, color=GRAY, loc="left", wrap=True)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_contours(
@@ -260,7 +256,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     forest.set_ylim(len(intervals) - 0.5, -0.5)
     forest.set_xlabel("Jaccard index: new minus old model, 95 % interval")
     forest.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_models(
@@ -290,7 +286,7 @@ def plot_models(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", color="#e4e4e0", linewidth=0.6)
     figure.legend(loc="outside upper center", ncols=len(metrics), fontsize=8, frameon=False)
-    _save(figure, path, dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def _plot_estimate(axes: Axes, estimate: Estimate | None, row: float, color: str, label: str | None) -> None:
@@ -323,7 +319,7 @@ def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
     axes.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
     _plot_curves(axes, curves)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
@@ -332,7 +328,7 @@ def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path:
     axes.axhline(share, color=LINE_GRAY, linewidth=0.8)
     _plot_curves(axes, curves)
     axes.set(xlabel="sensitivity", ylabel="precision")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
@@ -349,7 +345,7 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
     below.set(xlabel="probability", ylabel="images")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
@@ -379,7 +375,7 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
@@ -398,7 +394,7 @@ def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: f
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _create_square_axes() -> tuple[Figure, Axes]:
@@ -428,7 +424,8 @@ def _create_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: Path, dpi: int = 130) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
+    """Write a figure, atomically."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=dpi)
 
@@ -455,7 +452,7 @@ def plot_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
         left.set_title(name, fontsize=9, loc="left")
         for axes in (left, middle, right):
             axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path, dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:

@@ -170,18 +170,6 @@ def _without_white_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
     return slice(top, height - bottom), slice(left, width - right)
 
 
-def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
-    """Correct the color of the light: scale the channels so that their power means are equal.
-
-    With power 1 the mean color is regarded as that of the light (gray world), with infinity the brightest one (white
-    patch): Finlayson and Trezzi 2004, "Shades of gray and color constancy". The default is that of Barata et al. 2015
-    for dermoscopy, doi:10.1109/JBHI.2014.2336473.
-
-    ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, same shape.
-    """
-    return scale_channels(rgb, illuminant_gains(rgb, power))
-
-
 def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Multiply each channel by its factor.
 
@@ -194,6 +182,10 @@ def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArra
 
 def illuminant_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
     """Calculate the factors of the channels that make the light white, at the same brightness.
+
+    They make the power means of the channels equal. With power 1 the mean color is regarded as that of the light (gray
+    world), with infinity the brightest one (white patch): Finlayson and Trezzi 2004, "Shades of gray and color
+    constancy". The default is that of Barata et al. 2015 for dermoscopy, doi:10.1109/JBHI.2014.2336473.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 if the light is white already.
     """

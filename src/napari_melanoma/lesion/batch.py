@@ -430,10 +430,10 @@ def analyze_files(
     if lesion.prompts is not None:
         _check_prompts(info, lesion, len(paths))
     classifier = _batch_classifier(options, paths, run)
-    class_columns, renamed = (classifier.columns, classifier.renamed_columns) if classifier else ((), {})
+    class_columns = classifier.columns if classifier else ()
     counts = _OutcomeCounter(len(paths), run, on_outcome)
     with hold_output_lock(out), ExitStack() as cleanup:
-        table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS), renamed)
+        table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS))
         cleanup.callback(table.write)
         work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifier), table, counts)
         for first in work:  # runs at most once: the model is loaded only if a photograph is pending

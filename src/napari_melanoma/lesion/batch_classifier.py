@@ -13,7 +13,6 @@ from napari_melanoma.classification.prediction import (
     ClassifyOptions,
     bound_columns,
     probability_columns,
-    renamed_columns,
     used_column,
 )
 from napari_melanoma.core.context import RunContext
@@ -43,17 +42,6 @@ class BatchClassifier:
     def columns(self) -> tuple[str, ...]:
         """Table columns of the predictions."""
         return tuple(dict.fromkeys(chain.from_iterable(map(_columns, self.bundles))))
-
-    @property
-    def renamed_columns(self) -> dict[str, str]:
-        """The current column names, by the names in older tables."""
-        return {
-            old: new
-            for config in (bundle.config for bundle in self.bundles)
-            for old, new in renamed_columns(
-                config.classes, config.classifier.positive if config.classifier else ""
-            ).items()
-        }
 
     def options(self, bundle: BundleInfo) -> ClassifyOptions:
         """Return the options of the batch with the name of a model."""

@@ -269,13 +269,12 @@ def is_unwritable(error: Exception) -> bool:
 class ResultTable:
     """A CSV table with one row for each ``image``; rows of earlier runs and additional columns are kept.
 
-    ``columns``: the first columns. ``renamed``: new column names, by the names in older tables. A row is stored as its
-    line of CSV, which takes a tenth of the memory of a dict. ``set_row`` is thread-safe.
+    ``columns``: the first columns. A row is stored as its line of CSV, which takes a tenth of the memory of a dict.
+    ``set_row`` is thread-safe.
     """
 
-    def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, columns: Iterable[str]) -> None:
         self.path = path
-        self._renamed = renamed or {}
         self._columns = list(columns)
         self._lines: dict[str, str] = {}
         self._own_keys: set[str] = set()
@@ -362,7 +361,7 @@ class ResultTable:
 
     def _merge_lines(self, lines: Iterator[list[str]]) -> None:
         """Add lines of CSV, the header first."""
-        header = [self._renamed.get(column, column) for column in next(lines, [])]
+        header = next(lines, [])
         if KEY_COLUMN not in header:
             raise CsvError(f"found the columns {', '.join(header[:5]) or 'none'}")
         added = [column for column in header if column not in self._columns]

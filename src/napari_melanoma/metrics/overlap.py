@@ -115,26 +115,6 @@ def hausdorff_distance(
     return _percentile_distance(*_border_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 
 
-def boundary_f1(
-    mask: NDArray[np.bool_],
-    reference: NDArray[np.bool_],
-    tolerance: float | None = None,
-    spacing: tuple[float, float] = (1.0, 1.0),
-) -> float:
-    """Return the boundary F1: the agreement of two borders within a tolerance.
-
-    After Csurka, Larlus and Perronnin 2013, What is a good evaluation measure for semantic segmentation?
-    (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels within the tolerance of the reference's
-    border, recall is the converse; their harmonic mean is returned.
-
-    ``mask``, ``reference``: bool (row, column), of the same shape. ``tolerance``: in the unit of ``spacing``; by
-    default 0.75 % of the diagonal. ``spacing``: height and width of a pixel. The result is in [0, 1]; 1 if both masks
-    are empty, 0 if one of them is.
-    """
-    limit = TOLERANCE * _diagonal(mask, spacing) if tolerance is None else tolerance
-    return _f1_within(*_border_distances(mask, reference, spacing), limit)
-
-
 def boundary_metrics(
     mask: NDArray[np.bool_], reference: NDArray[np.bool_], pixel_size: PixelSize | None
 ) -> dict[str, float]:
@@ -201,7 +181,11 @@ def _percentile_distance(
 
 
 def _f1_within(forward: NDArray[np.float64], backward: NDArray[np.float64], limit: float) -> float:
-    """Return the harmonic mean of the shares of both borders within a distance."""
+    """Return the boundary F1 of Csurka, Larlus and Perronnin 2013 (doi:10.5244/C.27.32).
+
+    Precision is the share of the mask's border pixels within a distance of the reference's border, recall is the
+    converse; their harmonic mean is returned. It is 1 if both masks are empty, 0 if one of them is.
+    """
     if not len(forward) and not len(backward):
         return 1.0
     if not len(forward) or not len(backward):

@@ -171,13 +171,13 @@ class ResampledScores:
             "balanced_accuracy": (sensitivity + specificity) / 2,
         }
 
-    def calibration_error(self, bins: int = ECE_BINS) -> NDArray[np.float64]:
+    def calibration_error(self) -> NDArray[np.float64]:
         """Return the expected calibration error: difference of probability and share of positives in bins.
 
         Bins have equal numbers of images. Returns float64 (draw,) in [0, 1].
         """
         order = np.argsort(self.scores, kind="stable")
-        number = min(bins, len(order))
+        number = min(ECE_BINS, len(order))
         starts = -(-np.arange(number) * len(order) // number)  # the same bins as in ``metrics.calibration``
         over = self.weights[:, order] * (self.scores - self.positive)[order]
         return _ratio(np.abs(np.add.reduceat(over, starts, axis=1)).sum(axis=1), self.weights.sum(axis=1))

@@ -118,7 +118,6 @@ def paired_difference(
     groups: Sequence[str] | None = None,
     *,
     rounds: int = BOOTSTRAP_ROUNDS,
-    seed: int = 0,
 ) -> Estimate:
     """Return the mean of new minus old on the same images, with a 95 % paired bootstrap interval.
 
@@ -130,7 +129,7 @@ def paired_difference(
         raise ValueError(
             f"expected two values for every image for a paired difference, found {len(before)} and {len(after)}."
         )
-    return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
+    return bootstrap_mean(after - before, groups, rounds=rounds)
 
 
 def weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

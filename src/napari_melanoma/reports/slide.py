@@ -16,6 +16,7 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import category
+from napari_melanoma.depth.category import format_recorded_thickness
 from napari_melanoma.depth.readings import (
     DepthReading,
     MitosisCount,
@@ -23,7 +24,6 @@ from napari_melanoma.depth.readings import (
     automatic_reading,
     read_depth,
 )
-from napari_melanoma.depth.staging import format_recorded_thickness
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report

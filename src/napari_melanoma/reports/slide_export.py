@@ -19,13 +19,11 @@ import numpy as np
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_slide_result
-from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING
-from napari_melanoma.io.slide_store import STORE, SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_melanoma.core.files import atomic_file
 from napari_melanoma.data.table_schema import READER_COLUMN
-from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths
+from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths, save_figure
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
@@ -102,7 +101,7 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
             panels[1].plot([x], [value], **_style(number, ""), markerfacecolor="none")
         _size_axes(panels[1], PAPERS, metric)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-    _save(figure, path, dpi=130)
+    save_figure(figure, path)
 
 
 def spread_sizes(sizes: Sequence[float]) -> list[float]:
@@ -145,7 +144,7 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
             axes.set_yscale("log")
             _few_ticks(axes.yaxis, "{:g}".format, _loss_ticks(*axes.get_ylim()))
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-    _save(figure, path, dpi=130)
+    save_figure(figure, path)
 
 
 def _loss_ticks(low: float, high: float) -> Sequence[float]:
@@ -171,7 +170,7 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
             if name in pictures:
                 axes.imshow(pictures[name])
         line[0].text(-0.05, 0.5, title, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
-    _save(figure, path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def _style(number: int, line: str) -> dict[str, Any]:
@@ -241,7 +240,7 @@ def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -
         axes.set(title=name, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=7, title="AUC")
-    _save(figure, path)
+    save_figure(figure, path, dpi=120)
 
 
 def draw_confusion(rows: Sequence[OutOfFoldPredictions], path: Path, name: str) -> None:
@@ -260,7 +259,7 @@ def draw_confusion(rows: Sequence[OutOfFoldPredictions], path: Path, name: str) 
         axes.set_yticks([0, 1], ["other", name], fontsize=7, rotation=90, va="center")
         axes.set_xlabel("predicted", fontsize=7)
         axes.set_ylabel("true", fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path, dpi=120)
 
 
 def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str) -> None:
@@ -281,7 +280,7 @@ def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str
         axes.set_ylabel(f"share of {name}", fontsize=7)
         axes.tick_params(labelsize=6)
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path, dpi=120)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
@@ -294,12 +293,6 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     for axes in panels[count:]:
         axes.set_axis_off()
     return figure, panels[:count]
-
-
-def _save(figure: Figure, path: Path, dpi: int = 120) -> None:
-    """Write a figure."""
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
 
 
 # The figures of a reproduction: which rows they show, and their notes.

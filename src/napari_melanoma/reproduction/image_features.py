@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.imaging.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.reproduction.papers import RowSubject
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED, read_fold_tables
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 SELECTED = 15  # features of the regression: as many as the biomarkers of P3
 MEASURED_WITH = {"features": "patch features", "format": 1}  # results of other settings are measured again
 PROBE_PX = 512  # side of the random image that is timed if there is no image yet
+GRAY_LEVELS = 32
+GLCM_DISTANCES = (1, 2, 4, 8)
+GLCM_PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation")
+LBP_RADII, LBP_POINTS = (1, 3), 8
+MIN_REGION_PX = 12  # smaller regions have no shape
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,6 @@ def time_features(folders: Sequence[Path]) -> float:
             return _seconds(lambda one=sample: _measure(one.image, widths[one.key]))  # type: ignore[misc]
         except (MelanomaError, OSError):  # the row leaves it out too
             continue
-    from napari_melanoma.reproduction.patch_features import measure_patch_features
 
     pixels = np.random.default_rng(0).integers(0, 256, (PROBE_PX, PROBE_PX, 3), np.uint8)
     return _seconds(lambda: measure_patch_features(pixels, None))
@@ -125,7 +130,6 @@ def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:
 
 
 def _measure(image: Path, mpp_text: str) -> dict[str, float]:
-    from napari_melanoma.reproduction.patch_features import measure_patch_features
 
     mpp = read_number(mpp_text)
     return measure_patch_features(read_photograph(image).rgb, None if np.isnan(mpp) else mpp)
@@ -168,3 +172,79 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
 def _first_reason(measured: MeasuredImages) -> str:
     """Return why the first image could not be measured."""
     return next((f"'{key[1]}': {error}" for key, error in measured.failed.items()), "")
+
+
+def measure_patch_features(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
+    """Measure color, stains, texture and shape in an image of a section.
+
+    Colors (CIELAB) and stains: mean, spread, skewness and percentiles in the tissue. Texture of the gray image: gray
+    level co-occurrence (Haralick et al. 1973, doi:10.1109/TSMC.1973.4309314) and shares of the uniform local binary
+    patterns (Ojala et al. 2002, doi:10.1109/TPAMI.2002.1017623). Shape: regions that are rich in hematoxylin, and pale
+    ones that are rich in eosin.
+
+    ``rgb``: uint8 (row, column, channel=3). ``mpp``: micrometers per pixel; None if unknown. Returns values by name,
+    the same names for all images; NaN where a value is not defined.
+    """
+    from skimage.color import rgb2gray, rgb2lab
+
+    tissue = optical_density(rgb).max(axis=2) >= MIN_DENSITY
+    hematoxylin, eosin = np.moveaxis(stain_amounts(rgb, DEFAULT_FIT).clip(min=0), 2, 0)[:2]
+    features = {"tissue_share": float(tissue.mean()), **measure_stain(rgb, mpp)}
+    channels = dict(zip(("lightness", "green_red", "blue_yellow"), np.moveaxis(rgb2lab(rgb), 2, 0), strict=True))
+    for name, values in (*channels.items(), ("haematoxylin", hematoxylin), ("eosin", eosin)):
+        features |= {f"{name}_{key}": value for key, value in _distribution(values[tissue])}
+    gray = (rgb2gray(rgb) * 255).astype(np.uint8)
+    features |= dict(_co_occurrence(gray)) | dict(_binary_patterns(gray))
+    for name, mask in (("dark", hematoxylin > eosin), ("pale", eosin > 2 * hematoxylin)):
+        features |= {f"{name}_regions_{key}": value for key, value in _region_shapes(mask & tissue)}
+    return features
+
+
+def _distribution(values: NDArray[np.floating]) -> Iterator[tuple[str, float]]:
+    """Mean, spread, skewness and percentiles."""
+    if not len(values):
+        yield from dict.fromkeys(("mean", "spread", "skewness", "p10", "p50", "p90"), float("nan")).items()
+        return
+    mean, spread = float(values.mean()), float(values.std())
+    yield from (("mean", mean), ("spread", spread))
+    yield "skewness", float((((values - mean) / spread) ** 3).mean()) if spread > 0 else 0.0
+    yield from zip(("p10", "p50", "p90"), map(float, np.percentile(values, (10, 50, 90))), strict=True)
+
+
+def _co_occurrence(gray: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
+    """Properties of gray level co-occurrence at several distances, mean over four directions."""
+    from skimage.feature import graycomatrix, graycoprops
+
+    quantized = gray // (256 // GRAY_LEVELS)
+    angles = np.arange(4) * np.pi / 4
+    matrix = graycomatrix(quantized, GLCM_DISTANCES, angles, levels=GRAY_LEVELS, symmetric=True, normed=True)
+    for name in GLCM_PROPERTIES:
+        for distance, value in zip(GLCM_DISTANCES, graycoprops(matrix, name).mean(axis=1), strict=True):
+            yield f"glcm_{name}_{distance}px", float(value)
+
+
+def _binary_patterns(gray: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
+    """Shares of the uniform local binary patterns."""
+    from skimage.feature import local_binary_pattern
+
+    for radius in LBP_RADII:
+        patterns = local_binary_pattern(gray, LBP_POINTS, radius, "uniform").astype(np.intp)
+        shares = np.bincount(patterns.ravel(), minlength=LBP_POINTS + 2) / patterns.size
+        yield from ((f"lbp_{radius}px_{number}", float(share)) for number, share in enumerate(shares))
+
+
+def _region_shapes(mask: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:
+    """Share, number, size and shape of connected regions."""
+    from skimage.measure import label, regionprops_table
+
+    regions = label(mask)
+    sizes = np.bincount(regions.ravel())
+    sizes[0] = 0
+    kept = sizes >= MIN_REGION_PX
+    table = regionprops_table(np.where(kept[regions], regions, 0), properties=("area", "extent", "perimeter"))
+    areas = table["area"]
+    yield from (("share", float(mask.mean())), ("count", float(len(areas))))
+    yield "largest_share", float(sizes.max() / mask.size)
+    roundness = 4 * np.pi * areas / np.maximum(table["perimeter"], 1) ** 2
+    for name, values in (("extent", table["extent"]), ("roundness", roundness)):
+        yield name, float(np.average(values, weights=areas)) if len(areas) else float("nan")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.core.files import atomic_file
 from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
+from napari_melanoma.figures.evaluation import save_figure
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -168,8 +168,7 @@ def _draw_stages(rows: Sequence[dict[str, NDArray[np.uint8]]], labels: Sequence[
             if title in row:
                 axes.imshow(row[title], cmap="gray", vmin=0, vmax=255)
         axes_row[-1].text(0.5, 0.5, label, transform=axes_row[-1].transAxes, ha="center", va="center", fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)
 
 
 def _draw_grid(columns: dict[str, list[NDArray[np.uint8]]], path: Path) -> None:
@@ -185,8 +184,7 @@ def _draw_grid(columns: dict[str, list[NDArray[np.uint8]]], path: Path) -> None:
             axes.imshow(picture)
         for axes in axes_column:
             axes.set_axis_off()
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)
 
 
 def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

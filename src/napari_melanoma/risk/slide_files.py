@@ -16,8 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import remove_file, save_error, write_json
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES

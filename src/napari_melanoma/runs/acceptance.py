@@ -19,13 +19,19 @@ from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.compare_several import CLASS_SHOWN, ModelsComparison, compare_on_images
-from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison, DomainChange, read_comparison
+from napari_melanoma.evaluation.comparison import (
+    Advice,
+    ComparedModel,
+    Comparison,
+    DomainChange,
+    advise_by_auc,
+    read_comparison,
+)
 from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out, evaluate_labels_held_out
 from napari_melanoma.evaluation.evaluate_classifiers import evaluate_on_images
 from napari_melanoma.evaluation.mask_results import ComparisonOptions
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
-from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models import DEFAULT_BUNDLE

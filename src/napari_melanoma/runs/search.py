@@ -17,11 +17,12 @@ from pydantic import Field, field_validator, model_validator
 from napari_melanoma.core.config import Config, read_toml, write_toml
 from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, RunError, SaveError, TrainingDiverged, TrainingError
-from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import require_outside_datasets
+from napari_melanoma.figures.evaluation import save_figure
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_selection import list_datasets
@@ -425,8 +426,7 @@ def plot_search(
         axes.set_visible(False)
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _plot_progress(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, Any], best: int) -> None:

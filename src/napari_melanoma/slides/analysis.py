@@ -25,8 +25,7 @@ from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext
 from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, write_mask
-from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, differing_settings
-from napari_melanoma.io.slide_store import STORE, SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
 
 Point = tuple[int, int]  # (row, column) of a corner of cells
 SIMPLIFY_CELLS = 0.75  # tolerance for simplified outlines, in cells: removes the steps between cells

@@ -100,7 +100,7 @@ class CohortScheduler:
 
     def __init__(self, cluster: Cluster, records: CohortRecords, run: RunContext, tries: int, skipped: int = 0) -> None:
         self._cluster, self._records, self._run, self._tries = cluster, records, run, tries
-        self._n_ended = self._skipped = skipped
+        self._n_ended = skipped
         self._todo: deque[_WaitingJob] = deque()
         self._running: list[_RunningJob] = []
         self._workers: dict[str, WorkerStatus] = {}

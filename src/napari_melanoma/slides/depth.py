@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.validity import Validity, ValidityInputs, read_slide_validity
 from napari_melanoma.depth.candidates import (
     NO_TISSUE,

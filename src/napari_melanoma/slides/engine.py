@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.slide_spec import DONE, FAILED
+from napari_melanoma.io.slide_store import DONE, FAILED
 from napari_melanoma.slides.reading.opening import SlideFileMonitor, slide_unavailable_error
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.reading.tiled import decode_in_this_thread

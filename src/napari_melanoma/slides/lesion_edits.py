@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.imaging.masks import bounding_box, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter

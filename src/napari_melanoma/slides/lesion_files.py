@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.geojson import Annotation, FittedAnnotations, fit_to_slide, read_geojson, write_geojson
-from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, read_table, write_table
+from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, write_table
 from napari_melanoma.slides.cell_polygons import covered_cells, rasterize_polygons
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
@@ -26,13 +26,12 @@ from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
     from napari_melanoma.slides.lesions import LesionClass, LesionMaps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class
-NUMERIC_COLUMNS = tuple(name for name in LESION_COLUMNS if name not in ("label", "origin"))
-MEASUREMENT_NAMES = tuple(name for name in NUMERIC_COLUMNS if name != "index")
+MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "label", "origin"))
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
@@ -51,13 +50,11 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
     try:
         if content.omitted:
             raise ValueError(content.omitted[0])
-        if all("area_px" in outline.measurements for outline in content.annotations):
-            return tuple(_build_lesion(outline, _annotation_values(outline)) for outline in content.annotations)
-        return _join_table(content.annotations, read_table(folder / LESIONS))
-    except (InputError, KeyError, ValueError) as error:
+        return tuple(map(_build_lesion, content.annotations))
+    except (KeyError, ValueError) as error:
         raise InputError(
-            f"the lesions in {path} cannot be read ({error}); nothing was changed. Restore consistent {OUTLINES} and "
-            f"{LESIONS} from a backup, or move both away to detect the lesions again."
+            f"the lesions in {path} cannot be read ({error}); nothing was changed. Restore {OUTLINES} from a backup, "
+            f"or move it and {LESIONS} away to detect the lesions again."
         ) from error
 
 
@@ -161,7 +158,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
     If the prediction is not valid, the annotation also states why.
     """
     (row,) = lesions_table([lesion])
-    measured: dict[str, Any] = {name: row[name] for name in MEASUREMENT_NAMES if row[name] is not None}
+    measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
     invalid = {"validity": validity.headline("")} if validity and not validity.valid else {}
     return Annotation(
         lesion.polygons,
@@ -211,30 +208,18 @@ def _back_up_outlines(folder: Path, *, keep: bool) -> str:
     )
 
 
-def _annotation_values(outline: Annotation) -> dict[str, Any]:
-    """Return the values of a lesion in an annotation, by the columns of the table."""
-    metadata = outline.properties.get("metadata")
-    origin = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
-    index = int(outline.name.removeprefix("lesion "))
-    return {**outline.measurements, "index": index, "label": outline.class_name, "origin": origin}
-
-
-def _join_table(outlines: Sequence[Annotation], rows: Sequence[Mapping[str, str]]) -> tuple[SlideLesion, ...]:
-    """Combine outlines and table of an older version, which stored the measurements in the table only."""
-    by_name = {outline.name: outline for outline in outlines}
-    if {f"lesion {row['index']}" for row in rows} != {*by_name} or len(rows) != len(outlines):
-        raise ValueError(f"the lesions in {LESIONS} differ from those in {OUTLINES}")
-    parsed = [{**row, **{name: float(row[name]) for name in NUMERIC_COLUMNS if row[name]}} for row in rows]
-    return tuple(
-        _build_lesion(by_name[f"lesion {row['index']}"], values) for row, values in zip(rows, parsed, strict=True)
-    )
-
-
-def _build_lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
-    values: dict[str, Any] = {name: _parse_measurement(name, row.get(name)) for name in MEASUREMENT_NAMES}
+def _build_lesion(outline: Annotation) -> SlideLesion:
+    """Convert an annotation that ``lesion_to_annotation`` made back to a lesion."""
+    if "area_px" not in outline.measurements:
+        raise ValueError(f"{outline.name} has no measurements")
+    values: dict[str, Any] = {name: _parse_measurement(name, outline.measurements.get(name)) for name in MEASUREMENTS}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
-    values |= {"index": int(row["index"]), "label": row["label"], "origin": row["origin"]}
-    return SlideLesion(seed=seed, polygons=outline.polygons, **values)
+    metadata = outline.properties.get("metadata")
+    origin: Any = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
+    index = int(outline.name.removeprefix("lesion "))
+    return SlideLesion(
+        seed=seed, polygons=outline.polygons, index=index, label=outline.class_name, origin=origin, **values
+    )
 
 
 def _parse_measurement(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing

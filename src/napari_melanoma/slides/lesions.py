@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
 
 LesionClass = Literal["malignant", "benign"]
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]

@@ -11,11 +11,9 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
-from napari_melanoma.io.slide_spec import DONE
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.slides.scores import correct_prevalence
 
 if TYPE_CHECKING:

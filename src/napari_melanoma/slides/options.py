@@ -202,7 +202,7 @@ def check_slide_validity(
 
     ``out_of_distribution_share``: share of the sampled tiles that are out of distribution; None if unknown.
     """
-    from napari_melanoma.io.slide_spec import FAILED
+    from napari_melanoma.io.slide_store import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]
     shorter_side_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM_PER_MM

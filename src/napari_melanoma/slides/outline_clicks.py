@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely import Geometry
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
     from napari_melanoma.core.polygons import Polygon
 
 # New holes and fragments are removed if they have fewer cells than this, and a smaller share of the part they were in.

@@ -15,8 +15,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.io.results import HEATMAP, RESULT
-from napari_melanoma.io.slide_spec import DONE, FAILED
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
 from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_files import write_found_lesions
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table

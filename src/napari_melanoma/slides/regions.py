@@ -20,7 +20,7 @@ from napari_melanoma.slides.cell_polygons import cell_polygons, covered_cells, r
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
 
 # Keys in the properties of a region; QuPath uses ``isLocked`` only.
 READER = "reader"  # name of the reader

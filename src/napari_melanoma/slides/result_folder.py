@@ -21,8 +21,7 @@ from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE
-from napari_melanoma.io.slide_spec import SlideResultSpec
-from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
+from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint

@@ -12,11 +12,9 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
-from napari_melanoma.io.slide_spec import differing_settings
-from napari_melanoma.io.slide_store import STORE, SlideResult
+from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
 from napari_melanoma.slides.maps import MAX_MAP_SIDE, stitched_shape
 from napari_melanoma.slides.options import hashed_tile_settings

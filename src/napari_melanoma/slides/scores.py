@@ -175,7 +175,7 @@ def select_comparable_lesions(
     )
 
 
-def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, seed: int = 0) -> Estimate | None:
+def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion]) -> Estimate | None:
     """Return Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
     Slides are resampled, or lesions if there is only one slide. None for fewer than three lesions; NaN if all areas or
@@ -187,7 +187,7 @@ def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, 
     names = slides if len(set(slides)) > 1 else [str(number) for number in range(len(lesions))]
     areas = np.array([comparable.area(lesion) for lesion in lesions])
     probabilities = np.array([lesion.probability for lesion in lesions])
-    return bootstrap_statistic(partial(spearman, areas, probabilities), names, seed=seed, bounds=(-1.0, 1.0))
+    return bootstrap_statistic(partial(spearman, areas, probabilities), names, bounds=(-1.0, 1.0))
 
 
 def describe_correlation(estimate: Estimate | None, lesions: int, slides: int | None) -> str:

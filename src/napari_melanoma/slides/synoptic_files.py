@@ -10,7 +10,7 @@ from typing import Any
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.depth.staging import format_recorded_thickness
+from napari_melanoma.depth.category import format_recorded_thickness
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.io.results import write_table

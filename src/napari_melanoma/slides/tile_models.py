@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_melanoma.core.prediction_config import EncoderConfig
-    from napari_melanoma.io.slide_spec import TileKind
+    from napari_melanoma.io.slide_store import TileKind
     from napari_melanoma.models.blocks.bags import BagNetwork
 
 MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from float32

@@ -17,8 +17,7 @@ from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
 from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.core.prediction_config import TileConfig

@@ -12,8 +12,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

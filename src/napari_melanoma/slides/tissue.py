@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.imaging.masks import label_components
 from napari_melanoma.imaging.stain import RGBValues, optical_density
 

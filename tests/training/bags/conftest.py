@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.io.slide_spec import DONE, FAILED, SlideResultSpec
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult, SlideResultSpec
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 

@@ -9,7 +9,7 @@ from slide_stage import UNSEEN
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.bags import write_attention
-from napari_melanoma.io.slide_spec import DONE
+from napari_melanoma.io.slide_store import DONE
 from napari_melanoma.ui.slide.results import describe_prediction
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)

@@ -15,7 +15,7 @@ from slide_stage import UNSEEN
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.widgets.recent_files import (
+from napari_melanoma.ui.widgets.file_drop import (
     MAX_RECENT,
     RECENT_CASES,
     RECENT_SLIDES,

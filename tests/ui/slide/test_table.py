@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 

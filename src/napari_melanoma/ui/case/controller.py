@@ -18,8 +18,8 @@ from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
-from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
 MAX_STEPS = 200  # that can be undone

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.widgets.worker_client import acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case
@@ -34,10 +34,10 @@ class CasePredictor(QObject):
     finished = Signal(str)
     failed = Signal(object)  # Exception
 
-    def __init__(self, controller: CaseController, parent: QObject, client: WorkerClient | None = None) -> None:
+    def __init__(self, controller: CaseController, parent: QObject) -> None:
         super().__init__(parent)
         self._controller = controller
-        self._client = client or acquire_worker()
+        self._client = acquire_worker()
         self._settings = DockSettings()
         self._has_classifier = False  # whether a classifier was found when the models were last listed
         self._request: WorkerRequest | None = None
@@ -47,8 +47,7 @@ class CasePredictor(QObject):
         self._file_jobs.failed.connect(self._on_failed)
         controller.opened.connect(self._on_opened)
         models_changed().changed.connect(self._on_models)
-        if client is None:
-            parent.destroyed.connect(release_worker)
+        parent.destroyed.connect(release_worker)
 
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:

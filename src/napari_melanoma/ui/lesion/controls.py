@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
@@ -36,6 +35,7 @@ from napari_melanoma.ui.widgets.style import (
     row,
     scroll_area,
     section,
+    top_label,
 )
 
 if TYPE_CHECKING:
@@ -208,10 +208,10 @@ class LesionControls(QWidget):
         column.setSpacing(7)
         head = QWidget()
         rows = form_layout(head)
-        rows.addRow(_make_row_label("photograph"), self.picker)
-        rows.addRow(_make_row_label("segmentation"), self.model)
+        rows.addRow(top_label("photograph"), self.picker)
+        rows.addRow(top_label("segmentation"), self.model)
         rows.addRow("", self.flips)
-        rows.addRow(_make_row_label("classifier"), self.classifier)
+        rows.addRow(top_label("classifier"), self.classifier)
         mask = QWidget()
         mask_column = QVBoxLayout(mask)
         mask_column.setContentsMargins(0, 0, 0, 0)
@@ -250,10 +250,3 @@ class LesionControls(QWidget):
         column.addWidget(self._results, 1)
         column.addStretch(0)
         return work_area
-
-
-def _make_row_label(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setAlignment(Qt.AlignmentFlag.AlignTop)
-    label.setContentsMargins(0, 4, 0, 0)
-    return label

@@ -40,8 +40,8 @@ from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
+from napari_melanoma.ui.widgets.file_drop import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
-from napari_melanoma.ui.widgets.recent_files import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker

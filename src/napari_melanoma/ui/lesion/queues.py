@@ -36,13 +36,30 @@ class AnalysisArrays(NamedTuple):
     spread: Path
 
 
-class LesionAnalysisTask(QObject):
+class StagedTask(QObject):
+    """Base class of tasks whose stages run one after the other, in threads and in the worker."""
+
+    progressed = Signal(object)  # Progress
+    _stage: BackgroundJob | WorkerRequest | None = None
+
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
+        self._stage = stage
+        stage.progressed.connect(self.progressed)
+        stage.succeeded.connect(on_success)
+        stage.failed.connect(self._on_failed)
+        if isinstance(stage, BackgroundJob):
+            stage.start()
+
+    def _on_failed(self, error: Exception) -> None:
+        raise NotImplementedError
+
+
+class LesionAnalysisTask(StagedTask):
     """Reads the pixels in a thread, requests the prediction from the worker, and derives the result in a thread.
 
     After ``cancel``, only ``finished`` is emitted.
     """
 
-    progressed = Signal(object)  # Progress
     succeeded = Signal(object)  # tuple of LesionResult, digest of the mask, and digest of the pixels
     failed = Signal(object)  # Exception
     finished = Signal()
@@ -54,7 +71,6 @@ class LesionAnalysisTask(QObject):
         self._options = options
         name = uuid.uuid4().hex
         self._arrays = AnalysisArrays(*(client.folder / f"{name}-{array}.npy" for array in AnalysisArrays._fields))
-        self._stage: BackgroundJob | WorkerRequest | None = None
         self._photograph: Photograph | None = None
         self._digest = ""
 
@@ -68,14 +84,6 @@ class LesionAnalysisTask(QObject):
         if stage is not None:
             stage.cancel()
             self._end()
-
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
-        self._stage = stage
-        stage.progressed.connect(self.progressed)
-        stage.succeeded.connect(on_success)
-        stage.failed.connect(self._on_failed)
-        if isinstance(stage, BackgroundJob):
-            stage.start()
 
     def _on_read(self, pixels: tuple[Photograph, str]) -> None:
         self._photograph, self._digest = pixels
@@ -310,7 +318,7 @@ class LesionPredictionRequest(NamedTuple):
 FindResult = Callable[[LesionPredictionRequest], "LesionResult | None"]
 
 
-class PredictionQueue(QObject):
+class PredictionQueue(StagedTask):
     """Sends requests to the worker, and keeps the files of arrays that further requests need.
 
     ``predicted``: emitted with the request and the worker's response, a dict; for a heatmap with an array, float32
@@ -318,7 +326,6 @@ class PredictionQueue(QObject):
     """
 
     started = Signal(object)  # LesionPredictionRequest
-    progressed = Signal(object)  # Progress
     predicted = Signal(object, object)
     failed = Signal(object, object)  # LesionPredictionRequest, Exception
     idle = Signal()
@@ -328,7 +335,6 @@ class PredictionQueue(QObject):
         self._client = client
         self._find_result = find_result
         self._pending: dict[str, LesionPredictionRequest] = {}
-        self._stage: BackgroundJob | WorkerRequest | None = None
         self._active: LesionPredictionRequest | None = None
         self._files: dict[str, tuple[str, Path]] = {}  # by name of the array: its digest and file
         self._heatmap_path: Path | None = None
@@ -433,14 +439,6 @@ class PredictionQueue(QObject):
         model, row = request.classifier_input.model, dict(request.row)
         worker_request = self._client.request(verb, model=model, row=row, **arguments)
         self._start_stage(worker_request, self._on_explained if verb == "explain" else self._on_prediction)
-
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
-        self._stage = stage
-        stage.progressed.connect(self.progressed)
-        stage.succeeded.connect(on_success)
-        stage.failed.connect(self._on_failed)
-        if isinstance(stage, BackgroundJob):
-            stage.start()
 
     def _on_prediction(self, response: dict[str, Any]) -> None:
         assert self._active is not None

@@ -91,19 +91,14 @@ def _result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...
 
 def save_result(result: LesionResult, name: str, folder: Path) -> Path:
     """Save a result, and add its measurements and prediction to the results table; call this in a thread."""
-    from napari_melanoma.classification.prediction import renamed_columns
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
     from napari_melanoma.lesion.analysis import prediction_cells, save_lesion
     from napari_melanoma.lesion.batch import COLUMNS, result_row
     from napari_melanoma.lesion.results import ResultTable, read_result
 
     prediction = result.class_prediction
-    cells: dict[str, object] = {}
-    old_columns: dict[str, str] = {}
-    if prediction is not None:
-        cells = prediction_cells(prediction.to_json())
-        old_columns = renamed_columns(prediction.classes, prediction.positive)
-    table = ResultTable(folder.parent / RESULTS_TABLE, (*COLUMNS, *cells, *MEASUREMENT_COLUMNS), old_columns)
+    cells = {} if prediction is None else prediction_cells(prediction.to_json())
+    table = ResultTable(folder.parent / RESULTS_TABLE, (*COLUMNS, *cells, *MEASUREMENT_COLUMNS))
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), folder)
     table.set_row(result_row(folder.name, name, read_result(folder)))
     table.write()

@@ -43,14 +43,14 @@ from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
-from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.recent_files import (
+from napari_melanoma.ui.widgets.file_drop import (
     RECENT_CASES,
     RECENT_SLIDES,
     RecentFiles,
     RecentList,
     RecentPaths,
 )
+from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 

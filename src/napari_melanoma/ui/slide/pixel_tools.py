@@ -10,8 +10,7 @@ from uuid import uuid4
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.ui.slide.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.slides.region_wand import ChannelDisplay, ColorFlood
+    from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood
     from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -123,7 +122,7 @@ class DisplayedWindow:
 
         Fluorescence channels are merged as in the viewer.
         """
-        from napari_melanoma.slides.region_wand import merge_channels
+        from napari_melanoma.slides.region_operations import merge_channels
 
         pixels: NDArray[np.uint8] = self.slide.read_region(self.level, self.box)
         return pixels if self.displays is None else merge_channels(pixels, self.displays)
@@ -174,7 +173,7 @@ def _get_channel_display(layer: Image) -> ChannelDisplay | None:
     """Return the display settings of a channel; None if it is hidden."""
     import numpy as np
 
-    from napari_melanoma.slides.region_wand import ChannelDisplay
+    from napari_melanoma.slides.region_operations import ChannelDisplay
 
     if not layer.visible:
         return None
@@ -256,7 +255,7 @@ class RegionWand(PixelTool):
         window = find_window(self._viewer, slide, point, (reach / pixel_um[0], reach / pixel_um[1]), MAX_CELLS)
 
         def read() -> ColorFlood:
-            from napari_melanoma.slides.region_wand import ColorFlood
+            from napari_melanoma.slides.region_operations import ColorFlood
 
             return ColorFlood(window.read_colors(), window.placement, point, reach, pixel_um)
 
@@ -325,7 +324,7 @@ class _Preview:
 
 
 def _clip_tolerance(tolerance: float) -> float:
-    from napari_melanoma.slides.region_wand import TOLERANCES
+    from napari_melanoma.slides.region_operations import TOLERANCES
 
     return round(min(max(tolerance, TOLERANCES[0]), TOLERANCES[1]), 1)
 

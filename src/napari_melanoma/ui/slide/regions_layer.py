@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_outlines
 from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
 from napari_melanoma.ui.slide.shape_layers import (

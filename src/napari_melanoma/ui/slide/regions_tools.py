@@ -69,7 +69,7 @@ class RegionSettings(QWidget):
 
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
-        from napari_melanoma.slides.region_wand import DEFAULT_TOLERANCE, TOLERANCES
+        from napari_melanoma.slides.region_operations import DEFAULT_TOLERANCE, TOLERANCES
 
         tip = "Follow the outlines of other regions where you draw within 8 pixels of the screen: no gap, no overlap"
         self.snap = named(QCheckBox("snap to neighboring regions"), "region_snap", "Snap to neighboring regions", tip)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
     from napari_melanoma.core.run_folder import RunState
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.background_runs import SlideRunStatus
@@ -151,7 +151,7 @@ def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> Heatm
 def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finished: bool) -> HeatmapData | None:
     import numpy as np
 
-    from napari_melanoma.io.slide_spec import WAITING
+    from napari_melanoma.io.slide_store import WAITING
     from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells
     from napari_melanoma.slides.saved_results import read_lesion_maps
 
@@ -193,7 +193,7 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
     """Subsample a map if it is too large to display."""
     import numpy as np
 
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement
 
     step = -(-max(values.shape) // MAX_SIDE_PX)
     if step == 1:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QWidget
 
 from napari_melanoma.core.files import move
-from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

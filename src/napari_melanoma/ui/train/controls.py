@@ -30,6 +30,7 @@ from napari_melanoma.ui.widgets.style import (
     quiet_label,
     scroll_area,
     section,
+    top_label,
 )
 
 if TYPE_CHECKING:
@@ -177,9 +178,9 @@ class TrainControls(QWidget):
         column.setSpacing(7)
         selections = QWidget()
         rows = form_layout(selections)
-        rows.addRow(_label("start from"), self.start_picker)
+        rows.addRow(top_label("start from"), self.start_picker)
         rows.addRow(self.start_hint)
-        rows.addRow(_label("recipe"), self.recipe_picker)
+        rows.addRow(top_label("recipe"), self.recipe_picker)
         rows.addRow(self.recipe_picker.summary)
         for widget in (self.data_picker, selections, self.recipe_form):
             column.addWidget(widget)
@@ -213,13 +214,6 @@ def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], tak
         network |= {name: getattr(config, name) for name in fields}
     model = recipe.model.model_copy(update=network)
     return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"datasets": datasets})})
-
-
-def _label(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setAlignment(Qt.AlignmentFlag.AlignTop)
-    label.setContentsMargins(0, 4, 0, 0)
-    return label
 
 
 class TrainWelcome(Welcome):

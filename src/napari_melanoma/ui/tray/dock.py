@@ -23,9 +23,15 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
+from napari_melanoma.ui.widgets.file_drop import (
+    RECENT_CASES,
+    FileDropHandler,
+    RecentFiles,
+    RecentList,
+    RecentPaths,
+    Welcome,
+)
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
-from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentFiles, RecentList, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, row, tool_button

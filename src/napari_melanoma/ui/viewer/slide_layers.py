@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
 

@@ -1,14 +1,27 @@
-"""Accept files dropped on a dock; also the start page of an empty dock."""
+"""Accept files dropped on a dock; also the start page of an empty dock, with the recently opened files and cases."""
 
 from __future__ import annotations
 
+import html
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from qtpy.QtWidgets import QFrame, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
+MAX_RECENT = 8
+OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"  # prefixes of links
 
 
 class Welcome(QFrame):
@@ -121,3 +134,123 @@ class FileDropHandler(QObject):
         if event.type() == QEvent.Type.Drop and paths:
             self.dropped.emit(paths)
         return True
+
+
+class RecentPaths:
+    """The paths that were opened last, the latest first, in a setting."""
+
+    def __init__(self, settings: DockSettings, key: str) -> None:
+        self._settings, self.key = settings, key
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths, including those that no longer exist."""
+        stored: list[Any] = self._settings.get(self.key, [])
+        return [Path(path) for path in stored if isinstance(path, str)]
+
+    def add(self, path: Path) -> None:
+        """Add a path in front."""
+        self._set([path, *(other for other in self.paths if other != path)])
+
+    def remove(self, path: Path) -> None:
+        """Remove a path."""
+        self._set([other for other in self.paths if other != path])
+
+    def clear(self) -> None:
+        """Remove all paths."""
+        self._set([])
+
+    def _set(self, paths: list[Path]) -> None:
+        self._settings.set(self.key, [str(path) for path in paths[:MAX_RECENT]])
+
+
+class RecentList(NamedTuple):
+    """A list on a start page: its title, the paths, how to open a path, and whether the paths are folders of cases."""
+
+    title: str
+    recent: RecentPaths
+    open: Callable[[Path], object]
+    are_cases: bool = False
+
+
+class RecentFiles(QObject):
+    """Shows lists of recent files on a start page; missing files are marked and can be removed."""
+
+    failed = Signal(object)  # Exception
+
+    def __init__(self, welcome: Welcome, icons: ThemedIcons, lists: tuple[RecentList, ...]) -> None:
+        super().__init__(welcome)
+        self._welcome, self._icons = welcome, icons
+        self._lists: Mapping[str, RecentList] = {entry.recent.key: entry for entry in lists}
+        self._missing: frozenset[Path] = frozenset()
+        self._queue = LatestJobQueue(self)
+        self._queue.succeeded.connect(self._on_checked)
+        self._queue.failed.connect(self.failed)
+        icons.changed.connect(self.refresh)
+
+    def add(self, key: str, path: Path) -> None:
+        """Add a file that was opened."""
+        self._lists[key].recent.add(path)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the lists."""
+        self._welcome.show_recent("".join(map(self._format, self._lists.values())))
+
+    def find_missing(self) -> None:
+        """Find files that no longer exist, in the background because a network drive may not respond."""
+        paths = [(path, entry.are_cases) for entry in self._lists.values() for path in entry.recent.paths]
+        self._queue.submit("missing", lambda: partial(_find_missing, paths))
+
+    def follow_link(self, link: str) -> bool:
+        """Follow a link that opens or removes files; return False if it is not a link of these lists."""
+        for prefix in (OPEN, REMOVE, CLEAR):
+            if link.startswith(prefix):
+                key, _, path = link.removeprefix(prefix).partition(":")
+                recent = self._lists[key].recent
+                if prefix == OPEN:
+                    self._lists[key].open(Path(path))
+                elif prefix == REMOVE:
+                    recent.remove(Path(path))
+                else:
+                    recent.clear()
+                self.refresh()
+                return True
+        return False
+
+    def _on_checked(self, missing: frozenset[Path]) -> None:
+        self._missing = missing
+        self.refresh()
+
+    def _format(self, recent_list: RecentList) -> str:
+        """Format a list as rich text; empty if there are no files."""
+        lines = [self._format_path(recent_list.recent.key, path) for path in recent_list.recent.paths]
+        clear = self._icons.link(f"{CLEAR}{recent_list.recent.key}", "clear")
+        return f"<p>{recent_list.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
+
+    def _format_path(self, key: str, path: Path) -> str:
+        if path not in self._missing:
+            return self._icons.link(f"{OPEN}{key}:{path}", _name_path(path))
+        return f"{html.escape(_name_path(path))} (not found) {self._icons.link(f'{REMOVE}{key}:{path}', 'remove')}"
+
+
+def _name_path(path: Path) -> str:
+    """Return the name of a file; for an image in an OME-Zarr folder, with the name of the folder."""
+    inside = path.parent.name.endswith(".zarr")
+    return f"{path.parent.name}/{path.name}" if inside else path.name
+
+
+def _find_missing(paths: list[tuple[Path, bool]], run: RunContext) -> frozenset[Path]:
+    """Return the paths that do not exist, or are folders of cases without a case."""
+    from napari_melanoma.case.store import CASE
+
+    missing = set()
+    for path, is_case in paths:
+        run.check()
+        try:
+            exists = (path / CASE if is_case else path).exists()
+        except OSError:  # for example on a network drive that is not available
+            exists = False
+        if not exists:
+            missing.add(path)
+    return frozenset(missing)

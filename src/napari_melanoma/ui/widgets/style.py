@@ -107,6 +107,14 @@ def quiet_label(text: str = "") -> QLabel:
     return label
 
 
+def top_label(text: str) -> QLabel:
+    """Make a label at the top of its row, beside a control of several lines."""
+    label = QLabel(text)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    label.setContentsMargins(0, 4, 0, 0)
+    return label
+
+
 def form_layout(parent: QWidget) -> QFormLayout:
     """Make an empty form layout that needs little width."""
     layout = QFormLayout(parent)

@@ -1,20 +1,21 @@
-"""The card of a classifier: input variants, contribution of clinical metadata, and subgroups."""
+"""The cards of shipped models: metrics on other images, contribution of clinical metadata, and subgroups."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
-from napari_melanoma.evaluation.model_card import (
-    CardSubgroup,
-    CrossValidationMetrics,
-    age_groups,
-    draft_card,
-    full_class_card,
-)
+from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.registry import find_classifier
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from release_cards import CardSubgroup, CrossValidationMetrics, age_groups, full_card, full_class_card
 
 POINT = OperatingPoint(
     asked=0.95,
@@ -26,7 +27,7 @@ POINT = OperatingPoint(
 )
 
 
-def config(keep: str = "last") -> BundleConfig:
+def config() -> BundleConfig:
     return BundleConfig(
         name="example",
         title="An example",
@@ -36,7 +37,7 @@ def config(keep: str = "last") -> BundleConfig:
         classes=("melanoma", "nevus"),
         classifier=ClassifierConfig(operating_point=POINT, coverage=0.8),
         licence="CC-BY-4.0",
-        provenance={"train_images": {"set-a": 12}, "tuning_images": 3, "recipe": {"keep": keep}},
+        provenance={"train_images": {"set-a": 12}, "tuning_images": 3, "recipe": {"keep": "last"}},
     )
 
 
@@ -83,13 +84,6 @@ def test_metrics_have_intervals_and_unknown_ones_are_empty() -> None:
     assert card.rstrip().endswith("## Data")
 
 
-@pytest.mark.parametrize(
-    ("keep", "chose"), [("last", "used to choose the temperature"), ("best", "used to choose the epoch, the temp")]
-)
-def test_the_card_states_the_use_of_the_validation_set(keep: str, chose: str) -> None:
-    assert f"images of other patients or lesions, {chose}" in draft_card(config(keep))
-
-
 def test_age_groups_of_a_bundle() -> None:
     sides = {"sensitivity": estimate(0.6, 0.1), "specificity": estimate(0.8)}
     found = age_groups(
@@ -120,3 +114,13 @@ def test_age_groups_of_the_shipped_classifier_match_its_card() -> None:
         assert [f"{group.images}", f"{group.positives}", *shown] == [
             cell for index, cell in enumerate(line.strip("| ").split(" | ")) if index in (1, 2, 4, 5)
         ]
+
+
+def test_full_card_contains_metrics_with_intervals() -> None:
+    figures = {"held out": {name: Estimate(0.9 + i / 1000, 0.8, 0.95, 40) for i, name in enumerate(METRICS)}}
+    card = full_card(config().model_copy(update={"threshold": 0.62}), figures, "## Data\n\nFrom somewhere.\n")
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    assert "| held out | 40 | 0.900 (0.800 to 0.950) | 0.901 (0.800 to 0.950) |" in card
+    assert "threshold 0.62" in card
+    assert "From somewhere." in card
+    assert "not for diagnosis" in card
