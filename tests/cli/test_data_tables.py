@@ -43,7 +43,7 @@ def test_a_mapping_defines_a_word(run, table: Path, tmp_path: Path) -> None:
 
 USAGE = [
     (("clinic.csv", "--out", "clinic.csv"), "is the table itself"),
-    (("none.csv", "--out", "out.csv"), "cannot read none.csv"),
+    (("none.csv", "--out", "out.csv"), "there is no file none.csv"),
     (("clinic.csv", "--out", "out.csv", "--source", "unknown"), "there is no source named 'unknown'"),
     (("clinic.csv", "--out", "out.csv", "--map", "none.toml"), "cannot read none.toml"),
 ]

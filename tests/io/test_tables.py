@@ -67,7 +67,7 @@ def test_what_is_no_table(tmp_path: Path, name: str) -> None:
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="No such file"):
+    with pytest.raises(DataSetError, match="there is no file"):
         list(iterate_rows(tmp_path / "none.csv"))
 
 

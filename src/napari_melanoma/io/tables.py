@@ -187,7 +187,9 @@ def _open_unpacked(path: Path) -> BinaryIO:
 
 
 def _unreadable_error(path: Path, error: Exception) -> DataSetError:
-    """Create the error for an unreadable table."""
+    """Create the error for a missing or unreadable table."""
+    if isinstance(error, FileNotFoundError):
+        return DataSetError(f"there is no file {path}: expected a CSV table.")
     reason = getattr(error, "strerror", None) or error
     return DataSetError(
         f"cannot read {path}: {reason}. Expected a CSV table. Select another file, or save it as CSV again."
