@@ -90,6 +90,11 @@ gc.set_threshold(10_000)  # as often as by default, looking for garbage takes a 
 # No deadline: it would measure the machine. Continuous integration tries the same examples each time.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+# Hypothesis would parse our modules for constants to try: that takes seconds in each process, and the examples would
+# depend on what the tests before have imported.
+providers = sys.modules.get("hypothesis.internal.conjecture.providers")
+if hasattr(providers, "is_local_module_file"):
+    vars(providers)["is_local_module_file"] = lambda path: False
 
 
 class Tracing:
