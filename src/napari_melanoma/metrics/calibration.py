@@ -260,27 +260,26 @@ def _fit_with_extra_positive(counts: NDArray[np.float64], positives: NDArray[np.
     for point in reversed(points):
         _push_hull_point(hull, point)
     _push_hull_point(hull, (-1.0, -1.0))
-    slopes = np.empty(len(counts))
-    for index, (across, up) in enumerate(points):
-        left, right = hull[-1], hull[-2]
-        slopes[index] = (right[1] - left[1]) / (right[0] - left[0])
+    slopes = []
+    for across, up in points:
+        (left, bottom), (right, top) = hull[-1], hull[-2]
+        slopes.append((top - bottom) / (right - left))
         moved = (across - 1.0, up - 1.0)
-        if _side_of_line(left, right, moved) < 0:  # below the edge
+        if (right - left) * (moved[1] - bottom) < (top - bottom) * (moved[0] - left):  # below the edge
             hull.pop()
             _push_hull_point(hull, moved)
-    return slopes
+    return np.array(slopes)
 
 
 def _push_hull_point(hull: list[Point], point: Point) -> None:
     """Add a point on the left of a lower hull, whose leftmost point is its last, and remove points inside."""
-    while len(hull) > 1 and _side_of_line(point, hull[-2], hull[-1]) >= 0:
+    across, up = point
+    while len(hull) > 1:
+        (right, top), (middle, height) = hull[-2], hull[-1]
+        if (right - across) * (height - up) < (top - up) * (middle - across):  # the last point is below the new edge
+            break
         hull.pop()
     hull.append(point)
-
-
-def _side_of_line(left: Point, right: Point, point: Point) -> float:
-    """Return a positive number if a point is above the line through two others, a negative one if it is below."""
-    return (right[0] - left[0]) * (point[1] - left[1]) - (right[1] - left[1]) * (point[0] - left[0])
 
 
 @dataclass(frozen=True, eq=False)
