@@ -39,7 +39,6 @@ each_segmenting = pytest.mark.parametrize(
 EXPORTED = (
     "segformer",
     "smp",
-    "deeplabv3plus_mobilenetv2",
     "unet_p4",
     "simple_cnn",
     "random",
@@ -63,8 +62,6 @@ def exported(plain_encoder: Callable[[Sequence[int], Sequence[int]], nn.Module])
     import torch
     from torch import nn
 
-    from napari_melanoma.models.blocks.deeplab import ConvNorm, ConvolutionKernel
-
     class Together(nn.Module):
         def __init__(self, networks: dict[str, nn.Module]) -> None:
             super().__init__()
@@ -84,10 +81,6 @@ def exported(plain_encoder: Callable[[Sequence[int], Sequence[int]], nn.Module])
     transformer: Any = find_encoder(networks["segformer"])
     for stage, kept in ((1, 1), (2, 0), (3, 0), (4, 0)):
         setattr(transformer, f"block{stage}", getattr(transformer, f"block{stage}")[:kept])
-    mobile: Any = find_encoder(networks["deeplabv3plus_mobilenetv2"])
-    mobile.blocks = mobile.blocks[-2:]  # dilated, the first with a residual connection
-    inside = mobile.blocks[0][0].conv.in_channels
-    mobile.stem = ConvNorm(3, inside, ConvolutionKernel(3, stride=2), nn.ReLU6())
     together = Together(networks)
     with torch.no_grad():
         together.train()(torch.randn(4, 3, 64, 64))  # other statistics than those of a new network
