@@ -428,13 +428,13 @@ def wide_frame() -> changes._Frame:
 
 
 def test_large_photographs_are_reduced_before_they_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "FRAME_PX", 256)
+    monkeypatch.setattr(changes, "FRAME_PX", SHAPE[1])
     sides: list[int] = []
     to_lab = changes.to_lab
     monkeypatch.setattr(changes, "to_lab", lambda rgb: (sides.append(max(rgb.shape)), to_lab(rgb))[1])
-    first, grown = enlarged(phantom(), 3), enlarged(phantom(0.5), 3)
+    first, grown = enlarged(phantom(), 2), enlarged(phantom(0.5), 2)
     area = change_of(compare_photographs(first, grown), "Area")
-    assert 256 <= max(sides) < 2 * 256
+    assert SHAPE[1] <= max(sides) < 2 * SHAPE[1]
     assert area.change == pytest.approx(50, abs=2)
     plain = change_of(compare_photographs(without_scale(first), without_scale(phantom(0.5))), "Area")
     assert plain.change == pytest.approx(50, abs=2.5)
