@@ -15,7 +15,7 @@ from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.models.registry import find_classifier
+from napari_melanoma.models.installed_bundles import find_classifier
 
 SHAPE, ROUNDS = (2000, 3000), 10
 

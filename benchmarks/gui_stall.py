@@ -220,7 +220,7 @@ def wait(condition: Callable[[], bool], seconds: float = 300.0) -> None:
 
 def is_installed(model: str) -> bool:
     """Whether there is such a model; in another process, because an empty dock does not import the list of models."""
-    code = "import sys; from napari_melanoma.models.registry import find_bundle; find_bundle(sys.argv[1])"
+    code = "import sys; from napari_melanoma.models.installed_bundles import find_bundle; find_bundle(sys.argv[1])"
     return subprocess.run([sys.executable, "-c", code, model], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 

@@ -28,7 +28,7 @@ from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_input
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig

@@ -25,7 +25,7 @@ from napari_melanoma.imaging.prompts import simulate_click
 from napari_melanoma.phantoms.slide import PhantomSlidePlan, SlidePhantomConfig, plan_slide, render_truth
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions
 from napari_melanoma.phantoms.slide.render import write_pyramid
-from napari_melanoma.slides.cell_polygons import rasterize_polygons, simplified_cell_polygons
+from napari_melanoma.slides.map_polygons import rasterize_polygons, simplified_cell_polygons
 from napari_melanoma.slides.outline_clicks import OutlineClick, refine_polygons
 from napari_melanoma.slides.reading.opening import open_slide
 

@@ -195,7 +195,7 @@ def write_phantoms(folder: Path) -> Path:
 def start_training(data: Path, run: Path) -> None:
     """Start the child process like the dock."""
     from napari_melanoma.models import DEFAULT_BUNDLE
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.training.recipe import TrainRecipe
 
     bundle = find_bundle(DEFAULT_BUNDLE).config

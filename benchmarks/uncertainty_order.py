@@ -24,7 +24,7 @@ from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.lesion.uncertainty_ratings import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models import DEFAULT_BUNDLE
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 
 DRAWS = 10_000
 

@@ -34,7 +34,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.candidates import interval_models_to_json
 from napari_melanoma.io.results import RESULT, read_slide_result, write_table
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.slide.render import write_slide
 
 if TYPE_CHECKING:

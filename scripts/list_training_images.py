@@ -21,7 +21,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.training_images import FILE_NAME, PUBLIC, TrainingImages, hash_images, make_training_images
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.training.run_data import inherited_training_images, training_images_statement
 
 

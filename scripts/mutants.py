@@ -49,11 +49,11 @@ TESTS = {
     "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
     "metrics/statistics": "metrics/test_statistics",
     "reproduction/split": "reproduction/test_split reproduction/test_crossed reproduction/test_metastasis",
-    "slides/cell_polygons": "slides/test_cell_polygons",
+    "slides/map_polygons": "slides/test_map_polygons",
     "slides/lesion_edits": "slides/test_lesion_edits slides/test_drawn_lesions slides/test_preserved_edits",
     "slides/lesions": "slides/test_slide_lesions slides/test_lesion_classes slides/test_lesion_relation",
 }
-ON_REQUEST = {"core/polygons", "reproduction/split", "slides/cell_polygons", "slides/lesion_edits", "slides/lesions"}
+ON_REQUEST = {"core/polygons", "reproduction/split", "slides/map_polygons", "slides/lesion_edits", "slides/lesions"}
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests
 # Changes without any effect on results: module, line of code, change; and the reason.
 STEP = "max(1, DRAWS_AT_ONCE // (4 * len(index)))"
@@ -97,17 +97,17 @@ EQUIVALENT = {
         )
     },
     (
-        "slides/cell_polygons",
+        "slides/map_polygons",
         "_, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)",
         "1 -> 2",
     ): "one more column of zeros at the end",
     (
-        "slides/cell_polygons",
+        "slides/map_polygons",
         "for hole in (ring for ring in rings if signed_area(ring) < 0):",
         "signed_area(ring) < 0 -> signed_area(ring) <= 0",
     ): "every ring has an area",
     (
-        "slides/cell_polygons",
+        "slides/map_polygons",
         "return (at[1] - before[1]) * (after[0] - at[0]) - (at[0] - before[0]) * (after[1] - at[1])",
         "after[1] - at[1] -> after[1] + at[1]",
     ): "rings are split at repeated points afterwards, whichever way was taken",

@@ -27,7 +27,7 @@ from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import bootstrap_mean, paired_difference
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.inference import restore_size
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 
 OPTIONS = {
     "unchanged": PreprocessingConfig(),

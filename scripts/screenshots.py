@@ -165,7 +165,7 @@ def press_canvas(viewer: Viewer, image: Any, pixel: tuple[float, float]) -> None
 
 def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the predictions for a phantom of a melanoma, and for an image without a lesion."""
-    from napari_melanoma.models.registry import find_default_classifier
+    from napari_melanoma.models.installed_bundles import find_default_classifier
 
     if find_default_classifier() is None:
         logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
@@ -201,7 +201,7 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
-    from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+    from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"

@@ -88,7 +88,9 @@ def test_only_computing_parts_import_torch_and_none_without_windows_imports_qt()
     control = ["napari_melanoma", "napari_melanoma.core.csv_files"]
     steps = [
         Step(control, ("csv",), below=False),  # the second imports it
-        Step(["napari_melanoma", "napari_melanoma.models.registry"], TORCH + QT, below=False),  # loaded by a viewer
+        Step(
+            ["napari_melanoma", "napari_melanoma.models.installed_bundles"], TORCH + QT, below=False
+        ),  # loaded by a viewer
         Step(modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER, skipped=tuple(modules_of(*NETWORKS))),
         Step(modules_of(*COMPUTING), QT),
     ]

@@ -20,7 +20,7 @@ from napari_melanoma.data.dataset_import import SourceImportOptions, import_sour
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.registry import install_bundle
+from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.reports.slide_export import _copy_file
 from napari_melanoma.training.sample_pictures import SampleCallback
 
@@ -97,9 +97,9 @@ def test_a_table_adds_no_image_outside_its_folder_to_a_case_that_was_not_named(t
 
 
 def test_a_bundle_with_a_link_that_leads_out_is_not_imported(tmp_path: Path, victim: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr("napari_melanoma.models.registry.check_usable", lambda bundle: bundle)
-    monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.check_usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.check_weights", lambda path: None)
     bundle = BundleInfo(tmp_path / "bundle", BundleConfig(name="con", title="X", architecture="none", input_size=32))
     bundle.path.mkdir()
     (bundle.path / "model.safetensors").write_bytes(b"weights")
@@ -112,9 +112,9 @@ def test_a_bundle_with_a_link_that_leads_out_is_not_imported(tmp_path: Path, vic
 
 
 def test_a_bundle_in_the_cache_of_the_hub_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr("napari_melanoma.models.registry.check_usable", lambda bundle: bundle)
-    monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.check_usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.check_weights", lambda path: None)
     blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "0a1b"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)

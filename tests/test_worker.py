@@ -203,7 +203,7 @@ def test_warm_loads_the_default_classifier_if_there_is_one(monkeypatch, default)
     monkeypatch.setattr("napari_melanoma.worker.load_segmenter", load)
     monkeypatch.setattr("napari_melanoma.worker.load_classifier", load)
     found = default and SimpleNamespace(name=default)
-    monkeypatch.setattr("napari_melanoma.models.registry.find_default_classifier", lambda: found)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.find_default_classifier", lambda: found)
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
     assert last["result"] == {"device": "cpu", "classifier": default}
     assert loaded == ["lesion-small", *filter(None, [default])]

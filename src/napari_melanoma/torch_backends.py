@@ -48,7 +48,7 @@ def _check_default_model() -> dict[str, object]:
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models import DEFAULT_BUNDLE
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     try:
         segmenter = Segmenter.load(find_bundle(DEFAULT_BUNDLE))

@@ -134,7 +134,7 @@ def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     ``arguments``: ``model``: a bundle's name or path. Returns ``device``: where the model runs; ``classifier``: the
     name of the loaded classifier, or None.
     """
-    from napari_melanoma.models.registry import find_default_classifier
+    from napari_melanoma.models.installed_bundles import find_default_classifier
 
     with report_loading(run):
         device, default = load_segmenter(arguments["model"]).device, find_default_classifier()

@@ -19,7 +19,7 @@ from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import CONFIG, BundleInfo
-from napari_melanoma.models.registry import user_models_folder
+from napari_melanoma.models.installed_bundles import user_models_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
 

@@ -20,7 +20,7 @@ from napari_melanoma.evaluation.evaluate import LabelEvaluationOptions, evaluate
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
-from napari_melanoma.models.registry import (
+from napari_melanoma.models.installed_bundles import (
     find_default_classifier,
     install_bundle,
     list_bundles,

@@ -51,7 +51,7 @@ def loaded(folder: Path, rng: Generator, alone: bool = False) -> Case:
 
     def act() -> str:
         from napari_melanoma.models.bundle import load_network
-        from napari_melanoma.models.registry import find_bundle, list_bundles, user_models_folder
+        from napari_melanoma.models.installed_bundles import find_bundle, list_bundles, user_models_folder
 
         shutil.rmtree(user_models_folder(), ignore_errors=True)
         before = {one.name for one in list_bundles()}

@@ -138,7 +138,7 @@ def test_each_type_of_photograph_gets_its_default_classifier(
         config = {**CONFIG, "name": name, "modalities": [modality], "tabular": {"numbers": [{"name": f"age_{name}"}]}}
         (folder / "config.json").write_text(json.dumps(config))
         defaults.append(read_bundle(folder))
-    monkeypatch.setattr("napari_melanoma.models.registry.list_default_classifiers", lambda: defaults)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.list_default_classifiers", lambda: defaults)
     monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
     for name in ("a", "b", "c"):
         draw(tmp_path / "photos" / f"{name}.png")

@@ -31,7 +31,7 @@ from napari_melanoma.lesion.prompting import (
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.lesion.worker_requests import PromptRequests
 from napari_melanoma.models.bundle import load_network, write_bundle
-from napari_melanoma.models.registry import find_prompted_model
+from napari_melanoma.models.installed_bundles import find_prompted_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -106,7 +106,7 @@ def test_uncertain_masks_of_real_photographs_have_more_errors(shared_data: Path)
 
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models import DEFAULT_BUNDLE
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     model = Segmenter.load(find_bundle(DEFAULT_BUNDLE), "cpu")
     scores, errors = [], []

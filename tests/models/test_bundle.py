@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.models import registry
+from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, read_bundle, write_bundle
 
 
@@ -127,23 +127,23 @@ def test_failed_write_leaves_the_old_bundle(copied: Path, monkeypatch: pytest.Mo
     assert sorted(path.name for path in copied.parent.iterdir()) == before
 
 
-def test_registry_finds_by_name_and_path(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
-    assert registry.find_bundle("tiny").path == copied
-    assert registry.find_bundle(str(copied)).name == "tiny"
-    assert "tiny" in [bundle.name for bundle in registry.list_bundles()]
+def test_a_bundle_is_found_by_name_and_path(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path)
+    assert installed_bundles.find_bundle("tiny").path == copied
+    assert installed_bundles.find_bundle(str(copied)).name == "tiny"
+    assert "tiny" in [bundle.name for bundle in installed_bundles.list_bundles()]
 
 
-def test_registry_skips_a_damaged_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
+def test_a_damaged_bundle_is_not_listed(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path)
     (copied / "config.json").write_text("{")
-    assert "tiny" not in [bundle.name for bundle in registry.list_bundles()]
+    assert "tiny" not in [bundle.name for bundle in installed_bundles.list_bundles()]
 
 
 def test_an_unknown_name_lists_the_known_bundles(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path)
     with pytest.raises(BundleError, match=r"no model named 'big' \(available: .*tiny"):
-        registry.find_bundle("big")
+        installed_bundles.find_bundle("big")
 
 
 CLASSIFYING = {"task": "classification", "classes": ("other", "melanoma"), "classifier": {}}

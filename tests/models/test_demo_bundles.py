@@ -7,7 +7,7 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import render_region, render_truth

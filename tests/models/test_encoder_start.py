@@ -9,8 +9,8 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import load_encoder
-from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import build_network, find_encoder
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig
-from napari_melanoma.models import registry
+from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import (
     REFERENCE_FILE,
     BundleConfig,
@@ -90,8 +90,8 @@ def test_ids_are_stored_only_if_given(tmp_path: Path, reference: ReferenceCases)
 def test_an_installed_bundle_keeps_its_reference(
     bundle: BundleInfo, reference: ReferenceCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path / "mine")
-    assert same(read_reference(registry.install_bundle(bundle, "another")), reference)
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path / "mine")
+    assert same(read_reference(installed_bundles.install_bundle(bundle, "another")), reference)
 
 
 def test_non_finite_references_are_not_written(bundle: BundleInfo, reference: ReferenceCases) -> None:

@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models import registry
+from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import CARD, WEIGHTS, check_weights, load_network, read_bundle
-from napari_melanoma.models.registry import SHIPPED_FOLDER, install_bundle
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, install_bundle
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path / "models")
     return Path(shutil.copytree(SHIPPED_FOLDER / "lesion-small", tmp_path / "bundle"))
 
 
@@ -33,7 +33,7 @@ def test_weights_that_are_not_finite_are_refused_on_import_and_on_load(bundle: P
     for use in (install_bundle, load_network):
         with pytest.raises(BundleError, match=f"value 3 of .* in tensor '{name}' is NaN or infinite"):
             use(read_bundle(bundle))
-    assert not registry.user_models_folder().exists()
+    assert not installed_bundles.user_models_folder().exists()
 
 
 def raw(dtype: str, content: bytes, shape: list[int]) -> bytes:

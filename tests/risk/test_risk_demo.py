@@ -12,7 +12,7 @@ import pytest
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import explain, score_pointing
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
 from napari_melanoma.risk.comparators import read_comparators

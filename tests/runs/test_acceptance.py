@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import list_bundles, user_models_folder
+from napari_melanoma.models.installed_bundles import list_bundles, user_models_folder
 from napari_melanoma.runs import acceptance as module
 from napari_melanoma.runs.acceptance import (
     activate_model,

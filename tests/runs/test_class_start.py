@@ -47,7 +47,7 @@ def test_a_segmentation_has_no_normalization_of_its_own() -> None:
 
 def test_a_classifier_starts_from_the_encoder_of_the_shipped_segmentation_model() -> None:
     from napari_melanoma.models.bundle import load_network
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import find_encoder
 
     recipe, notices = recipe_of(start="lesion-small", options={"output_stride": 16}), []

@@ -14,7 +14,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_training_images
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import install_bundle
+from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.runs.train import describe_start_overlap
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import training_images_statement

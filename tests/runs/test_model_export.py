@@ -16,7 +16,7 @@ from napari_melanoma.core.files import remove_leftovers
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.export import read_metadata
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import model_export
 from napari_melanoma.runs.model_export import Int8Options, export_bundle, export_int8_bundle
 

@@ -229,7 +229,7 @@ def test_a_start_keeps_its_classes_or_provides_its_encoder(
 
 def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     from napari_melanoma.models.bundle import load_network
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import find_encoder
 
     recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder")

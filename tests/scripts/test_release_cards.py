@@ -11,7 +11,7 @@ from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPo
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.models.registry import find_classifier
+from napari_melanoma.models.installed_bundles import find_classifier
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 

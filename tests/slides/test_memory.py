@@ -135,7 +135,7 @@ def test_looking_for_what_is_unlike_takes_smaller_parts_too(
 @pytest.fixture(scope="module")
 def demo_tiles() -> BundleInfo:
     """The shipped model of tiles, which remembers what it learnt from."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     return find_bundle("tile-demo")
 

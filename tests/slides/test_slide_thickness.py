@@ -14,7 +14,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, write_slide
 from napari_melanoma.slides.analysis import analyze_slide

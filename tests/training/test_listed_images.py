@@ -18,7 +18,7 @@ from napari_melanoma.evaluation.mask_results import EvaluationOptions
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import install_bundle
+from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.runs.acceptance import compare_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models import DEFAULT_BUNDLE
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe

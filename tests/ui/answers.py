@@ -41,7 +41,7 @@ def add_risk(folder, name="risk-test", *, phantom=True):
 
 def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
     """The content of ``risk.json`` as written by the command line."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     known = {name: row[name] for name in ("age", "sex", "site") if name in row}
     beside = {

@@ -327,7 +327,7 @@ def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph)
     """Load a classifier, or return it if it is loaded already; by default that for the type of the photograph."""
     from napari_melanoma.imaging.modality import probable_modality, recognize_modality
     from napari_melanoma.lesion.loaded_models import load_classifier
-    from napari_melanoma.models.registry import find_classifier
+    from napari_melanoma.models.installed_bundles import find_classifier
 
     prepare_torch()
     if model is not None:

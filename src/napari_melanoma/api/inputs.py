@@ -24,7 +24,7 @@ from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
 from napari_melanoma.models.bundle import CONFIG, BundleInfo
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -180,7 +180,7 @@ def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
 
 def _read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask by the rules of the mask import: 0 outside the lesion and one value within, or black and white."""
-    from napari_melanoma.data.label_values import LabelImageError, read_lesion_mask
+    from napari_melanoma.data.mask_values import LabelImageError, read_lesion_mask
 
     if path.is_dir():
         raise UnreadableImage(f"{path} is a folder, but the file of a mask was expected. Pass a file in it.")
@@ -197,7 +197,7 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
 
 def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Return the lesion pixels of a mask; raise an error if it contains several classes or probabilities."""
-    from napari_melanoma.data.label_values import find_lesion
+    from napari_melanoma.data.mask_values import find_lesion
 
     lesion = find_lesion(array)
     if lesion is not None:

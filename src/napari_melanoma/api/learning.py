@@ -54,7 +54,7 @@ def list_models() -> list[BundleInfo]:
     >>> "lesion-small" in [model.name for model in nm.list_models()]
     True
     """
-    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.models.installed_bundles import list_bundles
 
     return list_bundles()
 

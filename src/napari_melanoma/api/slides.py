@@ -489,7 +489,7 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
 def _list_depth_models() -> list[str]:
     """List the installed slide models that distinguish the layers of the skin."""
     from napari_melanoma.depth.tumor_maps import ClassRoles
-    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.models.installed_bundles import list_bundles
 
     return [
         bundle.name

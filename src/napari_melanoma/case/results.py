@@ -289,7 +289,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
     from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_classifier_folder, load_segmenter, report_loading
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.models.registry import find_classifiers, select_classifier
+    from napari_melanoma.models.installed_bundles import find_classifiers, select_classifier
 
     options, bundles = LesionOptions(), find_classifiers(classifier)
 

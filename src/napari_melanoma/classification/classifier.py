@@ -20,7 +20,7 @@ from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, Maha
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_reference
 from napari_melanoma.models.inference import choose_device, to_tensor
-from napari_melanoma.models.registry import require_task
+from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

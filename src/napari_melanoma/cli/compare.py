@@ -105,7 +105,7 @@ def compare(
 def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
     """Check the data sets, lock the output folder and find the models."""
     from napari_melanoma.data.dataset import check_are_datasets, require_outside_datasets
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     check_are_datasets(datasets)
     require_outside_datasets(out, datasets)

@@ -151,7 +151,7 @@ def import_(
 ) -> None:
     """Import a public set."""
     from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-    from napari_melanoma.data.label_values import parse_values
+    from napari_melanoma.data.mask_values import parse_values
     from napari_melanoma.data.sources import NO_MAPPING, find_source
     from napari_melanoma.data.table_mapping import read_mapping
 
@@ -387,7 +387,7 @@ def import_masks(
 ) -> None:
     """Import masks."""
     from napari_melanoma.data import mask_import
-    from napari_melanoma.data.label_values import parse_values
+    from napari_melanoma.data.mask_values import parse_values
     from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
     declared: OptionValues = {"no_patients": no_patients, "values": parse_values(values, keep=False)}

@@ -78,7 +78,7 @@ def evaluate(
     from napari_melanoma.classification.explanation import PointingOptions
     from napari_melanoma.data.dataset import check_are_datasets
     from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model, evaluation_task
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     info = find_bundle(model)
     check_are_datasets(data)
@@ -194,7 +194,7 @@ def biomarkers(
     from napari_melanoma.data.dataset import require_outside_datasets
     from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
     from napari_melanoma.lesion.loaded_models import report_loading
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     chosen = BiomarkerOptions.parse(options, "the command line")
     require_outside_datasets(out, data)

@@ -52,7 +52,7 @@ app = typer.Typer(
 
 def list_(current: CommandSession) -> None:
     """List the models."""
-    from napari_melanoma.models.registry import list_bundles, list_unusable_bundles, user_models_folder
+    from napari_melanoma.models.installed_bundles import list_bundles, list_unusable_bundles, user_models_folder
 
     bundles, unusable = list_bundles(), list_unusable_bundles()
     for info in bundles:
@@ -107,7 +107,7 @@ def show(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
 ) -> None:
     """Show a model's card."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     info = find_bundle(model)
     card = info.card.strip() or "This model has no card."
@@ -132,7 +132,7 @@ def import_(
     """Copy a model into the user's model folder."""
     from napari_melanoma.evaluation.training_overlap import describe_unstated
     from napari_melanoma.models.bundle import read_bundle
-    from napari_melanoma.models.registry import install_bundle
+    from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.runs.acceptance import activate_model
 
     is_run = (path / "bundle").is_dir()
@@ -180,7 +180,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a model for other programs."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     current.after_stop = "Nothing was written."
     info = find_bundle(model)

@@ -26,7 +26,7 @@ from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
-from napari_melanoma.data.label_values import (
+from napari_melanoma.data.mask_values import (
     LabelImageError,
     LesionValues,
     describe_label_images,

@@ -21,7 +21,7 @@ from napari_melanoma.core import parsing
 from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.label_values import LesionValues, read_lesion_mask, read_nnunet_labels, strip_mask_suffix
+from napari_melanoma.data.mask_values import LesionValues, read_lesion_mask, read_nnunet_labels, strip_mask_suffix
 from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
 from napari_melanoma.io.photographs import read_image_size
 

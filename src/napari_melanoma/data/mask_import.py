@@ -20,7 +20,8 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.label_values import (
+from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, read_masks
+from napari_melanoma.data.mask_values import (
     ImageNames,
     LabelImageError,
     describe_label_images,
@@ -28,7 +29,6 @@ from napari_melanoma.data.label_values import (
     read_lesion_mask,
     resolve_class_values,
 )
-from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, read_masks
 from napari_melanoma.data.source_records import describe_contradictions, fill_gaps
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping

@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
-from napari_melanoma.data.label_values import nnunet_case_name, strip_mask_suffix
+from napari_melanoma.data.mask_values import nnunet_case_name, strip_mask_suffix
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import escapes_folder, find_column_meanings, strip_image_suffix

@@ -25,7 +25,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
 from napari_melanoma.slides.options import SlideOptions
 

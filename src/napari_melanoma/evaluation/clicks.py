@@ -39,7 +39,7 @@ from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_a
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_means
 from napari_melanoma.models import DEFAULT_BUNDLE
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

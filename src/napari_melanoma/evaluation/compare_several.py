@@ -58,7 +58,7 @@ from napari_melanoma.figures.evaluation import plot_models, plot_precision_recal
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.registry import require_task
+from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -77,11 +77,11 @@ from napari_melanoma.io.results import read_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.slides.tile_models import BagModel
-from napari_melanoma.training.bags import bag_samples, explain_mismatch
 from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.data_preparation import read_held_out
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.run_data import read_data
+from napari_melanoma.training.whole_slides import bag_samples, explain_mismatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -70,7 +70,7 @@ from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
 from napari_melanoma.metrics.overlap import count_class_pairs
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean
-from napari_melanoma.models.registry import find_bundle, require_photograph_model, require_task
+from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model, require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -434,7 +434,7 @@ def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: Run
 
     They are recognized by thumbnails and patients. "" if there are none, or if the recipe is for tiles or slides.
     """
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
         return ""

@@ -512,7 +512,7 @@ def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunCont
     """Create the classifier of a batch, whose models are not loaded yet; None if classification is off."""
     if options.classify is None:
         return None
-    from napari_melanoma.models.registry import find_classifiers
+    from napari_melanoma.models.installed_bundles import find_classifiers
 
     patient_table, bundles = PatientTable(options.form, options.metadata), find_classifiers(options.classify.model)
     _report_missing_rows(patient_table, paths, run)
@@ -535,7 +535,7 @@ def _result_settings(
 
 def _find_segmenter(model: str) -> BundleInfo:
     """Find a model without loading it."""
-    from napari_melanoma.models.registry import find_bundle, require_photograph_model
+    from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 
     return require_photograph_model(find_bundle(model), "segmentation")
 

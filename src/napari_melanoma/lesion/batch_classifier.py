@@ -18,7 +18,7 @@ from napari_melanoma.classification.prediction import (
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.models.registry import select_classifier
+from napari_melanoma.models.installed_bundles import select_classifier
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier

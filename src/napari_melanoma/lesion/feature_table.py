@@ -299,7 +299,7 @@ def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> 
 
 def _load_embedder(name: str) -> EmbeddingModel:
     """Load a model; torch is imported only here."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     return Embedder.load(find_bundle(name))
 

@@ -27,7 +27,7 @@ LONGEST_S = 600.0  # longer times have other causes, such as a suspended laptop
 
 def load_segmenter(model: str) -> Segmenter:
     """Return a segmentation model. It is loaded once, and again if its files change."""
-    from napari_melanoma.models.registry import find_bundle, require_photograph_model
+    from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 
     folder = require_photograph_model(find_bundle(model), "segmentation").path
     return _segmenter(folder, _file_stamps(folder))
@@ -35,7 +35,7 @@ def load_segmenter(model: str) -> Segmenter:
 
 def load_classifier(model: str) -> Classifier:
     """Return a classifier with fitted calibration. It is loaded once, and again if its files change."""
-    from napari_melanoma.models.registry import find_classifier
+    from napari_melanoma.models.installed_bundles import find_classifier
 
     folder = find_classifier(model).path
     return _classifier(folder, _file_stamps(folder))

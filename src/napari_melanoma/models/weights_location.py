@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from napari_melanoma.models.registry import list_bundles
+from napari_melanoma.models.installed_bundles import list_bundles
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".safetensors", ".index", ".tar.gz", ".tgz")
 START_WORDS = ("imagenet", "none")  # starts of a recipe that are neither files nor bundles

@@ -204,7 +204,7 @@ def _make_mask_finder(
     if subject.masks == "reference":
         return lambda sample, rgb: mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     segmenter = Segmenter.load(find_bundle(subject.segmenter))
 

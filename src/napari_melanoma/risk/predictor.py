@@ -14,7 +14,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.depth.tumor_maps import UM_PER_MM
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
 from napari_melanoma.risk.contributions import PARTS, ShapleyShares, explain_by_part, image_log_odds
 from napari_melanoma.risk.inputs import RiskCase

@@ -25,15 +25,15 @@ from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_thre
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
-from napari_melanoma.models.registry import find_bundle, require_photograph_model
+from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_location import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
-from napari_melanoma.training.bags import PreparedBags
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.monitor import depth_metrics
 from napari_melanoma.training.recipe import TrainRecipe, depth_options
+from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

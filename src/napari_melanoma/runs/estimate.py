@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.training.bags import select_bags
 from napari_melanoma.training.engine import accelerator, choose_precision, device_name
 from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe
+from napari_melanoma.training.whole_slides import select_bags
 
 if TYPE_CHECKING:
     from napari_melanoma.training.step_time import StepCost

@@ -17,6 +17,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleConfig, load_network
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     explain_missing_weights,
     find_imagenet_name,
@@ -24,7 +25,6 @@ from napari_melanoma.models.published_encoders import (
     load_encoder,
     load_imagenet_weights,
 )
-from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_location import explain_missing, find_weights_file, fingerprint_weights
 from napari_melanoma.models.zoo import build_network, find_encoder
 from napari_melanoma.training.engine import read_initial_weights

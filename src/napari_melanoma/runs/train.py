@@ -22,7 +22,7 @@ from napari_melanoma.data.dataset import require_outside_datasets
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
 from napari_melanoma.runs.bundling import collect_network_options, create_bundle_config, predict_masks
 from napari_melanoma.runs.starting_weights import (
@@ -44,7 +44,6 @@ from napari_melanoma.runs.task_setups import (
     SegmentationSetup,
     TaskSetup,
 )
-from napari_melanoma.training.bags import check_bags, prepare_bags
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
 from napari_melanoma.training.engine import (
@@ -63,6 +62,7 @@ from napari_melanoma.training.loader import divide_step, training_loader, valida
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
 from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe
 from napari_melanoma.training.step_time import find_batch_size, find_precision, smallest_batch_size
+from napari_melanoma.training.whole_slides import check_bags, prepare_bags
 
 if TYPE_CHECKING:
     from torch import nn

@@ -49,7 +49,7 @@ def _option_file_names(options: SlideOptions) -> dict[str, Any]:
 def _model_identity(options: SlideOptions) -> dict[str, Any]:
     """Return the name of the model, and the hash of a bundle, whose content may change under the same name."""
     from napari_melanoma.models import DEFAULT_TILE_MODEL
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     name = options.model or DEFAULT_TILE_MODEL
     try:

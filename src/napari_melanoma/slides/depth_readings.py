@@ -120,7 +120,7 @@ def read_proposals(folder: Path) -> SlideDepthProposals:
 
 def list_depth_models() -> tuple[str, ...]:
     """List the bundles that can measure depth, skin models first: segmentation models with an epidermis class."""
-    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.models.installed_bundles import list_bundles
 
     suitable = [
         bundle

@@ -15,8 +15,8 @@ from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.imaging.masks import bounding_box, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
-from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
 from napari_melanoma.slides.lesions import CellRegion, LesionConfig, LesionMaps, measure_region, region_from_polygons
+from napari_melanoma.slides.map_polygons import cell_polygons, rasterize_polygons
 from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
 
 if TYPE_CHECKING:

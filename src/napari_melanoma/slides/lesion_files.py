@@ -19,9 +19,9 @@ from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.geojson import Annotation, FittedAnnotations, fit_to_slide, read_geojson, write_geojson
 from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, write_table
-from napari_melanoma.slides.cell_polygons import covered_cells, rasterize_polygons
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
+from napari_melanoma.slides.map_polygons import covered_cells, rasterize_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

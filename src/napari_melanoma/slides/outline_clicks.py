@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import clip_polygon, joint_box, to_polygons, to_shape, untangle_polygon
 from napari_melanoma.imaging.scribbles import redraw_at_click
-from napari_melanoma.slides.cell_polygons import rasterize_polygons, simplified_cell_polygons
+from napari_melanoma.slides.map_polygons import rasterize_polygons, simplified_cell_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -29,7 +29,7 @@ from napari_melanoma.core.polygons import (
     untangle_polygon,
 )
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.slides.cell_polygons import simplified_cell_polygons
+from napari_melanoma.slides.map_polygons import simplified_cell_polygons
 from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
 from napari_melanoma.slides.regions import (
     LOCKED,

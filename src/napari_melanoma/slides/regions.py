@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
-from napari_melanoma.slides.cell_polygons import cell_polygons, covered_cells, rasterize_polygons
+from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, rasterize_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

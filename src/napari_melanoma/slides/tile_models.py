@@ -27,6 +27,7 @@ from napari_melanoma.models.inference import (
     memory_layout,
     to_tensor,
 )
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
     WEIGHTS_FILE,
@@ -34,7 +35,6 @@ from napari_melanoma.models.published_encoders import (
     load_all_weights,
     load_foundation,
 )
-from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.lesions import default_lesion_class
 from napari_melanoma.slides.scores import SlideScore

@@ -29,7 +29,7 @@ from napari_melanoma.data.splits import TrainingSplit, split_samples, split_trai
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
 from napari_melanoma.data.tabular_encoding import describe_invalid_numbers, describe_rare_words, join_features
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import check_every_class, check_labels, scan_files
 from napari_melanoma.training.monitor import patience_warnings

@@ -1,6 +1,6 @@
 """Data loaders: the order of the images in each epoch, and their batches for segmentation and classification.
 
-Slides as bags of embeddings are batched in ``training.bags`` and loaded here.
+Slides as bags of embeddings are batched in ``training.whole_slides`` and loaded here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.data.tabular_encoding import make_network_inputs
-from napari_melanoma.training.bags import PreparedBags, TrainingBags, ValidationBags
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
 from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch
+from napari_melanoma.training.whole_slides import PreparedBags, TrainingBags, ValidationBags
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -26,7 +26,7 @@ from napari_melanoma.data.training_images import (
     make_training_images,
     shorten_digest,
 )
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
 
 if TYPE_CHECKING:

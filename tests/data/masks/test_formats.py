@@ -21,7 +21,6 @@ from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.label_values import ImageNames
 from napari_melanoma.data.mask_formats import (
     decode_run_lengths,
     decompress_run_lengths,
@@ -29,6 +28,7 @@ from napari_melanoma.data.mask_formats import (
     read_masks,
     resize_mask,
 )
+from napari_melanoma.data.mask_values import ImageNames
 from napari_melanoma.imaging.masks import fill_mask_holes
 
 SHAPE = (20, 30)

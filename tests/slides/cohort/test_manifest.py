@@ -133,11 +133,11 @@ def test_changed_score_options_process_all_slides_again(start: Start, hired: lis
 
 
 def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.models import registry
+    from napari_melanoma.models import installed_bundles
 
     before = cohort_settings(SlideOptions())
     assert before.tiles["model"] == "tile-demo"
-    plain = registry.find_bundle("tile-demo")
+    plain = installed_bundles.find_bundle("tile-demo")
     monkeypatch.setattr(type(plain), "fingerprint", "f" * 64)
     assert cohort_settings(SlideOptions()).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
     assert cohort_settings(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"

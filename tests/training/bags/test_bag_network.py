@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TileConfig
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.registry import require_task
+from napari_melanoma.models.installed_bundles import require_task
 from napari_melanoma.models.zoo import build_network, list_architectures
 
 if TYPE_CHECKING:

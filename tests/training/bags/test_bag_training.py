@@ -25,8 +25,8 @@ from napari_melanoma.runs.estimate import estimate_run
 from napari_melanoma.runs.model_export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.tile_models import BagModel
-from napari_melanoma.training.bags import prepare_bags
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.whole_slides import prepare_bags
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo

@@ -21,8 +21,8 @@ from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 def models(home, monkeypatch):
     """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
     folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: folder)
-    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_CLASSIFIER", "melanoma-test")
     add_classifier(folder)
     return folder
 
@@ -103,8 +103,8 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     assert someone.dock.predictor.predictions is None
     # Without a model, the button shows the reason.
     someone.dock.predictor._settings.classifier = ""
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: models / "none")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", models / "none")
     models_changed().changed.emit("")
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()
@@ -113,7 +113,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
 
 
 def test_models_are_not_listed_for_each_change_of_the_case(someone, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.list_default_classifiers", pytest.fail)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.list_default_classifiers", pytest.fail)
     someone.types("patient_age", "70")
     someone.picks("L2")
     assert someone.dock.predict_button.isEnabled()

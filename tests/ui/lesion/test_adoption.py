@@ -19,8 +19,8 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.lesion.adoption import LabelsSource
 from napari_melanoma.ui.lesion.adoption import read_mask as read_labels
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.lesion.recovery import find_recovery
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 

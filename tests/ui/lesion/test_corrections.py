@@ -18,7 +18,12 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.corrections_bar import describe_correction
-from napari_melanoma.ui.lesion.reviewer import CorrectionsIndex, CorrectionsStore, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.lesion.corrections_store import (
+    CorrectionsIndex,
+    CorrectionsStore,
+    ReviewSettings,
+    StoredCorrection,
+)
 from napari_melanoma.ui.widgets.job import tasks
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)

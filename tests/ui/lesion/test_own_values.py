@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlid
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
 

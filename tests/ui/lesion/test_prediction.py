@@ -23,7 +23,7 @@ from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.analysis import LesionResult
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
@@ -37,8 +37,8 @@ viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 def models(home, monkeypatch):
     """A folder of models with one classifier, which is the default."""
     folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: folder)
-    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_CLASSIFIER", "melanoma-test")
     add_classifier(folder)
     return folder
 
@@ -404,8 +404,8 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
     person.dock.classifier.model = ""
     for place in range(combo.count() - 1, 0, -1):
         combo.removeItem(place)
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", home / "nothing")
     person.dock.classifier.refresh()
     person.analyses()
     assert combo.currentText() == "none installed"
@@ -414,7 +414,7 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
 
 
 def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_PHONE_CLASSIFIER", "phone-test")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_PHONE_CLASSIFIER", "phone-test")
     monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
     add_classifier(models, "phone-test", fields=("age", "site"), modalities=["macroscopic"])
     person.dock.classifier.refresh()
@@ -441,7 +441,7 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
 
 
 def test_the_default_classifier_is_selected_until_the_user_selects_another(viewer, shared_client, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_PHONE_CLASSIFIER", "phone-test")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_PHONE_CLASSIFIER", "phone-test")
     add_classifier(models, "phone-test", modalities=["macroscopic"])
     made = LesionDock(viewer, shared_client)
     assert made.classifier.model == "auto"

@@ -18,7 +18,7 @@ from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.uncertainty_ratings import CachedRating
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
 from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE, ReviewItems
 

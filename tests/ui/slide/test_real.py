@@ -6,7 +6,7 @@ import sys
 
 from fake_slides import draw_slide
 
-from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.widgets.job import tasks
 
 PATIENCE_MS = 180_000

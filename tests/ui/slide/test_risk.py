@@ -16,7 +16,7 @@ from slide_stage import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.models.registry import user_models_folder
+from napari_melanoma.models.installed_bundles import user_models_folder
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets import worker_client
@@ -99,7 +99,7 @@ def layer(person, role):
 
 
 def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", tmp_path / "nothing ships")
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
     opens(person)
     assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"

@@ -49,7 +49,7 @@ def state(trainer) -> str:
 
 
 def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
-    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.models.installed_bundles import list_bundles
 
     def until(condition):
         for _ in range(PATIENCE_MS // PAUSE_MS):

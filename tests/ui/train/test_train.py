@@ -37,7 +37,7 @@ from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe

@@ -15,7 +15,7 @@ from napari_melanoma.models import (
     DEFAULT_CLASSIFIER,
     DEFAULT_PHONE_CLASSIFIER,
     DEFAULT_TILE_MODEL,
-    registry,
+    installed_bundles,
 )
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.ui.shared_state import models_changed
@@ -27,15 +27,17 @@ from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 @pytest.fixture
 def listings(monkeypatch):
     """The tasks for which models were listed."""
-    found, list_models = [], registry.list_photograph_models
-    monkeypatch.setattr(registry, "list_photograph_models", lambda task: found.append(task) or list_models(task))
+    found, list_models = [], installed_bundles.list_photograph_models
+    monkeypatch.setattr(
+        installed_bundles, "list_photograph_models", lambda task: found.append(task) or list_models(task)
+    )
     return found
 
 
 @pytest.fixture
 def models_folder(tmp_path, monkeypatch):
     """An empty folder for the user's models."""
-    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
+    monkeypatch.setattr(installed_bundles, "user_models_folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -84,16 +86,16 @@ def test_models_that_change_before_the_list_is_made_are_listed_once(picker, list
 @pytest.mark.parametrize("kind", [ModelPicker, ClassifierPicker])
 def test_a_listing_that_failed_is_repeated(picker, monkeypatch, kind):
     """As when the model folder is on a drive that is not available for a moment."""
-    made, list_models = picker(kind), registry.list_photograph_models
+    made, list_models = picker(kind), installed_bundles.list_photograph_models
 
     def fail(task):
         raise OSError("drive not ready")
 
-    monkeypatch.setattr(registry, "list_photograph_models", fail)
+    monkeypatch.setattr(installed_bundles, "list_photograph_models", fail)
     made.select_stored("")
     with pytest.raises(OSError, match="drive not ready"):
         made.ensure_listed()
-    monkeypatch.setattr(registry, "list_photograph_models", list_models)
+    monkeypatch.setattr(installed_bundles, "list_photograph_models", list_models)
     made.select_stored(DEFAULT_BUNDLE if kind is ModelPicker else DEFAULT_CLASSIFIER)
     assert made.combo.count() > 1
     assert made.combo.currentText() == made.model != ""
@@ -122,7 +124,9 @@ def test_models_that_another_program_installs_or_removes_are_noticed_when_the_li
     made = picker(kind)
     made.ensure_listed()
     before = texts(made)
-    first, second = (registry.install_bundle(registry.find_bundle(shipped[kind]), name) for name in ("one", "two"))
+    first, second = (
+        installed_bundles.install_bundle(installed_bundles.find_bundle(shipped[kind]), name) for name in ("one", "two")
+    )
     assert texts(made) == before
     made.combo.opening.emit()
     assert set(texts(made)) == {*before, "one", "two"}
@@ -132,7 +136,7 @@ def test_models_that_another_program_installs_or_removes_are_noticed_when_the_li
     made.combo.opening.emit()
     assert set(texts(made)) == {*before, "one (not found)"}
     assert made.model == "one"
-    registry.install_bundle(registry.find_bundle(shipped[kind]), "one")
+    installed_bundles.install_bundle(installed_bundles.find_bundle(shipped[kind]), "one")
     made.combo.opening.emit()
     assert set(texts(made)) == {*before, "one"}
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.bags import BagBatch
     from napari_melanoma.training.recipe import AdaptationConfig, ClassBatch, DepthTargetConfig, TrainRecipe
+    from napari_melanoma.training.whole_slides import BagBatch
 
 
 CHANCE_AUC = 0.5  # AUC of data with a single class

@@ -111,7 +111,7 @@ class CasePredictor(QObject):
     def _model_name(self) -> str:
         """Return the classifier of the Lesion dock, else ``auto``; empty if none is installed."""
         from napari_melanoma.models import AUTOMATIC
-        from napari_melanoma.models.registry import list_default_classifiers
+        from napari_melanoma.models.installed_bundles import list_default_classifiers
 
         selected = self._settings.classifier
         if selected not in ("", AUTOMATIC):

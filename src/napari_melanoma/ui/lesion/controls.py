@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import LesionList, MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
@@ -17,7 +18,6 @@ from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, Photogra
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.lesion.saving import SaveBar
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.lesion.corrections_bar import StoreStage
-from napari_melanoma.ui.lesion.reviewer import (
+from napari_melanoma.ui.lesion.corrections_store import (
     CorrectionsIndex,
     CorrectionsStore,
     ReviewDecision,

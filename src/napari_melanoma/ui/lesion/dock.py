@@ -20,7 +20,7 @@ from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
 from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
-from napari_melanoma.ui.lesion.mask_editing import (
+from napari_melanoma.ui.lesion.mask_options import (
     DOCK_OPTIONS,
     MaskEditingController,
     PhotographOptions,

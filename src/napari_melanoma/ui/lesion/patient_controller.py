@@ -95,7 +95,7 @@ class PatientDataController(QObject):
 
 def _find_encoding(model: str) -> TabularEncoding | None:
     """Return the encoding of the patient data that a model uses; None without patient data or model."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     try:
         return find_bundle(model).config.tabular if model else None

@@ -409,7 +409,7 @@ def prepare_prompt(
     """
     import numpy as np
 
-    from napari_melanoma.models.registry import find_prompted_model
+    from napari_melanoma.models.installed_bundles import find_prompted_model
 
     rgb = prompted.read(source).rgb
     run.check()
@@ -450,7 +450,7 @@ def prepare_encoding(
 
     Call this in a thread. ``model``: the selected model, which is used if it accepts prompts.
     """
-    from napari_melanoma.models.registry import find_prompted_model
+    from napari_melanoma.models.installed_bundles import find_prompted_model
 
     prompted.read(source)
     return {"model": find_prompted_model(model), "image": str(prompted.array)}

@@ -200,7 +200,7 @@ def read_saved_prediction(
 
 def _is_model_installed(prediction: ClassPrediction) -> bool:
     """Return whether the model of a prediction is still installed and unchanged."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     try:
         return find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
-from napari_melanoma.ui.lesion.reviewer import CorrectionsStore, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.lesion.corrections_store import CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.review.list_model import PICTURE_PX, ReviewItems, ReviewListModel, ReviewListView
 from napari_melanoma.ui.review.mask_import import MaskImport, describe_import, show_report
 from napari_melanoma.ui.review.photographs import (

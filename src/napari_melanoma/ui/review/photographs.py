@@ -226,7 +226,7 @@ def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunCo
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
     """Find the cached ratings of photographs by a model. ``method``: key of ``RATING_METHODS`` in the dock."""
     from napari_melanoma.lesion.uncertainty_ratings import RatingCache
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     fingerprint = find_bundle(model).fingerprint
     return PhotographList(fingerprint, ratings=RatingCache().find_all(paths, fingerprint, method, run=run))

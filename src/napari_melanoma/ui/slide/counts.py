@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.slide.regions_classes import (
+from napari_melanoma.ui.slide.class_list import (
     CLASS_KEYS,
     DEFAULT_COLOR,
     ClassKind,

@@ -41,7 +41,7 @@ class ExtensibleModelPicker(ModelPicker):
 
     def list_installed(self) -> Sequence[BundleInfo]:
         """Return the installed models, from which ``accepts`` selects."""
-        from napari_melanoma.models.registry import list_bundles
+        from napari_melanoma.models.installed_bundles import list_bundles
 
         return list_bundles()
 
@@ -51,7 +51,7 @@ class ExtensibleModelPicker(ModelPicker):
 
     def find_accepted(self, name: str) -> BundleInfo | None:
         """Find a model by its name or path; None if it is not installed or not accepted."""
-        from napari_melanoma.models.registry import find_bundle
+        from napari_melanoma.models.installed_bundles import find_bundle
 
         try:
             bundle = find_bundle(name)

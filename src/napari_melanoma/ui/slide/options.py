@@ -144,7 +144,7 @@ def get_changed_options(options: SlideOptions) -> dict[str, Any]:
 
 def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:
     """Return the classes of a model bundle; none if it is not installed."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     try:
         return tuple(find_bundle(model).config.classes)

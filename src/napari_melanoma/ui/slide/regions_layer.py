@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_outlines
-from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
+from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.slide.shape_layers import (
     HALF,
     Keys,

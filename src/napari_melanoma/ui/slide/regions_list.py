@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
-from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
+from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon

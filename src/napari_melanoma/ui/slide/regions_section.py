@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButto
 
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.io.results import OUTLINES
+from napari_melanoma.ui.slide.class_list import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.export import GEOJSON_FILTERS
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
-from napari_melanoma.ui.slide.regions_classes import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore

@@ -411,7 +411,7 @@ class RiskModelPicker(ExtensibleModelPicker):
 
     def list_installed(self) -> Sequence[BundleInfo]:
         """List the installed models, those of the user first: the models of this program are for demonstration."""
-        from napari_melanoma.models.registry import SHIPPED_FOLDER
+        from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER
 
         return sorted(super().list_installed(), key=lambda bundle: bundle.path.parent == SHIPPED_FOLDER)
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLay
 from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.train.data_sets import DataPicker
 from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList
@@ -204,7 +204,7 @@ class TrainControls(QWidget):
 
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
     """Return a user's recipe with other data and another starting model, whose network and preprocessing it adopts."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.weights_location import find_weights_file
 
     network: dict[str, Any] = {"start": start, "take": take}

@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import trust_folder
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue

@@ -92,7 +92,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
 
 def check_network(recipe: TrainRecipe) -> None:
     """Check that the network of a recipe matches its starting model."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import list_architectures
     from napari_melanoma.runs.starting_weights import check_start
 

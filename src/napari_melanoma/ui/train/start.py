@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
-from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.models.weights_location import SUFFIXES, find_weights_file
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

@@ -106,7 +106,7 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """Add newly installed models to the list, and remove those that are no longer installed."""
-        from napari_melanoma.models.registry import list_photograph_models
+        from napari_melanoma.models.installed_bundles import list_photograph_models
 
         self._add_bundles(list_photograph_models(self.task))
 
@@ -155,7 +155,7 @@ class ModelPicker(QWidget):
         self.changed.emit()
 
     def _on_card(self) -> None:
-        from napari_melanoma.models.registry import find_bundle
+        from napari_melanoma.models.installed_bundles import find_bundle
 
         try:
             bundle = find_bundle(self.card_model)
@@ -194,7 +194,7 @@ class ClassifierPicker(ModelPicker):
 
     def _add_bundles(self, bundles: list[BundleInfo]) -> None:
         """Add models after the choices for no model and for an automatic one."""
-        from napari_melanoma.models.registry import list_default_classifiers
+        from napari_melanoma.models.installed_bundles import list_default_classifiers
 
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
@@ -219,7 +219,7 @@ class ClassifierPicker(ModelPicker):
 
     def model_for(self, modality: str | None) -> str:
         """Return the selected model, or if automatic, the default model for a type of photograph; empty for none."""
-        from napari_melanoma.models.registry import select_classifier
+        from napari_melanoma.models.installed_bundles import select_classifier
 
         if not self._is_automatic:
             return self.model
@@ -243,7 +243,7 @@ class ClassifierPicker(ModelPicker):
 
 def add_unusable_models(combo: QComboBox) -> None:
     """Show the unusable models of the user's folder, disabled and with the reason as tooltip."""
-    from napari_melanoma.models.registry import list_unusable_bundles
+    from napari_melanoma.models.installed_bundles import list_unusable_bundles
 
     items, unusable = combo.model(), list_unusable_bundles()
     for index in reversed(range(combo.count())):
@@ -258,7 +258,7 @@ def add_unusable_models(combo: QComboBox) -> None:
 
 def _explain_unusable(name: str, task: ArchitectureTask) -> str:
     """Briefly explain why a model cannot be used for a task on photographs; empty if it can."""
-    from napari_melanoma.models.registry import explain_not_for_photographs, find_bundle
+    from napari_melanoma.models.installed_bundles import explain_not_for_photographs, find_bundle
 
     try:
         config = find_bundle(name).config

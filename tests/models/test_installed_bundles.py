@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.models import registry
+from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
-from napari_melanoma.models.registry import (
+from napari_melanoma.models.installed_bundles import (
     check_usable,
     find_bundle,
     install_bundle,
@@ -123,11 +123,11 @@ def test_a_model_that_cannot_be_built_is_refused_and_listed_separately(
 
 
 def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
-    registry.explain_not_buildable.cache_clear()
+    monkeypatch.setattr(installed_bundles, "find_spec", lambda name: None)
+    installed_bundles.explain_not_buildable.cache_clear()
     with pytest.raises(BundleError, match="pip install timm segmentation-models-pytorch"):
         install_bundle(tiny_bundle)
-    registry.explain_not_buildable.cache_clear()
+    installed_bundles.explain_not_buildable.cache_clear()
 
 
 def test_all_shipped_models_can_be_built() -> None:
