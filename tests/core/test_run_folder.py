@@ -47,11 +47,11 @@ def test_a_run_that_was_ended_by_cancel_before_it_started_has_not_failed(folder:
     (folder.path / run_folder.PROCESS_FILE).touch()
     folder.append_event("launched")
     events = folder.read_events()
-    assert run_state(folder.path, events, at_work=False) is RunState.failed
+    assert run_state(folder.path, events, is_active=False) is RunState.failed
     folder.write_command("cancel")
-    assert run_state(folder.path, events, at_work=False) is RunState.cancelling  # its final event follows
+    assert run_state(folder.path, events, is_active=False) is RunState.cancelling  # its final event follows
     os.utime(folder.path / "control.json", (0, 0))
-    assert run_state(folder.path, events, at_work=False) is RunState.cancelled  # none followed
+    assert run_state(folder.path, events, is_active=False) is RunState.cancelled  # none followed
 
 
 def table(folder: RunFolder) -> str:

@@ -220,10 +220,12 @@ def is_truncated(path: Path) -> bool:
 
 def check_page_chain(file: IO[bytes]) -> None:
     """Raise an error for a file whose chain of pages has a loop, which libraries would follow forever."""
+    from tifffile import TiffFileError
+
     position, seen = file.tell(), set[int]()
     for offset in _page_offsets(file):
         if offset in seen:
-            raise ValueError("its chain of pages has a loop and never ends")
+            raise TiffFileError("its chain of pages has a loop and never ends")
         if offset is not None:
             seen.add(offset)
     file.seek(position)
