@@ -71,7 +71,7 @@ class SavedVersions:
 
     def set_saved(self, identity: str) -> None:
         """Record that the result of a photograph was saved as it was prepared."""
-        self._saved[identity] = self._being_saved.pop(identity)
+        self._saved[identity] = self._being_saved[identity]  # kept, as a second save may have been prepared already
 
     def is_current(self, identity: str) -> bool:
         """Return whether the result of a photograph is the one that was saved last."""
