@@ -77,6 +77,14 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_installation_comes_from_a_clone_or_a_wheel_until_there_is_a_release() -> None:
+    is_released = "Nothing has been released yet" not in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    before, _, after = read_section("README.md", "Install").partition("After the first release:")
+    assert is_released or ("./napari-melanoma[all]" in before and ".whl[all]" in before)
+    assert "Install/Uninstall Plugins" not in before
+    assert "Install/Uninstall Plugins" in after
+
+
 def test_no_page_contains_a_placeholder() -> None:
     assert [
         f"{page.relative_to(REPOSITORY)}:{number}: {found[0]}"
