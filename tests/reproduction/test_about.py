@@ -15,7 +15,7 @@ from napari_melanoma.reproduction.figures import draw_figures
 from napari_melanoma.reproduction.paper_rows import RowResult
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
-from napari_melanoma.reproduction.split import RoleData
+from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 from napari_melanoma.reproduction.tables import next_steps, page_notes
 
 
@@ -45,6 +45,27 @@ def test_notes_contain_no_folders(work: ReproductionContext, tmp_path: Path) -> 
     assert str(tmp_path) not in text
     assert "--data ROLE=ph2." in text
     assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "has_folds"), [(("cls-random", "cls-constant-negative"), False), (("cls-random", "cls-resnet34"), True)]
+)
+def test_models_of_the_folds_are_described_only_if_there_are_any(
+    rows: tuple[str, ...], has_folds: bool, work: ReproductionContext
+) -> None:
+    plan = work.plan.model_copy(update={"rows": tuple(PlannedRow(name=name) for name in rows)})
+    crossed = {"HAM10000": CrossValidatedRole("HAM10000", Path(), ("isic2017",), 5, 100, 20, 90)}
+    text = " ".join(page_notes(replace(work, plan=plan, data={}, crossed=crossed), {}, []))
+    assert ("a model that was not trained on its fold" in text) is has_folds
+    assert ("Of the patients of the other folds" in text) is has_folds
+
+
+def test_notes_on_classifiers_are_shown_only_beside_classifiers(work: ReproductionContext) -> None:
+    about_masks = " ".join(page_notes(work, {}, [learnt("simple-cnn", 0.9)]))
+    assert "Dice (DI)" in about_masks
+    assert "folds" not in about_masks
+    classifier = replace(learnt("cls-random", 0.5), images=[])
+    assert "five folds keep them together" in " ".join(page_notes(work, {}, [classifier]))
 
 
 def test_waiting_rows_are_listed_until_they_are_done(work: ReproductionContext) -> None:

@@ -103,11 +103,12 @@ def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
     assert row.kind.explain_unlearned(row, images, {}) == "the interval of its AUC lies below 50"
 
 
-def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **evaluation: float) -> dict[str, str]:
+def unlearned_rows(
+    out: Path, paper: str, skills: dict[str, float], parameters: int | None = 1000, **evaluation: float
+) -> dict[str, str]:
     """Write results of rows with given numbers of correct images in ten, and return why they have not learned."""
-    plan = ReproductionPlan(
-        paper=paper, budget="small", data={}, rows=tuple(PlannedRow(name=name, parameters=1000) for name in skills)
-    )
+    rows = tuple(PlannedRow(name=name, parameters=parameters) for name in skills)
+    plan = ReproductionPlan(paper=paper, budget="small", data={}, rows=rows)
     work = ReproductionContext(read_paper(paper), plan, {}, ReproductionFolder(out))
     for name, skill in skills.items():
         place = work.folder.row(name)
@@ -120,3 +121,10 @@ def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **evaluation
 def test_a_control_and_a_table_at_chance_are_results(tmp_path: Path) -> None:
     at_chance = unlearned_rows(tmp_path, "P3", {"control": 0.5, "multi-modal": 0.5, "table-alone": 0.5, "breslow": 0.5})
     assert [name for name, why in at_chance.items() if why] == ["multi-modal"]
+
+
+def test_a_baseline_without_training_is_not_marked_as_not_learned(tmp_path: Path) -> None:
+    evaluation = {"validation_dice": 0.3, "constant_dice": 0.4}
+    baselines = {"random": 0.5, "constant-negative": 0.5}
+    assert set(unlearned_rows(tmp_path / "none", "P2", baselines, None, **evaluation).values()) == {""}
+    assert all(unlearned_rows(tmp_path / "unet", "P2", {"unet": 0.5}, **evaluation).values())

@@ -19,9 +19,11 @@ from napari_melanoma.reproduction.figures import (
     agreement_table,
     depth_pictures,
     draw_curves,
+    draw_roc,
     draw_size,
     spread_sizes,
 )
+from napari_melanoma.reproduction.papers import read_paper
 
 
 @pytest.fixture
@@ -78,7 +80,8 @@ def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figu
     predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), values, values)
     work: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()))
     table: Any = SimpleNamespace(title="Networks")
-    shown = [figures._PlottedPredictions("D", predictions, network=True, target="melanoma")]
+    file = read_paper("P2").rows["cls-resnet50"].file
+    shown = [figures._PlottedPredictions("D", predictions, file, target="melanoma")]
     titles = [picture.title for picture in figures._draw_table(work, "networks", table, shown)]
     assert [title.partition(":")[0] for title in titles] == [
         *(["ROC curves"] if curves else []),
@@ -86,6 +89,19 @@ def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figu
         "Reliability diagrams",
     ]
     assert len(figure) == len(titles)
+
+
+def test_a_row_has_the_same_color_in_each_roc_panel(figure: list[Figure]) -> None:
+    truth, values = np.array([False, True, False, True]), np.linspace(0, 1, 4)
+    rows = {title: OutOfFoldPredictions(title, truth, values, values) for title in ("A only", "B only", "A, then B")}
+    panels = {"A": list(rows.values()), "B": [rows["A, then B"], rows["B only"]], "C": [rows["A, then B"]]}
+    draw_roc(panels, Path("none.png"))
+    colors: dict[str, set[object]] = {}
+    for axes in figure[0].axes:
+        for line in axes.get_lines()[1:]:
+            colors.setdefault(str(line.get_label()), set()).add(line.get_color())
+    assert {title: len(used) for title, used in colors.items()} == dict.fromkeys(rows, 1)
+    assert len(set.union(*colors.values())) == 3
 
 
 def depth_row(readers: int) -> Any:

@@ -76,6 +76,8 @@ def test_common_reductions_are_listed_once() -> None:
     alone = paper_tables(read_paper("P4"), rows[:1])[0]
     assert alone.introduction == ("Differences from the paper in every row: 128 px; 8 channels.",)
     assert "Remarks" not in alone.columns
+    untrained = paper_tables(read_paper("P4"), [replace(row, parameters=None) for row in rows[:2]])[0]
+    assert untrained.introduction == ()
 
 
 def test_columns_name_paper_and_reproduction() -> None:

@@ -38,7 +38,7 @@ from napari_melanoma.reproduction.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.papers import Paper, PaperTable
+from napari_melanoma.reproduction.papers import Paper, PaperTable, RowFile
 from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
 from napari_melanoma.reproduction.predictions import HALF
 from napari_melanoma.training.monitor import MONITORS
@@ -222,10 +222,12 @@ def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -
     from matplotlib.figure import Figure
     from sklearn.metrics import roc_curve
 
+    titles = list(dict.fromkeys(row.title for rows in panels.values() for row in rows))  # the style of a row everywhere
     figure = Figure(figsize=(5.6 * len(panels), 5.8), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-        for number, row in enumerate(rows):
+        for row in rows:
+            number = titles.index(row.title)
             false_positive_rate, true_positive_rate, _ = roc_curve(row.truth, row.probability, drop_intermediate=False)
             color, line = COLORS[number % len(COLORS)], LINES[number // len(COLORS) % len(LINES)]
             label = f"{row.title}: {row.auc}" if row.auc else row.title
@@ -420,7 +422,7 @@ def _sample_pictures(
 
 # Figures of classifiers, for each table.
 
-POOLED = "All folds together; each image is predicted by the network that was not trained on its fold."
+POOLED = "All folds together; each image is predicted by a model that was not trained on its fold."
 CUT = "{} is predicted from a probability of one half, as trained, as in the papers, not at the operating point."
 BINS = "Ten bins with equal numbers of images, with 95 % intervals (Wilson 1927)."
 SHOWN = "As many {} as others of each data set, as input to the networks; black frame: true negative."
@@ -428,12 +430,17 @@ SHOWN = "As many {} as others of each data set, as input to the networks; black 
 
 @dataclass(frozen=True, eq=False)
 class _PlottedPredictions:
-    """The predictions of a row for a test set; ``network``: whether a network made them; ``target``: the class."""
+    """The predictions of a row for a test set; ``target``: the class that is predicted."""
 
     test_set: str
     predictions: OutOfFoldPredictions
-    network: bool
+    file: RowFile
     target: str
+
+    @property
+    def network(self) -> bool:
+        """Whether a network made the predictions."""
+        return self.file.predictor == "network"
 
     @property
     def varies(self) -> bool:
@@ -465,9 +472,7 @@ def _read_predictions(paper: Paper, line: TableLine) -> _PlottedPredictions:
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
     predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.as_trained, pooled.probability, auc)
-    return _PlottedPredictions(
-        ", ".join(line.set_names), predictions, row.file.predictor == "network", paper.target_of(row)
-    )
+    return _PlottedPredictions(", ".join(line.set_names), predictions, row.file, paper.target_of(row))
 
 
 def _draw_table(
@@ -483,7 +488,8 @@ def _draw_table(
             panels.setdefault(plotted.test_set, []).append(plotted.predictions)
     if panels:
         draw_roc(panels, roc)
-        yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
+        is_fitted = any(one.file.is_fitted for one in shown if one.has_roc)
+        yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED if is_fitted else "")
     target = shown[0].target
     draw_confusion([one.titled for one in shown], matrices, target)
     yield ReportPicture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))

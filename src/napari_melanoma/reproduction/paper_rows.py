@@ -519,9 +519,10 @@ def read_row_results(context: ReproductionContext) -> list[RowResult]:
         model_row = context.paper.rows[row.file.model_of or row.name]
         evaluation, images = read_json(row_folder.evaluation), read_table(row_folder.per_image)
         parameters = context.plan.by_name[model_row.name].parameters
-        unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters != 0 and images else ""
+        unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters and images else ""
         unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, results))))
-        reduced, failed = describe_reductions(context, model_row), evaluation["failed"]
+        reduced = describe_reductions(context, model_row) if parameters else ()
+        failed = evaluation["failed"]
         results.append(RowResult(row, float(evaluation["threshold"]), images, parameters, reduced, unlearned, failed))
     return results
 

@@ -272,8 +272,9 @@ class InitialWeights(Config):
 
 
 class KindValues(Config):
-    """Values of recipes that all rows of a type share; ``small``: changes of the small budget."""
+    """Values of recipes that all rows of a type share, and the note on them; ``small``: changes of the small budget."""
 
+    note: str = Field("", description="note below the tables if there are such rows")
     recipe: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
 
@@ -408,6 +409,11 @@ class RowFile(Config):
     def roles(self) -> tuple[str, ...]:
         """All roles that it needs."""
         return tuple(dict.fromkeys((*self.learns, *self.unlabelled, *self.evaluation_roles)))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its predictions depend on training images, unlike those of trivial baselines."""
+        return self.predictor not in ("random", "constant_negative")
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ CALIBRATION_NOTE = (
     "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
     "sampling, so that a probability of one half is reached by fewer images."
 )
+FOLD_PREDICTION = " Each image is predicted by a model that was not trained on its fold."
 # Columns of tables.csv before the metrics.
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
@@ -212,9 +213,9 @@ def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...
 
 
 def _common_reductions(results: Sequence[RowResult]) -> tuple[str, ...]:
-    """Return the reductions that all trained rows have in common, or all rows if none is trained."""
-    first, *others = [item for item in results if item.parameters] or results
-    return tuple(part for part in first.reduced if all(part in item.reduced for item in others))
+    """Return the reductions that all trained rows have in common; none without trained rows."""
+    trained = [item for item in results if item.parameters]
+    return tuple(part for item in trained[:1] for part in item.reduced if all(part in one.reduced for one in trained))
 
 
 def _reduced_rows_text(results: Sequence[RowResult]) -> str:
@@ -323,7 +324,9 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     notices = (*plan.notices, *(plan.late if waiting else ()))
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
     parts = (*not_run, *phantoms, *notes, *_about_folds(context), *notices)
-    parts = (*parts, paper.note, paper.later, *describe_claims(context.paper, results))
+    shown_kinds = dict.fromkeys(item.row.file.kind for item in results)
+    kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
+    parts = (*parts, paper.note, *kind_notes, paper.later, *describe_claims(context.paper, results))
     return [_without_folders(context, text) for text in (*parts, nothing) if text]
 
 
@@ -361,8 +364,8 @@ def _about_folds(context: ReproductionContext) -> Iterator[str]:
         yield (
             f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
             f"{images.images} images of {images.groups} patients or lesions, {images.positives} "
-            f"{context.paper.file.positives}, in {folds} folds by patient or lesion{left}. Each image is "
-            "predicted by a model that was not trained on its fold."
+            f"{context.paper.file.positives}, in {folds} folds by patient or lesion{left}."
+            f"{FOLD_PREDICTION if any(row.file.is_fitted for row in rows if role in row.file.roles) else ''}"
             f"{describe_validation(rows, context.plan.budget, role)}{_untouched_text(context, role)}"
         )
 
