@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_melanoma.api.inputs import to_mask
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.data.dataset import read_dataset, select_for_split
@@ -66,6 +67,88 @@ def test_a_picture_with_a_palette(tmp_path: Path) -> None:
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     picture.save(tmp_path / "m.png")
     assert np.array_equal(read_lesion_mask(tmp_path / "m.png", "m.png", "all"), TWO > 0)
+
+
+LESION_COLOR = (210, 140, 30)
+
+
+def save_rgba(path: Path) -> None:
+    save(path, np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), LESION * np.uint8(255)]))
+
+
+def save_half_opaque(path: Path) -> None:
+    save(path, np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), LESION * np.uint8(127)]))
+
+
+def save_with_soft_edges(path: Path) -> None:
+    """The edge pixels inside are more than half opaque, those around the lesion less."""
+    opacity = np.where(LESION, 255, 0).astype(np.uint8)
+    opacity[5, 10:40], opacity[4, 10:40], opacity[25, 10:40] = 160, 90, 20
+    save(path, np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), opacity]))
+
+
+def save_gray_and_opacity(path: Path) -> None:
+    Image.fromarray(np.dstack([np.full(SHAPE, 255), LESION * 255]).astype(np.uint8), "LA").save(path)
+
+
+def save_palette(path: Path, opacity: bytes, entries: np.ndarray) -> None:
+    picture = Image.fromarray(entries.astype(np.uint8), "P")
+    picture.putpalette([255, 255, 255, *LESION_COLOR, *LESION_COLOR, *LESION_COLOR])
+    picture.save(path, transparency=opacity)
+
+
+def save_two_colors(path: Path) -> None:
+    save_palette(path, b"\0", np.where(LESION, 1, 0))
+
+
+def save_palette_with_soft_edges(path: Path) -> None:
+    entries = np.where(LESION, 1, 0)
+    entries[5, 10:40], entries[4, 10:40] = 2, 3
+    save_palette(path, b"\0\xff\xb0\x40", entries)
+
+
+def save_one_transparent_gray(path: Path) -> None:
+    Image.fromarray(np.where(LESION, 90, 255).astype(np.uint8)).save(path, transparency=255)
+
+
+def save_tiff(path: Path, opacity: str, values: np.ndarray) -> None:
+    colors = np.full((*SHAPE, 3), LESION_COLOR, np.uint8)
+    tifffile.imwrite(path, np.dstack([colors, values]), photometric="rgb", extrasamples=[opacity])
+
+
+TRANSPARENT = {
+    "an overlay in color": ("m.png", save_rgba),
+    "an overlay at half opacity": ("m.png", save_half_opaque),
+    "soft edges": ("m.png", save_with_soft_edges),
+    "WebP": ("m.webp", lambda path: Image.fromarray(np.dstack([RED, LESION * np.uint8(255)])).save(path, lossless=True)),
+    "gray with opacity": ("m.png", save_gray_and_opacity),
+    "a palette with a transparent color": ("m.png", save_two_colors),
+    "a palette with soft edges": ("m.png", save_palette_with_soft_edges),
+    "one transparent gray value": ("m.png", save_one_transparent_gray),
+    "TIFF": ("m.tif", lambda path: save_tiff(path, "unassalpha", LESION * np.uint8(255))),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_color_below_transparent_pixels_is_no_lesion(tmp_path: Path, name: str) -> None:
+    file, save_mask = TRANSPARENT[name]
+    save_mask(tmp_path / file)
+    assert np.count_nonzero(read_lesion_mask(tmp_path / file, file) != LESION) == 0
+    assert np.count_nonzero(to_mask(tmp_path / file, SHAPE) != LESION) == 0
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_mask_of_a_data_set_may_have_transparent_pixels(tmp_path: Path, mode: str) -> None:
+    white = np.full((*SHAPE, len(mode) - 1), 255)
+    Image.fromarray(np.dstack([white, LESION * 255]).astype(np.uint8), mode).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png"), LESION)
+    assert np.array_equal(read_labels(tmp_path / "m.png"), LESION * 255)
+
+
+def test_a_fourth_sample_without_a_meaning_is_no_opacity(tmp_path: Path) -> None:
+    colors = np.dstack([RED, np.zeros(SHAPE, np.uint8)])
+    tifffile.imwrite(tmp_path / "m.tif", colors, photometric="rgb", extrasamples=["unspecified"])
+    assert np.array_equal(read_lesion_mask(tmp_path / "m.tif", "m.tif"), LESION)
 
 
 def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path) -> None:

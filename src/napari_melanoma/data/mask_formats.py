@@ -132,11 +132,11 @@ class EncodedPatchArea(Area):
         return resize_mask(mask, shape)
 
     def _decode(self) -> NDArray[np.bool_]:
-        from napari_melanoma.io.pillow_images import open_undamaged
+        from napari_melanoma.io.pillow_images import open_undamaged, read_opaque_values
 
         try:
             with open_undamaged(io.BytesIO(self.encoded), "PNG") as picture:
-                return np.asarray(picture.convert("L")) > 0
+                return read_opaque_values(picture, "L") > 0
         except DAMAGE_ERRORS as error:
             raise DataSetError(f"a mask inside the file is not a PNG ({error}). Save the annotation again.") from error
 

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_forma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 # Which values mark the lesion: some values or class names, or every value except 0; "keep" keeps them as classes
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
@@ -83,21 +84,19 @@ def read_mask_values(path: Path) -> NDArray:
     """Read the values of a mask.
 
     Returns non-negative integers (row, column): gray values or palette indices as stored; colors are numbered from 1,
-    black is 0.
+    black is 0, and so is whatever is transparent.
     """
     try:
         with path.open("rb") as file:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind == "TIFF":
-                import tifffile
-
-                stored = np.squeeze(tifffile.imread(file))
+                stored = _read_tiff(file)
             elif kind in ("PNG", "JPEG", "BMP", "WebP"):
-                from napari_melanoma.io.pillow_images import open_lazily
+                from napari_melanoma.io.pillow_images import open_lazily, read_opaque_values
 
                 with open_lazily(file, kind) as image:
-                    stored = np.asarray(image.convert("L" if _has_two_colors(image) else image.mode))
+                    stored = read_opaque_values(image, _find_value_mode(image))
             else:
                 raise ValueError(f"found {kind or 'no image'}")
             return _number_colors(stored)
@@ -121,16 +120,36 @@ def read_nnunet_labels(folder: Path) -> dict[str, int]:
     return {}
 
 
-def _has_two_colors(image: object) -> bool:
-    """Whether an image is of one bit or has a palette of two colors: then the colors are used, not their indices."""
-    mode = getattr(image, "mode", "")
-    return mode == "1" or (mode == "P" and len(image.getcolors() or ()) <= 2)  # type: ignore[attr-defined]
+def _find_value_mode(image: Image) -> str:
+    """Return the mode without opacity in which the samples of an image are its values.
+
+    The colors of a palette are used instead of their indices if there are only two, or several opacities, which soft
+    edges have.
+    """
+    if image.mode == "1" or (image.mode == "P" and len(image.getcolors() or ()) <= 2):
+        return "L"
+    if image.mode == "P" and set(image.info.get("transparency") or b"") - {0, 255}:
+        return "RGB"
+    return {"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode)
+
+
+def _read_tiff(file: IO[bytes]) -> NDArray:
+    """Read the samples of a TIFF without its opacity, 0 where it is transparent."""
+    import tifffile
+
+    from napari_melanoma.io.pillow_images import clear_transparent
+
+    with tifffile.TiffFile(file) as tiff:
+        stored, extra_samples = np.squeeze(tiff.asarray()), tiff.pages.first.extrasamples
+    if stored.ndim != 3 or stored.shape[2] not in (2, 4):
+        return stored
+    colors, opacity = stored[..., :-1], stored[..., -1]
+    is_opacity = bool({tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA} & set(extra_samples))
+    return clear_transparent(colors, opacity) if is_opacity else colors
 
 
 def _number_colors(stored: NDArray) -> NDArray:
     """Number the colors of an image; the values of an image without colors are kept."""
-    if stored.ndim == 3 and stored.shape[2] in (2, 4):
-        stored = stored[..., :-1]  # opacity
     if stored.ndim == 3 and stored.shape[2] == 1:
         stored = stored[..., 0]
     if stored.ndim == 3 and stored.shape[2] == 3:

@@ -24,6 +24,8 @@ from napari_melanoma.io.formats import (
 from napari_melanoma.io.image_damage import IntegrityCheck, check_plausible
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Exif, Image
     from PIL.ImageFile import ImageFile
 
@@ -73,6 +75,32 @@ def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
     if checked.damage:
         raise ValueError(checked.damage)
     return open_lazily(io.BytesIO(checked.content), kind)
+
+
+def read_opaque_values(image: Image, mode: str) -> NDArray:
+    """Return the samples of an image that is not a photograph, in a mode without opacity; 0 where it is transparent."""
+    import numpy as np
+
+    if not image.has_transparency_data:
+        return np.asarray(image.convert(mode))
+    rgba = image.convert("RGBA")  # an opacity channel, or tRNS of a palette or of one color
+    values = np.asarray(image if image.mode == mode else rgba.convert(mode))
+    return clear_transparent(values, np.asarray(rgba.getchannel("A")))
+
+
+def clear_transparent(values: NDArray, opacity: NDArray[np.integer]) -> NDArray:
+    """Return samples with 0 where the image is transparent: programs keep arbitrary color there.
+
+    Opacity below half of the largest counts as transparent, as an overlay may be saved at half opacity.
+
+    ``values``: (row, column) or (row, column, channel). ``opacity``: (row, column).
+    """
+    import numpy as np
+
+    largest = max(int(opacity.max(initial=0)), 1)
+    cleared = np.array(values)
+    cleared[opacity < (largest + 1) // 2] = 0
+    return cleared
 
 
 def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:

@@ -59,11 +59,13 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask from a PNG, JPEG, BMP or WebP with the values 0 and 255, as from ``write_mask``, or 0 and 1.
 
-    Returns bool (row, column): values above 127, or above 0 if no value is above 1.
+    Returns bool (row, column): values above 127, or above 0 if no value is above 1; False where it is transparent.
     """
+    from napari_melanoma.io.pillow_images import read_opaque_values
+
     try:
         with _open_image(path, ("PNG", "JPEG", "BMP", "WebP")) as image:
-            values = np.asarray(image.convert("L"))
+            values = read_opaque_values(image, "L")
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
             f"{path} cannot be read as a mask ({error}): expected a PNG with 0 outside and 255 inside. "
@@ -83,12 +85,16 @@ def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read a label image from a PNG, BMP or lossless WebP: one 8-bit value per pixel, the class number.
 
-    Returns uint8 (row, column), as stored.
+    Returns uint8 (row, column), as stored; 0 where it is transparent.
     """
+    from napari_melanoma.io.pillow_images import read_opaque_values
+
     try:
         with _open_image(path, ("PNG", "BMP", "WebP")) as image:
-            values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
-            if image.mode not in ("L", "P", "1"):
+            values = read_opaque_values(image, {"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
+            if image.mode == "1":
+                values = values.astype(np.uint8)
+            elif image.mode not in ("L", "P", "LA"):
                 values = _read_gray(values)
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
