@@ -66,6 +66,8 @@ ARRAYS = {
     "gray": GRAY,
     "opaque": np.stack([GRAY, GRAY, GRAY, np.full_like(GRAY, 255)], axis=2),
     "uint16": np.stack([GRAY.astype(np.uint16) * 257] * 3, axis=2),
+    "big-endian uint16": np.stack([GRAY.astype(">u2") * 257] * 3, axis=2),
+    "big-endian float": np.stack([(GRAY / 255).astype(">f4")] * 3, axis=2),
     "uint16 with 8-bit values": np.stack([GRAY.astype(np.uint16)] * 3, axis=2),
     "uint16 with 12-bit values": np.stack([np.rint(GRAY * (4095 / 255)).astype(np.uint16)] * 3, axis=2),
     "float": np.stack([GRAY / 255] * 3, axis=2),

@@ -228,6 +228,13 @@ CASES = [
     ),
     Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
     Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
+    Case("the second column of one name fills a gap", {"age": "", "age (2)": "33"}, {"age": "33"}),
+    Case(
+        "two columns of one name that differ",
+        {"sex": "f", "sex (2)": "m", "Age (months)": "18", "Age (months) (2)": "30"},
+        {"sex": "female", "sex (2)": "m", "age": "1.5", "Age (months) (2)": "30 months"},
+        disagreements=("Age (months) (2) contradicts age", "sex (2) contradicts sex"),
+    ),
     Case("columns of its own", {"drink": "UNK", "smoke": ""}, {"drink": "UNK"}),
 ]
 

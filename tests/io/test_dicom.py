@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.dicom import is_not_for_this_reader
+from napari_melanoma.io.dicom import DETECTOR_SCALE, is_not_for_this_reader
 from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
@@ -136,11 +136,20 @@ def measures(spacing: list[float]) -> list[Dataset]:
 SIZES = [
     ({}, None),
     ({"PixelSpacing": [0.02, 0.01]}, PixelSize(20.0, 10.0, "dicom")),
-    ({"ImagerPixelSpacing": [0.05, 0.05]}, PixelSize(50.0, 50.0, "dicom")),
+    ({"ImagerPixelSpacing": [0.05, 0.05]}, None),
+    ({"PixelSpacing": [0.006, 0.006], "ImagerPixelSpacing": [0.006, 0.006]}, None),
+    (
+        {
+            "PixelSpacing": [0.006, 0.006],
+            "ImagerPixelSpacing": [0.006, 0.006],
+            "PixelSpacingCalibrationType": "FIDUCIAL",
+        },
+        PixelSize(6.0, 6.0, "dicom"),
+    ),
     ({"NominalScannedPixelSpacing": [0.1, 0.2]}, PixelSize(100.0, 200.0, "dicom")),
     ({"PixelSpacing": [0.02, 0.02], "ImagerPixelSpacing": [0.05, 0.05]}, PixelSize(20.0, 20.0, "dicom")),
     ({"PixelSpacing": [0, 0.01]}, None),
-    ({"PixelSpacing": ["1e400", "1"], "ImagerPixelSpacing": [0.05, 0.05]}, PixelSize(50.0, 50.0, "dicom")),
+    ({"PixelSpacing": ["1e400", "1"], "NominalScannedPixelSpacing": [0.05, 0.05]}, PixelSize(50.0, 50.0, "dicom")),
     ({"PixelSpacing": "0.02"}, None),
     ({"PixelSpacing": None}, None),
     ({"SharedFunctionalGroupsSequence": measures([0.25, 0.5])}, PixelSize(250.0, 500.0, "dicom")),
@@ -150,7 +159,9 @@ SIZES = [
 
 @pytest.mark.parametrize(("elements", "expected"), SIZES, ids=[" ".join(case[0]) or "none" for case in SIZES])
 def test_pixel_size(elements, expected, scene, tmp_path) -> None:
-    assert read_photograph(write_dicom(tmp_path / "photo.dcm", scene, **elements)).pixel_size == expected
+    photograph = read_photograph(write_dicom(tmp_path / "photo.dcm", scene, **elements))
+    assert photograph.pixel_size == expected
+    assert (DETECTOR_SCALE in photograph.notes) == (expected is None and "ImagerPixelSpacing" in elements)
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,22 @@ def animation(path: Path, image: Image.Image) -> None:
     image.save(path, save_all=True, append_images=[Image.new("RGB", image.size)], lossless=True)
 
 
+def cmyk_without_marker(path: Path, image: Image.Image) -> None:
+    """Write the inks as they are; Pillow stores them inverted, after the marker segment of Adobe (APP14)."""
+    inverted = Image.fromarray(255 - np.asarray(image.convert("CMYK")), "CMYK")
+    inverted.save(path, quality=100, subsampling=0)
+    content = path.read_bytes()
+    start = content.index(b"\xff\xee")
+    end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    path.write_bytes(content[:start] + content[end:])
+
+
 CASES = [
     Case("JPEG", ".jpg", saved(quality=95, subsampling=0), tolerance=6),
     Case("progressive JPEG", ".jpeg", saved(quality=95, subsampling=0, progressive=True), tolerance=6),
     Case("gray JPEG", ".JPG", saved("L", quality=95), tolerance=3, grey=True),
     Case("CMYK JPEG, inverted as Adobe does", ".jpg", saved("CMYK", quality=100, subsampling=0), tolerance=6),
+    Case("CMYK JPEG without the marker of Adobe", ".jpg", cmyk_without_marker, tolerance=6),
     Case("two pictures of a phone", ".mpo", mpo, tolerance=6),
     Case("PNG", ".png", saved()),
     Case("PNG under the name of another format", ".jpg", saved(format="PNG")),

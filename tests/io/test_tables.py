@@ -47,7 +47,7 @@ def test_cells_with_separators_and_line_ends() -> None:
 
 
 def test_no_column_is_lost() -> None:
-    assert unique_names(["age", "age ", "", "age"]) == ["age", "age_2", "column_3", "age_3"]
+    assert unique_names(["age", "age ", "", "age"]) == ["age", "age (2)", "column_3", "age (3)"]
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {

@@ -122,6 +122,7 @@ def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, 
         raise InputError(
             f"an image array must have one pixel or more; found {array.shape}. Check how it was cropped or read."
         )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if np.issubdtype(array.dtype, np.floating):
         _check_fractions(array)
     elif array.dtype not in (np.uint8, np.uint16, np.bool_):

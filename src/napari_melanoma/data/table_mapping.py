@@ -28,6 +28,7 @@ from napari_melanoma.data.taxonomy import (
     normalized_spellings,
     read_taxonomy_rows,
 )
+from napari_melanoma.io.tables import REPEATED_NAME
 
 _IMAGE_FILE_NAME = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
 MIN_FILLED_SHARE = 0.1  # share of rows below which a column counts as nearly empty
@@ -452,8 +453,11 @@ class ColumnMeaning:
 
 @lru_cache(maxsize=4096)
 def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ...]:
-    """Return the meanings of a column name; empty if it is unknown."""
-    stripped = name.strip()
+    """Return the meanings of a column name; empty if it is unknown.
+
+    The second column of one name, ``age (2)``, means the same as the first.
+    """
+    stripped = REPEATED_NAME.sub("", name.strip())
     if stripped.endswith(AS_GIVEN_SUFFIX) and find_column(stripped.removesuffix(AS_GIVEN_SUFFIX)):
         return (ColumnMeaning(stripped.removesuffix(AS_GIVEN_SUFFIX), _AS_GIVEN_RANK),)
     if find_column(stripped) and stripped not in COLUMN_NAMES:
@@ -509,7 +513,7 @@ def parse_column_unit(name: str, column_name: str) -> str:
 
     This is the text in brackets, or else the last word if it is a unit of our column; "" for columns of words.
     """
-    column, stripped = find_column(column_name), name.strip()
+    column, stripped = find_column(column_name), REPEATED_NAME.sub("", name.strip())
     if not column or column.kind != "number" or stripped == column_name:
         return ""
     if bracket := _IN_BRACKETS.search(stripped):

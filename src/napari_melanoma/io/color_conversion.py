@@ -41,6 +41,7 @@ def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]
     """
     if samples.dtype == bool:
         return samples.astype(np.uint8) * np.uint8(255)
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)  # big-endian values are equal to no np.uint16
     if samples.dtype in (np.uint8, np.uint16):
         bits = bits or samples.dtype.itemsize * 8
         if samples.dtype == np.uint8 and bits == 8:
@@ -72,7 +73,7 @@ def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
     ``samples``: (row, column) or (row, column, channel); alpha is ignored. Returns the number of bits and a note for
     the result; both are None if the full range is used.
     """
-    if samples.dtype != np.uint16:
+    if samples.dtype.newbyteorder("=") != np.uint16:
         return None, None
     colors = samples if samples.ndim == 2 else samples[..., : max(1, samples.shape[2] - 1 + samples.shape[2] % 2)]
     brightest = int(colors.max(initial=0))

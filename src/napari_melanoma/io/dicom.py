@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+DETECTOR_SCALE = (
+    "the file states the size of a pixel on the camera's detector, not on the skin, so there are no lengths in "
+    "millimeters: state the pixel size if it is known"
+)
 _SLIDE_MODALITY = "SM"
 _DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
 _AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # in years, of the value representation AS
@@ -60,7 +63,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
         checked = check_pixel_data(file.read(), pixel_data_offset, head)
         dataset = dcmread(io.BytesIO(checked.content))
         rgb, note = _rgb(dataset)
-    notes = (note,) if note else ()
+    notes = tuple(filter(None, (note, DETECTOR_SCALE if states_detector_scale(dataset) else None)))
     return DecodedPhotograph(rgb, read_pixel_size(dataset), read_modality(dataset), checked.damage, notes)
 
 
@@ -164,21 +167,35 @@ def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
 def read_pixel_size(dataset: Dataset) -> PixelSize | None:
     """Return the real size of a pixel, from the first valid spacing (mm, rows before columns); None without a spacing.
 
-    A pixel aspect ratio is not used, as it states a shape only, not a size.
+    The spacing on the detector (ImagerPixelSpacing, or a PixelSpacing that repeats it) is none of the skin, unless the
+    file states a calibration. A pixel aspect ratio states a shape only, not a size.
 
     ``dataset``: the elements of the file; pixel data are not needed.
     """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
-    spacings = [item.get(name) for item in (dataset, measures[0]) for name in _SPACINGS]
-    for spacing in spacings:
-        if (
-            isinstance(spacing, Sequence)
-            and len(spacing) == 2
-            and all(mm and 0 < float(mm) < math.inf for mm in spacing)
-        ):
-            return PixelSize(1000.0 * float(spacing[0]), 1000.0 * float(spacing[1]), "dicom")
-    return None
+    detector, spacing = _spacing_um(dataset, "ImagerPixelSpacing"), _spacing_um(dataset, "PixelSpacing")
+    if dataset.get("PixelSpacingCalibrationType"):
+        spacing = spacing or detector
+    elif spacing == detector:
+        spacing = None
+    stated = (spacing, _spacing_um(measures[0], "PixelSpacing"), _spacing_um(dataset, "NominalScannedPixelSpacing"))
+    return next((PixelSize(*found, "dicom") for found in stated if found), None)
+
+
+def states_detector_scale(dataset: Dataset) -> bool:
+    """Whether a file states the spacing of pixels on the detector alone."""
+    return read_pixel_size(dataset) is None and _spacing_um(dataset, "ImagerPixelSpacing") is not None
+
+
+def _spacing_um(item: Dataset | dict[str, object], name: str) -> tuple[float, float] | None:
+    """Return the vertical and horizontal spacing of pixels in micrometers; None if it is missing or not valid."""
+    spacing = item.get(name)
+    if not isinstance(spacing, Sequence) or len(spacing) != 2:
+        return None
+    if not all(mm and 0 < float(mm) < math.inf for mm in spacing):
+        return None
+    return 1000.0 * float(spacing[0]), 1000.0 * float(spacing[1])
 
 
 def read_modality(dataset: Dataset) -> Modality | None:
@@ -198,6 +215,7 @@ class DicomHeader:
     ``patient``: patient ID, or name and date of birth. ``age``: in years, as stated, or else from the dates of birth
     and of the image. ``modality``: of a photograph, or ``wsi``. ``lesion``: tracking ID. ``taken_on``: date of the
     image, YYYY-MM-DD. ``shows``: content of an image of a slide in lower case, such as ``volume`` or ``label``.
+    ``has_detector_scale``: the file states the spacing of pixels on the detector alone, so there is no pixel size.
     """
 
     patient: str
@@ -212,6 +230,7 @@ class DicomHeader:
     lesion: str = ""
     taken_on: str = ""
     shows: str = ""
+    has_detector_scale: bool = False
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
@@ -241,6 +260,7 @@ def _header(dataset: Dataset) -> DicomHeader:
         lesion=_text(dataset, "TrackingID") or _text(dataset, "TrackingUID"),
         taken_on=_acquisition_date(dataset),
         shows=_slide_image_type(dataset),
+        has_detector_scale=states_detector_scale(dataset),
     )
 
 

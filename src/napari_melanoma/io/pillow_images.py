@@ -50,10 +50,18 @@ def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
         profile = image.info.get("icc_profile")
         orientation = _read_orientation(image)
         is_deep = kind == "PNG" and _has_16_bits(checked.content)
-        pixels, notes = _decode_deep_png(checked.content) if is_deep else (image, ())
+        pixels, notes = _decode_deep_png(checked.content) if is_deep else (_without_inversion(image), ())
         return DecodedPhotograph(
             apply_orientation(to_srgb8(pixels, profile), orientation), damage=checked.damage, notes=notes
         )
+
+
+def _without_inversion(image: Image) -> Image:
+    """Return the inks of a CMYK JPEG: Pillow inverts them always, but only Adobe's files store them inverted."""
+    from PIL import ImageChops
+
+    is_inverted = image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
+    return ImageChops.invert(image) if is_inverted else image
 
 
 def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityCheck:

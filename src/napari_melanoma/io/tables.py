@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ SEPARATORS = (",", ";", "\t", "|")
 CHUNK_BYTES = 1 << 20
 ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
+REPEATED_NAME = re.compile(r" \((?:[2-9]|[1-9]\d+)\)$")  # added to the second column of one name
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
@@ -111,7 +113,7 @@ def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterato
     """Parse the rows of a table.
 
     A row maps columns to text without surrounding white space, "" for missing cells. Empty rows are left out. The
-    second of two columns with the same name is called ``<name>_2``, and a column without a name ``column_<number>``.
+    second of two columns with the same name is called ``<name> (2)``, and a column without a name ``column_<number>``.
     ``where``: name of the table in error messages.
     """
     reader = CsvReader(lines, dialect.separator)
@@ -170,7 +172,7 @@ def unique_names(header: Iterable[str]) -> list[str]:
         suffix = 1
         while name in names:
             suffix += 1
-            name = f"{base}_{suffix}"
+            name = f"{base} ({suffix})"
         names.append(name)
     return names
 
