@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,17 @@ def test_areas_are_repaired_and_clipped_to_the_slide(tmp_path: Path) -> None:
     whole = fit_to_slide(read(tmp_path, json.dumps(given)), (400, 400))
     assert [one.name for one in whole.annotations] == ["eight", "beyond", "far", "sound"]
     assert len(whole.changed) == 1
+
+
+def test_the_overlap_of_two_parts_of_an_area_counts_once(tmp_path: Path) -> None:
+    parts = [[[[10, 10], [70, 10], [70, 50], [10, 50]]], [[[40, 20], [90, 20], [90, 60], [40, 60]]]]
+    given = an_object(1, {"type": "MultiPolygon", "coordinates": parts}, {})
+    (tmp_path / "slide.geojson.gz").write_bytes(gzip.compress(json.dumps(given).encode()))
+    (fitted,) = fit_to_slide(read_geojson(tmp_path / "slide.geojson.gz"), (100, 100)).annotations
+    assert sum(part.area for part in fitted.polygons) == 60 * 40 + 50 * 40 - 30 * 30
+    apart = [parts[0], [[[75, 20], [90, 20], [90, 60], [75, 60]]]]
+    given = an_object(1, {"type": "MultiPolygon", "coordinates": apart}, {})
+    assert fit_to_slide(read(tmp_path, json.dumps(given)), (100, 100)).changed == ()
 
 
 def test_a_hole_that_crosses_itself_is_kept(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ other module calls them.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +114,14 @@ def _malformed(where: str, reason: str) -> MalformedFile:
 
 
 def read_limited(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """Read a file, unless it is too large to be parsed."""
+    """Read a file, decompressing gzip, unless it is too large to be parsed."""
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
+        is_compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            content = (gzip.GzipFile(fileobj=file) if is_compressed else file).read(max_bytes + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _malformed(str(path), f"its compressed content is damaged ({error})") from error
     if len(content) > max_bytes:
         raise _malformed(str(path), _too_large(max_bytes))
     return content

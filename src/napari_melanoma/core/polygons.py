@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Point = tuple[float, float]  # (row, column) in pixels
 Ring = tuple[Point, ...]
 SLIVER = 1e-9  # square pixels: smaller areas are rounding errors
+MERGE_TOLERANCE = 1e-9  # share of the area; smaller overlaps are rounding errors
 MIN_VERTICES = 3  # of a ring that can have an area
 ROUNDING_PX = (0.0, 1e-9, 1e-8, 1e-7, 1e-6)  # grids to which vertices are rounded, until a repair succeeds
 MAX_COORDINATE = 1e100  # areas of larger ones overflow
@@ -124,6 +125,18 @@ def _untangle_ring(ring: Ring) -> Geometry:
     # Always valid, but a region that is surrounded twice becomes a hole. Collapsed parts are lines, which are left out.
     parts = shapely.get_parts(shapely.make_valid(whole, method="linework"))
     return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+
+
+def merge_overlapping(polygons: Iterable[Polygon]) -> tuple[Polygon, ...]:
+    """Return valid polygons unchanged if they are disjoint, else the polygons of their union."""
+    import shapely
+
+    parts = tuple(polygons)
+    if len(parts) < 2:
+        return parts
+    union = shapely.union_all([to_shape(part) for part in parts])
+    total = sum(part.area for part in parts)
+    return parts if total - float(union.area) <= MERGE_TOLERANCE * total else to_polygons(union)
 
 
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]:

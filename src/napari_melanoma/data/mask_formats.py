@@ -20,9 +20,10 @@ import numpy as np
 from napari_melanoma.core import parsing
 from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
 from napari_melanoma.core.files import normalize_name
-from napari_melanoma.core.polygons import rasterize_rings
+from napari_melanoma.core.polygons import as_array, rasterize_rings, untangle_polygon
 from napari_melanoma.data.mask_values import LesionValues, read_lesion_mask, read_nnunet_labels, strip_mask_suffix
 from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
+from napari_melanoma.io.geojson import read_features
 from napari_melanoma.io.photographs import read_image_size
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def decompress_run_lengths(text: str) -> list[int]:
 
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
-JSON_SUFFIXES = (".json", ".geojson")
+JSON_NAME = re.compile(r"[^.].*\.(?:geo)?json(?:\.gz)?", re.IGNORECASE)
 _MIN_POINTS = 3
 _MAX_BYTES = 2**30  # annotations of a large data set in one file
 _MAX_COORDINATE = 1e9  # pixels; larger values are invalid and would overflow
@@ -211,7 +212,7 @@ LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of n
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
     try:
-        return parsing.read_json(path, _MAX_BYTES)
+        return parsing.read_json(path, _MAX_BYTES, allow_nan=True)  # measurements may be NaN; points are checked
     except (OSError, MalformedFile) as error:
         raise DataSetError(
             f"{path} cannot be read as JSON ({parsing.parse_error_reason(error)}). Export the annotations again."
@@ -222,9 +223,7 @@ def list_json_files(path: Path) -> list[Path]:
     """List the JSON files of a folder and its subfolders, sorted, without hidden ones; a file is returned as it is."""
     if not path.is_dir():
         return [path]
-    return sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in JSON_SUFFIXES and not file.name.startswith(".")
-    )
+    return sorted(file for file in path.rglob("*") if JSON_NAME.fullmatch(file.name))
 
 
 def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
@@ -383,66 +382,28 @@ def is_geojson(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 
 
 def read_geojson_masks(path: Path) -> Iterator[MaskObject | str]:
-    """Read the features of a GeoJSON file, or of all files in a folder.
+    """Read the features of a GeoJSON file, or of all files in a folder, by the rules for the regions of slides.
 
     The image is named by the property ``image``, ``file_name`` or ``image_id``, or else by the file's stem.
 
     Yields an object, or the description of a geometry that was left out because it has no area.
     """
     for file in list_json_files(path):
-        content = read_json(file)
-        if is_geojson(content):
-            for number, feature in enumerate(_list_features(content, str(file))):
-                yield from _read_feature(feature, file, f"{file}: feature {number}")
-
-
-def _list_features(content: Any, where: str) -> list[Any]:  # noqa: ANN401
-    """List the features of a file; a bare geometry becomes a feature."""
-    if isinstance(content, list):
-        return content
-    if content["type"] == "FeatureCollection":
-        return get_value(content, "features", list, where)
-    return [content if content["type"] == "Feature" else {"geometry": content}]
-
-
-def _read_feature(feature: Any, file: Path, where: str) -> Iterator[MaskObject | str]:  # noqa: ANN401
-    """Yield the object of one feature, or descriptions of geometries that were left out."""
-    properties = feature.get("properties") if isinstance(feature, dict) else None
-    geometry = get_value(feature, "geometry", dict, where)
-    polygons, left_out = _read_polygons(geometry, where)
-    yield from left_out
-    if polygons:
-        yield MaskObject(
-            image=find_text(properties, "image", "file_name", "image_id") or file.stem,
-            area=PolygonArea(polygons),
-            label=_find_label(properties),
-            diagnosis=find_text(properties, "diagnosis"),
-        )
-
-
-def _read_polygons(geometry: Any, where: str) -> tuple[list[list[NDArray[np.float64]]], list[str]]:  # noqa: ANN401
-    """Return the polygons of a geometry, each a list of rings, and descriptions of geometries that were left out."""
-    kind = get_value(geometry, "type", str, where)
-    if kind == "GeometryCollection":
-        parts = [_read_polygons(part, where) for part in get_value(geometry, "geometries", list, where)]
-        return [polygon for polygons, _ in parts for polygon in polygons], [
-            kind for _, left_out in parts for kind in left_out
-        ]
-    if kind not in ("Polygon", "MultiPolygon"):
-        return [], [f"geometries of type {kind}"]
-    coordinates = get_value(geometry, "coordinates", list, where)
-    polygons = []
-    for polygon in [coordinates] if kind == "Polygon" else coordinates:
-        rings = [parse_ring(part, where) for part in (polygon if isinstance(polygon, list) else [polygon])]
-        if rings and rings[0] is not None:
-            polygons.append([ring for ring in rings if ring is not None])
-    return polygons, [] if polygons else [f"geometries of type {kind} with too few points"]
-
-
-def _find_label(properties: Any) -> str:  # noqa: ANN401
-    """Find the class of a feature, where QuPath or another tool stores it."""
-    classification = properties.get("classification") if isinstance(properties, dict) else None
-    return find_text(classification, "name") or find_text(properties, "label", "class", "classification", "name")
+        if not is_geojson(content := read_json(file)):
+            continue
+        features = read_features(content, file)
+        for annotation in features.annotations:
+            polygons = [part for polygon in annotation.polygons for part in untangle_polygon(polygon)]
+            if not polygons:  # such as a hole over all of its polygon
+                yield "geometries (their holes leave no area)"
+                continue
+            yield MaskObject(
+                image=find_text(annotation.properties, "image", "file_name", "image_id") or file.stem,
+                area=PolygonArea([[as_array(ring) for ring in polygon.rings] for polygon in polygons]),
+                label=annotation.class_name or find_text(annotation.properties, "label", "class") or annotation.name,
+                diagnosis=find_text(annotation.properties, "diagnosis"),
+            )
+        yield from (f"geometries ({reason.partition(': ')[2]})" for reason in features.omitted)
 
 
 def is_labelme(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold

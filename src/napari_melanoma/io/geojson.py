@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
-from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, signed_area, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, merge_overlapping, signed_area, untangle_polygon
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -144,11 +144,15 @@ class GeoJsonContent:
 
 
 def read_geojson(path: Path) -> GeoJsonContent:
-    """Read the areas of a GeoJSON file.
+    """Read the areas of a GeoJSON file, compressed by gzip or not.
 
     Points, lines and rings without an area are left out and reported.
     """
-    content = _parse(path)
+    return read_features(_parse(path), path)
+
+
+def read_features(content: Any, path: Path) -> GeoJsonContent:  # noqa: ANN401 - any JSON value
+    """Read the areas in the content of a GeoJSON file; ``path`` is named in errors."""
     annotations: list[Annotation] = []
     omitted: list[str] = []
     unread: list[Any] = []
@@ -371,7 +375,7 @@ def fit_to_slide(content: GeoJsonContent, size: tuple[int, int]) -> FittedAnnota
     fitted, changed = [], list(content.omitted)
     for number, annotation in enumerate(content.annotations, start=1):
         name = annotation.name or f"area {number}"
-        valid = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
+        valid = merge_overlapping(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
         if valid != annotation.polygons:
             changed.append(f"{name}: its outline or holes cross or overlap; they were repaired")
         within = tuple(part for polygon in valid for part in clip_polygon(polygon, size))

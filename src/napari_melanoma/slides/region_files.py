@@ -14,7 +14,7 @@ from napari_melanoma.slides.regions import READER, Regions, assign_ids, region_r
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
 REGIONS = "regions.geojson"
-SUFFIXES = (".geojson", ".json")
+SUFFIXES = (".geojson", ".geojson.gz", ".json")
 
 
 @dataclass(frozen=True)

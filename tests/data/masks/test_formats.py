@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 from contextlib import suppress
@@ -34,6 +35,7 @@ from napari_melanoma.imaging.masks import fill_mask_holes
 SHAPE = (20, 30)
 SQUARE = [[4, 2], [14, 2], [14, 12], [4, 12]]  # x, y
 HOLE = [[6, 4], [10, 4], [10, 8], [6, 8]]
+OUTSIDE = [[18, 3], [25, 3], [25, 15], [18, 15]]
 
 
 def box(top: int, left: int, bottom: int, right: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -124,6 +126,21 @@ CASES = [
         "geojson",
         "Tumor",
     ),
+    Case(
+        "geojson with holes that overlap",
+        geojson("Polygon", [SQUARE, HOLE, [[x + 1, y + 1] for x, y in HOLE]]),
+        HOLED & ~box(5, 7, 9, 11),
+        "geojson",
+        "",
+    ),
+    Case("geojson with a hole outside", geojson("Polygon", [SQUARE, OUTSIDE]), DRAWN, "geojson", ""),
+    Case(
+        "geojson with a measurement that is NaN",
+        geojson("Polygon", [SQUARE], measurements={"mean": float("nan")}),
+        DRAWN,
+        "geojson",
+        "",
+    ),
     Case("geojson bare geometry", {"type": "Polygon", "coordinates": [SQUARE]}, DRAWN, "geojson", ""),
     Case(
         "geojson collection",
@@ -187,7 +204,7 @@ def test_every_fault_in_a_file_is_described(tmp_path_factory, data: st.DataObjec
     place = data.draw(st.sampled_from(places(content)), "place")
     wrong = exchanged(content, place, data.draw(ANYTHING, "value"))
     path = written(tmp_path_factory.getbasetemp(), wrong, "fuzz.json")
-    with suppress(DataSetError):  # any other error fails the test
+    with suppress(InputError):  # any other error fails the test
         objects, _ = read_masks(path)
         for one in objects:
             assert one.area.count_points_outside(SHAPE) >= 0
@@ -221,8 +238,9 @@ LEFT_OUT = [
     (labelme([[1, 1]], "point"), "shapes of type point"),
     (labelme([[1, 1], [2, 2]]), "shapes of type polygon with too few points"),
     (labelme([[1, 1]], "rectangle"), "shapes of type rectangle with too few points"),
-    (geojson("LineString", SQUARE), "geometries of type LineString"),
-    (geojson("Polygon", [[[1, 1], [2, 2]]]), "geometries of type Polygon with too few points"),
+    (geojson("LineString", SQUARE), "geometries (a geometry of type 'LineString' has no area)"),
+    (geojson("Polygon", [[[1, 1], [2, 2]]]), "geometries (a ring with too few points or no area)"),
+    (geojson("Polygon", [SQUARE, SQUARE]), "geometries (their holes leave no area)"),
 ]
 
 
@@ -235,6 +253,17 @@ def test_what_encloses_nothing_is_left_out(content: Any, message: str, tmp_path:
     objects, left_out = read_masks(tmp_path, kind)
     assert len(objects) == 1
     assert left_out == [message]
+
+
+def test_compressed_annotations_are_read(tmp_path: Path) -> None:
+    content = json.dumps(geojson("Polygon", [SQUARE, HOLE])).encode()
+    (tmp_path / "photo.1.geojson.gz").write_bytes(gzip.compress(content))
+    ((one,), left_out) = read_masks(tmp_path)
+    assert (one.image, left_out) == ("photo.1.geojson", [])  # matches photo.1.jpg, whose stem is photo.1
+    assert np.array_equal(one.area.draw(SHAPE, SHAPE), HOLED)
+    (tmp_path / "photo.1.geojson.gz").write_bytes(gzip.compress(content)[:-20])
+    with pytest.raises(DataSetError, match="compressed content is damaged"):
+        read_masks(tmp_path)
 
 
 WRONG = [
@@ -254,16 +283,16 @@ WRONG = [
     (labelme([[1, 1], [2, 2]], "mask"), "expected 'mask' of type str, found NoneType"),
     (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is not base64 text"),
     ({"shapes": [3]}, "expected 'points' of type list, found NoneType"),
-    (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "Infinity is not a number"),
-    (geojson("Polygon", [5]), "expected points as numbers"),
-    ({"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "expected 'geometry' of type dict, found None"),
+    (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "a point must be two finite numbers"),
+    (geojson("Polygon", [5]), "a ring must be a list of points, found 5"),
+    ({"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "'geometry' must be an object, found None"),
 ]
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
 def test_a_wrong_file_is_one_error(content: Any, message: str, tmp_path: Path) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(DataSetError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_masks(path)
     assert "photo.json" in str(error.value)
 
@@ -327,7 +356,7 @@ def test_polygons_bring_a_mask_back(mask: np.ndarray) -> None:
 @settings(max_examples=20)
 @given(mask=masks, kind=st.sampled_from(["coco", "labelme", "geojson"]))
 def test_files_of_polygons_bring_a_mask_back(mask: np.ndarray, kind: str, tmp_path_factory) -> None:
-    mask = mask if kind == "geojson" else fill_mask_holes(mask)  # the others have no holes
+    mask = fill_mask_holes(mask)
     rings = [ring.tolist() for ring in outlines(mask)]
     if not rings:
         return
@@ -337,7 +366,7 @@ def test_files_of_polygons_bring_a_mask_back(mask: np.ndarray, kind: str, tmp_pa
         content = labelme(rings[0])
         content["shapes"] = [{"label": "lesion", "points": ring} for ring in rings]
     else:
-        content = geojson("Polygon", rings)
+        content = geojson("MultiPolygon", [[ring] for ring in rings])
     objects, left_out = read_masks(written(tmp_path_factory.mktemp("masks"), content))
     united = np.any([one.area.draw(mask.shape, mask.shape) for one in objects], axis=0)
     assert left_out == []

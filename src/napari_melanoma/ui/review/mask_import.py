@@ -53,7 +53,7 @@ class MaskImport(QObject):
         """Open the dialog to select the masks. ``kind``: "folder" or "file"."""
         title = f"Select the {kind} of masks"
         if kind == "file":
-            filters = ("Masks (*.json *.geojson)", "All files (*)")
+            filters = ("Masks (*.json *.geojson *.geojson.gz)", "All files (*)")
             choose_file(self._dock, "masks_dialog", title, filters, self._on_masks, self.photographs)
         else:
             choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)

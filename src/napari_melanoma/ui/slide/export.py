@@ -46,7 +46,7 @@ EXPORTS = {
 # Kinds whose data are stored once for a slide; the others belong to the shown results, of the slide or of the view
 SLIDE_EXPORTS = ("depth", "counts", "counts-json", "risk", "synoptic", "synoptic-csv", "fhir", "report")
 IMPORT = "import"
-GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json)", "All files (*)")
+GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json *.geojson.gz)", "All files (*)")
 DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section first."
