@@ -76,6 +76,11 @@ def save_rgba(path: Path) -> None:
     save(path, np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), LESION * np.uint8(255)]))
 
 
+def save_webp(path: Path) -> None:
+    values = np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), LESION * np.uint8(255)])
+    Image.fromarray(values).save(path, lossless=True, exact=True)  # exact: keeps the color of transparent pixels
+
+
 def save_half_opaque(path: Path) -> None:
     save(path, np.dstack([np.full((*SHAPE, 3), LESION_COLOR, np.uint8), LESION * np.uint8(127)]))
 
@@ -120,7 +125,7 @@ TRANSPARENT = {
     "an overlay in color": ("m.png", save_rgba),
     "an overlay at half opacity": ("m.png", save_half_opaque),
     "soft edges": ("m.png", save_with_soft_edges),
-    "WebP": ("m.webp", lambda path: Image.fromarray(np.dstack([RED, LESION * np.uint8(255)])).save(path, lossless=True)),
+    "WebP": ("m.webp", save_webp),
     "gray with opacity": ("m.png", save_gray_and_opacity),
     "a palette with a transparent color": ("m.png", save_two_colors),
     "a palette with soft edges": ("m.png", save_palette_with_soft_edges),
