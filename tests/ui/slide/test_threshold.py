@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QDoubleSpinBox, QSlider
 from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_slide_result
@@ -86,8 +86,34 @@ def test_thresholds_without_lesions_and_removal_of_all_are_described(analysed, s
     moves(person, 0.99)
     assert person.label_text("lesion_count") == "No lesion at this threshold; 2 lesions were removed manually."
     moves(person, 0.6)
-    person.clicks("save")
-    person.waits()
+    assert person.dock.lesions.findings.saved  # as they were when they were removed
     person.viewer.layers.clear()
     person.opens_slides(slide_path)  # another day
     person.until(lambda: person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually.")
+
+
+def test_another_threshold_for_saved_lesions_is_an_unsaved_step_that_undo_takes_back(analysed):
+    person, before = analysed, analysed.rows()
+    stored = (person.dock.result_location.folder / "lesions.geojson").read_bytes()
+    save, undo = (person.finds(QAbstractButton, name) for name in ("save", "lesion_undo"))
+    assert not save.isEnabled()
+    moves(person, 0.9)
+    moves(person, 0.8)  # one step together: the values on the way are of no interest
+    assert len(person.rows()) < len(before)
+    assert save.isEnabled()
+    assert undo.isEnabled()
+    assert (person.dock.result_location.folder / "lesions.geojson").read_bytes() == stored
+    person.clicks("lesion_undo")
+    person.until(lambda: person.rows() == before)
+    person.waits()
+    assert person.finds(QDoubleSpinBox, "slide_threshold_number").value() == 0.6
+    assert person.finds(QSlider, "slide_threshold").value() == 60
+    assert not save.isEnabled()
+    assert not undo.isEnabled()
+    person.clicks("lesion_redo")
+    person.until(lambda: len(person.rows()) < len(before))
+    person.waits()
+    assert save.isEnabled()  # a threshold is saved on request only, also by redo
+    person.clicks("save")
+    person.waits()
+    assert read_slide_result(person.dock.result_location.folder)["corrected_by_hand"] is False

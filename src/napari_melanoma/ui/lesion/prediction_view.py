@@ -237,7 +237,6 @@ class HeatmapControls(QWidget):
         self._positive = ""
         self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self.slider.setRange(0, OPACITY_STEPS)
-        self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.check.setChecked(settings.get("lesion/heatmap", False))
         self.combo.setCurrentIndex(max(0, self.combo.findData(settings.get("lesion/heatmap_method", "grad_cam"))))
         self.slider.setValue(settings.get("lesion/heatmap_opacity", DEFAULT_OPACITY))

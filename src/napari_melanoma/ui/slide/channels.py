@@ -116,7 +116,7 @@ class ChannelView(QWidget):
         self.gamma_slider = named(QSlider(Qt.Orientation.Horizontal), "channel_gamma", "Gamma of the current channel")
         self.gamma_slider.setRange(*(round(limit * GAMMA_STEPS) for limit in GAMMA_LIMITS))
         self.gamma_label = named(QLabel(), "channel_gamma_value", "Value of gamma")
-        self._wheel_widgets = (self.low_box, self.high_box, self.limits_slider, self.gamma_slider)
+        self._number_controls = (self.low_box, self.high_box, self.limits_slider, self.gamma_slider)
         self._lay_out()
         self._connect()
 
@@ -156,14 +156,8 @@ class ChannelView(QWidget):
                 layer.visible = False
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Handle the keys of the list, and let the wheel scroll the dock unless a control has the focus."""
-        if event is None:
-            return False
-        if event.type() == QEvent.Type.Wheel and any(watched is widget for widget in self._wheel_widgets):
-            if not watched.hasFocus():
-                event.ignore()
-                return True
-        elif watched is self.list and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+        """Handle the keys of the list."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             return self._on_key(event.key())
         return False
 
@@ -210,8 +204,7 @@ class ChannelView(QWidget):
         for box in (self.low_box, self.high_box):
             box.editingFinished.connect(self._update_current)
         self.gamma_slider.valueChanged.connect(self._set_gamma)
-        for widget in (self.list, *self._wheel_widgets):
-            widget.installEventFilter(self)
+        self.list.installEventFilter(self)
 
     @property
     def _index(self) -> int:
@@ -290,7 +283,7 @@ class ChannelView(QWidget):
 
     def _update_current(self) -> None:
         """Show limits and gamma of the current channel."""
-        for widget in (*self._wheel_widgets, self.auto_button, self.only_button, self.color_button):
+        for widget in (*self._number_controls, self.auto_button, self.only_button, self.color_button):
             widget.setEnabled(bool(self._layers))
         if not self._layers:
             return
@@ -327,7 +320,6 @@ def _create_limit_box(name: str) -> QDoubleSpinBox:
     box = named(QDoubleSpinBox(), f"channel_{name}", f"{name} contrast limit")
     box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
     box.setKeyboardTracking(False)
-    box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     box.setRange(-MAX_LIMIT, MAX_LIMIT)
     box.setStyleSheet(f"QDoubleSpinBox {{ min-width: {NUMBER_PX}px; padding: 1px 5px; }}")  # napari's is too wide here
     return box

@@ -53,7 +53,6 @@ class SlideHeatmapControls(QWidget):
         self.threshold_slider = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", tip)
         for slider in (self.opacity, self.threshold_slider):
             slider.setRange(0, STEPS)
-            slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.threshold_box = named(QDoubleSpinBox(), "slide_threshold_number", "Threshold", tip)
         self.threshold_box.setRange(0, 1)
         self.threshold_box.setSingleStep(0.01)
@@ -97,6 +96,11 @@ class SlideHeatmapControls(QWidget):
         self.threshold_slider.setValue(round(threshold * STEPS))
         for control in (self.threshold_box, self.threshold_slider):
             control.blockSignals(False)
+
+    def show_threshold(self, threshold: float) -> None:
+        """Show the threshold of restored lesions, unless the user is changing it."""
+        if not self._threshold_timer.isActive():
+            self.threshold = threshold
 
     def show_display(self, display: LayerDisplay | None) -> None:
         """Show the visibility and opacity that were stored with a slide; None for those of the settings."""

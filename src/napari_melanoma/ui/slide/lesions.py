@@ -78,10 +78,7 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         self._display(None if slide is None else slide.identity)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
-        """Detect the lesions of a class at a threshold.
-
-        Manual edits are kept, and undo restores the previous lesions.
-        """
+        """Detect the lesions of a class at a threshold, as an undo step; manual edits are kept."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -150,9 +147,6 @@ class SlideLesions(SlideDocument["LesionFindings"]):
 
         self._submit(key, prepare, self._on_found)
 
-    def _restore(self, findings: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
-        return set_history(findings, history)
-
     def _on_found(self, findings: LesionFindings) -> None:
         previous = self._states.get(findings.identity)
         if self._folders.get(findings.identity) != findings.folder or findings is previous:
@@ -172,15 +166,24 @@ class SlideLesions(SlideDocument["LesionFindings"]):
 class LesionFindings(DocumentState["LesionState"]):
     """The lesions of a slide with their history.
 
-    ``size``: height and width of the slide in pixels. ``target``: class of the probabilities. ``saved``: whether these
-    lesions are stored. ``is_recomputed``: whether the last step, which can be undone, was detection at another
-    threshold.
+    ``size``: height and width of the slide in pixels. ``target``: class of the probabilities. ``stored``: the state in
+    the results folder; None before lesions were saved.
     """
 
     size: tuple[int, int]
     target: str
-    saved: bool = True
-    is_recomputed: bool = False
+    stored: LesionState | None = None
+
+    @property
+    def saved(self) -> bool:
+        """Whether these lesions are stored; also after the steps since then were undone."""
+        current, stored = self.history.current, self.stored
+        return stored is not None and current.lesions is stored.lesions and current.config == stored.config
+
+    @property
+    def is_recomputed(self) -> bool:
+        """Whether the last step, which can be undone, was detection at another threshold."""
+        return self.history.current.is_recomputed
 
     @property
     def lesions(self) -> Lesions:
@@ -238,13 +241,15 @@ LesionRing = tuple[int, str, "NDArray[np.float64]"]  # number and class of the l
 class LesionState:
     """Lesions with the thresholds at which they were detected, and lesions that were removed manually.
 
-    ``removed`` is None if it is not known, as for lesions that were read from a file. ``rings``: what is drawn, in
-    (row, column) from the center of the first pixel.
+    ``removed`` is None if it is not known, as for lesions that were read from a file. ``is_recomputed``: whether the
+    step to this state was detection at another threshold. ``rings``: what is drawn, in (row, column) from the center
+    of the first pixel.
     """
 
     lesions: Lesions
     config: LesionConfig
     removed: Lesions | None = None
+    is_recomputed: bool = False
     rings: Sequence[LesionRing] = field(default=(), compare=False)
 
 
@@ -268,7 +273,7 @@ def _list_rings(lesions: Lesions) -> list[LesionRing]:
 
 
 def _make_state(lesions: Lesions, config: LesionConfig, removed: Lesions | None = None) -> LesionState:
-    return LesionState(lesions, config, removed, _list_rings(lesions))
+    return LesionState(lesions, config, removed, rings=_list_rings(lesions))
 
 
 def _read_lesion_maps(folder: Path, target: str, size: tuple[int, int]) -> LesionMaps:
@@ -285,7 +290,7 @@ def compute_findings(
 
     lesions = find_lesions(_read_lesion_maps(folder, target, slide.size), config)
     history = EditHistory(_make_state(lesions, config))
-    return LesionFindings(slide.identity, history, folder, size=slide.size, target=target, saved=False)
+    return LesionFindings(slide.identity, history, folder, size=slide.size, target=target)
 
 
 def recompute_findings(
@@ -306,12 +311,10 @@ def recompute_findings(
     edited = previous.history.past[-1] if previous.is_recomputed else previous.history.current
     maps = _read_lesion_maps(folder, target, slide.size)
     removed = _find_removed(edited, maps)
-    if not previous.is_recomputed and not previous.is_corrected and not removed:
-        return findings
     current = _make_state(apply_edits(findings.lesions, edited.lesions, removed, maps, config), config, removed)
     past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
-    history = EditHistory(current, (*past, replace(edited, removed=removed)))
-    return replace(findings, history=history, is_recomputed=True)
+    history = EditHistory(replace(current, is_recomputed=True), (*past, replace(edited, removed=removed)))
+    return replace(findings, history=history, stored=previous.stored)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
@@ -336,7 +339,7 @@ def read_findings(
     state = _make_state(lesions, config)
     if not lesions:  # to distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, _read_lesion_maps(folder, target, slide.size)))
-    return LesionFindings(slide.identity, EditHistory(state), folder, size=slide.size, target=target)
+    return LesionFindings(slide.identity, EditHistory(state), folder, size=slide.size, target=target, stored=state)
 
 
 def apply_edit(edit: LesionEdit, findings: LesionFindings) -> LesionFindings:
@@ -346,12 +349,7 @@ def apply_edit(edit: LesionEdit, findings: LesionFindings) -> LesionFindings:
     maps = _read_lesion_maps(findings.folder, findings.target, findings.size)
     lesions = edit(findings.lesions, maps, findings.config)
     removed = removed_lesions((*_find_removed(findings.history.current, maps), *findings.lesions), lesions, maps)
-    return set_history(findings, findings.history.push(_make_state(lesions, findings.config, removed)))
-
-
-def set_history(findings: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
-    """Return the findings with another history; they are not saved yet."""
-    return replace(findings, history=history, saved=False, is_recomputed=False)
+    return replace(findings, history=findings.history.push(_make_state(lesions, findings.config, removed)))
 
 
 def save_findings(findings: LesionFindings) -> LesionFindings:
@@ -360,7 +358,7 @@ def save_findings(findings: LesionFindings) -> LesionFindings:
 
     is_corrected = findings.is_corrected or findings.has_manual_edits
     save_lesions(findings.folder, findings.lesions, findings.config, corrected=is_corrected)
-    return replace(findings, saved=True)
+    return replace(findings, stored=findings.history.current)
 
 
 def make_merge_edit(indices: Collection[int]) -> LesionEdit:

@@ -187,6 +187,7 @@ class SlideResultController(QObject):
             area = f", {sum(areas):.3g} mm² in total" if areas else ""
             summary = f"{len(lesions)} found{malignant}{area}. p: probability of {format_class(findings.target)}."
             view.lesion_count_label.setText(summary if lesions else _describe_no_lesions(findings))
+            view.heatmap_controls.show_threshold(findings.config.high)  # which undo may have changed
             if findings.is_corrected and not findings.saved:
                 self._lesions.save()  # edits are saved at once, a changed threshold only on request
         self._update_buttons()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
@@ -84,17 +84,6 @@ class SamplePicture(QWidget):
             return
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.drawImage(area, self._image)
-
-
-class EpochSlider(QSlider):
-    """A slider that ignores the mouse wheel unless it has the focus, so that the page scrolls."""
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Move the slider if it has the focus."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 @dataclass(frozen=True)
@@ -217,7 +206,7 @@ class SamplesView(QWidget):
             "now": SamplePicture("sample_now", "Prediction at the selected epoch"),
         }
         self._captions = {name: QLabel(name) for name in self.pictures}
-        self._slider = named(EpochSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The displayed epoch")
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The displayed epoch")
         self._slider.setPageStep(1)
         self._slider.valueChanged.connect(self.refresh)
         self._previous = tool_button("sample_previous", "Previous image")

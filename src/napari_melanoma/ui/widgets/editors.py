@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QHelpEvent, QPaintEvent, QWheelEvent
+from qtpy.QtGui import QHelpEvent, QPaintEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -27,6 +27,7 @@ from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.style import tool_button
+from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
 MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider one would not fit in a narrow dock
@@ -152,23 +153,16 @@ class ValueOrWordEditor(Editor):
 class NoWheelComboBox(QComboBox):
     """A combo box of names: as narrow as its dock, with an ellipsis and a tooltip for names that do not fit.
 
-    It ignores the mouse wheel unless it has the focus. ``opening`` is emitted before the list opens.
+    It ignores the mouse wheel until it is clicked. ``opening`` is emitted before the list opens.
     """
 
     opening = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        guard_wheel(self)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(MIN_LETTERS)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Ignore the wheel unless the box has the focus: scrolling past it must not change the selection."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the text with an ellipsis where Qt would cut it off."""

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QFocusEvent, QValidator, QWheelEvent
+from qtpy.QtCore import QSize, Signal
+from qtpy.QtGui import QFocusEvent, QValidator
 from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QSpinBox
+
+from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 Number = int | float
 SMALLEST_STEP = 1e-6  # stepping down from this or a smaller value gives zero
@@ -149,7 +151,7 @@ class NumberBox(QAbstractSpinBox):
         self._bounds = bounds or Bounds()
         self.setCorrectionMode(QAbstractSpinBox.CorrectionMode.CorrectToPreviousValue)
         self.setAccelerated(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        guard_wheel(self)
         self.lineEdit().textEdited.connect(self.changed)
 
     @property
@@ -200,13 +202,6 @@ class NumberBox(QAbstractSpinBox):
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Accept any text; ``fault`` reports errors."""
         return QValidator.State.Acceptable, text, position
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Ignore the wheel unless the box has the focus: scrolling past must not change a number."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
         """Select the number, so that typing replaces it."""

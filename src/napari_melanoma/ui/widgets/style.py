@@ -25,6 +25,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_melanoma.ui.widgets.wheel import guard_wheel
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
@@ -61,11 +63,11 @@ HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.Co
 
 
 def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> AnyWidget:
-    """Set a control's object name, accessible name and tooltip."""
+    """Set a control's object name, accessible name and tooltip; the wheel changes it only after a click."""
     widget.setObjectName(name)
     widget.setAccessibleName(accessible_name)
     widget.setToolTip(tip or accessible_name)
-    return widget
+    return guard_wheel(widget)
 
 
 def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
