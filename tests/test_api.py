@@ -344,9 +344,10 @@ def test_a_measurement_that_is_missing_says_why(lesion, name: str, reason: str) 
 
 
 def test_an_uncertain_modality_names_the_argument() -> None:
-    caution = ValidityInputs("any", modality_certain=False).check()
+    caution = ValidityInputs("any", modality="dermoscopic", modality_certain=False).check()
     (warning,) = inputs.list_warnings(caution)
-    assert warning.startswith("The modality of the image is not certain: if it is known, pass nm.read_photograph(")
+    assert warning.startswith("Type assumed: dermoscopic. ")
+    assert "if it is known, pass nm.read_photograph(" in warning
 
 
 def test_measurements_are_a_mapping(lesion) -> None:

@@ -27,7 +27,7 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
-from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.imaging.modality import ModalityEstimate, ModalityKind
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
@@ -201,21 +201,25 @@ def test_more_coverage_leaves_more_classes(tmp_path, reference: ReferenceCases) 
     assert sizes[0] < sizes[-1]
 
 
-@pytest.mark.parametrize("probability", [0.99, 0.55])
-def test_a_dermoscopic_model_does_not_judge_what_is_probably_a_smartphone_photograph(
-    tmp_path, reference: ReferenceCases, probability: float
+def test_a_dermoscopic_model_does_not_assess_what_is_certainly_a_smartphone_photograph(
+    tmp_path, reference: ReferenceCases
 ) -> None:
-    """19 of 60 smartphone photographs were recognized with less certainty than a warning requires."""
     model = RedModel(tmp_path, reference)
     config = model.info.config.model_copy(update={"modalities": ("dermoscopic",)})
     model.info = BundleInfo(model.info.path, config)
     picture, mask = photograph()
-    seen = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("macroscopic", probability))
-    answer = classify_encoded(seen, {}, model, ClassifyOptions())
-    assert answer.verdict.startswith("Not valid: 'red' cannot assess a macroscopic photograph.")
-    assert "mask" not in " ".join((answer.verdict, *answer.warnings))
-    unsure = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("dermoscopic", 0.55))
-    assert classify_encoded(unsure, {}, model, ClassifyOptions()).validity.codes == ("modality_uncertain",)
+
+    def assess(kind: ModalityKind, probability: float) -> ClassPrediction:
+        estimate = ModalityEstimate(kind, probability)
+        lesion = encode_lesion(replace(picture, modality=None), mask, model, estimate)
+        return classify_encoded(lesion, {}, model, ClassifyOptions())
+
+    smartphone = assess("macroscopic", 0.92)
+    assert smartphone.verdict.startswith("Not valid: 'red' cannot assess a macroscopic photograph.")
+    assert "mask" not in " ".join((smartphone.verdict, *smartphone.warnings))
+    for uncertain in (assess("macroscopic", 0.55), assess("dermoscopic", 0.55)):
+        (caution,) = uncertain.validity.cautions
+        assert caution.startswith("Type assumed: dermoscopic.")
 
 
 def test_the_verdict_is_a_sentence(tmp_path, reference: ReferenceCases) -> None:

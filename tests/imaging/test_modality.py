@@ -17,8 +17,10 @@ from napari_melanoma.imaging.modality import (
     MODALITY_KINDS,
     ModalityEstimate,
     appearance_features,
+    assumed_modality,
     modality_warning,
     recognize_modality,
+    select_modality,
 )
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -62,6 +64,30 @@ def test_warning(case: Case) -> None:
     warning = modality_warning(case.looks, case.modalities, case.stated)
     assert case.message in warning
     assert bool(warning) == bool(case.message)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "stated", "selected", "assumed_by_dermoscopic", "assumed_by_macroscopic"),
+    [
+        (ModalityEstimate("macroscopic", 0.99), None, "macroscopic", "macroscopic", "macroscopic"),
+        (ModalityEstimate("macroscopic", 0.95), None, "dermoscopic", "macroscopic", "macroscopic"),
+        (ModalityEstimate("macroscopic", 0.55), None, "dermoscopic", "dermoscopic", "macroscopic"),
+        (ModalityEstimate("dermoscopic", 0.55), None, "dermoscopic", "dermoscopic", "dermoscopic"),
+        (ModalityEstimate("neither", 0.55), None, "neither", "neither", "neither"),
+        (ModalityEstimate("macroscopic", 0.99), "dermoscopic", "dermoscopic", "dermoscopic", "dermoscopic"),
+        (ModalityEstimate("neither", 0.99), "macroscopic", "macroscopic", "macroscopic", "macroscopic"),
+    ],
+)
+def test_a_guess_selects_the_smartphone_model_only_if_it_is_certain(
+    estimate: ModalityEstimate,
+    stated: str | None,
+    selected: str,
+    assumed_by_dermoscopic: str,
+    assumed_by_macroscopic: str,
+) -> None:
+    assert select_modality(estimate, stated) == selected
+    assert assumed_modality(estimate, stated, ("dermoscopic",)) == assumed_by_dermoscopic
+    assert assumed_modality(estimate, stated, ("macroscopic",)) == assumed_by_macroscopic
 
 
 def noise(side: int) -> NDArray[np.uint8]:
@@ -130,3 +156,11 @@ def test_real_photographs_that_were_not_fitted_to(shared_data: Path, folder: str
     found = [recognize_modality(np.asarray(Image.open(path).convert("RGB"))) for path in held_out]
     assert sum(item.kind == kind for item in found) >= 0.85 * len(found)
     assert sum(item.kind != kind and item.probability >= CERTAIN_FROM for item in found) <= 1
+
+
+@pytest.mark.parametrize("folder", ["isic2017_sharp", "ph2"])
+def test_no_dermoscopic_photograph_is_assessed_by_the_smartphone_model(shared_data: Path, folder: str) -> None:
+    paths = sorted((shared_data / folder / "images").glob("*.jpg"))[::20]
+    selected = [select_modality(recognize_modality(np.asarray(Image.open(path).convert("RGB")))) for path in paths]
+    assert len(selected) > 5
+    assert "macroscopic" not in selected

@@ -22,12 +22,13 @@ from napari_melanoma.classification.prediction import (
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.lesion import batch_classifier
-from napari_melanoma.lesion.analysis import LesionResult
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.io.formats import Modality
+from napari_melanoma.lesion import analysis, batch_classifier
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs, result_row
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 
-TYPES = {"a": "dermoscopic", "b": "macroscopic"}  # by photograph; unknown for others
 CONFIG = {
     "name": "teller",
     "title": "Teller",
@@ -36,6 +37,22 @@ CONFIG = {
     "classes": ["other", "melanoma"],
     "classifier": {"positive": "melanoma"},
     "tabular": {"numbers": [{"name": "age"}]},
+}
+
+PREDICTION = {  # of a result.json
+    "classes": ["other", "melanoma"],
+    "positive": "melanoma",
+    "probabilities": [0.4, 0.6],
+    "interval": None,
+    "operating_point": None,
+    "verdict": "",
+    "side": "",
+    "possible": ["melanoma"],
+    "inconclusive": False,
+    "out_of_distribution": False,
+    "model": {"name": "derm"},
+    "contributions": [],
+    "missing": [],
 }
 
 
@@ -139,23 +156,56 @@ def test_each_type_of_photograph_gets_its_default_classifier(
         (folder / "config.json").write_text(json.dumps(config))
         defaults.append(read_bundle(folder))
     monkeypatch.setattr("napari_melanoma.models.installed_bundles.list_default_classifiers", lambda: defaults)
-    monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
+    # The most confident guess seen for a dermoscopic photograph was 0.97
+    monkeypatch.setattr(analysis, "recognize_modality", lambda rgb: ModalityEstimate("macroscopic", 0.97))
     for name in ("a", "b", "c"):
         draw(tmp_path / "photos" / f"{name}.png")
+    patients = tmp_path / "patients.csv"
+    patients.write_text("image_id,modality\na,dermoscopic\nb,macroscopic\n", encoding="utf-8")
 
-    def go():
-        options = BatchOptions(classify=ClassifyOptions(), workers=2)
+    def go(modality: Modality | None = None, metadata: Path | None = patients):
+        options = BatchOptions(classify=ClassifyOptions(), metadata=metadata, modality=modality, workers=2)
         inputs = find_inputs([tmp_path / "photos"])
         return analyze_files(inputs, tmp_path / "out", options, run=RunContext(), segmenter=model)
 
+    def classifiers() -> dict[str, str]:
+        return {name: row["classifier"] for name, row in rows(tmp_path / "out").items()}
+
     go()
-    found = rows(tmp_path / "out")
-    assert {name: row["classifier"] for name, row in found.items()} == {"a": "derm", "b": "phone", "c": "derm"}
-    assert {"used_age_derm", "used_age_phone", "probability_melanoma"} <= found["a"].keys()
+    assert classifiers() == {"a": "derm", "b": "phone", "c": "derm"}
+    assert {"used_age_derm", "used_age_phone", "probability_melanoma"} <= rows(tmp_path / "out")["a"].keys()
     assert go().skipped == 3
+    assert go(modality="macroscopic", metadata=None).skipped == 0
+    assert set(classifiers().values()) == {"phone"}
+    assert go(metadata=None).done == 3
+    assert set(classifiers().values()) == {"derm"}
+    go()
     defaults.pop()
     assert go().skipped == 2  # the model of 'b' is no longer a default one
-    assert rows(tmp_path / "out")["b"]["classifier"] == "derm"
+    assert classifiers()["b"] == "derm"
+
+
+def test_the_warnings_contain_the_reasons_against_a_prediction() -> None:
+    unsure = ValidityInputs("derm", modality="dermoscopic", modalities=("dermoscopic",), modality_certain=False)
+    far = ValidityInputs("derm", modality="dermoscopic", modality_certain=False, distance=3.0, limit=2.0)
+    other_type = ValidityInputs("derm", modality="macroscopic", modalities=("dermoscopic",))
+    stored = {"prediction": {**PREDICTION, "validity": unsure.check().to_json()}}
+    row = result_row("a", "a.png", stored)
+    assert row["validity"] in row["warning"]
+    assert "type assumed: dermoscopic" in row["warning"]
+    assert "--modality" in row["warning"]
+    stored["modality"] = "dermoscopic"
+    assert "--modality" not in result_row("a", "a.png", stored)["warning"]
+    for reasons, word in ((far, "out of distribution"), (other_type, "cannot assess a macroscopic photograph")):
+        stored["prediction"] = {**PREDICTION, "validity": reasons.check().to_json()}
+        assert word in result_row("a", "a.png", stored)["warning"]
+
+
+def test_a_reason_that_the_mask_shares_is_stated_once() -> None:
+    reasons = ValidityInputs("derm", modality="neither").check().to_json()
+    warning = "This does not look like a photograph of a skin lesion: its mask may be meaningless."
+    stored = {"warning": warning, "validity": reasons, "prediction": {**PREDICTION, "validity": reasons}}
+    assert result_row("a", "a.png", stored)["warning"] == warning
 
 
 def test_a_result_without_a_lesion_is_classified_by_a_model_for_whole_photographs(

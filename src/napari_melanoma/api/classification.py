@@ -325,14 +325,14 @@ def _to_classification(prediction: ClassPrediction, *more_warnings: str) -> Clas
 
 def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph) -> Classifier:
     """Load a classifier, or return it if it is loaded already; by default that for the type of the photograph."""
-    from napari_melanoma.imaging.modality import probable_modality, recognize_modality
+    from napari_melanoma.imaging.modality import recognize_modality, select_modality
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.installed_bundles import find_classifier
 
     prepare_torch()
     if model is not None:
         return load_classifier(str(to_bundle(model).path))
-    modality = probable_modality(recognize_modality(photograph.rgb), photograph.modality)
+    modality = select_modality(recognize_modality(photograph.rgb), photograph.modality)
     return load_classifier(str(find_classifier("", modality).path))
 
 

@@ -43,7 +43,7 @@ from napari_melanoma.data.patient_outliers import (
     measure_patient_relative,
 )
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.imaging.modality import probable_modality, recognize_modality
+from napari_melanoma.imaging.modality import recognize_modality, select_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
@@ -386,7 +386,7 @@ def _predict_image(
     if mask is None and segment is not None:
         mask = segment(image, photograph)
     recognized = recognize_modality(photograph.rgb)
-    modality = probable_modality(recognized, photograph.modality)
+    modality = select_modality(recognized, photograph.modality)
     model = select_model(modality)
     metadata = collect_metadata(case, lesion, image)
     row: dict[str, object] = {name: metadata[name] for name in model.encoding.fields if name in metadata}

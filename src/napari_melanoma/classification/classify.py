@@ -34,7 +34,7 @@ from napari_melanoma.data.tabular_encoding import (
     read_table_values,
     read_word,
 )
-from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, probable_modality, recognize_modality
+from napari_melanoma.imaging.modality import ModalityEstimate, assumed_modality, certain_modality, recognize_modality
 from napari_melanoma.io.photographs import format_damage_warning
 from napari_melanoma.training.run_data import was_trained_on
 
@@ -263,7 +263,7 @@ def _validity(lesion: EncodedLesion, model: ClassifierModel, coverage: float) ->
         model.info.name,
         demonstration=config.is_demonstration,
         synthetic_share=config.synthetic_share,
-        modality=probable_modality(lesion.recognized, lesion.modality),
+        modality=assumed_modality(lesion.recognized, lesion.modality, config.modalities),
         modalities=config.modalities,
         modality_certain=certain_modality(lesion.recognized, lesion.modality) is not None,
         detail=max(box.height, box.width) / config.input_size,

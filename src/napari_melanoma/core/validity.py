@@ -217,13 +217,15 @@ class ValidityInputs:
         if self.modality == NO_PHOTOGRAPH:
             yield _reason("no_photograph", "the image does not look like a photograph of a skin lesion")
         elif self.modality and self.modalities and self.modality not in self.modalities:
-            trained = " and ".join(map(_modality_name, self.modalities))
+            trained = " and ".join(map(format_modality, self.modalities))
             yield _reason(
                 "modality",
                 f"'{self.model}' cannot assess {_input_name(self.modality)}. It was trained on {trained} images only",
             )
         elif not self.modality_certain:
-            yield _reason("modality_uncertain", "the modality of the image is not certain", is_invalid=False)
+            assumed = format_modality(self.modality or "unknown")
+            text = f"type assumed: {assumed}. The type of the photograph is neither stated nor certain"
+            yield _reason("modality_uncertain", text, is_invalid=False)
 
     def _check_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale
@@ -285,11 +287,11 @@ def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ..
 
 
 def _input_name(modality: str) -> str:
-    kind = _modality_name(modality)
+    kind = format_modality(modality)
     return f"a {kind}" if modality in ("slide", "tbp_tile") else f"a {kind} photograph"
 
 
-def _modality_name(modality: str) -> str:
+def format_modality(modality: str) -> str:
     return {"tbp_tile": "total-body photography tile"}.get(modality, modality.replace("_", " "))
 
 

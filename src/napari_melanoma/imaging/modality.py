@@ -23,6 +23,10 @@ ModalityKind = Literal["dermoscopic", "macroscopic", "neither"]
 MODALITY_KINDS: tuple[ModalityKind, ...] = get_args(ModalityKind)
 COEFFICIENTS = Path(__file__).with_name("modality.json")
 CERTAIN_FROM = 0.9  # probability from which a modality is certain enough for a warning
+# Probability from which a model for macroscopic photographs is selected, which must not assess dermoscopic ones: of 877
+# dermoscopic photographs, 62 are more probably macroscopic, 6 with a probability of 0.9, and none with this one.
+MACROSCOPIC_FROM = 0.98
+ASSUMED: ModalityKind = "dermoscopic"  # modality of a photograph that is neither stated nor certain
 MAX_DEVIATIONS = 4.0  # standard deviations to which values are clipped, as in the fit
 SIDE = 64  # of the shrunk image, in pixels
 SUBSAMPLED_SIDE = 4 * SIDE  # to about which an image is subsampled before averaging
@@ -62,12 +66,20 @@ def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> s
     return stated or (estimate.kind if estimate.is_certain else None)
 
 
-def probable_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
-    """Return the stated modality, or else the most probable one (also ``neither``), certain or not.
+def select_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
+    """Return the modality that selects a classifier: stated, recognized (also ``neither``), or assumed."""
+    is_guess = estimate.kind == "macroscopic" and estimate.probability < MACROSCOPIC_FROM
+    return stated or (ASSUMED if is_guess else estimate.kind)
 
-    Classifiers use it because a third of smartphone photographs are not recognized with certainty.
+
+def assumed_modality(estimate: ModalityEstimate, stated: str | None, modalities: Sequence[str]) -> str:
+    """Return the modality that a classifier assumes a photograph to have: stated, recognized, or the usual one.
+
+    A photograph that is probably, but not certainly macroscopic is assumed to be dermoscopic, except by a model for
+    macroscopic photographs. ``modalities``: those of the model.
     """
-    return stated or estimate.kind
+    is_guess = estimate.kind == "macroscopic" and not estimate.is_certain and "macroscopic" not in modalities
+    return stated or (ASSUMED if is_guess else estimate.kind)
 
 
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:

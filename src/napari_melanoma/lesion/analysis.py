@@ -40,8 +40,8 @@ from napari_melanoma.imaging.modality import (
     ModalityEstimate,
     certain_modality,
     modality_warning,
-    probable_modality,
     recognize_modality,
+    select_modality,
 )
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.imaging.prompts import apply_prompts
@@ -299,8 +299,14 @@ class LesionResult:
 
     @property
     def modality(self) -> str | None:
-        """The stated or most probable type of the photograph, such as ``dermoscopic``; None if not recognized yet."""
-        return None if self.recognized is None else probable_modality(self.recognized, self.photograph.modality)
+        """The stated, recognized or assumed type of the photograph, which selects a classifier; None if unknown."""
+        return None if self.recognized is None else select_modality(self.recognized, self.photograph.modality)
+
+    @property
+    def is_modality_assumed(self) -> bool:
+        """Whether the type of the photograph is neither stated nor recognized with certainty."""
+        recognized, stated = self.recognized, self.photograph.modality
+        return recognized is not None and self.modality != certain_modality(recognized, stated)
 
     @property
     def validity(self) -> Validity:

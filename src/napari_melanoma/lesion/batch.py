@@ -27,6 +27,7 @@ from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.discovery import find_photographs
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
     ModelStamp,
@@ -65,6 +66,8 @@ STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograp
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
 TABLE = "results.csv"
+IN_MASK_WARNING = frozenset({"damaged", "no_photograph", "modality"})  # codes of reasons
+STATE_MODALITY = " (state the type with --modality, or in a column 'modality' of --metadata)"
 MAX_NAMED = 5  # photographs in a warning
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
@@ -183,7 +186,16 @@ def _warning(stored: Mapping[str, Any]) -> str:
     # Segmentation model and classifier may give the same warning
     others = (text for warning in prediction.get("warnings") or () if (text := str(warning)).rstrip(".") not in first)
     empty = EMPTY_HEATMAP.format(target=heatmap.get("class")) if heatmap.get("empty") else ""
-    return "; ".join(dict.fromkeys(filter(None, (first, *others, empty))))
+    validity, of_mask = (Validity.from_json(part.get("validity")) or Validity() for part in (prediction, stored))
+    # The warning of the mask already describes these in other words
+    stated = IN_MASK_WARNING.intersection(of_mask.codes) if first else ()
+    is_stated = bool(stored.get("modality"))
+    reasons = (
+        reason.text + STATE_MODALITY * (not is_stated and reason.code in ("modality", "modality_uncertain"))
+        for reason in of_mask.with_reasons(validity).reasons
+        if reason.code not in stated
+    )
+    return "; ".join(dict.fromkeys(filter(None, (first, *reasons, *others, empty))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
@@ -247,6 +259,8 @@ class BatchPipeline:
             photograph = read_photograph(target.path)
             if pixel_um is not None:
                 photograph = replace(photograph, pixel_size=PixelSize(pixel_um, pixel_um, "given"))
+            if self._options.modality is not None:
+                photograph = replace(photograph, modality=self._options.modality)
             config = self._model.info.config
             return _ReadPhotograph(
                 target, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
@@ -328,7 +342,7 @@ class BatchPipeline:
         result = derive_result(item.photograph, prediction, self._options.lesion, stamp)
         if self._classifier is not None:
             result = self._classifier.classify(result, item.target.path.stem, self._run)
-        record = provenance_record(item.target.source, self._options.pixel_size_um)
+        record = provenance_record(item.target.source, self._options.pixel_size_um, self._options.modality)
         save_lesion(replace(result, provenance={**result.provenance, **record}), item.target.folder)
         row = stored_row(item.target, read_result(item.target.folder))
         self._table.set_row(row)
@@ -372,6 +386,9 @@ class BatchOptions(Config):
         None,
         gt=0,
         description="micrometers per pixel, for measurements in mm; by default as stated in each file",
+    )
+    modality: Modality | None = Field(
+        None, description="type of the photographs; by default as stated by the table or each file, else recognized"
     )
     batch_size: int = Field(8, ge=1, le=512, description="photographs in one forward pass")
     workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")
@@ -530,7 +547,9 @@ def _result_settings(
     if options.force:
         return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
-    return ResultSettings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifier)
+    return ResultSettings(
+        options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier
+    )
 
 
 def _find_segmenter(model: str) -> BundleInfo:

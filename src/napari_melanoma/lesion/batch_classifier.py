@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from napari_melanoma.classification.classify import classify
 from napari_melanoma.classification.prediction import (
@@ -16,6 +16,8 @@ from napari_melanoma.classification.prediction import (
     used_column,
 )
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.imaging.modality import ModalityEstimate, select_modality
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.installed_bundles import select_classifier
@@ -53,13 +55,16 @@ class BatchClassifier:
         ``image``: name of the photograph in the clinical metadata. A result without a lesion is returned unchanged,
         unless the model classifies whole photographs.
         """
-        bundle = select_classifier(self.bundles, result.modality)
+        patient_data = self.patient_table.patient_data(image)
+        modality = patient_data.get("modality")
+        if modality in get_args(Modality):
+            result = replace(result, photograph=replace(result.photograph, modality=cast("Modality", modality)))
+        bundle, photograph = select_classifier(self.bundles, result.modality), result.photograph
         options = self.options(bundle)
         with self._lock:
             model = self._load(bundle)
             if model.config.view.region == "roi" and not result.mask.any():
                 return result
-            patient_data, photograph = self.patient_table.patient_data(image), result.photograph
             prediction = classify(photograph, result.mask, patient_data, model, options, run=run)
             masks = result.lesion_masks
             if len(masks) < 2 or model.config.view.region == "photograph":
@@ -86,21 +91,18 @@ class BatchClassifier:
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
         """Whether a stored result has the current prediction, or needs none because it contains no lesion."""
-        if not stored.get("lesion_found") and self._needs_lesion(stored):
+        recognized = stored.get("looks_like")
+        modality = recognized and select_modality(ModalityEstimate(**recognized), stored.get("modality"))
+        bundle = select_classifier(self.bundles, modality)
+        config = bundle.config.classifier
+        if not stored.get("lesion_found") and (config is None or config.view.region == "roi"):
             return True
         prediction = stored.get("prediction") or {}
-        fingerprint = (prediction.get("model") or {}).get("fingerprint")
-        options = prediction.get("options")
-        return any(
-            fingerprint == bundle.fingerprint and options == self.options(bundle).model_dump(mode="json")
-            for bundle in self.bundles
-        ) and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
-
-    def _needs_lesion(self, stored: Mapping[str, Any]) -> bool:
-        """Return whether the model for a stored result classifies lesions, not whole photographs."""
-        modality = stored.get("modality") or (stored.get("looks_like") or {}).get("kind")
-        config = select_classifier(self.bundles, modality).config.classifier
-        return config is None or config.view.region == "roi"
+        return (
+            (prediction.get("model") or {}).get("fingerprint") == bundle.fingerprint
+            and prediction.get("options") == self.options(bundle).model_dump(mode="json")
+            and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
+        )
 
     def _load(self, bundle: BundleInfo) -> Classifier:
         """Load a model; torch is imported only here."""

@@ -88,6 +88,7 @@ class ResultSettings:
     options: dict[str, Any]
     model: dict[str, Any]
     pixel_size_um: float | None
+    modality: str | None
     classifier: BatchClassifier | None = None
 
     def matches(self, stored: dict[str, Any]) -> bool:
@@ -97,6 +98,7 @@ class ResultSettings:
             {**DEFAULT_OPTIONS, **(stored.get("options") or {})} == self.options
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
+            and record.get("modality") == self.modality
             and (self.classifier is None or self.classifier.matches(stored))
         )
 
@@ -158,12 +160,12 @@ class ResultFolders:
         return ResultTarget(path, source, self._out / chosen, stored[chosen])
 
 
-def provenance_record(source: PhotographSource, pixel_size_um: float | None) -> dict[str, object]:
+def provenance_record(source: PhotographSource, pixel_size_um: float | None, modality: str | None) -> dict[str, object]:
     """Return what a batch adds to a result's provenance, so that a later run recognizes the photograph.
 
-    ``pixel_size_um``: the pixel size in the options of the batch.
+    ``pixel_size_um``, ``modality``: those in the options of the batch.
     """
-    return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
+    return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um, "modality": modality}}
 
 
 def is_own_output(path: Path) -> bool:

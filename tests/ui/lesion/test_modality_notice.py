@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from lesion_stage import FIXTURES
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QComboBox, QLabel
 
+from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.lesion import analysis
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.lesion import dock as lesion_dock
@@ -42,3 +44,28 @@ def test_the_warning_is_visible_only_with_its_photograph_and_links_to_its_file(p
     link = re.search(r"href='([^']*)'", label.text()).group(1)
     label.linkActivated.emit(link)
     assert shown == [tmp_path / "section.tif"]
+
+
+def test_the_dock_asks_for_an_uncertain_type_and_the_answer_is_stored(person, monkeypatch):
+    monkeypatch.setattr(analysis, "recognize_modality", lambda rgb: ModalityEstimate("macroscopic", 0.95))
+    notice, label = person.dock.modality_notice, person.finds(QLabel, "modality_warning")
+    combo = person.finds(QComboBox, "photograph_type")
+    person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
+    person.analyses()
+    assert combo.currentText() == "not stated"
+    assert "Type assumed: dermoscopic." in label.text()
+    label.linkActivated.emit("macroscopic")
+    person.waits()
+    result = person.dock.controller.store.lesions[person.dock.picker.identity].result
+    assert combo.currentText() == "macroscopic"
+    assert (result.photograph.modality, result.modality) == ("macroscopic", "macroscopic")
+    assert not notice.isVisibleTo(person.dock)
+    combo.setCurrentIndex(combo.findData("dermoscopic"))
+    combo.activated.emit(combo.currentIndex())
+    person.waits()
+    result = person.dock.controller.store.lesions[person.dock.picker.identity].result
+    assert result.modality == "dermoscopic"
+    person.opens("other", lesion_phantom(LesionPhantomConfig(seed=4, size=(120, 160))).rgb)
+    assert combo.currentText() == "not stated"
+    person.dock.picker.step(-1)
+    assert combo.currentText() == "dermoscopic"

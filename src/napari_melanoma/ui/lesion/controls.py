@@ -209,6 +209,7 @@ class LesionControls(QWidget):
         head = QWidget()
         rows = form_layout(head)
         rows.addRow(top_label("photograph"), self.picker)
+        rows.addRow(top_label("type"), self.picker.modality)
         rows.addRow(top_label("segmentation"), self.model)
         rows.addRow("", self.flips)
         rows.addRow(top_label("classifier"), self.classifier)

@@ -27,7 +27,7 @@ from napari_melanoma.ui.lesion.mask_options import (
     SharedOptionsController,
     copy_fields,
 )
-from napari_melanoma.ui.lesion.photograph_picker import SLIDE_LINK
+from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
 from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
@@ -131,6 +131,7 @@ class LesionDock(LesionControls):
         self.picker.list_changed.connect(self._refresh)
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
+        self.picker.modality_changed.connect(self.controller.remeasure)
         self.picker.ruler_toggled.connect(self._on_ruler)
         self.ruler.message.connect(self.status.show_message)
         self.save_bar.save_requested.connect(self._on_save)
@@ -324,6 +325,8 @@ class LesionDock(LesionControls):
             self.opener.choose_files()
         elif link == "show":
             self.picker.show_current()
+        elif link in MODALITY_LINKS:
+            self.picker.set_modality(link)
         elif link == "train":
             show_dock(self._viewer, "Train")
         elif link == SLIDE_LINK:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
+from napari_melanoma.core.validity import format_modality
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide
+MODALITY_LINKS = ("dermoscopic", "macroscopic")  # set this type of photograph
 
 
 class PhotographPicker(QWidget):
@@ -41,6 +44,7 @@ class PhotographPicker(QWidget):
     changed = Signal()
     list_changed = Signal()
     scale_changed = Signal(str)
+    modality_changed = Signal(str)
     ruler_toggled = Signal(bool)
     visibility_changed = Signal()
 
@@ -58,6 +62,12 @@ class PhotographPicker(QWidget):
         self.fit_button = tool_button("fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})")
         self.fit_button.clicked.connect(lambda: fit_view(viewer))
         icons.add(self.fit_button, "home")
+        tip = "Type of the photograph; it selects the classification model"
+        self.modality = named(NoWheelComboBox(), "photograph_type", "Type of photograph", tip)
+        self.modality.addItem("not stated", None)
+        for name in get_args(Modality):
+            self.modality.addItem(format_modality(name), name)
+        self.modality.activated.connect(lambda: self.set_modality(self.modality.currentData()))
         self._description = quiet_label()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -80,6 +90,14 @@ class PhotographPicker(QWidget):
     def image(self) -> Image | None:
         """The selected photograph; None if there is none."""
         return photographs.find_photograph(self._viewer, self.identity)
+
+    def set_modality(self, modality: str | None) -> None:
+        """Set the type of the selected photograph as stated by the user; None: not stated."""
+        image = self.image
+        if image is not None:
+            photographs.set_modality(image, modality)
+            self._update_state()
+            self.modality_changed.emit(self.identity)
 
     def step(self, by: int) -> None:
         """Select the next or previous photograph."""
@@ -116,6 +134,7 @@ class PhotographPicker(QWidget):
     def _update_state(self) -> None:
         image = self.image
         self._description.setText("" if image is None else describe_photograph(image))
+        self.modality.setCurrentIndex(0 if image is None else self.modality.findData(photographs.get_modality(image)))
         self.ruler_button.setEnabled(image is not None)
         self.fit_button.setEnabled(image is not None)
         if self.identity != self._last_identity:
@@ -164,7 +183,7 @@ def _get_scale(image: Image) -> tuple[object, ...]:
 
 
 class ModalityNotice(QFrame):
-    """Shows the warning of a result, such as a mismatch of modality and model."""
+    """Shows the warning of a result, such as a mismatch of modality and model, and asks for an uncertain type."""
 
     link_activated = Signal(str)
 
@@ -188,5 +207,8 @@ class ModalityNotice(QFrame):
         if result is not None and result.modality == "neither" and path is not None:
             link = self._icons.link(SLIDE_LINK, "Open it in the Slide dock")
             warning += f" Is it a tissue section? {link}."
+        elif result is not None and result.is_modality_assumed:
+            links = " or ".join(self._icons.link(name, name) for name in MODALITY_LINKS)
+            warning += f" Type assumed: {result.modality}. Is this photograph {links}?"
         self._label.setText(warning)
         self.setVisible(bool(warning))

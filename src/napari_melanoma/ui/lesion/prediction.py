@@ -161,7 +161,9 @@ class LesionPredictionController(QObject):
             return None
         digest = self.edited_masks.mask_digest(identity) or lesion.mask_digest
         lesions = lesion.result.lesions_found if digest == lesion.mask_digest else 1  # unknown while it is edited
-        classifier_input = ClassifierInput(model, lesion.image_digest, digest, max(1, lesions))
+        classifier_input = ClassifierInput(
+            model, lesion.image_digest, digest, max(1, lesions), lesion.result.photograph.modality
+        )
         row = tuple(sorted(self.patient_data.row(identity).items()))
         return LesionPredictionRequest(identity, classifier_input, row)
 

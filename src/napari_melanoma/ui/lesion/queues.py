@@ -287,13 +287,14 @@ PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmo
 class ClassifierInput(NamedTuple):
     """The input of a classifier: the name of the model, the digests of photograph and mask, and the number of lesions.
 
-    If there are several lesions, each is also classified separately.
+    If there are several lesions, each is also classified separately. ``modality``: the stated type of photograph.
     """
 
     model: str
     image_digest: str
     mask_digest: str
     lesions: int = 1
+    modality: str | None = None
 
 
 class LesionPredictionRequest(NamedTuple):

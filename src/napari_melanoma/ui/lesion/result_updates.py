@@ -28,7 +28,7 @@ from napari_melanoma.ui.lesion.analyzed_lesions import (
 from napari_melanoma.ui.lesion.layers import LayerWatcher, LesionLayers
 from napari_melanoma.ui.lesion.recovery import LesionAutosave, LesionRecovery
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.photographs import get_pixel_size
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.queues import FinishedAnalysis
@@ -208,7 +207,7 @@ class LesionController(QObject):
         self._latest.submit(f"{key} {identity}", prepare)
 
     def remeasure(self, identity: str, options: LesionOptions | None = None) -> None:
-        """Crop and measure again, after the scale or the ROI options changed."""
+        """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
         new_options = options or self.options_of(identity)
         self.pending_options[identity] = new_options
 
@@ -216,8 +215,8 @@ class LesionController(QObject):
             image, lesion = self.store.image(identity), self.store.lesions.get(identity)
             if image is None or lesion is None:
                 return None
-            size = get_pixel_size(image)
-            return lambda run: remeasure_lesion(identity, lesion, new_options, size)
+            source = LayerPhotographSource.from_layer(image)
+            return lambda run: remeasure_lesion(identity, lesion, new_options, source)
 
         self._latest.submit(f"measure {identity}", prepare)
 
@@ -329,13 +328,13 @@ def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp]
 
 
 def remeasure_lesion(
-    identity: str, lesion: AnalyzedLesion, options: LesionOptions, pixel_size: PixelSize | None
+    identity: str, lesion: AnalyzedLesion, options: LesionOptions, source: LayerPhotographSource
 ) -> LesionUpdate:
-    """Crop and measure the same mask again, after the scale or the ROI options changed."""
+    """Crop and measure the same mask again, after the scale, the type of photograph or the ROI options changed."""
     from napari_melanoma.lesion.analysis import remeasure
 
     result = lesion.result
-    scaled = replace(result, photograph=replace(result.photograph, pixel_size=pixel_size))
+    scaled = replace(result, photograph=source.describe(result.photograph.rgb))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
     return LesionUpdate(identity, measured, None, lesion.mask_digest, lesion.chosen)
 

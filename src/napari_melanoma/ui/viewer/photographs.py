@@ -51,7 +51,7 @@ class LayerPhotographSource(NamedTuple):
         """Collect the data of a layer without copying; for a multiscale layer, those of the largest level."""
         data = image.data[0] if image.multiscale else image.data
         metadata = _plugin_metadata(image)
-        return cls(data, image.name, get_pixel_size(image), metadata.get("modality"), metadata.get("damage"))
+        return cls(data, image.name, get_pixel_size(image), get_modality(image), metadata.get("damage"))
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
@@ -94,6 +94,16 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
     return next((known for known in stored if known is not None and known.is_close(size)), size)
 
 
+def get_modality(image: Image) -> str | None:
+    """Return the type of a photograph that its file or the user states; None if it is not stated."""
+    return _plugin_metadata(image).get("modality")
+
+
+def set_modality(image: Image, modality: str | None) -> None:
+    """Store the type of a photograph that the user states."""
+    _set_plugin_metadata(image, modality=modality)
+
+
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
     """Return the units of a layer along rows and columns, which may differ from the substitute that napari shows."""
     y, x = layer.metadata[SUBSTITUTE_UNIT_KEY]["own"] if SUBSTITUTE_UNIT_KEY in layer.metadata else layer.units[-2:]
@@ -130,16 +140,13 @@ def format_pixel_size(size: PixelSize) -> str:
 
 
 def describe_photograph(image: Image) -> str:
-    """Describe the size, scale and modality of a photograph in one line.
-
-    For example ``3000 x 2000 px, 12.4 µm/px, dermoscopic``.
-    """
+    """Describe the size and scale of a photograph in one line, such as ``3000 x 2000 px, 12.4 µm/px``."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
     scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
     metadata = _plugin_metadata(image)
     damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
-    return ", ".join(part for part in (f"{columns} x {rows} px", scale, metadata.get("modality"), damage) if part)
+    return ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
 
 
 # The kinds of layers derived from a photograph
