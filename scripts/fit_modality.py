@@ -6,6 +6,10 @@
 The split ``train`` of the data sets is used for the fit and ``val`` for the table. Images of anything else are from two
 folders; no image of the second may be in the first. Phantoms of both modalities are included, as the sample data are
 phantoms.
+
+    python scripts/fit_modality.py --check dermoscopic datasets/ph2/images --check neither pictures/histology
+
+only reports the accuracy on folders of images of one type, without a fit.
 """
 
 from __future__ import annotations
@@ -24,10 +28,12 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.imaging.modality import (
     CERTAIN_FROM,
     COEFFICIENTS,
+    MACROSCOPIC_FROM,
     MAX_DEVIATIONS,
     MODALITY_KINDS,
     appearance_features,
     recognize_modality,
+    select_modality,
 )
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import read_photograph
@@ -105,29 +111,33 @@ def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
         yield lesion_phantom(LesionPhantomConfig.parse(config, "the phantom")).rgb
 
 
-def confusion(pictures: dict[str, list[Path]]) -> str:
-    """Tabulate the predicted modalities of each true one.
-
-    Counts, and certain predictions in brackets.
-    """
-    lines = [f"| true | {' | '.join(MODALITY_KINDS)} | n |", "|---|" + "---|" * (len(MODALITY_KINDS) + 1)]
-    for kind, paths in pictures.items():
+def confusion(pictures: Iterable[tuple[str, str, list[Path]]]) -> str:
+    """Tabulate the predicted modalities of collections, each with its true modality and its name."""
+    selecting = "selects a model for macroscopic photographs"
+    lines = [f"| true | {' | '.join(MODALITY_KINDS)} | {selecting} | n |", "|---|" + "---|" * (len(MODALITY_KINDS) + 2)]
+    for kind, name, paths in pictures:
         found = [recognize_modality(rgb) for rgb in read(paths)]
         cells = [
             f"{sum(f.kind == other for f in found)} ({sum(f.kind == other and f.is_certain for f in found)})"
             for other in MODALITY_KINDS
         ]
-        lines.append(f"| {kind} | {' | '.join(cells)} | {len(found)} |")
-    return "\n".join([*lines, f"In brackets: with a probability of at least {CERTAIN_FROM}."])
+        selected = sum(select_modality(f) == "macroscopic" for f in found)
+        lines.append(f"| {kind}, {name} | {' | '.join(cells)} | {selected} | {len(found)} |")
+    note = f"In brackets: with a probability of at least {CERTAIN_FROM}; {selecting}: at least {MACROSCOPIC_FROM}."
+    return "\n".join([*lines, note])
 
 
 def main() -> None:
     """Fit, write the coefficients, and report the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--dermoscopic", "--macroscopic", "--other", "--other-held-out"):
-        parser.add_argument(option, type=Path, action="append", required=True)
+        parser.add_argument(option, type=Path, action="append", default=[])
+    parser.add_argument("--check", nargs=2, metavar=("KIND", "FOLDER"), action="append", default=[])
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if given.check:
+        log.info("%s", confusion((kind, folder, find_photographs([folder])) for kind, folder in given.check))
+        return
     datasets = {"dermoscopic": given.dermoscopic, "macroscopic": given.macroscopic}
     values, kinds, names = [], [], list(appearance_features(np.zeros((8, 8, 3), np.uint8)))
     for index, kind in enumerate(MODALITY_KINDS):
@@ -148,8 +158,8 @@ def main() -> None:
         "offset": np.round(offset, 5).tolist(),
     }
     write_json(COEFFICIENTS, {**fitted, "values": dict(zip(names, numbers, strict=True))})
-    held_out = {kind: of_split(folders, "val") for kind, folders in datasets.items()}
-    log.info("%s", confusion({**held_out, "neither": find_photographs(given.other_held_out)}))
+    held_out = [(kind, "val", of_split(folders, "val")) for kind, folders in datasets.items()]
+    log.info("%s", confusion([*held_out, ("neither", "held out", find_photographs(given.other_held_out))]))
 
 
 if __name__ == "__main__":
