@@ -31,6 +31,8 @@ OTHER_TESTS := $(filter-out $(QT_TESTS) $(NETWORK_FOLDERS) tests/__pycache__,$(p
     $(wildcard tests/test_*.py) $(filter $(NETWORK_FOLDERS:%=%/%),$(TRACED_TESTS))
 comma := ,
 TRACED = $(subst $() ,$(comma),$(subst /,.,$(MEASURED:%=napari_melanoma.%)))
+# Real images are on few machines: what `make test` requires must be reached by tests that run on all.
+ANYWHERE := -m "not real_data"
 WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 # Each of the many processes of the tests would compile all of torch and napari again.
@@ -45,8 +47,8 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage hostile \
-    mutants bench docs screenshots clean
+.PHONY: help demo test real-data env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage \
+    hostile mutants bench docs screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +58,9 @@ demo: $(VENV)/.ready-to-run ## open napari with an analyzed lesion; IMAGE=photo.
 
 test: lint abreast covered ## lint, documentation, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"
+
+real-data: $(VENV)/.ready-to-test ## the tests on real images (NAPARI_MELANOMA_DATA, ../shared/data); without them they skip
+	$(WITHOUT_WINDOWS) $(BIN)/python -m pytest -m real_data $$(grep -rl --include="test_*.py" shared_data tests)
 
 env: $(VENV)/.ready-to-test ## set up .venv for development
 
@@ -85,9 +90,9 @@ unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in two processes
 	rm -f .coverage .coverage.*
 	@mkdir -p build
 	@files=$$(mktemp -d); SERVER_NUMBER=60 PYTEST_DEBUG_TEMPROOT=$$files $(WITHOUT_WINDOWS) \
-	    $(BIN)/python -m pytest $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
+	    $(BIN)/python -m pytest $(ANYWHERE) $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
 	SERVER_NUMBER=80 TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) \
-	    $(BIN)/coverage run --source=$(TRACED) -m pytest -n 1 $(OTHER_TESTS); others=$$?; \
+	    $(BIN)/coverage run --source=$(TRACED) -m pytest -n 1 $(ANYWHERE) $(OTHER_TESTS); others=$$?; \
 	wait $$networks; networks=$$?; rm -rf "$$files"; cat build/networks.log; $(BIN)/coverage combine --quiet; exit $$((networks | others))
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)

@@ -184,6 +184,17 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of tests on real images; `make real-data` runs them, no coverage threshold counts them."""
+    config.addinivalue_line("markers", "real_data: needs the real photographs or slides of the fixture shared_data")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what uses real images, also through other fixtures."""
+    if "shared_data" in getattr(item, "fixturenames", ()):
+        item.add_marker("real_data")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
@@ -192,7 +203,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real photographs and masks, where this machine has one."""
+    """The folder with real photographs and slides; skips without it, or where NAPARI_MELANOMA_DATA names no folder."""
     named = os.environ.get("NAPARI_MELANOMA_DATA")
     folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
