@@ -131,21 +131,24 @@ def test_a_training_image_is_reported(tmp_path, reference: ReferenceCases) -> No
     assert any("an image that looks the same (d)" in text for text in ask(twin).warnings)
 
 
-def test_a_likeliest_class_outside_the_prediction_set_is_explained(tmp_path) -> None:
+def test_a_prediction_set_contains_every_more_probable_class(tmp_path) -> None:
     logit = np.concatenate(
         [np.linspace(-3, -1.5, 100), np.linspace(-3, 3, 100)]
-    )  # the other class is always predicted with certainty
+    )  # the other class is always predicted with certainty, so that 0.6 is unusual for it
     logits = np.stack([np.zeros(200), logit], 1).astype(np.float32)
     nobody = np.zeros((0, 2), np.float16), np.zeros(0, np.int64), ()
     references = ReferenceCases(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
     unsure = ask(RedModel(tmp_path, references), red=118)
     assert unsure.probability < 0.5
-    assert unsure.possible == ("melanoma",)
-    assert any(
-        "other has the highest probability, but one that is unusual for other: at most 10 %" in text
-        for text in unsure.warnings
-    )
-    assert not any("not in the prediction set" in text for text in ask(RedModel(tmp_path, references), red=60).warnings)
+    assert unsure.possible == ("other", "melanoma")
+    assert unsure.verdict.startswith("Inconclusive: melanoma 0.")
+
+
+def test_a_stored_prediction_set_is_completed_when_it_is_read(tmp_path, reference: ReferenceCases) -> None:
+    current = ask(RedModel(tmp_path, reference), red=118)
+    less_probable = current.classes[int(np.argmin(current.probabilities))]
+    stored = {**current.to_json(), "possible": [less_probable]}
+    assert ClassPrediction.from_json(stored).possible == current.classes
 
 
 def test_metadata_and_mask_change_the_prediction(tmp_path, reference: ReferenceCases) -> None:
@@ -352,7 +355,11 @@ def test_every_heatmap_can_be_requested(method) -> None:
         (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50"),
         (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
         (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
-        (("nevus", "melanoma", "wart"), ("nevus", "wart"), "Inconclusive: nevus 0.47 or wart 0.02; melanoma 0.50"),
+        (
+            ("nevus", "melanoma", "wart"),
+            ("melanoma", "wart"),
+            "Inconclusive: melanoma 0.50, nevus 0.47 or wart 0.02",
+        ),
         (("nevus", "melanoma", "wart"), (), "Inconclusive: melanoma 0.50"),
         (
             ("nevus", "melanoma", "wart", "scar"),
@@ -362,7 +369,7 @@ def test_every_heatmap_can_be_requested(method) -> None:
         (
             ("nevus", "melanoma", "wart"),
             ("wart",),
-            "Melanoma 0.50; melanoma cases rarely have such a low probability (at most 10 %); possible: wart 0.02",
+            "Inconclusive: melanoma 0.50, nevus 0.47 or wart 0.02",
         ),
         (("nevus", "melanoma", "wart"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
         (("nevus", "melanoma", "wart", "scar"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
@@ -390,14 +397,12 @@ def test_the_headline_never_contradicts_the_probabilities(classes, possible, exp
         (
             (),
             ("melanoma",),
-            "Melanoma 0.05; nevus 0.92 is more probable, but nevus cases rarely have such a low probability "
-            "(at most 10 %)",
+            "Inconclusive: nevus 0.92 or melanoma 0.05",
         ),
         (
             ("wart",),
             ("wart",),
-            "Wart 0.02; melanoma 0.05; nevus 0.92 is more probable, but nevus cases rarely have such a low "
-            "probability (at most 10 %)",
+            "Inconclusive: nevus 0.92, melanoma 0.05 or wart 0.02",
         ),
         (
             ("keratosis", "wart", "scar"),
@@ -406,13 +411,22 @@ def test_the_headline_never_contradicts_the_probabilities(classes, possible, exp
         ),
     ],
 )
-def test_the_headline_begins_with_the_most_probable_class_unless_it_is_not_possible(others, possible, expected) -> None:
+def test_the_headline_begins_with_the_most_probable_class(others, possible, expected) -> None:
     known = {"nevus": 0.92, "keratosis": 0.06, "wart": 0.02, "scar": 0.01, "melanoma": 0.05}
     probabilities = {name: known[name] for name in ("nevus", *others, "melanoma")}
     assert describe_prediction_set("melanoma 0.05", probabilities, possible, "melanoma", 0.9) == expected
 
 
-def test_the_headline_of_a_melanoma_among_all_other_cases() -> None:
-    probabilities = {"other": 0.88, "melanoma": 0.12}
-    found = describe_prediction_set("melanoma 0.12", probabilities, ("melanoma",), "melanoma", 0.9)
-    assert found == "Melanoma 0.12; other cases rarely have such a high probability (at most 10 %)"
+@pytest.mark.parametrize(
+    ("melanoma", "possible", "expected"),
+    [
+        (0.12, ("melanoma",), "Inconclusive: melanoma 0.12"),  # not "melanoma": the others are more probable
+        (0.12, ("other",), "Melanoma 0.12; melanoma cases rarely have such a low probability (at most 10 %)"),
+        (0.81, ("other",), "Inconclusive: melanoma 0.81"),
+        (0.81, ("melanoma",), "Melanoma 0.81"),
+    ],
+)
+def test_the_headline_of_a_melanoma_among_all_other_cases(melanoma, possible, expected) -> None:
+    probabilities = {"other": 1 - melanoma, "melanoma": melanoma}
+    found = describe_prediction_set(f"melanoma {melanoma}", probabilities, possible, "melanoma", 0.9)
+    assert found == expected

@@ -59,6 +59,23 @@ def test_too_few_cases_rule_nothing_out(rule: str) -> None:
     assert conformal_sets([[0.99, 0.01]], np.zeros((0, 2)), [], 0.9, rule).all()
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_no_set_leaves_out_a_more_probable_class(rule: str) -> None:
+    """Nevi are always recognized with 0.8 or more, so 0.33 is unusual for them; keratoses and melanomas are not."""
+    random = np.random.default_rng(3)
+    truth = np.repeat([0, 1, 2], 60)  # nevus, keratosis, melanoma
+    own = np.where(truth == 0, random.uniform(0.8, 0.99, 180), random.uniform(0.2, 0.5, 180))
+    known = np.repeat((1 - own)[:, None] / 2, 3, axis=1)
+    known[np.arange(180), truth] = own
+    asked = random.dirichlet([1, 1, 1], 500)
+    asked[0] = 0.33, 0.42, 0.25
+    sets = conformal_sets(asked, known, truth, 0.9, rule)
+    least = np.where(sets, asked, np.inf).min(axis=1)
+    assert (sets == (asked >= least[:, None])).all()
+    if rule == "class_conditional":
+        assert sets[0].all()
+
+
 def test_no_set_is_empty() -> None:
     """A model with a higher accuracy than the coverage has sets of the most probable class instead of empty ones."""
     known = np.tile([0.99, 0.01], (100, 1))

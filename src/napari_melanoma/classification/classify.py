@@ -18,7 +18,6 @@ from napari_melanoma.classification.prediction import (
     Contribution,
     NearestCase,
     NoveltyDistance,
-    format_rarity,
 )
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import collect_provenance
@@ -175,10 +174,6 @@ def classify_encoded(
     possible = calibration.prediction_sets(lesion_probabilities, options.coverage, options.rule)[0]
     coverage = options.coverage or calibration.config.coverage
     nearest = calibration.nearest_cases(lesion.encoded.embedding, max(1, options.neighbours))
-    validity = _validity(lesion, model, coverage)
-    contradictions = (
-        _contradiction_warnings(config.classes, lesion_probabilities[0], possible, coverage) if validity.valid else []
-    )
     return ClassPrediction(
         classes=config.classes,
         positive=calibration.config.positive,
@@ -196,12 +191,12 @@ def classify_encoded(
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=find_unused(row, encoding.fields),
-        warnings=(*_warnings(values, model, lesion, nearest), *contradictions),
+        warnings=tuple(_warnings(values, model, lesion, nearest)),
         model=classifier_stamp(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=collect_provenance(),
         age_group=_age_group(row, calibration, options.sensitivity),
-        validity=validity,
+        validity=_validity(lesion, model, coverage),
     )
 
 
@@ -288,23 +283,6 @@ def _unread_warning(name: str, cells: Sequence[str], encoding: TabularEncoding) 
     if name not in [number.name for number in encoding.numbers]:
         return f"{name}: the model was not trained on {words}"
     return check_value(column, cells[0]).rstrip(".") if column else f"{name}: expected a number, found {words}"
-
-
-def _contradiction_warnings(
-    classes: Sequence[str], probabilities: NDArray[np.float64], possible: NDArray[np.bool_], coverage: float
-) -> list[str]:
-    """Warn if the most probable class is not in the prediction set.
-
-    This can happen, because each class is compared with the reference cases of that class.
-    """
-    index = int(probabilities.argmax())
-    if possible[index]:
-        return []
-    name = classes[index]
-    return [
-        f"{name} has the highest probability, but one that is unusual for {name}: {format_rarity(coverage)} of the "
-        f"known cases of {name} had such a low probability"
-    ]
 
 
 def _warnings(

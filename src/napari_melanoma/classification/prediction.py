@@ -248,6 +248,8 @@ class ClassPrediction:
         }
         tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
         fields["validity"] = Validity.from_json(fields.get("validity")) or Validity()
+        probabilities = dict(zip(fields["classes"], fields["probabilities"], strict=True))
+        fields["possible"] = close_upwards(probabilities, fields["possible"])
         return cls(**(fields | {name: tuple(fields[name]) for name in tuples}))
 
 
@@ -269,27 +271,35 @@ def describe_prediction_set(
     """Describe a probability and its prediction set in one line, which always contains the positive class.
 
     Several possible classes are listed after "Inconclusive", the most probable first. If one class is possible, the
-    line begins with it; if another class is more probable, the line states that cases of that class rarely have such a
-    low probability. If the classes are the positive one and ``other``, the line does not name ``other``; if the set
-    excludes the positive class or contradicts the probability, it states which cases rarely have such a probability.
+    line begins with it. If the classes are the positive one and ``other``, the line does not name ``other``; if the set
+    excludes the positive class, it states that cases of that class rarely have such a low probability.
 
     ``probability_text``: of the positive class. ``probabilities``: by class. ``possible``: the prediction set.
     """
+    possible = close_upwards(probabilities, possible)
     by_probability = sorted(probabilities, key=lambda name: (-probabilities[name], name != positive))
     texts = {name: f"{name} {probabilities[name]:.2f}" for name in by_probability} | {positive: probability_text}
     is_yes_or_no = set(probabilities) == {positive, OTHER_CLASS}
     if len(possible) != 1:
         listed = [] if is_yes_or_no else [name for name in by_probability if name in possible]
         return f"Inconclusive: {_join_possible(listed or [positive], texts, positive)}"
-    (name,), rarity = possible, format_rarity(coverage)
+    (name,) = possible
     if is_yes_or_no:
-        text = _describe_yes_or_no(name, by_probability[0], probability_text, positive, rarity)
-    elif name == by_probability[0]:
+        rarity = f"{positive} cases rarely have such a low probability ({format_rarity(coverage)})"
+        text = probability_text if name == positive else f"{probability_text}; {rarity}"
+    else:
         second = by_probability[1:2] if len(by_probability) > 2 else []
         text = _join_classes(name, dict.fromkeys([*second, positive]), texts)
-    else:
-        text = _describe_contradiction(name, by_probability[0], texts, positive, rarity)
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def close_upwards(probabilities: Mapping[str, float], possible: Sequence[str]) -> tuple[str, ...]:
+    """Add the classes that are more probable than a class of a prediction set.
+
+    New sets are closed already (``conformal_sets``); those stored by earlier versions may not be.
+    """
+    lowest = min((probabilities[name] for name in possible), default=1.0)
+    return tuple(name for name, value in probabilities.items() if name in possible or value > lowest)
 
 
 def _join_possible(possible: Sequence[str], texts: Mapping[str, str], positive: str) -> str:
@@ -311,31 +321,6 @@ def _join_classes(name: str, others: Iterable[str], texts: Mapping[str, str]) ->
     """Join the text of the only possible class with those of others, for comparison."""
     compared = " and ".join(texts[other] for other in others if other != name)
     return f"{texts[name]}; {compared}" if compared else texts[name]
-
-
-def _describe_yes_or_no(name: str, leading: str, probability_text: str, positive: str, rarity: str) -> str:
-    """Describe the probability of the positive class against ``other``, if only ``name`` is possible.
-
-    ``leading``: the most probable class.
-    """
-    if name == leading == positive:
-        return probability_text
-    if name == positive:
-        return f"{probability_text}; other cases rarely have such a high probability ({rarity})"
-    return f"{probability_text}; {_describe_rarity(positive, rarity)}"
-
-
-def _describe_contradiction(name: str, leading: str, texts: Mapping[str, str], positive: str, rarity: str) -> str:
-    """Describe a prediction set that excludes the most probable class (``leading``); the positive class comes first."""
-    if leading == positive:
-        return f"{texts[positive]}; {_describe_rarity(positive, rarity)}; possible: {texts[name]}"
-    start = _join_classes(name, [] if name == positive else [positive], texts)
-    return f"{start}; {texts[leading]} is more probable, but {_describe_rarity(leading, rarity)}"
-
-
-def _describe_rarity(name: str, rarity: str) -> str:
-    """State that few cases of a class have such a low probability of it."""
-    return f"{name} cases rarely have such a low probability ({rarity})"
 
 
 def format_rarity(coverage: float) -> str:

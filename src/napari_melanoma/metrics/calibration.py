@@ -365,9 +365,9 @@ def conformal_sets(
     doi:10.1080/01621459.2017.1395341), the smallest sets. ``aps``: the most probable classes up to a cumulative
     probability (Romano et al. 2020, arXiv:2006.02544), the last one counted half: the mean of their random draw, so
     that equal images get equal sets. ``class_conditional``: as ``lac`` with a limit per class, so that each class has
-    the given coverage, including rare ones (Vovk 2012, arXiv:1209.2673). Sets are never empty: the most probable
-    class is always included, which only increases the coverage; a model with a higher accuracy than the coverage
-    exceeds it.
+    the given coverage, including rare ones (Vovk 2012, arXiv:1209.2673). Sets are never empty, and contain every class
+    that is more probable than one of theirs: this only adds classes, so the coverage can only increase; a model with a
+    higher accuracy than the coverage exceeds it.
 
     ``probabilities``, ``calibration_probabilities``: float (image, class). ``calibration_labels``: int (image,).
     Returns bool (image, class). With too few cases for the coverage (fewer than 9 for 90 %) every class is included;
@@ -386,7 +386,7 @@ def conformal_sets(
     sets = nonconformity(array) <= limits + ROUNDING
     empty = np.flatnonzero(~sets.any(axis=1))
     sets[empty, array[empty].argmax(axis=1)] = True
-    return sets
+    return sets | (array > np.where(sets, array, np.inf).min(axis=1, keepdims=True))
 
 
 def _lac_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -361,7 +361,7 @@ def _describe_membership(name: str, possible: bool, coverage: float) -> str:
     from napari_melanoma.classification.prediction import format_rarity
 
     if possible:
-        return f"Not unusual for {name}: in the prediction set with {100 * coverage:g} % coverage."
+        return f"In the prediction set with {100 * coverage:g} % coverage."
     return f"Unusual for {name}: {format_rarity(coverage)} of {name} cases had such a low probability."
 
 
