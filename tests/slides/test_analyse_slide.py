@@ -48,7 +48,9 @@ def test_the_lesion_that_was_drawn_is_found(finished: SlideOutcome) -> None:
     assert (content["tiles_done"], content["tiles_failed"], content["tiles_total"]) == (224, 0, 224)
     assert (content["mpp"], content["mpp_source"], content["target"]) == ([0.5, 0.5], "file", "melanoma")
     assert content["scores"]["maximum"]["melanoma"] == pytest.approx(1, abs=0.01)
-    assert content["probability"] == content["scores"]["mean"]["melanoma"] == pytest.approx(16 / 224, abs=0.01)
+    assert content["probability_method"] == "top_k"
+    assert content["probability"] == content["scores"]["top_k"]["melanoma"] == pytest.approx(1, abs=0.01)
+    assert content["scores"]["mean"]["melanoma"] == pytest.approx(16 / 224, abs=0.01)
     (lesion,) = content["lesions"]
     assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2)
     assert lesion["label"] == "malignant"

@@ -86,6 +86,7 @@ def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told(
         measure_drawn_lesion([aside], shares, CONFIG, index=1)
     lesion = measure_drawn_lesion([aside], shares, CONFIG, index=1, label="malignant")
     assert (lesion.probability, lesion.presence) == (pytest.approx(0.014), pytest.approx(0.02))
+    assert lesion.class_probability == pytest.approx(0.014)
 
 
 def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:

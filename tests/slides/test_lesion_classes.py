@@ -44,6 +44,15 @@ CASES = [
     Case("the benign class itself", ("benign", "melanoma"), (0.8, 0.2), "benign", False, "benign", 0.8),
     Case("drawn by hand, metastases", ("Dermis", "Metastasis"), (0.1, 0.9), "Metastasis", False, "malignant", 0.9),
     Case(
+        "a weak melanoma beside a weaker nevus",
+        ("benign tissue", "naevus", "melanoma"),
+        (0.36, 0.28, 0.36),
+        "melanoma",
+        False,
+        "malignant",
+        0.36,
+    ),
+    Case(
         "tile-demo, naevus",
         ("benign tissue", "naevus", "melanoma"),
         (0.1, 0.7, 0.2),
@@ -79,3 +88,5 @@ def test_lesion_label_follows_the_classes_of_the_model(case: Case) -> None:
         build_lesion_maps(maps, place, case.classes, case.target, is_dense=case.draws), LesionConfig()
     )
     assert (lesion.label, lesion.probability) == (case.label, pytest.approx(case.probability, abs=1e-6))
+    if lesion.label in ("malignant", "benign") and case.target != "benign":
+        assert (lesion.class_probability >= 0.5) == (lesion.label == "malignant")  # the number fits the name

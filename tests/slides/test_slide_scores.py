@@ -15,8 +15,8 @@ from napari_melanoma.slides.scores import (
 
 TILES = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [np.nan, np.nan]])
 CASES = [
-    ("mean", SlideScoreConfig(), None, 1.3 / 3, [1 / 3, 1 / 3, 1 / 3, 0]),
-    ("mean by tissue", SlideScoreConfig(), [1, 0.5, 0.5, 1], 0.35, [0.5, 0.25, 0.25, 0]),
+    ("mean", SlideScoreConfig(method="mean"), None, 1.3 / 3, [1 / 3, 1 / 3, 1 / 3, 0]),
+    ("mean by tissue", SlideScoreConfig(method="mean"), [1, 0.5, 0.5, 1], 0.35, [0.5, 0.25, 0.25, 0]),
     ("maximum", SlideScoreConfig(method="maximum"), None, 0.8, [0, 1, 0, 0]),
     ("maximum where there is tissue", SlideScoreConfig(method="maximum"), [1, 0, 1, 1], 0.4, [0, 0, 1, 0]),
     ("top two", SlideScoreConfig(method="top_k", top_k=2), None, 0.6, [0, 0.5, 0.5, 0]),

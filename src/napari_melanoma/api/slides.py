@@ -200,10 +200,9 @@ class AnalyzedSlide:
         Contains ``result.json``, ``result.zarr``, ``lesions.geojson``, ``lesions.csv`` and ``heatmap.ome.tif``.
     probability : float, optional
         Probability of the model's target class for the whole slide; None if the model predicts numbers. A model of
-        whole slides predicts it. For other models it is by default the mean over all analyzed tiles, weighted by their
-        tissue. It is then low if a lesion is small relative to the tissue, however high the ``probability`` of that
-        lesion in ``to_pandas``. ``analyze_slide(..., options={"score": {"method": "maximum"}})`` uses the highest
-        value instead, ``top_k`` the mean of the highest ten.
+        whole slides predicts it. For other models it is by default the mean of the ten highest tiles.
+        ``analyze_slide(..., options={"score": {"method": "mean"}})`` uses the mean over all tiles instead, weighted by
+        their tissue, which is low if a lesion is small relative to the tissue; ``maximum`` the highest value.
     lesions : int
         Number of detected lesions.
     breslow_mm : float, optional
@@ -244,6 +243,7 @@ class AnalyzedSlide:
         """
         from napari_melanoma.core.validity import read_slide_validity
         from napari_melanoma.io.results import read_slide_result
+        from napari_melanoma.slides.saved_results import slide_probability
 
         path = to_path(folder, "an analyzed slide")
         content = read_slide_result(path)
@@ -256,7 +256,7 @@ class AnalyzedSlide:
         return cls(
             name=str(content.get("slide") or path.name),
             folder=path,
-            probability=content.get("probability"),
+            probability=slide_probability(content),
             lesions=len(content.get("lesions") or ()),
             breslow_mm=content.get("breslow_mm"),
             valid=validity.valid,
@@ -271,7 +271,8 @@ class AnalyzedSlide:
         -------
         pandas.DataFrame
             A row per lesion: ``index``, ``label``, ``probability`` (mean of the target class over the lesion alone),
-            ``presence`` (mean probability of a lesion of any label), ``area_mm2``, ``perimeter_mm``, ``height_mm``,
+            ``presence`` (mean probability of a lesion of any label), ``malignancy`` (probability that the lesion is
+            malignant, which decides its label), ``area_mm2``, ``perimeter_mm``, ``height_mm``,
             ``width_mm``, ``area_px``, ``perimeter_px``, ``extent``, ``tissue_share``, ``seed_row_px``,
             ``seed_column_px``, ``origin``, ``valid`` and ``validity``.
 

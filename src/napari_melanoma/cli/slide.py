@@ -112,13 +112,13 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
     from napari_melanoma.core.validity import read_slide_validity
     from napari_melanoma.slides.depth import describe_depth
-    from napari_melanoma.slides.saved_results import describe_prediction
+    from napari_melanoma.slides.saved_results import describe_prediction, slide_probability
 
     validity = read_slide_validity(status.content)
     current.report.emit(
         "slide",
         f"{name}: {validity.headline(describe_prediction(status.content))}",
-        probability=status.content.get("probability"),
+        probability=slide_probability(status.content),
         validity=validity.to_json(),
         **values,
     )

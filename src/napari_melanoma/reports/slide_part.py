@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
-from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction
 from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.regions import Regions
 
-LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
+LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
@@ -180,7 +181,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *problems,
         *picture,
         *_analysis_blocks(content, validity),
-        *_lesion_blocks(lesions, validity),
+        *_lesion_blocks(lesions, validity, str(content.get("target") or "")),
         *_region_blocks(regions, info.pixel_size),
         *_depth_sections(part, info, latest, collector),
         *_synoptic_sections(part, collector),
@@ -248,6 +249,8 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
     if validity is None:
         return
     values = {"Prediction": to_sentence(validity.headline(describe_prediction(content)))}
+    if validity.valid and (others := describe_other_scores(content)):
+        values["Other values of the slide"] = to_sentence(others)
     if content.get("tissue_mm2"):
         values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
     yield fields("Analysis", values)
@@ -255,8 +258,8 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
     yield from (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
 
 
-def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) -> Iterator[Block]:
-    """Yield the table of lesions; ``validity``: of the analysis."""
+def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None, target: str) -> Iterator[Block]:
+    """Yield the table of lesions; ``validity``: of the analysis; ``target``: class of its heatmap."""
     if not lesions:
         return
     is_demonstration = validity is not None and validity.demonstration
@@ -268,7 +271,8 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
     rows = tuple(
         (
             str(lesion.index),
-            f"{format_class(lesion.label) or 'lesion'} {lesion.probability:.2f}",
+            format_class(lesion.label) or "lesion",
+            _format_probability(lesion, target),
             *(
                 "–" if value is None else f"{value:.3g}"
                 for value in (lesion.area_mm2, lesion.height_mm, lesion.width_mm)
@@ -280,6 +284,14 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
     unlisted = len(lesions) - len(rows)
     note = (Text(f"{format_count(unlisted, 'further lesion')} not listed.", quiet=True),) if unlisted else ()
     yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *note))
+
+
+def _format_probability(lesion: SlideLesion, target: str) -> str:
+    """Format the probability beside the class of a lesion, with the class that it refers to."""
+    if math.isnan(lesion.class_probability):
+        return "–"
+    name = format_class(target or lesion.label) if math.isnan(lesion.malignancy) else "malignant"
+    return f"{name} {lesion.class_probability:.2f}"
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:

@@ -251,6 +251,7 @@ def measure_drawn_lesion(
     if maps.malignancy is not None and lesion.presence < config.low:
         # Where hardly any lesion is predicted, the malignant share of its probability is noise.
         problem = f"the model predicts no lesion in the drawn area (probability of a lesion: {lesion.presence:.2f})"
+        lesion = replace(lesion, malignancy=lesion.probability)
     else:
         problem = "no tile was analyzed in the drawn area" if math.isnan(lesion.probability) else ""
     if label is None and problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -32,6 +33,7 @@ LESION_COLUMNS = (  # of lesions.csv
     "label",
     "probability",
     "presence",
+    "malignancy",
     "area_mm2",
     "perimeter_mm",
     "height_mm",
@@ -151,6 +153,8 @@ class SlideLesion:
     - ``extent``: share of its axis-aligned box that it fills
     - ``tissue_share``: share of the tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
+    - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label; NaN if the
+      model does not separate malignant from benign lesions
     """
 
     index: int
@@ -168,6 +172,12 @@ class SlideLesion:
     seed: tuple[float, float]
     polygons: tuple[Polygon, ...]
     origin: LesionOrigin = "found"
+    malignancy: float = math.nan
+
+    @property
+    def class_probability(self) -> float:
+        """The number to show beside the class: ``malignancy``, or else ``probability``."""
+        return self.probability if math.isnan(self.malignancy) else self.malignancy
 
     @property
     def box(self) -> Box:
@@ -257,6 +267,7 @@ def measure_region(
         tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
         seed=(float(seed[0]), float(seed[1])),
         polygons=tuple(clip_to_slide_end(polygon, maps.slide_end) for polygon in cell_polygons(mask, placement)),
+        malignancy=math.nan if maps.label else share,
     )
 
 

@@ -135,7 +135,7 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
             peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
             score = maps.probability[:, peak[0], peak[1]].astype(np.float64)
         scores[method] = dict(zip(classes, score.tolist(), strict=True))
-    return {"probability": scores[chosen.method][target], "scores": scores}
+    return {"probability": scores[chosen.method][target], "probability_method": chosen.method, "scores": scores}
 
 
 def _regression_means(analysis: SlideAnalysis) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from napari_melanoma.io.slide_store import STORE, SlideResult, differing_setting
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
 from napari_melanoma.slides.maps import MAX_MAP_SIDE, stitched_shape
 from napari_melanoma.slides.options import hashed_tile_settings
+from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
 
 if TYPE_CHECKING:
@@ -42,19 +43,79 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     return suspicious or (classes[-1] if classes else "")
 
 
+def score_method(content: Mapping[str, Any]) -> str:
+    """Return how the tiles of a slide are pooled into its probability; empty if it has none.
+
+    Earlier versions did not store it, and used the mean of all tiles by default; their headline is that of ``top_k``.
+
+    ``content``: that of ``result.json``.
+    """
+    scores, target = content.get("scores") or {}, content.get("target")
+    methods = (content.get("probability_method"), "attention", "top_k", "mean")
+    return next((str(name) for name in methods if (scores.get(name) or {}).get(target) is not None), "")
+
+
+def slide_probability(content: Mapping[str, Any]) -> float | None:
+    """Return the probability of the target class for the whole slide; None if there is none."""
+    method = score_method(content)
+    return float(content["scores"][method][content["target"]]) if method else None
+
+
+def describe_slide_score(content: Mapping[str, Any]) -> str:
+    """Describe the probability of a slide, never as a verdict; empty if there is none.
+
+    Such as ``melanoma 0.42, mean of the 10 highest tiles``.
+    """
+    probability = slide_probability(content)
+    if probability is None:
+        return ""
+    pooling = _describe_pooling(content, score_method(content))
+    return f"{format_class(content['target'])} {probability:.2f}, {pooling}{_describe_prevalence(content)}"
+
+
+def describe_other_scores(content: Mapping[str, Any]) -> str:
+    """Describe the probabilities of a slide by other methods than that of the headline, as a sentence."""
+    target, headline = content.get("target"), score_method(content)
+    values = {name: (scores or {}).get(target) for name, scores in (content.get("scores") or {}).items()}
+    others = [
+        f"{_describe_pooling(content, name)} {value:.2f}"
+        for name, value in values.items()
+        if name != headline and value is not None
+    ]
+    return f"{format_class(str(target))}: {', '.join(others)}." if others and headline else ""
+
+
+def _describe_pooling(content: Mapping[str, Any], method: str) -> str:
+    """Return the name of a pooling of tiles, such as ``mean of the 10 highest tiles``."""
+    score = (content.get("options") or {}).get("score") or {}
+    count = int(score.get("top_k") or SlideScoreConfig().top_k)
+    return {
+        "top_k": f"mean of the {min(count, int(content.get('tiles_done') or count))} highest tiles",
+        "maximum": "highest value",
+        "attention": "attention over all tiles",
+    }.get(method, "mean of all tiles")
+
+
+def _describe_prevalence(content: Mapping[str, Any]) -> str:
+    """Describe the prevalence to which a prediction was adjusted, and the prediction without the adjustment."""
+    calibration = content.get("calibration") or {}
+    stated = calibration.get("stated_prevalence")
+    if stated is None or calibration.get("probability") is None:
+        return ""
+    unadjusted = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
+    return f", at a stated prevalence of {stated:g} ({unadjusted})"
+
+
 def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Summarize the prediction for a slide in one line, such as ``melanoma 0.42; 3 lesions, 2 malignant``.
+    """Summarize the prediction for a slide in one line: its probability, and its lesions.
 
     ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
     """
-    target, lesions = content.get("target"), content.get("lesions") or []
-    if not target or content.get("probability") is None:
-        return "analyzed"
-    summary = f"{format_class(target)} {float(content['probability']):.2f}"
-    if "attention" in (content.get("scores") or {}):
-        return summary
+    score, lesions = describe_slide_score(content), content.get("lesions") or []
+    if not score or score_method(content) == "attention":
+        return score or "analyzed"
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
-    return f"{summary}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
+    return f"{score}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
 
 
 def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:

@@ -28,11 +28,11 @@ MIN_LESIONS = 3  # the rank correlation of two lesions is always 1, -1 or undefi
 class SlideScoreConfig(Config):
     """How the probabilities of tiles are pooled into those of the slide."""
 
-    method: Literal["mean", "maximum", "top_k"] = Field(
-        "mean",
+    method: Literal["top_k", "maximum", "mean"] = Field(
+        "top_k",
         title="Pooling of tiles",
-        description="pooling of tile predictions into that of the slide: mean or maximum as in P3; "
-        "top_k: the mean of the k highest",
+        description="pooling of tile predictions into that of the slide: the mean of the k highest, or mean or maximum "
+        "of all as in P3",
     )
     top_k: int = Field(10, title="Number of top tiles", ge=1, description="number of tiles for top_k")
     positive: int = Field(

@@ -23,6 +23,7 @@ from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_ru
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
+from napari_melanoma.slides.saved_results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ COLUMNS = (
     "error",
     "model",
     "probability",
+    "probability_method",
     "probability_mean",
     "probability_maximum",
     "probability_top_k",
@@ -64,7 +66,6 @@ COLUMNS = (
     "seconds",
 )
 CONTENT_COLUMNS = (  # copied from result.json
-    "probability",
     "tissue_mm2",
     "breslow_mm",
     "t_category",
@@ -139,6 +140,8 @@ def status_to_row(status: SlideStatus) -> Row:
     labels = [lesion["label"] for lesion in lesions]
     return {
         **first,
+        "probability": slide_probability(content),
+        "probability_method": score_method(content),
         **{name: value for name, value in scores.items() if name in COLUMNS},
         **{name: content[name] for name in CONTENT_COLUMNS},
         **_row_validity(content).to_columns(),

@@ -10,7 +10,6 @@ from slide_stage import UNSEEN
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.bags import write_attention
 from napari_melanoma.io.slide_store import DONE
-from napari_melanoma.ui.slide.results import describe_prediction
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -65,17 +64,3 @@ def test_attention_is_shown_as_heatmap(person, slide_path, user):
     dock.heatmap_controls.threshold_box.setValue(0.3)
     person.waits()
     assert person.rows() == []
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({}, DESCRIPTION),
-        ({"calibration": {"stated_prevalence": None, "probability": 0.12}}, "melanoma 0.12, attention over all tiles"),
-        ({"probability": None}, ""),
-        ({"scores": {"mean": {"melanoma": 0.12}}}, "melanoma 0.12, mean of all tiles"),
-    ],
-    ids=["stated", "as calibrated", "none", "mean"],
-)
-def test_describe_prediction(change, text):
-    assert describe_prediction({**ANSWER, **change}) == text

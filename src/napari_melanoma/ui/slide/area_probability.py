@@ -13,13 +13,13 @@ from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QCheckBox, QToolTip, QWidget
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.scores import (
     correlate_area_and_probability,
     describe_correlation,
     select_comparable_lesions,
     uses_log_axis,
 )
-from napari_melanoma.ui.slide.lesions import class_of_probability
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, add_to_section, fill_column, named, quiet_label
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
@@ -386,6 +386,6 @@ def _make_mark(
     """Make the mark of a lesion, whose class may have been set by hand; ``target``: class of its probability."""
     area = comparable.area(lesion)
     unit = "mm²" if comparable.in_mm2 else "px"
-    probability = f"probability of {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
+    probability = f"probability of {format_class(target or lesion.label)} {lesion.probability:.2f}"
     description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)

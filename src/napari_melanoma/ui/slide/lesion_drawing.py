@@ -268,8 +268,8 @@ class LesionDrawing(QObject):
 def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
     """Describe a drawn lesion in one sentence; ``target``: the class of the probabilities."""
     facts = [lesion.label, format_area(lesion)]
-    if not math.isnan(lesion.probability):
-        facts.append(f"p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}")
+    if not math.isnan(lesion.class_probability):
+        facts.append(f"p {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
     return f"Lesion {lesion.index} drawn: {', '.join(facts)}."
 
 

@@ -426,7 +426,8 @@ COLUMNS = ("#", "class", "p", "area", "tissue")
 COLUMN_TIPS = (
     "Number: malignant lesions first, the largest first",
     "Malignant or benign, if the model distinguishes them; an asterisk marks lesions that you drew or changed",
-    "Probability of the class that the heatmap shows, for benign lesions too: mean over the lesion",
+    "Probability that the lesion is malignant, for benign lesions too; if the model does not distinguish these, of the "
+    "class that the heatmap shows",
     "Area; in mm² if the slide has a scale",
     "Share of the slide's tissue",
 )
@@ -566,7 +567,7 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
     if not 0 <= column < len(COLUMNS):
         return tuple(lesions)
     values = [
-        (lesion.index, lesion.label, lesion.probability, lesion.area_px, lesion.tissue_share)[column]
+        (lesion.index, lesion.label, lesion.class_probability, lesion.area_px, lesion.tissue_share)[column]
         for lesion in lesions
     ]
     is_unknown = [isinstance(value, float) and math.isnan(value) for value in values]
@@ -575,18 +576,21 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
     return tuple(lesions[row] for row in (*sorted_rows, *(row for row, unknown in enumerate(is_unknown) if unknown)))
 
 
-def class_of_probability(label: str, target: str = "") -> str:
-    """Return the class to which the probability of a lesion refers: ``malignant`` for benign lesions too."""
-    return format_class(target or ("malignant" if label == "benign" else label))
+def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
+    """Return the class to which ``class_probability`` of a lesion refers: ``malignant`` for benign lesions too."""
+    return "malignant" if math.isfinite(lesion.malignancy) else format_class(target or lesion.label)
 
 
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Describe a lesion in several lines."""
-    probability = "unknown" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
-    named_class = class_of_probability(lesion.label, target)
+    probabilities = {class_of_probability(lesion, target): lesion.class_probability}
+    probabilities |= {f"{format_class(target)} (mean of the heatmap)": lesion.probability} if target else {}
     lines = [
         f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}",
-        f"probability of {named_class} {probability}",
+        *(
+            f"probability of {name} {'unknown' if math.isnan(value) else f'{value:.3f}'}"
+            for name, value in probabilities.items()
+        ),
     ]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
@@ -606,7 +610,7 @@ def _format_cell(lesion: SlideLesion, column: int) -> str:
     cells = (
         str(lesion.index),
         format_class(lesion.label) + mark,
-        "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
+        "–" if math.isnan(lesion.class_probability) else f"{lesion.class_probability:.2f}",
         format_area(lesion),
         _format_percent(lesion.tissue_share),
     )

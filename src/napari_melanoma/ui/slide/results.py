@@ -12,13 +12,14 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import format_class, format_duration
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.slide.lesion_drawing import LesionRefinement
 from napari_melanoma.ui.slide.lesions import (
     LesionTable,
+    class_of_probability,
     make_class_edit,
     make_merge_edit,
     make_remove_edit,
@@ -185,8 +186,8 @@ class SlideResultController(QObject):
             malignant = f", {counts['malignant']} malignant" if all_classified else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in total" if areas else ""
-            summary = f"{len(lesions)} found{malignant}{area}. p: probability of {format_class(findings.target)}."
-            view.lesion_count_label.setText(summary if lesions else _describe_no_lesions(findings))
+            summary = f"{len(lesions)} found{malignant}{area}. {_explain_p(findings)}" if lesions else ""
+            view.lesion_count_label.setText(summary or _describe_no_lesions(findings))
             view.heatmap_controls.show_threshold(findings.config.high)  # which undo may have changed
             if findings.is_corrected and not findings.saved:
                 self._lesions.save()  # edits are saved at once, a changed threshold only on request
@@ -225,13 +226,16 @@ class SlideResultController(QObject):
 
     def _show_prediction(self) -> None:
         """Show the prediction for the slide, its validity and its warnings."""
+        from napari_melanoma.slides.saved_results import describe_other_scores, describe_slide_score
+
         view = self._view
-        text, warnings = describe_prediction(self.content), [str(one) for one in self.content.get("warnings", ())]
+        text, warnings = describe_slide_score(self.content), [str(one) for one in self.content.get("warnings", ())]
         validity = read_slide_validity(self.content) if self.content else None
         key = self._slide and self._slide.identity, analysis_identity(self.content)
         view.validity.show_validity(validity, key)
         text = text if validity is None or not validity.valid else validity.headline(text)
         view.prediction_label.setText(text)
+        view.prediction_label.setToolTip(describe_other_scores(self.content))
         view.prediction_label.setVisible(bool(text))
         view.warning_label.setText("\n".join(warnings))
         view.warning_label.setVisible(bool(warnings))
@@ -276,6 +280,13 @@ class SlideResultController(QObject):
         selected = self._view.lesion_table.selected
         if len(selected) == 1:
             self._lesions.edit(make_split_edit(selected[0], np.array(line)))
+
+
+def _explain_p(findings: LesionFindings) -> str:
+    """Explain the column p of the lesions, and from which value on a lesion is malignant unless it is a half."""
+    named_class = class_of_probability(findings.lesions[0], findings.target)
+    limit = findings.config.malignant_from
+    return f"p: probability of {named_class}" + (f", malignant from {limit:g}." if limit != 0.5 else ".")
 
 
 def _describe_no_lesions(findings: LesionFindings) -> str:
@@ -398,31 +409,3 @@ def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
     tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
     model = (content.get("model") or {}).get("name", "")
     return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."
-
-
-def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Describe the prediction for the whole slide in numbers, never as a verdict; empty if there is none."""
-    target, scores = content.get("target"), content.get("scores") or {}
-    if not target or content.get("probability") is None:
-        return ""
-    if "attention" in scores:
-        prediction = f"{format_class(target)} {float(content['probability']):.2f}"
-        return f"{prediction}, attention over all tiles{_describe_prevalence(content)}"
-    method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
-    other_scores = [
-        f"{name.replace('_', ' ')} {values[target]:.2f}"
-        for name, values in scores.items()
-        if name != method and target in values
-    ]
-    text = f"{format_class(target)} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
-    return f"{text} ({', '.join(other_scores)})" if other_scores else text
-
-
-def _describe_prevalence(content: Mapping[str, Any]) -> str:
-    """Describe the prevalence to which a prediction was adjusted, and the prediction without the adjustment."""
-    calibration = content.get("calibration") or {}
-    stated = calibration.get("stated_prevalence")
-    if stated is None or calibration.get("probability") is None:
-        return ""
-    unadjusted = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
-    return f", at a stated prevalence of {stated:g} ({unadjusted})"
