@@ -290,7 +290,7 @@ def _format_probability(lesion: SlideLesion, target: str) -> str:
     """Format the probability beside the class of a lesion, with the class that it refers to."""
     if math.isnan(lesion.class_probability):
         return "–"
-    name = format_class(target or lesion.label) if math.isnan(lesion.malignancy) else "malignant"
+    name = format_class(target or lesion.label) if math.isnan(lesion.malignancy) else "malignancy"
     return f"{name} {lesion.class_probability:.2f}"
 
 

@@ -42,7 +42,7 @@ UNUSUAL = {
     "apply_profile": True,
     "target": "melanoma",
     "prevalence": 0.125,
-    "score": {"method": "top_k", "top_k": 25},
+    "score": {"method": "mean", "top_k": 25},
     "batch_size": 8,
     "workers": 3,
     "device": "cpu",

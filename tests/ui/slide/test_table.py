@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
-from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, build_lesion_maps, find_lesions
+from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, LesionTableModel, sort_lesions
 
 
 def found():
@@ -93,7 +93,20 @@ def test_new_lesions_are_sorted(qtbot, table):
 
 def test_missing_values_come_last():
     one, two, three = found()
-    lesions = (replace(one, probability=math.nan), two, three)
+    lesions = (replace(one, probability=math.nan, malignancy=math.nan), two, three)
     for falling, expected in ((True, [2, 3, 1]), (False, [3, 2, 1])):
         assert [one.index for one in sort_lesions(lesions, COLUMNS.index("p"), descending=falling)] == expected
     assert sort_lesions(lesions, -1, descending=True) == lesions
+
+
+def test_the_number_beside_the_class_is_the_one_that_decides_it():
+    values = np.broadcast_to(np.array([0.36, 0.28, 0.36], np.float32)[:, None, None], (3, 4, 4))
+    place = MapPlacement(0, 0, 100, 100, PixelSize(1, 1))
+    classes = ("normal", "nevus", "melanoma")
+    lesions = find_lesions(build_lesion_maps(values, place, classes, "melanoma", is_dense=False), LesionConfig())
+    model = LesionTableModel()
+    model.set_lesions(lesions)
+    model.target = "melanoma"
+    assert [model.data(model.index(0, column)) for column in (1, 2)] == ["malignant", "0.56"]
+    tip = model.data(model.index(0, 2), Qt.ItemDataRole.ToolTipRole)
+    assert "probability of malignancy 0.562\nprobability of melanoma (mean of the heatmap) 0.360" in tip

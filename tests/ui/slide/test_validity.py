@@ -52,7 +52,7 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     dock.validity.show_anyway_button.click()
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert dock.tile_strip.buttons[0].text() == "0.90"
-    assert person.label_text("lesion_count").endswith("p: probability of melanoma.")
+    assert person.label_text("lesion_count").endswith("p: probability of malignancy.")
 
     # So is their correlation.
     dock.validity.show_anyway_button.click()

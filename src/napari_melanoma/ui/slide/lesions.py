@@ -577,8 +577,8 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
 
 
 def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
-    """Return the class to which ``class_probability`` of a lesion refers: ``malignant`` for benign lesions too."""
-    return "malignant" if math.isfinite(lesion.malignancy) else format_class(target or lesion.label)
+    """Return the class to which ``class_probability`` of a lesion refers: ``malignancy`` for benign lesions too."""
+    return "malignancy" if math.isfinite(lesion.malignancy) else format_class(target or lesion.label)
 
 
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
