@@ -109,4 +109,4 @@ def test_the_number_beside_the_class_is_the_one_that_decides_it():
     model.target = "melanoma"
     assert [model.data(model.index(0, column)) for column in (1, 2)] == ["malignant", "0.56"]
     tip = model.data(model.index(0, 2), Qt.ItemDataRole.ToolTipRole)
-    assert "probability of malignancy 0.562\nprobability of melanoma (mean of the heatmap) 0.360" in tip
+    assert "probability of malignancy 0.563\nprobability of melanoma (mean of the heatmap) 0.360" in tip
