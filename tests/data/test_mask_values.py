@@ -16,8 +16,10 @@ from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImag
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
-from napari_melanoma.data.mask_values import parse_values, read_lesion_mask, read_nnunet_labels
+from napari_melanoma.data.mask_values import parse_values, read_lesion_mask
+from napari_melanoma.data.nnunet import read_nnunet_labels
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask, read_table
 
 SHAPE = (40, 60)
@@ -163,9 +165,9 @@ def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path)
     assert np.array_equal(read_lesion_mask(path, path.name, ("1",)), TWO == 1)
     assert np.array_equal(read_lesion_mask(path, path.name, "all"), TWO > 0)
     assert np.array_equal(read_lesion_mask(path, path.name, "keep"), TWO)
-    assert np.array_equal(read_lesion_mask(path, path.name, ("mole",), {"mole": 2}), TWO == 2)
+    assert np.array_equal(read_lesion_mask(path, path.name, ("mole",), {"mole": (2,)}), TWO == 2)
     with pytest.raises(DataSetError, match="'wart' is not a value of a mask"):
-        read_lesion_mask(path, path.name, ("wart",), {"mole": 2})
+        read_lesion_mask(path, path.name, ("wart",), {"mole": (2,)})
 
 
 def test_numbered_objects_of_cellpose_are_lesions(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path
 def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_path: Path) -> None:
     save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
-    assert read_nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
+    assert read_nnunet_labels(nnunet / "labelsTr") == {"lesion": (1,), "hair": (2,)}
     options = SourceImportOptions(no_patients=True)
     with pytest.raises(DataSetError, match=r"1 of 3 masks is .*b\.png.* 0, 1 \(lesion\), 2 \(hair\): name"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
@@ -305,12 +307,78 @@ def test_classes_cannot_be_kept_in_a_set_of_corrections() -> None:
         parse_values("keep", keep=False)
 
 
-def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:
-    photograph(nnunet / "imagesTr/a_0001.png")
-    with pytest.raises(DataSetError, match="one channel of an nnU-Net case"):
-        import_source(
-            find_source("folder"), nnunet, tmp_path / "set", SourceImportOptions(no_patients=True), run=RunContext()
-        )
+def save_channels(folder: Path, case: str, rgb: np.ndarray) -> None:
+    for number in range(rgb.shape[2]):
+        save(folder / f"{case}_{number:04d}.png", np.ascontiguousarray(rgb[..., number]))
+
+
+@pytest.mark.parametrize(("names", "order"), [({}, [0, 1, 2]), ({"0": "blue", "1": "green", "2": "red"}, [2, 1, 0])])
+def test_three_channels_of_nnunet_become_one_color_photograph(
+    nnunet: Path, tmp_path: Path, names: dict[str, str], order: list[int]
+) -> None:
+    rgb = np.random.default_rng(5).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+    save_channels(nnunet / "imagesTr", "a", rgb)
+    save_channels(nnunet / "imagesTs", "e", rgb[::-1])
+    (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1}, "channel_names": names}))
+    options = SourceImportOptions(no_patients=True)
+    report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
+    assert (report.images, report.masks, report.faults) == (5, 3, [])
+    merged = "in three files, merged as red, green and blue"
+    assert ("2 photographs " + merged) in dict(report.notes)["channels"]
+    assert np.array_equal(read_photograph(tmp_path / "set/images/a.png").rgb, rgb[..., order])
+    assert np.array_equal(read_photograph(tmp_path / "set/images/e.png").rgb, rgb[::-1][..., order])
+    parsed = MaskImportOptions(no_patients=True)
+    imported = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", parsed, run=RunContext())
+    assert (sorted(imported.added), imported.without_mask) == (["a_0000", "b_0000", "c_0000"], [])
+    assert ("1 photograph " + merged) in dict(imported.notes)["channels"]
+    assert np.array_equal(read_photograph(tmp_path / "c/images/a_0000.png").rgb, rgb[..., order])
+
+
+def test_other_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:
+    deep = np.random.default_rng(5).integers(0, 65536, (*SHAPE, 3), dtype=np.uint16)
+    save_channels(nnunet / "imagesTr", "a", deep)
+    save_channels(nnunet / "imagesTr", "b", deep[..., :2].astype(np.uint8))
+    options = MaskImportOptions(no_patients=True)
+    imported = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
+    assert imported.added == ["c_0000"]
+    assert [(name, "red, green and blue in 8 bits" in fault) for name, fault in imported.faults] == [
+        ("a_0000.png", True),
+        ("b_0000.png", True),
+    ]
+    of_folder = SourceImportOptions(no_patients=True)
+    with pytest.raises(DataSetError, match=r"b_0001\.png are the channels of one nnU-Net case: expected one"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", of_folder, run=RunContext())
+
+
+def test_numbered_photographs_are_no_channels(tmp_path: Path) -> None:
+    for number in range(3):
+        photograph(tmp_path / f"all/images/IMG_{number:04d}.png", number)
+        save(tmp_path / f"all/masks/IMG_{number:04d}_mask.png", LESION.astype(np.uint8))
+    options = MaskImportOptions(no_patients=True)
+    report = import_masks(tmp_path / "all/masks", tmp_path / "all/images", tmp_path / "c", options, run=RunContext())
+    assert report.added == ["IMG_0000", "IMG_0001", "IMG_0002"]
+    of_folder = SourceImportOptions(no_patients=True)
+    imported = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", of_folder, run=RunContext())
+    assert (imported.images, imported.masks) == (3, 3)
+
+
+def test_regions_of_nnunet_are_classes_with_several_values(nnunet: Path, tmp_path: Path) -> None:
+    save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    (nnunet / "dataset.json").write_text(json.dumps({"labels": labels}))
+    assert read_nnunet_labels(nnunet) == {"whole": (1, 2), "core": (2,)}
+    options = SourceImportOptions(no_patients=True)
+    with pytest.raises(DataSetError, match=r"values are 0, 1 \(whole\), 2 \(whole, core\)"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
+    for name, expected in (("whole", TWO > 0), ("core", TWO == 2)):
+        chosen = MaskImportOptions.parse({"no_patients": True, "values": (name,)}, "the test")
+        import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / name, chosen, run=RunContext())
+        assert np.array_equal(read_mask(tmp_path / name / "masks/b_0000.png"), expected)
+
+
+def test_the_only_region_of_nnunet_is_the_lesion(nnunet: Path) -> None:
+    path = save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
+    assert np.array_equal(read_lesion_mask(path, path.name, None, {"whole": (1, 2), "ignore": (3,)}), TWO > 0)
 
 
 @pytest.mark.parametrize("name", ["x_cp_masks.png", "x_cp_masks.tif", "x_mask.tiff"])

@@ -16,6 +16,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
 from napari_melanoma.core.files import discard, move, remove_file, save_error, temporary_name
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
@@ -281,7 +282,18 @@ def _revert_change(table: TableFile, change: CorrectionChange, number: int | Non
 _CLINICAL = (
     *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
     *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
-    *("itch", "hurt", "bleed", "elevation", "ulceration", "mitoses_per_mm2", "necrosis", "metastasis"),
+    *(
+        "mpp_x",
+        "mpp_y",
+        "itch",
+        "hurt",
+        "bleed",
+        "elevation",
+        "ulceration",
+        "mitoses_per_mm2",
+        "necrosis",
+        "metastasis",
+    ),
     *("licence", "attribution"),
 )
 CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CLINICAL, "modality"))})
@@ -295,7 +307,8 @@ class Correction:
     bool (row, column) of the same size. A diagnosis, patient, lesion or modality of None keeps the value of the data
     set; "" clears it. ``source`` is the file of the photograph; only its name is stored. ``clinical`` contains further
     columns of the harmonized table (those in ``CLINICAL``), including values that were not understood, in
-    ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact.
+    ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact. ``pixel_size``: that of the file,
+    None if it states none.
     """
 
     name: str
@@ -313,6 +326,7 @@ class Correction:
     source: Path | str | None = None
     clinical: Mapping[str, str] = field(default_factory=dict)
     damage: str | None = None
+    pixel_size: PixelSize | None = None
 
     def __post_init__(self) -> None:
         """Raise for invalid shapes and review states."""
@@ -338,7 +352,9 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
         "damage": correction.damage or "",
         "source": None if correction.source is None else PureWindowsPath(correction.source).name,
     }
+    size = correction.pixel_size
     return {
+        **({} if size is None else {"mpp_x": f"{size.x_um:g}", "mpp_y": f"{size.y_um:g}"}),
         **{column: " ".join(text.split()) for column, text in fields.items() if text is not None},
         **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
         "review": correction.review,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
-from napari_melanoma.core.errors import DataSetError, InputError, RunError
+from napari_melanoma.core.errors import DataSetError, InputError, RunError, ScaleMissing
 from napari_melanoma.core.files import atomic_file, compose_name, is_same_folder, move, remove_file, save_error
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
@@ -52,7 +53,7 @@ class Sample:
     ``group`` identifies the images that must stay in one split: those of a patient, else of a lesion, else the
     near-duplicates of one image. ``split`` is "" if none is assigned; ``domain`` is the name of the data set's folder.
     ``review`` is the review state of the mask, normally one of ``REVIEWS``, or None if the row has none. ``synthetic``
-    images are phantoms.
+    images are phantoms. ``pixel_size`` is that of the table, None if the row has none.
     """
 
     image_id: str
@@ -65,6 +66,7 @@ class Sample:
     diagnosis: str | None = None
     review: str | None = None
     synthetic: bool = False
+    pixel_size: PixelSize | None = None
 
     @property
     def key(self) -> Key:
@@ -262,7 +264,16 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
         diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
         review=(row.get("review") or "").strip().lower() or None,
         synthetic=(row.get("source") or "").strip().lower().startswith(PHANTOM_SOURCE),
+        pixel_size=read_pixel_size(row),
     )
+
+
+def read_pixel_size(row: Mapping[str, str]) -> PixelSize | None:
+    """Return the scale of an image in its row; None if it states none."""
+    try:
+        return PixelSize(float(row.get("mpp_y") or "nan"), float(row.get("mpp_x") or "nan"))
+    except (ValueError, ScaleMissing):
+        return None
 
 
 def get_group_id(row: Mapping[str, str]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -27,19 +28,20 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
 from napari_melanoma.data.mask_values import (
+    ClassValues,
     LabelImageError,
     LesionValues,
     describe_label_images,
     read_lesion_mask,
-    read_nnunet_labels,
     resolve_class_values,
 )
+from napari_melanoma.data.nnunet import merge_channels, read_channel_order, read_nnunet_labels
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import NO_MAPPING, DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_image_size, read_photograph
-from napari_melanoma.io.results import write_labels, write_mask
+from napari_melanoma.io.results import write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.io.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
@@ -97,10 +99,12 @@ def import_source(
 ) -> SourceImportReport:
     """Import a public set, or a user's own images or table, into the new data set ``out``.
 
-    Images are copied byte for byte, masks become PNG of 0 and 255. If the folder has a table and no image, the data
-    set has rows without images (``path`` is empty). Files are collected in a hidden folder next to ``out``, which is
-    renamed when it is complete; after a stop or a crash, the same command continues. An image that cannot be read, or
-    whose mask cannot be read or has another size, is left out and reported.
+    Images are copied byte for byte, except DICOM, HEIC and channels in several files, which become PNG; masks become
+    PNG of 0 and 255. The files of images whose ids are pseudonyms are listed in a private table next to the data set.
+    If the folder has a table and no image, the data set has rows without images (``path`` is empty). Files are
+    collected in a hidden folder next to ``out``, which is renamed when it is complete; after a stop or a crash, the
+    same command continues. An image that cannot be read, or whose mask cannot be read or has another size, is left out
+    and reported.
     """
     contents = source.read_folder(folder, options.mapping)
     records, renamed = _assign_file_names(contents.importable)
@@ -115,13 +119,14 @@ def import_source(
     if not source.spec.public:
         report.notes += _check_patients(records, without_image, options.no_patients, contents.unread, folder)
     masks = _MaskReading(options.values, read_nnunet_labels(folder) if folder.is_dir() else {})
+    copy = partial(_import_record, masks=masks, order=read_channel_order(folder))
     if isinstance(options.values, tuple):
         resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
     with assemble_folder(out, discard_on=_LabelImagesError) as gathering:
         values = "" if options.values is None else f" {options.values}"
         journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{values}")
         try:
-            imported = _import_records(records, masks, journal, report, run)
+            imported = _import_records(records, copy, journal, report, run)
         finally:
             close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not imported:
@@ -133,6 +138,7 @@ def import_source(
         write_dataset_table(gathering / "dataset.csv", rows)
         write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
         remove_file(journal.path)
+    report.notes += _write_private_table(out, imported)
     return report
 
 
@@ -249,12 +255,12 @@ class _MaskReading(NamedTuple):
     """How the masks of a set are read: the values that mark the lesion, and nnU-Net's class names with their values."""
 
     values: LesionValues
-    names: dict[str, int]
+    names: ClassValues
 
 
 def _import_records(
     records: Sequence[SourceRecord],
-    masks: _MaskReading,
+    copy: Callable[..., _ImportedRecord],
     journal: _ImportJournal,
     report: SourceImportReport,
     run: RunContext,
@@ -271,7 +277,7 @@ def _import_records(
     ):
         work = map_ahead(
             pool,
-            partial(_import_record, folder=journal.path.parent, masks=masks),
+            partial(copy, folder=journal.path.parent),
             remaining,
             StageLimit(READ_AHEAD),
             run,
@@ -292,13 +298,16 @@ def _import_records(
     return [record for record in records if record.image_id in imported]
 
 
-def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _ImportedRecord:
-    """Copy an image and its mask; errors of this image are returned as its fault."""
+def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, order: tuple[int, ...]) -> _ImportedRecord:
+    """Copy an image and its mask; errors of this image are returned as its fault. ``order``: that of channels."""
     assert record.image is not None
     image = _image_path(record, folder)
     labels = None
     try:
-        _write_atomically(image, record.image.read())
+        if record.is_converted:
+            _convert_image(record, image, order)
+        else:
+            _write_atomically(image, record.image.read())
         fault = _import_mask(record, image, folder, masks)
     except SaveError:
         raise
@@ -311,6 +320,39 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
     if fault:
         remove_file(image)
     return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels)
+
+
+def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) -> None:
+    """Write an image as PNG; ``order``: indices of red, green and blue in channels that are several files."""
+    assert record.image is not None
+    files = record.channels or (record.image,)
+    copies = [image.with_name(f".{image.stem}_{number}{file.suffix}") for number, file in enumerate(files)]
+    try:
+        for copy, file in zip(copies, files, strict=True):
+            _write_atomically(copy, file.read())
+        write_rgb(image, merge_channels(copies, order) if len(files) > 1 else read_photograph(copies[0]).rgb)
+    finally:
+        for copy in copies:
+            remove_file(copy)
+
+
+def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tuple[str, str]]:
+    """List the files of images whose ids are pseudonyms, next to the data set; returns a note on the table."""
+    rows = [
+        {"image_id": record.image_id, "file": record.original, **_list_pseudonyms(unpack_row(record.values))}
+        for record in records
+        if record.original
+    ]
+    if not rows:
+        return []
+    path = out.with_name(f"{out.name}-private.csv")
+    write_table(path, rows)
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    return [("image_id", f"{path} lists the file of each pseudonym. Keep it private, and do not pass it on")]
+
+
+def _list_pseudonyms(values: Mapping[str, str]) -> dict[str, str]:
+    return {column: values.get(column, "") for column in ("patient_id", "lesion_id")}
 
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
@@ -364,7 +406,8 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _image_path(record: SourceRecord, folder: Path) -> Path:
-    return folder / "images" / f"{record.image_id}{record.image.suffix if record.image else ''}"
+    suffix = ".png" if record.is_converted else record.image.suffix if record.image else ""
+    return folder / "images" / f"{record.image_id}{suffix}"
 
 
 def _describe_origin(source: DataSource, report: SourceImportReport) -> dict[str, object]:

@@ -10,7 +10,7 @@ import binascii
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,8 @@ from napari_melanoma.core import parsing
 from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.polygons import as_array, rasterize_rings, untangle_polygon
-from napari_melanoma.data.mask_values import LesionValues, read_lesion_mask, read_nnunet_labels, strip_mask_suffix
+from napari_melanoma.data.mask_values import ClassValues, LesionValues, read_lesion_mask, strip_mask_suffix
+from napari_melanoma.data.nnunet import read_nnunet_labels
 from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
 from napari_melanoma.io.geojson import read_features
 from napari_melanoma.io.photographs import read_image_size
@@ -102,7 +103,7 @@ class ImageFileArea(Area):
 
     path: Path
     lesion_values: LesionValues = None
-    class_names: Mapping[str, int] = field(default_factory=dict)
+    class_names: ClassValues = field(default_factory=dict)
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Read the file."""

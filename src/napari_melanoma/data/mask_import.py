@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,11 +14,12 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
-from napari_melanoma.core.files import normalize_name
+from napari_melanoma.core.files import normalize_name, open_regular
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
+from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, read_masks
 from napari_melanoma.data.mask_values import (
@@ -28,14 +29,17 @@ from napari_melanoma.data.mask_values import (
     nnunet_case_name,
     read_lesion_mask,
     resolve_class_values,
+    strip_mask_suffix,
 )
+from napari_melanoma.data.nnunet import find_channels, merge_channels, note_merged, read_channel_order
 from napari_melanoma.data.source_records import describe_contradictions, fill_gaps
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+from napari_melanoma.io.dicom import read_header
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.formats import Modality
-from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
+from napari_melanoma.io.photographs import Photograph, find_damage, read_image_size, read_photograph
 from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
@@ -105,11 +109,15 @@ def import_masks(
         raise InputError(f"{images} contains no photograph besides the masks. Name the folder of the photographs.")
     matched = _match_photographs(_select_classes(objects, options, report), paths, report)
     matched_paths = {path for path, _ in matched}
-    report.without_mask = [path.name for path in paths if path not in matched_paths]
+    channels_of = {path: find_channels(path) if _is_case(path, objects) else [path] for path, objects in matched}
+    report.notes += note_merged(map(len, channels_of.values()))
+    used = {channel for channels in channels_of.values() for channel in channels}
+    report.without_mask = [path.name for path in paths if path not in used]
     _check_values(matched, options, run)
     corrections = Corrections(out)
     rows = _read_metadata(options, matched_paths, _list_tables(images, masks), report)
-    drawn_corrections = _make_corrections(matched, corrections, options, report, run)
+    reader = _PhotographReader(channels_of, read_channel_order(images if images.is_dir() else images.parent))
+    drawn_corrections = _make_corrections(matched, reader, corrections, options, report, run)
     report.added = corrections.add_all(
         (_add_metadata(drawn, rows.get(drawn.name, {})) for drawn in drawn_corrections), run=run
     )
@@ -129,7 +137,8 @@ def _read_metadata(
 ) -> dict[str, dict[str, str]]:
     """Read the table of metadata, and return a harmonized row for each photograph's stem.
 
-    Raises if no photograph has a row, or if no row names a patient. ``tables`` are suggested in that error.
+    DICOM headers fill the gaps. Raises if no photograph has a row, or if no row names a patient. ``tables`` are
+    suggested in that error.
     """
     harmonizer, rows, contradictions = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
     if options.metadata is not None:
@@ -150,6 +159,11 @@ def _read_metadata(
             f"with a mask, such as {format_names(names)}. Expected the photographs' names, with or without suffix, in "
             "the column that names the images."
         )
+    without_row = [name for name in names if name not in matched] if rows else []
+    unused = len(rows) - len({row["image_id"] for row in matched.values()})
+    for path in paths:
+        if header := _read_header(path):
+            matched[path.stem] = {**header, **matched.get(path.stem, {})}
     with_patient = sum("patient_id" in row for row in matched.values())
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
     patients = check_patients_named(
@@ -159,12 +173,22 @@ def _read_metadata(
     report.notes += report_of_table.describe_unrecognized("left out")
     report.notes += report_of_table.describe_findings(kept_in={"diagnosis": "diagnosis"})
     report.notes += [(column, describe_contradictions(count)) for column, count in contradictions.items()]
-    if unused := len(rows) - len({row["image_id"] for row in matched.values()}):
+    if unused:
         report.notes.append(("image_id", f"rows not used: {format_count(unused, 'image')} without a mask"))
-    without_row = [name for name in names if name not in matched] if rows else []
     if without_row:
         report.notes.append(("image_id", f"the table has no row for {format_names(without_row)}"))
     return matched
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    """Read the values of a DICOM header, harmonized, with pseudonyms; empty for other files."""
+    if path.suffix.lower() not in DICOM_SUFFIXES:
+        return {}
+    try:
+        with open_regular(path) as file:
+            return Harmonizer().harmonize_row(list_header_values(read_header(file)))
+    except (InputError, OSError):  # _make_corrections reports it
+        return {}
 
 
 def _match_rows(names: Sequence[str], rows: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -256,8 +280,34 @@ def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: MaskImp
         raise DataSetError(describe_label_images(refused, len(mask_files), keep=""))
 
 
+def _is_case(path: Path, objects: Sequence[MaskObject]) -> bool:
+    """Whether a photograph ``x_0000`` belongs to masks named ``x``, as in nnU-Net."""
+    case = nnunet_case_name(normalize_name(path.stem))
+    return case != normalize_name(path.stem) and any(
+        strip_mask_suffix(PureWindowsPath(mask_object.image).stem) == case for mask_object in objects
+    )
+
+
+@dataclass(frozen=True)
+class _PhotographReader:
+    """Reads photographs; ``order``: indices of red, green and blue in the channels of one that is several files."""
+
+    channels_of: Mapping[Path, Sequence[Path]]
+    order: Sequence[int]
+
+    def read(self, path: Path) -> Photograph:
+        channels = self.channels_of[path]
+        if len(channels) == 1:
+            return read_photograph(path)
+        for channel in channels:
+            if damage := find_damage(channel):
+                raise DataSetError(f"{channel.name} is damaged: {damage}. Copy it again.")
+        return Photograph(merge_channels(channels, self.order), path.stem)
+
+
 def _make_corrections(
     matched: list[tuple[Path, list[MaskObject]]],
+    reader: _PhotographReader,
     corrections: Corrections,
     options: MaskImportOptions,
     report: MaskImportReport,
@@ -267,7 +317,7 @@ def _make_corrections(
     seen: set[str] = set()
     for path, objects in run.track(matched, "Importing masks"):
         try:
-            photograph = read_photograph(path)
+            photograph = reader.read(path)
         except Exception as error:  # noqa: BLE001 - any error of a library concerns this photograph alone
             report.faults.append((path.name, describe_error(error)))
             continue
@@ -316,6 +366,7 @@ def _make_correction(
         modality=options.modality or photograph.modality,
         source=path.name,
         damage=photograph.damage,
+        pixel_size=photograph.pixel_size,
     )
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+ClassValues = Mapping[str, tuple[int, ...]]  # name of a class or region to its values in a label image
 # Which values mark the lesion: some values or class names, or every value except 0; "keep" keeps them as classes
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
 KEEP_ADVICE = ", or keep them as classes with --values keep"
@@ -32,10 +32,10 @@ _MAX_LISTED = 8  # values that a message lists
 class LabelImageError(DataSetError):
     """A mask has several values, and the user has not stated which of them mark the lesion.
 
-    ``names`` maps the names of classes to values, if the data set has them.
+    ``names`` maps the names of classes to their values, if the data set has them.
     """
 
-    def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
+    def __init__(self, values: Iterable[int], names: ClassValues) -> None:
         self.values, self.names = tuple(values), names
         super().__init__(
             f"its mask is a label image with the values {_list_values(self.values, names)}{_advise_values()}"
@@ -43,7 +43,7 @@ class LabelImageError(DataSetError):
 
 
 def read_lesion_mask(
-    path: Path, name: str, lesion_values: LesionValues = None, names: Mapping[str, int] | None = None
+    path: Path, name: str, lesion_values: LesionValues = None, names: ClassValues | None = None
 ) -> NDArray:
     """Read a mask that was made elsewhere.
 
@@ -61,8 +61,8 @@ def read_lesion_mask(
     if (lesion := find_lesion(values)) is not None:
         return lesion
     distinct = np.unique(values)
-    if names and (named := _find_only_class(names, distinct)) is not None:
-        return values == named
+    if names and (named := _find_only_class(names, distinct)):
+        return np.isin(values, named)
     raise LabelImageError(distinct.tolist(), names or {})
 
 
@@ -105,19 +105,6 @@ def read_mask_values(path: Path) -> NDArray:
             f"{path} cannot be read as a mask ({error}): expected a PNG or TIFF with 0 outside the lesion and another "
             "value inside. Save the mask again."
         ) from error
-
-
-def read_nnunet_labels(folder: Path) -> dict[str, int]:
-    """Read the class names of an nnU-Net data set from ``dataset.json`` in a folder or its parent.
-
-    Returns name to value, without the background; empty if there are none.
-    """
-    for candidate in (folder, folder.parent):
-        labels = read_object_or_empty(candidate / "dataset.json").get("labels")
-        if isinstance(labels, dict):
-            pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]
-            return {str(name): int(value) for name, value in pairs if str(value).isdecimal() and int(value) > 0}
-    return {}
 
 
 def _find_value_mode(image: Image) -> str:
@@ -181,27 +168,28 @@ def _convert_to_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _find_only_class(names: Mapping[str, int], values: NDArray) -> int | None:
-    """Return the value of the only class in ``names``; None if there are several, or if ``values`` has other values."""
-    classes = [value for name, value in names.items() if name.lower() != "ignore"]
-    return classes[0] if len(classes) == 1 and set(values.tolist()) <= {0, classes[0]} else None
+def _find_only_class(names: ClassValues, values: NDArray) -> tuple[int, ...]:
+    """Return the values of the only class in ``names``; empty if there are several, or if ``values`` has others."""
+    classes = [class_values for name, class_values in names.items() if name.lower() != "ignore"]
+    return classes[0] if len(classes) == 1 and set(values.tolist()) <= {0, *classes[0]} else ()
 
 
-def resolve_class_values(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
+def resolve_class_values(lesion: Iterable[str], names: ClassValues) -> list[int]:
     """Return the values of the lesion from numbers and class names; raises for an unknown name."""
-    values = []
+    values: list[int] = []
     for text in lesion:
         if text not in names and not text.isdecimal():
             hint = f"; the classes are {', '.join(names)}" if names else ""
             raise DataSetError(f"'{text}' is not a value of a mask: expected numbers such as 1,2{hint}")
-        values.append(int(text) if text.isdecimal() else names[text])
+        values += names[text] if text in names else [int(text)]
     return values
 
 
-def _list_values(values: Sequence[int], names: Mapping[str, int]) -> str:
+def _list_values(values: Sequence[int], names: ClassValues) -> str:
     """List values, with the names of their classes if known."""
-    by_value = {value: f"{value} ({name})" for name, value in names.items()}
-    return format_names([by_value.get(value, value) for value in values], _MAX_LISTED)
+    names_of = {value: [name for name, of_class in names.items() if value in of_class] for value in values}
+    shown = [f"{value} ({', '.join(found)})" if found else value for value, found in names_of.items()]
+    return format_names(shown, _MAX_LISTED)
 
 
 def _advise_values(keep: str = KEEP_ADVICE) -> str:

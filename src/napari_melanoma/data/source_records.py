@@ -5,22 +5,26 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import compose_name, normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
-from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow
+from napari_melanoma.data.dataset import PackedRow
+from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_values import nnunet_case_name, strip_mask_suffix
+from napari_melanoma.data.nnunet import CHANNEL, check_channel_count, note_merged
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import escapes_folder, find_column_meanings, strip_image_suffix
 from napari_melanoma.data.table_schema import FILE_COLUMNS
+from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
+from napari_melanoma.privacy.pseudonyms import pseudonym
 
 RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
 MAX_LISTED = 12  # columns that a note lists
@@ -169,7 +173,6 @@ _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ 
 _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # has masks, if there is a folder of images too
 _IMAGE_FOLDERS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
 _NNUNET_SPLITS = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # image folder of nnU-Net to split
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
 ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the ISIC archive assigns each id to one image permanently
 IMAGE_PATTERN = r"(ISIC_\d+)\.(?:jpe?g|png)"
 MASK_PATTERN = r"(ISIC_\d+)_segmentation\.png"
@@ -185,28 +188,28 @@ def pair_records(
     of an image with ``_mask``, ``_segmentation``, ``_gt`` or the like appended. Images with the same name in several
     folders get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``)
     an image is named after its case ``x``; images in ``imagesTs`` get the split test, those in ``imagesVal`` the split
-    val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Tables may name ``x_0000`` or
-    ``x``, with or without folders. Files that are left out are noted.
+    val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Red, green and blue may be in
+    ``x_0000.png``, ``x_0001.png`` and ``x_0002.png``. Tables may name ``x_0000`` or ``x``, with or without folders. A
+    DICOM image gets a pseudonym as id, and the values of its header that the tables lack. Files that are left out are
+    noted.
 
     ``rows``: image id, possibly after folders, to row; ``common``: default values for all records. Returns records
     ordered by id, including images without a mask and rows without an image.
     """
-    nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
     images, masks = _separate_masks(tree.files)
     if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
         separated = _separate_masks(tree.files, _count_common_folders(tree.files))
         images, masks = separated if separated[1] else (images, masks)
-    images, stripped_cases = _strip_channels(images, {stem for _, stem in masks})
-    nnunet |= stripped_cases
+    cases = _group_channels(images, {stem for _, stem in masks})
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
-    counts = Counter(stem for _, stem in images)
+    counts = Counter(stem for _, stem in cases)
     matcher = _RowMatcher(rows)
     records, used_ids = [], set[str]()
-    for key, image in images.items():
-        folders, stem = key
-        case = nnunet.get(image.name, image.stem)
+    for key, channels in cases.items():
+        (folders, stem), image = key, channels[0]
+        case = image.stem if normalize_name(image.stem) == stem else nnunet_case_name(image.stem)
         name = case if counts[stem] == 1 else "_".join((*folders, case))
         image_id = free_name(safe_name(name), used_ids)
         used_ids.add(image_id.lower())
@@ -218,8 +221,10 @@ def pair_records(
         )
         only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
         values = {**common, **_nnunet_split(image), **values}
-        records.append(SourceRecord(image_id, image, masks.get(key) or only_mask[0], values))
+        record = SourceRecord(image_id, image, masks.get(key) or only_mask[0], values, channels[1:] and channels)
+        records.append(_add_header(record, tree) if image.suffix in DICOM_SUFFIXES else record)
     _note_left_out(tree, records)
+    tree.notes += note_merged(len(record.channels) for record in records)
     matcher.add_notes(tree)
     records += [
         SourceRecord(row_name, None, None, {**common, **values}) for row_name, values in matcher.iterate_unused()
@@ -291,8 +296,10 @@ def _count_equal_folders(first: Sequence[str], second: Sequence[str]) -> int:
 
 def _note_left_out(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
     """Note image files that are neither an image nor a mask of a record."""
-    used = {file.name for record in records for file in (record.image, record.mask) if file is not None}
-    left_out = {file.name for file in tree.files if file.suffix in IMAGE_SUFFIXES} - used
+    used = {
+        file.name for record in records for file in (record.image, *record.channels, record.mask) if file is not None
+    }
+    left_out = {file.name for file in tree.files if file.suffix in SUFFIXES} - used
     if left_out:
         note = (
             f"{format_count(len(left_out), 'image or mask file')} left out, as a mask without an image, or because "
@@ -301,34 +308,29 @@ def _note_left_out(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
         tree.notes.append(("files", note))
 
 
-def _strip_channels(
-    images: Mapping[Key, SourceFile], masks: Container[str]
-) -> tuple[dict[Key, SourceFile], dict[str, str]]:
-    """Rename images ``x_0000`` to ``x`` if only ``x`` has a mask; also returns file name to case of renamed images."""
-    renamed: dict[Key, SourceFile] = {}
-    cases: dict[str, str] = {}
+def _add_header(record: SourceRecord, tree: SourceTree) -> SourceRecord:
+    """Add the values of a DICOM header that the tables lack, and replace the id by a pseudonym."""
+    assert record.image is not None
+    header = read_dicom_header(record.image, tree)
+    values = {**(list_header_values(header) if header else {}), **record.values}
+    image_id = pseudonym(record.image.name, "image")
+    return replace(record, image_id=image_id, values=values, original=record.image.name)
+
+
+def _group_channels(images: Mapping[Key, SourceFile], masks: Container[str]) -> dict[Key, tuple[SourceFile, ...]]:
+    """Group the channels of nnU-Net cases: ``x_0000`` in its folders, or where only ``x`` has a mask."""
+    grouped: dict[Key, list[SourceFile]] = defaultdict(list)
     for (folders, stem), image in images.items():
-        case = nnunet_case_name(stem)
-        if case != stem and stem not in masks and case in masks and (folders, case) not in images:
-            cases[image.name] = nnunet_case_name(image.stem)
-            renamed[folders, case] = image
-        else:
-            renamed[folders, stem] = image
-    return renamed, cases
-
-
-def _nnunet_case(file: SourceFile) -> str:
-    """Return the nnU-Net case of an image; "" for other files."""
-    folders = file.name.lower().split("/")[:-1]
-    match = _CHANNEL.fullmatch(file.stem)
-    if match is None or file.suffix not in IMAGE_SUFFIXES or not any(name in _NNUNET_SPLITS for name in folders):
-        return ""
-    if match["channel"] != "0000":
-        raise DataSetError(
-            f"{file.name} is one channel of an nnU-Net case that is stored in several files: expected one color image "
-            f"a case, {match['case']}_0000{file.suffix}. Merge the channels into one RGB image, then import again."
+        match = CHANNEL.fullmatch(stem)
+        in_layout = any(name in _NNUNET_SPLITS for name in image.name.lower().split("/")[:-1])
+        is_channel = match is not None and (
+            in_layout or (stem not in masks and match["case"] in masks and (folders, match["case"]) not in images)
         )
-    return match["case"]
+        grouped[folders, match["case"] if match and is_channel else stem].append(image)
+    for files in grouped.values():
+        files.sort(key=lambda file: file.stem)
+        check_channel_count([file.name for file in files])
+    return {key: tuple(files) for key, files in grouped.items()}
 
 
 def _nnunet_split(file: SourceFile) -> dict[str, str]:
@@ -349,14 +351,13 @@ def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[K
     files = list(files)
     has_images = any(name.lower() in _IMAGE_FOLDERS for file in files for name in file.name.split("/")[outer:-1])
     for file in files:
-        if file.suffix not in IMAGE_SUFFIXES:
+        if file.suffix not in SUFFIXES:
             continue
         folders = file.name.split("/")[outer:-1]
         other_folders = tuple(
             name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _IMAGE_FOLDERS
         )
-        case = _nnunet_case(file) or file.stem
-        stem, stem_without_suffix = normalize_name(case), strip_mask_suffix(case)
+        stem, stem_without_suffix = normalize_name(file.stem), strip_mask_suffix(file.stem)
         if _is_in_mask_folder(folders, has_images):
             masks.setdefault((other_folders, stem_without_suffix), file)
         elif stem_without_suffix != stem:
@@ -388,7 +389,7 @@ def _is_in_mask_folder(folders: Sequence[str], has_images: bool) -> bool:
 
 def _count_common_folders(files: Iterable[SourceFile]) -> int:
     """Count the outermost folders that all images and masks share."""
-    folders = [file.name.split("/")[:-1] for file in files if file.suffix in IMAGE_SUFFIXES]
+    folders = [file.name.split("/")[:-1] for file in files if file.suffix in SUFFIXES]
     return next(
         (depth for depth, names in enumerate(zip(*folders, strict=False)) if len({*names}) > 1), min(map(len, folders))
     )

@@ -169,7 +169,7 @@ class _MaskPipeline:
 
     def _begin(self, sample: Sample) -> _MaskItem:
         """Look up the stored metrics of an image, or else the memory that it needs (in a thread)."""
-        stamp = stamp_files(sample)
+        stamp = f"{stamp_files(sample)} {sample.pixel_size}"
         values = self._partial.pop(sample, stamp)
         if values is not None:
             return _MaskItem(sample, stamp, is_stored=True, values=tuple(values))
@@ -222,7 +222,7 @@ class _MaskPipeline:
 
 
 def read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
-    """Read a photograph and its reference mask."""
+    """Read a photograph, with the pixel size of its row in the table if there is one, and its reference mask."""
     assert sample.mask is not None
     photograph, reference = read_photograph(sample.image), read_mask(sample.mask)
     shape = photograph.rgb.shape
@@ -231,7 +231,7 @@ def read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
             f"'{sample.image_id}': the mask has {reference.shape[0]} x {reference.shape[1]} pixels, the image "
             f"{shape[0]} x {shape[1]}. A mask needs the size of its upright image."
         )
-    return photograph, reference
+    return replace(photograph, pixel_size=sample.pixel_size or photograph.pixel_size), reference
 
 
 def _metrics(

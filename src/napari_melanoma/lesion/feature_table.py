@@ -17,10 +17,9 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.roi_config import RoiConfig
-from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries
+from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_pixel_size
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.patient_outliers import (
     DISTANCE_COLUMN,
@@ -28,7 +27,6 @@ from napari_melanoma.data.patient_outliers import (
     list_patient_columns,
     measure_patient_relative,
 )
-from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.imaging.masks import extract_roi
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -207,7 +205,7 @@ class _FeaturePipeline:
                 f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, but the image {photograph.rgb.shape[0]} x "
                 f"{photograph.rgb.shape[1]}. A mask needs the same size as its upright image."
             )
-        scale = _pixel_size(entry) or photograph.pixel_size
+        scale = read_pixel_size(entry.row) or photograph.pixel_size
         measurements = {} if mask is None else measure_lesion(mask, photograph.rgb, scale)
         if self._model is None:
             return _FeatureItem(entry, measurements=measurements)
@@ -275,12 +273,6 @@ def _create_report(
         patients=len(compared_patients),
         faults=tuple(faults),
     )
-
-
-def _pixel_size(entry: DatasetEntry) -> PixelSize | None:
-    """Return the scale of an image in the table; None if it states none."""
-    y_um, x_um = read_number(entry.row.get("mpp_y")), read_number(entry.row.get("mpp_x"))
-    return PixelSize(y_um, x_um) if y_um > 0 and x_um > 0 else None
 
 
 def _round(embedding: NDArray[np.float32]) -> list[float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 from napari_melanoma.data.table_mapping import TableMapping
 
@@ -47,12 +48,23 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """One image or table row of a set: its files, and its values in the set's own columns and words."""
+    """One image or table row of a set: its files, and its values in the set's own columns and words.
+
+    ``channels``: the files of red, green and blue, if they are three; ``image`` is the first. ``original``: the file
+    that ``image_id`` is a pseudonym of, "" if it is none.
+    """
 
     image_id: str
     image: SourceFile | None
     mask: SourceFile | None = None
     values: abc.Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[SourceFile, ...] = ()
+    original: str = ""
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the image becomes a PNG: a DICOM file names its patient, and HEIC is no format of data sets."""
+        return self.image is not None and (bool(self.channels) or self.image.suffix not in IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ SPEC = SourceSpec(
     modality="",
     reference="",
     layout="""\
-images (JPEG, PNG, TIFF, BMP, WebP) in folders of any name, or in zip files
+images (JPEG, PNG, TIFF, BMP, WebP, HEIC, DICOM) in folders of any name, or in zip files
 masks of the same name (PNG, TIFF, BMP, JPEG, WebP) in a folder with 'mask', 'segmentation' or 'ground truth' in its
 name (or 'labels' next to 'images'), or next to the images as <image>_mask.png, <image>_segmentation.png,
 <image>_gt.png, <image>_cp_masks.png (Cellpose); or the layout of nnU-Net: imagesTr/<image>_0000.png,
-labelsTr/<image>.png
+labelsTr/<image>.png, also with red, green and blue in three files
 a table metadata.csv, dataset.csv, labels.csv or patients.csv with a column image_id, image, filename ... and,
 if known, patient_id""",
     public=False,

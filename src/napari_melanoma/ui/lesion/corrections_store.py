@@ -173,6 +173,7 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
         prediction=predicted if result.is_predicted else None,
         modality=result.photograph.modality,
         damage=result.photograph.damage,
+        pixel_size=result.photograph.pixel_size,
     )
     return _add(folder, correction, decision)
 
@@ -245,6 +246,7 @@ def _reject(
         decision.review,
         modality=photograph.modality,
         damage=photograph.damage,
+        pixel_size=photograph.pixel_size,
     )
     stored = _add(folder, correction, decision)
     return lambda store: callback(stored)

@@ -1,0 +1,88 @@
+"""The layout of nnU-Net: names of cases and of their channels, class labels, and channels stored in several files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.data.mask_values import ClassValues, read_mask_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
+COLORS = "rgb"
+MAX_CHANNELS = 16  # files of a case that are looked for
+ONE_FILE_ADVICE = "expected one color image a case, or three files with red, green and blue in 8 bits"
+
+
+def read_nnunet_labels(folder: Path) -> ClassValues:
+    """Read the class names of an nnU-Net data set from ``dataset.json`` in a folder or its parent.
+
+    Returns name to values, several for a region such as ``"whole": [1, 2]``, without the background; empty if there are
+    none.
+    """
+    labels = _read_entry(folder, "labels")
+    if any(isinstance(value, str) for value in labels.values()):  # version 1 maps values to names
+        labels = {str(name): value for value, name in labels.items()}
+    lists = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+    texts = {name: [str(value) for value in values] for name, values in lists.items()}
+    values = {name: tuple(map(int, filter(str.isdecimal, of_class))) for name, of_class in texts.items()}
+    return {name: found for name, found in values.items() if found and min(found) > 0}
+
+
+def read_channel_order(folder: Path) -> tuple[int, ...]:
+    """Return the numbers of the red, green and blue channel, as named in ``dataset.json``, else 0, 1, 2."""
+    names = _read_entry(folder, "channel_names") or _read_entry(folder, "modality")
+    letters = [str(names.get(str(number), ""))[:1].lower() for number in range(len(COLORS))]
+    return tuple(map(letters.index, COLORS)) if sorted(letters) == sorted(COLORS) else (0, 1, 2)
+
+
+def _read_entry(folder: Path, key: str) -> Mapping[str, object]:
+    """Read an object from the ``dataset.json`` in a folder or its parent; empty if there is none."""
+    contents = (read_object_or_empty(parent / "dataset.json").get(key) for parent in (folder, folder.parent))
+    return next((content for content in contents if isinstance(content, dict)), {})
+
+
+def find_channels(first: Path) -> list[Path]:
+    """List the files of a case from its first channel ``x_0000.png`` on."""
+    match = CHANNEL.fullmatch(first.stem)
+    if match is None or int(match["channel"]):
+        return [first]
+    paths = [first.with_name(f"{match['case']}_{number:04d}{first.suffix}") for number in range(MAX_CHANNELS)]
+    return [path for path in paths if path.exists()]
+
+
+def merge_channels(paths: Sequence[Path], order: Sequence[int]) -> NDArray[np.uint8]:
+    """Merge three gray images into uint8 (row, column, channel=3).
+
+    ``order``: indices of red, green and blue in ``paths``. Raises for another number, depth or size of channels.
+    """
+    check_channel_count([path.name for path in paths])
+    channels = [read_mask_values(path) for path in paths]
+    found = sorted({f"{channel.dtype} {channel.shape[1]} x {channel.shape[0]}" for channel in channels})
+    if len(found) > 1 or channels[0].dtype != np.uint8:
+        raise DataSetError(f"its channels in several files are {' and '.join(found)}: {ONE_FILE_ADVICE}, of one size")
+    return np.stack([channels[number] for number in order], axis=-1)
+
+
+def note_merged(channel_counts: Iterable[int]) -> list[tuple[str, str]]:
+    """Return a note (topic and message) on the photographs whose channels are merged; empty if there are none."""
+    merged = sum(count > 1 for count in channel_counts)
+    if not merged:
+        return []
+    count = format_count(merged, "photograph")
+    return [("channels", f"{count} in three files, merged as red, green and blue in the order of dataset.json")]
+
+
+def check_channel_count(names: Sequence[str]) -> None:
+    """Raise if the channels of a case are in several files, but are not three."""
+    if len(names) not in (1, len(COLORS)):
+        raise DataSetError(f"{', '.join(names)} are the channels of one nnU-Net case: {ONE_FILE_ADVICE}.")
