@@ -413,7 +413,7 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
     ):
         counts += [f"{format_count(count, noun)} {outcome}"] if count else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
-    values = values_without(report, "faults", "left_out", "notes")
+    values = values_without(report, "faults", "left_out", "covering", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 

@@ -19,6 +19,7 @@ from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_expected, list_counts, track_rows
+from napari_melanoma.data.mask_values import covers_border, note_inverted
 from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
@@ -43,7 +44,7 @@ class ImageCheck:
     ``digest`` is the fingerprint of the pixels, "" if a file cannot be read; ``shape`` are the rows and columns of the
     image; ``lesion_fraction`` is the share of the image inside the mask, None without a mask of one lesion; ``fault``
     is the reason why a file cannot be used, "" if there is none; ``labels`` are the values of a label image of several
-    classes.
+    classes; ``covers_border``: the mask covers the border of the image.
     """
 
     sample: Sample
@@ -52,6 +53,7 @@ class ImageCheck:
     lesion_fraction: float | None = None
     fault: str = ""
     labels: tuple[int, ...] = ()
+    covers_border: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,9 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         faults=faults,
         notes=[
             *_note_label_images(checks),
+            *note_inverted(
+                sum(check.covers_border for check in checks), sum(check.lesion_fraction is not None for check in checks)
+            ),
             *_find_unusual_masks(checks),
             *similar,
             *_note_unlisted_files(folder, samples),
@@ -294,7 +299,8 @@ def _check_image(sample: Sample) -> ImageCheck:
     if mask.shape != shape:
         fault = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
         return ImageCheck(sample, digest, shape, fault=fault)
-    return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
+    covering = not labels and covers_border(mask)
+    return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), "", labels, covering)
 
 
 def _read_label_values(sample: Sample) -> tuple[int, ...]:

@@ -31,7 +31,9 @@ from napari_melanoma.data.mask_values import (
     ClassValues,
     LabelImageError,
     LesionValues,
+    covers_border,
     describe_label_images,
+    note_inverted,
     read_lesion_mask,
     resolve_class_values,
 )
@@ -239,12 +241,14 @@ class _ImportJournal:
 class _ImportedRecord:
     """The outcome of one record.
 
-    ``fault`` is "" if it was imported; ``labels`` is set if its mask is a label image with unknown lesion values.
+    ``fault`` is "" if it was imported; ``labels`` is set if its mask is a label image with unknown lesion values;
+    ``covers_border``: the mask covers the border of the image.
     """
 
     record: SourceRecord
     fault: str = ""
     labels: LabelImageError | None = None
+    covers_border: bool = False
 
 
 class _LabelImagesError(DataSetError):
@@ -271,6 +275,7 @@ def _import_records(
     report.resumed = sum(record.image is not None for record in imported.values())
     threads = min(MAX_THREADS, usable_cores() + 1)
     label_images: dict[str, LabelImageError] = {}
+    covering = 0
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool,
         journal.open_for_writing() as add_to_journal,
@@ -289,12 +294,14 @@ def _import_records(
                 report.faults.append((outcome.record.image_id, outcome.fault))
             else:
                 imported[outcome.record.image_id] = outcome.record
+                covering += outcome.covers_border
                 add_to_journal(outcome.record.image_id, outcome.record.mask is not None)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
     if label_images:
         raise _LabelImagesError(describe_label_images(label_images, sum(record.mask is not None for record in records)))
     report.images = sum(record.image is not None for record in imported.values())
     report.masks = sum(record.mask is not None for record in imported.values())
+    report.notes += note_inverted(covering, report.masks)
     return [record for record in records if record.image_id in imported]
 
 
@@ -302,13 +309,13 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, orde
     """Copy an image and its mask; errors of this image are returned as its fault. ``order``: that of channels."""
     assert record.image is not None
     image = _image_path(record, folder)
-    labels = None
+    labels, covering = None, False
     try:
         if record.is_converted:
             _convert_image(record, image, order)
         else:
             _write_atomically(image, record.image.read())
-        fault = _import_mask(record, image, folder, masks)
+        fault, covering = _import_mask(record, image, folder, masks)
     except SaveError:
         raise
     except DataSetError as error:
@@ -319,7 +326,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, orde
         fault = f"cannot be read: {describe_error(error)}"
     if fault:
         remove_file(image)
-    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels)
+    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels, covering)
 
 
 def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) -> None:
@@ -355,34 +362,37 @@ def _list_pseudonyms(values: Mapping[str, str]) -> dict[str, str]:
     return {column: values.get(column, "") for column in ("patient_id", "lesion_id")}
 
 
-def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
-    """Check a copied image and import its mask; returns the fault, "" if there is none."""
+def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> tuple[str, bool]:
+    """Check a copied image and import its mask; returns the fault, "" if there is none.
+
+    Also returns whether the mask covers the border of the image.
+    """
     try:
         thumbnail = read_thumbnail(image, THUMBNAIL_PX)
     except UnreadableImage as error:
-        return str(error)
+        return str(error), False
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
-        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
+        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged.", False
     if record.mask is None:
-        return ""
+        return "", False
     copy = folder / "masks" / f".{record.image_id}{record.mask.suffix}"
     _write_atomically(copy, record.mask.read())
     size, mask_size = read_image_size(image), read_image_size(copy)
     try:
         # compared before decoding: the mask's header may declare a huge size
         if size and mask_size and mask_size not in (size, size[::-1]):
-            return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}"
+            return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}", False
         mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
     finally:
         remove_file(copy)
     rows, columns = _find_upright_shape(image, size, thumbnail) if size else (0, 0)
     if mask.shape != (rows, columns):
         image_size = f"has {columns} x {rows} pixels" if size else "has no known size"
-        return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}"
+        return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}", False
     write = write_mask if mask.dtype == bool else write_labels
     write(folder / "masks" / f"{record.image_id}.png", mask)
-    return ""
+    return "", mask.dtype == bool and covers_border(mask)
 
 
 def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray[np.uint8]) -> tuple[int, ...]:

@@ -21,7 +21,13 @@ from napari_melanoma.core import parsing
 from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.polygons import as_array, rasterize_rings, untangle_polygon
-from napari_melanoma.data.mask_values import ClassValues, LesionValues, read_lesion_mask, strip_mask_suffix
+from napari_melanoma.data.mask_values import (
+    ARRAY_SUFFIX,
+    ClassValues,
+    LesionValues,
+    read_lesion_mask,
+    strip_mask_suffix,
+)
 from napari_melanoma.data.nnunet import read_nnunet_labels
 from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
 from napari_melanoma.io.geojson import read_features
@@ -207,7 +213,7 @@ _MAX_COORDINATE = 1e9  # pixels; larger values are invalid and would overflow
 _GEOJSON_TYPES = ("FeatureCollection", "Feature", "GeometryCollection", "Polygon", "MultiPolygon")
 _CIRCLE_POINTS = 360
 _SHAPE_TYPES = ("polygon", "rectangle", "circle", "mask")
-IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ARRAY_SUFFIX)
 LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of nnU-Net, next to imagesTr
 
 
@@ -282,11 +288,20 @@ def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
     """
     names = read_nnunet_labels(path if path.is_dir() else path.parent)
     for file in _select_masks(list_image_files(path)):
-        stored = read_image_size(file)
+        stored = read_array_size(file) if file.suffix.lower() == ARRAY_SUFFIX else read_image_size(file)
         if stored is None:
             yield f"files that are not images ({file.name})"
         else:
             yield MaskObject(file.name, ImageFileArea(file, class_names=names), size=(stored[1], stored[0]))
+
+
+def read_array_size(path: Path) -> tuple[int, int] | None:
+    """Read width and height of an array from its header; None if it is no array of two dimensions."""
+    try:
+        shape = np.squeeze(np.load(path, mmap_mode="r", allow_pickle=False)).shape
+    except DAMAGE_ERRORS:
+        return None
+    return (shape[1], shape[0]) if len(shape) == 2 else None
 
 
 def list_image_files(path: Path) -> list[Path]:
@@ -296,10 +311,13 @@ def list_image_files(path: Path) -> list[Path]:
 
 
 def _select_masks(files: list[Path]) -> list[Path]:
-    """Select the masks of pairs such as ``x.jpg`` and ``x_mask.png``, or of nnU-Net folders; else all files."""
+    """Select the masks of pairs such as ``x.jpg`` and ``x_mask.png`` or ``x.npy``, or of nnU-Net folders; else all."""
     labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
     if labels and len(labels) < len(files):
         return labels
+    arrays = [file for file in files if file.suffix.lower() == ARRAY_SUFFIX]
+    if arrays and len(arrays) < len(files):
+        return arrays
     with_suffix = [file for file in files if strip_mask_suffix(file.stem) != normalize_name(file.stem)]
     photographs = {(file.parent, normalize_name(file.stem)) for file in files}
     pairs = any((file.parent, strip_mask_suffix(file.stem)) in photographs for file in with_suffix)
@@ -506,13 +524,16 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     return objects, [result for result in results if isinstance(result, str)]
 
 
+def identify_annotations(content: object) -> MaskFormat | None:
+    """Return the format of annotations in JSON; None for other content."""
+    return next((name for name, is_format in _DETECTORS.items() if is_format(content)), None)
+
+
 def detect_format(path: Path) -> MaskFormat:
     if not path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES:
         return "png"
     for file in list_json_files(path):
-        content = read_json(file)
-        format_ = next((name for name, is_format in _DETECTORS.items() if is_format(content)), None)
-        if format_:
+        if format_ := identify_annotations(read_json(file)):
             return format_
     if path.is_dir() and list_image_files(path):
         return "png"

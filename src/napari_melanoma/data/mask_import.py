@@ -25,8 +25,10 @@ from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObj
 from napari_melanoma.data.mask_values import (
     ImageNames,
     LabelImageError,
+    covers_border,
     describe_label_images,
     nnunet_case_name,
+    note_inverted,
     read_lesion_mask,
     resolve_class_values,
     strip_mask_suffix,
@@ -45,7 +47,7 @@ from napari_melanoma.io.tables import iterate_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods")
 _ASPECT_TOLERANCE = 0.01  # relative difference of aspect ratios
 
 
@@ -79,7 +81,8 @@ class MaskImportReport:
     ``added`` are the ids of the imported images; ``faults`` are images or masks that could not be imported, with the
     reason; ``kept`` are photographs whose mask in the data set was accepted or corrected before; ``without_mask`` are
     photographs without a mask; ``left_out`` counts objects that were not imported, by kind; ``points_cut_off`` counts
-    points outside their image, ``resized`` scaled masks; ``notes`` are topics and messages about the metadata table.
+    points outside their image, ``resized`` scaled masks, ``covering`` masks that cover the border of their image;
+    ``notes`` are topics and messages about files that were not used, the metadata table and the masks.
     """
 
     added: list[str] = field(default_factory=list)
@@ -89,6 +92,7 @@ class MaskImportReport:
     left_out: Counter[str] = field(default_factory=Counter)
     points_cut_off: int = 0
     resized: int = 0
+    covering: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -115,12 +119,16 @@ def import_masks(
     report.without_mask = [path.name for path in paths if path not in used]
     _check_values(matched, options, run)
     corrections = Corrections(out)
-    rows = _read_metadata(options, matched_paths, _list_tables(images, masks), report)
+    tables = _list_tables(images, masks)
+    if tables and options.metadata is None:
+        report.notes.append(("tables", f"not used: {format_names(tables)}. To use one, name it with --metadata FILE"))
+    rows = _read_metadata(options, matched_paths, tables, report)
     reader = _PhotographReader(channels_of, read_channel_order(images if images.is_dir() else images.parent))
     drawn_corrections = _make_corrections(matched, reader, corrections, options, report, run)
     report.added = corrections.add_all(
         (_add_metadata(drawn, rows.get(drawn.name, {})) for drawn in drawn_corrections), run=run
     )
+    report.notes += note_inverted(report.covering, len(report.added))
     return report
 
 
@@ -351,6 +359,7 @@ def _make_correction(
         mask |= _draw_mask(mask_object, shape, options, report)
     if not mask.any():
         raise DataSetError("its mask is empty")
+    report.covering += covers_border(mask)
     diagnoses = {
         mask_object.label if options.class_is_diagnosis else mask_object.diagnosis for mask_object in objects
     } - {""}

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 ClassValues = Mapping[str, tuple[int, ...]]  # name of a class or region to its values in a label image
 # Which values mark the lesion: some values or class names, or every value except 0; "keep" keeps them as classes
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
+ARRAY_SUFFIX = ".npy"
 KEEP_ADVICE = ", or keep them as classes with --values keep"
 CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # these number the objects, so every value is lesion
 _MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
 _GRAY_TOLERANCE = 24  # gray levels from black or white that still count as such
+_MIN_INVERTED_SHARE = 0.95  # of the border of an image
 _MAX_LISTED = 8  # values that a message lists
 
 
@@ -80,6 +82,25 @@ def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
     return None
 
 
+def covers_border(mask: NDArray) -> bool:
+    """Whether lesion covers nearly all of the image's border, as in an inverted mask; (row, column), 0 outside."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(np.count_nonzero(border) > _MIN_INVERTED_SHARE * border.size)
+
+
+def note_inverted(covering: int, masks: int) -> list[tuple[str, str]]:
+    """Return a note (topic and message) if most masks cover the border of their images, as ``covers_border`` finds."""
+    if 2 * covering <= masks:
+        return []
+    return [
+        (
+            "masks",
+            f"{covering} of {masks} cover the border of their image, as inverted masks do: if 0 marks the lesion, "
+            "import them with --values 0",
+        )
+    ]
+
+
 def read_mask_values(path: Path) -> NDArray:
     """Read the values of a mask.
 
@@ -90,7 +111,9 @@ def read_mask_values(path: Path) -> NDArray:
         with path.open("rb") as file:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
-            if kind == "TIFF":
+            if path.suffix.lower() == ARRAY_SUFFIX:
+                stored = np.squeeze(np.load(file, allow_pickle=False))
+            elif kind == "TIFF":
                 stored = _read_tiff(file)
             elif kind in ("PNG", "JPEG", "BMP", "WebP"):
                 from napari_melanoma.io.pillow_images import open_lazily, read_opaque_values
@@ -102,8 +125,8 @@ def read_mask_values(path: Path) -> NDArray:
             return _number_colors(stored)
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
-            f"{path} cannot be read as a mask ({error}): expected a PNG or TIFF with 0 outside the lesion and another "
-            "value inside. Save the mask again."
+            f"{path} cannot be read as a mask ({error}): expected a PNG, TIFF or NumPy file with 0 outside the lesion "
+            "and another value inside. Save the mask again."
         ) from error
 
 
@@ -147,6 +170,7 @@ def _number_colors(stored: NDArray) -> NDArray:
         return (numbers + (0 if distinct[0] == 0 else 1)).reshape(colors.shape)
     if stored.ndim != 2:
         raise ValueError(f"found an array of {' x '.join(map(str, stored.shape))} values")
+    stored = stored.astype(np.uint8) if stored.dtype.kind == "b" else stored
     if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.round(stored)).all()):
         raise ValueError("found fractions, such as probabilities")
     if stored.dtype.kind != "u" and stored.min(initial=0) < 0:

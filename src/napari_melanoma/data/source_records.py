@@ -16,11 +16,16 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
-from napari_melanoma.data.mask_values import nnunet_case_name, strip_mask_suffix
+from napari_melanoma.data.mask_values import ARRAY_SUFFIX, nnunet_case_name, strip_mask_suffix
 from napari_melanoma.data.nnunet import CHANNEL, check_channel_count, note_merged
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
-from napari_melanoma.data.table_mapping import escapes_folder, find_column_meanings, strip_image_suffix
+from napari_melanoma.data.table_mapping import (
+    escapes_folder,
+    find_column_meanings,
+    strip_image_suffix,
+    translate_diagnosis,
+)
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
@@ -172,6 +177,7 @@ def _find_image_column(names: tuple[str, ...], source: str) -> str:
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
 _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # has masks, if there is a folder of images too
 _IMAGE_FOLDERS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
+_SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
 _NNUNET_SPLITS = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # image folder of nnU-Net to split
 ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the ISIC archive assigns each id to one image permanently
 IMAGE_PATTERN = r"(ISIC_\d+)\.(?:jpe?g|png)"
@@ -180,7 +186,11 @@ Key = tuple[tuple[str, ...], str]  # names of the folders, without those for ima
 
 
 def pair_records(
-    tree: SourceTree, rows: Mapping[str, Mapping[str, str]], common: Mapping[str, str]
+    tree: SourceTree,
+    rows: Mapping[str, Mapping[str, str]],
+    common: Mapping[str, str],
+    *,
+    class_folders: bool = False,
 ) -> list[SourceRecord]:
     """Pair the images of a tree with masks and with rows of tables.
 
@@ -193,8 +203,9 @@ def pair_records(
     DICOM image gets a pseudonym as id, and the values of its header that the tables lack. Files that are left out are
     noted.
 
-    ``rows``: image id, possibly after folders, to row; ``common``: default values for all records. Returns records
-    ordered by id, including images without a mask and rows without an image.
+    ``rows``: image id, possibly after folders, to row; ``common``: default values for all records; ``class_folders``:
+    folders that are named for diagnoses state the diagnosis of images whose rows do not. Returns records ordered by id,
+    including images without a mask and rows without an image.
     """
     images, masks = _separate_masks(tree.files)
     if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
@@ -223,6 +234,8 @@ def pair_records(
         values = {**common, **_nnunet_split(image), **values}
         record = SourceRecord(image_id, image, masks.get(key) or only_mask[0], values, channels[1:] and channels)
         records.append(_add_header(record, tree) if image.suffix in DICOM_SUFFIXES else record)
+    if class_folders:
+        records = _add_class_folders(tree, records)
     _note_left_out(tree, records)
     tree.notes += note_merged(len(record.channels) for record in records)
     matcher.add_notes(tree)
@@ -299,13 +312,44 @@ def _note_left_out(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
     used = {
         file.name for record in records for file in (record.image, *record.channels, record.mask) if file is not None
     }
-    left_out = {file.name for file in tree.files if file.suffix in SUFFIXES} - used
+    left_out = {file.name for file in tree.files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)} - used
     if left_out:
         note = (
             f"{format_count(len(left_out), 'image or mask file')} left out, as a mask without an image, or because "
             f"another file has the same name apart from its suffix and case: {format_names(sorted(left_out))}"
         )
         tree.notes.append(("files", note))
+
+
+def _add_class_folders(tree: SourceTree, records: list[SourceRecord]) -> list[SourceRecord]:
+    """Add the diagnoses that the innermost folders name, if all are diagnoses; other folders are noted."""
+    folders = {record.image_id: (_list_folders(record.image.name) or [""])[-1] for record in records if record.image}
+    names = sorted({*folders.values()})
+    all_names = {name for record in records if record.image for name in _list_folders(record.image.name)}
+    if splits := sorted(name for name in all_names if name.lower() in _SPLIT_FOLDERS):
+        note = "not used as splits: name them in a column split of metadata.csv"
+        tree.notes.append(("folders", f"{format_names(splits)}: {note}"))
+    if len(names) < 2:
+        return records
+    shown = format_names([name or "the outermost" for name in names])
+    if not all(map(translate_diagnosis, names)):
+        if not any(record.values for record in records) and 2 * len(names) <= len(records):
+            note = "not used. If they are classes, patients or splits, name them in a column of metadata.csv"
+            tree.notes.append(("folders", f"{shown}: {note}"))
+        return records
+    without = [record for record in records if not _states_diagnosis(record.values)]
+    if without:
+        tree.notes.append(("folders", f"{shown}: used as the diagnosis of {format_count(len(without), 'image')}"))
+    return [
+        record
+        if _states_diagnosis(record.values)
+        else replace(record, values={**record.values, "diagnosis": folders[record.image_id]})
+        for record in records
+    ]
+
+
+def _states_diagnosis(values: Mapping[str, str]) -> bool:
+    return any(meaning.column_name == "diagnosis" for name in values for meaning in find_column_meanings(name))
 
 
 def _add_header(record: SourceRecord, tree: SourceTree) -> SourceRecord:
@@ -348,10 +392,11 @@ def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[K
     images: dict[Key, SourceFile] = {}
     masks: dict[Key, SourceFile] = {}
     undecided: list[tuple[Key, Key, SourceFile]] = []
+    arrays: list[tuple[Key, SourceFile]] = []
     files = list(files)
     has_images = any(name.lower() in _IMAGE_FOLDERS for file in files for name in file.name.split("/")[outer:-1])
     for file in files:
-        if file.suffix not in SUFFIXES:
+        if file.suffix not in (*SUFFIXES, ARRAY_SUFFIX):
             continue
         folders = file.name.split("/")[outer:-1]
         other_folders = tuple(
@@ -360,6 +405,8 @@ def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[K
         stem, stem_without_suffix = normalize_name(file.stem), strip_mask_suffix(file.stem)
         if _is_in_mask_folder(folders, has_images):
             masks.setdefault((other_folders, stem_without_suffix), file)
+        elif file.suffix == ARRAY_SUFFIX:
+            arrays.append(((other_folders, stem_without_suffix), file))
         elif stem_without_suffix != stem:
             undecided.append(((other_folders, stem), (other_folders, stem_without_suffix), file))
         else:
@@ -369,6 +416,9 @@ def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[K
             masks.setdefault(image_key, file)
         else:
             images.setdefault(key, file)
+    for key, file in arrays:
+        if key in images:
+            masks.setdefault(key, file)
     return images, masks
 
 

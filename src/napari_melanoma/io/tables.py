@@ -5,15 +5,18 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader
-from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.errors import ConfigError, DataSetError, MalformedFile
 from napari_melanoma.core.files import atomic_file, open_regular
+from napari_melanoma.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,9 +138,37 @@ def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterato
         raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
 
 
+def is_json_lines(name: str) -> bool:
+    """Whether a table has a JSON object a line, as the ``metadata.jsonl`` of Hugging Face, by the name of its file."""
+    return name.lower().removesuffix(".gz").endswith(".jsonl")
+
+
+def parse_json_lines(lines: Iterable[str], where: str) -> Iterator[dict[str, str]]:
+    """Parse a table with a JSON object a line; lists and objects in it become JSON text."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = parse_json(line, where)
+        except MalformedFile as error:
+            raise DataSetError(f"{where}, line {number}: {error.reason}. Expected a JSON object a line.") from error
+        if not isinstance(values, dict):
+            raise DataSetError(f"{where}, line {number}: expected a JSON object, found {type(values).__name__}.")
+        yield {name.strip(): _format_json_value(value) for name, value in values.items()}
+
+
+def _format_json_value(value: object) -> str:
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def parse_table_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
-    """Parse the rows of a table in memory."""
+    """Parse the rows of a table in memory; ``where``: its file name, or its name in messages."""
     lines = io.StringIO(text, newline="")
+    if is_json_lines(where):
+        yield from parse_json_lines(lines, where)
+        return
     separator, before = detect_separator([lines.readline()])
     lines.seek(0)
     yield from parse_rows(lines, CsvDialect("", separator, before), where)
@@ -157,9 +188,10 @@ def detect_dialect(path: Path) -> CsvDialect:
 def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
     """Yield the rows of a table file; it is closed after the last row, or when the generator is closed."""
     dialect = dialect or detect_dialect(path)
+    parse = parse_json_lines if is_json_lines(path.name) else partial(parse_rows, dialect=dialect)
     try:
         with _open_unpacked(path) as file, io.TextIOWrapper(file, dialect.encoding, newline="") as text:
-            yield from parse_rows(text, dialect, str(path))
+            yield from parse(text, where=str(path))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise _unreadable_error(path, error) from error
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.data.mask_formats import JSON_NAME, identify_annotations
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
@@ -21,12 +26,14 @@ masks of the same name (PNG, TIFF, BMP, JPEG, WebP) in a folder with 'mask', 'se
 name (or 'labels' next to 'images'), or next to the images as <image>_mask.png, <image>_segmentation.png,
 <image>_gt.png, <image>_cp_masks.png (Cellpose); or the layout of nnU-Net: imagesTr/<image>_0000.png,
 labelsTr/<image>.png, also with red, green and blue in three files
-a table metadata.csv, dataset.csv, labels.csv or patients.csv with a column image_id, image, filename ... and,
-if known, patient_id""",
+a table metadata.csv, dataset.csv, labels.csv or patients.csv (or .tsv, .jsonl) with a column image_id, image,
+filename ... and, if known, patient_id; without a diagnosis in it, folders that are named for diagnoses""",
     public=False,
 )
-TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv)"
+TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"
 WORKBOOKS = (".xlsx", ".xls", ".ods")
+NNUNET_FILE = "dataset.json"
+OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml", ".json", ".geojson")
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
@@ -41,7 +48,36 @@ def find(tree: SourceTree) -> list[SourceRecord]:
             continue
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
-    return pair_records(tree, rows, {})
+    _note_annotations(tree)
+    return pair_records(tree, rows, {}, class_folders=True)
+
+
+def _note_annotations(tree: SourceTree) -> None:
+    """Note files that may have masks or classes and are not read, with how to use them."""
+    unused: dict[str, list[str]] = defaultdict(list)
+    for file in tree.files:
+        name = file.name.rpartition("/")[2]
+        if JSON_NAME.fullmatch(name) and name != NNUNET_FILE:
+            unused[_identify(tree, file)].append(file.name)
+        elif file.suffix in OTHER_ANNOTATIONS and name != NNUNET_FILE and not _is_read(file):
+            unused[""].append(file.name)
+    for format_, names in unused.items():
+        path = tree.folder / (names[0] if len(names) == 1 else "")
+        how = (
+            f"to draw these {format_} annotations as masks, use napari-melanoma data import-masks {path} --images "
+            f"{tree.folder} --out DATASET"
+            if format_
+            else "save tables as metadata.csv and masks as PNG"
+        )
+        tree.notes.append((format_names(names), f"not used: {how}"))
+
+
+def _identify(tree: SourceTree, file: SourceFile) -> str:
+    """Return the format of annotations in a JSON file, "" if it has none."""
+    try:
+        return identify_annotations(parse_json(tree.read_content(file), file.name, allow_nan=True)) or ""
+    except InputError:
+        return ""
 
 
 def _is_read(file: SourceFile) -> bool:
