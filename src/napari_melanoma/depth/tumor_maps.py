@@ -11,6 +11,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.geometry import SLIDE_UM
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,7 +26,6 @@ PREVAILING_WINDOW_UM = 60.0  # standard deviation of the Gaussian over which mel
 COARSE_UM = 10.0  # size of the cells on which they are compared
 FINE_UM = 8.0  # approximate size of interpolated cells
 UM_PER_MM = 1000.0
-PLAUSIBLE_UM = (0.05, 20.0)  # pixel sizes of a slide from 200x down to 0.5x
 MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
 MAX_ASPECT = 4.0  # greatest ratio of the height and the width of a pixel
 PIXEL_SIZE_MISSING = (
@@ -200,7 +200,7 @@ def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) ->
 
     ``sides_mm``: height and width of the slide, or of the map, at this pixel size.
     """
-    low, high = PLAUSIBLE_UM
+    low, high = SLIDE_UM
     in_range = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
     similar = max(size.y_um / size.x_um, size.x_um / size.y_um) <= MAX_ASPECT
     plausible = in_range and similar and max(sides_mm) <= MAX_MAP_MM
@@ -208,7 +208,7 @@ def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) ->
 
 
 def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    low, high = PLAUSIBLE_UM
+    low, high = SLIDE_UM
     return (
         f"implausible pixel size {size.y_um:g} x {size.x_um:g} micrometers ({size.source}): the slide or its analyzed "
         f"region would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Expected {low:g} to {high:g}, similar in both "

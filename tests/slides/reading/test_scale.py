@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.depth.tumor_maps import describe_implausible_size
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
-from napari_melanoma.slides.reading.slide import validate_scale
+from napari_melanoma.slides.reading.slide import NOT_STATED, UNIT_UM, validate_scale
 
 CASES = {
     "nothing stated": ((None, None, None), None, "the file states no pixel size"),
     "20x": ((0.5, 0.5, 20), (0.5, 0.5), None),
     "sides that differ": ((0.5, 0.45, 20), (0.5, 0.45), "not square: 0.45 um wide and 0.5 um high"),
     "sides that hardly differ": ((0.22710, 0.22709, 40), (0.22710, 0.22709), None),
-    "dots of a print": ((84.67, 84.67, None), None, "states 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
+    "dots of a print": ((84.67, 84.67, None), None, "states 84.67 x 84.67 um per pixel, but slides have 0.05 to 20"),
     "a true overview": (
         (28.97, 28.97, None),
         None,
@@ -35,6 +37,9 @@ CASES = {
     ),
     "twice what is usual": ((1.0, 1.0, 20), (1.0, 1.0), "is usual for 10x"),
     "a camera that is a little finer": ((0.2277, 0.2277, 40), (0.2277, 0.2277), None),
+    "a tenth of the usual": ((0.05, 0.05, None), (0.05, 0.05), "0.05 um per pixel, but scanners have 0.1 or more"),
+    "oil immersion": ((0.08, 0.08, 100), (0.08, 0.08), None),
+    "too fine for any slide": ((0.025, 0.025, None), None, "states 0.025 x 0.025 um per pixel, but slides have 0.05"),
     "zero": ((0.0, 0.0, None), None, "states 0 x 0 um"),
     "no number": ((float("nan"), 0.5, None), None, "is ignored"),
 }
@@ -81,7 +86,7 @@ def test_resolution_tags_in_any_unit(case: str, tmp_path) -> None:
         assert (warning in " ".join(slide.info.warnings)) if warning else slide.info.warnings == ()
 
 
-def test_resolution_tags_of_another_type_state_no_scale(tmp_path) -> None:
+def test_resolution_tags_may_be_floating_point_numbers(tmp_path) -> None:
     data = np.zeros((64, 64, 3), np.uint8)
     options = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", tile=(32, 32), metadata=None, **options)
@@ -93,7 +98,7 @@ def test_resolution_tags_of_another_type_state_no_scale(tmp_path) -> None:
             file.write(struct.pack("<HIf", 11, 1, 20000.0))  # a floating-point number instead of a fraction
     assert is_slide(tmp_path / "a.tif")
     with open_slide(tmp_path / "a.tif") as slide:
-        assert slide.info.pixel_size is None
+        assert slide.info.pixel_size.x_um == slide.info.pixel_size.y_um == 0.5
 
 
 @pytest.mark.parametrize(("unit", "believed"), [("µm", 0.25), ("nm", None), ("mm", None), ("pixel", None)])
@@ -105,3 +110,116 @@ def test_a_unit_of_ome_that_lies_is_not_believed(unit: str, believed: float | No
         size = slide.info.pixel_size
         assert (None if size is None else size.x_um) == believed
         assert bool(slide.info.warnings) is (believed is None)
+
+
+OME = """<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+<Instrument ID="Instrument:0">{objectives}</Instrument><Image ID="Image:0">{settings}<Pixels ID="Pixels:0"
+DimensionOrder="XYCZT" Type="uint8" SizeX="64" SizeY="64" SizeZ="1" SizeC="3" SizeT="1" {pixels}>
+<Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>"""
+
+
+def write_ome(path, pixels="", objectives="", settings="", **options):
+    text = OME.format(pixels=pixels, objectives=objectives, settings=settings)
+    tags = [(270, "s", 0, text.encode(), True)]
+    with tifffile.TiffWriter(path, ome=False) as tiff:
+        data = np.zeros((64, 64, 3), np.uint8)
+        tiff.write(data, photometric="rgb", tile=(32, 32), metadata=None, software=False, extratags=tags, **options)
+    return path
+
+
+def size_in(value: str, unit: str) -> str:
+    return " ".join(f'PhysicalSize{axis}="{value}" PhysicalSize{axis}Unit="{unit}"' for axis in "XY")
+
+
+LENGTHS = {
+    # value and unit in the OME metadata, all of the same length of 0.4 um
+    "pm": "400000",
+    "\u00c5": "4000",
+    "\u212b": "4000",
+    "nm": "400",
+    "\u00b5m": "0,4",
+    "\u03bcm": "0.4",
+    "mm": "4E-4",
+    "cm": "0.00004",
+    "dm": "4e-06",
+    "m": "4e-7",
+    "in": str(0.4 / 25400),
+    "thou": str(0.4 / 25.4),
+    "li": str(0.4 * 12 / 25400),
+}
+
+
+@pytest.mark.parametrize("unit", LENGTHS)
+def test_pixel_sizes_of_ome_in_any_unit(unit: str, tmp_path) -> None:
+    with open_slide(write_ome(tmp_path / "a.ome.tif", size_in(LENGTHS[unit], unit))) as slide:
+        assert slide.info.pixel_size.x_um == pytest.approx(0.4)
+        assert slide.info.pixel_size.y_um == pytest.approx(0.4)
+        assert slide.info.warnings == ()
+
+
+def test_unit_names_are_those_of_ome_zarr() -> None:
+    names = ("angstrom", "picometer", "nanometer", "micrometer", "millimeter", "centimeter", "decimeter", "meter")
+    assert [UNIT_UM[name] for name in names] == [1e-4, 1e-6, 1e-3, 1, 1e3, 1e4, 1e5, 1e6]
+
+
+UNUSABLE = {
+    "an unknown unit": (size_in("0.25", "reference frame"), "0.25 x 0.25 in the unit 'reference frame'"),
+    "pixels": (size_in("1", "pixel"), "in the unit 'pixel', which is not a known length"),
+    "one side only": ('PhysicalSizeX="0.25"', "a pixel size of '0.25', which is no height and width"),
+    "no number": (size_in("auto", "nm"), "a pixel size of 'auto' x 'auto', which is no height and width"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_stated_pixel_size_that_cannot_be_used_is_quoted(name: str, tmp_path) -> None:
+    pixels, quoted = UNUSABLE[name]
+    with open_slide(write_ome(tmp_path / "a.ome.tif", pixels)) as slide:
+        assert slide.info.pixel_size is None
+        (warning,) = slide.info.warnings
+    assert quoted in warning
+    assert warning != NOT_STATED
+
+
+def test_resolution_tags_replace_a_pixel_size_that_ome_does_not_state(tmp_path) -> None:
+    options = {"resolution": (20000, 40000), "resolutionunit": "CENTIMETER"}
+    with open_slide(write_ome(tmp_path / "a.ome.tif", **options)) as slide:
+        assert (slide.info.pixel_size.y_um, slide.info.pixel_size.x_um) == (0.25, 0.5)
+    with open_slide(write_ome(tmp_path / "b.ome.tif")) as slide:
+        assert slide.info.warnings == (NOT_STATED,)
+
+
+@pytest.mark.parametrize(
+    ("stated", "um", "warning"),
+    [("0,4990", 0.499, ""), ("0.2530 ", 0.253, ""), ("nan", None, "a pixel size of 'nan', which is not a number")],
+)
+def test_pixel_sizes_of_aperio(stated: str, um: float | None, warning: str, write_svs) -> None:
+    with open_slide(write_svs(mpp=stated)) as slide:
+        size = slide.info.pixel_size
+        assert (None if size is None else size.x_um) == um
+        assert (warning in slide.info.warnings[0]) if warning else slide.info.magnification == 20
+
+
+OBJECTIVES = '<Objective ID="O:0" NominalMagnification="1.25"/><Objective ID="O:1" NominalMagnification="20"/>'
+
+
+@pytest.mark.parametrize(
+    ("objectives", "settings", "magnification"),
+    [
+        (OBJECTIVES, '<ObjectiveSettings ID="O:1"/>', 20),
+        (OBJECTIVES, "", None),
+        (OBJECTIVES, '<ObjectiveSettings ID="O:7"/>', None),
+        ('<Objective ID="O:0" NominalMagnification="20"/>', "", 20),
+    ],
+    ids=["the second is used", "none is stated as used", "an unknown one is used", "there is only one"],
+)
+def test_the_objective_of_ome_is_the_one_that_was_used(objectives, settings, magnification, tmp_path) -> None:
+    path = write_ome(tmp_path / "a.ome.tif", size_in("0.5", "\u00b5m"), objectives, settings)
+    with open_slide(path) as slide:
+        assert slide.info.magnification == magnification
+        assert slide.info.warnings == ()
+
+
+@pytest.mark.parametrize("um", [0.03, 0.0499, 0.0501, 19.9, 20.1, 300.0])
+def test_the_same_scales_are_implausible_on_opening_and_in_the_analysis(um: float) -> None:
+    is_refused_by_analysis = describe_implausible_size(PixelSize(um, um), (10.0, 10.0)) != ""
+    assert (validate_scale(um, um).pixel_size is None) == is_refused_by_analysis

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, cast
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.parsing import read_json, shorten
 from napari_melanoma.io.discovery import SUFFIXES, natural_key
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
@@ -125,6 +125,21 @@ def _has_raw_ycbcr(path: Path) -> bool:
             return int(tiff.pages[0].aspage().compression) == _JPEG2000_YCBCR
     except DAMAGE_ERRORS:
         return False
+
+
+def find_scanned_area(path: Path) -> Box | None:
+    """Return the scanned area of a slide, in pixels of level 0; None if it states none or cannot be read."""
+    from openslide import OpenSlide, OpenSlideError
+
+    from napari_melanoma.slides.reading.openslide import detect_vendor, scanned_bounds
+
+    if not path.is_file() or detect_vendor(path) in (None, *_TIFFFILE_VENDORS):
+        return None
+    try:
+        with OpenSlide(path) as slide:
+            return scanned_bounds(slide.properties)
+    except OpenSlideError:
+        return None
 
 
 def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:

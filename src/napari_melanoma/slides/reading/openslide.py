@@ -20,6 +20,7 @@ from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.tiff import TRUNCATED, is_truncated
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.pyramids import remove_padding, stated_downsample
 from napari_melanoma.slides.reading.slide import (
     SlideInfo,
     SlideKind,
@@ -135,11 +136,10 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
     """
     from openslide import OpenSlideError
 
-    if detect_vendor(path) == "dicom":
-        check_dicom_frames(path)
+    spacings = check_dicom_frames(path) if detect_vendor(path) == "dicom" else {}
     try:
         handle = OpenSlideHandle(path)
-        return _build_slide(path, handle, pixel_size)
+        return _build_slide(path, handle, pixel_size, spacings)
     except OpenSlideError as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
@@ -148,12 +148,18 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
         ) from error
 
 
-def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
+def _build_slide(
+    path: Path, handle: OpenSlideHandle, given: PixelSize | None, spacings: Mapping[tuple[int, int], Spacing]
+) -> TiledSlide:
+    """Build a slide; ``spacings``: pixel size of each level of a DICOM slide, by its width and height."""
     slide, properties = handle.slide, handle.slide.properties
     vendor = properties.get("openslide.vendor", "")
     kind, channels, colors = _detect_kind(path, handle)
     single = len(channels) == 1
-    sources = fill_pyramid([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
+    in_file = [OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)]
+    stated: list[Spacing] = [spacings.get(size, (None, None)) for size in slide.level_dimensions]
+    remove_padding(in_file, [stated_downsample(stated[0], spacing) for spacing in stated])
+    sources = fill_pyramid(in_file)
     power = _number_property(properties, "openslide.objective-power")
     um = _number_property(properties, "openslide.mpp-y"), _number_property(properties, "openslide.mpp-x")
     scale = override_pixel_size(validate_scale(*um, power, fine_camera=vendor in FINE_CAMERAS), given)
@@ -164,7 +170,7 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
         levels=describe_levels(sources),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
-        bounds=_scanned_bounds(properties),
+        bounds=scanned_bounds(properties),
         kind=kind,
         channels=channels,
         colors=colors,
@@ -227,7 +233,7 @@ def _tile_side(properties: Mapping[str, str], level: int, axis: str) -> int | No
     return side if side in USUAL_TILE_PX else None
 
 
-def _scanned_bounds(properties: Mapping[str, str]) -> Box | None:
+def scanned_bounds(properties: Mapping[str, str]) -> Box | None:
     """Return the scanned area in pixels of level 0; None if the file does not state it."""
     names = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
     if not all(name in properties for name in names):
@@ -262,25 +268,48 @@ def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uin
 
 # DICOM tags of pixel data and of an item, and an undefined length, as bytes.
 _PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
-_CHECKED_TAGS = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
+_CHECKED_TAGS = [
+    "SeriesInstanceUID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "ExtendedOffsetTable",
+    "TotalPixelMatrixRows",
+    "TotalPixelMatrixColumns",
+    "SharedFunctionalGroupsSequence",
+]
+Spacing = tuple[float | None, float | None]  # height and width of a pixel
 _ITEM_BYTES = 8  # tag and length before each frame
 _BYTES_PER_PIXEL = 4  # of pixels decoded by OpenSlide
 
 
-def check_dicom_frames(file: Path) -> None:
+def check_dicom_frames(file: Path) -> dict[tuple[int, int], Spacing]:
     """Raise UnreadableImage if a DICOM slide has too many or too large frames, or frame offsets out of order.
 
-    All files of the series in the same folder are checked, as OpenSlide reads all of them.
+    All files of the series in the same folder are checked, as OpenSlide reads all of them. Returns the pixel size of
+    each level, by its width and height.
     """
-    first = _read_frame_table(file)
+    first, spacings = _read_frame_table(file), dict[tuple[int, int], Spacing]()
     if first is None:
-        return
+        return spacings
     series = first[0].get("SeriesInstanceUID")
     others = (other for other in sorted(file.parent.iterdir()) if other != file and other.is_file())
     for path, table in chain([(file, first)], ((other, _read_frame_table(other)) for other in others)):
         if table is not None and table[0].get("SeriesInstanceUID") == series:
             _check_frame_size(path, table[0])
             _check_frame_order(path, table[1])
+            size = table[0].get("TotalPixelMatrixColumns"), table[0].get("TotalPixelMatrixRows")
+            spacings[size] = dicom_spacing(table[0])
+    return spacings
+
+
+def dicom_spacing(head: Dataset) -> Spacing:
+    """Return height and width of a pixel of a level in millimeters; None if the header does not state them."""
+    try:
+        height, width = head.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+        return float(height), float(width)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None, None
 
 
 def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:

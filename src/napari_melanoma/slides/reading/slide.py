@@ -16,32 +16,28 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.geometry import SLIDE_UM, Box, PixelSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SlideKind = Literal["brightfield", "fluorescence"]
 _LEVEL_TOLERANCE = 1.01  # levels have whole pixels, so their downsample is inexact by a few parts in a thousand
-PLAUSIBLE_UM = (0.02, 20.0)  # pixel sizes from oil immersion to the coarsest overview scans
-UNIT_UM = {  # unit in a file to micrometers
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "m": 1e6,
-    "meter": 1e6,
-    "in": 25400.0,
-    "inch": 25400.0,
+_UM_BY_NAMES = {  # names of units in files, separated by spaces, to micrometers
+    "pm picometer picometre": 1e-6,
+    "\u00c5 \u212b angstrom angstroms": 1e-4,  # both characters for Angstrom
+    "nm nanometer nanometre": 1e-3,
+    "\u00b5m \u03bcm um micron microns micrometer micrometre": 1.0,  # micro sign, and the Greek letter
+    "thou mil": 25.4,
+    "mm millimeter millimetre": 1e3,
+    "li": 25400 / 12,
+    "cm centimeter centimetre": 1e4,
+    "in inch": 25400.0,
+    "dm decimeter decimetre": 1e5,
+    "ft foot": 304800.0,
+    "m meter metre": 1e6,
 }
+UNIT_UM = {name: um for names, um in _UM_BY_NAMES.items() for name in names.split()}
 SQUARE_TOLERANCE = 0.01  # relative difference of height and width up to which pixels count as square
 SCALE_TOLERANCE = 0.05  # relative difference up to which two pixel sizes count as the same
 # Pixel size times magnification is about 10 um: scanners have 0.5 um with a 20x objective and 0.25 um with 40x. A
@@ -50,6 +46,7 @@ UM_BY_MAGNIFICATION = (4.4, 22.0)  # plausible values of this product
 USUAL_BY_MAGNIFICATION = (6.5, 15.5)  # usual values
 OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
 EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0  # range that models expect; above 6, no model works
+FINE_UM = 0.1  # scanners with a 100x objective have 0.1; smaller values are plausible only with a stated objective
 ADVICE = "Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 TOO_COARSE = (
     f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells are visible. If this is an "
@@ -123,6 +120,11 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     scale_warnings: tuple[str, ...] = ()
     fingerprint: str = ""
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Row and column of the corner of the scanned area, in pixels of level 0, from which QuPath counts."""
+        return (0, 0) if self.bounds is None else (self.bounds.top, self.bounds.left)
 
     def __repr__(self) -> str:
         """Return a short text without levels and properties."""
@@ -227,12 +229,16 @@ def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
 
     ``full``, ``size``: height and width of level 0 and of the level.
     """
-    ratios = [whole / part for whole, part in zip(full, size, strict=True)]
-    whole_number = round(sum(ratios) / 2)
-    allowed = ({math.floor(side / max(whole_number, 1)), math.ceil(side / max(whole_number, 1))} for side in full)
-    if whole_number >= 1 and all(side in sides for side, sides in zip(size, allowed, strict=True)):
-        return float(whole_number)
-    return sum(ratios) / 2
+    return whole_downsample(full, size) or sum(whole / part for whole, part in zip(full, size, strict=True)) / 2
+
+
+def whole_downsample(full: tuple[int, int], size: tuple[int, int]) -> float | None:
+    """Return the integer downsample of a level, if its rounded sizes allow one."""
+    factor = round(sum(whole / part for whole, part in zip(full, size, strict=True)) / 2)
+    if factor < 1:
+        return None
+    allowed = [(whole // factor, -(-whole // factor)) for whole in full]
+    return float(factor) if all(part in sides for part, sides in zip(size, allowed, strict=True)) else None
 
 
 def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
@@ -267,6 +273,7 @@ def validate_scale(
     origin: str = "file",
     *,
     fine_camera: bool = False,
+    unusable: str = "",
 ) -> ScaleInfo:
     """Check the scale in a file for plausibility.
 
@@ -275,11 +282,12 @@ def validate_scale(
 
     ``y_um``, ``x_um``: height and width of a pixel in micrometers; None if unknown. ``origin``: what states them, for
     messages. ``fine_camera``: whether the scanner is of a make whose cameras have such small pixels that 20x is finer
-    than 0.3 micrometers.
+    than 0.3 micrometers. ``unusable``: what the file states instead of a pixel size.
     """
     if y_um is None or x_um is None:
-        return ScaleInfo(None, magnification, (NOT_STATED,))
-    low, high = PLAUSIBLE_UM
+        problem = f"the {origin} states {unusable}, so lengths are in pixels. {ADVICE}" if unusable else NOT_STATED
+        return ScaleInfo(None, magnification, (problem,))
+    low, high = SLIDE_UM
     if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
         stated = f"the {origin} states {x_um:.4g} x {y_um:.4g} um per pixel"
         problem = f"{stated}, but slides have {low} to {high:.0f}; it may be that of a print, or in a wrong unit"
@@ -290,6 +298,7 @@ def validate_scale(
         *_warn_not_square(size),
         *_warn_magnification_mismatch(size, magnification, fine_camera),
         *_warn_too_coarse(size, origin),
+        *_warn_too_fine(size, magnification, origin),
     )
     return ScaleInfo(size, magnification, warnings)
 
@@ -329,6 +338,48 @@ def _warn_too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
     )
 
 
+def _warn_too_fine(size: PixelSize, magnification: float | None, origin: str) -> tuple[str, ...]:
+    """Warn about pixels that are finer than those of a scanner, unless an objective is stated."""
+    finest = min(size.y_um, size.x_um)
+    if magnification or finest >= FINE_UM:
+        return ()
+    return (
+        f"the {origin} states {finest:.4g} um per pixel, but scanners have {FINE_UM:g} or more: the value may be wrong "
+        "by a factor. Check it with a known length.",
+    )
+
+
+def parse_decimal(text: str | None) -> float | None:
+    """Parse a finite number with a decimal point or comma; None if there is none."""
+    try:
+        number = float((text or "").strip().replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_lengths_um(values: Sequence[str | None], units: Sequence[str | None]) -> tuple[list[float | None], str]:
+    """Convert height and width of a pixel, as stated in a file, to micrometers.
+
+    ``units``: their names; None for micrometers. Returns the sizes, and, if both cannot be used although something is
+    stated, a description of it.
+    """
+    names = ["\u00b5m" if unit is None else unit.strip() for unit in units]
+    factors = [UNIT_UM.get(name, UNIT_UM.get(name.lower()) if len(name) > 2 else None) for name in names]
+    numbers = [parse_decimal(value) for value in values]
+    sizes = [
+        None if number is None or factor is None else number * factor
+        for number, factor in zip(numbers, factors, strict=True)
+    ]
+    stated = [value for value in values if value is not None]
+    if not stated or None not in sizes:
+        return sizes, ""
+    if None in numbers:
+        return sizes, f"a pixel size of {' x '.join(repr(value) for value in stated)}, which is no height and width"
+    unknown = next(name for name, factor in zip(names, factors, strict=True) if factor is None)
+    return sizes, f"a pixel size of {' x '.join(stated)} in the unit {unknown!r}, which is not a known length"
+
+
 def _warn_magnification_mismatch(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
     """Warn about a pixel size that contradicts the objective."""
     if not magnification:
@@ -359,6 +410,15 @@ def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     if rgb.shape[:2] == (height, width):
         return rgb
     return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BOX))
+
+
+def compose_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Compose colors that are already multiplied by their alpha over white.
+
+    ``pixels``: uint8 (row, column, channel=4). Returns uint8 (row, column, channel=3).
+    """
+    glass = 255 - pixels[..., 3:].astype(np.uint16)
+    return np.minimum(pixels[..., :3] + glass, 255).astype(np.uint8)
 
 
 def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

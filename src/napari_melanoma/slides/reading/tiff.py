@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, cast
@@ -21,14 +21,23 @@ from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, f
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
+from napari_melanoma.slides.reading.pyramids import (
+    TRANSPOSED,
+    OrientedSource,
+    is_padded_to_tiles,
+    remove_padding,
+    stated_downsample,
+)
 from napari_melanoma.slides.reading.slide import (
     ADVICE,
-    UNIT_UM,
     ScaleInfo,
     SlideInfo,
     blend_over_white,
+    compose_over_white,
     merge_channels,
     override_pixel_size,
+    parse_decimal,
+    read_lengths_um,
     to_finite_float32,
     validate_scale,
 )
@@ -62,6 +71,12 @@ _MINISWHITE, _MINISBLACK, _PHOTO_RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6  # of the
 # Values of the tag Compression for JPEG and JPEG 2000, whose decoders convert YCbCr to RGB.
 _UNPACKED_BY_CODEC = (6, 7, 33007, 34892, 33003, 33004, 33005, 34712)
 _RGB, _RGBA = 3, 4  # samples per pixel
+Alpha = Literal["", "associated", "unassociated"]
+_ALPHA: Mapping[int, Alpha] = {1: "associated", 2: "unassociated"}  # of the tag ExtraSamples; associated: multiplied
+_ORIENTATION_TAG, _UPRIGHT, _ROTATED = 274, 1, range(2, 9)
+RGB_CHANNELS, _PRIMARIES = ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+# In brightfield, a quarter of the pixels is brighter than this in all colors; in fluorescence, markers differ.
+_BRIGHT_PERCENTILE, _BRIGHT_LEVEL = 75, 100
 
 _FORMATS = {  # flag of tifffile to name of the format
     "svs": "Aperio SVS",
@@ -85,11 +100,12 @@ class LevelPages:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Type of the pixels of a slide, and the conversion of decoded samples to them."""
+    """Type of the pixels of a slide, the conversion of decoded samples to them, and samples of missing tiles."""
 
     kind: Literal["brightfield", "fluorescence"]
     dtype: np.dtype
     convert: SampleConversion
+    missing: int = 0  # samples of tiles that are not stored: ``convert`` turns them into the background
 
 
 def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
@@ -120,7 +136,16 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
     levels = [select_level_pages(level) for level in main]
     pixel_format = read_pixel_format(levels[0].pages[0])
     metadata = read_tiff_metadata(tiff, main[0], levels[0])
-    sources = fill_pyramid(_level_sources(tiff, levels, pixel_format, reader))
+    in_file = _level_sources(levels, pixel_format, reader)
+    if _are_color_planes(metadata, pixel_format, in_file[-1]):
+        pixel_format = PixelFormat("brightfield", np.dtype(np.uint8), pixel_format.convert, 255)
+        metadata = replace(metadata, colors=())
+        in_file = _level_sources(levels, pixel_format, reader)
+    remove_padding(in_file, _stated_downsamples(levels))
+    orientation = _orientation(levels[0].pages[0])
+    if orientation in _ROTATED and "ome" not in tiff.flags:  # OME metadata describe the image as it is stored
+        in_file = [OrientedSource(source, orientation) for source in in_file]
+    sources = fill_pyramid(in_file)
     profile = levels[0].pages[0].tags.valueof(_ICC_TAG)
     scale = override_pixel_size(metadata.scale, given)
     info = SlideInfo(
@@ -131,12 +156,17 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
         kind=pixel_format.kind,
-        channels=("red", "green", "blue") if pixel_format.kind == "brightfield" else metadata.channels,
+        channels=RGB_CHANNELS if pixel_format.kind == "brightfield" else metadata.channels,
         colors=metadata.colors,
         properties=filter_private_properties(metadata.properties),
         associated=tuple(associated),
         has_profile=profile is not None,
-        warnings=(*_describe_truncation(path, levels, reader.size), *scale.warnings, *levels[0].omitted),
+        warnings=(
+            *_describe_truncation(path, levels, reader.size),
+            *scale.warnings,
+            *levels[0].omitted,
+            *_describe_ignored_sample(levels[0].pages[0]),
+        ),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
@@ -144,19 +174,52 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
-def _level_sources(
-    tiff: TiffFile, levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader
-) -> list[TileLevel]:
+def _level_sources(levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader) -> list[TileSource]:
     """Create the source of tiles of each level in the file."""
-    fill = 255 if pixel_format.kind == "brightfield" else 0
-    sources: list[TileLevel] = []
+    sources: list[TileSource] = []
     for planes in levels:
         block = find_pixel_block(planes.pages[0], reader) if len(planes.pages) == 1 else None
         if block is not None:
             sources.append(FlatImageSource(block, pixel_format.convert))
         else:
-            sources.append(TiffSource(planes.pages, reader, pixel_format.convert, fill))
+            sources.append(TiffSource(planes.pages, reader, pixel_format))
     return sources
+
+
+def _stated_downsamples(levels: list[LevelPages]) -> list[float | None]:
+    """Return how much coarser each level is than the first, by its resolution tags; None if these do not state it."""
+    sizes = [[resolution_um(planes.pages[0], tag) for tag in (_Y_TAG, _X_TAG)] for planes in levels]
+    return [stated_downsample(sizes[0], size) for size in sizes]
+
+
+def _are_color_planes(metadata: TiffMetadata, pixel_format: PixelFormat, coarsest: TileSource) -> bool:
+    """Whether three gray channels are the red, green and blue of a brightfield slide.
+
+    They are if they have these names or colors, or if they have neither and the image is bright, as glass is.
+    """
+    is_eight_bit = pixel_format.kind == "fluorescence" and pixel_format.dtype == np.uint8
+    if not is_eight_bit or len(metadata.channels) != len(_PRIMARIES):
+        return False
+    names = tuple(name.strip().lower() for name in metadata.channels)
+    if metadata.colors == _PRIMARIES or names in (RGB_CHANNELS, ("r", "g", "b")):
+        return True
+    is_unnamed = all(re.fullmatch(r"channel[ :_-]*[\d: ]*", name) for name in names)
+    if not is_unnamed or len(set(metadata.colors)) > 1:
+        return False
+    rows, columns = coarsest.rows, coarsest.columns
+    cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
+    try:
+        darkest = [coarsest.read_tile(*cell).min(axis=2).ravel() for cell in sorted(cells)]
+    except DAMAGE_ERRORS:
+        return False
+    return bool(np.percentile(np.concatenate(darkest), _BRIGHT_PERCENTILE) >= _BRIGHT_LEVEL)
+
+
+def _describe_ignored_sample(page: TiffPage) -> tuple[str, ...]:
+    """Describe a fourth sample that is neither color nor transparency, such as near infrared."""
+    if int(page.photometric) != _PHOTO_RGB or page.samplesperpixel != _RGBA or _alpha(page):
+        return ()
+    return ("only red, green and blue are shown: the fourth sample of each pixel is neither color nor transparency.",)
 
 
 def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
@@ -219,10 +282,10 @@ def _describe_open_error(path: Path, error: Exception) -> str:
 class TiffSource(TileSource):
     """A level of tiles or strips, each decoded separately.
 
-    ``pages``: those of the level. ``fill``: value of tiles that are not stored.
+    ``pages``: those of the level.
     """
 
-    def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: SampleConversion, fill: int) -> None:
+    def __init__(self, pages: Sequence[TiffPage], reader: FileReader, pixel_format: PixelFormat) -> None:
         page = pages[0]
         if page.is_tiled:
             self._strips_per_tile, tile_height = 1, page.tilelength
@@ -230,8 +293,9 @@ class TiffSource(TileSource):
             self._strips_per_tile = max(1, STRIPS_PX // page.rowsperstrip)
             tile_height = min(self._strips_per_tile * page.rowsperstrip, page.imagelength)
         super().__init__(page.imagelength, page.imagewidth, tile_height, page.tilewidth or page.imagewidth)
-        self._pages, self._reader, self._convert, self._fill = pages, reader, convert, fill
+        self._pages, self._reader, self._format = pages, reader, pixel_format
         self._planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+        self._stored_height, self._stored_rows, self._stored_columns = self.height, self.rows, self.columns
         _check_tile_size(self, page)
 
     def read_tile(self, row: int, column: int) -> NDArray:
@@ -245,7 +309,7 @@ class TiffSource(TileSource):
         page = self._pages[0]
         if page.is_tiled:
             return super().rows_at(row)
-        strips = math.ceil(self.height / page.rowsperstrip)
+        strips = math.ceil(self._stored_height / page.rowsperstrip)
         strip = row // page.rowsperstrip
         planes = [
             self._decode_segment(plane_page, plane * strips + strip)
@@ -256,13 +320,13 @@ class TiffSource(TileSource):
 
     def _convert_planes(self, planes: Sequence[NDArray]) -> NDArray:
         """Join separate planes, and convert the samples to pixels of the slide."""
-        return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
+        return self._format.convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
 
     def _read_plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
         """Decode the samples of a tile, (row, column, sample); those of one plane if planes are separate."""
         if page.is_tiled:
-            return self._decode_segment(page, (plane * self.rows + row) * self.columns + column)
-        strips = math.ceil(self.height / page.rowsperstrip)
+            return self._decode_segment(page, (plane * self._stored_rows + row) * self._stored_columns + column)
+        strips = math.ceil(self._stored_height / page.rowsperstrip)
         first = row * self._strips_per_tile
         numbers = range(first, min(first + self._strips_per_tile, strips))
         segments = [self._decode_segment(page, plane * strips + strip) for strip in numbers]
@@ -277,7 +341,7 @@ class TiffSource(TileSource):
             return whole
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
         if segment is None:
-            return np.full(shape[1:], self._fill, page.dtype)
+            return np.full(shape[1:], self._format.missing, page.dtype)
         if data and (damage := find_segment_damage(page, data, shape)):
             raise ValueError(damage)
         return segment[0]
@@ -330,8 +394,11 @@ def _read_aperio(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Leve
     page = planes.pages[0]
     pairs = (part.split("=", 1) for part in page.description.split("|")[1:] if "=" in part)
     values = {key.strip(): value.strip() for key, value in pairs}
-    um = _parse_number(values.get("MPP"))
-    scale = validate_scale(um, um, _parse_number(values.get("AppMag")))
+    stated = values.get("MPP")
+    (um, _), unusable = read_lengths_um((stated, stated), (None, None))
+    if unusable:
+        unusable = f"a pixel size of {stated!r}, which is not a number"
+    scale = validate_scale(um, um, parse_decimal(values.get("AppMag")), unusable=unusable)
     return TiffMetadata(
         name,
         scale,
@@ -344,7 +411,7 @@ def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Level
     """Read the resolution tags."""
     page = planes.pages[0]
     unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
-    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), origin="resolution tag")
+    scale = validate_scale(*_upright_sizes(page), origin="resolution tag")
     if unit is None and scale.pixel_size is None and _read_resolution(page, _X_TAG):
         warning = f"the resolution tags have no unit, so lengths are in pixels. {ADVICE}"
         scale = ScaleInfo(None, None, (warning,))
@@ -355,9 +422,8 @@ def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes
     """Read the resolution tags, and the description of each channel."""
     roots = [_parse_xml(page.description) for page in planes.pages]
     texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in roots]
-    magnification = _parse_number(texts[0].get("Objective", "").lower().removesuffix("x"))
-    page = planes.pages[0]
-    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), magnification, "resolution tag")
+    magnification = parse_decimal(texts[0].get("Objective", "").lower().removesuffix("x"))
+    scale = validate_scale(*_upright_sizes(planes.pages[0]), magnification, "resolution tag")
     names = [text.get("Name") or f"channel {index}" for index, text in enumerate(texts, start=1)]
     colors = [color for text in texts if (color := _parse_comma_color(text.get("Color", "")))]
     return TiffMetadata(
@@ -374,13 +440,17 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
     root = _parse_xml(tiff.ome_metadata or "")
     images = [] if root is None else [child for child in root if _tag(child) == "Image"]
     index = next((i for i, other in enumerate(tiff.series) if other is series or series in other.levels), 0)
-    if not images:
+    if root is None or not images:
         return _read_plain(name, tiff, series, planes)
     image = images[min(index, len(images) - 1)]
     pixels = next((child for child in image if _tag(child) == "Pixels"), image)
-    scale = validate_scale(
-        _physical_size_um(pixels, "Y"), _physical_size_um(pixels, "X"), _ome_magnification(root), "OME metadata"
+    (y_um, x_um), unusable = read_lengths_um(
+        [pixels.get(f"PhysicalSize{axis}") for axis in "YX"], [pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"]
     )
+    magnification, source, page = _ome_magnification(root, image), "OME metadata", planes.pages[0]
+    if y_um is None and x_um is None and not unusable:
+        y_um, x_um, source = resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), "resolution tag"
+    scale = validate_scale(y_um, x_um, magnification, source, unusable=unusable)
     channels = [child for child in pixels if _tag(child) == "Channel"]
     numbered = _default_channel_names(planes)
     if len(channels) != len(numbered):
@@ -388,6 +458,16 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
     names = [channel.get("Name") or default for channel, default in zip(channels, numbered, strict=True)]
     colors = tuple(color for channel in channels if (color := _parse_rgba_color(channel.get("Color"))))
     return TiffMetadata(name, scale, tuple(names), colors if len(colors) == len(names) else (), dict(pixels.attrib))
+
+
+def _orientation(page: TiffPage) -> int:
+    return int(page.tags.valueof(_ORIENTATION_TAG, _UPRIGHT))
+
+
+def _upright_sizes(page: TiffPage) -> tuple[float | None, float | None]:
+    """Return height and width of a pixel of the upright image, by the resolution tags; None if unknown."""
+    height, width = resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG)
+    return (width, height) if _orientation(page) in TRANSPOSED else (height, width)
 
 
 def resolution_um(page: TiffPage, tag: int) -> float | None:
@@ -399,31 +479,27 @@ def resolution_um(page: TiffPage, tag: int) -> float | None:
     return unit * denominator / numerator
 
 
-def _read_resolution(page: TiffPage, tag: int) -> tuple[int, int] | None:
+def _read_resolution(page: TiffPage, tag: int) -> tuple[float, int] | None:
     """Read the pixels per unit in a resolution tag, as numerator and denominator.
 
     None if there is no tag, or if its value is invalid or the placeholder of one pixel per unit.
     """
     value = page.tags.valueof(tag)
+    if isinstance(value, tuple) and len(value) == 1:  # some programs write a floating-point number
+        value = (*value, 1)
     if not isinstance(value, tuple) or len(value) != 2 or 0 in value or value[0] == value[1]:
         return None
     return value
 
 
-def _physical_size_um(pixels: Element, axis: str) -> float | None:
-    """Return the pixel size in OME metadata along an axis, in micrometers."""
-    unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    size = _parse_number(pixels.get(f"PhysicalSize{axis}"))
-    return None if unit is None or size is None else size * unit
-
-
-def _ome_magnification(root: Element | None) -> float | None:
-    """Return the nominal magnification of the first objective that has one."""
-    elements = () if root is None else root.iter()
-    stated = (
-        _parse_number(element.get("NominalMagnification")) for element in elements if _tag(element) == "Objective"
-    )
-    return next((value for value in stated if value), None)
+def _ome_magnification(root: Element, image: Element) -> float | None:
+    """Return the nominal magnification of the objective of an image, or of the only objective; None if unknown."""
+    objectives = [element for element in root.iter() if _tag(element) == "Objective"]
+    used = next((child.get("ID") for child in image if _tag(child) == "ObjectiveSettings"), None)
+    if used is not None:
+        objectives = [objective for objective in objectives if objective.get("ID") == used]
+    stated = {parse_decimal(objective.get("NominalMagnification")) for objective in objectives}
+    return (stated.pop() or None) if len(stated) == 1 else None
 
 
 def _parse_xml(text: str) -> Element | None:
@@ -442,15 +518,6 @@ def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _parse_number(text: str | None) -> float | None:
-    """Parse a finite number; None if there is none."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _parse_comma_color(text: str) -> ColorRGB | None:
     """Parse a color such as ``0,255,0``."""
     parts = [int(part) for part in re.findall(r"\d+", text)]
@@ -459,7 +526,7 @@ def _parse_comma_color(text: str) -> ColorRGB | None:
 
 def _parse_rgba_color(text: str | None) -> ColorRGB | None:
     """Parse a color of OME: red, green, blue and alpha in one signed number."""
-    value = _parse_number(text)
+    value = parse_decimal(text)
     if value is None:
         return None
     rgba = int(value) & 0xFFFFFFFF
@@ -494,8 +561,9 @@ def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPa
     main = max(images, key=lambda series: _size(series)[0] * _size(series)[1])
     levels, others = list(main.levels), [series for series in images if series is not main]
     if len(levels) == 1:
-        levels += [series for series in others if _is_smaller_copy(series, main)]
-        others = [series for series in others if series not in levels]
+        copies = [series for series in others if _is_smaller_copy(series, main)]
+        levels += [level for series in copies for level in series.levels]
+        others = [series for series in others if series not in copies]
     levels.sort(key=_size, reverse=True)
     names = [series.name.lower() or f"image {index}" for index, series in enumerate(others, start=1)]
     return levels, dict(zip(names, others, strict=True))
@@ -524,12 +592,18 @@ def _size(series: TiffPageSeries) -> tuple[int, int]:
 
 
 def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
-    """Whether a series is a level of the main image: smaller, with the same aspect ratio, data type and layout."""
+    """Whether a series is a level of the main image: smaller, with the same aspect ratio, data type and layout.
+
+    The aspect ratio may differ if the level is padded to whole tiles.
+    """
     (height, width), (full_height, full_width) = _size(series), _size(main)
+    tile = series.keyframe.tilelength, series.keyframe.tilewidth
     same_kind = series.axes == main.axes and series.dtype == main.dtype
     same_layout = series.keyframe.is_tiled and main.keyframe.is_tiled
     ratio = (full_height / height) / (full_width / width)
-    return same_kind and same_layout and height < full_height and abs(ratio - 1) < _SAME_SHAPE
+    if not (same_kind and same_layout and height < full_height):
+        return False
+    return abs(ratio - 1) < _SAME_SHAPE or is_padded_to_tiles(TileLevel(height, width, *tile), _size(main))
 
 
 def read_pixel_format(page: TiffPage) -> PixelFormat:
@@ -543,10 +617,13 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
         return _palette_format(page)
     compressed_ycbcr = photometric == _YCBCR and int(page.compression) in _UNPACKED_BY_CODEC
     if (photometric == _PHOTO_RGB or compressed_ycbcr) and samples in (_RGB, _RGBA) and page.dtype in ("u1", "u2"):
-        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, page.bitspersample))
+        bits, alpha = page.bitspersample, _alpha(page)
+        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, bits, alpha), 2**bits - 1)
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
-        return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert if inverted else _identity)
+        if not inverted:
+            return PixelFormat("fluorescence", np.dtype(page.dtype), _identity)
+        return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert, np.iinfo(page.dtype).max)
     if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
         return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
     values = describe_dtype(np.dtype(page.dtype))
@@ -557,15 +634,25 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
     )
 
 
-def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
-    """Convert RGB or RGBA samples to 8-bit RGB, blended over white."""
-    return blend_over_white(to_eight_bit(tile, bits))
+def _alpha(page: TiffPage) -> Alpha:
+    """Return what the fourth sample of a page with RGB is; empty if it is no transparency, such as near infrared."""
+    extra = int(page.extrasamples[0]) if page.samplesperpixel == _RGBA and page.extrasamples else 0
+    return _ALPHA.get(extra, "")
+
+
+def _to_rgb8(tile: NDArray, bits: int, alpha: Alpha) -> NDArray[np.uint8]:
+    """Convert RGB samples to 8 bits, with transparency over white; a fourth sample without a meaning is left out."""
+    if not alpha:
+        return to_eight_bit(tile[..., :_RGB], bits)
+    rgba = to_eight_bit(tile, bits)
+    return compose_over_white(rgba) if alpha == "associated" else blend_over_white(rgba)
 
 
 def _palette_format(page: TiffPage) -> PixelFormat:
     """Return the format of a page whose samples are indices of a color table."""
     table = to_eight_bit(np.asarray(page.colormap)).T
-    return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
+    brightest = int(table.sum(axis=1).argmax())
+    return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]], brightest)
 
 
 def _identity(tile: NDArray) -> NDArray:

@@ -96,6 +96,10 @@ class TileLevel:
         height = min(self.tile_height, self.height - row * self.tile_height)
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
+    def crop(self, height: int, width: int) -> None:
+        """Leave out pixels at the bottom and at the right, if the level is larger."""
+        self.height, self.width = min(self.height, height), min(self.width, width)
+
     def half_resolution(self) -> TileLevel:
         """Return a computed level of half the resolution."""
         return DownsampledLevel(self)

@@ -16,11 +16,12 @@ from napari_melanoma.io.color_conversion import describe_dtype
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.zarr import check_metadata
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
+from napari_melanoma.slides.reading.pyramids import remove_padding, stated_downsample
 from napari_melanoma.slides.reading.slide import (
-    UNIT_UM,
     ScaleInfo,
     SlideInfo,
     override_pixel_size,
+    read_lengths_um,
     to_finite_float32,
     validate_scale,
 )
@@ -97,6 +98,8 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     sources = [ZarrSource(_get_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
     dtype = sources[0].dtype
     kind, channels, colors = _read_channels(metadata, sources[0], dtype)
+    factors = [_read_factors(multiscale, axes, dataset) for dataset in multiscale["datasets"]]
+    remove_padding(sources, [stated_downsample(factors[0], factor) for factor in factors])
     levels = fill_pyramid(sources)
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
@@ -188,20 +191,24 @@ def _parse_hex_color(text: str) -> ColorRGB:
 
 
 def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
-    """Read the pixel size from the scales of the first level and of the whole image."""
+    """Read the pixel size of the first level."""
+    factors = _read_factors(multiscale, axes, multiscale["datasets"][0])
+    described = multiscale.get("axes") or [None] * len(axes)
+    units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
+    y_unit, x_unit = (units[axes.index(axis)] for axis in "yx")
+    if not y_unit or not x_unit:
+        return validate_scale(None, None)
+    (y_um, x_um), unusable = read_lengths_um([str(factor) for factor in factors], (y_unit, x_unit))
+    return validate_scale(y_um, x_um, origin="OME metadata", unusable=unusable)
+
+
+def _read_factors(multiscale: Mapping[str, Any], axes: Sequence[str], dataset: Mapping[str, Any]) -> list[float]:
+    """Return height and width of a pixel of a level, by its scale and that of the whole image; 1 if not stated."""
     factors = [1.0] * len(axes)
-    stated = [
-        *multiscale["datasets"][0].get("coordinateTransformations", ()),
+    for transformation in (
+        *dataset.get("coordinateTransformations", ()),
         *multiscale.get("coordinateTransformations", ()),
-    ]
-    for transformation in stated:
+    ):
         if transformation.get("type") == "scale":
             factors = [a * b for a, b in zip(factors, transformation["scale"], strict=True)]
-    units = [
-        axis.get("unit") if isinstance(axis, Mapping) else None for axis in multiscale.get("axes") or [None] * len(axes)
-    ]
-    um = [
-        None if (unit := UNIT_UM.get(units[axes.index(axis)] or "")) is None else unit * factors[axes.index(axis)]
-        for axis in "yx"
-    ]
-    return validate_scale(um[0], um[1], origin="OME metadata")
+    return [factors[axes.index(axis)] for axis in "yx"]
