@@ -59,6 +59,35 @@ def slide_path(tmp_path: Path) -> Path:
     return draw_slide(tmp_path / "section.tif")
 
 
+NM_PER_PIXEL = 500
+SCN = """<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">
+<collection name="slide" sizeX="{canvas[1]}" sizeY="{canvas[0]}"><image name="scan">
+<pixels sizeX="{size[1]}" sizeY="{size[0]}"><dimension sizeX="{size[1]}" sizeY="{size[0]}" r="0" ifd="0"/>
+<dimension sizeX="{half[1]}" sizeY="{half[0]}" r="1" ifd="1"/></pixels>
+<view sizeX="{view[1]}" sizeY="{view[0]}" offsetX="{corner[1]}" offsetY="{corner[0]}"/><scanSettings>
+<objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>
+<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image></collection></scn>"""
+
+
+@pytest.fixture
+def write_scn(tmp_path: Path) -> Callable[..., Path]:
+    """Write a Leica slide with a scanned area, ``rgb``, on a larger canvas; ``corner``: row and column of the area."""
+
+    def write(rgb: Any, canvas: tuple[int, int], corner: tuple[int, int]) -> Path:
+        levels = [rgb, np.ascontiguousarray(rgb[::2, ::2])]
+        sides = {"canvas": canvas, "view": rgb.shape, "corner": corner}
+        in_nm = {name: [NM_PER_PIXEL * side for side in pair] for name, pair in sides.items()}
+        description = SCN.format(size=rgb.shape, half=levels[1].shape, **in_nm)
+        how: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb", "compression": "zlib", "metadata": None}
+        how |= {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+        with tifffile.TiffWriter(tmp_path / "scan.scn", bigtiff=True) as tiff:
+            tiff.write(levels[0], description=description, **how)
+            tiff.write(levels[1], **how)
+        return tmp_path / "scan.scn"
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def drawn_slide() -> Callable[..., Path]:
     """Draw another slide of this kind: path, side, seed, micrometers per pixel."""

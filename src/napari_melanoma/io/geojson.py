@@ -1,4 +1,8 @@
-"""Annotations as GeoJSON in the format of QuPath: reading, validation, clipping to a slide, and writing."""
+"""Annotations as GeoJSON in the format of QuPath: reading, validation, clipping to a slide, and writing.
+
+In memory, positions are pixels of the finest level, counted from the corner of the canvas. If a slide states its
+scanned area, QuPath counts from the corner of that area, the origin; so do files written here, which state the origin.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,19 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 Color = tuple[int, int, int]
+Origin = tuple[int, int]  # row and column of the corner of the scanned area, in pixels of the finest level
+CANVAS: Origin = (0, 0)
+ORIGIN = "origin_px"  # x and y of the origin, in files that are counted from it
+# How files began before they stated an origin; these were counted from the corner of the canvas.
+_FORMER_START = b'{"type": "FeatureCollection", "features": [\n'
 
 
 @dataclass(frozen=True)
 class Annotation:
     """One area of a slide with its properties.
 
-    ``polygons``: in pixels of the finest level, from the outer corner of its first pixel, as in QuPath. ``color``: red,
-    green, blue of the class, 0 to 255. ``kind``: type of the object in QuPath. ``properties``, ``geometry_members``,
+    ``polygons``: in pixels of the finest level, from the outer corner of its first pixel. ``color``: red, green, blue
+    of the class, 0 to 255. ``kind``: type of the object in QuPath. ``properties``, ``geometry_members``,
     ``feature_members``: further members of the file, which are written unchanged.
     """
 
@@ -41,19 +50,22 @@ class Annotation:
     feature_members: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_geojson(path: Path, annotations: Iterable[Annotation], unread: Iterable[Any] = ()) -> None:
+def write_geojson(
+    path: Path, annotations: Iterable[Annotation], unread: Iterable[Any] = (), origin: Origin = CANVAS
+) -> None:
     """Write annotations as a feature collection, one feature per line, atomically.
 
     Numbers keep all digits, so that ``read_geojson`` returns equal values. Measurements that are not finite are left
     out, as JSON does not support them.
 
-    ``unread``: features of ``GeoJsonContent``, which are written unchanged.
+    ``unread``: features of ``GeoJsonContent``, of which only the position is changed. ``origin``: the corner of the
+    scanned area, from which the positions in the file are counted.
     """
     with (
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,  # names of files
     ):
-        _write(file, annotations, unread)
+        _write(file, annotations, unread, origin)
 
 
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
@@ -76,17 +88,60 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any]) -> None:
+def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any], origin: Origin) -> None:
     """Write the collection feature by feature."""
-    file.write('{"type": "FeatureCollection", "features": [')
+    file.write('{"type": "FeatureCollection", ' + state_origin(origin) + '"features": [')
     separator = "\n"
     for annotation in annotations:
-        file.write(separator + json.dumps(annotation_to_feature(annotation), ensure_ascii=False, allow_nan=False))
+        feature = from_canvas(annotation_to_feature(annotation), origin)
+        file.write(separator + json.dumps(feature, ensure_ascii=False, allow_nan=False))
         separator = ",\n"
     for feature in unread:
-        file.write(separator + json.dumps(feature, ensure_ascii=False))  # QuPath writes NaN measurements
+        moved = from_canvas(feature, origin)
+        file.write(separator + json.dumps(moved, ensure_ascii=False))  # QuPath writes NaN measurements
         separator = ",\n"
     file.write("\n]}\n")
+
+
+def state_origin(origin: Origin) -> str:
+    """Return the member of a feature collection that states the origin of its positions; empty for the canvas."""
+    return "" if origin == CANVAS else f'"{ORIGIN}": [{origin[1]}, {origin[0]}], '
+
+
+def from_canvas(feature: Any, origin: Origin) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a feature with positions counted from an origin, instead of the corner of the canvas."""
+    return to_canvas(feature, (-origin[0], -origin[1]))
+
+
+def to_canvas(feature: Any, origin: Origin) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a feature with positions counted from the corner of the canvas, instead of an origin.
+
+    Everything with coordinates is moved, such as points, the nuclei of cells and nested objects.
+    """
+    if origin == CANVAS:
+        return feature
+    if isinstance(feature, list):
+        return [to_canvas(member, origin) for member in feature]
+    if not isinstance(feature, dict):
+        return feature
+    moved = {}
+    for key, member in feature.items():
+        if key == "coordinates":
+            moved[key] = _move(member, origin)
+        elif key == "properties" and isinstance(member, dict):
+            children = {name: to_canvas(member[name], origin) for name in _CHILDREN_KEYS if name in member}
+            moved[key] = {**member, **children}
+        else:
+            moved[key] = to_canvas(member, origin)
+    return moved
+
+
+def _move(coordinates: Any, origin: Origin) -> Any:  # noqa: ANN401 - any JSON value
+    """Add an origin to a point (x, y), or to all points of nested lists."""
+    if not isinstance(coordinates, list) or len(coordinates) < 2 or not all(map(_is_number, coordinates)):
+        return [_move(member, origin) for member in coordinates] if isinstance(coordinates, list) else coordinates
+    x, y, *others = coordinates
+    return [_shorten_number(x + origin[1]), _shorten_number(y + origin[0]), *others]
 
 
 def _properties(annotation: Annotation) -> dict[str, Any]:
@@ -135,28 +190,37 @@ _TYPE_IDS = {
 class GeoJsonContent:
     """Areas of a file, and messages about geometries without an area, which were left out.
 
-    ``unread``: the features or parts of features that were left out, unchanged.
+    ``unread``: the features or parts of features that were left out; only their position is changed. ``origin``: from
+    which positions in the file are counted.
     """
 
     annotations: tuple[Annotation, ...]
     omitted: tuple[str, ...] = ()
     unread: tuple[Any, ...] = ()
+    origin: Origin = CANVAS
 
 
-def read_geojson(path: Path) -> GeoJsonContent:
-    """Read the areas of a GeoJSON file, compressed by gzip or not.
+def read_geojson(path: Path, origin: Origin = CANVAS) -> GeoJsonContent:
+    """Read the areas of a GeoJSON file, compressed by gzip or not, with positions counted from the canvas.
 
     Points, lines and rings without an area are left out and reported.
+
+    ``origin``: the corner of the scanned area, from which files of QuPath are counted. It is not used for a file that
+    states its origin, or that was written by an earlier version of this program.
     """
-    return read_features(_parse(path), path)
+    content = _parse(path)
+    return read_features(content, path, find_origin(path, content, origin))
 
 
-def read_features(content: Any, path: Path) -> GeoJsonContent:  # noqa: ANN401 - any JSON value
-    """Read the areas in the content of a GeoJSON file; ``path`` is named in errors."""
+def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonContent:  # noqa: ANN401 - any JSON value
+    """Read the areas in the content of a GeoJSON file.
+
+    ``path``: named in errors. ``origin``: from which its positions are counted.
+    """
     annotations: list[Annotation] = []
     omitted: list[str] = []
     unread: list[Any] = []
-    for name, feature in _list_nested(_list_features(content, path), "feature {}"):
+    for name, feature in _list_nested(to_canvas(_list_features(content, path), origin), "feature {}"):
         where = f"{path}: {name}"
         if isinstance(feature, dict) and "geometry" in feature and feature["geometry"] is None:  # valid in GeoJSON
             omitted.append(f"{name}: it has no geometry")
@@ -170,7 +234,27 @@ def read_features(content: Any, path: Path) -> GeoJsonContent:  # noqa: ANN401 -
             unread += [{**members, "geometry": geometry} for _, geometry in without_area]
         else:
             unread.append(_without_children(feature))
-    return GeoJsonContent(tuple(annotations), tuple(omitted), tuple(unread))
+    return GeoJsonContent(tuple(annotations), tuple(omitted), tuple(unread), origin)
+
+
+def find_origin(path: Path, content: Any, of_slide: Origin, former: bytes = _FORMER_START) -> Origin:  # noqa: ANN401
+    """Return the origin from which the positions in a file are counted.
+
+    ``content``: that of the file. ``of_slide``: the corner of the scanned area. ``former``: how files of earlier
+    versions of this program begin.
+    """
+    stated = content.get(ORIGIN) if isinstance(content, dict) else None
+    if stated is not None:
+        if not (isinstance(stated, list) and len(stated) == 2 and all(map(_is_number, stated))):
+            raise InputError(
+                f"{path}: '{ORIGIN}' must be two numbers, x and y, found {shorten(repr(stated), 60)}. Correct it, or "
+                "export the file again."
+            )
+        return round(stated[1]), round(stated[0])
+    if of_slide == CANVAS:
+        return CANVAS
+    with path.open("rb") as file:
+        return CANVAS if file.read(len(former)) == former else of_slide
 
 
 def _list_nested(features: list[Any], name: str) -> Iterator[tuple[str, Any]]:
@@ -373,6 +457,10 @@ def fit_to_slide(content: GeoJsonContent, size: tuple[int, int]) -> FittedAnnota
     ``size``: height and width of the finest level, in pixels.
     """
     fitted, changed = [], list(content.omitted)
+    if content.annotations and content.origin != CANVAS:
+        changed.append(
+            f"positions were counted from the corner of the scanned area, ({content.origin[1]}, {content.origin[0]}) px"
+        )
     for number, annotation in enumerate(content.annotations, start=1):
         name = annotation.name or f"area {number}"
         valid = merge_overlapping(part for polygon in annotation.polygons for part in untangle_polygon(polygon))

@@ -15,6 +15,7 @@ import numpy as np
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
 
@@ -30,6 +31,8 @@ _SIGNIFICANT_DIGITS = 6
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
 LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
 RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"
+SOURCE = "slide.json"  # records the slide of a result folder
+_AREA, _AREA_SIDES = "scanned_area_px", {"y": "top", "x": "left", "height": "height", "width": "width"}
 
 
 def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
@@ -230,3 +233,23 @@ def _wrong_array_error(path: Path, values: NDArray, expected: str) -> Unreadable
 def read_slide_result(folder: Path) -> dict[str, Any]:
     """Read ``result.json`` of a slide; empty if the analysis is unfinished or the file cannot be read."""
     return read_object_or_empty(folder / RESULT)
+
+
+def describe_scanned_area(area: Box | None) -> dict[str, Any]:
+    """Return the entry of ``slide.json`` for the scanned area of a slide; none if the slide states no area."""
+    return {} if area is None else {_AREA: {side: getattr(area, name) for side, name in _AREA_SIDES.items()}}
+
+
+def read_scanned_area(folder: Path) -> Box | None:
+    """Return the scanned area of the slide of a result folder, in pixels of the finest level; None if unknown."""
+    stated: Any = read_object_or_empty(folder / SOURCE).get(_AREA)
+    try:
+        return Box(**{name: int(stated[side]) for side, name in _AREA_SIDES.items()})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_origin(folder: Path) -> tuple[int, int]:
+    """Return row and column of the corner of the scanned area, from which GeoJSON files are counted."""
+    area = read_scanned_area(folder)
+    return (0, 0) if area is None else (area.top, area.left)

@@ -19,10 +19,11 @@ import numpy as np
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json
-from napari_melanoma.core.geometry import MapPlacement, PixelSize
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.validity import read_slide_validity
-from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_slide_result
+from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
+from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
@@ -32,7 +33,10 @@ from napari_melanoma.slides.lesion_files import (
     write_outlines,
 )
 from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
-from napari_melanoma.slides.result_folder import recorded_slide
+from napari_melanoma.slides.reading.openslide import dicom_spacing
+from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
+from napari_melanoma.slides.reading.tiled import TileLevel
+from napari_melanoma.slides.result_folder import recorded_slide, scanned_area_of
 
 if TYPE_CHECKING:
     import zarr
@@ -102,10 +106,13 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     """Write the outlines of lesions for QuPath."""
+    area = scanned_area_of(exported.folder, exported.slide)
+    origin = CANVAS if area is None else (area.top, area.left)
     if exported.saved and exported.required_lesions:
-        _copy_file(exported.folder / OUTLINES, path)  # which has more digits than the table of lesions
+        content = read_geojson(exported.folder / OUTLINES, read_origin(exported.folder))
+        write_geojson(path, content.annotations, content.unread, origin)
     else:
-        write_outlines(path, exported.required_lesions, read_slide_validity(exported.content))
+        write_outlines(path, exported.required_lesions, read_slide_validity(exported.content), origin)
 
 
 def _write_csv(path: Path, exported: ExportedSlide) -> None:
@@ -163,11 +170,12 @@ def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> None:
 
 
 def _write_mask(path: Path, exported: ExportedSlide) -> None:
-    """Write a label image of the lesions as OME-TIFF."""
+    """Write a label image of the lesions as OME-TIFF, over the whole slide or its scanned area."""
     size, pixel = _slide_size(exported)
-    step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
-    placement = MapPlacement(0.0, 0.0, step, step, pixel)
-    shape = -(-size[0] // step), -(-size[1] // step)
+    area = scanned_area_of(exported.folder, exported.slide) or Box(0, 0, *size)
+    step = 2 ** max(0, int(np.ceil(np.log2(max(area.height, area.width) / MASK_SIDE))))
+    placement = MapPlacement(area.top, area.left, step, step, pixel)
+    shape = -(-area.height // step), -(-area.width // step)
     write_label_tiff(path, label_image(exported.required_lesions, placement, shape), placement, "lesions")
 
 
@@ -177,7 +185,10 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> None:
     level = find_dicom_level(slide)
     size, _ = _slide_size(exported)
     shape = (level.height, level.width)
-    labels = label_image(exported.required_lesions, MapPlacement.from_thumbnail(shape, size), shape)
+    place = MapPlacement.from_thumbnail(shape, size)
+    if level.downsample is not None:
+        place = MapPlacement(0.0, 0.0, level.downsample, level.downsample)
+    labels = label_image(exported.required_lesions, place, shape)
     present = set(np.unique(labels).tolist())
     segments = [
         LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
@@ -534,6 +545,7 @@ class DicomLevel:
     header: Any  # pydicom's Dataset
     height: int
     width: int
+    downsample: float | None = None  # of a padded level
 
 
 def find_dicom_level(slide: Path) -> DicomLevel:
@@ -559,7 +571,10 @@ def find_dicom_level(slide: Path) -> DicomLevel:
             "outlines instead."
         )
     levels.sort(key=lambda level: -level.height * level.width)
-    return next((level for level in levels if max(level.height, level.width) <= MAX_SIDE_PX), levels[-1])
+    level = next((level for level in levels if max(level.height, level.width) <= MAX_SIDE_PX), levels[-1])
+    grid = TileLevel(level.height, level.width, int(level.header.Rows), int(level.header.Columns))
+    stated = stated_downsample(dicom_spacing(levels[0].header), dicom_spacing(level.header))
+    return replace(level, downsample=find_downsample(grid, (levels[0].height, levels[0].width), stated))
 
 
 def _series_uid(slide: Path) -> str | None:

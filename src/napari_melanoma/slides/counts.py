@@ -15,8 +15,8 @@ from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_tex
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
-from napari_melanoma.io.geojson import read_classification
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.geojson import find_origin, from_canvas, read_classification, state_origin, to_canvas
+from napari_melanoma.io.results import read_origin, write_table
 from napari_melanoma.slides.notes import measure_shape, read_notes
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
@@ -30,6 +30,7 @@ COUNTS = "counts.geojson"
 TAIL = 0.025  # probability beyond each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
 WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"  # names of areas
+_FORMER_START = b'{"type": "FeatureCollection", "features": ['  # of files of versions that stated no origin
 COLUMNS = ("kind", "name", "value", "unit", "within", "count", "area_mm2", "per_mm2", "per_mm2_low", "per_mm2_high")
 
 
@@ -68,6 +69,7 @@ def read_counts(folder: Path) -> StoredCounts:
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise InputError(f"{path} has no features: expected points as GeoJSON. Restore the file, or move it away.")
+    features = to_canvas(features, find_origin(path, content, read_origin(folder), _FORMER_START))
     points = (_read_point(name, coordinate) for feature in features for name, coordinate in _list_coordinates(feature))
     return StoredCounts(tuple(point for point in points if point is not None), (), stamp, tuple(features))
 
@@ -85,8 +87,9 @@ def save_counts(
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)
-    updated = _update_features(features, points)
-    write_text(path, json.dumps({"type": "FeatureCollection", "features": updated}, ensure_ascii=False) + "\n")
+    updated, origin = _update_features(features, points), read_origin(folder)
+    written = json.dumps(from_canvas(updated, origin), ensure_ascii=False)
+    write_text(path, f'{{"type": "FeatureCollection", {state_origin(origin)}"features": {written}}}\n')
     return StoredCounts(points, notes, file_stamp(path), tuple(updated))
 
 

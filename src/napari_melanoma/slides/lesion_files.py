@@ -17,8 +17,16 @@ from napari_melanoma.core.files import atomic_file, move, remove_file, replace_n
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
-from napari_melanoma.io.geojson import Annotation, FittedAnnotations, fit_to_slide, read_geojson, write_geojson
-from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, write_table
+from napari_melanoma.io.geojson import (
+    CANVAS,
+    Annotation,
+    FittedAnnotations,
+    Origin,
+    fit_to_slide,
+    read_geojson,
+    write_geojson,
+)
+from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_origin, read_slide_result, write_table
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
 from napari_melanoma.slides.map_polygons import covered_cells, rasterize_polygons
@@ -46,7 +54,7 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
     path = folder / OUTLINES
     if not path.is_file():
         return None
-    content = read_geojson(path)
+    content = read_geojson(path, read_origin(folder))
     try:
         if content.omitted:
             raise ValueError(content.omitted[0])
@@ -67,7 +75,7 @@ def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: 
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         expected, previous = read_slide_result(folder).get("outlines"), hash_file(path)
         with atomic_file(path) as temporary:
-            write_geojson(temporary, (lesion_to_annotation(lesion, validity) for lesion in lesions))
+            write_outlines(temporary, lesions, validity, read_origin(folder))
             digest = hash_file(temporary)
             backup_note = _back_up_outlines(folder, keep=True) if previous not in ("", expected, digest) else ""
         write_lesions_table(folder / LESIONS, lesions, validity)
@@ -89,7 +97,7 @@ def save_lesions(
             _back_up_outlines(folder, keep=True)  # the unreadable file may still be repaired
         content = read_slide_result(folder)
         validity = read_slide_validity(content) if content else None
-        write_outlines(folder / OUTLINES, lesions, validity)
+        write_outlines(folder / OUTLINES, lesions, validity, read_origin(folder))
         write_lesions_table(folder / LESIONS, lesions, validity)
         if content:
             options = content.get("options", {})
@@ -147,9 +155,11 @@ def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Va
     write_table(path, rows, (*LESION_COLUMNS, *validity_columns))
 
 
-def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write outlines and measurements of lesions as GeoJSON, as QuPath reads it."""
-    write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions))
+def write_outlines(
+    path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None, origin: Origin = CANVAS
+) -> None:
+    """Write outlines and measurements of lesions as GeoJSON, as QuPath reads it; ``origin``: of its positions."""
+    write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions), origin=origin)
 
 
 def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
@@ -246,12 +256,13 @@ def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tupl
     return labels
 
 
-def import_outlines(path: Path, size: tuple[int, int]) -> FittedAnnotations:
+def import_outlines(path: Path, size: tuple[int, int], origin: Origin = CANVAS) -> FittedAnnotations:
     """Read the outlines in a file that are on the slide, with messages on what was changed or left out.
 
-    ``size``: height and width of the finest level, in pixels. Raises InputError if no outline is on the slide.
+    ``size``: height and width of the finest level, in pixels. ``origin``: the corner of the scanned area. Raises
+    InputError if no outline is on the slide.
     """
-    fitted = fit_to_slide(read_geojson(path), size)
+    fitted = fit_to_slide(read_geojson(path, origin), size)
     if not fitted.annotations:
         reasons = f" ({'; '.join(fitted.changed[:3])})" if fitted.changed else ""
         raise InputError(f"no area in {path.name} is on this slide{reasons}. Export the annotations of this slide.")

@@ -9,7 +9,8 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
-from napari_melanoma.io.geojson import Annotation, fit_to_slide, read_geojson, write_geojson
+from napari_melanoma.io.geojson import CANVAS, Annotation, Origin, fit_to_slide, read_geojson, write_geojson
+from napari_melanoma.io.results import read_origin
 from napari_melanoma.slides.regions import READER, Regions, assign_ids, region_reader
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
@@ -37,7 +38,7 @@ def load_regions(folder: Path) -> StoredRegions:
     if not path.is_file():
         return StoredRegions()
     stamp = file_stamp(path)
-    content = read_geojson(path)
+    content = read_geojson(path, read_origin(folder))
     return StoredRegions(assign_ids(content.annotations), content.omitted, stamp, content.unread)
 
 
@@ -53,19 +54,22 @@ def save_regions(
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)
-    write_geojson(path, regions, unread)
+    write_geojson(path, regions, unread, read_origin(folder))
     return StoredRegions(regions, notes, file_stamp(path), unread)
 
 
-def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> StoredRegions:
+def import_regions(
+    path: Path, size: tuple[int, int], known: Regions = (), reader: str = "", origin: Origin = CANVAS
+) -> StoredRegions:
     """Read regions from a file of another program or reader.
 
     Regions without area or outside the slide are left out, and self-intersecting outlines are repaired.
 
     ``size``: height and width of the slide in pixels of the finest level. ``known``: regions of the slide. ``reader``:
-    name for regions without one. Returns the regions that are not known yet, with unique ids.
+    name for regions without one. ``origin``: the corner of the scanned area. Returns the regions that are not known
+    yet, with unique ids.
     """
-    content = read_geojson(path)
+    content = read_geojson(path, origin)
     new = tuple(region for region in content.annotations if region not in known)
     fitted = fit_to_slide(replace(content, annotations=new), size)
     if new and not fitted.annotations:

@@ -17,17 +17,26 @@ from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import move, normalize_name, remove_file, remove_folder, save_error, write_json
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
-from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE
+from napari_melanoma.io.results import (
+    HEATMAP,
+    LESIONS,
+    OUTLINES,
+    RESULT,
+    SOURCE,
+    TISSUE,
+    describe_scanned_area,
+    read_scanned_area,
+)
 from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
-from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
+from napari_melanoma.slides.reading.opening import find_dicom_file, find_scanned_area, is_zarr
 
-SOURCE = "slide.json"  # records the slide of a result folder
 UNKNOWN_OWNER = "another"  # used as the fingerprint of results without one
 DIGITS = 8
 DICOM_SUFFIXES = (".dcm", ".dicom", "")  # numeric suffixes are accepted too, as names may end in an identifier
@@ -115,16 +124,22 @@ def slide_name(slide: Path) -> str:
 
 
 def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> None:
-    """Record the slide of a result folder in ``slide.json``: fingerprint and relative path; other values are kept.
+    """Record the slide of a result folder in ``slide.json``: fingerprint, relative path and scanned area.
 
-    ``record_name``: record the absolute path as well.
+    Other values are kept. ``record_name``: record the absolute path as well.
     """
-    path = {"slide": str(slide.absolute())} if record_name else {}
+    record = {**read_object_or_empty(folder / SOURCE), **describe_scanned_area(find_scanned_area(slide))}
+    if record_name:
+        record["slide"] = str(slide.absolute())
     if relative := _relative_path(folder, slide):
-        path["relative"] = relative
-    write_json(
-        folder / SOURCE, {**read_object_or_empty(folder / SOURCE), **path, "fingerprint": open_fingerprint(slide)}
-    )
+        record["relative"] = relative
+    write_json(folder / SOURCE, {**record, "fingerprint": open_fingerprint(slide)})
+
+
+def scanned_area_of(folder: Path, slide: Path | None) -> Box | None:
+    """Return the scanned area of a slide, as recorded or from its file; None if it is unknown."""
+    area = read_scanned_area(folder)
+    return find_scanned_area(slide) if area is None and slide is not None else area
 
 
 def stated_fingerprint(folder: Path) -> str:

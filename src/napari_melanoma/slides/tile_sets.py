@@ -479,7 +479,7 @@ def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list
     notes: list[str] = []
     for file in files:
         reader = "" if len(files) == 1 else _reader_from_path(file)
-        imported = import_regions(file, size, reader=reader)
+        imported = import_regions(file, size, reader=reader, origin=info.origin)
         regions += imported.regions
         notes += imported.notes
     return regions, notes

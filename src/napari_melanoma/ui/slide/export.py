@@ -156,7 +156,7 @@ class SlideExporter(QObject):
     def _import_file(self, path: Path) -> None:
         slide = self._context.slide
         if slide is not None:
-            work = partial(_read_slide_outlines, path, slide.identity, slide.size)
+            work = partial(_read_slide_outlines, path, slide.identity, slide.size, slide.info.origin)
             self._read_tasks.submit(slide.identity, lambda: work)
 
     def _on_read(self, outlines: tuple[str, FittedAnnotations]) -> None:
@@ -212,12 +212,12 @@ def _make_import_edit(imported: FittedAnnotations) -> LesionEdit:
 
 
 def _read_slide_outlines(
-    path: Path, identity: str, size: tuple[int, int], run: RunContext
+    path: Path, identity: str, size: tuple[int, int], origin: tuple[int, int], run: RunContext
 ) -> tuple[str, FittedAnnotations]:
     """Read outlines, fitted to a slide of a size (height, width); returned with the slide's identity."""
     from napari_melanoma.slides.lesion_files import import_outlines
 
-    return identity, import_outlines(path, size)
+    return identity, import_outlines(path, size, origin)
 
 
 def _write_export(

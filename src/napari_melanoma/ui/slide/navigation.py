@@ -91,7 +91,8 @@ class SlideNavigation(QObject):
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self._panel.position_field.clear()
         self._slide = slide
-        self._panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
+        origin = (0, 0) if slide is None else slide.info.origin
+        self._panel.set_has_scale(slide is None or slide.info.pixel_size is not None, origin)
         self._overview.show_slide(slide)
         if slide is not None:
             work = partial(_read_thumbnail, slide.slide, slide.identity)
@@ -101,7 +102,7 @@ class SlideNavigation(QObject):
     def update_scale(self, slide: ViewerSlide) -> None:
         """Update position and overview after a change of the slide's scale."""
         self._slide = slide
-        self._panel.set_has_scale(slide.info.pixel_size is not None)
+        self._panel.set_has_scale(slide.info.pixel_size is not None, slide.info.origin)
         self.update_rotation()
 
     def update_position(self) -> None:
@@ -271,15 +272,20 @@ class NavigationPanel(QWidget):
         """Whether the user wants a scale bar, which is shown if the slide has a scale."""
         return self._shows_scale_bar
 
-    def set_has_scale(self, has_scale: bool) -> None:
-        """Enable the controls that require a scale, or show why they are disabled."""
-        self._has_scale = has_scale
+    def set_has_scale(self, has_scale: bool, origin: tuple[int, int] = (0, 0)) -> None:
+        """Enable the controls that require a scale, or show why they are disabled.
+
+        ``origin``: row and column of the corner of the scanned area, from which QuPath counts.
+        """
+        self._has_scale, self._origin = has_scale, origin
+        in_qupath = f" QuPath counts from x = {origin[1]}, y = {origin[0]} px." if origin != (0, 0) else ""
         self.position_field.setPlaceholderText("go to x, y mm" if has_scale else "go to x, y px")
         self.position_field.setToolTip(
             "Go to x, y in mm, or in pixels as 1200, 3400 px (Enter)"
             if has_scale
             else "Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm require a scale."
         )
+        self.position_field.setToolTip(self.position_field.toolTip() + in_qupath)
         self.scale_bar_check.blockSignals(True)
         self.scale_bar_check.setEnabled(has_scale)
         self.scale_bar_check.setChecked(has_scale and self._shows_scale_bar)
@@ -338,7 +344,7 @@ class NavigationPanel(QWidget):
     def set_scale_bar(self, visible: bool) -> None:
         """Check or uncheck the scale bar."""
         self._shows_scale_bar = visible
-        self.set_has_scale(self._has_scale)
+        self.set_has_scale(self._has_scale, self._origin)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
         self._shows_scale_bar = on

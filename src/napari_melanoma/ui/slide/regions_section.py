@@ -485,21 +485,23 @@ class SlideRegionSection(QObject):
         if state is None or slide is None:
             return
         if kind == "lesions":
-            self.store.import_file(state.folder / OUTLINES, slide.size)
+            self.store.import_file(state.folder / OUTLINES, slide.size, slide.info.origin)
         else:
             window, title = self._context.window, "Regions of this slide"
             choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self._import_file, state.folder)
 
     def _import_file(self, path: Path) -> None:
-        if self._context.slide is not None:
-            self.store.import_file(path, self._context.slide.size)
+        slide = self._context.slide
+        if slide is not None:
+            self.store.import_file(path, slide.size, slide.info.origin)
 
     def _on_export(self) -> None:
         slide = self._context.slide
         if slide is not None:
             window, title = self._context.window, "Export the regions as GeoJSON"
             suggested = Path(f"{slide.info.name}-regions.geojson")
-            choose_new_file(window, "region_export_dialog", title, "GeoJSON", self.store.export_file, suggested)
+            write = partial(self.store.export_file, slide.info.origin)
+            choose_new_file(window, "region_export_dialog", title, "GeoJSON", write, suggested)
 
     def _on_make_data_set(self) -> None:
         """Open the dialog that makes a data set of tiles."""

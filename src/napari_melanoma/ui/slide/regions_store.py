@@ -37,16 +37,19 @@ class RegionStore(EditedDocument[RegionState]):
         """The current regions of the slide; empty until they have been loaded."""
         return () if self.state is None else self.state.history.current
 
-    def import_file(self, path: Path, size: tuple[int, int]) -> None:
-        """Add the regions of a file; ``size``: height and width of the slide in pixels of the finest level."""
+    def import_file(self, path: Path, size: tuple[int, int], origin: tuple[int, int]) -> None:
+        """Add the regions of a file.
+
+        ``size``: height and width of the slide in pixels of the finest level. ``origin``: corner of the scanned area.
+        """
         state = self.state
         if state is not None:
-            work = partial(_read_imported_regions, path, size, state.history.current)
+            work = partial(_read_imported_regions, path, size, origin, state.history.current)
             self._submit(f"import {path}", lambda: work, partial(self._on_imported, state.identity))
 
-    def export_file(self, path: Path) -> None:
-        """Write the regions to a GeoJSON file."""
-        work = partial(_write_exported_regions, self.regions, path)
+    def export_file(self, origin: tuple[int, int], path: Path) -> None:
+        """Write the regions to a GeoJSON file; ``origin``: corner of the scanned area."""
+        work = partial(_write_exported_regions, self.regions, origin, path)
         self._submit(f"export {path}", lambda: work, self.message.emit)
 
     def _on_imported(self, identity: str, imported: StoredRegions) -> None:
@@ -92,15 +95,17 @@ def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:
     return save_regions(state.folder, Path(state.identity), state.history.current, stamp, state.unread)
 
 
-def _read_imported_regions(path: Path, size: tuple[int, int], existing: Regions, run: RunContext) -> StoredRegions:
+def _read_imported_regions(
+    path: Path, size: tuple[int, int], origin: tuple[int, int], existing: Regions, run: RunContext
+) -> StoredRegions:
     from napari_melanoma.slides.region_files import import_regions
 
-    return import_regions(path, size, existing)
+    return import_regions(path, size, existing, origin=origin)
 
 
-def _write_exported_regions(regions: Regions, path: Path, run: RunContext) -> str:
+def _write_exported_regions(regions: Regions, origin: tuple[int, int], path: Path, run: RunContext) -> str:
     """Export regions to a file; return the message."""
     from napari_melanoma.io.geojson import write_geojson
 
-    write_geojson(path, regions)
+    write_geojson(path, regions, origin=origin)
     return f"Saved: {path}"
