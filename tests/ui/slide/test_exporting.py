@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import tifffile
@@ -15,10 +16,11 @@ from slide_stage import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.cli.results import EXPORT_HELP
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
-from napari_melanoma.io.results import read_table
+from napari_melanoma.io.results import describe_scanned_area, read_table
 from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -148,3 +150,24 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     assert (tmp_path / "out.ome.zarr" / "labels" / "lesions" / "zarr.json").is_file()
     exports(analysed, "mask", tmp_path / "out.ome.tif")
     assert set(tifffile.imread(tmp_path / "out.ome.tif").ravel()) == {0, 1}
+
+
+def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analysed, tmp_path):
+    dock, path = analysed.dock, tmp_path / "out.geojson"
+    area = Box(20, 30, 400, 410)  # as a scanner would have stated it
+    record = dock.result_location.folder / "slide.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **describe_scanned_area(area)}))
+    dock.slide.metadata["info"] = replace(dock.slide.info, bounds=area)
+    before = dock.lesions.findings.lesions
+    exports(analysed, "geojson", path)
+    content = json.loads(path.read_text())
+    assert content.pop("origin_px") == [30, 20]
+    path.write_text(json.dumps(content))  # as QuPath writes it
+
+    exports(analysed, "import", path)
+    assert dock.lesions.findings.lesions == before
+    dock.regions_section.expand(animate=False)
+    analysed.waits()
+    dock.regions._import_file(path)
+    analysed.waits()
+    assert [region.polygons for region in dock.regions.store.regions] == [lesion.polygons for lesion in before]

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 SlideKind = Literal["brightfield", "fluorescence"]
 _LEVEL_TOLERANCE = 1.01  # levels have whole pixels, so their downsample is inexact by a few parts in a thousand
 _UM_BY_NAMES = {  # names of units in files, separated by spaces, to micrometers
-    "pm picometer picometre": 1e-6,
+    "pm picometer": 1e-6,
     "\u00c5 \u212b angstrom angstroms": 1e-4,  # both characters for Angstrom
-    "nm nanometer nanometre": 1e-3,
-    "\u00b5m \u03bcm um micron microns micrometer micrometre": 1.0,  # micro sign, and the Greek letter
+    "nm nanometer": 1e-3,
+    "\u00b5m \u03bcm um micron microns micrometer": 1.0,  # micro sign, and the Greek letter
     "thou mil": 25.4,
-    "mm millimeter millimetre": 1e3,
+    "mm millimeter": 1e3,
     "li": 25400 / 12,
-    "cm centimeter centimetre": 1e4,
+    "cm centimeter": 1e4,
     "in inch": 25400.0,
-    "dm decimeter decimetre": 1e5,
+    "dm decimeter": 1e5,
     "ft foot": 304800.0,
-    "m meter metre": 1e6,
+    "m meter": 1e6,
 }
 UNIT_UM = {name: um for names, um in _UM_BY_NAMES.items() for name in names.split()}
 SQUARE_TOLERANCE = 0.01  # relative difference of height and width up to which pixels count as square
@@ -358,6 +358,12 @@ def parse_decimal(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _plain_unit(name: str) -> str:
+    """Return the name of a unit in lower case and in American spelling; the case of abbreviations has a meaning."""
+    name = name.lower() if len(name) > 2 else name
+    return f"{name[:-2]}er" if name.endswith("tre") else name
+
+
 def read_lengths_um(values: Sequence[str | None], units: Sequence[str | None]) -> tuple[list[float | None], str]:
     """Convert height and width of a pixel, as stated in a file, to micrometers.
 
@@ -365,7 +371,7 @@ def read_lengths_um(values: Sequence[str | None], units: Sequence[str | None]) -
     stated, a description of it.
     """
     names = ["\u00b5m" if unit is None else unit.strip() for unit in units]
-    factors = [UNIT_UM.get(name, UNIT_UM.get(name.lower()) if len(name) > 2 else None) for name in names]
+    factors = [UNIT_UM.get(name, UNIT_UM.get(_plain_unit(name))) for name in names]
     numbers = [parse_decimal(value) for value in values]
     sizes = [
         None if number is None or factor is None else number * factor

@@ -500,7 +500,7 @@ class SlideRegionSection(QObject):
         if slide is not None:
             window, title = self._context.window, "Export the regions as GeoJSON"
             suggested = Path(f"{slide.info.name}-regions.geojson")
-            write = partial(self.store.export_file, slide.info.origin)
+            write = partial(self.store.export_file, origin=slide.info.origin)
             choose_new_file(window, "region_export_dialog", title, "GeoJSON", write, suggested)
 
     def _on_make_data_set(self) -> None:

@@ -37,7 +37,7 @@ class RegionStore(EditedDocument[RegionState]):
         """The current regions of the slide; empty until they have been loaded."""
         return () if self.state is None else self.state.history.current
 
-    def import_file(self, path: Path, size: tuple[int, int], origin: tuple[int, int]) -> None:
+    def import_file(self, path: Path, size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> None:
         """Add the regions of a file.
 
         ``size``: height and width of the slide in pixels of the finest level. ``origin``: corner of the scanned area.
@@ -47,7 +47,7 @@ class RegionStore(EditedDocument[RegionState]):
             work = partial(_read_imported_regions, path, size, origin, state.history.current)
             self._submit(f"import {path}", lambda: work, partial(self._on_imported, state.identity))
 
-    def export_file(self, origin: tuple[int, int], path: Path) -> None:
+    def export_file(self, path: Path, origin: tuple[int, int] = (0, 0)) -> None:
         """Write the regions to a GeoJSON file; ``origin``: corner of the scanned area."""
         work = partial(_write_exported_regions, self.regions, origin, path)
         self._submit(f"export {path}", lambda: work, self.message.emit)
