@@ -85,7 +85,7 @@ def read_twice(results: Path) -> DepthReading:
     (row, column), deepest = proposed.proposals[0].line
     for reader, surface in zip(READERS, ((row - 60, column), (row - 20, column - 15)), strict=True):
         values = values_for_line(base, (surface, deepest), size)
-        readings = set_values(readings, base, reader, utc_time(), **values, ulcerated=False, clark=4, clark_by="hand")
+        readings = set_values(readings, reader, utc_time(), **values, ulcerated=False, clark=4)
     write_depth(results, readings)
     found = readings.reading_by(READERS[0])
     assert found is not None

@@ -123,7 +123,7 @@ def read_slide(made: FullCase) -> None:
     (row, column), deepest = made.line
     for day, (reader, up_px) in enumerate(zip(READERS, (0, UP_PX), strict=True), start=1):
         values = values_for_line(base, ((row - up_px, column), deepest), size)
-        depth = set_values(depth, base, reader, WHEN.format(day), **values, ulcerated=True, clark=4, clark_by="hand")
+        depth = set_values(depth, reader, WHEN.format(day), **values, ulcerated=True, clark=4)
     write_depth(made.results, depth)
     square = Polygon(
         ((row, column), (row, column + REGION_PX), (row + REGION_PX, column + REGION_PX), (row + REGION_PX, column))

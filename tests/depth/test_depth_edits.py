@@ -33,6 +33,11 @@ NONE, EMPTY = SlideDepthReadings(), DepthReading()
 FIRST, SECOND = "2026-01-02T10:00:00+00:00", "2026-01-02T10:05:00+00:00"
 
 
+def accept(depth: SlideDepthReadings, base: DepthReading) -> SlideDepthReadings:
+    """Accept the line of the analysis, as reader A."""
+    return set_values(depth, "A", FIRST, **{name: getattr(base, name) for name in readings.LINE_FIELDS})
+
+
 def record(depth: SlideDepthReadings, reader: str) -> list[tuple[object, ...]]:
     reading = depth.reading_by(reader)
     assert reading is not None
@@ -48,37 +53,40 @@ def test_rows_and_columns_have_sizes_of_their_own() -> None:
 
 def test_automatic_reading_has_no_reader_until_accepted() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    assert (base.method, base.mm, base.ulcerated, base.clark, base.clark_by) == ("automatic", 1.0, True, 4, "estimate")
+    assert (base.method, base.mm, base.ulcerated, base.clark) == ("automatic", 1.0, True, 4)
+    assert base.all_authors() == {"mm": "model", "ulcerated": "model", "clark": "model"}
     assert readings.automatic_reading(FOUND, 1).ulcerated is False
     assert readings.automatic_reading(SlideDepthProposals(), 0) == EMPTY
     assert current_reading(NONE, base, "A").mm == 1.0
-    taken = set_values(NONE, base, "A", FIRST)
-    assert ("mm", None, 1.0, "model") in record(taken, "A")
+    taken = accept(NONE, base)
+    assert ("mm", None, 1.0, "A") in record(taken, "A")
     assert taken.readings[0].when == FIRST
-    assert set_values(taken, base, "A", SECOND) is taken
-    assert set_values(NONE, EMPTY, "A", FIRST) is NONE
+    assert accept(taken, base) is taken
+    assert set_values(NONE, "A", FIRST) is NONE
 
 
 def test_each_override_says_what_was_before_and_who_did_it() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     moved = (LINE[0], (1700.0, 200.0))
-    depth = set_values(NONE, base, "A", FIRST, **values_for_line(base, moved, SIZE))
-    depth = set_values(depth, base, "A", SECOND, ulcerated=None, margins=ExcisionMargins(deep_mm=2.5))
+    depth = set_values(NONE, "A", FIRST, **values_for_line(base, moved, SIZE))
+    depth = set_values(depth, "A", SECOND, ulcerated=True, margins=ExcisionMargins(deep_mm=2.5))
+    depth = set_values(depth, "A", SECOND, ulcerated=None)
     reading = depth.readings[0]
     assert (reading.method, reading.mm, reading.interval_mm) == ("corrected", pytest.approx(0.8), None)
+    assert reading.all_authors() == {"mm": "reader", "margins": "reader"}
     reported = record(depth, "A")
-    assert ("mm", 1.0, pytest.approx(0.8), "A") in reported
+    assert ("mm", None, pytest.approx(0.8), "A") in reported
     assert ("ulcerated", True, None, "A") in reported
-    assert ("method", "automatic", "corrected", "A") in reported
+    assert ("method", "hand", "corrected", "A") in reported
     assert [one.when for one in reading.history if one.field == "margins"] == [SECOND]
-    assert set_values(depth, base, "A", SECOND, notes="") is depth
+    assert set_values(depth, "A", SECOND, notes="") is depth
     with pytest.raises(ConfigError):
-        set_values(depth, base, "A", SECOND, clark=6)
+        set_values(depth, "A", SECOND, clark=6)
 
 
 def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
-    depth = set_values(NONE, EMPTY, "", FIRST, **values_for_line(EMPTY, LINE, SIZE))
-    again = set_values(depth, EMPTY, "", SECOND, **values_for_line(depth.readings[0], LINE[::-1], SIZE))
+    depth = set_values(NONE, "", FIRST, **values_for_line(EMPTY, LINE, SIZE))
+    again = set_values(depth, "", SECOND, **values_for_line(depth.readings[0], LINE[::-1], SIZE))
     assert (again.readings[0].method, again.readings[0].mm) == ("hand", pytest.approx(1.0))
     assert [one[0] for one in record(again, "")] == ["line", "mm", "line"]
 
@@ -86,21 +94,63 @@ def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
 def test_a_line_drawn_beside_a_predicted_one_is_by_hand() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     drawn = values_for_line(base, ((100.0, 900.0), (700.0, 900.0)), SIZE, drawn=True)
-    reading = set_values(NONE, base, "A", FIRST, **drawn).readings[0]
+    reading = set_values(NONE, "A", FIRST, **drawn).readings[0]
     assert (reading.method, reading.mm, reading.interval_mm) == ("hand", pytest.approx(0.3), None)
 
 
 def test_readers_stay_apart() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    depth = set_values(set_values(NONE, base, "A", FIRST), base, "B", SECOND, clark=3, clark_by="hand")
-    assert [(one.reader, one.clark) for one in depth.readings] == [("A", 4), ("B", 3)]
-    assert current_reading(depth, base, "C").clark_by == "estimate"
+    depth = set_values(accept(NONE, base), "B", SECOND, clark=3)
+    assert [(one.reader, one.mm, one.clark) for one in depth.readings] == [("A", 1.0, None), ("B", None, 3)]
+    assert current_reading(depth, base, "C").author("clark") == "model"
+
+
+def test_values_of_the_model_are_not_those_of_a_reader_who_has_not_chosen_them() -> None:
+    base = readings.automatic_reading(FOUND, 0, SIZE)
+    drawn = values_for_line(base, ((100.0, 900.0), (700.0, 900.0)), SIZE, drawn=True)
+    measured = set_values(NONE, "A", FIRST, **drawn)
+    assert (measured.readings[0].ulcerated, measured.readings[0].clark) == (None, None)
+    undone = restore_values(measured, NONE, "A", SECOND)
+    redone = restore_values(undone, measured, "A", SECOND)
+    assert (redone.readings[0].ulcerated, redone.readings[0].clark) == (None, None)
+    assert not {"ulcerated", "clark"} & {change[0] for change in record(redone, "A")}
+    assert redone.readings[0].all_authors() == {"mm": "reader"}
+
+
+def test_every_value_has_an_author() -> None:
+    base = readings.automatic_reading(FOUND, 0, SIZE)
+    own = {"ulcerated": False, "clark": 2, "margins": ExcisionMargins(deep_mm=0.4), "notes": "pale"}
+    depth = set_values(accept(NONE, base), "A", SECOND, **own, mitoses=readings.count_mitoses(((1.0, 1.0),), (), SIZE))
+    for reading, author in ((base, "model"), (depth.readings[0], "reader")):
+        filled = {name for name in readings.AUTHORED_FIELDS if getattr(reading, name) != getattr(EMPTY, name)}
+        assert filled
+        assert reading.all_authors() == dict.fromkeys(filled, author)
+    assert {*depth.readings[0].all_authors()} == {*readings.AUTHORED_FIELDS}
+
+
+def test_authors_of_earlier_files_are_those_in_their_history() -> None:
+    changes = [
+        {"field": "mm", "after": 1.1, "reader": "model"},
+        {"field": "ulcerated", "after": True, "reader": "model"},
+        {"field": "clark", "after": 4, "reader": "model"},
+        {"field": "mm", "before": 1.1, "after": 1.6, "reader": "A"},
+    ]
+    stored = {"reader": "A", "when": FIRST, "mm": 1.6, "ulcerated": True, "clark": 4, "clark_by": "estimate"}
+    reading = DepthReading.parse({**stored, "history": changes}, "depth.json")
+    assert reading.all_authors() == {"mm": "reader", "ulcerated": "model", "clark": "model"}
+    confirmed = set_values(SlideDepthReadings(readings=(reading,)), "A", SECOND, ulcerated=True)
+    assert confirmed.readings[0].all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "model"}
+    assert record(confirmed, "A")[-1] == ("ulcerated", True, True, "A")
+    emptied = restore_values(confirmed, NONE, "A", SECOND)
+    restored = restore_values(emptied, SlideDepthReadings(readings=(reading,)), "A", SECOND)
+    assert ("clark", None, 4, "model") in record(restored, "A")
 
 
 def test_what_was_done_is_never_unsaid() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    one = set_values(NONE, base, "A", FIRST)
-    two = set_values(one, base, "A", SECOND, ulcerated=False)
+    one = accept(NONE, base)
+    one = set_values(one, "A", FIRST, ulcerated=True)
+    two = set_values(one, "A", SECOND, ulcerated=False)
     back = restore_values(two, one, "A", "later")
     assert current_reading(back, base, "A").ulcerated is True
     assert record(back, "A")[-2:] == [("ulcerated", True, False, "A"), ("ulcerated", False, True, "A")]
@@ -122,8 +172,24 @@ def test_mitoses_count_within_the_area_alone() -> None:
     bare = readings.count_mitoses(points, (), SIZE)
     assert (bare.counted, bare.mm2, bare.per_mm2) == (3, None, None)
     assert readings.count_mitoses(points, (square,), None).per_mm2 is None
-    depth = set_values(NONE, EMPTY, "A", FIRST, mitoses=found)
+    depth = set_values(NONE, "A", FIRST, mitoses=found)
     assert record(depth, "A")[0][2] == {"counted": 2, "mm2": 1.0, "per_mm2": 2.0}
+
+
+def test_an_area_without_a_mark_is_not_a_count_of_zero() -> None:
+    square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
+    placed = readings.count_mitoses((), (square,), SIZE)
+    assert (placed.counted, placed.mm2, placed.per_mm2) == (None, pytest.approx(1.0), None)
+    outside = readings.count_mitoses(((2500.0, 10.0),), (square,), SIZE)
+    assert (outside.counted, outside.per_mm2) == (None, None)
+    searched = readings.count_mitoses((), (square,), SIZE, none_found=True)
+    assert (searched.counted, searched.per_mm2) == (0, 0.0)
+    depth = set_values(NONE, "A", FIRST, mitoses=searched)
+    twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "A", SECOND).readings[0].mitoses
+    assert (twice.counted, twice.mm2, twice.none_found) == (0, pytest.approx(4.0), True)
+    assert readings.count_mitoses(((10.0, 10.0),), (square,), SIZE, none_found=True).none_found is False
+    earlier = {"areas": [square], "counted": 0, "mm2": 1.0, "per_mm2": 0.0}
+    assert readings.MitosisCount.parse(earlier, "depth.json").per_mm2 is None
 
 
 def test_areas_over_each_other_are_counted_once() -> None:
@@ -135,7 +201,7 @@ def test_areas_over_each_other_are_counted_once() -> None:
 
 def test_another_scale_reaches_what_was_measured() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    depth = set_values(NONE, base, "A", FIRST)
+    depth = accept(NONE, base)
     twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "A", SECOND)
     assert (twice.readings[0].mm, twice.readings[0].interval_mm) == (pytest.approx(2.0), pytest.approx((1.8, 2.2)))
     assert ("mm", 1.0, pytest.approx(2.0), "A") in record(twice, "A")
@@ -144,7 +210,7 @@ def test_another_scale_reaches_what_was_measured() -> None:
 
 def test_a_line_without_length_stays_at_zero_on_another_scale() -> None:
     values = values_for_line(EMPTY, (LINE[0], LINE[0]), SIZE)
-    depth = set_values(NONE, EMPTY, "A", FIRST, **values)
-    depth = set_values(depth, EMPTY, "B", FIRST, **values_for_line(EMPTY, LINE, SIZE))
+    depth = set_values(NONE, "A", FIRST, **values)
+    depth = set_values(depth, "B", FIRST, **values_for_line(EMPTY, LINE, SIZE))
     twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "B", SECOND)
     assert [one.mm for one in twice.readings] == [0.0, pytest.approx(2.0)]

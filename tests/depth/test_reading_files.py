@@ -30,7 +30,6 @@ READING = DepthReading(
     mm=1.34,
     ulcerated=False,
     clark=4,
-    clark_by="hand",
     margins=ExcisionMargins(lateral_mm=3.0),
     mitoses=MitosisCount(
         points=((1.0, 2.0),), areas=(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0)),), counted=1, mm2=1.0, per_mm2=1.0

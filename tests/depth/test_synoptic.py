@@ -12,8 +12,9 @@ import pytest
 
 from napari_melanoma.case.model import CaseLesion
 from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount
+from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, ReadingChange, count_mitoses
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, FIELDS_BY_NAME, NOT_ASSESSED
 
@@ -25,10 +26,10 @@ READING = DepthReading(
     mm=1.34,
     ulcerated=False,
     clark=4,
-    clark_by="hand",
     margins=ExcisionMargins(lateral_mm=2.5, deep_mm=0.0),
     mitoses=MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), counted=3, mm2=1.5, per_mm2=2.0),
 )
+SQUARE = (((0.0, 0.0), (0.0, 2000.0), (2000.0, 2000.0), (2000.0, 0.0)),)
 LESION = CaseLesion(
     id="L1",
     site="torso",
@@ -84,7 +85,7 @@ def test_reading_suggests_and_the_case_adds() -> None:
 
 
 def test_suggestion_gives_no_category_until_it_is_confirmed() -> None:
-    automatic = DepthReading(mm=1.34, ulcerated=True, clark=4, clark_by="estimate", method="automatic")
+    automatic = DepthReading(mm=1.34, ulcerated=True, clark=4, method="automatic")
     given = SynopticReport().prefill(automatic)
     assert "clark" not in given.answers  # an estimate
     assert row(given, "breslow")[0].endswith("(suggested by the model, not confirmed)")
@@ -100,7 +101,31 @@ def test_suggestion_gives_no_category_until_it_is_confirmed() -> None:
         ("ulceration", "B", WHEN),
     ]
     assert every.history[0].before == {"state": "answered", "value": 1.34, "suggested_by": "model"}
-    assert every.history[0].after == {"state": "answered", "value": 1.34}
+    assert every.history[0].after == {"state": "answered", "value": 1.34, "confirmed_from": "model"}
+    assert row(every, "ulceration")[0] == "present (suggested by the model, confirmed)"
+
+
+def test_every_suggestion_has_an_author() -> None:
+    earlier = ReadingChange(field="ulcerated", after=False, reader="model")
+    mixed = READING.model_copy(update={"history": (earlier,)})
+    filled = SynopticReport().prefill(mixed, LESION)
+    authors = {name: answer.author for name, answer in filled.answers.items()}
+    assert all(answer.suggested_by for answer in filled.answers.values())
+    assert authors["ulceration"] == "model"
+    assert {authors[name] for name in ("breslow", "mitotic_rate", "deep_margin_invasive", "clark")} == {"reader"}
+    assert {authors[name] for name in ("site", "laterality", "subtype")} == {"imported"}
+    changed = filled.confirm("ulceration", reader="B", when=WHEN)
+    assert changed.answer("ulceration").author == "reader"
+    assert changed.set_answer("ulceration", SynopticAnswer(value="present"), "B", WHEN).answer(
+        "ulceration"
+    ) == SynopticAnswer(value="present")
+
+
+def test_redo_records_no_suggestion_as_a_change_of_the_reader() -> None:
+    before = SynopticReport()
+    after = before.prefill(READING).set_answer("procedure", SynopticAnswer(value="punch"), "A", WHEN)
+    redone = after.restore(before, "A", WHEN).restore(after, "A", WHEN)
+    assert [change.field for change in redone.history] == ["procedure"] * 3
 
 
 def test_prediction_that_is_not_valid_suggests_nothing() -> None:
@@ -120,9 +145,14 @@ def test_case_suggests_where_there_is_no_reading() -> None:
         (DepthReading(when=WHEN), {}),
         (DepthReading(when=WHEN, mm=0.0), {"breslow": 0.0, "extent": "in_situ"}),
         (DepthReading(when=WHEN, mitoses=MitosisCount(points=((1, 1),), counted=1)), {}),
+        (DepthReading(when=WHEN, mitoses=count_mitoses((), SQUARE, PixelSize(1.0, 1.0))), {}),
+        (
+            DepthReading(when=WHEN, mitoses=count_mitoses((), SQUARE, PixelSize(1.0, 1.0), none_found=True)),
+            {"mitotic_rate": 0.0, "mitoses_counted": 0, "mitoses_area": 4.0},
+        ),
         (DepthReading(when=WHEN, mm=500.0), {"extent": "invasive"}),
     ],
-    ids=["nothing", "in situ", "mitoses without an area", "impossible length"],
+    ids=["nothing", "in situ", "mitoses without an area", "area without a count", "none found", "impossible length"],
 )
 def test_what_a_reading_suggests(reading: DepthReading, expected: dict[str, object]) -> None:
     assert values_of(SynopticReport().prefill(reading)) == expected

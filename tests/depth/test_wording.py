@@ -69,14 +69,22 @@ def test_what_is_certain_needs_no_warning() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (MitosisCount(), "None counted."),
+        (MitosisCount(), "Not counted."),
+        (
+            MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), mm2=1.0),
+            "Not counted in 1.00 mm². Mark each mitosis, or press 'none found'.",
+        ),
+        (
+            MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), none_found=True, counted=0, mm2=1.0, per_mm2=0.0),
+            "None found in 1.00 mm²: 0.0 per mm².",
+        ),
         (MitosisCount(points=((1, 1),), counted=1), "1 counted. Draw the counted area to get the number per mm²."),
         (
             MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
             "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not counted.",
         ),
     ],
-    ids=["none", "no area", "small area"],
+    ids=["none", "area only", "none found", "no area", "small area"],
 )
 def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, message: str) -> None:
     assert words.format_mitoses(given) == message

@@ -44,7 +44,6 @@ READING = DepthReading(
     um_per_px=(MPP, MPP),
     mm=0.2,
     clark=4,
-    clark_by="hand",
     margins=ExcisionMargins(deep_mm=2.5),
     mitoses=MitosisCount(counted=3, mm2=1.0, per_mm2=3.0),
     notes="two levels",

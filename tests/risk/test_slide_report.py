@@ -117,7 +117,6 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(rep
         mm=1.8,
         ulcerated=True,
         clark=4,
-        clark_by="hand",
         margins=ExcisionMargins(lateral_mm=3.0, deep_mm=2.5),
         mitoses=MitosisCount(counted=3, mm2=1.0, per_mm2=3.0),
     )

@@ -168,9 +168,9 @@ def _write_slide_results(folder: Path, slide: Path, validity: Validity) -> Path:
     depth = SlideDepthReadings()
     for name, day, depth_px in zip(READERS, ("02", "05"), (400, 440), strict=True):
         values = values_for_line(base, ((20.0, 250.0), (20.0 + depth_px, 250.0)), size)
-        depth = set_values(depth, base, name, f"2026-01-{day}T10:00:00+00:00", **values, ulcerated=False)
+        depth = set_values(depth, name, f"2026-01-{day}T10:00:00+00:00", **values, ulcerated=False)
     counted = MitosisCount(points=((1.0, 1.0),) * 3, counted=3, mm2=1.5, per_mm2=2.0)
-    depth = set_values(depth, base, READERS[1], "2026-01-05T10:20:00+00:00", mitoses=counted, notes="PRIVATE reading")
+    depth = set_values(depth, READERS[1], "2026-01-05T10:20:00+00:00", mitoses=counted, notes="PRIVATE reading")
     write_depth(folder, depth)
     when = "2026-01-06T10:00:00+00:00"
     report = SynopticReport().prefill(depth.reading_by(READERS[1])).confirm(reader=READERS[1], when=when)

@@ -77,8 +77,13 @@ def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | N
 ROMAN = ("I", "II", "III", "IV", "V")
 NEAR_LIMIT_MM = 0.05  # precision of a manual measurement: a thickness this close to a limit should be re-checked
 NOT_MEASURED = "Not measured."
-METHOD_NAMES = {"automatic": "by the model", "hand": "by hand", "corrected": "predicted line, moved by hand"}
+METHOD_NAMES = {
+    "automatic": "line of the model, accepted",
+    "hand": "by hand",
+    "corrected": "predicted line, moved by hand",
+}
 YES_NO = {None: "–", True: "yes", False: "no"}
+AUTHORED = ("mm", "ulcerated", "clark")  # values that a model may have set
 READER_COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
 
 
@@ -111,7 +116,8 @@ def describe_origin(reading: DepthReading) -> str:
         return ""
     if not reading.when:
         return "by the model, not confirmed: move its ends, or accept it as it is"
-    return ", ".join(part for part in (METHOD_NAMES[reading.method], reading.reader, format_time(reading.when)) if part)
+    method = METHOD_NAMES[reading.method] if reading.author("mm") == "reader" else "by the model, not confirmed"
+    return ", ".join(part for part in (method, reading.reader, format_time(reading.when)) if part)
 
 
 def format_time(when: str) -> str:
@@ -125,9 +131,14 @@ def format_time(when: str) -> str:
 def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str, ...]:
     """List warnings about the thickness and the Clark level; ``size`` is the current pixel size of the slide."""
     contradiction = describe_contradiction(reading.mm, reading.clark)
-    if not reading.mm:
-        return (contradiction,) if contradiction else ()
     warnings = [contradiction] if contradiction else []
+    findings = {"ulcerated": "ulceration", "clark": "the Clark level"} if reading.when else {}
+    predicted = [name for field, name in findings.items() if reading.author(field) == "model"]
+    if predicted:
+        names = " and ".join(predicted)
+        warnings.append(f"Predicted by the model, not confirmed by the reader: {names}.")
+    if not reading.mm:
+        return tuple(warnings)
     categories = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
     limit = next((one for one in CATEGORY_LIMITS_MM if abs(reading.mm - one) <= NEAR_LIMIT_MM), None)
     if categories:
@@ -168,9 +179,12 @@ def format_mitoses(mitoses: MitosisCount) -> str:
     """Format the number of mitoses, per square millimeter if the area is known."""
     outside = len(mitoses.points) - (mitoses.counted or 0)
     not_counted = f"; {outside} outside the area not counted" if outside else ""
-    if mitoses.counted is None and not mitoses.areas:
-        return "None counted."
-    count = f"{mitoses.counted or 0} counted"
+    if mitoses.counted is None:
+        area = "" if mitoses.mm2 is None else f" in {mitoses.mm2:.2f} mm²"
+        hint = " Mark each mitosis, or press 'none found'." if mitoses.areas else ""
+        return f"Not counted{area}{not_counted}.{hint}"
+    count = "none found" if mitoses.none_found else f"{mitoses.counted} counted"
+    count = count[:1].upper() + count[1:]
     if mitoses.mm2 is None or mitoses.per_mm2 is None:
         hint = "" if mitoses.areas else ". Draw the counted area to get the number per mm²"
         return f"{count}{hint}{not_counted}."
@@ -226,7 +240,7 @@ def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, ch
         order = ", the most likely first" if len(proposals.proposals) > 1 else ""
         parts = [f"{format_count(len(proposals.proposals), 'line')} found by the model{order}"]
         parts += proposals.proposals[chosen].notes if chosen < len(proposals.proposals) else ()
-    if proposals.clark is not None and reading.clark_by != "hand":
+    if proposals.clark is not None and reading.author("clark") != "reader":
         parts.append(f"Clark level {format_clark_level(proposals.clark)} is an estimate")
     return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (*parts, *proposals.notes))
 
@@ -235,12 +249,13 @@ def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
     mm = "–" if reading.mm is None else f"{reading.mm:.2f}"
     category = t_category(reading.mm, reading.ulcerated) if reading.mm else "–"
     per_mm2 = reading.mitoses.per_mm2
+    by_model = {name: " (model)" if reading.when and reading.author(name) == "model" else "" for name in AUTHORED}
     return (
         name,
-        mm,
+        mm + by_model["mm"],
         category,
-        YES_NO[reading.ulcerated],
-        format_clark_level(reading.clark),
+        YES_NO[reading.ulcerated] + by_model["ulcerated"],
+        format_clark_level(reading.clark) + by_model["clark"],
         "–" if per_mm2 is None else f"{per_mm2:.1f}",
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 DEPTH_FILE = "depth.json"
 MODEL_READER = "model"  # recorded as the reader of values from the analysis
-RECORDED_FIELDS = (  # fields whose changes enter the history
-    *("line", "mm", "interval_mm", "at_least", "method"),
-    *("ulcerated", "clark", "clark_by", "margins", "mitoses", "notes"),
-)
+LINE_FIELDS = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")  # have the author of ``mm``
+AUTHORED_FIELDS = ("mm", "ulcerated", "clark", "margins", "mitoses", "notes")
+RECORDED_FIELDS = (*LINE_FIELDS[:-1], *AUTHORED_FIELDS[1:])  # fields whose changes enter the history
 # Field to the keys that are left out of the history, which would otherwise repeat all marked points at each change.
-SHORTENED_FIELDS = {"mitoses": ("points", "areas")}
+SHORTENED_FIELDS = {"mitoses": ("points", "areas", "none_found")}
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Point = tuple[Number, Number]
 Line = tuple[Point, Point]  # surface and deepest
 Interval = tuple[Length, Length]
 Method = Literal["automatic", "hand", "corrected"]
+Author = Literal["", "model", "reader"]  # who set a value; empty for a value that is not set
 
 
 class ReadingChange(Config):
@@ -56,15 +56,24 @@ class ExcisionMargins(Config):
 
 
 class MitosisCount(Config):
-    """Marked mitoses, the areas in which they were counted, and the counts."""
+    """Marked mitoses, the areas in which they were counted, and the counts, which are None if not assessed."""
 
     points: tuple[Point, ...] = ()
     areas: tuple[tuple[Point, ...], ...] = ()
+    none_found: bool = Field(False, description="the reader has searched the areas and found no mitosis")
     counted: int | None = Field(
         None, ge=0, description="number of mitoses within the areas; of all marked mitoses if no area was drawn"
     )
     mm2: Length | None = Field(None, description="total area")
     per_mm2: Length | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_zero(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Read a count of 0 from earlier versions, which also stored it for a mere area, as not assessed."""
+        if isinstance(values, Mapping) and values.get("counted") == 0 and not values.get("none_found"):
+            return {**values, "counted": None, "per_mm2": None}
+        return values
 
 
 class DepthReading(Config):
@@ -82,11 +91,34 @@ class DepthReading(Config):
     at_least: bool = Field(False, description="the melanoma reaches the edge of the section: it may be thicker")
     ulcerated: bool | None = None
     clark: int | None = Field(None, ge=1, le=5)
-    clark_by: Literal["", "estimate", "hand"] = ""
     margins: ExcisionMargins = ExcisionMargins()
     mitoses: MitosisCount = MitosisCount()
     notes: str = ""
+    authors: dict[str, Author] = Field({}, description="who set each value; mm: also of the line")
     history: tuple[ReadingChange, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_clark_author(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Read the author of the Clark level from files of earlier versions."""
+        if not isinstance(values, Mapping) or "clark_by" not in values:
+            return values
+        values = dict(values)
+        author = {"estimate": "model", "hand": "reader"}.get(values.pop("clark_by"))
+        return {**values, "authors": {"clark": author, **values.get("authors", {})}} if author else values
+
+    def author(self, field: str) -> Author:
+        """Return who set a field; in files of earlier versions, only the history states it."""
+        if getattr(self, field) == type(self).model_fields[field].default:
+            return ""
+        if field in self.authors:
+            return self.authors[field]
+        by = next((change.reader for change in reversed(self.history) if change.field == field), None)
+        return "model" if by == MODEL_READER or not self.when else "reader"
+
+    def all_authors(self) -> dict[str, Author]:
+        """Return the author of each value that is set."""
+        return {field: author for field in AUTHORED_FIELDS if (author := self.author(field))}
 
 
 class SlideDepthReadings(Config):
@@ -198,11 +230,8 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
     ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. ``size``: pixel
     size of the slide, stored with the line.
     """
-    estimate: dict[str, Any] = {}
-    if proposals.clark is not None:
-        estimate = {"clark": proposals.clark, "clark_by": "estimate"}
     if not 0 <= chosen < len(proposals.proposals):
-        return DepthReading(ulcerated=proposals.ulcerated, **estimate)
+        return DepthReading(ulcerated=proposals.ulcerated, clark=proposals.clark)
     proposal = proposals.proposals[chosen]
     return DepthReading(
         method="automatic",
@@ -211,8 +240,8 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
         interval_mm=proposal.interval_mm,
         at_least=proposal.at_least,
         ulcerated=proposals.ulcerated if proposal.ulcerated is None else proposal.ulcerated,
+        clark=proposals.clark,
         um_per_px=_pixel_size_um(size),
-        **estimate,
     )
 
 
@@ -235,34 +264,35 @@ def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *,
 
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:
     """Return the reading of a reader, or ``base``, that of the analysis, if the reader has set no value."""
-    own = depth.reading_by(reader)
-    if own is not None and own.when:
-        return own
-    return base.model_copy(update={"reader": reader, "history": () if own is None else own.history})
+    own = _own_reading(depth, reader)
+    return own if own.when else base.model_copy(update={"reader": reader, "history": own.history})
 
 
 def set_values(
     depth: SlideDepthReadings,
-    base: DepthReading,
     reader: str,
     when: str,
     **values: Any,  # noqa: ANN401 - values of any field
 ) -> SlideDepthReadings:
     """Set values in the reading of one reader and record the changes; return the same object if nothing changes.
 
-    ``base``: the reading of the analysis, from which a new reading starts. Without ``values``, it is confirmed as it
-    is.
+    A new reading has no other values: those of the analysis are not the reader's.
     """
-    own, before = depth.reading_by(reader), current_reading(depth, base, reader)
-    begins = own is None or not own.when
-    after = DepthReading.parse({**dict(before), **values}, "a reading")
+    before = _own_reading(depth, reader)
+    changed = {"mm" if field in LINE_FIELDS else field for field in values}
+    authors = {**before.all_authors(), **dict.fromkeys(changed, "reader")}
+    after = DepthReading.parse({**dict(before), **values, "authors": authors}, "a reading")
+    after = after.model_copy(update={"when": when, "authors": after.all_authors()})
     changes = _list_changes(before, after, reader, when)
-    if not changes and (values or not begins or before.line is None):
-        return depth
-    initial = _list_changes(DepthReading(), before, MODEL_READER, when) if begins else ()
-    return _with_reading(
-        depth, after.model_copy(update={"when": when, "history": (*before.history, *initial, *changes)})
-    )
+    return _with_reading(depth, after.model_copy(update={"history": (*before.history, *changes)})) if changes else depth
+
+
+def _own_reading(depth: SlideDepthReadings, reader: str) -> DepthReading:
+    """Return the reading of a reader; without values, but with its history, if the reader has set none."""
+    own = depth.reading_by(reader)
+    if own is None or own.when:
+        return own or DepthReading(reader=reader)
+    return DepthReading(reader=reader, history=own.history)
 
 
 def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDepthReadings:
@@ -294,18 +324,25 @@ def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: 
 
 
 def count_mitoses(
-    points: tuple[Point, ...], areas: tuple[tuple[Point, ...], ...], size: PixelSize | None
+    points: tuple[Point, ...],
+    areas: tuple[tuple[Point, ...], ...],
+    size: PixelSize | None,
+    *,
+    none_found: bool = False,
 ) -> MitosisCount:
     """Count the mitoses within the areas drawn for this; mitoses outside are kept, but not counted.
 
     ``points``: the mitoses. ``size``: pixel size of the finest level; without it, the area in mm² is None.
+    ``none_found``: the reader states that there is no mitosis; otherwise, no mitosis is no count.
     """
     pieces = [piece for area in areas for piece in untangle_polygon(Polygon(area))]
-    counted = int(points_within(points, pieces).sum()) if areas else len(points)
+    marked = int(points_within(points, pieces).sum()) if areas else len(points)
+    counted = marked if marked or none_found else None
     pixels = joint_area(pieces)
     mm2 = pixels * size.y_um * size.x_um / 1e6 if size is not None and pixels > 0 else None
-    per_mm2 = None if mm2 is None else counted / mm2
-    return MitosisCount(points=points, areas=areas, counted=counted, mm2=mm2, per_mm2=per_mm2)
+    per_mm2 = None if mm2 is None or counted is None else counted / mm2
+    is_zero = none_found and not marked
+    return MitosisCount(points=points, areas=areas, none_found=is_zero, counted=counted, mm2=mm2, per_mm2=per_mm2)
 
 
 def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, when: str) -> SlideDepthReadings:
@@ -322,11 +359,12 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
             if reading.interval_mm is not None:
                 values["interval_mm"] = tuple(end * factor for end in reading.interval_mm)
         if reading.mitoses.areas:
-            values["mitoses"] = count_mitoses(reading.mitoses.points, reading.mitoses.areas, size)
+            mitoses = reading.mitoses
+            values["mitoses"] = count_mitoses(mitoses.points, mitoses.areas, size, none_found=mitoses.none_found)
         rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
         changes = _list_changes(reading, rescaled, reader, when)
         if changes:
-            update = {"history": (*reading.history, *changes), "when": when}
+            update = {"history": (*reading.history, *changes), "when": when, "authors": reading.all_authors()}
             depth = _with_reading(depth, rescaled.model_copy(update=update))
     return depth
 
@@ -352,14 +390,16 @@ def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDept
 
 
 def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: str) -> tuple[ReadingChange, ...]:
-    """List the values that differ between two readings."""
-    return tuple(
-        ReadingChange(
-            field=name, before=_json_value(before, name), after=_json_value(after, name), reader=reader, when=when
-        )
-        for name in RECORDED_FIELDS
-        if getattr(before, name) != getattr(after, name)
-    )
+    """List the values, or their authors, that differ; a value of the model is recorded as the model's."""
+    changes = []
+    for name in RECORDED_FIELDS:
+        key = "mm" if name in LINE_FIELDS else name
+        is_confirmed = name == key and (before.author(key), after.author(key)) == ("model", "reader")
+        if is_confirmed or getattr(before, name) != getattr(after, name):
+            values = {"before": _json_value(before, name), "after": _json_value(after, name)}
+            author = MODEL_READER if after.author(key) == "model" else reader
+            changes.append(ReadingChange(field=name, **values, reader=author, when=when))
+    return tuple(changes)
 
 
 def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field

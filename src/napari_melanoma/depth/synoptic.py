@@ -46,6 +46,8 @@ Status = Literal["preliminary", "final", "amended"]
 NOT_FILLED_IN = "not filled in"
 SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
+Author = Literal["reader", "model", "imported"]
+AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -115,6 +117,17 @@ class SynopticAnswer(ForwardCompatible):
         "", description="a note, such as the exact location, the name of another procedure, or the reason"
     )
     suggested_by: Source = Field("", description="source of a value that no reader has confirmed; empty if confirmed")
+    confirmed_from: Source = Field("", description="source of a suggestion that a reader has confirmed; empty if none")
+
+    @property
+    def author(self) -> Author:
+        """Who set the value: the reader also if it confirms a suggestion, see ``confirmed_from``."""
+        return AUTHORS[self.suggested_by]
+
+    def confirm(self) -> Self:
+        """Return the answer as that of a reader."""
+        source = self.suggested_by or self.confirmed_from
+        return self.model_copy(update={"suggested_by": "", "confirmed_from": source})
 
     @model_validator(mode="after")
     def _check_value(self) -> Self:
@@ -252,13 +265,17 @@ class SynopticReport(ForwardCompatible):
         """Set an answer, which confirms it, or remove it (None); return the same report if nothing changes."""
         if name not in FIELDS_BY_NAME:
             raise KeyError(f"the synoptic report has no field '{name}'")
-        confirmed = None if answer is None else answer.model_copy(update={"suggested_by": ""})
+        confirmed, previous = None, self.answer(name)
+        if answer is not None:
+            is_same = previous is not None and (previous.state, previous.value) == (answer.state, answer.value)
+            source = previous.confirm().confirmed_from if previous is not None and is_same else ""
+            confirmed = answer.model_copy(update={"suggested_by": "", "confirmed_from": source})
         return self._with_answers({**self.answers, name: confirmed}, reader, when)
 
     def confirm(self, *names: str, reader: str, when: str) -> Self:
         """Confirm the suggested answers of the named fields, or all of them if none is named."""
         chosen = set(names or self.suggested) & set(self.suggested)
-        confirmed = {name: self.answers[name].model_copy(update={"suggested_by": ""}) for name in chosen}
+        confirmed = {name: self.answers[name].confirm() for name in chosen}
         return self._with_answers({**self.answers, **confirmed}, reader, when)
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
@@ -317,12 +334,17 @@ class SynopticReport(ForwardCompatible):
         changes = tuple(
             SynopticChange(field=field.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
             for field in FIELDS
-            if (before := self.answer(field.name)) != (after := answers.get(field.name))
+            if _confirmed(before := self.answer(field.name)) != _confirmed(after := answers.get(field.name))
         )
         return self._replace(answers=dict(answers), history=(*self.history, *changes)) if changes else self
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")
+
+
+def _confirmed(answer: SynopticAnswer | None) -> SynopticAnswer | None:
+    """Return an answer unless it is only suggested: suggestions are no changes by a reader."""
+    return None if answer is None or answer.suggested_by else answer
 
 
 def _to_json(answer: SynopticAnswer | None) -> dict[str, Any] | None:
@@ -352,6 +374,8 @@ def _format_answer(field: SynopticField, answer: SynopticAnswer | None) -> tuple
     text = _format_value(field, answer)
     if answer.suggested_by:
         return f"{text} (suggested by {SOURCE_NAMES[answer.suggested_by]}, not confirmed)", "suggested"
+    if answer.confirmed_from in ("model", "case"):
+        text = f"{text} (suggested by {SOURCE_NAMES[answer.confirmed_from]}, confirmed)"
     return text, answer.state
 
 
@@ -422,20 +446,22 @@ Suggest = Callable[..., None]
 
 def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
     """Suggest the values of a depth reading; an estimated Clark level and mitoses without an area are left out."""
-    source: Source = "reading" if reading.when else "model"
-    _suggest_thickness(suggest, reading.mm, source, at_least=reading.at_least)
-    suggest("ulceration", _finding_word(reading.ulcerated), source)
-    if reading.clark is not None and reading.clark_by == "hand":
-        suggest("clark", ROMAN[reading.clark - 1], source)
+    sources: dict[str, Source] = {
+        field: "reading" if author == "reader" else "model" for field, author in reading.all_authors().items()
+    }
+    _suggest_thickness(suggest, reading.mm, sources.get("mm", "model"), at_least=reading.at_least)
+    suggest("ulceration", _finding_word(reading.ulcerated), sources.get("ulcerated"))
+    if reading.clark is not None and sources["clark"] == "reading":
+        suggest("clark", ROMAN[reading.clark - 1], "reading")
     mitoses = reading.mitoses
     if mitoses.areas and mitoses.per_mm2 is not None:
-        suggest("mitotic_rate", mitoses.per_mm2, source)
-        suggest("mitoses_counted", mitoses.counted, source)
-        suggest("mitoses_area", mitoses.mm2, source)
+        suggest("mitotic_rate", mitoses.per_mm2, sources["mitoses"])
+        suggest("mitoses_counted", mitoses.counted, sources["mitoses"])
+        suggest("mitoses_area", mitoses.mm2, sources["mitoses"])
     for margin, mm in (("peripheral", reading.margins.lateral_mm), ("deep", reading.margins.deep_mm)):
         if mm is not None:
-            suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", source)
-            suggest(f"{margin}_distance_invasive", mm, source)
+            suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", sources["margins"])
+            suggest(f"{margin}_distance_invasive", mm, sources["margins"])
 
 
 def _suggest_thickness(suggest: Suggest, mm: float | None, source: Source, *, at_least: bool = False) -> None:

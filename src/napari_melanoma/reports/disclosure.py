@@ -125,7 +125,13 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
         update={
             "readings": tuple(
                 reading.model_copy(
-                    update={"reader": labels[reading.reader], "when": shown[reading.when], "notes": "", "history": ()}
+                    update={
+                        "reader": labels[reading.reader],
+                        "when": shown[reading.when],
+                        "notes": "",
+                        "authors": reading.all_authors(),
+                        "history": (),
+                    }
                 )
                 for reading in readings
             )

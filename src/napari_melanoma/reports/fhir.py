@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.depth.category import round_thickness
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.reports.disclosure import show_patient_id
 
@@ -107,7 +107,7 @@ def _list_observations(report: SynopticReport) -> Iterator[Resource]:
             yield {
                 **_build_observation(field.name, field.label, codes.get(field.name)),
                 **_describe_answer(field, answer),
-                **({"note": [{"text": _clean(answer.detail)}]} if answer.detail and not answer.suggested_by else {}),
+                **_describe_author(answer),
             }
     stage = report.stage
     value = (
@@ -117,6 +117,20 @@ def _list_observations(report: SynopticReport) -> Iterator[Resource]:
     )
     observation = _build_observation("t_category", "T category (AJCC 8)", STAGE_CODE)
     yield {**observation, **value, "note": [{"text": _clean(stage.reason)}]}
+
+
+def _describe_author(answer: SynopticAnswer) -> Resource:
+    """Return who set a value, its details, and whose suggestion the reader has confirmed."""
+    source = SOURCE_NAMES.get(answer.confirmed_from)
+    notes = [
+        *([answer.detail] if answer.detail and not answer.suggested_by else []),
+        *([f"Suggested by {source}, confirmed by the reader."] if source else []),
+    ]
+    author = {"display": "imported from the case" if answer.author == "imported" else answer.author}
+    return {
+        **({"device": author} if answer.author == "model" else {"performer": [author]}),
+        **({"note": [{"text": _clean(text)} for text in notes]} if notes else {}),
+    }
 
 
 def _build_observation(name: str, label: str, loinc: str | None) -> Resource:

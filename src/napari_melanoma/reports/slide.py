@@ -19,7 +19,6 @@ from napari_melanoma.depth import category
 from napari_melanoma.depth.category import format_recorded_thickness
 from napari_melanoma.depth.readings import (
     DepthReading,
-    MitosisCount,
     SlideDepthProposals,
     automatic_reading,
     read_depth,
@@ -193,18 +192,18 @@ def _list_warnings(reading: DepthReading, proposals: SlideDepthProposals) -> tup
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
     """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = category.format_headline(reading, validity), _format_recorded(reading, validity)
-    clark = category.format_clark_level(reading.clark) + (
-        " (estimate of the model)" if reading.clark_by == "estimate" else ""
-    )
+    by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
-        "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
-        "Mitoses": "not assessed" if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
-        "Clark level": clark,
+        "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated]
+        + by_model.get("ulcerated", ""),
+        "Mitoses": "not assessed" if reading.mitoses.counted is None else category.format_mitoses(reading.mitoses),
+        "Clark level": category.format_clark_level(reading.clark) + by_model.get("clark", ""),
         **margin_fields,
+        **({"Author of the values": reading.reader or "a reader without a name"} if reading.when else {}),
     }
     return {**values, "Notes": reading.notes} if reading.notes else values
 
@@ -226,18 +225,19 @@ def find_case_image(case: Case, slide: Path) -> CaseImage | None:
 
 
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
-    """Set the values of a reading in the lesion of the slide; unknown values leave the lesion unchanged."""
+    """Set the reader's values in the lesion of the slide; unknown values leave the lesion unchanged."""
     lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
     mitotic_rate = reading.mitoses.per_mm2
     values = {
-        "depth_mm": None if reading.mm is None else round(reading.mm, 3),
-        "ulceration": reading.ulcerated,
-        "clark": reading.clark,
-        "mitoses_per_mm2": None if mitotic_rate is None else round(mitotic_rate, 2),
+        "depth_mm": ("mm", None if reading.mm is None else round(reading.mm, 3)),
+        "ulceration": ("ulcerated", reading.ulcerated),
+        "clark": ("clark", reading.clark),
+        "mitoses_per_mm2": ("mitoses", None if mitotic_rate is None else round(mitotic_rate, 2)),
     }
-    return set_lesion(case, lesion.id, **{name: value for name, value in values.items() if value is not None})
+    known = {name: value for name, (field, value) in values.items() if reading.author(field) == "reader"}
+    return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:

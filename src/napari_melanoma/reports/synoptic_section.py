@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.depth.synoptic import SIGNATURE
+from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text
@@ -70,7 +70,8 @@ def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
     definition = FIELDS_BY_NAME.get(field)
     if not isinstance(answer, dict):
         return ""
-    value, suggested = answer.get("value"), ", suggested" if answer.get("suggested_by") else ""
+    value, source = answer.get("value"), SOURCE_NAMES.get(answer.get("suggested_by") or "")
+    suggested = f", suggested by {source}" if source else ""
     if value is None:
         return str(answer.get("state") or "")
     if definition is None or definition.kind == "text":

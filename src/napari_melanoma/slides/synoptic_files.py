@@ -17,7 +17,7 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 SYNOPTIC_FILE = "synoptic.json"
-COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "suggested_by")
+COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
 
 
 def load_synoptic(folder: Path) -> SynopticReport | None:
@@ -59,7 +59,8 @@ def _table_rows(report: SynopticReport) -> Iterator[dict[str, object]]:
         field, answer = FIELDS_BY_NAME.get(row.name), report.answers.get(row.name)  # no field for the T category
         cells: dict[str, object] = {"field": row.name, "label": row.label, "state": row.state}
         if answer is not None:
-            cells |= {"value": answer.value, "detail": answer.detail, "suggested_by": answer.suggested_by}
+            cells |= {"value": answer.value, "detail": answer.detail, "origin": answer.author}
+            cells |= {"suggested_by": answer.suggested_by, "confirmed_from": answer.confirmed_from}
             cells |= {"unit": field.unit if field else "", "at_least": answer.at_least or None}
         elif field is None:
             cells |= {"value": report.stage.category, "detail": report.stage.reason}

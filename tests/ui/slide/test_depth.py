@@ -371,7 +371,7 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     person.until(lambda: page(person).store.reading.notes == "two levels")
     person.waits()
     reading = kept(person, "Reader A")
-    assert (reading.ulcerated, reading.clark, reading.clark_by) == (True, 4, "hand")
+    assert (reading.ulcerated, reading.clark) == (True, 4)
     assert (reading.margins.lateral_mm, reading.margins.deep_mm, reading.notes) == (3.5, None, "two levels")
     assert {one.reader for one in reading.history} == {"Reader A"}
 
@@ -414,8 +414,16 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert len(area.data) == 1
     for _ in range(5):
         presses(person, "depth_undo")
-    assert "None counted" in person.label_text("depth_mitoses")
+    assert person.label_text("depth_mitoses") == "Not counted."
     assert (len(points.data), len(area.data)) == (0, 0)
+
+    # A circle without a mark is no count, until the reader states that there is no mitosis.
+    presses(person, "depth_hotspot")
+    person.until(lambda: "Not counted in 1.00 mm²" in person.label_text("depth_mitoses"))
+    assert page(person).store.reading.mitoses.per_mm2 is None
+    presses(person, "depth_none_found")
+    assert person.label_text("depth_mitoses") == "None found in 1.00 mm²: 0.0 per mm²."
+    assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
 
 
 def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
@@ -533,7 +541,13 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     presses(person, "depth_take")
     person.waits()
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
-    assert {one.reader for one in kept(person).history} == {"model"}
+    assert kept(person).all_authors() == {"mm": "reader"}
+    for field, text, value in (("ulcerated", "model: no", False), ("clark", "model: IV", 4)):
+        suggestion = person.finds(QAbstractButton, f"depth_{field}_suggestion")
+        assert (suggestion.text(), getattr(kept(person), field)) == (text, None)
+        presses(person, f"depth_{field}_suggestion")
+        assert (suggestion.isHidden(), getattr(page(person).store.reading, field)) == (True, value)
+    assert page(person).store.reading.all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "reader"}
     presses(person, "depth_move")
     layer = line_layer(person)
     drags(person, layer, (300.0, 150.0), (460.0, 150.0))
@@ -557,7 +571,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     sets_reader(person, "Reader A")
     presses(person, "depth_take")
     person.waits()
-    assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a"
+    assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1"
 
     # A line that another reader draws while a proposal is shown is by hand.
     proposes(folder, 0.2)
@@ -567,6 +581,12 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     draws(person, TOP, (260.0, 100.0))
     person.until(lambda: kept(person, "Reader B") is not None)
     assert kept(person, "Reader B").method == "hand"
+    assert kept(person, "Reader B").ulcerated is None
+    presses(person, "depth_undo")
+    presses(person, "depth_redo")
+    person.waits()
+    assert kept(person, "Reader B").all_authors() == {"mm": "reader"}
+    assert "ulcerated" not in {change.field for change in kept(person, "Reader B").history}
 
 
 def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(

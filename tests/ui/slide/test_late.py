@@ -92,7 +92,7 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
     assert "risk" not in vars(around)
-    around.depth.store.set_values(clark=3, clark_by="hand")
+    around.depth.store.set_values(clark=3)
     kept.waits()
     reading = read_depth(kept.dock.result_location.folder).reading_by("")
     assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")

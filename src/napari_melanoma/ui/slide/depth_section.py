@@ -211,8 +211,7 @@ class SlideDepthSection(QObject):
         view.setEnabled(state is not None)
         self._show_reading(reading)
         is_valid = state is None or state.proposed.validity.valid
-        without_predictions = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
-        view.fields.show_reading(reading if is_valid or reading.when else without_predictions)
+        view.fields.show_reading(reading, self.store.automatic_reading if is_valid else None)
         if state is not None:
             depth, proposed = state.history.current, state.proposed
             tips = ["; ".join(proposal.notes) for proposal in proposed.proposals]
@@ -379,9 +378,7 @@ class DepthController(QObject):
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """Set the value of a field."""
         store = self._section.store
-        if field == "clark":
-            store.set_values(clark=value, clark_by="" if value is None else "hand")
-        elif field in ("lateral_mm", "deep_mm"):
+        if field in ("lateral_mm", "deep_mm"):
             store.set_values(margins=store.reading.margins.model_copy(update={field: value}))
         else:
             store.set_values(**{field: value})
@@ -403,9 +400,15 @@ class DepthController(QObject):
             self._on_edited(field, round(measure_shape(line, section.store.size), 4))
 
     def _on_mitosis_tool(self, tool: str) -> None:
+        from napari_melanoma.depth.readings import count_mitoses
+
         section = self._section
         if tool == "hotspot":
             self._on_hotspot()
+        elif tool == "none_found":
+            mitoses = section.store.reading.mitoses
+            counted = count_mitoses(mitoses.points, mitoses.areas, section.store.size, none_found=True)
+            section.store.set_values(mitoses=counted)
         else:
             section.line_layer.set_tool("")
             section.mitosis_layers.set_tool(tool)

@@ -136,13 +136,15 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         """Set values of the reader as an undo step, and save them."""
         from napari_melanoma.depth.readings import set_values
 
-        self.apply_edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, utc_time(), **values))
+        self.apply_edit(lambda depth: set_values(depth, self.reader, utc_time(), **values))
 
     def accept_proposal(self) -> None:
-        """Accept the selected proposal as the reader's own reading."""
-        names = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")
-        values = {name: getattr(self.automatic_reading, name) for name in names}
-        self.set_values(**(values if self.reading.when else {}))
+        """Accept the line of the selected proposal as that of the reader."""
+        from napari_melanoma.depth.readings import LINE_FIELDS
+
+        predicted = self.automatic_reading
+        if predicted.line is not None:
+            self.set_values(**{name: getattr(predicted, name) for name in LINE_FIELDS})
 
     def set_line(self, line: Any, *, drawn: bool = False) -> None:  # noqa: ANN401 - a Line
         """Set the line of the reading.
@@ -154,11 +156,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
 
         self.apply_edit(
             lambda depth: set_values(
-                depth,
-                self.automatic_reading,
-                self.reader,
-                utc_time(),
-                **values_for_line(self.reading, line, self.size, drawn=drawn),
+                depth, self.reader, utc_time(), **values_for_line(self.reading, line, self.size, drawn=drawn)
             )
         )
 

@@ -61,7 +61,7 @@ class DepthFields(QWidget):
     """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits, but stores nothing.
 
     ``edited``: name and value of a field of the reading. ``input_rejected``: the message. ``ruler_requested``: name of
-    the margin. ``tool_requested``: ``count``, ``area`` or ``hotspot``; empty to deactivate.
+    the margin. ``tool_requested``: ``count``, ``area``, ``hotspot`` or ``none_found``; empty to deactivate.
     """
 
     edited = Signal(str, object)
@@ -76,12 +76,12 @@ class DepthFields(QWidget):
         )
         for text, value in ULCERATION.items():
             self.ulceration.addItem(text, value)
-        tip = "Clark level of invasion, I to V; the estimate of the model is marked as such until you choose a level"
+        tip = "Clark level of invasion, I to V"
         self.clark = named(NoWheelComboBox(), "depth_clark", "Clark level", tip)
         for number, text in enumerate(("unknown", *ROMAN)):
             self.clark.addItem(text, number or None)
-        self.clark_source_label = named(quiet_label(), "depth_clark_by", "Source of the Clark level")
-        self.clark_source_label.setWordWrap(False)
+        self._suggestions: dict[str, object] = {}  # values of the model for fields that the reader has not set
+        self.suggestion_buttons = {field: self._create_suggestion(field) for field in ("ulcerated", "clark")}
         self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
         self.tools = self._create_mitosis_tools()
         self.mitosis_label = named(quiet_label(), "depth_mitoses", "Mitoses")
@@ -104,20 +104,34 @@ class DepthFields(QWidget):
             self.notes_timer.flush()
         return False
 
-    def show_reading(self, reading: DepthReading) -> None:
-        """Show a reading."""
-        self.ulceration.setCurrentIndex(list(ULCERATION.values()).index(reading.ulcerated))
-        self.clark.setCurrentIndex(reading.clark or 0)
-        self.clark_source_label.setText("estimate" if reading.clark_by == "estimate" else "")
+    def show_reading(self, reading: DepthReading, predicted: DepthReading | None = None) -> None:
+        """Show the reader's values; ``predicted``: values of the analysis, which are suggested for empty fields."""
+        for field, combo in (("ulcerated", self.ulceration), ("clark", self.clark)):
+            is_own = reading.author(field) == "reader"
+            combo.setCurrentIndex(combo.findData(getattr(reading, field)) if is_own else 0)
+            values = () if is_own else (getattr(one, field) for one in (reading, predicted) if one is not None)
+            suggestion = self._suggestions[field] = next((value for value in values if value is not None), None)
+            button = self.suggestion_buttons[field]
+            button.setText("" if suggestion is None else f"model: {combo.itemText(combo.findData(suggestion))}")
+            button.setVisible(suggestion is not None)
         for name, (line, _) in self.margins.items():
             value = getattr(reading.margins, name)
             if not line.hasFocus() or not line.isModified():
                 line.setText("" if value is None else f"{value:.3g}")
         self.mitosis_label.setText(format_mitoses(reading.mitoses))
+        self.tools["none_found"].setEnabled(reading.mitoses.counted is None)
         if not self.notes_timer.isActive() and self.notes.toPlainText() != reading.notes:
             self.notes.blockSignals(True)
             self.notes.setPlainText(reading.notes)
             self.notes.blockSignals(False)
+
+    def _create_suggestion(self, field: str) -> QToolButton:
+        """Create the button that shows the value of the model, and accepts it as the reader's."""
+        tip = "Predicted by the model, not confirmed. Press to accept it as your finding"
+        button = tool_button(f"depth_{field}_suggestion", tip, tip)
+        button.setProperty("quiet", True)
+        button.clicked.connect(lambda: self.edited.emit(field, self._suggestions[field]))
+        return button
 
     def show_tool(self, name: str) -> None:
         """Show the active tool."""
@@ -129,13 +143,15 @@ class DepthFields(QWidget):
             "count": "Click each mitosis; press again to stop. Delete removes the selected ones",
             "area": "Draw the counting area: click each corner, finish with a double click",
             "hotspot": "Use a circle of 1 mm² at the center of the view as the counting area",
+            "none_found": "Record 0 mitoses: you have searched the area, and there are none",
         }
-        texts = {"count": "count", "area": "area", "hotspot": "1 mm²"}
+        texts = {"count": "count", "area": "area", "hotspot": "1 mm²", "none_found": "none found"}
         buttons = {}
         for name, tip in tips.items():
-            button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=name != "hotspot")
+            is_tool = name in ("count", "area")  # the others act at once
+            button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=is_tool)
             button.clicked.connect(
-                lambda on, name=name: self.tool_requested.emit(name if on or name == "hotspot" else "")
+                lambda on, name=name, is_tool=is_tool: self.tool_requested.emit(name if on or not is_tool else "")
             )
         return buttons
 
@@ -164,8 +180,8 @@ class DepthFields(QWidget):
 
     def _lay_out(self) -> None:
         rows: QFormLayout = form_layout(self)
-        rows.addRow(QLabel("ulceration"), self.ulceration)
-        rows.addRow(QLabel("Clark"), row(self.clark, self.clark_source_label, stretch=1))
+        rows.addRow(QLabel("ulceration"), row(self.ulceration, self.suggestion_buttons["ulcerated"]))
+        rows.addRow(QLabel("Clark"), row(self.clark, self.suggestion_buttons["clark"]))
         for name, text in MARGINS.items():
             rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
         rows.addRow(QLabel("mitoses"), row(*self.tools.values()))
