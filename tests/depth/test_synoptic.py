@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, ReadingChange, count_mitoses
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_case_lesion, describe_reading
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, FIELDS_BY_NAME, NOT_ASSESSED
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,6 +203,47 @@ def test_signature_locks_until_reopened() -> None:
         ("A", None, "B"),
     ]
     assert reopened.sign("B", WHEN).status == "amended"
+
+
+def test_changes_after_the_signature_are_stated_with_both_values() -> None:
+    given = report(extent="invasive", breslow=1.34).sign("A", WHEN, describe_reading(READING))
+    assert given.list_changes_since_signature(describe_reading(READING)) == ()
+    moved = READING.model_copy(update={"mm": 0.62, "ulcerated": None})
+    assert given.list_changes_since_signature(describe_reading(moved)) == (
+        "Changed after signature: Breslow thickness: 1.34 mm when signed, now 0.62 mm.",
+        "Changed after signature: ulceration: not identified when signed, now not assessed.",
+    )
+    assert len(given.list_changes_since_signature(describe_reading(None))) == 6
+    assert given.list_changes_since_signature(describe_case_lesion(LESION)) == ()  # it was not signed in the case
+    in_case = report(breslow=2.2).sign("A", WHEN, describe_case_lesion(LESION))
+    lesion = LESION.model_copy(update={"ulceration": None, "mitoses_per_mm2": 5.0})
+    assert in_case.list_changes_since_signature(describe_case_lesion(lesion)) == (
+        "Changed after signature: ulceration in the case: present when signed, now not assessed.",
+        "Changed after signature: mitoses in the case: 4.0 per mm² when signed, now 5.0 per mm².",
+    )
+    assert SynopticReport.parse(given.model_dump(mode="json"), "file") == given
+    assert given.reopen("A", WHEN).list_changes_since_signature(describe_reading(moved)) == ()
+
+
+def test_an_addendum_leaves_the_signed_report_unchanged() -> None:
+    given = report(extent="invasive", breslow=1.34)
+    with pytest.raises(InputError, match="requires a signed report"):
+        given.add_addendum("later", "B", WHEN)
+    signed = given.sign("A", WHEN)
+    with pytest.raises(InputError, match="needs a text and the name"):
+        signed.add_addendum(" ", "B", WHEN)
+    added = signed.add_addendum(" Deeper levels: no change.\n", "B", WHEN)
+    assert (added.addenda[0].text, added.addenda[0].reader) == ("Deeper levels: no change.", "B")
+    assert (added.answers, added.signed_by, added.history) == (signed.answers, "A", signed.history)
+    assert added.without_persons().addenda[0].reader == ""
+    assert added.reopen("A", WHEN).addenda == added.addenda
+
+
+def test_empty_fields_are_those_that_the_tumor_requires_and_the_others() -> None:
+    required, other = report(extent="in_situ", procedure="punch", laterality="left").list_empty_fields()
+    assert required[:2] == ["Site", "Histologic subtype"]
+    assert "Breslow thickness" in other
+    assert "Breslow thickness" in report(extent="invasive").list_empty_fields()[0]
 
 
 def test_states_are_distinct_in_rows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -13,9 +14,25 @@ from hypothesis import strategies as st
 from napari_melanoma.case.model import Case, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, save_synoptic
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, write_depth
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_reading
+from napari_melanoma.io.results import OUTLINES
+from napari_melanoma.reports.slide import write_depth_report
+from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide
+from napari_melanoma.slides.lesion_files import save_lesions, write_outlines
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.synoptic_files import (
+    SYNOPTIC_FILE,
+    describe_lesions,
+    list_changes_since_signature,
+    load_synoptic,
+    save_synoptic,
+)
 
+SQUARE = Polygon(((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0)))
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "synoptic.schema.json"
 KEYS = st.sampled_from(
     [
@@ -50,6 +67,38 @@ def test_report_is_read_as_it_was_saved(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "section" / SYNOPTIC_FILE).read_text(encoding="utf-8"))
     assert stored["answers"]["mitotic_rate"] == {"state": "not assessed"}
     jsonschema.validate(stored, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_changes_after_the_signature_are_in_every_export(tmp_path: Path) -> None:
+    folder = tmp_path / "section"
+    reading = DepthReading(reader="A", when=WHEN, mm=1.34)
+    lesion = SlideLesion(1, "malignant", 0.9, 0.9, 100.0, 40.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.2, (5.0, 5.0), (SQUARE,))
+    values = {**describe_reading(reading), **describe_lesions([lesion], 0.6)}
+    report = REPORT.reopen("A", WHEN).sign("A", WHEN, values).add_addendum("Levels reviewed.", "A", WHEN)
+    save_synoptic(folder, report)
+    write_json(folder / "result.json", {"options": {"lesions": {"high": 0.6, "low": 0.4}}})
+    write_outlines(folder / OUTLINES, [lesion])
+    write_depth(folder, SlideDepthReadings(readings=(reading,)))
+    assert list_changes_since_signature(folder, report, read_depth(folder)) == ()
+
+    write_depth(folder, SlideDepthReadings(readings=(reading.model_copy(update={"mm": 0.7}),)))
+    save_lesions(folder, [lesion, replace(lesion, index=2, label="benign")], LesionConfig(high=0.3, low=0.1))
+    changes = list_changes_since_signature(folder, report, read_depth(folder))
+    for expected in (
+        "Breslow thickness: 1.34 mm when signed, now 0.70 mm.",
+        "lesions on the slide: 1, 1 malignant, 0.5 mm² in total when signed, now 2, 1 malignant, 1 mm² in total.",
+        "threshold of the lesions: 0.60 when signed, now 0.30.",
+    ):
+        assert f"Changed after signature: {expected}" in changes
+    exported = ExportedSlide(folder, None, {})
+    for name, text in (("synoptic", "derived"), ("synoptic-csv", "Change after signature"), ("fhir", "appended")):
+        FORMATS[name].write(tmp_path / name, exported)
+        content = (tmp_path / name).read_text(encoding="utf-8")
+        assert all(part in content for part in (text, "1.34 mm when signed, now 0.70 mm", "Levels reviewed."))
+    page = write_depth_report(
+        tmp_path / "page.html", SlideInfo(folder, "section", "", ()), read_depth(folder), reading, reading, folder
+    )
+    assert "1.34 mm when signed, now 0.70 mm" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,14 @@ class SynopticAnswer(ForwardCompatible):
         return {key: value for key, value in values.items() if value not in (None, "") and value is not False}
 
 
+class SynopticAddendum(ForwardCompatible):
+    """A text that was added to a signed report, which it leaves unchanged."""
+
+    text: str
+    reader: str = ""
+    when: str = Field("", description="UTC, ISO 8601")
+
+
 class SynopticChange(ForwardCompatible, ReadingChange):
     """One changed answer, or the signature: its previous and new value, the reader and the time."""
 
@@ -184,6 +192,10 @@ class SynopticReport(ForwardCompatible):
     other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
+    signed_values: dict[str, str] = Field(
+        {}, description="measurements and lesions that the report rests on, in words, when it was signed"
+    )
+    addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
 
     @classmethod
@@ -297,8 +309,11 @@ class SynopticReport(ForwardCompatible):
         confirmed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
         return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
 
-    def sign(self, reader: str, when: str) -> Self:
-        """Sign and lock the report; raise if suggestions are left that are not confirmed."""
+    def sign(self, reader: str, when: str, values: Mapping[str, str] | None = None) -> Self:
+        """Sign and lock the report; raise if suggestions are left that are not confirmed.
+
+        ``values``: what it rests on, see ``list_changes_since_signature``.
+        """
         self._require_unlocked()
         if not reader.strip():
             raise InputError("the synoptic report needs a name to be signed. Enter your name first.")
@@ -306,23 +321,50 @@ class SynopticReport(ForwardCompatible):
             names = format_names([FIELDS_BY_NAME[name].label for name in self.suggested])
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
         change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
-        return self._replace(signed_by=reader, signed_at=when, history=(*self.history, change))
+        history = (*self.history, change)
+        return self._replace(signed_by=reader, signed_at=when, signed_values=dict(values or {}), history=history)
+
+    def add_addendum(self, text: str, reader: str, when: str) -> Self:
+        """Add a text to a signed report, whose answers and signature stay as they are."""
+        if not self.is_signed:
+            raise InputError("an addendum requires a signed report. Sign it first, or change the answers.")
+        if not reader.strip() or not text.strip():
+            raise InputError("an addendum needs a text and the name of its author. Enter both.")
+        addendum = SynopticAddendum(text=text.strip(), reader=reader, when=when)
+        return self._replace(addenda=(*self.addenda, addendum))
+
+    def list_changes_since_signature(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """State what has changed since the report was signed; ``values``: the current ones, by the same names."""
+        return tuple(
+            f"Changed after signature: {name}: {before} when signed, now {values[name]}."
+            for name, before in self.signed_values.items()
+            if values.get(name, before) != before
+        )
 
     def reopen(self, reader: str, when: str) -> Self:
-        """Unlock a signed report, and record this in the history."""
+        """Unlock a signed report, and record this in the history; addenda stay."""
         if not self.is_signed:
             return self
         change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
-        return self._replace(signed_by="", signed_at="", history=(*self.history, change))
+        return self._replace(signed_by="", signed_at="", signed_values={}, history=(*self.history, change))
+
+    def list_empty_fields(self) -> tuple[list[str], list[str]]:
+        """Return the labels of empty fields: those that this tumor requires, and the others."""
+        expected = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(
+            str(self.value("extent")), ("always", "melanoma", "invasive")
+        )
+        empty = [field for field in FIELDS if self.answer(field.name) is None]
+        required = [field.label for field in empty if field.expected in expected]
+        return required, [field.label for field in empty if field.expected not in expected]
 
     def check(self) -> tuple[str, ...]:
         """List what is missing, not confirmed or inconsistent."""
         return tuple(_list_warnings(self))
 
     def without_persons(self) -> Self:
-        """Return the answers alone, without names of readers, times, and keys or fields of a newer version."""
+        """Return answers and addenda, without names of readers, times, and keys or fields of a newer version."""
         answers = {name: answer.model_copy(update={"more": {}}) for name, answer in self.answers.items()}
-        return type(self)(answers=answers)
+        return type(self)(answers=answers, addenda=tuple(SynopticAddendum(text=one.text) for one in self.addenda))
 
     def _require_unlocked(self) -> None:
         if self.is_signed:
@@ -340,6 +382,37 @@ class SynopticReport(ForwardCompatible):
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")
+
+
+def describe_reading(reading: DepthReading | None) -> dict[str, str]:
+    """Describe the values of a reader's reading that a report rests on; None if there is no reading."""
+    if reading is None or not reading.when:
+        reading = DepthReading()
+    mitoses, margins = reading.mitoses, reading.margins
+    counted = "not assessed" if mitoses.counted is None else f"{mitoses.counted} counted"
+    return {
+        **_describe_findings(reading.mm, reading.ulcerated, mitoses.per_mm2),
+        **({"mitoses": counted} if mitoses.per_mm2 is None else {}),
+        "Clark level": "not assessed" if reading.clark is None else ROMAN[reading.clark - 1],
+        **{
+            f"{name} margin": "not measured" if mm is None else f"{mm:.3g} mm"
+            for name, mm in (("lateral", margins.lateral_mm), ("deep", margins.deep_mm))
+        },
+    }
+
+
+def describe_case_lesion(lesion: SynopticLesion) -> dict[str, str]:
+    """Describe the values of a lesion of a case that a report rests on."""
+    findings = _describe_findings(lesion.depth_mm, lesion.ulceration, lesion.mitoses_per_mm2)
+    return {f"{name} in the case": text for name, text in findings.items()}
+
+
+def _describe_findings(mm: float | None, ulcerated: bool | None, per_mm2: float | None) -> dict[str, str]:
+    return {
+        "Breslow thickness": "not measured" if mm is None else f"{mm:.2f} mm",
+        "ulceration": {None: "not assessed", True: "present", False: "not identified"}[ulcerated],
+        "mitoses": "not assessed" if per_mm2 is None else f"{per_mm2:.1f} per mm²",
+    }
 
 
 def _confirmed(answer: SynopticAnswer | None) -> SynopticAnswer | None:
@@ -478,10 +551,7 @@ def _finding_word(value: bool | None) -> str | None:
 def _list_warnings(report: SynopticReport) -> Iterable[str]:
     """Yield the warnings of ``SynopticReport.check``."""
     extent = report.value("extent")
-    expected = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(
-        str(extent), ("always", "melanoma", "invasive")
-    )
-    missing = [field.label for field in FIELDS if field.expected in expected and report.answer(field.name) is None]
+    missing, _ = report.list_empty_fields()
     if missing:
         yield f"Not filled in: {', '.join(missing)}."
     if report.suggested:

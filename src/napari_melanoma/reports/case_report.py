@@ -23,6 +23,7 @@ from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
 from napari_melanoma.reports.collector import Collector, Problem
@@ -247,7 +248,8 @@ def _lesion_blocks(
     if values:
         yield fields("Lesion", values)
     if lesion.synoptic is not None:
-        yield synoptic_section(lesion.synoptic, collector.readers, personal=collector.personal)
+        changes = lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
+        yield synoptic_section(lesion.synoptic, collector.readers, changes, personal=collector.personal)
     lesion_prediction = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or lesion_prediction is None:
         return

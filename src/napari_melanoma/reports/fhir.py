@@ -8,7 +8,7 @@ where the code is certain, and otherwise our own; no code is guessed.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,19 @@ NOTICE = "Research use only; not for diagnosis."
 
 
 def build_diagnostic_report(
-    report: SynopticReport, patient: CasePatient | None = None, *, personal: bool = False
+    report: SynopticReport,
+    patient: CasePatient | None = None,
+    *,
+    changes: Sequence[str] = (),
+    personal: bool = False,
 ) -> Resource:
     """Return a report as a FHIR DiagnosticReport, valid in R4, R4B and R5.
 
-    Fields that are not filled in are left out. ``personal``: include who signed it, when, and any id of the patient.
+    Fields that are not filled in are left out. ``changes``: what has changed since it was signed. ``personal``: include
+    who signed it, when, and any id of the patient.
     """
     observations = [*_list_observations(report)]
+    addenda = [f"Addendum: {addendum.text}" for addendum in report.addenda]
     contained: list[Resource] = [
         *([] if patient is None else [_build_patient(patient, personal=personal)]),
         *observations,
@@ -64,12 +70,12 @@ def build_diagnostic_report(
     return {
         "resourceType": "DiagnosticReport",
         "contained": contained,
-        "status": report.status,
+        "status": "appended" if report.is_signed and report.addenda else report.status,
         "code": {"coding": [_coding(LOINC, REPORT_CODE)], "text": "Synoptic report of a primary cutaneous melanoma"},
         **subject,
         **(_describe_signature(report) if personal else {}),
         "result": [{"reference": f"#{observation['id']}"} for observation in observations],
-        "conclusion": f"{_clean(report.stage.text)} {NOTICE}",
+        "conclusion": _clean(" ".join((report.stage.text, *changes, *addenda, NOTICE))),
     }
 
 

@@ -41,6 +41,7 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
+from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,15 +120,30 @@ def write_depth_report(
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
+    changes = () if folder is None else _list_changes_since_signature(folder, depth)
     angle = 0.0 if folder is None else read_notes(folder).angle
     shown = create_slide_reading(info, depth, reading, base, proposals, angle)
     provenance = collect_provenance()
-    blocks = (*depth_blocks(shown), *((risk,) if risk else ()), *reader_sections(shown, reading.history))
+    blocks = (
+        *map(Notice, changes),
+        *depth_blocks(shown),
+        *((risk,) if risk else ()),
+        *reader_sections(shown, reading.history),
+    )
     created = category.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
     report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
     write_report(path, report)
     return path
+
+
+def _list_changes_since_signature(folder: Path, depth: SlideDepthReadings) -> tuple[str, ...]:
+    """State what has changed since the synoptic report of the slide was signed; empty if it cannot be read."""
+    try:
+        report = load_synoptic(folder)
+    except InputError:
+        return ()
+    return () if report is None else list_changes_since_signature(folder, report, depth)
 
 
 def describe_scale(shown: SlideReading) -> str:

@@ -74,7 +74,8 @@ class ExportedSlide:
     """The results of a slide, or the synoptic report of a lesion of a case, for export.
 
     ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
-    ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported.
+    ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
+    since the signature.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class ExportedSlide:
     saved: bool = True  # whether the files of the folder are up to date
     personal: bool = False  # whether synoptic reports contain names of readers, and times
     synoptic: SynopticReport | None = None
+    changes: tuple[str, ...] = ()
     patient: CasePatient | None = None
 
     @property
@@ -247,36 +249,43 @@ def _write_risk(path: Path, exported: ExportedSlide) -> None:
     _copy_file(exported.folder / RISK_FILE, path)
 
 
-def _read_synoptic(exported: ExportedSlide) -> SynopticReport:
-    from napari_melanoma.slides.synoptic_files import load_synoptic
+def _read_synoptic(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
+    """Return the report, and what has changed since it was signed."""
+    from napari_melanoma.depth.readings import read_depth
+    from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
 
-    report = exported.synoptic or load_synoptic(exported.folder)
+    if exported.synoptic is not None:
+        return exported.synoptic, exported.changes
+    report = load_synoptic(exported.folder)
     if report is None:
         raise NothingToExportError(
             f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
         )
-    return report
+    return report, list_changes_since_signature(exported.folder, report, read_depth(exported.folder))
 
 
 def _write_synoptic_json(path: Path, exported: ExportedSlide) -> None:
     """Write the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_json
 
-    write_synoptic_json(path, _read_synoptic(exported), personal=exported.personal)
+    report, changes = _read_synoptic(exported)
+    write_synoptic_json(path, report, changes=changes, personal=exported.personal)
 
 
 def _write_synoptic_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per field of the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_table
 
-    write_synoptic_table(path, _read_synoptic(exported))
+    write_synoptic_table(path, *_read_synoptic(exported))
 
 
 def _write_fhir(path: Path, exported: ExportedSlide) -> None:
     """Write the synoptic report as a FHIR DiagnosticReport."""
     from napari_melanoma.reports.fhir import build_diagnostic_report
 
-    write_json(path, build_diagnostic_report(_read_synoptic(exported), exported.patient, personal=exported.personal))
+    report, changes = _read_synoptic(exported)
+    content = build_diagnostic_report(report, exported.patient, changes=changes, personal=exported.personal)
+    write_json(path, content)
 
 
 @dataclass(frozen=True)
@@ -489,11 +498,17 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
+    from napari_melanoma.depth.synoptic import describe_case_lesion
+
     if lesion.synoptic is None:
         raise NothingToExportError(
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
-    return ExportedSlide(folder / lesion.id, None, {}, personal=personal, synoptic=lesion.synoptic, patient=patient)
+    report = lesion.synoptic
+    changes = report.list_changes_since_signature(describe_case_lesion(lesion))
+    return ExportedSlide(
+        folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=patient
+    )
 
 
 def _write_format(source: ExportSource, name: str) -> ExportedFile:

@@ -58,7 +58,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction
-from napari_melanoma.slides.synoptic_files import load_synoptic
+from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseRisk
@@ -81,8 +81,8 @@ NO_READING = "its readings or its synoptic report are damaged, and are not shown
 class SlidePart:
     """A slide to report, with its readings and other data from its result folder and its case.
 
-    ``path``, ``folder``: its file and its result folder, if known. ``faults``: errors of readings and synoptic reports
-    that cannot be read. ``pixel_size``, ``risk``: those of the case.
+    ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed.
+    ``faults``: errors of readings and synoptic reports that cannot be read. ``pixel_size``, ``risk``: of the case.
     """
 
     path: Path | None
@@ -92,6 +92,7 @@ class SlidePart:
     faults: tuple[InputError, ...] = ()
     pixel_size: PixelSize | None = None
     risk: CaseRisk | None = None
+    changes: tuple[str, ...] = ()
 
     @classmethod
     def from_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
@@ -101,14 +102,18 @@ class SlidePart:
         synoptic, damage = _read_synoptic(folder) if folder else (None, None)
         depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
         size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else None
-        return cls(image.path, folder, depth, synoptic, tuple(filter(None, (*faults, damage))), size, image.risk)
+        changes = _list_changes(folder, synoptic, depth)
+        faults = [*faults, damage]
+        return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), size, image.risk, changes)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Create the slide of a result folder."""
         depth, fault = _read_readings(folder)
         synoptic, damage = _read_synoptic(folder)
-        return cls(recorded_slide(folder), folder, depth, synoptic, tuple(filter(None, (fault, damage))))
+        faults = tuple(filter(None, (fault, damage)))
+        changes = _list_changes(folder, synoptic, depth)
+        return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
 
     @property
     def reader_names(self) -> list[str]:
@@ -150,6 +155,10 @@ def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | No
         return load_synoptic(folder), None
     except InputError as error:
         return None, error
+
+
+def _list_changes(folder: Path | None, report: SynopticReport | None, depth: SlideDepthReadings) -> tuple[str, ...]:
+    return () if folder is None or report is None else list_changes_since_signature(folder, report, depth)
 
 
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
@@ -323,14 +332,15 @@ def _depth_sections(
     latest_disclosed = None if latest is None else depth.reading_by(collector.readers[latest.reader])
     shown = create_slide_reading(info, depth, latest_disclosed or base, base, proposals, part.notes.angle)
     changes = disclose_changes(part.depth, collector.readers, personal=collector.personal)
-    yield Section("Depth of invasion", depth_blocks(shown), describe_scale(shown))
+    blocks = (*map(Notice, part.changes), *depth_blocks(shown))
+    yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
         yield from reader_sections(shown, changes)
 
 
 def _synoptic_sections(part: SlidePart, collector: Collector) -> Iterator[Section]:
     if part.synoptic is not None:
-        yield synoptic_section(part.synoptic, collector.readers, personal=collector.personal)
+        yield synoptic_section(part.synoptic, collector.readers, part.changes, personal=collector.personal)
 
 
 def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:

@@ -11,7 +11,7 @@ from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_melanoma.depth.synoptic import SynopticReport
 
@@ -22,14 +22,21 @@ STATUS = {
 }
 
 
-def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> Section:
+def synoptic_section(
+    report: SynopticReport, readers: Mapping[str, str], changed: Sequence[str] = (), *, personal: bool
+) -> Section:
     """Return the section with the answers in the order of the form; fields that are not filled in are left out.
 
-    ``readers``: labels of readers by their names.
+    ``readers``: labels of readers by their names. ``changed``: what has changed since the report was signed.
     """
     signed = STATUS[report.status].format(name=_signature(report, readers, personal=personal))
     rows = tuple((row.label, row.text) for row in report.rows() if row.state != "missing" or row.name == "t_category")
-    blocks: tuple[Block, ...] = (Text(signed), Table("Synoptic report", (), rows), *map(Notice, report.check()))
+    table = Table("Synoptic report", (), rows)
+    blocks: tuple[Block, ...] = (Text(signed), *map(Notice, changed), table, *map(Notice, report.check()))
+    times = show_times([addendum.when for addendum in report.addenda], personal=personal)
+    addenda = tuple((times[one.when], readers.get(one.reader, ""), one.text) for one in report.addenda)
+    if addenda:
+        blocks = (*blocks, Table("Addenda to the signed report", ("Time", "Reader", "Addendum"), addenda))
     changes = tuple(_list_changes(report, readers, personal=personal))
     if changes:
         table = Table("Changes of the synoptic report", ("Time", "Reader", "Field", "Before", "After"), changes, True)
@@ -39,7 +46,10 @@ def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, pers
 
 def synoptic_readers(report: SynopticReport | None) -> list[str]:
     """List the names of readers in a synoptic report."""
-    return [] if report is None else [*filter(None, (report.signed_by,)), *(one.reader for one in report.history)]
+    if report is None:
+        return []
+    authors = [one.reader for one in report.history] + [one.reader for one in report.addenda]
+    return [*filter(None, (report.signed_by,)), *authors]
 
 
 def _signature(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.depth.category import format_recorded_thickness
-from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
+from napari_melanoma.depth.readings import SlideDepthReadings
+from napari_melanoma.depth.synoptic import DERIVED, SynopticReport, describe_reading
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.results import read_slide_result, write_table
+from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 SYNOPTIC_FILE = "synoptic.json"
@@ -40,19 +44,50 @@ def save_synoptic(folder: Path, report: SynopticReport) -> None:
     write_json(folder / SYNOPTIC_FILE, report.model_dump(mode="json"))
 
 
-def write_synoptic_json(path: Path, report: SynopticReport, *, personal: bool = False) -> None:
-    """Export a report as JSON; without ``personal``, names of readers, times and the history are left out."""
+def describe_lesions(lesions: Sequence[SlideLesion], threshold: float) -> dict[str, str]:
+    """Describe the lesions of a slide, and the threshold at which they were detected, as values of a signed report."""
+    malignant = sum(lesion.label == "malignant" for lesion in lesions)
+    areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
+    area = f", {sum(areas):.3g} mm² in total" if areas else ""
+    return {
+        "lesions on the slide": f"{len(lesions)}, {malignant} malignant{area}",
+        "threshold of the lesions": f"{threshold:.2f}",
+    }
+
+
+def list_changes_since_signature(folder: Path, report: SynopticReport, depth: SlideDepthReadings) -> tuple[str, ...]:
+    """State what has changed in the results of a slide since its report was signed; empty if it is not signed."""
+    values = describe_reading(depth.reading_by(report.signed_by))
+    with suppress(InputError, ConfigError):  # unreadable lesions are reported elsewhere
+        lesions = read_lesions(folder)
+        if lesions is not None:
+            options = read_slide_result(folder).get("options") or {}
+            config = LesionConfig.parse(dict(options.get("lesions") or {}), "result.json")
+            values |= describe_lesions(lesions, config.high)
+    return report.list_changes_since_signature(values)
+
+
+def write_synoptic_json(
+    path: Path, report: SynopticReport, *, changes: Sequence[str] = (), personal: bool = False
+) -> None:
+    """Export a report as JSON; without ``personal``, names of readers, times and the history are left out.
+
+    ``changes``: what has changed since it was signed.
+    """
     values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
-    values[DERIVED]["status"] = report.status
+    values[DERIVED] |= {"status": report.status, **({"changes": list(changes)} if changes else {})}
     write_json(path, values)
 
 
-def write_synoptic_table(path: Path, report: SynopticReport) -> None:
-    """Export a report as CSV with a row for each field, the T category, the recorded thickness and the status."""
-    write_table(path, list(_table_rows(report)), COLUMNS)
+def write_synoptic_table(path: Path, report: SynopticReport, changes: Sequence[str] = ()) -> None:
+    """Export a report as CSV with a row for each field, the T category, the recorded thickness and the status.
+
+    Further rows are addenda and ``changes``, what has changed since it was signed.
+    """
+    write_table(path, list(_table_rows(report, changes)), COLUMNS)
 
 
-def _table_rows(report: SynopticReport) -> Iterator[dict[str, object]]:
+def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yield the rows of the table as cells by column; a column without a cell is empty."""
     mm = report.value("breslow")
     for row in report.rows():
@@ -69,6 +104,10 @@ def _table_rows(report: SynopticReport) -> Iterator[dict[str, object]]:
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
             yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
     yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+    for number, addendum in enumerate(report.addenda, start=1):
+        yield {"field": f"addendum_{number}", "label": "Addendum", "state": "answered", "value": addendum.text}
+    for change in changes:
+        yield {"field": "change", "label": "Change after signature", "state": "answered", "value": change}
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,16 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFileDialog,
+    QInputDialog,
     QLabel,
     QLineEdit,
     QMessageBox,
     QPlainTextEdit,
 )
+from questions import answer
 
 from conftest import wait_until_idle
+from napari_melanoma.case.model import set_lesion
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
@@ -478,8 +481,8 @@ def report_of(person, lesion="L1"):
 
 def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, photos):
     person = reporting
-    for answer, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
-        combo = person.dock.findChild(QComboBox, f"synoptic_{answer}")
+    for field, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
+        combo = person.dock.findChild(QComboBox, f"synoptic_{field}")
         combo.setCurrentIndex(combo.findText(text))
         combo.activated.emit(combo.currentIndex())
     # Undo records what it restores.
@@ -497,12 +500,27 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     person.picks("L1")
     person.clicks("synoptic_confirm")
     person.clicks("synoptic_sign")
+    answer(person.qtbot, "synoptic_sign_question", "Sign")
     signed = report_of(person)
     assert signed.is_signed
     for _ in range(9):  # more than there are steps
         if person.dock.undo_button.isEnabled():
             person.clicks("case_undo")
     assert report_of(person) == signed
+    # A change of a value that the report rests on is stated, and an addendum leaves the report as it is.
+    change_label = person.dock.findChild(QLabel, "synoptic_changes")
+    assert change_label.isHidden()
+    person.dock.controller.edit(set_lesion(person.case, "L1", depth_mm=2.2), "depth")
+    expected = "Changed after signature: Breslow thickness in the case: not measured when signed, now 2.20 mm."
+    assert (change_label.isHidden(), change_label.text()) == (False, expected)
+    person.clicks("case_undo")
+    assert change_label.isHidden()
+    person.clicks("synoptic_addendum")
+    dialog = person.dock.window().findChild(QInputDialog, "synoptic_addendum_dialog")
+    dialog.setTextValue("Deeper levels show the same.")
+    dialog.accept()
+    assert report_of(person).addenda[0].text == "Deeper levels show the same."
+    assert report_of(person).answers == signed.answers
     assert not person.dock.undo_button.isEnabled()
     # Closing saves the comment that is being typed.
     person.picks("L2")

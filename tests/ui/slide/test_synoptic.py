@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fake_slides import draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QInputDialog,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPlainTextEdit,
+    QWidget,
+)
+from questions import answer
 from slide_stage import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.depth.readings import rescale_readings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
-from .test_depth import draws, opens
+from .test_depth import DEEP, TOP, draws, line_layer, opens
 
+OTHER_SCALE = (PixelSize(2.0, 2.0), "A. Reader", "2026-02-01T10:00:00+00:00")
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
@@ -63,6 +77,12 @@ def presses(person, name: str) -> None:
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled(), button.toolTip()
     button.click()
+    person.waits()
+
+
+def signs(person) -> None:
+    presses(person, "synoptic_sign")
+    answer(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
 
 
@@ -114,7 +134,7 @@ def test_answers_are_saved_and_decide_the_category_unless_they_are_wrong(reporti
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
     types(person, "synoptic_breslow", "1.2")
-    presses(person, "synoptic_sign")
+    signs(person)
     assert stored(person).value("breslow") == 1.2
 
 
@@ -183,6 +203,9 @@ def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_
     comment = person.finds(QPlainTextEdit, "synoptic_comment")
     comment.setPlainText("Typed last")  # still focused in the form
     presses(person, "synoptic_sign")
+    answer(person.qtbot, "synoptic_sign_question", "Cancel")
+    assert not stored(person).is_signed
+    signs(person)
     assert text(person, "synoptic_signature").startswith("Signed by A. Reader, ")
     assert stored(person).value("comment") == "Typed last"
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
@@ -211,6 +234,63 @@ def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_
     person.waits()
     assert comment.toPlainText() == "of the second slide"
     assert set(stored(person).answers) == {"comment"}
+
+
+def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rests_on(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    presses(person, "synoptic_sign")
+    question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
+    assert "T category: pT1" in question.informativeText()
+    assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
+    answer(person.qtbot, "synoptic_sign_question", "Sign")
+    person.waits()
+    assert stored(person).signed_values["Breslow thickness"] == "0.20 mm"
+
+    # The reading is locked: nothing that the dock or the layer does changes it.
+    depth = person.dock.sections.depth
+    before = depth.store.reading
+    assert text(person, "depth_lock").startswith("The reading is locked: A. Reader has signed")
+    assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
+    assert not person.finds(QComboBox, "depth_ulceration").isEnabled()
+    assert not person.finds(QAbstractButton, "depth_undo").isEnabled()
+    layer = line_layer(person)
+    moved = layer.data[0].copy()
+    moved[1, 0] -= 200
+    layer.data = [moved]
+    depth.line_layer.line_drawn.emit((TOP, (260.0, 100.0)))
+    depth.store.step_history("undo")
+    person.waits()
+    assert depth.store.reading == before
+    assert "The reading is locked" in person.dock.status.text
+    assert layer.data[0][1, 0] == pytest.approx(DEEP[0] - 0.5, abs=0.01)
+    assert not is_shown(person, "synoptic_changes")
+
+    # What changes elsewhere is stated with both values.
+    store = depth.store
+    history = replace(store.state.history, current=rescale_readings(store.state.history.current, *OTHER_SCALE))
+    store.add(replace(store.state, history=history))
+    assert "Breslow thickness: 0.20 mm when signed, now 0.80 mm" in text(person, "synoptic_changes")
+
+    # Another reader may measure, and an addendum leaves the report as it is.
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    assert not is_shown(person, "depth_lock")
+    presses(person, "synoptic_addendum")
+    dialog = person.dock.window().findChild(QInputDialog, "synoptic_addendum_dialog")
+    dialog.setTextValue("Deeper levels show the same.")
+    dialog.accept()
+    person.waits()
+    assert stored(person).addenda[0].reader == "B. Reader"
+    assert "Deeper levels show the same." in text(person, "synoptic_addenda")
+
+    person.dock.context.set_reader("A. Reader")
+    presses(person, "synoptic_reopen")
+    assert not is_shown(person, "depth_lock")
+    assert person.finds(QAbstractButton, "depth_draw").isEnabled()
 
 
 def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(

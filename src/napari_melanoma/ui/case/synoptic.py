@@ -74,6 +74,7 @@ class CaseSynopticSection(QObject):
         if self._form is None:
             self._form, is_other = self._create_form(), True
         self._form.show_report(report, self._reader, is_editable=self._controller.is_editable, is_other=is_other)
+        self._form.show_changes(report.list_changes_since_signature(self._describe_lesion()))
 
     def _create_form(self) -> SynopticForm:
         from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
@@ -83,7 +84,10 @@ class CaseSynopticSection(QObject):
         form.reader_entered.connect(self._on_reader)
         form.answered.connect(self._on_answered)
         form.confirm_requested.connect(self._on_confirmed)
-        form.sign_requested.connect(lambda: self._sign(lambda report: report.sign(self._reader, utc_time())))
+        form.sign_requested.connect(self._on_sign)
+        form.addendum_entered.connect(
+            lambda text: self._sign(lambda report: report.add_addendum(text, self._reader, utc_time()))
+        )
         form.reopen_requested.connect(lambda: self._sign(lambda report: report.reopen(self._reader, utc_time())))
         return form
 
@@ -108,8 +112,19 @@ class CaseSynopticSection(QObject):
         if edited is not None:
             self._controller.edit(edited, "synoptic report")
 
+    def _on_sign(self) -> None:
+        values = self._describe_lesion()
+        self._sign(lambda report: report.sign(self._reader, utc_time(), values))
+
+    def _describe_lesion(self) -> dict[str, str]:
+        """Describe the values of the lesion that its report rests on."""
+        from napari_melanoma.depth.synoptic import describe_case_lesion
+
+        case = self._controller.case
+        return {} if case is None else describe_case_lesion(case.find_lesion(self._lesion))
+
     def _sign(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
-        """Sign or reopen the report; Undo does not revert this."""
+        """Sign or reopen the report, or add an addendum; Undo does not revert this."""
         edited = self._change(change)
         if edited is not None:
             self._controller.amend(edited)

@@ -222,7 +222,9 @@ class SlideDepthSection(QObject):
             view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
             for step, values in (("undo", state.history.past), ("redo", state.history.undone)):
                 view.history_buttons[step].setEnabled(bool(values))
-        view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
+        lock = self.store.find_lock()
+        view.show_tool(self.line_layer.tool, has_line=reading.line is not None and not lock)
+        view.show_lock(lock)
         for button in (view.report_button, view.case_button):
             button.setEnabled(bool(reading.when))
         if self.analysis is not None:
@@ -319,7 +321,9 @@ class DepthController(QObject):
         """Show the active tool."""
         view = self._section.created_view
         if view is not None:
-            view.show_tool(self._section.line_layer.tool, has_line=self._section.store.reading.line is not None)
+            store = self._section.store
+            has_line = store.reading.line is not None and not store.find_lock()
+            view.show_tool(self._section.line_layer.tool, has_line=has_line)
             view.fields.show_tool(self._section.mitosis_layers.tool)
 
     def _on_drawn(self, line: Line | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 
@@ -40,6 +42,8 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         super().__init__(parent, _load_readings, _save_readings)
         self._size: PixelSize | None = None
         self.reader = ""  # empty if unknown
+        # Returns why the reading must not be changed, such as a signed report that rests on it; empty if it may
+        self.find_lock: Callable[[], str] = lambda: ""
 
     @property
     def size(self) -> PixelSize | None:
@@ -159,6 +163,15 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
                 depth, self.reader, utc_time(), **values_for_line(self.reading, line, self.size, drawn=drawn)
             )
         )
+
+    def _change(self, step: Callable[[DepthReadingState], DepthReadingState]) -> None:
+        def change_unless_locked(state: DepthReadingState) -> DepthReadingState:
+            changed, lock = step(state), self.find_lock()
+            if changed is not state and lock:
+                raise InputError(lock)
+            return changed
+
+        super()._change(change_unless_locked)
 
     def _restore(self, state: DepthReadingState, history: EditHistory[SlideDepthReadings]) -> DepthReadingState:
         """Restore the values of a step of the history; the readings record this as another change."""

@@ -240,6 +240,7 @@ class DepthView(QWidget):
         self.automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
         for button in (self.draw_button, self.move_button):
             button.setCheckable(True)
+        self.lock_label = named(WrappedLabel(), "depth_lock", "Why the reading cannot be changed")
         self.hint_label = named(quiet_label(HINTS[""]), "depth_hint", "How to measure")
         self.run_panel = DepthRunPanel()
         self.proposal_label = named(quiet_label(), "depth_found", "Result of the model")
@@ -271,6 +272,15 @@ class DepthView(QWidget):
         self.move_button.setChecked(tool == "move" and has_line)
         self.move_button.setEnabled(has_line)
         self.hint_label.setText(HINTS[tool if tool != "move" or has_line else ""])
+
+    def show_lock(self, lock: str) -> None:
+        """Show why the reading is locked, and disable what would change it; empty if it is not locked."""
+        self.lock_label.setText(lock)
+        self.lock_label.setVisible(bool(lock))
+        for control in (self.fields, self.draw_button, self.accept_button):
+            control.setEnabled(not lock)
+        for button in self.history_buttons.values():
+            button.setEnabled(button.isEnabled() and not lock)
 
     def show_proposals(self, labels: Sequence[str], tips: Sequence[str], selected: int, summary: str) -> None:
         """List the lines measured by the model; ``tips``: tooltip of each line, empty for the default."""
@@ -322,6 +332,7 @@ class DepthView(QWidget):
             self.source_label,
             self.network_label,
             self.warning_label,
+            self.lock_label,
             row(self.draw_button, self.move_button),
             self.hint_label,
             self.automatic_button,

@@ -93,7 +93,7 @@ class SlideDock(SlideControls):
         self.results = SlideResultController(context, self.result_view, self.heatmap_layer, self.lesions)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
-        self.sections = SlideSections(context, self)
+        self.sections = SlideSections(context, self, self.lesions)
         self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.get_options)
         self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
         self.correlation = LesionCorrelationSection(
@@ -546,9 +546,9 @@ class SlideSections(QObject):
     failed = Signal(object)
     scale_requested = Signal()
 
-    def __init__(self, context: SlideContext, controls: SlideControls) -> None:
+    def __init__(self, context: SlideContext, controls: SlideControls, lesions: SlideLesions) -> None:
         super().__init__(context)
-        self._context, self._controls = context, controls
+        self._context, self._controls, self._lesions = context, controls, lesions
         self._slide: ViewerSlide | None = None
         self._location: SlideResultLocation | None = None
         self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
@@ -588,7 +588,8 @@ class SlideSections(QObject):
         """The Synoptic report section, which suggests the values of the depth reading."""
         from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
 
-        section = SlideSynopticSection(self._context, self._controls.synoptic_section, self.depth.store)
+        controls = self._controls
+        section = SlideSynopticSection(self._context, controls.synoptic_section, self.depth.store, self._lesions)
         return self._initialize_section(section)
 
     @cached_property

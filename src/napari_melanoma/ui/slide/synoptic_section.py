@@ -22,21 +22,28 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.synoptic_files import StoredSynoptic
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_store import DepthReadingStore
+    from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
     SynopticState = DocumentState[SynopticReport]
 
+LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
 class SynopticStore(EditedDocument["SynopticState"]):
-    """Load, edit and save the synoptic reports of slides, with suggestions from the depth reading and from the case."""
+    """Load, edit and save the synoptic reports of slides, with suggestions from the depth reading and from the case.
 
-    def __init__(self, context: SlideContext, depth: DepthReadingStore) -> None:
+    A signed report locks the reading of its signer.
+    """
+
+    def __init__(self, context: SlideContext, depth: DepthReadingStore, lesions: SlideLesions) -> None:
         super().__init__(context, _load, _save)
-        self._context, self._depth = context, depth
+        self._context, self._depth, self._lesions = context, depth, lesions
         depth.changed.connect(self.refresh)
+        depth.find_lock = self._find_lock
+        lesions.changed.connect(self.refresh)
 
     @property
     def reader(self) -> str:
@@ -61,12 +68,56 @@ class SynopticStore(EditedDocument["SynopticState"]):
         self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
 
     def sign(self) -> None:
-        """Sign and lock the report."""
-        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time()))
+        """Sign the report, and lock it and the reading that it rests on."""
+        values = self._describe_values(self.reader)
+        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time(), values))
+        findings = self._lesions.findings
+        if findings is not None and not findings.saved:
+            self._lesions.save()
+        self._depth.refresh()
 
     def reopen(self) -> None:
         """Unlock a signed report."""
         self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
+        self._depth.refresh()
+
+    def add_addendum(self, text: str) -> None:
+        """Add a text to a signed report."""
+        self.apply_edit(lambda report: report.add_addendum(text, self.reader, utc_time()))
+
+    def add(self, state: SynopticState) -> None:
+        super().add(state)
+        self._depth.refresh()  # a signed report locks the reading
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What has changed since the report was signed."""
+        state = self.state
+        if state is None or not state.history.current.is_signed:
+            return ()
+        report = state.history.current
+        return report.list_changes_since_signature(self._describe_values(report.signed_by))
+
+    def _describe_values(self, reader: str) -> dict[str, str]:
+        """Describe what a report of a reader rests on: the reading of the slide, and its lesions."""
+        from napari_melanoma.depth.synoptic import describe_reading
+        from napari_melanoma.slides.synoptic_files import describe_lesions
+
+        state, depth, findings = self.state, self._depth.state, self._lesions.findings
+        values = {}
+        if depth is not None and depth.identity == self._identity:
+            values = describe_reading(depth.history.current.reading_by(reader))
+        if findings is not None and state is not None and findings.folder == state.folder:
+            values |= describe_lesions(findings.lesions, findings.config.high)
+        return values
+
+    def _find_lock(self) -> str:
+        """Return why the reading of the reader is locked; empty if it is not."""
+        state = self.state
+        report = None if state is None else state.history.current
+        if report is None or not report.is_signed or report.signed_by != self._depth.reader:
+            return ""
+        return LOCKED.format(report.signed_by)
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
@@ -89,12 +140,14 @@ class SlideSynopticSection(QObject):
 
     failed = Signal(object)  # the exception
 
-    def __init__(self, context: SlideContext, section: QCollapsible, depth: DepthReadingStore) -> None:
+    def __init__(
+        self, context: SlideContext, section: QCollapsible, depth: DepthReadingStore, lesions: SlideLesions
+    ) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
         self._shown_identity = ""  # of the slide whose report the form shows
-        self.store = SynopticStore(context, depth)
+        self.store = SynopticStore(context, depth, lesions)
         self.store.changed.connect(self._update_view)
         self.store.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
@@ -113,6 +166,7 @@ class SlideSynopticSection(QObject):
             view.form.confirm_requested.connect(self.store.confirm)
             view.form.sign_requested.connect(self.store.sign)
             view.form.reopen_requested.connect(self.store.reopen)
+            view.form.addendum_entered.connect(self.store.add_addendum)
             for direction, button in view.history_buttons.items():
                 button.clicked.connect(lambda _=False, direction=direction: self.store.step_history(direction))
             view.form.reader_entered.connect(self._context.set_reader)
@@ -149,6 +203,7 @@ class SlideSynopticSection(QObject):
         previous, self._shown_identity = self._shown_identity, "" if state is None else state.identity
         is_other = previous != self._shown_identity
         view.form.show_report(self.store.report, self.store.reader, is_editable=state is not None, is_other=is_other)
+        view.form.show_changes(self.store.changes)
         signed = state is not None and state.history.current.is_signed
         for direction, steps in (("undo", state and state.history.past), ("redo", state and state.history.undone)):
             view.history_buttons[direction].setEnabled(bool(steps) and not signed)

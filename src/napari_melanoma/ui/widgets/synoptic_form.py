@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
@@ -11,8 +11,10 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
     QGridLayout,
+    QInputDialog,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPlainTextEdit,
     QPushButton,
     QSizePolicy,
@@ -24,6 +26,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
+from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
@@ -263,6 +266,7 @@ class SynopticForm(QWidget):
     confirm_requested = Signal(str)  # a field, or "" for all
     sign_requested = Signal()
     reopen_requested = Signal()
+    addendum_entered = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,6 +278,9 @@ class SynopticForm(QWidget):
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(), "synoptic_reason", "What decides the T category")
         self.signature_label = named(WrappedLabel(), "synoptic_signature", "Signature")
+        self.change_label = named(WrappedLabel(), "synoptic_changes", "What has changed since the signature")
+        self.change_label.setProperty("fault", True)
+        self.addenda_label = named(WrappedLabel(), "synoptic_addenda", "Addenda to the signed report")
         self.confirm_button = named(
             QPushButton(), "synoptic_confirm", "Confirm the suggestions", "Confirm all suggested values after a review"
         )
@@ -286,6 +293,9 @@ class SynopticForm(QWidget):
         self.reopen_button = named(
             QPushButton("Reopen"), "synoptic_reopen", "Reopen", "Unlock the signed report; this is recorded"
         )
+        tip = "Add a text to the signed report, which it leaves unchanged"
+        self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
+        self._report = SynopticReport()
         self._can_confirm = False
         self._blocker = ""  # why the report cannot be signed, except for faults in the form
         self._lay_out()
@@ -297,6 +307,7 @@ class SynopticForm(QWidget):
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self.reopen_requested)
+        self.addendum_button.clicked.connect(self._on_addendum)
         self.show_report(SynopticReport(), "", is_editable=False)
 
     def show_report(
@@ -309,7 +320,7 @@ class SynopticForm(QWidget):
         """
         if not self.reader_field.hasFocus():
             self.reader_field.setText(reader)
-        stage = report.stage
+        stage, self._report = report.stage, report
         self.stage_label.setText(stage.category or "No T category")
         self.reason_label.setText(stage.reason)
         for name, editor in self.editors.items():
@@ -327,8 +338,18 @@ class SynopticForm(QWidget):
         self.sign_button.setVisible(not report.is_signed)
         self.reopen_button.setVisible(report.is_signed)
         self.reopen_button.setEnabled(is_editable)
+        self.addendum_button.setVisible(report.is_signed)
+        self.addendum_button.setEnabled(is_editable)
+        addenda = [f"Addendum by {one.reader}, {format_time(one.when)}: {one.text}" for one in report.addenda]
+        self.addenda_label.setText("\n".join(addenda))
+        self.addenda_label.setVisible(bool(addenda))
         self._blocker = _find_blocker(report, reader) if is_editable else "The report cannot be changed."
         self._update_buttons()
+
+    def show_changes(self, changes: Sequence[str]) -> None:
+        """Show what has changed since the report was signed."""
+        self.change_label.setText("\n".join(changes))
+        self.change_label.setVisible(bool(changes))
 
     def flush(self) -> None:
         """Emit the input that is being typed."""
@@ -353,15 +374,33 @@ class SynopticForm(QWidget):
     def _on_sign(self) -> None:
         self.reader_entered.emit(self.reader_field.text().strip())
         self.flush()
-        if self.sign_button.isEnabled():
-            self.sign_requested.emit()
+        if not self.sign_button.isEnabled():
+            return
+        question = f"Sign the synoptic report as {self.reader_field.text().strip()}?"
+        box = create_question(self, "synoptic_sign_question", question, _describe_signing(self._report), "Sign")
+        box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
+        box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.accepted.connect(self.sign_requested)
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_addendum(self) -> None:
+        self.reader_entered.emit(self.reader_field.text().strip())
+        dialog = QInputDialog(self.window())
+        dialog.setObjectName("synoptic_addendum_dialog")
+        dialog.setWindowTitle("Addendum")
+        dialog.setOption(QInputDialog.InputDialogOption.UsePlainTextEditForTextInput)
+        dialog.setLabelText("Addendum to the signed report; enter no name and no date:")
+        dialog.textValueSelected.connect(self.addendum_entered)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        head = (self.reader_row, self.stage_label, self.reason_label, self.signature_label, self.confirm_button)
-        for widget in head:
+        stage, signature = (self.stage_label, self.reason_label), (self.signature_label, self.change_label)
+        for widget in (self.reader_row, *stage, *signature, self.addenda_label, self.confirm_button):
             column.addWidget(widget)
         for group, fields in groupby(FIELDS, key=lambda field: field.group):
             heading = QLabel(group)
@@ -371,7 +410,21 @@ class SynopticForm(QWidget):
             for field in fields:
                 column.addWidget(self.editors[field.name])
         column.addWidget(self.check_label)
-        column.addWidget(row(self.sign_button, self.reopen_button))
+        column.addWidget(row(self.sign_button, self.reopen_button, self.addendum_button))
+
+
+def _describe_signing(report: SynopticReport) -> str:
+    """Describe what will be signed: the T category, warnings, and empty fields."""
+    required, other = report.list_empty_fields()
+    empty = {"Required, but empty": required, "Other empty fields": other}
+    return "\n\n".join(
+        (
+            f"T category: {report.stage.text}",
+            *(warning for warning in report.check() if not warning.startswith("Not filled in")),
+            *(f"{title}: {', '.join(labels)}." for title, labels in empty.items() if labels),
+            "The report and the measurement that it rests on will be locked until the report is reopened.",
+        )
+    )
 
 
 def _find_blocker(report: SynopticReport, reader: str) -> str:
