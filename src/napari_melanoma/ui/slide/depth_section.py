@@ -223,6 +223,9 @@ class SlideDepthSection(QObject):
             for step, values in (("undo", state.history.past), ("redo", state.history.undone)):
                 view.history_buttons[step].setEnabled(bool(values))
         lock = self.store.find_lock()
+        if lock:
+            self.line_layer.set_tool("")
+            self.mitosis_layers.set_tool("")
         view.show_tool(self.line_layer.tool, has_line=reading.line is not None and not lock)
         view.show_lock(lock)
         for button in (view.report_button, view.case_button):

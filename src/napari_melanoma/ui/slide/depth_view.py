@@ -184,8 +184,9 @@ class DepthFields(QWidget):
         rows.addRow(QLabel("Clark"), row(self.clark, self.suggestion_buttons["clark"]))
         for name, text in MARGINS.items():
             rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
-        rows.addRow(QLabel("mitoses"), row(*self.tools.values()))
-        rows.addRow(self.mitosis_label)
+        *tools, none_found = self.tools.values()
+        rows.addRow(QLabel("mitoses"), row(*tools))
+        rows.addRow(row(self.mitosis_label, none_found, stretch=0))
         rows.addRow(QLabel("notes"), self.notes)
 
 

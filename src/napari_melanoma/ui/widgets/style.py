@@ -41,7 +41,7 @@ QPushButton#primary:hover {{ background-color: {hover}; }}
 QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
 QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
     background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
-QLabel[quiet="true"], QToolButton[quiet="true"] {{ color: {faint}; }}
+QLabel[quiet="true"], QToolButton[quiet="true"]:enabled {{ color: {faint}; }}
 QLabel[fault="true"] {{ color: {fault}; }}
 QLabel[loud="true"] {{ font-weight: bold; }}
 QLabel:disabled {{ color: {faint}; }}

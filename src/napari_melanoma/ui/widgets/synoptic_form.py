@@ -417,9 +417,10 @@ def _describe_signing(report: SynopticReport) -> str:
     """Describe what will be signed: the T category, warnings, and empty fields."""
     required, other = report.list_empty_fields()
     empty = {"Required, but empty": required, "Other empty fields": other}
+    stage = report.stage
     return "\n\n".join(
         (
-            f"T category: {report.stage.text}",
+            f"T category: {stage.category or 'none'} ({stage.reason}).",
             *(warning for warning in report.check() if not warning.startswith("Not filled in")),
             *(f"{title}: {', '.join(labels)}." for title, labels in empty.items() if labels),
             "The report and the measurement that it rests on will be locked until the report is reopened.",
