@@ -32,6 +32,7 @@ from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
 from .test_depth import DEEP, TOP, draws, line_layer, opens
+from .test_threshold import moves
 
 OTHER_SCALE = (PixelSize(2.0, 2.0), "A. Reader", "2026-02-01T10:00:00+00:00")
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -291,6 +292,20 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     presses(person, "synoptic_reopen")
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
+
+
+def test_another_threshold_after_the_signature_is_stated_until_it_is_undone(analysed) -> None:
+    person = analysed
+    expands(person)
+    types(person, "synoptic_reader", "A. Reader")
+    signs(person)
+    signed = stored(person).signed_values
+    assert signed["threshold of the lesions"] == "0.60"
+    assert person.dock.lesions.findings.saved
+    moves(person, 0.95)
+    assert "threshold of the lesions: 0.60 when signed, now 0.95" in text(person, "synoptic_changes")
+    moves(person, 0.6)
+    assert not is_shown(person, "synoptic_changes")
 
 
 def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
