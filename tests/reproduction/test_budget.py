@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,7 @@ from napari_melanoma.reproduction.budget import (
     choose_size,
     fit_rows,
     measure_candidates,
+    measure_paces,
     reduce_input,
     steps_that_fit,
 )
@@ -67,7 +69,7 @@ def test_rows_without_a_network_of_their_own_take_the_time_of_those_of_other_row
     rows = [read_paper("P2").rows[name] for name in ("unetpp-folds", "cls-lite0", "chain-lite0", "cls-lite0-predicted")]
     recipes = {row.name: row.recipe("small", data={"datasets": ["d"]}) for row in rows if row.file.learn}
     found = [RowCandidate(row, 100, recipe=recipes.get(row.name), folds=5) for row in rows]
-    measured, _ = measure_candidates(found, 0, RunContext())
+    measured, _ = measure_candidates(found, partial(measure_paces, seconds=0, run=RunContext()))
     seconds = {one.row.name: one.seconds for one in measured}
     reading = 5 * 100 * COMPARE_S
     assert seconds["chain-lite0"] == pytest.approx(reading + 5 * 100 * (0.5 + 0.2))

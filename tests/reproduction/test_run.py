@@ -20,11 +20,14 @@ from napari_melanoma.core.files import temporary_name
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.reproduction import paper_rows
+from napari_melanoma.reproduction import paper_rows, split
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.reproduction.tables import describe_differences
+from napari_melanoma.training import step_time
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
+from napari_melanoma.training.step_time import StepCost
 
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
@@ -187,6 +190,25 @@ def test_a_check_writes_nothing_and_lists_rows_that_cannot_run(sets: Path, tmp_p
     assert "--weights cityscapes_mobilenetv2=FILE" in plan.left_out["grid-mobilenetv2-cityscapes-mobilenetv2-ce"]
     assert {row.epochs for row in plan.rows} == {2}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_reads_no_image_and_measures_one_step(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[TrainRecipe] = []
+
+    def measure(recipe: TrainRecipe) -> StepCost:
+        measured.append(recipe)
+        return StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
+
+    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(split, "find_duplicates", lambda *of, **options: pytest.fail("images were read"))
+    rows = ("unet", "deeplab-mobilenetv2-035", "deeplab-mobilenetv2")
+    for budget in ("small", "full"):
+        options = ReproduceOptions(paper="P4", data=(str(sets),), rows=rows, budget=budget, minutes=None)
+        plan = check(options, run=RunContext()).plan
+        assert len(measured) == 1
+        assert all(row.seconds and row.memory_mb for row in plan.rows)
+        assert "one measured step of one network" in " ".join(plan.notices)
+        measured.clear()
 
 
 @pytest.mark.usefixtures("planned")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from napari_melanoma.reproduction.budget import (
     SHARE,
     TABLES_S,
     FittedRows,
+    PaceEstimator,
     RowCandidate,
     explain_missing_need,
     fit_rows,
     forecast_rows,
     images_per_step,
     measure_candidates,
+    measure_paces,
     needed_minutes,
 )
 from napari_melanoma.reproduction.papers import Budget, Paper, Row, read_paper
@@ -308,7 +311,7 @@ def complete_plan(
     """Complete a plan with the rows that can run; the others are listed in ``left_out``.
 
     ``faults``: the rows whose images cannot be used, with reasons. ``draft.planning_s``: the time already used.
-    ``forecast``: estimate time and memory also without a time limit.
+    ``forecast``: estimate time and memory, also without a time limit, from counts and one measured step.
     """
     began = time.monotonic() - draft.planning_s
     candidates, left_out = _collect_candidates(draft, rows, data, faults, run)
@@ -323,7 +326,7 @@ def complete_plan(
         }
         return draft.model_copy(update=values)
     decoding_s = ENCODE_S * data.count if any(one.recipe for one in candidates) else 0.0
-    crossed, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run)
+    crossed, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run, forecast=forecast)
     spent = time.monotonic() - began
     rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
     values = {
@@ -331,7 +334,11 @@ def complete_plan(
         "left_out": left_out | dict(crossed.faults) | dict(split.faults),
         "planning_s": round(spent, 1),
         "images": split.budget.images if split.budget else None,
-        "notices": (*draft.notices, *_smaller_notices(draft, fitted)),
+        "notices": (
+            *draft.notices,
+            *_smaller_notices(draft, fitted),
+            *(_forecast_notices(rows_of.values()) if forecast else ()),
+        ),
         "late": tuple(_late_notices(crossed, split, draft.minutes, spent)),
     }
     return draft.model_copy(update=values)
@@ -422,7 +429,7 @@ def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str
 
 
 def _fit_budget(
-    draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext
+    draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext, *, forecast: bool
 ) -> tuple[FittedRows, FittedRows]:
     """Fit the cross-validated rows, and those with one split, into the time limit.
 
@@ -432,23 +439,28 @@ def _fit_budget(
     limit = 60 * draft.minutes
     smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
 
-    def measure(rows: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
-        return measure_candidates(rows, limit / (1 + len(smaller)), run)
+    measured_s = limit / (1 + len(smaller))
+    find_paces = PaceEstimator(run) if forecast else partial(measure_paces, seconds=measured_s, run=run)
 
     def remaining_seconds() -> float:
         return SHARE * limit - TABLES_S - (time.monotonic() - began)
 
     crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
-    return fit_rows(crossing, splitting, smaller, measure, remaining_seconds)
+    return fit_rows(crossing, splitting, smaller, partial(measure_candidates, find_paces=find_paces), remaining_seconds)
 
 
 def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
     """State how time and memory were estimated."""
-    if any(row.device == CPU for row in rows):
-        yield (
-            "Time and memory are estimated from one step of each network on the CPU. A GPU needs about as much memory: "
-            "parameters, gradients, optimizer, activations and libraries."
-        )
+    devices = {row.device for row in rows if row.device}
+    if not devices:
+        return
+    yield (
+        "Time is estimated from one measured step of one network, scaled by the operations and activations of the "
+        "others, and may differ by a factor of two; memory is counted. Images are those of the tables: duplicates are "
+        "found when the run begins."
+    )
+    if devices == {CPU}:
+        yield "A GPU needs about as much memory: parameters, gradients, optimizer, activations and libraries."
 
 
 def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -222,7 +222,7 @@ def _make_plan(
     began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    faults = _write_splits(draft, rows, folder, run)
+    faults = _write_splits(draft, rows, folder, run, search_duplicates=not forecast)
     if len(faults) == len(rows):
         raise InputError("\n".join(dict.fromkeys(faults.values())))
     provisional_plan = _make_provisional_plan(draft, [row for row in rows if row.name not in faults])
@@ -233,7 +233,7 @@ def _make_plan(
         notices = (*draft.notices, *mask_notices(context))
         draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
         plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run, forecast=forecast)
-    if plan.images is not None:
+    if plan.images is not None and not forecast:
         write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, folder.data, run)
     return plan
 
@@ -244,18 +244,25 @@ def _make_provisional_plan(draft: ReproductionPlan, rows: Sequence[Row]) -> Repr
 
 
 def _write_splits(
-    draft: ReproductionPlan, rows: Sequence[Row], folder: ReproductionFolder, run: RunContext
+    draft: ReproductionPlan,
+    rows: Sequence[Row],
+    folder: ReproductionFolder,
+    run: RunContext,
+    *,
+    search_duplicates: bool,
 ) -> dict[str, str]:
     """Write the split and the folds of each role; return the rows whose images cannot be used, with reasons."""
     paper, provisional_plan, faults = read_paper(draft.paper), _make_provisional_plan(draft, rows), dict[str, str]()
     setup = CrossValidationSetup.from_paper(paper.file, folder.crossed, draft.labels)
+    setup = replace(setup, search_duplicates=search_duplicates)
     for crossed in (False, True):
         for role, folders in provisional_plan.folders_of(paper, crossed=crossed).items():
             try:
                 if crossed:
                     write_folds({role: folders}, setup, run)
                 else:
-                    write_split({role: folders}, paper.file.roles, None, folder.data, run)
+                    roles = paper.file.roles
+                    write_split({role: folders}, roles, None, folder.data, run, search_duplicates=search_duplicates)
             except InputError as error:
                 needing = (row for row in rows if row.kind.crossed == crossed and role in row.file.roles)
                 faults |= {row.name: str(error) for row in needing}

@@ -71,11 +71,18 @@ class RoleData:
 
 
 def write_split(
-    folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], most: int | None, out: Path, run: RunContext
+    folders: Mapping[str, tuple[Path, ...]],
+    roles: Mapping[str, Role],
+    most: int | None,
+    out: Path,
+    run: RunContext,
+    *,
+    search_duplicates: bool = True,
 ) -> None:
     """Split the data sets of every role, and write the tables.
 
     ``folders``: role to data sets. ``most``: maximum number of training images of a role; None: all.
+    ``search_duplicates``: False reads no image, to only count them.
 
     The split ``test`` of a data set, or else ``val``, is the test set, and the rest is used for training; without
     either, a fifth of the patients is held out, stratified by diagnosis. A data set for which the role has its own
@@ -85,7 +92,8 @@ def write_split(
     for role, members in folders.items():
         parts = _split_role(members, roles[role])
         training, test = ([sample for part in parts for sample in part[side]] for side in (0, 1))
-        duplicates = {id(pair.second) for pair in find_duplicates([*test, *training], run)}
+        found = find_duplicates([*test, *training], run) if search_duplicates else []
+        duplicates = {id(pair.second) for pair in found}
         training, test = ([sample for sample in side if id(sample) not in duplicates] for side in (training, test))
         if not training or not test:
             raise InputError(
@@ -247,7 +255,9 @@ def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
     return "" if diagnosis in ("", UNKNOWN) else str(int(diagnosis_includes(diagnosis, MELANOMA)))
 
 
-def assign_to_folds(images: Sequence[AssignedImage], role: Role, count: int, run: RunContext) -> list[AssignedImage]:
+def assign_to_folds(
+    images: Sequence[AssignedImage], role: Role, count: int, run: RunContext, *, search_duplicates: bool = True
+) -> list[AssignedImage]:
     """Assign each labeled image to one of ``count`` folds, except for duplicates and untouched images."""
     test_groups = (
         _test_patients([image.sample for image in images if image.label]) if role.untouched else frozenset[str]()
@@ -255,7 +265,8 @@ def assign_to_folds(images: Sequence[AssignedImage], role: Role, count: int, run
     labeled = sorted(
         (image for image in images if image.label), key=lambda image: image.sample.group not in test_groups
     )
-    duplicates = {id(pair.second) for pair in find_duplicates([image.sample for image in labeled], run)}
+    found = find_duplicates([image.sample for image in labeled], run) if search_duplicates else []
+    duplicates = {id(pair.second) for pair in found}
     distinct = [image for image in labeled if id(image.sample) not in duplicates]
     labels = _permute_labels(distinct) if role.control_of else [image.label for image in distinct]
     label_of = {id(image.sample): label for image, label in zip(distinct, labels, strict=True)}
@@ -341,7 +352,10 @@ class CrossValidatedRole:
 
 @dataclass(frozen=True)
 class CrossValidationSetup:
-    """Settings of a cross-validation: roles, number of folds, folder of the tables, and column of the labels."""
+    """Settings of a cross-validation: roles, number of folds, folder of the tables, and column of the labels.
+
+    ``search_duplicates``: False reads no image, to only count them.
+    """
 
     roles: Mapping[str, Role]
     folds: int
@@ -349,6 +363,7 @@ class CrossValidationSetup:
     target: str = MELANOMA
     positives: str = "melanomas"
     labels: Mapping[str, str] = field(default_factory=dict)  # role to a table of labels
+    search_duplicates: bool = True
 
     @classmethod
     def from_paper(cls, paper: PaperFile, root: Path, labels: Mapping[str, str] | None = None) -> CrossValidationSetup:
@@ -368,7 +383,10 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], setup: CrossValidationS
     """
     for role, members in folders.items():
         images = [image for folder in members for image in read_labeled_images(folder, setup.target)]
-        assigned = assign_to_folds(_with_labels(images, role, setup), setup.roles[role], setup.folds, run)
+        labeled = _with_labels(images, role, setup)
+        assigned = assign_to_folds(
+            labeled, setup.roles[role], setup.folds, run, search_duplicates=setup.search_duplicates
+        )
         _require_both_classes(role, members, assigned, setup)
         root = setup.root_of(role)
         for folder in members:

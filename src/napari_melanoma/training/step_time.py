@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LONG_S = 2.0  # a step of this duration needs no repetition
 PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the timed step; fewer leave a GPU idle
 MAX_PROBE_IMAGES = 16  # smaller images are timed in larger numbers, so that fixed costs of a step weigh less
+COUNTED_IMAGES = 2  # batch normalization needs two
 PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # input side; the cost of a larger input scales with its area
 OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that an optimizer stores for each weight
 FLOAT_BYTES = 4
@@ -157,24 +158,111 @@ def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
     with _saved_tensor_sizes() as saved_sizes:
         probe.forward_backward()
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in probe.network.parameters()}
-    saved = sum(size for pointer, size in saved_sizes.items() if pointer not in parameters)
+    saved = _activation_bytes(probe.network, saved_sizes)
     learn_s = fastest_seconds(probe.forward_backward, device, clock)
     update_s = fastest_seconds(probe.step_optimizer, device, clock)
     with torch.inference_mode():
         probe.network.eval()
         forward_s = fastest_seconds(probe.predict, device, clock)
-    weights = FLOAT_BYTES * sum(parameter.numel() for parameter in probe.network.parameters())
-    copies = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
     return StepCost(
         image_s=area_ratio * learn_s / probe.images,
         update_s=update_s,
         forward_s=area_ratio * forward_s / probe.images,
         image_bytes=round(area_ratio * saved / probe.images),
-        fixed_bytes=weights * copies,
+        fixed_bytes=_fixed_bytes(sum(parameter.numel() for parameter in probe.network.parameters()), recipe),
         device=device,
         precision=choose_precision(recipe),
     )
+
+
+# Work of a byte that is written and read again, in floating-point operations. Counted operations alone would rank
+# depthwise convolutions, which mostly move data, far too low.
+BYTE_WORK = 16
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """Work of a network for one image, counted without running it, to scale the measured cost of another network.
+
+    ``operations``: of a prediction, floating point. ``activation_bytes``: of its layers. ``stored_bytes``: of those
+    that a training step stores. ``parameters``: of the whole network.
+    """
+
+    operations: float
+    activation_bytes: float
+    stored_bytes: float
+    parameters: int
+    has_frozen_encoder: bool
+
+    @property
+    def prediction_work(self) -> float:
+        """Relative time of a prediction."""
+        return self.operations + BYTE_WORK * self.activation_bytes
+
+    @property
+    def training_work(self) -> float:
+        """Relative time of a training step: the backward pass takes twice as long as the forward pass."""
+        return self.prediction_work * (1 if self.has_frozen_encoder else 3)
+
+    def resize(self, area_ratio: float) -> StepCounts:
+        """Return the counts for images of another area."""
+        per_image = {
+            name: area_ratio * getattr(self, name) for name in ("operations", "activation_bytes", "stored_bytes")
+        }
+        return replace(self, **per_image)
+
+    def scale(self, cost: StepCost, measured: StepCounts, recipe: TrainRecipe) -> StepCost:
+        """Estimate the cost of a recipe with these counts from the cost of another network, with its own counts."""
+        return StepCost(
+            image_s=cost.image_s * self.training_work / measured.training_work,
+            update_s=cost.update_s * self.parameters / measured.parameters,
+            forward_s=cost.forward_s * self.prediction_work / measured.prediction_work,
+            image_bytes=round(self.stored_bytes),
+            fixed_bytes=_fixed_bytes(self.parameters, recipe),
+            device=cost.device,
+            precision=cost.precision,
+        )
+
+
+def count_step(recipe: TrainRecipe) -> StepCounts:
+    """Count the work of a recipe's network at its input size; nothing is computed or allocated."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from napari_melanoma.models.zoo import build_network
+
+    with torch.device("meta"):
+        network = build_network(recipe.model.architecture, recipe.model.options)
+    side = recipe.model.input_size
+    images = torch.empty(COUNTED_IMAGES, 3, side, side, device="meta")
+    counter = FlopCounterMode(display=False)
+    inputs = (images, *_dummy_table_inputs(network, COUNTED_IMAGES, "meta"))
+    with counter, _saved_tensor_sizes() as activations:
+        network(*inputs)
+    is_frozen = recipe.classification is not None and recipe.classification.freeze_encoder
+    stored = activations
+    if is_frozen:
+        _freeze_encoder(network, recipe)
+        with _saved_tensor_sizes() as stored:
+            network(*inputs)
+    return StepCounts(
+        operations=counter.get_total_flops() / COUNTED_IMAGES,
+        activation_bytes=_activation_bytes(network, activations) / COUNTED_IMAGES,
+        stored_bytes=_activation_bytes(network, stored) / COUNTED_IMAGES,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        has_frozen_encoder=is_frozen,
+    )
+
+
+def _activation_bytes(network: nn.Module, saved_sizes: Mapping[int, int]) -> int:
+    """Return the bytes of saved tensors that are no parameters."""
+    parameters = {_storage_key(parameter) for parameter in network.parameters()}
+    return sum(size for key, size in saved_sizes.items() if key not in parameters)
+
+
+def _fixed_bytes(parameters: int, recipe: TrainRecipe) -> int:
+    """Return the memory of weights, gradients and optimizer."""
+    return FLOAT_BYTES * parameters * (2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0))
 
 
 class _StepProbe:
@@ -247,18 +335,22 @@ class _StepProbe:
 
 @contextmanager
 def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
-    """Record the data pointer and size in bytes of each tensor that is saved for the backward pass."""
+    """Record the storage and size in bytes of each tensor that is saved for the backward pass."""
     import torch
 
     sizes: dict[int, int] = {}
 
     def pack(tensor: Any) -> Any:  # noqa: ANN401 - torch's signature
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
+        sizes[_storage_key(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield sizes
+
+
+def _storage_key(tensor: Tensor) -> int:
+    """Return a number that tensors with the same storage share; those on the device meta have no data pointer."""
+    return tensor.untyped_storage()._cdata
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
