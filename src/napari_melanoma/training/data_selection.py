@@ -606,7 +606,7 @@ def find_same_pictures(
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=keep)
     compared: NDArray[np.integer] | None = None
     while True:
-        pairs = sorted(find_similar_pairs(*_select_thumbnails(thumbnails, ranks, compared), run))
+        pairs = find_similar_pairs(*_select_thumbnails(thumbnails, ranks, compared), run)
         indices = np.arange(len(samples)) if compared is None else compared
         duplicates += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.likeness) for p in pairs]
         new_ranks = _highest_ranks(samples, ranks, duplicates)
