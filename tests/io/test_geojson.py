@@ -31,7 +31,7 @@ ANNOTATIONS = st.builds(
     polygons=st.lists(
         st.builds(Polygon, outer=rings(), holes=st.lists(rings(), max_size=2).map(tuple)), min_size=1, max_size=3
     ).map(tuple),
-    class_name=st.sampled_from(["malignant", "benign: naevus", "Ärztin", "肿瘤"]),
+    class_name=st.sampled_from(["malignant", "benign: nevus", "Ärztin", "肿瘤"]),
     color=st.none() | st.tuples(*[st.integers(0, 255)] * 3),
     name=st.text(max_size=8),
     measurements=st.dictionaries(st.text(min_size=1, max_size=6), NUMBER, max_size=3),
@@ -50,6 +50,17 @@ def test_annotations_survive_a_round_trip(
     write_geojson(path, annotations)
     assert read_geojson(path).annotations == tuple(annotations)
     assert read_geojson(path).omitted == ()
+
+
+@pytest.mark.parametrize("stored", ["Naevus", {"name": "Naevus"}, {"names": ["Naevus"], "color": [1, 2, 3]}])
+def test_a_class_is_written_in_the_spelling_that_is_shown(tmp_path: Path, stored: Any) -> None:
+    geometry = {"type": "Polygon", "coordinates": [[list(point) for point in (*SQUARE, SQUARE[0])]]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"classification": stored}}
+    (tmp_path / "in.geojson").write_text(json.dumps(feature), encoding="utf-8")
+    (region,) = read_geojson(tmp_path / "in.geojson").annotations
+    assert region.class_name == "Nevus"
+    write_geojson(tmp_path / "out.geojson", [region])
+    assert "Naevus" not in (tmp_path / "out.geojson").read_text(encoding="utf-8")
 
 
 def test_a_name_that_is_not_utf8_is_written_and_read_back(tmp_path: Path) -> None:

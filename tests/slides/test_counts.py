@@ -66,7 +66,7 @@ def test_points_are_counted_within_an_area():
 def test_counts_are_described():
     results = (CountResult("TIL", 12, 0.5), CountResult("Mitosis", 0, 0.5))
     assert describe_counts(results, 20) == "12 points of 20 in 0.5 mm²\nTIL: 12, 24 per mm² (95 % interval 12.4–41.9)"
-    assert describe_counts((CountResult("Naevus cell", 3),), 3) == "3 points of 3\nNevus cell: 3"
+    assert describe_counts((CountResult("Nevus cell", 3),), 3) == "3 points of 3\nNevus cell: 3"
     assert describe_counts((), 0).startswith("No points yet")
 
 

@@ -41,6 +41,7 @@ CASES = [
     Case("tile-demo", ("benign tissue", "naevus", "melanoma"), (0.1, 0.2, 0.7), "melanoma", False, "malignant", 0.7),
     Case("tiles of healthy skin", ("Dermis", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
     Case("epidermis, nevi known", ("Naevus", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
+    Case("one spelling of nevi", ("Blue naevus", "Epidermis"), (0.9, 0.1), "Blue naevus", False, "Blue nevus", 0.9),
     Case("the benign class itself", ("benign", "melanoma"), (0.8, 0.2), "benign", False, "benign", 0.8),
     Case("drawn by hand, metastases", ("Dermis", "Metastasis"), (0.1, 0.9), "Metastasis", False, "malignant", 0.9),
     Case(

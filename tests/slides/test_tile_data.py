@@ -109,7 +109,7 @@ def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_pa
 
 def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
-    naevi = [box(0, 0, 96, 128, "Naevus"), box(0, 256, 96, 448, "Naevus"), box(352, 0, 448, 256, "Naevus")]
+    naevi = [box(0, 0, 96, 128, "Nevus"), box(0, 256, 96, 448, "Nevus"), box(352, 0, 448, 256, "Nevus")]
     report = made([annotated(path, [*naevi, box(192, 192, 256, 288, "Melanoma")])], tmp_path / "tiles")
     message = " ".join(message for _, message in report.notes)
     assert "1 patient:" in message
@@ -118,8 +118,8 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     parts = chosen.parts
     assert [{table.labels[one.key] for one in part} for part in (parts.training, parts.validation)] == [
-        {"Melanoma", "Naevus"},
-        {"Melanoma", "Naevus"},
+        {"Melanoma", "Nevus"},
+        {"Melanoma", "Nevus"},
     ]
     assert parts.test
     assert not {one.group for one in parts.training} & {one.group for one in (*parts.validation, *parts.test)}
@@ -127,7 +127,7 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
 
 def test_missing_validation_class_suggests_where_to_annotate(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
-    made([annotated(path, [box(0, 0, 448, 160, "Naevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
+    made([annotated(path, [box(0, 0, 448, 160, "Nevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     missing = r"no validation data of the class Melanoma among the .* tiles\. Draw another region of Melanoma"
@@ -146,8 +146,8 @@ def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
     report = made([slide_path], tmp_path / "tiles", options)
     assert report.classes == {"Background": 179, "melanoma": 16}
     assert read_tile_set(tmp_path / "tiles").labels == ("Background", "melanoma")
-    with pytest.raises(DataSetError, match=r"no region has the class Naevus \(classes: .*Skin \(1\)"):
-        made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Naevus",)}))
+    with pytest.raises(DataSetError, match=r"no region has the class Nevus \(classes: .*Skin \(1\)"):
+        made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Nevus",)}))
     assert not (tmp_path / "none").exists()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, merge_overlapping, signed_area, untangle_polygon
 
@@ -398,13 +399,17 @@ def _read_vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
 
 
 def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
-    """Return name and color of a class, stored as by any version of QuPath or as its name only."""
+    """Return name and color of a class, stored as by any version of QuPath or as its name only.
+
+    The name is in the spelling that is shown and written: *nevus* for *naevus*.
+    """
     if isinstance(value, str):
-        return value, None
+        return format_class(value), None
     if not isinstance(value, dict):
         return "", None
     names = value.get("names")
     name = ": ".join(str(part) for part in names) if isinstance(names, list) else str(value.get("name") or "")
+    name = format_class(name)
     color = value.get("color")
     if isinstance(color, list) and len(color) >= 3 and all(_is_number(part) for part in color[:3]):
         return name, (int(color[0]), int(color[1]), int(color[2]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
 from napari_melanoma.io.geojson import find_origin, from_canvas, read_classification, state_origin, to_canvas
@@ -199,7 +199,7 @@ class CountResult:
 
     def __str__(self) -> str:
         """Format the count with its density, such as ``TIL: 12, 24 per mm² (95 % interval 12–42)``."""
-        counted = f"{format_class(self.class_name)}: {self.count}"
+        counted = f"{self.class_name}: {self.count}"
         if self.per_mm2 is None or self.interval is None:
             return counted
         low, high = self.interval

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
@@ -437,7 +438,7 @@ def build_lesion_maps(
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
     unspecific = target.lower() in UNSPECIFIC_CLASSES
     if not (unspecific or _is_malignant(target)) or (not benign and (is_dense or unspecific)):
-        return LesionMaps(target_probability, place, tissue=tissue, label=target, slide_end=end)
+        return LesionMaps(target_probability, place, tissue=tissue, label=format_class(target), slide_end=end)
     if not benign or (not is_dense and len(classes) == 2):
         return LesionMaps(target_probability, place, tissue=tissue, slide_end=end)
     presence = target_probability + probability[benign].sum(axis=0)

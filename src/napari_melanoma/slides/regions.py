@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
@@ -50,7 +49,7 @@ class RegionClass:
 # The colors differ from stains, as pink and purple would not be visible on H&E.
 DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
-    RegionClass("Naevus", (240, 160, 0)),
+    RegionClass("Nevus", (240, 160, 0)),
     RegionClass("Epidermis", (0, 90, 255)),
     RegionClass("Dermis", (0, 158, 115)),
     RegionClass("Background", (120, 170, 200)),
@@ -74,7 +73,7 @@ def region_date(region: Annotation) -> datetime | None:
 
 def region_title(region: Annotation) -> str:
     """Name a region in messages: by its name, or by its class if it has none."""
-    return f"'{region.name}'" if region.name else f"a region of class {format_class(region.class_name) or 'none'}"
+    return f"'{region.name}'" if region.name else f"a region of class {region.class_name or 'none'}"
 
 
 def is_locked(region: Annotation) -> bool:

@@ -16,7 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
 from napari_melanoma.core.files import remove_file, write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import free_name, safe_name
@@ -452,7 +452,8 @@ def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: st
     ``rest``: class outside the regions, always the first value of label images.
     """
     counts = Counter(region.class_name for regions in slides for region in regions if not is_ignored(region.class_name))
-    renamed = {name: new_name or name for name, _, new_name in (text.partition("=") for text in requested)}
+    requests = [text.partition("=") for text in requested]
+    renamed = {format_class(name): new_name or format_class(name) for name, _, new_name in requests}
     new_names = renamed or {name: name for name in sorted(counts)}
     missing = [name for name in new_names if not counts[name]]
     if missing:

@@ -58,7 +58,7 @@ def test_outlines_drawn_again_give_the_truth(written: SlidePhantomFiles) -> None
 
     features = json.loads(written.outlines.read_text("utf-8"))["features"]
     names = [feature["properties"]["classification"]["name"] for feature in features]
-    assert names == ["Tissue", "Keratin", "Epidermis", "Melanoma", "Naevus"]
+    assert names == ["Tissue", "Keratin", "Epidermis", "Melanoma", "Nevus"]
     classes = render_truth(plan_slide(CONFIG), 1, Box(0, 0, 1100, 1500))
     drawn = np.zeros(classes.shape, bool)
     for feature in features[3:]:

@@ -409,7 +409,7 @@ def write_pyramid(plan: PhantomSlidePlan, path: Path, run: RunContext) -> None:
 # Files
 
 FORMAT = 1  # of the truth file
-_LESION_CLASSES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Naevus", (150, 110, 60))}
+_LESION_CLASSES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Nevus", (150, 110, 60))}
 _LAYER_CLASSES = {
     TissueKind.DERMIS: ("Tissue", (255, 170, 190)),
     TissueKind.KERATIN: ("Keratin", (240, 200, 120)),

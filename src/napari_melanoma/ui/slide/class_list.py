@@ -148,7 +148,7 @@ class RegionClassList(QWidget):
         self.list.clear()
         for number, region_class in enumerate(self._classes, start=1):
             icon = _class_icon(region_class.color, str(number) if number in CLASS_KEYS else "")
-            item = QListWidgetItem(icon, format_class(region_class.name))
+            item = QListWidgetItem(icon, region_class.name)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)
         self.list.setCurrentRow(row)
@@ -166,14 +166,11 @@ class RegionClassList(QWidget):
         self.class_selected.emit()
 
     def _on_renamed(self, item: QListWidgetItem) -> None:
-        row, name = self.list.row(item), item.text().strip()
+        row, name = self.list.row(item), format_class(item.text().strip())
         other_names = {one.name for index, one in enumerate(self._classes) if index != row}
-        if name == format_class(self._classes[row].name):
-            return  # the list shows a formatted name: the stored one may be spelled differently
-        if not name or name in {*other_names, *map(format_class, other_names)}:
-            self._update_list(row)  # restore the name
-        else:
+        if name and name not in other_names:
             self._edit_class(row, replace(self._classes[row], name=name))
+        self._update_list(row)  # restores a name that is not possible, and shows the spelling that is stored
 
     def _choose_color(self, item: QListWidgetItem) -> None:
         row = self.list.row(item)
@@ -194,7 +191,7 @@ def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, 
     classes = []
     for entry in settings.get(kind.setting, list[object]()):
         if isinstance(entry, list) and len(entry) == 4 and isinstance(entry[0], str):  # name, red, green, blue
-            classes.append(RegionClass(entry[0], (int(entry[1]), int(entry[2]), int(entry[3]))))
+            classes.append(RegionClass(format_class(entry[0]), (int(entry[1]), int(entry[2]), int(entry[3]))))
     return tuple(classes) or kind.defaults
 
 

@@ -19,7 +19,6 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
-from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
@@ -78,7 +77,7 @@ class RegionRow:
     @property
     def texts(self) -> tuple[str, str, str]:
         """Name, class and reader."""
-        return self.region.name, format_class(self.region.class_name), region_reader(self.region)
+        return self.region.name, self.region.class_name, region_reader(self.region)
 
     def sort_key(self, column: int) -> tuple[bool, object]:
         """Return the key by which a column is sorted; empty cells are last."""

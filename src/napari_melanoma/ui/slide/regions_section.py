@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QWidget
 
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.ui.slide.class_list import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.export import GEOJSON_FILTERS
@@ -517,7 +517,7 @@ def _describe_regions(regions: Regions, shown: int) -> str:
     """Return the numbers of regions by class; ``shown``: how many regions are drawn on the slide."""
     if not regions:
         return NO_REGIONS
-    counts = Counter(format_class(region.class_name) or "without a class" for region in regions)
+    counts = Counter(region.class_name or "without a class" for region in regions)
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
     note = f" {hidden:,} are saved, and drawn when you select them." if hidden > 0 else ""
