@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from napari_melanoma.depth.category import (
     TumorFindings,
-    format_exact_thickness,
     format_recorded_thickness,
+    format_thickness,
     stage_primary_tumor,
 )
 
@@ -40,7 +40,7 @@ def test_category_by_recorded_thickness_and_ulceration(
     for value, category in ((False, intact), (True, ulcerated), (None, unknown)):
         stage = stage_primary_tumor(TumorFindings(mm=mm, ulcerated=value, ulceration="ulceration in words"))
         assert stage.category == category
-        beginning = f"{format_exact_thickness(mm)}, recorded as {recorded}, {range_text}; ulceration in words"
+        beginning = f"{format_thickness(mm)}, recorded as {recorded}, {range_text}; ulceration in words"
         assert stage.reason.startswith(beginning)
 
 
@@ -104,15 +104,16 @@ def test_lower_bound_gives_the_same_category_as_a_bound(mm: float, ulcerated: bo
 
 
 @pytest.mark.parametrize(
-    ("mm", "exact", "recorded"),
+    ("mm", "measured", "recorded"),
     [
         (1.34, "1.34 mm", "1.3 mm"),
         (1.3, "1.30 mm", "1.3 mm"),
-        (1.046, "1.046 mm", "1.0 mm"),  # 1.05 would be recorded as 1.1
-        (1.0499, "1.0499 mm", "1.0 mm"),
+        (1.046, "1.04 mm", "1.0 mm"),  # 1.05 would be recorded as 1.1
+        (1.0499, "1.04 mm", "1.0 mm"),
+        (2.3172, "2.32 mm", "2.3 mm"),
         (0.0, "0.00 mm", "0.0 mm"),
         (0.04, "0.04 mm", "less than 0.1 mm"),
     ],
 )
-def test_thickness_is_rounded_once(mm: float, exact: str, recorded: str) -> None:
-    assert (format_exact_thickness(mm), format_recorded_thickness(mm)) == (exact, recorded)
+def test_thickness_is_shown_with_two_digits_that_are_recorded_alike(mm: float, measured: str, recorded: str) -> None:
+    assert (format_thickness(mm), format_recorded_thickness(mm)) == (measured, recorded)

@@ -38,6 +38,12 @@ def round_thickness(mm: float) -> float:
     return math.floor(round(10 * mm, 6) + 0.5) / 10
 
 
+def round_measured_thickness(mm: float) -> float:
+    """Round a thickness to 0.01 mm for display; down if it would be recorded differently: 1.048 to 1.04."""
+    rounded = round(mm, 2)
+    return rounded if round_thickness(rounded) == round_thickness(mm) else math.floor(100 * mm) / 100
+
+
 def t_category(mm: float, ulcerated: bool | None) -> str:
     """Return the T category, ``T1a`` to ``T4b``; without the letter if it depends on an unknown ulceration."""
     if not (math.isfinite(mm) and mm > 0):
@@ -55,8 +61,8 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
         return ""
     if clark == 1 and mm > 0:
         return (
-            f"Clark level I (in situ) contradicts a Breslow thickness of {mm:.2f} mm: a melanoma in situ does not "
-            "invade. Correct one of them."
+            f"Clark level I (in situ) contradicts a Breslow thickness of {format_thickness(mm)}: a melanoma in situ "
+            "does not invade. Correct one of them."
         )
     if clark > 1 and mm == 0:
         return (
@@ -90,7 +96,7 @@ READER_COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
 def format_thickness(mm: float, interval: Interval | None = None, *, at_least: bool = False) -> str:
     """Format a thickness, such as ``at least 1.34 mm (1.20 to 1.50)``."""
     within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-    return f"{'at least ' if at_least else ''}{mm:.2f} mm{within}"
+    return f"{'at least ' if at_least else ''}{round_measured_thickness(mm):.2f} mm{within}"
 
 
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
@@ -146,8 +152,8 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
     elif limit is not None and not reading.interval_mm:
         below, above = (t_category(limit + off, reading.ulcerated) for off in (-0.01, 0.01))
         warnings.append(
-            f"{reading.mm:.2f} mm is close to the {below}/{above} limit ({limit:g} mm, as thickness is rounded "
-            "to 0.1 mm). Please re-check."
+            f"{format_thickness(reading.mm)} is close to the {below}/{above} limit ({limit:g} mm, as thickness is "
+            "rounded to 0.1 mm). Please re-check."
         )
     if reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
         warnings.append("The category has no letter: ulceration is unknown.")
@@ -246,7 +252,7 @@ def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, ch
 
 
 def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
-    mm = "–" if reading.mm is None else f"{reading.mm:.2f}"
+    mm = "–" if reading.mm is None else f"{round_measured_thickness(reading.mm):.2f}"
     category = t_category(reading.mm, reading.ulcerated) if reading.mm else "–"
     per_mm2 = reading.mitoses.per_mm2
     by_model = {name: " (model)" if reading.when and reading.author(name) == "model" else "" for name in AUTHORED}
@@ -336,19 +342,13 @@ def describe_tumor_contradiction(findings: TumorFindings) -> str:
         return describe_contradiction(mm, clark)
     contradicting = []
     if mm is not None and (mm > 0) != (extent == "invasive"):
-        contradicting.append(f"a Breslow thickness of {format_exact_thickness(mm)}")
+        contradicting.append(f"a Breslow thickness of {format_thickness(mm)}")
     if clark is not None and (extent == "none" or (clark > 1) != (extent == "invasive")):
         contradicting.append(f"Clark level {format_clark_level(clark)}")
     if not contradicting:
         return ""
     verb = "contradict" if len(contradicting) > 1 else "contradicts"
     return f"{' and '.join(contradicting)} {verb} {EXTENT_NAMES[extent]}. Correct one of them."
-
-
-def format_exact_thickness(mm: float) -> str:
-    """Format a thickness with two digits, or more if two would be recorded differently: ``1.34 mm``, ``1.048 mm``."""
-    digits = next(n for n in range(2, 9) if n == 8 or round_thickness(round(mm, n)) == round_thickness(mm))
-    return f"{mm:.{digits}f} mm"
 
 
 def format_recorded_thickness(mm: float) -> str:
@@ -361,7 +361,7 @@ def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
     """Return the category of an invasive melanoma of known thickness."""
     category, unlettered = t_category(mm, findings.ulcerated), t_category(mm, None)
     may_be_higher = findings.at_least and not category.startswith("T4")
-    measured = f"{'at least ' if findings.at_least else ''}{format_exact_thickness(mm)}"
+    measured = format_thickness(mm, at_least=findings.at_least)
     reason = f"{measured}, recorded as {format_recorded_thickness(mm)}, {_describe_range(mm)}; {findings.ulceration}"
     if findings.ulcerated is None:
         has_letter = unlettered[-1] in "ab"

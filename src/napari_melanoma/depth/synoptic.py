@@ -24,8 +24,8 @@ from napari_melanoma.depth.category import (
     PathologicStage,
     TumorFindings,
     describe_tumor_contradiction,
-    format_exact_thickness,
     format_recorded_thickness,
+    format_thickness,
     stage_primary_tumor,
 )
 from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
@@ -459,8 +459,8 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
     elif isinstance(value, str):
         text = field.choices.get(value, value)
     elif field.name == "breslow":
-        at_least = "at least " if answer.at_least else ""
-        text = f"{at_least}{format_exact_thickness(value)}, recorded as {format_recorded_thickness(value)}"
+        measured = format_thickness(value, at_least=answer.at_least)
+        text = f"{measured}, recorded as {format_recorded_thickness(value)}"
     else:
         text = f"{value:.4g} {field.unit}".strip()
     return f"{text}: {answer.detail}" if answer.detail else text

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.depth.category import round_thickness
+from napari_melanoma.depth.category import round_measured_thickness, round_thickness
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.reports.disclosure import show_patient_id
@@ -173,7 +173,8 @@ def _describe_thickness(field: SynopticField, mm: float, *, at_least: bool) -> R
     recorded, bound = round_thickness(mm), {"comparator": ">="} if at_least else {}
     is_smaller = recorded == 0 < mm
     shown = {**_quantity(0.1 if is_smaller else recorded, field.unit), **({"comparator": "<"} if is_smaller else bound)}
-    measured = _component("breslow_measured", "Breslow thickness as measured", {**_quantity(mm, field.unit), **bound})
+    quantity = {**_quantity(round_measured_thickness(mm), field.unit), **bound}
+    measured = _component("breslow_measured", "Breslow thickness as measured", quantity)
     return {"valueQuantity": shown, **measured}
 
 

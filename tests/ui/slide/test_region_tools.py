@@ -113,6 +113,10 @@ def test_shapes_drawn_with_the_mouse_become_regions_split_them_and_cut_holes(dra
     presses(person, "region_hole")
     mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
     person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
+    layer = person.dock.regions.layer.layer
+    holed = [one.ring_key[0] == regions(person)[0].id for one in person.dock.regions.layer.outlines]
+    assert holed.count(True) == 2
+    assert not layer.face_color[holed, 3].any(), "the hole is as dark as its region, or darker"
     person.waits()
     assert area(regions(person)[0]) == pytest.approx(32 * TILE**2, rel=0.05)
     before = regions(person)

@@ -278,9 +278,7 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
     dock.regions.store.export_file(tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
-    text = (
-        (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz nevus", "Tumor").replace('"id"', '"x"')
-    )
+    text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz nevus", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
     dock.regions.store.import_file(tmp_path / "other.geojson", dock.slide.size)
     person.waits()

@@ -188,11 +188,14 @@ class SlideDepthSection(QObject):
 
     def _on_changed(self) -> None:
         """Show the current reading in layers and widgets."""
+        from napari_melanoma.depth.category import format_thickness
+
         slide, state = self._slide, self.store.state
         if slide is not None and state is not None and is_slide_open(self._viewer, slide):
             reading = self.store.reading
-            shows_thickness = reading.mm is not None and (reading.when or state.proposed.validity.valid)
-            self.line_layer.show(reading.line, f"{reading.mm:.2f} mm" if shows_thickness else "")
+            is_shown = reading.when or state.proposed.validity.valid
+            mm = reading.mm if is_shown else None
+            self.line_layer.show(reading.line, "" if mm is None else format_thickness(mm))
             self.mitosis_layers.show(reading.mitoses)
             show_compared_lines(
                 self._viewer,
@@ -355,10 +358,10 @@ class DepthController(QObject):
             )
         except MelanomaError:
             return
-        section.line_layer.set_label(f"{moved.mm:.2f} mm")
-        if view is not None and moved.mm:
-            from napari_melanoma.depth.category import format_headline
+        from napari_melanoma.depth.category import format_headline, format_thickness
 
+        section.line_layer.set_label(format_thickness(moved.mm))
+        if view is not None and moved.mm:
             view.thickness_label.setText(format_headline(moved))
 
     def _on_proposal_selected(self, index: int) -> None:

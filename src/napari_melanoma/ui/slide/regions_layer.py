@@ -122,7 +122,8 @@ class RegionLayer(QObject):
             layer.data = []
             if self._outlines:
                 edge_colors = [to_rgba(colors[outline.ring_key[0]]) for outline in self._outlines]
-                fill_colors = [(*color[:3], FILL_OPACITY) for color in edge_colors]
+                opacities = _list_fill_opacities(regions, self._outlines)
+                fill_colors = [(*color[:3], opacity) for color, opacity in zip(edge_colors, opacities, strict=True)]
                 vertices = [outline.vertices - HALF for outline in self._outlines]
                 width = line_width(self._viewer, slide, "regions")
                 layer.add_polygons(vertices, edge_width=width, edge_color=edge_colors, face_color=fill_colors)
@@ -254,6 +255,14 @@ class RegionLayer(QObject):
             if previous.shape == vertices.shape and np.allclose(vertices + HALF, previous, atol=1e-2, rtol=0):
                 return previous
         return vertices + HALF
+
+
+def _list_fill_opacities(regions: Regions, outlines: Sequence[RegionOutline]) -> list[float]:
+    """Return the opacity of each outline's fill: 0 for a polygon with holes, which napari would fill as well."""
+    with_holes = {
+        (region.id, part) for region in regions for part, polygon in enumerate(region.polygons) if polygon.holes
+    }
+    return [0.0 if outline.ring_key[:2] in with_holes else FILL_OPACITY for outline in outlines]
 
 
 def get_snap_distance(viewer: Viewer) -> float:

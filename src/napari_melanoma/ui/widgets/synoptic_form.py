@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.category import format_time, round_measured_thickness
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -98,7 +98,7 @@ class SynopticEditor(QWidget):
             line = self.control.lineEdit()
             if replace_typed or not ((line.hasFocus() and line.isModified()) or self.has_fault):
                 line.setModified(False)
-                self.control.setEditText(_number_text(answer))
+                self.control.setEditText(_number_text(self.field, answer))
                 line.setCursorPosition(0)
         else:
             word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
@@ -439,9 +439,11 @@ def _find_state(field: SynopticField, text: str) -> AnswerState | None:
     return next((state for state in field.absent if text.lower() == state), None)
 
 
-def _number_text(answer: SynopticAnswer | None) -> str:
+def _number_text(field: SynopticField, answer: SynopticAnswer | None) -> str:
     if answer is None:
         return ""
+    if field.name == "breslow" and isinstance(answer.value, float):
+        return f"{round_measured_thickness(answer.value):.2f}"
     return answer.state if answer.value is None else f"{answer.value:.4g}"
 
 
