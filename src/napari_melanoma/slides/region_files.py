@@ -18,6 +18,11 @@ REGIONS = "regions.geojson"
 SUFFIXES = (".geojson", ".geojson.gz", ".json")
 
 
+def is_region_file(path: Path) -> bool:
+    """Return whether the ending of a file is that of regions."""
+    return path.name.lower().endswith((*SUFFIXES, ".geojson.gz"))
+
+
 @dataclass(frozen=True)
 class StoredRegions:
     """Regions of a slide as stored in a file.

@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.slides.region_files import is_region_file
 from napari_melanoma.ui import readers, sample_data
 
 if TYPE_CHECKING:
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
 UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 
-def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Return the reader of photographs and slides; None if another reader opens the path."""
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
+    """Return the reader of photographs, slides and regions; None if another reader opens the path."""
+    paths = [path] if isinstance(path, str) else path
+    if all(is_region_file(Path(single)) for single in paths):
+        return import_regions
     return None if readers.get_reader(path) is None else read_layers
 
 
@@ -28,6 +34,22 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     layers = readers.read_layers(path)
     keep_units_consistent()
     return layers
+
+
+def import_regions(path: str | list[str]) -> list[tuple[None]]:
+    """Add the regions in files to the slide of the Slide dock, which is opened if necessary; no layer is returned."""
+    import napari
+
+    from napari_melanoma.ui.viewer.docking import show_dock
+
+    viewer = napari.current_viewer()
+    paths = [Path(single) for single in ([path] if isinstance(path, str) else path)]
+    if viewer is None:
+        raise InputError(f"{paths[0]} holds regions of a slide. Open the slide in napari's window first.")
+    dock: Any = show_dock(viewer, "Slide")
+    for single in paths:
+        dock.import_regions(single)
+    return [(None,)]  # tells napari that the file was read, without a layer
 
 
 def keep_units_consistent() -> None:

@@ -253,3 +253,21 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     if beside.model is not None:
         np.testing.assert_allclose(beside.model.layers[0].scale, (2 * MPP, 2 * MPP))
         closes_the_second(person)
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("drawn")
+def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, slide_path, tmp_path):
+    beside = person.dock.sections.side_by_side
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=40))
+    person.dock.side_by_side_section.toggleButton().click()
+    person.opens_slides(slide_path)
+    for _ in range(2):
+        presses(person, "beside_show")
+        with person.qtbot.waitSignal(beside._canvas.destroyed):
+            beside._canvas.parentWidget().title.close_button.click()
+        assert beside.model is None
+        assert not person.finds(QAbstractButton, "beside_show").isChecked()
+        get_camera(person.viewer).zoom *= 2
+    person.viewer.layers.clear()  # as when napari closes
+    person.waits()

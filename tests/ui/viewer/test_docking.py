@@ -139,3 +139,17 @@ def test_a_dock_removed_before_it_is_raised_causes_no_error(qtbot):
     QApplication.sendPostedEvents(frame, QEvent.Type.DeferredDelete)
     qtbot.wait(20)
     assert not isalive(frame)
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("close", ["destroyOnClose", "hide"])
+def test_the_image_gets_the_width_of_a_closed_dock(stage, close):
+    stage.viewer.window.resize(1700, 850)
+    stage.qtbot.wait(50)
+    lesion, case = stage.opens("Lesion"), stage.opens("Case")
+    assert not stage.are_tabs(lesion, case)
+    canvas, width = stage.window.centralWidget(), lesion.width()
+    before = canvas.width()
+    getattr(case, close)()
+    stage.qtbot.waitUntil(lambda: canvas.width() > before + 300)
+    assert lesion.width() == pytest.approx(width, abs=2)

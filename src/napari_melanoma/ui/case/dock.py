@@ -150,7 +150,7 @@ class CaseDock(CaseControls):
         if store is None or case is None:
             if self.title.text():
                 if not self.status.is_busy:
-                    self.status.show_message(f"{self.title.text()} is closed.")
+                    self.status.show_briefly(f"{self.title.text()} is closed.")
                 self.title.setText("")
             self.welcome.set_recent(self.settings.recent)
             self.image_viewer.on_case_changed()
@@ -238,12 +238,12 @@ class CaseDock(CaseControls):
     def _on_undo(self) -> None:
         step = self.controller.undo()
         if step:
-            self.status.show_message(f"Undone: {step}.")
+            self.status.show_briefly(f"Undone: {step}.")
 
     def _on_redo(self) -> None:
         step = self.controller.redo()
         if step:
-            self.status.show_message(f"Redone: {step}.")
+            self.status.show_briefly(f"Redone: {step}.")
 
     def _on_saved(self) -> None:
         self.notice.set_text(format_notice(self.controller, self.icons.link))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxL
 from superqt import QCollapsible
 
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.context import SlideContext
+from napari_melanoma.ui.slide.context import SlideContext, slide_display_name
 from napari_melanoma.ui.slide.measurements import SlideScalePanel
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
@@ -82,6 +84,7 @@ class SlideControls(QWidget):
         named(self, "slide_dock", "Slide")
         self.setToolTip("")
         self._is_work_visible = False  # whether the controls for a slide are shown, or will be shown shortly
+        self._is_slide_hidden = False  # such as by a photograph: the results of the slide are hidden, too
         self.settings = DockSettings()
         self.connections = Connections()
         DockPlacement(self, viewer, self.connections)
@@ -91,6 +94,9 @@ class SlideControls(QWidget):
         self.notice.hide()
         self.welcome = SlideWelcome(self.icons)
         self.picker = SlidePicker(viewer, self.icons, self.connections)
+        self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
+        self.hidden_notice.setToolTip("")
+        self.hidden_notice.hide()
         self.scale_panel = SlideScalePanel(viewer, self.settings)
         self.metadata_label = SlideMetadataLabel()
         self.overview = Overview(self.icons)
@@ -197,7 +203,19 @@ class SlideControls(QWidget):
         self._is_work_visible = visible
 
     def _show_group(self, group: QWidget) -> None:
-        group.setVisible(self._is_work_visible)
+        group.setVisible(self._is_work_visible and not (self._is_slide_hidden and group is self._groups[-1]))
+
+    def show_visibility(self, slide: ViewerSlide | None) -> None:
+        """Hide the results of a slide that is not in view, such as behind a photograph."""
+        is_hidden = slide is not None and not slide.is_shown
+        if is_hidden == self._is_slide_hidden:
+            return
+        self._is_slide_hidden = is_hidden
+        if slide is not None:
+            name, show = html.escape(slide_display_name(slide.info)), self.icons.link("show", "Show the slide")
+            self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
+        self.hidden_notice.setVisible(is_hidden)
+        self._show_group(self._groups[-1])
 
     def _lay_out(self) -> None:
         """Lay out the controls in a scroll area, with Save and the status line below it."""
@@ -268,7 +286,7 @@ class SlideControls(QWidget):
         self.icons.add_sections(
             *(part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
         )
-        return column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
+        return column(self.picker, self.scale_panel, self.hidden_notice, *self._groups, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""

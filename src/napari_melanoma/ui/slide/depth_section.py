@@ -360,7 +360,7 @@ class DepthController(QObject):
             return
         from napari_melanoma.depth.category import format_headline, format_thickness
 
-        section.line_layer.set_label(format_thickness(moved.mm))
+        section.line_layer.set_label("" if moved.mm is None else format_thickness(moved.mm))
         if view is not None and moved.mm:
             view.thickness_label.setText(format_headline(moved))
 

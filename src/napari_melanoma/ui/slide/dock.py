@@ -13,6 +13,8 @@ from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.slides.region_files import is_region_file
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import Task
 
 
+NO_SLIDE_FOR_REGIONS = "{} holds regions of a slide, but no slide is open. Open the slide, then drop the file again."
 PRELOAD_MS = 300  # delay, after which the dock is drawn
 
 READING_LINK = "reading"  # link of the status line that enters the reading mode
@@ -149,17 +152,53 @@ class SlideDock(SlideControls):
         dock: Any = show_dock(self._viewer, "Case")
         dock.controller.open(folder)
 
+    def _on_dropped(self, paths: list[Path]) -> None:
+        """Import regions into the displayed slide, and open the other files."""
+        regions = [path for path in paths if is_region_file(path)]
+        for path in regions:
+            self.import_regions(path)
+        if images := [path for path in paths if path not in regions]:
+            self.opener.open_dropped(images)
+
+    def import_regions(self, path: Path) -> None:
+        """Add the regions of a file to the displayed slide."""
+        if self.slide is None:
+            self._on_failed(InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
+        else:
+            self.regions.import_file(path)
+
+    def _ask_for_kind(self, paths: list[Path]) -> None:
+        """Ask whether dropped images without the marks of a slide are photographs."""
+        names = format_names([path.name for path in paths])
+        details = "They have no marks of a slide." if len(paths) > 1 else "It has no marks of a slide."
+        box = create_question(
+            self, "photograph_question", f"Open {names} as a photograph or a slide?", details, "Slide"
+        )
+        photograph = box.addButton("Photograph", QMessageBox.ButtonRole.AcceptRole)
+        slide = box.addButton("Slide", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(photograph)
+        pressed = exec_question(box)
+        if pressed is photograph:
+            dock: Any = show_dock(self._viewer, "Lesion")
+            dock.opener.open(paths)
+        elif pressed is slide:
+            self.opener.open(paths)
+
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
         self.view_buttons.actual_pixels_requested.connect(self.sections.magnification.show_actual_pixels)
         self.picker.close_requested.connect(self.close_slide)
+        self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for area in (self.welcome, self.drops):
-            area.dropped.connect(self.opener.open)
+            area.dropped.connect(self._on_dropped)
+        self.opener.photographs_found.connect(self._ask_for_kind)
         for widget in (self.welcome, self.status):
             widget.link_activated.connect(self._on_link)
-        self.notice.linkActivated.connect(self._on_link)
+        for label in (self.notice, self.hidden_notice):
+            label.linkActivated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.already_open.connect(self.picker.select_slide)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
@@ -252,6 +291,7 @@ class SlideDock(SlideControls):
         """Update the controls: whether there is a slide, and whether, or why not, it can be analyzed."""
         info = None if self.slide is None else self.slide.info
         running = self.run_panel.active or self.run_manager.is_starting
+        self.show_visibility(self.slide)
         self.show_slide_controls(info is not None)
         blocker = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
         self.update_analyze_buttons(blocker, bool(self.results.content))
@@ -325,7 +365,7 @@ class SlideDock(SlideControls):
         self.view_history.settle()
         self.memory.save()
         slide_layers.close_slides(self._viewer, [slide.info.path])
-        self.status.show_message(f"{slide_display_name(slide.info)} is closed.")
+        self.status.show_briefly(f"{slide_display_name(slide.info)} is closed.")
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
         """Return the request for an analysis of the view or of the whole slide; None if none is possible now."""
@@ -391,7 +431,7 @@ class SlideDock(SlideControls):
         self.picker.scale_button.setChecked(False)
         self._save_notes(pixel_size=size)
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
-        self.status.show_message(f"Scale: {text}.")
+        self.status.show_briefly(f"Scale: {text}.")
 
     def _set_pixel_size(self, size: PixelSize | None) -> None:
         slide = self.slide
@@ -440,6 +480,8 @@ class SlideDock(SlideControls):
             self.opener.open_sample()
         elif link == "open":
             self.opener.choose_files()
+        elif link == "show":
+            self.picker.show_selected()
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])

@@ -125,7 +125,7 @@ class SlideNavigation(QObject):
             center = camera.get_visible_region(self._viewer, slide).center
             self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, slide)))
         elif slide is not None:
-            self._context.status.show_message(NOT_IN_VIEW)
+            self._context.status.show_briefly(NOT_IN_VIEW)
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion."""
@@ -397,32 +397,23 @@ class MagnificationButtons(QWidget):
         layout.addWidget(self._value_label)
 
     def show_native(self, native: float | None) -> None:
-        """Enable the magnifications up to that of the scan.
+        """Enable the buttons if there is a scale, and state which magnifications are beyond that of the scan.
 
         ``native``: magnification at which a pixel of the slide fills a pixel of the screen; None without a scale.
         """
         tip = f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel"
         self._value_label.setToolTip(NO_SCALE if native is None else tip)
         for step, button in self._buttons.items():
-            blocker = find_magnification_blocker(step, native)
-            button.setEnabled(not blocker)
-            button.setToolTip(blocker or f"Magnify {step}x, about the center of the view")
+            button.setEnabled(native is not None)
+            is_beyond = native is not None and step > native * SCANNER_TOLERANCE
+            note = f". The slide was scanned at {native:.3g}x: its pixels are enlarged" if is_beyond else ""
+            button.setToolTip(NO_SCALE if native is None else f"Magnify {step}x, about the center of the view{note}")
 
     def show_magnification(self, magnification: float | None) -> None:
         """Show the magnification of the view."""
         self._value_label.setText("" if magnification is None else f"{magnification:.3g}x")
         for step, button in self._buttons.items():
             button.setChecked(magnification is not None and abs(magnification / step - 1) < TOLERANCE)
-
-
-def find_magnification_blocker(magnification: float, native: float | None) -> str:
-    """Return why a slide cannot be shown at a magnification; empty if it can.
-
-    ``native``: magnification at which a pixel of the slide fills a pixel of the screen; None without a scale.
-    """
-    if native is None:
-        return NO_SCALE
-    return "" if magnification <= native * SCANNER_TOLERANCE else f"The slide was scanned at {native:.3g}x only"
 
 
 class MagnificationController(QObject):
@@ -471,10 +462,9 @@ class MagnificationController(QObject):
             self._timer.start()
 
     def magnify(self, magnification: float) -> None:
-        """Magnify the view about its center, or show why that is not possible."""
-        blocker = find_magnification_blocker(magnification, self._native)
-        if blocker:
-            self._context.status.show_message(f"{blocker}.")
+        """Magnify the view about its center, also beyond the scan, or show why that is not possible."""
+        if self._native is None:
+            self._context.status.show_briefly(f"{NO_SCALE}.")
             return
         self._set_zoom(magnification / UM_AT_1X)
 

@@ -219,7 +219,7 @@ class SlideStops(QObject):
         kind = keys[index][0]
         number = [key for key in keys if key[0] == kind].index(keys[index]) + 1
         total = sum(key[0] == kind for key in keys)
-        self._context.status.show_message(f"{kind} {number} of {total}: {text}.")
+        self._context.status.show_briefly(f"{kind} {number} of {total}: {text}.")
         return True
 
     def _list_stops(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QBoxLayout,
     QDockWidget,
     QMainWindow,
+    QProgressBar,
     QSizePolicy,
     QToolBar,
     QToolButton,
@@ -22,6 +23,7 @@ from superqt import QCollapsible, QElidingLabel
 
 from napari_melanoma.ui.slide.navigation import MagnificationButtons
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
+from napari_melanoma.ui.slide.run_status import describe_progress
 from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.view_history import ViewHistory
 
 NAME_PX = 190  # width of the list of slides
+PROGRESS_PX = 90
 ICON_PX = 16
 NO_SLIDE = "The reading mode requires a slide. Open one first: drop it on the Slide dock, or follow 'open one'."
 NOT_SHOWN = "The reading mode requires a slide in view. Select one in the list of slides first."
@@ -67,6 +70,7 @@ class ReadingMode(WindowGuard):
         self.toolbar.full_screen_button.clicked.connect(self._on_full_screen)
         self.toolbar.leave_button.clicked.connect(lambda: self.leave())
         controls.picker.changed.connect(self._on_slide)
+        controls.picker.visibility_changed.connect(self._on_visibility)
 
     @property
     def is_on(self) -> bool:
@@ -126,6 +130,13 @@ class ReadingMode(WindowGuard):
         if self._context.slide is None:
             self.leave()
 
+    def _on_visibility(self) -> None:
+        """Close the open tab when a photograph hides the slide: its numbers do not belong to the photograph."""
+        slide = self._context.slide
+        if self.is_on and slide is not None and not slide.is_shown:
+            self.tabs.close_tab()
+            self.tabs.place_body()
+
     def _on_full_screen(self, on: bool) -> None:
         window = self._context.main_window
         if window is not None:  # showNormal() would also undo maximizing
@@ -162,6 +173,9 @@ class ReadingToolbar(QToolBar):
         self.message_label = named(QElidingLabel(), "reading_message", "Status")
         self.message_label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.message_label.setMinimumWidth(0)
+        self._run_panel = controls.run_panel
+        self.progress_bar = named(QProgressBar(), "reading_progress", "Progress of the analysis")
+        self.progress_bar.setFixedWidth(PROGRESS_PX)
         self.cancel_button = self._add_button("reading_cancel", "Cancel", "", icon="playback-stop")
         self._cancel_buttons = (controls.status.cancel_button, controls.run_panel.buttons.cancel)
         self._lay_out()
@@ -174,6 +188,7 @@ class ReadingToolbar(QToolBar):
         for button in self._cancel_buttons:
             button.installEventFilter(self)
         controls.status.message_changed.connect(self._show_message)
+        self._run_panel.updated.connect(self._show_progress)
         controls.icons.changed.connect(self._apply_style)
         magnification.add_buttons(self._magnification_buttons)
 
@@ -183,6 +198,7 @@ class ReadingToolbar(QToolBar):
         self._show_history()
         self._show_message(self._controls.status.text)
         self._show_cancel()
+        self._show_progress()
         self._apply_style()
         self.full_screen_button.setChecked(window.isFullScreen())
         window.addToolBar(Qt.ToolBarArea.TopToolBarArea, self)
@@ -224,6 +240,7 @@ class ReadingToolbar(QToolBar):
         views = (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons)
         for widget in (*views, *tools, self.message_label):
             self.addWidget(widget)
+        self._progress_action = self.addWidget(self.progress_bar)
         self._cancel_action = self.addWidget(self.cancel_button)
         for widget in (self.full_screen_button, self.leave_button):
             self.addWidget(widget)
@@ -247,6 +264,14 @@ class ReadingToolbar(QToolBar):
         self.message_label.setElideMode(Qt.TextElideMode.ElideNone if has_link else Qt.TextElideMode.ElideRight)
         self.message_label.setText(message)
         self.message_label.setToolTip(message)
+
+    def _show_progress(self, update: object = None) -> None:
+        """Show the progress of the analysis of the displayed slide while it runs."""
+        report = self._run_panel.report
+        self._progress_action.setVisible(self._run_panel.active)
+        if report is not None:
+            self.progress_bar.setValue(round(100 * (report.run.fraction or 0)))
+            self.progress_bar.setToolTip(describe_progress(report.run))
 
     def _show_cancel(self) -> None:
         """Show the Cancel button while one of those in the dock is enabled."""
@@ -316,7 +341,7 @@ class SectionTabs(QWidget):
         self.setFixedWidth(self._find_width())
         self.show()
         window.centralWidget().installEventFilter(self)
-        self._place_body()
+        self.place_body()
 
     def stop(self) -> None:
         """Close the open tab, and show the dock as before."""
@@ -339,14 +364,14 @@ class SectionTabs(QWidget):
             self.open_tab(label)
             return
         self.close_tab()
-        self._place_body()
+        self.place_body()
 
     def open_tab(self, label: str) -> None:
         """Open a tab, unless it is open."""
         if label != self._current:
             self.close_tab()
             self._open(label)
-            self._place_body()
+            self.place_body()
 
     def close_tab(self) -> None:
         """Move the widgets of the open tab back into the dock; the caller then places the empty body again."""
@@ -364,7 +389,7 @@ class SectionTabs(QWidget):
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Place the open tab again when the window is resized."""
         if event is not None and event.type() == QEvent.Type.Resize and self._current:
-            self._place_body()
+            self.place_body()
         return False
 
     def _open(self, label: str) -> None:
@@ -383,7 +408,7 @@ class SectionTabs(QWidget):
             self._expanded = section
         self._scroll.verticalScrollBar().setValue(0)
 
-    def _place_body(self) -> None:
+    def place_body(self) -> None:
         """Show the open tab beside the canvas if the window is wide enough, otherwise over the edge of the canvas."""
         controls, window = self._controls, self._window
         if window is None:
@@ -411,7 +436,7 @@ class SectionTabs(QWidget):
         if not is_open and self._current and section in self._tabs[self._current]:
             self._expanded = None if self._expanded is section else self._expanded
             self.close_tab()
-            self._place_body()
+            self.place_body()
 
     def _create_button(self, label: str) -> QToolButton:
         button = tool_button(f"tab_{label}", label, f"Show or hide: {label}", label, checkable=True)

@@ -188,6 +188,7 @@ class SlideRegionSection(QObject):
         self._context, self._viewer = context, context.viewer
         self._controls: RegionControls | None = None
         self._tool = ""  # key of TOOLS; empty if no tool is active
+        self._pending_imports: list[Path] = []
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
         self.selection = RegionSelection(self)
@@ -259,6 +260,7 @@ class SlideRegionSection(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide; its regions are loaded when its folder is found."""
         self._set_tool("")  # a painting belongs to the previous slide
+        self._pending_imports.clear()
         self.layer.set_slide(slide)
         self.selection.select(())
         self.store.show(None if slide is None else slide.identity)
@@ -277,6 +279,8 @@ class SlideRegionSection(QObject):
     def _on_changed(self) -> None:
         self.selection.remove_missing(self.store.regions)
         if self.store.state is not None:
+            while self._pending_imports:
+                self.import_file(self._pending_imports.pop(0))
             self.layer.show(self.store.regions, self.selection.ids)
             self.layer.select(self.selection.ids)
         self._update_controls()
@@ -488,11 +492,14 @@ class SlideRegionSection(QObject):
             self.store.import_file(state.folder / OUTLINES, slide.size, slide.info.origin)
         else:
             window, title = self._context.window, "Regions of this slide"
-            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self._import_file, state.folder)
+            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self.import_file, state.folder)
 
-    def _import_file(self, path: Path) -> None:
+    def import_file(self, path: Path) -> None:
+        """Add the regions of a file, once those of the slide have been loaded."""
         slide = self._context.slide
-        if slide is not None:
+        if self.store.state is None:
+            self._pending_imports.append(path)
+        elif slide is not None:
             self.store.import_file(path, slide.size, slide.info.origin)
 
     def _on_export(self) -> None:

@@ -231,7 +231,7 @@ class RegionOperations(QObject):
         if slide is not None and selected:
             self.copied = CopiedRegions(selected, slide.identity, slide.info.pixel_size)
             self._selection.changed.emit()  # enables the paste button
-            self._context.status.show_message(f"{format_count(len(selected), 'region')} copied.")
+            self._context.status.show_briefly(f"{format_count(len(selected), 'region')} copied.")
 
     def _paste(self, reader: str) -> None:
         """Paste the copied regions at the center of the view; on another slide, in the same size in micrometers."""
@@ -252,4 +252,4 @@ class RegionOperations(QObject):
         self._selection.select(one.id for one in pasted)
         omitted = len(copied.regions) - len(pasted)
         note = f" {format_count(omitted, 'region')} outside the slide left out." if omitted else ""
-        self._context.status.show_message(f"{format_count(len(pasted), 'region')} pasted.{note}")
+        self._context.status.show_briefly(f"{format_count(len(pasted), 'region')} pasted.{note}")

@@ -81,6 +81,7 @@ class SlideResultController(QObject):
         self._slide: ViewerSlide | None = None
         self.content: Mapping[str, Any] = {}  # of result.json; empty while there is none
         self._state = ""  # of the last run update
+        self._is_running = False
         self._splitting = False
         context.run_updated.connect(self._on_run_update)
         view.heatmap_controls.target_changed.connect(self._find_lesions)
@@ -109,7 +110,7 @@ class SlideResultController(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, without results until they have been read."""
         self._slide = slide
-        self.content, self._state = {}, ""
+        self.content, self._state, self._is_running = {}, "", False
         self._splitting = False
         self._show_prediction()
         heat = self._heatmap_layer.heatmap
@@ -118,7 +119,7 @@ class SlideResultController(QObject):
 
     def reset(self) -> None:
         """Remove the shown results, because an analysis has started or other results will be shown."""
-        self.content, self._state = {}, ""
+        self.content, self._state, self._is_running = {}, "", False
         if self._slide is not None:
             self._heatmap_layer.clear(self._slide.identity)
             self._lesions.clear(self._slide.identity)
@@ -135,7 +136,9 @@ class SlideResultController(QObject):
         is_new = state != self._state or update.content != self.content
         previous_state, self._state = self._state, state
         # While an analysis runs, the folder still contains the result.json of the previous analysis.
-        self.content = {} if run.state.active else update.content
+        self._is_running = bool(run.state.active)
+        self.content = {} if self._is_running else update.content
+        self._show_tile_values()
         if update.heatmap is not None:
             self._heatmap_layer.set_heatmap(update.heatmap)
             self._view.tile_strip.show_tiles(self._slide, update.heatmap.tiles)
@@ -146,6 +149,7 @@ class SlideResultController(QObject):
     def _on_run_ended(self, update: SlideRunUpdate, *, was_running: bool) -> None:
         """Show the outcome of an analysis that has just ended, or that ended in an earlier session."""
         self._show_prediction()
+        self._update_visible_parts()
         outcome = describe_outcome(update.report.run, self.content)
         if not needs_run_panel(update):  # otherwise the run panel shows it
             message = outcome if was_running or not self.content else f"Previous analysis: {outcome}"
@@ -223,6 +227,17 @@ class SlideResultController(QObject):
     def _update_visible_parts(self) -> None:
         heat, findings = self._heatmap_layer.heatmap, self._lesions.findings
         self._view.show_parts(has_heatmap=heat is not None, has_lesions=findings is not None)
+        if findings is None:
+            self._view.lesion_count_label.setText(self._explain_missing_lesions())
+
+    def _explain_missing_lesions(self) -> str:
+        """Explain why there are no lesions, or what to do to get them."""
+        if self._is_running:
+            return LESIONS_LATER
+        if not self.content:
+            return NO_LESIONS
+        heat = self._heatmap_layer.heatmap
+        return LESIONS_NOW if heat is not None and heat.is_probability else NOT_ASSESSED
 
     def _show_prediction(self) -> None:
         """Show the prediction for the slide, its validity and its warnings."""
@@ -239,6 +254,11 @@ class SlideResultController(QObject):
         view.prediction_label.setVisible(bool(text))
         view.warning_label.setText("\n".join(warnings))
         view.warning_label.setVisible(bool(warnings))
+        self._show_tile_values()
+
+    def _show_tile_values(self) -> None:
+        """Show the values of tiles once it is known whether they are valid, which an unfinished analysis does not."""
+        self._view.tile_strip.show_values(bool(self.content) and self._view.validity.shows_numbers)
 
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
@@ -339,6 +359,9 @@ EDITS = {  # text and tooltip
 }
 CANVAS_EDITS = ("draw", "refine")  # tools, which stay active until their button is pressed again
 NO_LESIONS = "No lesions yet. Analyze the slide first."
+LESIONS_LATER = "Lesions are detected when the analysis has finished."
+LESIONS_NOW = "Detecting lesions ..."
+NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
 NO_HEATMAP = "No results yet. The heatmap appears here and is refined while the analysis runs."
 
 
@@ -392,8 +415,6 @@ class SlideResultView:
         self._edit_row.setVisible(has_lesions)
         for name in CANVAS_EDITS:
             self.edit_buttons[name].setVisible(has_lesions)
-        if not has_lesions:
-            self.lesion_count_label.setText(NO_LESIONS)
 
     def _set_predictions_visible(self, visible: bool) -> None:
         """Show the predicted numbers; hide them if they are not valid."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QWidget
 
@@ -231,6 +232,7 @@ class SideBySideController(QObject):
         self._model.theme = self._viewer.theme
         self._canvas = QtViewer(self._model)
         self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
+        self._dock_widget.destroyed.connect(self._on_frame_closed)
         self._arrange_views()
         for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
             events.connect(self._on_second_camera)
@@ -274,12 +276,20 @@ class SideBySideController(QObject):
         self._matrix, self._alignment = None, ""
         for events in (get_camera(model).events.center, get_camera(model).events.zoom):
             events.disconnect(self._on_second_camera)
-        self._viewer.window.remove_dock_widget(self._dock_widget)
+        if self._dock_widget is not None:
+            self._dock_widget.destroyed.disconnect(self._on_frame_closed)
+            self._viewer.window.remove_dock_widget(self._dock_widget)
         model.layers.clear()
         self._canvas.close()
         self._canvas.deleteLater()
         self._canvas = self._dock_widget = None
         QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
+
+    def _on_frame_closed(self) -> None:
+        """Close the view whose frame the user closed in its title bar, or that was deleted with the window."""
+        self._dock_widget = None
+        if self._view is not None and isalive(self._view) and isalive(self._canvas):
+            self._view.show_button.setChecked(False)
 
     def _get_pair(self) -> Pair | None:
         """Return the two slides and their scales; None if the second view shows no slide."""

@@ -60,6 +60,7 @@ class SlidePicker(QWidget):
     changed = Signal()
     scale_toggled = Signal(bool)
     close_requested = Signal()
+    visibility_changed = Signal()
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class SlidePicker(QWidget):
         for emitter in (events.inserted, events.removed, events.reordered):
             connections.connect(emitter, self._on_layers)
         connections.connect(viewer.layers.selection.events.active, self._on_active)
-        self.combo.activated.connect(self._show_selected)
+        self.combo.activated.connect(self.show_selected)
         self._previous.clicked.connect(lambda: self.step(-1))
         self._next.clicked.connect(lambda: self.step(1))
         self.scale_button.toggled.connect(self.scale_toggled)
@@ -118,14 +119,14 @@ class SlidePicker(QWidget):
         """Show the next (1) or previous (-1) slide, starting again at the other end of the list."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + direction) % self.combo.count())
-            self._show_selected()
+            self.show_selected()
 
     def select_slide(self, identity: str) -> None:
         """Show an open slide."""
         index = self.combo.findData(identity)
         if index >= 0:
             self.combo.setCurrentIndex(index)
-            self._show_selected()
+            self.show_selected()
 
     def select_file(self, path: Path) -> bool:
         """Show the slide of a file if it is open; return whether it is."""
@@ -156,7 +157,7 @@ class SlidePicker(QWidget):
                     self._connections.connect(layer.events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
         if new or (previous is not None and previous not in identities):
-            self._show_selected()
+            self.show_selected()
         self.update_description()
 
     def update_description(self) -> None:
@@ -191,20 +192,20 @@ class SlidePicker(QWidget):
             self.combo.setCurrentIndex(index)
             slide = self.slide
             if slide is not None and not slide.is_shown:  # the dock is about to show its results
-                self._show_selected()
+                self.show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
         """Select the only visible slide if the selected slide was hidden."""
         slide = self.slide
-        if slide is None or slide.is_shown:
-            return
         visible = [one for one in slide_layers.list_slides(self._viewer) if one.is_shown]
-        if len(visible) == 1:
+        if slide is not None and not slide.is_shown and len(visible) == 1:
             self.combo.setCurrentIndex(self.combo.findData(visible[0].identity))
             self.update_description()
+        self.visibility_changed.emit()
 
-    def _show_selected(self, index: int = 0) -> None:
+    def show_selected(self, index: int = 0) -> None:
+        """Show the selected slide."""
         slide = self.slide
         if slide is not None:
             slide_layers.show_only(self._viewer, slide)
@@ -256,9 +257,14 @@ class SlideOpener(PhotographOpener):
     """Open slides and the sample slide, one request after the other."""
 
     already_open = Signal(str)  # path of the last of the requested slides, if all were open
+    photographs_found = Signal(object)  # paths of dropped images that may be photographs
 
     def open(self, paths: Sequence[Path]) -> None:
         self._start(partial(_load_slides, list(paths)))
+
+    def open_dropped(self, paths: Sequence[Path]) -> None:
+        """Open dropped slides; images that may be photographs are not opened, but passed to ``photographs_found``."""
+        self._start(partial(_load_dropped, list(paths)))
 
     def open_sample(self) -> None:
         """Open a synthetic slide; it is generated the first time."""
@@ -278,12 +284,38 @@ class SlideOpener(PhotographOpener):
     def _on_read(self, layers_and_errors: tuple[list[LayerData], list[Exception]]) -> None:
         """Add slides that are not open: the layers of a slide that is added twice would count as more channels."""
         layers, errors = layers_and_errors
+        photographs = [error.path for error in errors if isinstance(error, _Photograph)]
+        errors = [error for error in errors if not isinstance(error, _Photograph)]
+        if photographs:
+            self.photographs_found.emit(photographs)
         open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
         new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
         super()._on_read((new, errors))
         if paths and not new:
             self.already_open.emit(paths[-1])
+
+
+class _Photograph(Exception):  # noqa: N818 - returned with errors, never raised
+    """A dropped image without the marks of a slide, which may be a photograph."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+
+def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    """Read the layers of slides as ``_load_slides``; images that may be photographs are returned with the errors."""
+    from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+    from napari_melanoma.slides.reading.opening import is_slide
+
+    photographs: list[Path] = []
+    for path in paths:
+        if path.is_file() and not is_slide(path):
+            with path.open("rb") as file:
+                photographs += [path] if identify_format(file.read(HEAD_BYTES)) else []
+    layers, errors = _load_slides([path for path in paths if path not in photographs], run)
+    return layers, [*errors, *map(_Photograph, photographs)]
 
 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:

@@ -256,12 +256,17 @@ class SlideWorklist(QObject):
 
     @property
     def folder(self) -> Path | None:
-        """The folder that the user chose, else the folder of the displayed slide."""
+        """The folder that the user chose, else the listed one if it has the displayed slide, else its own."""
         selected = self._context.settings.get(FOLDER_SETTING, "")
         if selected and Path(selected).is_dir():
             return Path(selected)
         slide = self._context.slide
-        return None if slide is None else slide.info.path.absolute().parent
+        if slide is None:
+            return None
+        if self._view is not None and self._source is not None and self._view.model.current_row >= 0:
+            return self._source[0]
+        folder = slide.info.path.absolute().parent
+        return folder.parent if slide.info.format == "DICOM" else folder  # the folder of DICOM files is one slide
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""

@@ -71,6 +71,7 @@ class DockPlacement(QObject):
         """React to a new frame of the dock, and to the frame being closed, hidden or shown again."""
         kind = None if event is None else event.type()
         if watched is self._dock and kind == QEvent.Type.ParentChange:
+            self._keep_widths()  # napari's button to close removes the dock from its frame first
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Deferred, because the frame is not in the window yet, or the dock may be moved to another frame
@@ -83,6 +84,7 @@ class DockPlacement(QObject):
         elif kind == QEvent.Type.Close:
             self._closing = True
         elif kind == QEvent.Type.HideToParent:
+            self._keep_widths()
             # napari's menu hides an open dock also if it is a tab behind others, although the user wants to see it
             if not self._in_front and not self._closing:
                 QTimer.singleShot(0, self._reopen)
@@ -133,6 +135,23 @@ class DockPlacement(QObject):
             self._closing = True
             frame.hide()
 
+    def _keep_widths(self) -> None:
+        """Let the other docks keep their widths when this one is closed, so that the image gets its width.
+
+        Qt would give it to the dock beside the closed one.
+        """
+        frame = self._live_frame()
+        window = None if frame is None else frame.parentWidget()
+        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating() or not self._in_front:
+            return
+        others = [
+            dock
+            for dock in _find_docks(window)
+            if dock is not frame and not (dock.isFloating() or dock.visibleRegion().isEmpty() or _has_canvas(dock))
+        ]
+        widths = [dock.width() for dock in others]
+        QTimer.singleShot(0, partial(_restore_widths, window, others, widths))
+
     def _on_visibility(self, visible: bool) -> None:
         """Record whether the dock is in front; if it is no longer visible, after the current event."""
         if visible:
@@ -162,6 +181,13 @@ class DockPlacement(QObject):
         frame = self._live_frame()
         if frame is not None and not frame.isHidden():
             frame.raise_()
+
+
+def _restore_widths(window: QMainWindow, docks: list[QDockWidget], widths: list[int]) -> None:
+    """Give docks their previous widths, unless they were closed since."""
+    if isalive(window):
+        shown = [(dock, width) for dock, width in zip(docks, widths, strict=True) if isalive(dock) and dock.isVisible()]
+        window.resizeDocks([dock for dock, _ in shown], [width for _, width in shown], Qt.Orientation.Horizontal)
 
 
 def place_next_to_canvas(window: QMainWindow, frame: QDockWidget) -> None:

@@ -14,6 +14,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
+BRIEF_MS = 10_000  # time for which a brief message is shown
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
 Task = Literal[
     "analysing",
@@ -68,6 +69,10 @@ class StatusLine(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(SHOW_DELAY_MS)
         self._timer.timeout.connect(self._running.show)
+        self._brief_timer = QTimer(self)
+        self._brief_timer.setSingleShot(True)
+        self._brief_timer.setInterval(BRIEF_MS)
+        self._brief_timer.timeout.connect(lambda: self.show_message(""))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -86,10 +91,16 @@ class StatusLine(QWidget):
         return bool(self._tasks)
 
     def show_message(self, message: str) -> None:
-        """Show a message."""
+        """Show a message until there is another one."""
+        self._brief_timer.stop()
         self._message_task = None
         self._label.setText(message)
         self.message_changed.emit(message)
+
+    def show_briefly(self, message: str) -> None:
+        """Show a message that soon no longer applies, such as what has come into view or which step was undone."""
+        self.show_message(message)
+        self._brief_timer.start()
 
     def clear(self) -> None:
         """Clear the message, unless a task is running."""
