@@ -64,3 +64,15 @@ def test_attention_is_shown_as_heatmap(person, slide_path, user):
     dock.heatmap_controls.threshold_box.setValue(0.3)
     person.waits()
     assert person.rows() == []
+
+
+def test_missing_lesions_of_a_whole_slide_model_are_explained(person, slide_path):
+    person.opens_slides(slide_path)
+    assert person.label_text("lesion_count") == "No lesions yet. Analyze the slide first."
+    analysis = Answered(person.dock.result_location.folder, slide_path, person.dock.slide.info.fingerprint)
+    analysis.spec = analysis.spec.model_copy(update={"kind": "embedding", "classes": (), "features": 3})
+    analysis.begins().finishes()
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: "tiles in 3 s" in person.dock.status.text)
+    assert person.label_text("lesion_count") == "Not assessed: the model of these results does not detect lesions."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 from time import monotonic
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +156,28 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     person.clicks("worklist_next")  # it is open already: shown, not opened again
     assert dock.slide.info.path == folder[1]
     assert sum(layer.name.startswith("s1") and layer.name == "s1" for layer in person.viewer.layers) == 1
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_list_of_slides_stays_when_a_slide_in_a_subfolder_is_opened(person, folder):
+    (folder[0].parent / "deep").mkdir()
+    deep = draw_slide(folder[0].parent / "deep" / "s9.tif", tint=9)
+    person.opens_slides(folder[1])
+    opens_list(person)
+    person.until(lambda: len(listed(person)) == 4)
+    person.opens_slides(deep)
+    person.dock.sections.worklist._refresh_folder()
+    person.waits()
+    assert person.dock.sections.worklist.folder == folder[0].parent
+    assert len(listed(person)) == 4
+
+
+def test_the_folder_of_a_dicom_slide_is_the_one_that_lists_it(person, tmp_path):
+    context = person.dock.context
+    path = tmp_path / "case" / "scan_dicom" / "1.dcm"
+    context.slide = SimpleNamespace(info=SimpleNamespace(path=path, format="DICOM"))
+    assert person.dock.sections.worklist.folder == tmp_path / "case"
+    context.slide = None
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_slides import draw_slide
+from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtTest import QTest
@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, Q
 from slide_stage import FIXTURES
 from superqt import QCollapsible
 
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.slide.side_by_side import NARROW_PX, WIDEN_MS
 from napari_melanoma.ui.slide.view_history import SETTLE_MS
@@ -540,3 +541,26 @@ def check_messages(reader, monkeypatch):
     assert reader.dock.reading_mode.mode.toolbar.leave_button.isVisible()
     reader.dock.status.show_message("A message without tags, " + "which is long, " * 20)
     assert QLabel.text(label).endswith("…")
+
+
+def test_progress_is_shown_beside_any_tab(reader, slide_path):
+    folder = reader.dock.result_location.folder
+    analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().works(56)
+    reader.dock.run_panel.set_folder(folder)
+    reader.until(lambda: reader.dock.run_panel.active)
+    press(reader, Qt.Key.Key_F8)
+    bar = reader.dock.reading_mode.mode.toolbar.progress_bar
+    opens_tab(reader, "Regions")
+    assert bar.isVisible()
+    assert bar.value() == 25
+    assert "56 / 224 tiles" in bar.toolTip()
+    analysis.finishes()
+    reader.until(lambda: not reader.dock.run_panel.active)
+    assert not bar.isVisible()
+
+
+def test_a_photograph_in_view_closes_the_tab_of_the_slide(reader):
+    press(reader, Qt.Key.Key_F8)
+    opens_tab(reader, "Results")
+    show_photograph(reader.viewer, reader.opens())
+    assert not reader.dock.lesion_count_label.isVisible()

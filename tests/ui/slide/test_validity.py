@@ -17,6 +17,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 from .test_depth import opens as opens_depth
@@ -132,3 +133,30 @@ def test_invalid_thickness_is_not_shown(person, tmp_path):
         view.validity.show_anyway_button.click()
         assert view.proposal_label.isVisibleTo(view)
         assert view.proposal_list.isVisibleTo(view) is found
+
+
+def test_values_of_tiles_are_hidden_until_it_is_known_whether_they_are_valid(person, slide_path):
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().works(150)
+    person.opens_slides(slide_path)
+    button = person.dock.tile_strip.buttons
+    person.until(lambda: button and person.dock.heatmap_layer.heatmap is not None)
+    assert button[0].text() == "", "the analysis is still running"
+    assert person.label_text("lesion_count") == "Lesions are detected when the analysis has finished."
+    analysis.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    assert button[0].text() == "0.90"
+
+
+def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
+    dock, viewer = analysed.dock, analysed.viewer
+    photograph = analysed.opens()
+    show_photograph(viewer, photograph)
+    assert not dock.slide.is_shown
+    assert not dock.lesion_table.isVisibleTo(dock)
+    assert not dock.prediction_label.isVisibleTo(dock)
+    assert analysed.label_text("slide_hidden").startswith("'section.tif' is hidden, and so are its results.")
+    dock.hidden_notice.linkActivated.emit("show")
+    assert dock.slide.is_shown
+    assert dock.lesion_table.isVisibleTo(dock)
+    assert not dock.hidden_notice.isVisibleTo(dock)

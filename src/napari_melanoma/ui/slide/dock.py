@@ -88,6 +88,7 @@ class SlideDock(SlideControls):
         self._viewer = napari_viewer
         context = self.context
         self.opener = SlideOpener(napari_viewer, self)
+        self._dropped_regions: list[Path] = []  # imported when the slides that were dropped with them are open
         self.lesions = SlideLesions(napari_viewer, self)
         self.analysis_region = AnalysisRegionController(context, self.run_panel, self.lesions, self.analyze_button)
         self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
@@ -153,12 +154,16 @@ class SlideDock(SlideControls):
         dock.controller.open(folder)
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        """Import regions into the displayed slide, and open the other files."""
-        regions = [path for path in paths if is_region_file(path)]
-        for path in regions:
-            self.import_regions(path)
-        if images := [path for path in paths if path not in regions]:
+        """Open slides, then import regions into the displayed slide."""
+        self._dropped_regions = [path for path in paths if is_region_file(path)]
+        if images := [path for path in paths if path not in self._dropped_regions]:
             self.opener.open_dropped(images)
+        else:
+            self._import_dropped()
+
+    def _import_dropped(self) -> None:
+        while self._dropped_regions:
+            self.import_regions(self._dropped_regions.pop(0))
 
     def import_regions(self, path: Path) -> None:
         """Add the regions of a file to the displayed slide."""
@@ -204,6 +209,7 @@ class SlideDock(SlideControls):
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
+        self.opener.finished.connect(lambda _: self._import_dropped())
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
         self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)

@@ -1,0 +1,73 @@
+"""Files dropped on the Slide dock or on the slide: regions are imported, and photographs are not opened as slides."""
+
+from __future__ import annotations
+
+import pytest
+from fake_slides import draw_slide
+from PIL import Image
+from slide_stage import UNSEEN
+
+from conftest import photograph
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.ui.slide import dock as dock_module
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+TRIANGLE = Polygon(((40.0, 30.0), (40.0, 170.0), (190.0, 95.0)))
+
+
+@pytest.fixture
+def qupath_file(tmp_path):
+    path = tmp_path / "annotations.geojson"
+    write_geojson(path, [Annotation((TRIANGLE,), "Tumor", (200, 0, 0))])
+    return path
+
+
+def drops(person, *paths):
+    person.dock.drops.dropped.emit(list(paths))
+    person.waits()
+
+
+def classes(person):
+    return [region.class_name for region in person.dock.regions.store.regions]
+
+
+def test_regions_dropped_on_the_dock_are_imported(person, slide_path, qupath_file):
+    drops(person, qupath_file)
+    assert person.dock.slide is None
+    assert "Open the slide, then drop the file again." in person.dock.status.text
+    person.opens_slides(slide_path)
+    drops(person, qupath_file)
+    assert classes(person) == ["Tumor"]
+    assert person.dock.status.text == "1 region imported."
+
+
+def test_regions_dropped_on_the_canvas_are_imported_and_open_the_dock(person, slide_path, qupath_file):
+    person.opens_slides(slide_path)
+    layers = list(person.viewer.layers)
+    person.viewer.open([str(qupath_file)], plugin="napari-melanoma")
+    person.waits()
+    assert classes(person) == ["Tumor"]
+    assert [layer for layer in person.viewer.layers if layer not in layers and layer.name != "section regions"] == []
+
+
+def test_a_slide_and_its_regions_are_dropped_together(person, slide_path, qupath_file):
+    drops(person, slide_path, qupath_file)
+    person.until(lambda: classes(person) == ["Tumor"])
+
+
+@pytest.mark.parametrize(("answer", "opened"), [("Photograph", (True, False)), ("Slide", (False, True))])
+def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeypatch, answer, opened):
+    Image.fromarray(photograph()).save(tmp_path / "mole.jpg")
+
+    def press(box):
+        box.deleteLater()
+        return next(button for button in box.buttons() if button.text() == answer)
+
+    monkeypatch.setattr(dock_module, "exec_question", press)
+    drops(person, draw_slide(tmp_path / "other.tif"), tmp_path / "mole.jpg")
+    person.until(lambda: "mole" in person.viewer.layers)
+    slides = [person.dock.picker.combo.itemText(row) for row in range(person.dock.picker.combo.count())]
+    assert "other.tif" in slides
+    docks = [dock.objectName() for dock in person.viewer.window.dock_widgets.values()]
+    assert ("lesion_dock" in docks, "mole.jpg" in slides) == opened
