@@ -113,7 +113,9 @@ def test_all_sections_appear_and_disappear_with_the_slide(person, slide_path):
     assert not any(fold.isVisibleTo(dock) for fold in folds)
     person.waits()
     assert all(fold.isVisibleTo(dock) for fold in folds)
-    assert camera.get_scale_bar(person.viewer).visible
+    scale_bar = camera.get_scale_bar(person.viewer)
+    assert scale_bar.visible
+    assert scale_bar.position == "bottom_left", "napari's notifications cover it at the bottom right"
     tops = [fold.mapTo(dock, fold.rect().topLeft()).y() for fold in folds]
     assert tops[:4] == sorted(tops[:4])
     assert tops[4:6] == sorted(tops[4:6])

@@ -177,8 +177,10 @@ class SlideNavigation(QObject):
 
     def update_scale_bar(self) -> None:
         """Show or hide the scale bar. The first call takes long, because napari creates the scale bar then."""
-        on = self._panel.shows_scale_bar
-        camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
+        bar = camera.get_scale_bar(self._viewer)
+        if bar.position == "bottom_right":
+            bar.position = "bottom_left"  # napari's notifications, such as errors, cover the other corner
+        bar.visible = self._panel.shows_scale_bar and self._slide is not None
 
     def _on_thumbnail(self, result: tuple[str, QImage]) -> None:
         identity, thumbnail = result

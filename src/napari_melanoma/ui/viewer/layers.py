@@ -356,8 +356,6 @@ class LayerUnits(QObject):
         connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # before napari draws it and warns
         connections.connect(viewer.layers.events.removed, self._on_changed)
         get_scale_bar(viewer).events.visible.connect(self._on_visible)  # a psygnal signal, which disconnects by itself
-        if get_scale_bar(viewer).position == "bottom_right":
-            get_scale_bar(viewer).position = "bottom_left"  # napari's notifications cover the other corner
         for layer in viewer.layers:
             self._watch_layer(layer)
         self._on_changed()
