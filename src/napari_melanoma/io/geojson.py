@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 Color = tuple[int, int, int]
+SUFFIXES = (".geojson", ".geojson.gz", ".json")
 Origin = tuple[int, int]  # row and column of the corner of the scanned area, in pixels of the finest level
 CANVAS: Origin = (0, 0)
 ORIGIN = "origin_px"  # x and y of the origin, in files that are counted from it
@@ -49,6 +50,11 @@ class Annotation:
     properties: Mapping[str, Any] = field(default_factory=dict)
     geometry_members: Mapping[str, Any] = field(default_factory=dict)
     feature_members: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_geojson(path: Path) -> bool:
+    """Return whether a file has an ending of GeoJSON."""
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def write_geojson(

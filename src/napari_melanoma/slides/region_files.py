@@ -9,18 +9,12 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
-from napari_melanoma.io.geojson import CANVAS, Annotation, Origin, fit_to_slide, read_geojson, write_geojson
+from napari_melanoma.io.geojson import CANVAS, SUFFIXES, Annotation, Origin, fit_to_slide, read_geojson, write_geojson
 from napari_melanoma.io.results import read_origin
 from napari_melanoma.slides.regions import READER, Regions, assign_ids, region_reader
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
 REGIONS = "regions.geojson"
-SUFFIXES = (".geojson", ".geojson.gz", ".json")
-
-
-def is_region_file(path: Path) -> bool:
-    """Return whether the ending of a file is that of regions."""
-    return path.name.lower().endswith((*SUFFIXES, ".geojson.gz"))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.slides.region_files import is_region_file
 from napari_melanoma.ui import readers, sample_data
 
 if TYPE_CHECKING:
@@ -23,8 +22,10 @@ UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
     """Return the reader of photographs, slides and regions; None if another reader opens the path."""
+    from napari_melanoma.io.geojson import is_geojson
+
     paths = [path] if isinstance(path, str) else path
-    if all(is_region_file(Path(single)) for single in paths):
+    if all(is_geojson(Path(single)) for single in paths):
         return import_regions
     return None if readers.get_reader(path) is None else read_layers
 
@@ -47,8 +48,7 @@ def import_regions(path: str | list[str]) -> list[tuple[None]]:
     if viewer is None:
         raise InputError(f"{paths[0]} holds regions of a slide. Open the slide in napari's window first.")
     dock: Any = show_dock(viewer, "Slide")
-    for single in paths:
-        dock.import_regions(single)
+    dock.dropped_files.import_regions(paths)
     return [(None,)]  # tells napari that the file was read, without a layer
 
 

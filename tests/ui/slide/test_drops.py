@@ -10,7 +10,7 @@ from slide_stage import UNSEEN
 from conftest import photograph
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.ui.slide import dock as dock_module
+from napari_melanoma.ui.slide import slide_picker
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TRIANGLE = Polygon(((40.0, 30.0), (40.0, 170.0), (190.0, 95.0)))
@@ -64,7 +64,7 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
         box.deleteLater()
         return next(button for button in box.buttons() if button.text() == answer)
 
-    monkeypatch.setattr(dock_module, "exec_question", press)
+    monkeypatch.setattr(slide_picker, "exec_question", press)
     drops(person, draw_slide(tmp_path / "other.tif"), tmp_path / "mole.jpg")
     person.until(lambda: "mole" in person.viewer.layers)
     slides = [person.dock.picker.combo.itemText(row) for row in range(person.dock.picker.combo.count())]

@@ -94,9 +94,6 @@ class SlideControls(QWidget):
         self.notice.hide()
         self.welcome = SlideWelcome(self.icons)
         self.picker = SlidePicker(viewer, self.icons, self.connections)
-        self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
-        self.hidden_notice.setToolTip("")
-        self.hidden_notice.hide()
         self.scale_panel = SlideScalePanel(viewer, self.settings)
         self.metadata_label = SlideMetadataLabel()
         self.overview = Overview(self.icons)
@@ -286,6 +283,11 @@ class SlideControls(QWidget):
         self.icons.add_sections(
             *(part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
         )
+        self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
+        self.hidden_notice.setToolTip("")
+        self.hidden_notice.hide()
+        self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
+        self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         return column(self.picker, self.scale_panel, self.hidden_notice, *self._groups, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:

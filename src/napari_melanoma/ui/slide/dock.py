@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,8 +13,7 @@ from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_names
-from napari_melanoma.slides.region_files import is_region_file
+from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
@@ -88,7 +87,6 @@ class SlideDock(SlideControls):
         self._viewer = napari_viewer
         context = self.context
         self.opener = SlideOpener(napari_viewer, self)
-        self._dropped_regions: list[Path] = []  # imported when the slides that were dropped with them are open
         self.lesions = SlideLesions(napari_viewer, self)
         self.analysis_region = AnalysisRegionController(context, self.run_panel, self.lesions, self.analyze_button)
         self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
@@ -110,6 +108,7 @@ class SlideDock(SlideControls):
         self.recent = self._create_recent_lists()
         self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_mode = ReadingModeSwitch(self)
+        self.dropped_files = DroppedFiles(self)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops, self.reading_mode.leave)
         self.counts = CountSection(
             context,
@@ -153,63 +152,20 @@ class SlideDock(SlideControls):
         dock: Any = show_dock(self._viewer, "Case")
         dock.controller.open(folder)
 
-    def _on_dropped(self, paths: list[Path]) -> None:
-        """Open slides, then import regions into the displayed slide."""
-        self._dropped_regions = [path for path in paths if is_region_file(path)]
-        if images := [path for path in paths if path not in self._dropped_regions]:
-            self.opener.open_dropped(images)
-        else:
-            self._import_dropped()
-
-    def _import_dropped(self) -> None:
-        while self._dropped_regions:
-            self.import_regions(self._dropped_regions.pop(0))
-
-    def import_regions(self, path: Path) -> None:
-        """Add the regions of a file to the displayed slide."""
-        if self.slide is None:
-            self._on_failed(InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
-        else:
-            self.regions.import_file(path)
-
-    def _ask_for_kind(self, paths: list[Path]) -> None:
-        """Ask whether dropped images without the marks of a slide are photographs."""
-        names = format_names([path.name for path in paths])
-        details = "They have no marks of a slide." if len(paths) > 1 else "It has no marks of a slide."
-        box = create_question(
-            self, "photograph_question", f"Open {names} as a photograph or a slide?", details, "Slide"
-        )
-        photograph = box.addButton("Photograph", QMessageBox.ButtonRole.AcceptRole)
-        slide = box.addButton("Slide", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(photograph)
-        pressed = exec_question(box)
-        if pressed is photograph:
-            dock: Any = show_dock(self._viewer, "Lesion")
-            dock.opener.open(paths)
-        elif pressed is slide:
-            self.opener.open(paths)
-
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
         self.view_buttons.actual_pixels_requested.connect(self.sections.magnification.show_actual_pixels)
         self.picker.close_requested.connect(self.close_slide)
-        self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
-        for area in (self.welcome, self.drops):
-            area.dropped.connect(self._on_dropped)
-        self.opener.photographs_found.connect(self._ask_for_kind)
         for widget in (self.welcome, self.status):
             widget.link_activated.connect(self._on_link)
-        for label in (self.notice, self.hidden_notice):
-            label.linkActivated.connect(self._on_link)
+        self.notice.linkActivated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.already_open.connect(self.picker.select_slide)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
-        self.opener.finished.connect(lambda _: self._import_dropped())
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
         self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
@@ -486,8 +442,6 @@ class SlideDock(SlideControls):
             self.opener.open_sample()
         elif link == "open":
             self.opener.choose_files()
-        elif link == "show":
-            self.picker.show_selected()
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
@@ -522,6 +476,34 @@ class SlideDock(SlideControls):
         self.status.end("starting")
         self.run_panel.clear_pending_command()
         show_failure(self.status, error)
+
+
+class DroppedFiles(QObject):
+    """Open slides that are dropped on the dock, and import regions into the displayed slide."""
+
+    def __init__(self, dock: SlideDock) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._regions: list[Path] = []  # imported when the slides that were dropped with them are open
+        for area in (dock.welcome, dock.drops):
+            area.dropped.connect(self._on_dropped)
+        dock.opener.finished.connect(lambda _: self.import_regions())
+
+    def import_regions(self, paths: Sequence[Path] = ()) -> None:
+        """Add the regions of files to the displayed slide."""
+        regions, self._regions = [*self._regions, *paths], []
+        for path in regions:
+            if self._dock.slide is None:
+                self._dock.regions.failed.emit(InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
+            else:
+                self._dock.regions.import_file(path)
+
+    def _on_dropped(self, paths: list[Path]) -> None:
+        self._regions = [path for path in paths if is_geojson(path)]
+        if images := [path for path in paths if path not in self._regions]:
+            self._dock.opener.open_dropped(images)
+        else:
+            self.import_regions()
 
 
 class ReadingModeSwitch(QObject):

@@ -148,7 +148,8 @@ class SideBySideController(QObject):
         self._landmarks: Landmarks | None = None
         self._jobs = LatestJobQueue(self)
         self._jobs.succeeded.connect(self._on_registered)
-        self._jobs.failed.connect(self._on_registration_failed)
+        self._jobs.failed.connect(lambda _: self._refresh())
+        self._jobs.failed.connect(self.failed)
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
             connections.connect(events, self._on_first_camera)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -250,12 +251,6 @@ class SideBySideController(QObject):
             place_next_to_canvas(window, view_frames[0])
             QTimer.singleShot(WIDEN_MS, self._equalize_widths)
 
-    def _restore_dock_width(self) -> None:
-        """Restore the width of the dock, which Qt widens when the second view is closed."""
-        window, frame = self._context.window, _find_frame(self._context.dock)
-        if isinstance(window, QMainWindow) and frame is not None and self._dock_width and self._model is None:
-            window.resizeDocks([frame], [self._dock_width], Qt.Orientation.Horizontal)
-
     def widen_views(self) -> None:
         """Give both views the same width if one of them is too narrow, once Qt has laid them out."""
         QTimer.singleShot(WIDEN_MS, partial(self._equalize_widths, NARROW_PX))
@@ -276,19 +271,19 @@ class SideBySideController(QObject):
         self._matrix, self._alignment = None, ""
         for events in (get_camera(model).events.center, get_camera(model).events.zoom):
             events.disconnect(self._on_second_camera)
-        if self._dock_widget is not None:
-            self._dock_widget.destroyed.disconnect(self._on_frame_closed)
-            self._viewer.window.remove_dock_widget(self._dock_widget)
+        frame, self._dock_widget = self._dock_widget, None
+        if frame is not None:
+            self._viewer.window.remove_dock_widget(frame)
         model.layers.clear()
         self._canvas.close()
         self._canvas.deleteLater()
-        self._canvas = self._dock_widget = None
-        QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
+        self._canvas = None
+        QTimer.singleShot(WIDEN_MS, partial(_restore_width, self._context.dock, self._dock_width))
 
     def _on_frame_closed(self) -> None:
-        """Close the view whose frame the user closed in its title bar, or that was deleted with the window."""
-        self._dock_widget = None
-        if self._view is not None and isalive(self._view) and isalive(self._canvas):
+        """Release the button after the user closed the frame of the view in its title bar."""
+        was_closed, self._dock_widget = self._dock_widget is not None, None
+        if was_closed and self._view is not None and isalive(self._view):
             self._view.show_button.setChecked(False)
 
     def _get_pair(self) -> Pair | None:
@@ -475,10 +470,6 @@ class SideBySideController(QObject):
         _save_alignment(self._context, other, self._matrix, registration.error)
         self._view.link_check.setChecked(True)
 
-    def _on_registration_failed(self, error: object) -> None:
-        self._refresh()
-        self.failed.emit(error)
-
     def _on_landmarks(self, on: bool) -> None:
         """Start or stop setting landmarks."""
         other = self._find_other_slide()
@@ -598,6 +589,13 @@ def _find_frame(dock: QWidget) -> QDockWidget | None:
     while ancestor is not None and not isinstance(ancestor, QDockWidget):
         ancestor = ancestor.parent()
     return ancestor
+
+
+def _restore_width(dock: QWidget, width: int) -> None:
+    """Restore the width of the dock, which Qt widens when the second view is closed; 0 if the dock was floating."""
+    frame = _find_frame(dock) if isalive(dock) else None
+    if frame is not None and width and isinstance(window := frame.parent(), QMainWindow):
+        window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
 
 
 def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.ui.slide.context import (
     add_line_breaks,
     describe_slide,
@@ -21,6 +22,7 @@ from napari_melanoma.ui.slide.context import (
 )
 from napari_melanoma.ui.slide.navigation import refresh_when_loaded
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -31,6 +33,7 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
+from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -257,13 +260,12 @@ class SlideOpener(PhotographOpener):
     """Open slides and the sample slide, one request after the other."""
 
     already_open = Signal(str)  # path of the last of the requested slides, if all were open
-    photographs_found = Signal(object)  # paths of dropped images that may be photographs
 
     def open(self, paths: Sequence[Path]) -> None:
         self._start(partial(_load_slides, list(paths)))
 
     def open_dropped(self, paths: Sequence[Path]) -> None:
-        """Open dropped slides; images that may be photographs are not opened, but passed to ``photographs_found``."""
+        """Open dropped slides; ask whether images that may be photographs are slides."""
         self._start(partial(_load_dropped, list(paths)))
 
     def open_sample(self) -> None:
@@ -287,13 +289,32 @@ class SlideOpener(PhotographOpener):
         photographs = [error.path for error in errors if isinstance(error, _Photograph)]
         errors = [error for error in errors if not isinstance(error, _Photograph)]
         if photographs:
-            self.photographs_found.emit(photographs)
+            self._ask_for_kind(photographs)
         open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
         new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
         super()._on_read((new, errors))
         if paths and not new:
             self.already_open.emit(paths[-1])
+
+    def _ask_for_kind(self, paths: list[Path]) -> None:
+        """Ask whether dropped images without the marks of a slide are photographs."""
+        names = format_names([path.name for path in paths])
+        details = "They have no marks of a slide." if len(paths) > 1 else "It has no marks of a slide."
+        dock = self.parent()
+        assert isinstance(dock, QWidget)
+        question = f"Open {names} as a photograph or a slide?"
+        box = create_question(dock, "photograph_question", question, details, "Slide")
+        photograph = box.addButton("Photograph", QMessageBox.ButtonRole.AcceptRole)
+        slide = box.addButton("Slide", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(photograph)
+        pressed = exec_question(box)
+        if pressed is photograph:
+            lesion_dock: Any = show_dock(self._viewer, "Lesion")
+            lesion_dock.opener.open(paths)
+        elif pressed is slide:
+            self.open(paths)
 
 
 class _Photograph(Exception):  # noqa: N818 - returned with errors, never raised
