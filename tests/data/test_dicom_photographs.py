@@ -58,7 +58,7 @@ def clinic(tmp_path: Path) -> Path:
 def test_an_imported_folder_keeps_scale_and_patient_but_no_name(clinic: Path, tmp_path: Path) -> None:
     report = import_source(find_source("folder"), clinic, tmp_path / "set", run=RunContext())
     assert (report.images, report.masks, report.faults) == (2, 2, [])
-    assert any("camera's detector" in message for _, message in report.notes)
+    assert any("detector, not of the skin" in message for _, message in report.notes)
     rows = {row["image_id"]: row for row in read_table(tmp_path / "set/dataset.csv")}
     first, second = (pseudonym(f"images/DOE_{number}.dcm", "image") for number in (1, 2))
     assert (rows[first]["mpp_x"], rows[first]["mpp_y"], rows[first]["age"]) == ("20", "30", "52")

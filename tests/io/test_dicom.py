@@ -228,3 +228,16 @@ def test_a_damaged_file_is_not_for_others(scene, tmp_path) -> None:
     path.write_bytes(path.read_bytes().replace(b"\x28\0\x08\0IS\x02\0001 ", b"\x28\0\x08\0IS\x02\0one"[:-1]))
     with path.open("rb") as file:
         assert not is_not_for_this_reader(file)
+
+
+def test_a_layer_keeps_the_notes_on_how_its_file_was_read(scene, tmp_path) -> None:
+    from napari.layers import Image
+
+    from napari_melanoma.ui.readers import read_layers
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, describe_photograph
+
+    path = write_dicom(tmp_path / "photo.dcm", scene, ImagerPixelSpacing=[0.006, 0.006])
+    ((data, keywords, _),) = read_layers(str(path), None)
+    layer = Image(data, **keywords)
+    assert LayerPhotographSource.from_layer(layer).read().notes == (DETECTOR_SCALE,)
+    assert describe_photograph(layer) == f"48 x 32 px, scale unknown\nT{DETECTOR_SCALE[1:]}."

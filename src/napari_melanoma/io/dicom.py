@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
-DETECTOR_SCALE = (
-    "the file states the size of a pixel on the camera's detector, not on the skin, so there are no lengths in "
-    "millimeters: state the pixel size if it is known"
-)
+DETECTOR_SCALE = "the pixel size in the file is that of the camera's detector, not of the skin, so it is not used"
 _SLIDE_MODALITY = "SM"
 _DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
 _AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # in years, of the value representation AS

@@ -103,8 +103,9 @@ def _is_slide(path: Path) -> bool:
 
 def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
     size = photograph.pixel_size
-    metadata = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
+    metadata: dict[str, Any] = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
     metadata |= {"damage": photograph.damage} if photograph.damage else {}
+    metadata |= {"notes": photograph.notes} if photograph.notes else {}
     keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": metadata}}
     if size is not None:
         keywords |= {"scale": (size.y_um, size.x_um), "units": ("um", "um")}

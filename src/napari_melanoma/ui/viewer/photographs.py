@@ -45,13 +45,15 @@ class LayerPhotographSource(NamedTuple):
     pixel_size: PixelSize | None
     modality: str | None
     damage: str | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_layer(cls, image: Image) -> LayerPhotographSource:
         """Collect the data of a layer without copying; for a multiscale layer, those of the largest level."""
         data = image.data[0] if image.multiscale else image.data
         metadata = _plugin_metadata(image)
-        return cls(data, image.name, get_pixel_size(image), get_modality(image), metadata.get("damage"))
+        notes = metadata.get("notes", ())
+        return cls(data, image.name, get_pixel_size(image), get_modality(image), metadata.get("damage"), notes)
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
@@ -61,7 +63,8 @@ class LayerPhotographSource(NamedTuple):
         """Return a photograph with pixels that were already read, uint8 (row, column, channel=3)."""
         from napari_melanoma.io.photographs import Photograph
 
-        return Photograph(rgb, self.name, self.pixel_size, self.modality, self.damage)  # type: ignore[arg-type]
+        modality: Any = self.modality
+        return Photograph(rgb, self.name, self.pixel_size, modality, self.damage, self.notes)
 
 
 def _read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
@@ -140,13 +143,14 @@ def format_pixel_size(size: PixelSize) -> str:
 
 
 def describe_photograph(image: Image) -> str:
-    """Describe the size and scale of a photograph in one line, such as ``3000 x 2000 px, 12.4 µm/px``."""
+    """Describe size and scale of a photograph, such as ``3000 x 2000 px, 12.4 µm/px``, and how its file was read."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
     scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
     metadata = _plugin_metadata(image)
     damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
-    return ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
+    line = ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
+    return "\n".join((line, *(f"{note[:1].upper()}{note[1:]}." for note in metadata.get("notes", ()))))
 
 
 # The kinds of layers derived from a photograph
