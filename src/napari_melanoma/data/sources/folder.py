@@ -33,7 +33,7 @@ filename ... and, if known, patient_id; without a diagnosis in it, folders that 
 TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"
 WORKBOOKS = (".xlsx", ".xls", ".ods")
 NNUNET_FILE = "dataset.json"
-OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml", ".json", ".geojson")
+OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml")
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
@@ -59,7 +59,7 @@ def _note_annotations(tree: SourceTree) -> None:
         name = file.name.rpartition("/")[2]
         if JSON_NAME.fullmatch(name) and name != NNUNET_FILE:
             unused[_identify(tree, file)].append(file.name)
-        elif file.suffix in OTHER_ANNOTATIONS and name != NNUNET_FILE and not _is_read(file):
+        elif file.suffix in OTHER_ANNOTATIONS and not _is_read(file):
             unused[""].append(file.name)
     for format_, names in unused.items():
         path = tree.folder / (names[0] if len(names) == 1 else "")
