@@ -17,7 +17,7 @@ from napari_melanoma.data.dataset_import import SourceImportOptions, import_sour
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.evaluation.mask_measurement import read_pair
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import accepting_damaged, read_photograph
 from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -80,6 +80,15 @@ def test_the_private_table_maps_pseudonyms_to_files(clinic: Path, tmp_path: Path
         (pseudonym(name, "image"), name, pseudonym("4711")) for name in ("DOE_1.dcm", "DOE_2.dcm")
     }
     assert table.stat().st_mode & 0o077 == 0
+
+
+def test_a_damaged_file_is_named_and_left_out(clinic: Path, tmp_path: Path) -> None:
+    path = clinic / "images/DOE_2.dcm"
+    path.write_bytes(path.read_bytes()[:-3000])
+    with accepting_damaged():  # the PNG could not show the damage
+        report = import_source(find_source("folder"), clinic, tmp_path / "set", run=RunContext())
+    assert [(name, "is damaged" in fault) for name, fault in report.faults] == [("images/DOE_2.dcm", True)]
+    assert len(list((tmp_path / "set/images").iterdir())) == 1
 
 
 def test_a_table_takes_precedence_over_the_header(clinic: Path, tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def _import_records(
             if outcome.labels is not None and outcome.record.mask is not None:
                 label_images[outcome.record.mask.name] = outcome.labels
             elif outcome.fault:
-                report.faults.append((outcome.record.image_id, outcome.fault))
+                report.faults.append((outcome.record.original or outcome.record.image_id, outcome.fault))
             else:
                 imported[outcome.record.image_id] = outcome.record
                 covering += outcome.covers_border
@@ -337,10 +337,15 @@ def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) ->
     try:
         for copy, file in zip(copies, files, strict=True):
             _write_atomically(copy, file.read())
-        write_rgb(image, merge_channels(copies, order) if len(files) > 1 else read_photograph(copies[0]).rgb)
+        write_rgb(image, merge_channels(copies, order) if len(files) > 1 else _read_intact(copies[0]))
     finally:
         for copy in copies:
             remove_file(copy)
+
+
+def _read_intact(path: Path) -> NDArray[np.uint8]:
+    """Read a photograph; raise if it is damaged, which the PNG would not show any more."""
+    return read_photograph(path, accept_damaged=False).rgb
 
 
 def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tuple[str, str]]:

@@ -79,7 +79,7 @@ def note_merged(channel_counts: Iterable[int]) -> list[tuple[str, str]]:
     if not merged:
         return []
     count = format_count(merged, "photograph")
-    return [("channels", f"{count} in three files, merged as red, green and blue in the order of dataset.json")]
+    return [("channels", f"{count} in three files, merged as red, green and blue by name or number")]
 
 
 def check_channel_count(names: Sequence[str]) -> None:
