@@ -6,7 +6,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
-from napari_melanoma.reports.page import write_report
+from napari_melanoma.reports.page import Block, Section, Table, write_report
 from napari_melanoma.reports.risk_section import format_known_data
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
@@ -181,7 +181,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
         "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
-        "Prediction set melanoma, nevus (conformal, 90 % coverage)",
+        "Prediction set nevus, melanoma (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
@@ -189,7 +189,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Prediction from Image 1, Image 2 Prediction Inconclusive",
         "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
         "Overview with 1 lesion and 1 region (dashed); scale bar 0.05 mm.",
-        "malignant 0.90",
+        "1 malignant melanoma 0.90",
         "Tumor 1 0.004",
         "Measurement line from the surface to the deepest cell; scale bar",
         "Reader Thickness, mm T category",
@@ -208,11 +208,70 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         assert expected in text, expected
 
 
-def test_measurements_and_changes_follow_the_photographs(collected: CollectedReport, tmp_path: Path) -> None:
-    page = page_of(collected, tmp_path / "page.html")
+def test_images_are_in_the_order_of_the_case(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        later = CaseImage(id="", path=reported.folder.parent / "later.png", modality="dermoscopic")
+        write_rgb(later.path, np.full((30, 40, 3), 150, np.uint8))
+        store.save(add_images(store.case, [later], "L1"))
+    page = page_of(collect(reported.folder, reported.results), tmp_path / "page.html")
     titles = re.findall(r"<h[2-4]>([^<]*)", page)
-    shown = ["Image 1, dermoscopic", "Image 2, dermoscopic", "Measurements", "Change over time", "Image 3, slide"]
+    images = ["Image 1, dermoscopic", "Image 2, dermoscopic", "Image 3, slide", "Image 4, dermoscopic"]
+    shown = ["Summary", "Lesion 1: Left upper back", *images, "Measurements", "Changes", "Provenance"]
     assert [title for title in titles if title in shown] == shown
+
+
+def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path: Path) -> None:
+    summary = collected.report.blocks[0]
+    assert isinstance(summary, Section)
+    assert (summary.title, summary.layout) == ("Summary", "page")
+    text = text_of(replace(collected, report=replace(collected.report, blocks=(summary,))), tmp_path / "page.html")
+    for expected in (
+        "Lesion 1: Left upper back: signed by BV.",
+        "Age 90 or older",
+        "Diagnosis Melanoma",
+        "T category (AJCC 8) pT1a: 0.22 mm, recorded as 0.2 mm",
+        "ulceration not identified (synoptic report)",
+        "Prediction from photographs Inconclusive: nevus 0.69 or melanoma 0.31",
+        "Prediction from image 3 (slide) Melanoma 0.80; 1 lesion, 1 malignant.",
+        "Lesion 1: Left upper back. Measurement line from the surface to the deepest cell",
+        "Lesions: 1 Left upper back.",
+    ):
+        assert expected in text, expected
+
+
+@pytest.mark.parametrize(
+    ("has_readings", "depth_mm", "category"),
+    [
+        (True, 1.4, "T1a: 0.22 mm, not ulcerated (reading of image 3 by BV)"),
+        (False, 1.4, "T2: 1.40 mm, ulceration not assessed (entered in the case)"),
+        (False, None, ""),
+    ],
+    ids=["reading", "case", "unknown"],
+)
+def test_the_summary_states_what_decided_the_t_category(
+    reported: ReportedCase, tmp_path: Path, has_readings: bool, depth_mm: float | None, category: str
+) -> None:
+    (reported.results / "synoptic.json").unlink()
+    if not has_readings:
+        (reported.results / "depth.json").unlink()
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_lesion(store.case, "L1", depth_mm=depth_mm))
+    collected = collect(reported.folder, reported.results)
+    summary = replace(collected.report, blocks=collected.report.blocks[:1])
+    text = text_of(replace(collected, report=summary), tmp_path / "page.html")
+    assert "Draft: there is no signed synoptic report." in text
+    assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
+
+
+def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) -> None:
+    def find(blocks: Sequence[Block]) -> Iterator[Section]:
+        for block in blocks:
+            if isinstance(block, Section):
+                yield from [block] if block.title == "Synoptic report" else find(block.blocks)
+
+    (section,) = find(collected.report.blocks)
+    assert section.layout == "whole"
+    assert len([block for block in section.blocks if isinstance(block, Table)]) == 1
 
 
 def test_the_page_needs_nothing_else(collected: CollectedReport, tmp_path: Path) -> None:
@@ -220,7 +279,7 @@ def test_the_page_needs_nothing_else(collected: CollectedReport, tmp_path: Path)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
-    assert page.count("data:image/jpeg;base64,") == 6  # two photographs with their ROI, overview, line
+    assert page.count("data:image/jpeg;base64,") == 7  # two photographs with their ROI, overview, line twice
     assert b"Exif" not in (tmp_path / "page.html").read_bytes()
 
 
@@ -383,9 +442,9 @@ def test_what_is_not_valid_has_its_reason_in_place_of_the_number(tmp_path: Path)
     (stored.results / "depth.json").unlink()
     (stored.results / "synoptic.json").unlink()
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
-    assert page.count("<td>Not valid: ") == 2  # the prediction and the thickness
+    assert page.count("<td>Not valid: ") == 3  # the prediction, in the summary too, and the thickness
     assert "0.08 mm" not in page
-    assert "malignant 0.90" not in page
+    assert "melanoma 0.90" not in page
     assert "Overview with 1 region" in page
 
 
@@ -423,9 +482,8 @@ def test_the_provenance_names_lesions_and_cases_as_the_headings_do(
     assert "Lesion 7: Left upper back" in alone
     assert "Lesion 7 melanoma-small" in alone
     text = text_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
-    for subject in ("Lesion 7", "Image 1"):
-        assert re.search(rf"Case P-0042, {subject} [a-z-]+ [a-d]{{16}}", text), subject
-    assert "Case P-ZV1QS0-BRDZ2J, Lesion 1 melanoma-small" in text
+    assert re.search(r"Models .*Case P-0042, Image 1, .* lesion-small a{16}.*Settings", text)
+    assert "Case P-ZV1QS0-BRDZ2J, Lesion 1, Case P-0042, Lesion 7 melanoma-small" in text
 
 
 def test_problems_of_several_cases_name_the_case(stored: ReportedCase, reported: ReportedCase) -> None:

@@ -28,6 +28,7 @@ from napari_melanoma.reports.slide import (
     create_slide_reading,
     find_case_image,
     format_report_fields,
+    list_changes,
     reader_sections,
     reading_scale,
     save_readings_to_case,
@@ -147,5 +148,18 @@ def test_the_table_of_readings_hides_a_prediction_that_is_not_valid(slide: Path)
         info = opened.info
     depth, found = SlideDepthReadings(readings=(READING,)), SlideDepthProposals(validity=INVALID)
     shown = create_slide_reading(info, depth, READING, DepthReading(mm=3.3, method="automatic"), found)
-    (table,) = (one for one in reader_sections(shown, ())[0].blocks if isinstance(one, Table))
+    (table,) = (one for one in reader_sections(shown)[0].blocks if isinstance(one, Table))
     assert table.rows[-1][:3] == ("model", "not valid", "not valid")
+
+
+def counting(before: int, after: int, when: str = "2026-01-02T10:00:00+00:00") -> ReadingChange:
+    values = ({"points": [[1.0, 1.0]] * count, "counted": count} for count in (before, after))
+    before_json, after_json = ({**value, "points": None} for value in values)
+    return ReadingChange(field="mitoses", before=before_json, after=after_json, reader="A", when=when)
+
+
+def test_changes_without_a_visible_difference_are_left_out() -> None:
+    later = "2026-01-02T11:30:00+00:00"
+    history = [counting(0, 1), counting(1, 2), counting(2, 4), counting(4, 4, later), counting(4, 5, later)]
+    rows = [row[2:] for row in list_changes(history)]
+    assert rows == [("mitoses", "counted 0", "counted 4"), ("mitoses", "counted 4", "counted 5")]

@@ -147,7 +147,7 @@ def test_without_a_window_server_macos_prints_without_it(
 
 
 def words_by_section(content: bytes, titles: list[str]) -> list[list[str]]:
-    """The words of each main section without margins and drawings, in alphabetical order."""
+    """The words of each main section without margins and drawings; headers of tables may be repeated on a page."""
     drawn = {"Front", "Back", "right", "left", "1"}
     pages = pages_of(content)
     margins = r"Page \d+ of \d+|Case P-ZV1QS0-BRDZ2J|napari-melanoma [\w.+]+(?! ?,)|" + re.escape(NOTICE)
@@ -156,7 +156,7 @@ def words_by_section(content: bytes, titles: list[str]) -> list[list[str]]:
     starts = [text.index(title) for title in titles]
     assert starts == sorted(starts)
     parts = [text[start:end] for start, end in zip([0, *starts], [*starts, len(text)], strict=True)]
-    return [sorted(word for word in part.split() if word not in drawn) for part in parts]
+    return [sorted({word for word in part.split() if word not in drawn}) for part in parts]
 
 
 def test_both_ways_print_the_same_sections_and_words(tmp_path: Path) -> None:
@@ -168,6 +168,17 @@ def test_both_ways_print_the_same_sections_and_words(tmp_path: Path) -> None:
     # WeasyPrint leaves the titles of some tables hidden, as on the screen; both show those that are titled.
     qt, other = (words_by_section(show(report, "a4"), titles) for show in (print_with_qt, as_page))
     assert qt == other
+
+
+def test_a_case_of_three_images_is_compact_and_begins_with_a_summary(tmp_path: Path) -> None:
+    written = write_case(tmp_path)
+    report = collect_report([written.folder, written.results], run=RunContext()).report
+    pages = pages_of(as_page(report, "a4"))
+    assert len(pages) <= 6
+    assert all(text in pages[0] for text in ("Summary", "signed by BV", "pT1a: 0.22 mm", "Lesions: 1 Left upper back"))
+    assert "Image 1" not in pages[0]
+    (synoptic,) = (page for page in pages if "Synoptic report" in page and "Not filled in" in page)
+    assert "Microsatellites" in synoptic
 
 
 def as_page(report: Report, paper: pdf_files.Paper) -> bytes:
@@ -192,7 +203,7 @@ def test_no_text_changes_the_structure_of_a_printed_page() -> None:
 
 def test_a_long_table_repeats_its_header_and_names_each_row_once() -> None:
     pages = pages_of(print_with_qt(Report("Title", "", (Section("Values", (LONG,)),)), "a4"))
-    assert len(pages) == 4
+    assert len(pages) == 3
     assert all("Name Value" in page for page in pages)
     text = " ".join(pages)
     assert [len(re.findall(rf"Row {number} {number}\.5", text)) for number in range(120)] == [1] * 120

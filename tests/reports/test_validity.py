@@ -113,7 +113,7 @@ def test_the_command_line_about_a_slide(content: dict[str, Any]) -> None:
 def test_the_command_line_reports_a_valid_slide() -> None:
     content = {**THIN, "validity": Validity().to_json(), "depth": {**THIN["depth"], "validity": Validity().to_json()}}
     texts = lines_of(lambda current: _report_slide(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
-    assert texts[0] == "a: melanoma 0.08; 1 lesion"
+    assert texts[0] == "a: melanoma 0.08, mean of all tiles; 1 lesion"
     assert "T1a" in texts[1]
 
 

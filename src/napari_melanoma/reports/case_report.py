@@ -35,6 +35,7 @@ from napari_melanoma.reports.disclosure import (
     show_patient_id,
 )
 from napari_melanoma.reports.lesion import (
+    OUTDATED,
     case_photograph,
     format_program,
     measurement_table,
@@ -45,7 +46,8 @@ from napari_melanoma.reports.page import Block, Gallery, Notice, Report, Section
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.risk_section import column_title, round_number
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
-from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
+from napari_melanoma.reports.summary import LesionSummary, summarize_lesion, summary_section
+from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
 
 if TYPE_CHECKING:
     from napari_melanoma.case.changes import ImagePair
@@ -61,6 +63,8 @@ LESION_FIELDS = (
     *("diameter_1_mm", "diameter_2_mm"),
     *("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis"),
 )
+SUMMARY_FIELDS = ("diagnosis", "diagnosis_detail", "diagnosis_by")
+TABLE_IMAGES = 5  # photographs beside each other in a table of measurements
 MODALITIES = {"tbp_tile": "total-body photograph", "wsi": "slide"}
 EXPECTED = (
     "expected the folder of a case (with case.json), or result folders of photographs or slides, or a folder that "
@@ -110,6 +114,7 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
         *_case_sections(inputs.cases, slides, collector),
         *_result_sections(inputs.photographs, unassigned_slides, collector),
         *agreement_sections((*slides.values(), *unassigned_slides), collector.readers),
+        *collector.history(),
         *collector.provenance(),
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
@@ -204,31 +209,50 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
 
 
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
-    """Return the blocks on patient, body map and lesions of a case; ``slides``: by id of the image."""
+    """Return the blocks of a case: the summary, the lesions, and measurements; ``slides``: by id of the image."""
     case, numbers = store.case, number_lesions(store.case)
     patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=collector.personal)
-    blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
-    if marks:
-        blocks.append(Section("Body map", (BodyMap(tuple(marks)),)))
-    predictions = _read_predictions(store, blocks, collector)
+    problems: list[Block] = []
+    predictions = _read_predictions(store, problems, collector)
+    measured: list[tuple[str, Mapping[str, float]]] = []
+    summaries, sections = [], []
     for lesion in case.lesions:
         name = f"Lesion {numbers[lesion.id]}"
         title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
-        classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
+        found = predictions.find_lesion(lesion.id) if predictions else None
         content = (
             *_lesion_blocks(store, lesion, name, predictions, collector),
-            *_photograph_blocks(store, lesion, lesion.images, collector, classified=classified),
+            *_image_sections(store, lesion, slides, measured, collector, classified=found is not None),
             *_change_sections(lesion, collector),
-            *_slide_blocks(lesion.images, slides, collector),
         )
-        subtitle = lesion.label if collector.personal else ""
-        blocks.append(Section(title, content or (Text("No data."),), subtitle))
+        values, status = summarize_lesion(
+            lesion,
+            {_image_name(one.id): slides[one.id] for one in lesion.images if one.is_slide},
+            _list_known_fields(lesion, SUMMARY_FIELDS, personal=collector.personal),
+            _summarize_prediction(store, lesion, predictions),
+            collector,
+        )
+        summaries.append(LesionSummary(title, values, status, content))
+        sections.append(Section(title, content or (Text("No data."),), lesion.label if collector.personal else ""))
     if case.images:
-        photographs = _photograph_blocks(store, None, case.images, collector, classified=False)
-        content = (*photographs, *_slide_blocks(case.images, slides, collector))
-        blocks.append(Section("Images without a lesion", content))
-    return blocks
+        images = _image_sections(store, None, slides, measured, collector, classified=False)
+        sections.append(Section("Images without a lesion", tuple(images)))
+    body = BodyMap(tuple(marks)) if marks else None
+    tables = (
+        measurement_table(measured[start : start + TABLE_IMAGES], defined=False)
+        for start in range(0, len(measured), TABLE_IMAGES)
+    )
+    measurements = (Section("Measurements", tuple(tables)),) if measured else ()
+    return [*summary_section(patient, summaries, body), *problems, *sections, *measurements]
+
+
+def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: CasePredictions | None) -> str:
+    """Return the headline of the prediction for a lesion from its photographs; empty without one."""
+    found = predictions.find_lesion(lesion.id) if predictions else None
+    if predictions is None or found is None:
+        return ""
+    return found.prediction.verdict if predictions.is_current(store.case, lesion.id) else OUTDATED
 
 
 def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collector) -> CasePredictions | None:
@@ -248,8 +272,10 @@ def _lesion_blocks(
     if values:
         yield fields("Lesion", values)
     if lesion.synoptic is not None:
-        changes = lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
-        yield synoptic_section(lesion.synoptic, collector.readers, changes, personal=collector.personal)
+        changes = list_synoptic_changes(lesion.synoptic, collector.readers, personal=collector.personal)
+        collector.add_changes(name, changes)
+        changed = lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
+        yield synoptic_section(lesion.synoptic, collector.readers, changed, personal=collector.personal)
     lesion_prediction = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or lesion_prediction is None:
         return
@@ -325,65 +351,41 @@ def _comparison_blocks(changes: LesionChanges, names: tuple[str, str]) -> tuple[
     return (*map(Notice, changes.cautions), gallery, table, *notes)
 
 
-def _photograph_blocks(
+def _image_sections(
     store: CaseStore,
     lesion: CaseLesion | None,
-    images: Sequence[CaseImage],
+    slides: Mapping[str, SlidePart],
+    measured: list[tuple[str, Mapping[str, float]]],
     collector: Collector,
     *,
     classified: bool,
 ) -> Iterator[Block]:
-    """Yield a section per photograph, then a table of the measurements of all.
+    """Yield a section for each image of a lesion, or without a lesion, in the order of the case.
 
-    ``classified``: whether the lesion has a prediction, which replaces those of its photographs.
+    ``measured``: is extended by the measurements of its photographs. ``classified``: whether the lesion has a
+    prediction, which replaces those of its photographs.
     """
-    measured: list[tuple[str, Mapping[str, float]]] = []
-
-    def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
-        part = case_photograph(
-            image,
-            name,
-            collector,
-            missing=store.missing.get(image.id),
-            classified=classified,
-            metadata=collect_metadata(store.case, lesion, image),
-        )
-        measured.extend([(name, part.measurements)] if part.measurements else [])
-        return Section(title, part.blocks, subtitle)
-
-    yield from _image_sections(images, collector, make_section, slides=False)
-    if measured:
-        yield Section("Measurements", (measurement_table(measured),))
-
-
-def _slide_blocks(
-    images: Sequence[CaseImage], slides: Mapping[str, SlidePart], collector: Collector
-) -> Iterator[Block]:
-    """Yield a section per slide."""
-
-    def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
-        return slide_section(slides[image.id], title, subtitle, name, collector)
-
-    yield from _image_sections(images, collector, make_section, slides=True)
-
-
-def _image_sections(
-    images: Sequence[CaseImage],
-    collector: Collector,
-    make_section: Callable[[CaseImage, str, str, str], Section],
-    *,
-    slides: bool,
-) -> Iterator[Block]:
-    """Yield a section for each slide or each photograph among the images of a lesion."""
+    images = store.case.images if lesion is None else lesion.images
     first = min((image.taken_on for image in images if image.taken_on), default="")
     for image in images:
-        if image.is_slide != slides:
-            continue
         name = _image_name(image.id)
         collector.begin_part(name)
         title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
+        subtitle = _describe_time(image, first, collector)
         try:
-            yield make_section(image, name, title, _describe_time(image, first, collector))
+            if image.is_slide:
+                yield slide_section(slides[image.id], title, subtitle, name, collector)
+                continue
+            part = case_photograph(
+                image,
+                name,
+                collector,
+                missing=store.missing.get(image.id),
+                classified=classified,
+                metadata=collect_metadata(store.case, lesion, image),
+            )
+            measured.extend([(name, part.measurements)] if part.measurements else [])
+            yield Section(title, part.blocks, subtitle)
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue

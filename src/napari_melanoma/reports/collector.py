@@ -43,6 +43,7 @@ class Collector:
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601
+    _changes: list[tuple[str, ...]] = field(default_factory=list)  # subject, time, reader, field, before, after
 
     def begin_part(self, name: str) -> None:
         """Report the progress before an image or result is collected; raise if the report was canceled."""
@@ -64,6 +65,16 @@ class Collector:
         """Record a contour that a user drew or corrected."""
         self._corrections.append((self._name_subject(subject), text, when))
 
+    def add_changes(self, subject: str, rows: Iterable[tuple[str, ...]]) -> None:
+        """Record changes of readings and synoptic reports; ``rows``: time, reader, field, previous and new value."""
+        self._changes += [(self._name_subject(subject), *row) for row in rows]
+
+    def history(self) -> list[Section]:
+        """Return the section on all changes by readers."""
+        columns = ("Item", "Time", "Reader", "Field", "Before", "After")
+        table = Table("Changes of readings and synoptic reports", columns, tuple(self._changes))
+        return [Section("Changes", (table,))] if self._changes else []
+
     def _name_subject(self, subject: str) -> str:
         return ", ".join(filter(None, (self.case, subject)))
 
@@ -71,7 +82,10 @@ class Collector:
         """Return the section on models, settings and versions of all results, and on contours by users."""
         blocks: list[Block] = []
         if self._origins:
-            models = tuple((subject, *_format_model(result)) for subject, result in self._origins)
+            by_model: dict[tuple[str, str], list[str]] = {}
+            for subject, result in self._origins:
+                by_model.setdefault(_format_model(result), []).append(subject)
+            models = tuple((", ".join(subjects), *model) for model, subjects in by_model.items())
             blocks.append(Table("Models", ("Result", "Model", "Weights"), models, titled=True))
             settings = _group_by_text((subject, _format_settings(result)) for subject, result in self._origins)
             software = _group_by_text((subject, _format_software(result)) for subject, result in self._origins)

@@ -114,23 +114,24 @@ def measurement_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
     return (Text("No lesion was found." if valid else "The model segmented no lesion."),)
 
 
-def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Table:
+def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]], *, defined: bool = True) -> Table:
     """Return the table of measurements: a column for each photograph, or for a single one also their definitions.
 
     ``results``: heading of the column, and measurements by name. Lengths in pixels are left out if all photographs have
-    a scale.
+    a scale. ``defined``: include the definitions.
     """
     from napari_melanoma.imaging.measurements import MEASUREMENTS
 
     scaled = all("area_mm2" in values for _, values in results)
+    defined = defined and len(results) == 1
     rows = []
     for item in sorted(MEASUREMENTS, key=lambda one: "mm" not in one.unit):
         if not any(item.name in values for _, values in results) or (scaled and item.unit.startswith("px")):
             continue
         cells = [format_number(values.get(item.name, math.nan)) for _, values in results]
         label = f"{item.label}, {item.unit}" if item.unit else item.label
-        rows.append((label, *cells, *((item.explanation,) if len(results) == 1 else ())))
-    columns = ("Measurement", *(title for title, _ in results), *(("Definition",) if len(results) == 1 else ()))
+        rows.append((label, *cells, *((item.explanation,) if defined else ())))
+    columns = ("Measurement", *(title for title, _ in results), *(("Definition",) if defined else ()))
     return Table("Measurements", columns, tuple(rows))
 
 

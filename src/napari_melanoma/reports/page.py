@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.validity import NOTICE
@@ -107,18 +107,23 @@ class Gallery:
     """Figures side by side where they fit."""
 
     kind: ClassVar[str] = "gallery"
-    figures: tuple[Figure, ...]
+    figures: tuple[Figure | BodyMap, ...]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its blocks; a ``folded`` section is opened by the reader, and is not printed."""
+    """A heading and its blocks.
+
+    A ``folded`` section is opened by the reader, and is not printed. ``layout`` of printed pages: a ``whole`` section
+    is on one page if it fits; after a ``page`` follows a new page.
+    """
 
     kind: ClassVar[str] = "section"
     title: str
     blocks: tuple[Block, ...]
     subtitle: str = ""
     folded: bool = False
+    layout: Literal["", "whole", "page"] = ""
 
 
 Block = Text | Notice | Table | Figure | Gallery | BodyMap | Section
@@ -208,12 +213,13 @@ PAGE = (
 {% elif block.kind == "table" %}{{ show_table(block) }}
 {% elif block.kind == "figure" %}{{ show_figure(block) }}
 {% elif block.kind == "gallery" %}<div class="gallery">
-{% for one in block.figures %}{{ show_figure(one) }}{% endfor %}</div>
+{% for one in block.figures %}{{ show(one, level) }}{% endfor %}</div>
 {% elif block.kind == "body_map" %}<figure class="body">{{ show_body(block) }}
 <figcaption>{{ block.caption }}</figcaption></figure>
 {% elif block.folded %}<details><summary>{{ block.title }}</summary>
 {% for one in block.blocks %}{{ show(one, level) }}{% endfor %}</details>
-{% else %}<section class="level{{ level }}"><h{{ level }}>{{ block.title }}</h{{ level }}>
+{% else %}<section class="level{{ level }} {{ block.layout }}">
+<h{{ level }}>{{ block.title }}</h{{ level }}>
 {% if block.subtitle %}<p class="quiet subtitle">{{ block.subtitle }}</p>
 {% endif %}
 {% for one in block.blocks %}{{ show(one, [level + 1, max_level]|min) }}{% endfor %}</section>
@@ -272,15 +278,19 @@ summary { cursor: pointer; }
 @media screen and (prefers-color-scheme: dark) { .body .skin { fill: #5b636f; } .body .edge { stroke: #b4bcc7; }
 .body .line { stroke: #d0d6de; } .body .crease { stroke: #434a55; } .body .site { fill: #5b97d3; }
 .body .name { fill: #a9b0ba; } }
-@media print { body { font-size: 10pt; line-height: 1.4; } h1 { font-size: 19pt; } h2 { font-size: 14pt; }
-h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visible; }
-td, th { overflow-wrap: anywhere; padding: .18rem .6rem .18rem 0; } thead th { overflow-wrap: break-word; }
-.long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
-footer { display: none; } .gallery { display: block; }
+@media print { body { font-size: 9.5pt; line-height: 1.35; } h1 { font-size: 18pt; } h2 { font-size: 13.5pt; }
+h3 { font-size: 11pt; } h4, h5, h6 { font-size: 9.5pt; } h2 { margin: 1.3rem 0 .2rem; padding-top: .6rem; }
+h3 { margin: .9rem 0 .2rem; } h4, h5, h6 { margin: .6rem 0 .1rem; } p, .notice, .lead { margin: .35rem 0; }
+.subtitle { margin: 0 0 .3rem; } table { margin: .25rem 0 .5rem; line-height: 1.3; } .wide { overflow: visible; }
+td, th { overflow-wrap: anywhere; padding: .1rem .6rem .1rem 0; } thead th { overflow-wrap: break-word; }
+.long { min-width: 0; } figure { margin: .4rem 0; } figure img { max-height: 58mm; width: auto; }
+figcaption { font-size: 8.5pt; }
+footer { display: none; } .gallery { display: block; margin: .4rem 0 0; }
 .gallery figure { display: inline-block; vertical-align: top; width: 42%;
-margin: 0 2% .8rem 0; } .gallery figure.small { width: 25%; } .body { max-width: 70mm; } .short { break-inside: avoid; }
+margin: 0 2% .3rem 0; } .gallery figure.small { width: 25%; } .body { max-width: 70mm; }
+.short, .whole { break-inside: avoid; } .page { break-after: page; }
 caption { break-after: avoid; } caption.hidden { display: none; } .subtitle { break-after: avoid; }
-.lead, .notice { border-left-width: 3px; } }
+.lead, .notice { border-left-width: 3px; padding: .3rem .7rem; } }
 {% endblock %}
 {% block content %}
 <header><h1>{{ report.title }}</h1>

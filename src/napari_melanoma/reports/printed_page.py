@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 CONTENT_PX = {"a4": 680, "letter": 702}  # width between the margins, at 96 pixels per inch
-MAX_HEIGHT_PX = 397  # maximum height of a picture, 105 mm
+MAX_HEIGHT_PX = 219  # maximum height of a picture, 58 mm
 SMALL_PX = 170  # maximum width of a small picture
 BODY_PX = 265  # width of the body map
 MAX_LEVEL = 4  # of headings: Qt ignores the size of deeper ones
@@ -118,10 +118,13 @@ not one.columns }}>{{ show_cell(cell) }}</td>{% endfor %}</tr>
 {% macro show_figure(one, columns) %}{% set found = add_picture(one.picture, columns, is_small=one.small) %}
 <p class="picture">{% if found %}<img src="{{ found.name }}" width="{{ found.width }}" height="{{ found.height }}">{%
 else %}{{ one.alt }}{% endif %}</p><p class="caption">{{ one.caption }}</p>{% endmacro %}
+{% macro show_map(one) %}<p class="picture"><img src="{{ add_drawing(show_body(one)) }}" width="{{ body_px }}"
+height="{{ (body_px * one.height / one.width)|round|int }}"></p><p class="caption">{{ one.caption }}</p>{% endmacro %}
 {% macro show_figures(figures) %}{% set columns = 3 if figures|selectattr("small")|list|length == figures|length else 2
 %}
 {% for row in figures|batch(columns) %}<table class="figures" width="100%" cellspacing="0" cellpadding="0"><tr>
-{% for one in row %}<td width="{{ 100 // columns }}%">{{ show_figure(one, columns) }}</td>{% endfor %}
+{% for one in row %}<td width="{{ 100 // columns }}%">{{ show_map(one) if one.kind == "body_map" else show_figure(one,
+columns) }}</td>{% endfor %}
 {% for empty in range(columns - row|length) %}<td width="{{ 100 // columns }}%"></td>{% endfor %}</tr></table>
 {% endfor %}{% endmacro %}
 {% macro show(block, level) %}
@@ -131,9 +134,8 @@ else %}{{ one.alt }}{% endif %}</p><p class="caption">{{ one.caption }}</p>{% en
 {% elif block.kind == "figure" %}<table class="figures" width="100%" cellspacing="0" cellpadding="0"><tr>
 <td>{{ show_figure(block, 1) }}</td></tr></table>
 {% elif block.kind == "gallery" %}{{ show_figures(block.figures) }}
-{% elif block.kind == "body_map" %}<table class="figures" width="100%" cellspacing="0" cellpadding="0"><tr><td>
-<p class="picture"><img src="{{ add_drawing(show_body(block)) }}" width="{{ body_px }}" height="{{
-(body_px * block.height / block.width)|round|int }}"></p><p class="caption">{{ block.caption }}</p></td></tr></table>
+{% elif block.kind == "body_map" %}<table class="figures" width="100%" cellspacing="0" cellpadding="0"><tr><td>{{
+show_map(block) }}</td></tr></table>
 {% elif not block.folded %}<h{{ level }}>{{ block.title }}</h{{ level }}>{{ show_subtitle(block.subtitle) }}
 {% for one in block.blocks %}{{ show(one, [level + 1, max_level]|min) }}{% endfor %}
 {% endif %}
@@ -145,16 +147,16 @@ else %}{{ one.alt }}{% endif %}</p><p class="caption">{{ one.caption }}</p>{% en
 {% endmacro %}
 <html><head><style>
 /* Qt does not scale the margins of tables, and of headings before them: their cells have paddings. */
-body { color: #1c1f23; font-size: 10pt; }
-h1 { font-size: 19pt; margin: 0 0 2px 0; } h2 { font-size: 14pt; margin: 34px 0 9px 0; }
-h3 { font-size: 11.5pt; margin: 20px 0 8px 0; } h4 { font-size: 10pt; margin: 14px 0 6px 0; }
+body { color: #1c1f23; font-size: 9.5pt; }
+h1 { font-size: 18pt; margin: 0 0 2px 0; } h2 { font-size: 13.5pt; margin: 22px 0 6px 0; }
+h3 { font-size: 11pt; margin: 13px 0 4px 0; } h4 { font-size: 9.5pt; margin: 9px 0 3px 0; }
 .text { margin: 5px 0 8px 0; } .quiet { color: #5c6269; margin: 5px 0 8px 0; }
 .subtitle { color: #5c6269; font-weight: normal; margin: 0 0 8px 0; }
-.data { margin: 0 0 12px 0; } .figures { margin: 2px 0 4px 0; } .box { margin: 6px 0 12px 0; }
+.data { margin: 0 0 6px 0; } .figures { margin: 2px 0 4px 0; } .box { margin: 6px 0 12px 0; }
 .head { color: #5c6269; font-size: 9pt; text-align: left; vertical-align: bottom; padding: 7px 10px 3px 0;
 border-bottom: 2px solid #dfdfda; }
-.name, .cell { padding: 3px 10px 3px 0; border-bottom: 1px solid #dfdfda; vertical-align: top; }
-.first { padding-top: 8px; } .name { color: #5c6269; }
+.name, .cell { padding: 2px 10px 2px 0; border-bottom: 1px solid #dfdfda; vertical-align: top; }
+.first { padding-top: 4px; } .name { color: #5c6269; }
 .right { text-align: right; padding-right: 24px; }
 .notice { background-color: #fbf6e3; border-left: 3px solid #d3a400; padding: 7px 12px; }
 .lead { background-color: #eef3f8; border-left: 3px solid #2c628f; padding: 7px 12px; }

@@ -128,7 +128,8 @@ def write_depth_report(
         *map(Notice, changes),
         *depth_blocks(shown),
         *((risk,) if risk else ()),
-        *reader_sections(shown, reading.history),
+        *reader_sections(shown),
+        change_section(reading.history),
     )
     created = category.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
@@ -162,19 +163,33 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
     return (fields("Depth of invasion", values), *map(Notice, shown.warnings), *figures)
 
 
-def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
-    """Return the table of readings with their agreement, if there are several, and the table of changes.
-
-    ``record``: the changes.
-    """
+def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
+    """Return the table of readings with their agreement, if there are several."""
     rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
-    readers = (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
-    changes = tuple(_format_record_row(one) for one in record)
-    changed = Table("Changes of readings", CHANGE_COLUMNS, changes) if changes else Text("None.")
-    return (*readers, Section("Changes", (changed,)))
+    return (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
+
+
+def change_section(history: Sequence[ReadingChange]) -> Section:
+    """Return the table of changes of a reading."""
+    rows = list_changes(history)
+    return Section("Changes", (Table("Changes of readings", CHANGE_COLUMNS, rows) if rows else Text("None."),))
+
+
+def list_changes(history: Sequence[ReadingChange]) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each change of a reading that is visible in the report.
+
+    Each click on a mitosis is a change: those of one reader that follow each other at the same time share a row.
+    """
+    rows: list[tuple[str, ...]] = []
+    for change in history:
+        row = _format_record_row(change)
+        if rows and change.field == "mitoses" and rows[-1][:3] == row[:3]:
+            row = (*rows.pop()[:4], row[4])
+        rows.append(row)
+    return tuple(row for row in rows if row[3] != row[4])
 
 
 def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,12 +39,13 @@ from napari_melanoma.reports.slide import (
     describe_scale,
     find_slide_info,
     latest_reading,
+    list_changes,
     read_risk_section,
     reader_sections,
     reading_scale,
 )
 from napari_melanoma.reports.slide_export import is_slide_folder
-from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
+from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -121,6 +123,11 @@ class SlidePart:
         names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
         return [*names, *synoptic_readers(self.synoptic)]
 
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The content of ``result.json``; empty without one, or if it is damaged."""
+        return read_slide_result(self.folder) if self.folder else {}
+
     @property
     def notes(self) -> SlideNotes:
         """Notes of a user on the slide, such as its rotation."""
@@ -170,7 +177,7 @@ def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
 
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collector: Collector) -> Section:
     """Return the section on a slide; ``name``: of the slide in texts and problems."""
-    latest, content = latest_reading(part.depth), _read_content(part)
+    latest, content = latest_reading(part.depth), part.content
     scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
     problems: list[Block] = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
@@ -189,18 +196,14 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     blocks = (
         *problems,
         *picture,
+        *_synoptic_sections(part, name, collector),
+        *_depth_sections(part, info, latest, name, collector),
         *_analysis_blocks(content, validity),
         *_lesion_blocks(lesions, validity, str(content.get("target") or "")),
         *_region_blocks(regions, info.pixel_size),
-        *_depth_sections(part, info, latest, collector),
-        *_synoptic_sections(part, collector),
         *_risk_sections(part, name, collector),
     )
     return Section(title, blocks, subtitle)
-
-
-def _read_content(part: SlidePart) -> Mapping[str, Any]:
-    return read_slide_result(part.folder) if part.folder else {}
 
 
 def _add_fault(folder: Path, name: str, collector: Collector) -> Notice:
@@ -321,9 +324,9 @@ def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:
 
 
 def _depth_sections(
-    part: SlidePart, info: SlideInfo, latest: DepthReading | None, collector: Collector
+    part: SlidePart, info: SlideInfo, latest: DepthReading | None, name: str, collector: Collector
 ) -> Iterator[Section]:
-    """Yield the sections on depth, readers and changes."""
+    """Yield the sections on depth and readers, and record the changes."""
     proposals = read_proposals(part.folder) if part.folder else SlideDepthProposals()
     base = automatic_reading(proposals, 0, info.pixel_size)
     if latest is None and base.mm is None and not proposals.notes:
@@ -335,11 +338,14 @@ def _depth_sections(
     blocks = (*map(Notice, part.changes), *depth_blocks(shown))
     yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
-        yield from reader_sections(shown, changes)
+        collector.add_changes(name, list_changes(changes))
+        yield from reader_sections(shown)
 
 
-def _synoptic_sections(part: SlidePart, collector: Collector) -> Iterator[Section]:
+def _synoptic_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
     if part.synoptic is not None:
+        changes = list_synoptic_changes(part.synoptic, collector.readers, personal=collector.personal)
+        collector.add_changes(name, changes)
         yield synoptic_section(part.synoptic, collector.readers, part.changes, personal=collector.personal)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.synoptic import SynopticReport
 
 STATUS = {
-    "preliminary": "Preliminary: the report is not signed.",
+    "preliminary": "Draft: the report is not signed.",
     "final": "Signed by {name}.",
     "amended": "Amended, and signed by {name}.",
 }
@@ -29,7 +29,7 @@ def synoptic_section(
 
     ``readers``: labels of readers by their names. ``changed``: what has changed since the report was signed.
     """
-    signed = STATUS[report.status].format(name=_signature(report, readers, personal=personal))
+    signed = describe_status(report, readers, personal=personal)
     rows = tuple((row.label, row.text) for row in report.rows() if row.state != "missing" or row.name == "t_category")
     table = Table("Synoptic report", (), rows)
     blocks: tuple[Block, ...] = (Text(signed), *map(Notice, changed), table, *map(Notice, report.check()))
@@ -37,11 +37,7 @@ def synoptic_section(
     addenda = tuple((times[one.when], readers.get(one.reader, ""), one.text) for one in report.addenda)
     if addenda:
         blocks = (*blocks, Table("Addenda to the signed report", ("Time", "Reader", "Addendum"), addenda))
-    changes = tuple(_list_changes(report, readers, personal=personal))
-    if changes:
-        table = Table("Changes of the synoptic report", ("Time", "Reader", "Field", "Before", "After"), changes, True)
-        blocks = (*blocks, table)
-    return Section("Synoptic report", blocks)
+    return Section("Synoptic report", blocks, layout="whole")
 
 
 def synoptic_readers(report: SynopticReport | None) -> list[str]:
@@ -52,12 +48,13 @@ def synoptic_readers(report: SynopticReport | None) -> list[str]:
     return [*filter(None, (report.signed_by,)), *authors]
 
 
-def _signature(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
+def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
+    """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
     name = readers.get(report.signed_by, "")
-    return f"{name}, {format_time(report.signed_at)}" if personal else name
+    return STATUS[report.status].format(name=f"{name}, {format_time(report.signed_at)}" if personal else name)
 
 
-def _list_changes(
+def list_synoptic_changes(
     report: SynopticReport, readers: Mapping[str, str], *, personal: bool
 ) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield time, reader, field, previous and new value of each change; free texts are left out.
@@ -72,7 +69,8 @@ def _list_changes(
             values = [readers.get(str(name), "") if name else "" for name in (change.before, change.after)]
         else:
             values = [_format_value(change.field, answer) for answer in (change.before, change.after)]
-        yield times[change.when], readers.get(change.reader, ""), label, values[0], values[1]
+        if values[0] != values[1]:
+            yield times[change.when], readers.get(change.reader, ""), label, values[0], values[1]
 
 
 def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON

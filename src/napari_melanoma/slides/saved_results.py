@@ -58,7 +58,8 @@ def score_method(content: Mapping[str, Any]) -> str:
 def slide_probability(content: Mapping[str, Any]) -> float | None:
     """Return the probability of the target class for the whole slide; None if there is none."""
     method = score_method(content)
-    return float(content["scores"][method][content["target"]]) if method else None
+    value = content["scores"][method][content["target"]] if method else content.get("probability")
+    return float(value) if value is not None and content.get("target") else None
 
 
 def describe_slide_score(content: Mapping[str, Any]) -> str:
@@ -69,8 +70,9 @@ def describe_slide_score(content: Mapping[str, Any]) -> str:
     probability = slide_probability(content)
     if probability is None:
         return ""
-    pooling = _describe_pooling(content, score_method(content))
-    return f"{format_class(content['target'])} {probability:.2f}, {pooling}{_describe_prevalence(content)}"
+    method = score_method(content)
+    pooling = f", {_describe_pooling(content, method)}" if method else ""
+    return f"{format_class(content['target'])} {probability:.2f}{pooling}{_describe_prevalence(content)}"
 
 
 def describe_other_scores(content: Mapping[str, Any]) -> str:
