@@ -263,6 +263,14 @@ def test_the_summary_states_what_decided_the_t_category(
     assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
 
 
+def test_the_summary_states_what_has_changed_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
+    _set_value(reported.results / "synoptic.json", "signed_values", {"Breslow thickness": "1.42 mm"})
+    collected = collect(reported.folder, reported.results)
+    summary = replace(collected.report, blocks=collected.report.blocks[:1])
+    text = text_of(replace(collected, report=summary), tmp_path / "page.html")
+    assert "signed by BV. Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
+
+
 def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) -> None:
     def find(blocks: Sequence[Block]) -> Iterator[Section]:
         for block in blocks:
