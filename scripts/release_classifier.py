@@ -52,6 +52,7 @@ MELANOMA_NOTES = """## Data
 ## Limitations
 
 - Not for diagnosis or any decision about a patient. About one of seven melanomas is below its decision threshold.
+  On other collections it distinguishes melanoma less well, and its probabilities are less well calibrated.
 - Young patients: of the melanomas of patients under 50, four of ten are below its threshold, as it also uses the age.
 - Selection of lesions: it was evaluated on lesions that had been selected for photography and, mostly, for excision.
   Where melanoma is rarer, its probabilities are too high.
@@ -78,8 +79,8 @@ PHONE_NOTES = """## Data
 
 ## Limitations
 
-- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 6 were below the decision threshold: most of
-  the malignant lesions that it was trained on are basal cell carcinomas.
+- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 6 were below the decision threshold, and about
+  half of those of new patients: most of the malignant lesions that it was trained on are basal cell carcinomas.
 - The patient's answers (itching, pain, bleeding, elevation) were taken with different care from patients with and
   without a biopsy. Without them the figures are those of the row without clinical metadata.
 - Selection of lesions: four of ten were malignant. Where cancer is rarer, its probabilities are too high.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HELD_OUT = {
-    "dermoscopic: ISIC 2017, `val` split": ("isic2017", "val"),
+    "dermoscopic: ISIC 2017, a fifth of its training set": ("isic2017", "val"),
     "dermoscopic: PH2, all (another clinic)": ("ph2", None),
     "macroscopic: PAD-UFES-20, `val` split": ("pad_ufes", "val"),
 }

@@ -11,11 +11,22 @@ from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPo
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.models.installed_bundles import find_classifier
+from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from release_cards import CardSubgroup, CrossValidationMetrics, age_groups, full_card, full_class_card
+from release_cards import (
+    LIMITS,
+    OUTSIDE_FIGURES,
+    CardSubgroup,
+    CrossValidationMetrics,
+    age_groups,
+    full_card,
+    full_class_card,
+    outside_section,
+)
+from release_classifier import NOTES
+from release_model import DATA_NOTES, HELD_OUT
 
 POINT = OperatingPoint(
     asked=0.95,
@@ -124,3 +135,18 @@ def test_full_card_contains_metrics_with_intervals() -> None:
     assert "threshold 0.62" in card
     assert "From somewhere." in card
     assert "not for diagnosis" in card
+
+
+@pytest.mark.parametrize("model", OUTSIDE_FIGURES)
+def test_the_shipped_cards_have_the_texts_of_the_scripts(model: str) -> None:
+    card = find_bundle(model).card
+    texts = [NOTES[model]] if model in NOTES else [DATA_NOTES, LIMITS, *HELD_OUT]
+    for text in [*outside_section(model), *texts]:
+        assert text in card
+    assert card.index("## Performance") < card.index("## Outside the development data") < card.index("## Limitations")
+
+
+def test_the_cards_do_not_call_a_part_of_a_training_set_validation_images() -> None:
+    card = find_bundle("lesion-small").card
+    assert "ISIC 2017, `val`" not in card
+    assert "Dice 0.843 (0.813 to 0.871)" in card
