@@ -27,8 +27,8 @@ LIMITS = """## Limitations
 - One lesion at a time: the analysis keeps the largest region unless configured otherwise.
 - Types of photograph that it was not trained on: total-body tiles, histology, fluorescence, mucosa and nails.
 - Dark skin: the training images show mostly light skin (Fitzpatrick I to III). Check each mask.
-- Lesions that fill the field of view are segmented only in part. Other masks tend to be slightly too small on images of
-  other collections.
+- Lesions that fill the field of view are segmented only in part. Other masks are slightly too small or too
+  large, depending on the collection.
 - Ambiguous borders: two readers of the same image reach a Dice index of about 0.8 to 0.9.
 
 Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi nearby.

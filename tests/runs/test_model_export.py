@@ -22,13 +22,16 @@ from napari_melanoma.runs.model_export import Int8Options, export_bundle, export
 
 
 @pytest.fixture
-def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_layers(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two layers instead of the bundle's network, to be fast."""
     import torch
     from torch import nn
 
+    from napari_melanoma.models.photograph_network import PhotographNetwork
+
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+    network = PhotographNetwork(layers, tiny_bundle.config)
     monkeypatch.setattr(model_export, "_load_export_network", lambda info: network)
 
 
@@ -79,13 +82,14 @@ def test_an_int8_export_is_measured(tiny_bundle: BundleInfo, tmp_path: Path) -> 
     assert report.difference["squares"].mean == pytest.approx(integers.dice.mean - whole.dice.mean)
     stored = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     assert stored["squares"]["int8"]["bytes"] == integers.size
-    assert {path.name for path in out.parent.iterdir()} == {"small.onnx", "small.json"}
+    assert {path.name for path in out.parent.iterdir()} == {"small.onnx", "small.json", "example.py"}
 
 
 @pytest.mark.usefixtures("two_layers")
 def test_a_file_contains_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     about = json.loads(read_metadata(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
     assert about.pop("fingerprint") == tiny_bundle.fingerprint
+    assert about.pop("export")["version"] == 1
     assert about == tiny_bundle.config.model_dump(mode="json")
 
 

@@ -38,9 +38,9 @@ EXPORT_HELP = format_help(
     "Export a model for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
     "integers; it needs photographs with masks: size, time and Dice are compared with those of the floating-point "
     "model).\n\n"
-    "The input is photographs as float32 (batch, 3, side, side), RGB from 0 to 1, normalized as (RGB - mean) / std; "
-    "the output is logits: a pixel is lesion if its sigmoid is at least the threshold. Side, mean, std and threshold "
-    "are in config.json, which is embedded in the file (in ONNX as custom metadata).",
+    "The input is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated probabilities of "
+    "a classifier. Side and threshold are in config.json, which is embedded in the file (in ONNX as custom metadata). "
+    "Beside an ONNX file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
 )
 USAGE = "napari-melanoma models export --help"  # explains how other programs use an exported file
 app = typer.Typer(

@@ -12,14 +12,19 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_file, temporary_prefix
-from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, INPUT_NAME, OUTPUT_NAME
+from napari_melanoma.models.inference import (
+    CATEGORIES_NAME,
+    CONTINUOUS_NAME,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    PROBABILITIES_NAME,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from numpy.typing import NDArray
     from torch import nn
@@ -36,7 +41,8 @@ STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"  # property with the source posit
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, metadata: str = "{}") -> None:
     """Export a network in one format, with metadata as JSON text.
 
-    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
+    ``network``: a ``PhotographNetwork``, or one from float (batch, 3, side, side) to logits; in evaluation mode, on the
+    CPU.
     """
     check_export_target(path, form)
     if form == "torchscript":
@@ -44,7 +50,7 @@ def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: in
     elif form == "torch_export":
         save_program(trace_network(network, side), path, metadata=metadata)
     else:
-        save_onnx(trace_network(network, side), path, metadata=metadata)
+        save_onnx(trace_network(network, side), path, metadata=metadata, output=_output_name(network))
 
 
 def check_export_target(path: Path, form: FileFormat) -> None:
@@ -113,12 +119,12 @@ def save_program(program: ExportedProgram, path: Path, *, metadata: str = "{}") 
         torch.export.save(program, temporary, extra_files={METADATA_FILE: metadata})
 
 
-def save_onnx(program: ExportedProgram, path: Path, *, metadata: str = "{}") -> None:
-    """Write a recorded network as ONNX."""
+def save_onnx(program: ExportedProgram, path: Path, *, metadata: str = "{}", output: str = OUTPUT_NAME) -> None:
+    """Write a recorded network as ONNX; ``output``: name of its output."""
     import torch
 
     names = [INPUT_NAME, *map(str, program.graph_signature.user_inputs[1:])]
-    exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
+    exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[output], verbose=False)
     assert exported is not None
     exported.model.metadata_props[METADATA_FILE] = metadata
     for node in exported.model.graph.all_nodes():
@@ -128,10 +134,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, metadata: str = "{}") -> 
 
 
 def load_exported(path: Path) -> nn.Module:
-    """Read a file written by this module as a network.
-
-    Returns a module from float32 (batch, 3, side, side) to logits, on the CPU.
-    """
+    """Read a file written by this module as a network on the CPU, with inputs and output of the exported network."""
     import torch
 
     form = format_from_suffix(path)
@@ -190,12 +193,25 @@ def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tenso
 
     first = next(iter(signature(network.forward).parameters))
     inputs = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}
+    if _takes_pixels(network):
+        inputs = {first: torch.zeros(2, side, side, 3, dtype=torch.uint8)}
     table = getattr(network, "tabular", None)
     if table and table.continuous:
         inputs[CONTINUOUS_NAME] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
     if table and table.cardinalities:
         inputs[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
     return inputs
+
+
+def _takes_pixels(network: nn.Module) -> bool:
+    from napari_melanoma.models.photograph_network import PhotographNetwork
+
+    return isinstance(network, PhotographNetwork)
+
+
+def _output_name(network: nn.Module) -> str:
+    """Return the name of an exported network's output."""
+    return PROBABILITIES_NAME if getattr(network, "temperature", None) is not None else OUTPUT_NAME
 
 
 @contextmanager
@@ -211,13 +227,12 @@ def _without_torchscript_warnings() -> Iterator[None]:
 
 
 def export_int8(
-    network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, metadata: str = "{}"
+    network: nn.Module, path: Path, images: Iterable[NDArray[Any]], *, side: int, metadata: str = "{}"
 ) -> None:
     """Export a network as ONNX with 8-bit integers.
 
-    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalized
-    photographs, float32 (batch, 3, side, side), for calibrating the range of each layer: about a hundred, similar to
-    those that the network will analyze.
+    ``network``: as for ``export_network``, to logits. ``images``: batches of its input, for calibrating the range of
+    each layer: about a hundred photographs, similar to those that the network will analyze.
     """
     check_export_target(path, "onnx")
     require_export_packages("onnxruntime")
@@ -233,7 +248,7 @@ def export_int8(
 class _CalibrationReader:
     """Iterator over photographs with the interface of ONNX Runtime."""
 
-    def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
+    def __init__(self, images: Iterable[NDArray[Any]]) -> None:
         remaining = iter(images)
         first = next(remaining, None)
         if first is None:
@@ -242,7 +257,7 @@ class _CalibrationReader:
             )
         self._images = chain([first], remaining)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         """Return the next batch; None after the last."""
         batch = next(self._images, None)
         return None if batch is None else {INPUT_NAME: batch}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"  # of exported networks
+PROBABILITIES_NAME = "probabilities"  # output of exported classifiers
 CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # tabular inputs of a classifier
 Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)

@@ -24,9 +24,9 @@ class OnnxNetwork(nn.Module):
         self._inputs = [node.name for node in self._session.get_inputs()]
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """Return logits for images and, if the file has such inputs, tabular values.
+        """Return the output for images and, if the file has such inputs, tabular values.
 
-        ``images``: normalized float32 (batch, 3, row, column). ``continuous``: float32 (batch, input). ``categories``:
+        ``images``: as the file requires. ``continuous``: float32 (batch, input). ``categories``:
         int64 (batch, embedding).
         """
         inputs = {INPUT_NAME: images, CONTINUOUS_NAME: continuous, CATEGORIES_NAME: categories}
@@ -35,5 +35,5 @@ class OnnxNetwork(nn.Module):
             for name in self._inputs
             if (value := inputs[name]) is not None
         }
-        (logits,) = self._session.run(None, feed)
-        return torch.from_numpy(logits)
+        (output,) = self._session.run(None, feed)
+        return torch.from_numpy(output)

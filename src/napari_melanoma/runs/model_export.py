@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
-from napari_melanoma.core.files import discard, temporary_name, write_json
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, SaveError
+from napari_melanoma.core.files import discard, temporary_name, write_json, write_text
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.imaging.postprocessing import RefinementConfig
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
+EXAMPLE = "example.py"
+EXPORT_FORM = {"version": 1, "input": "uint8 RGB (batch, row, column, channel), of the side input_size"}
 TIMED, WARM_UP = 20, 3  # forward passes
 
 
@@ -80,8 +83,13 @@ class Int8Report:
 
 
 def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
-    """Export a bundle's network as one file with its ``config.json`` embedded."""
+    """Export a bundle's network as one file with its ``config.json`` embedded.
+
+    An ONNX file gets ``example.py`` beside it, which reproduces the results of this program.
+    """
     check_export_target(out, form)
+    if form == "onnx":
+        _write_example(out.parent)
     export_network(_load_export_network(info), out, form, side=info.config.input_size, metadata=_export_metadata(info))
     return out
 
@@ -110,6 +118,7 @@ def export_int8_bundle(
     check_dataset_names(datasets)
     photographs = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
     calibration = [sample for fit, _ in photographs.values() for sample in fit]
+    _write_example(out.parent)
     network, side = _load_export_network(info), info.config.input_size
     images = (_network_input(sample, info) for sample in run.track(calibration, "Fitting"))
     export_int8(network, out, images, side=side, metadata=_export_metadata(info))
@@ -136,9 +145,7 @@ def report_values(report: Int8Report) -> dict[str, object]:
 def _measure_versions(
     info: BundleInfo, files: tuple[Path, Path], samples: dict[str, list[Sample]], run: RunContext
 ) -> Int8Report:
-    from napari_melanoma.lesion.segmentation import Segmenter
-
-    models = {name: Segmenter(info, load_exported(file)) for name, file in zip(("float", "int8"), files, strict=True)}
+    models = {name: _load_segmenter(info, file) for name, file in zip(("float", "int8"), files, strict=True)}
     sizes = dict(zip(models, (file.stat().st_size for file in files), strict=True))
     latency = {name: _measure_latency_ms(model) for name, model in models.items()}
     versions: dict[str, tuple[NetworkVersion, NetworkVersion]] = {}
@@ -157,6 +164,23 @@ def _measure_versions(
         versions[dataset] = (first, second)
         difference[dataset] = paired_difference(dice["float"], dice["int8"], groups)
     return Int8Report(versions, difference)
+
+
+def _load_segmenter(info: BundleInfo, file: Path) -> Segmenter:
+    """Load an exported file, whose network normalizes the pixels itself."""
+    import numpy as np
+    import torch
+
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    class ExportedSegmenter(Segmenter):
+        """A model from an exported file."""
+
+        def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                return self._network(torch.from_numpy(np.stack(inputs)))[:, 0].numpy()
+
+    return ExportedSegmenter(info, load_exported(file))
 
 
 def _measure_latency_ms(model: Segmenter) -> float:
@@ -201,31 +225,38 @@ def _sample_evenly(samples: list[Sample], count: int) -> list[Sample]:
     return [samples[index * len(samples) // count] for index in range(count)]
 
 
-def _network_input(sample: Sample, info: BundleInfo) -> NDArray[np.float32]:
-    """Return the network input of a photograph: float32 (1, 3, side, side)."""
-    import numpy as np
-
-    from napari_melanoma.models.inference import to_tensor
-
+def _network_input(sample: Sample, info: BundleInfo) -> NDArray[np.uint8]:
+    """Return the network input of a photograph: uint8 (1, side, side, channel)."""
     config = info.config
-    image = prepare_network_input(read_photograph(sample.image).rgb, config.input_size, config.preprocessing)
-    return np.ascontiguousarray(to_tensor([image], config).numpy())
+    return prepare_network_input(read_photograph(sample.image).rgb, config.input_size, config.preprocessing)[None]
+
+
+def _write_example(folder: Path) -> None:
+    """Copy the example to a folder; a file of this name that is not an earlier version of it is not replaced."""
+    source = (files("napari_melanoma.models") / "onnx_example.py").read_text(encoding="utf-8")
+    target = folder / EXAMPLE
+    first_line = source.partition("\n")[0]
+    if target.exists() and not target.read_text(encoding="utf-8", errors="replace").startswith(first_line):
+        raise SaveError(f"{target} exists and is not the example of this program. Choose another folder.")
+    write_text(target, source)
 
 
 def _load_export_network(info: BundleInfo) -> nn.Module:
     from napari_melanoma.models.bundle import load_network
+    from napari_melanoma.models.photograph_network import PhotographNetwork
 
     if info.config.encoder is not None:
         raise BundleError(
             f"'{info.name}' predicts from embeddings of '{info.config.encoder.name}', not from images: it cannot "
             "be exported as a file with image input. Export a model of photographs."
         )
-    return load_network(info)
+    return PhotographNetwork(load_network(info), info.config)
 
 
 def _export_metadata(info: BundleInfo) -> str:
-    """Return the configuration of a bundle and the fingerprint of its weights as JSON."""
-    return json.dumps({**info.config.model_dump(mode="json"), "fingerprint": info.fingerprint})
+    """Return the configuration of a bundle, the fingerprint of its weights and the form of the file as JSON."""
+    values = info.config.model_dump(mode="json")
+    return json.dumps({**values, "fingerprint": info.fingerprint, "export": EXPORT_FORM})
 
 
 @contextmanager
