@@ -104,6 +104,12 @@ def test_an_encoding(case: Case) -> None:
     assert TabularEncoding.parse(json.loads(encoding.model_dump_json()), "json") == encoding
 
 
+def test_a_name_alone_is_a_column_with_the_default_encoding() -> None:
+    config = TabularConfig.model_validate({"numbers": ["age"], "words": ["site", {"name": "sex", "min_count": 2}]})
+    assert config.numbers == (NumberColumn(name="age"),)
+    assert config.words == (WordColumn(name="site"), WordColumn(name="sex", min_count=2))
+
+
 def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() -> None:
     choices = TabularConfig(numbers=(age(missing="category_average", by="site"),))
     rows = [*ROWS, {"age": "60", "sex": "male", "site": "head/neck"}, {"age": "70", "sex": "male", "site": "head/neck"}]

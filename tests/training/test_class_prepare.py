@@ -165,6 +165,20 @@ def test_the_column_of_malignancy_gives_classes_in_words(class_recipe: TrainReci
     assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
 
 
+def test_a_check_refuses_a_column_that_the_table_lacks(class_recipe: TrainRecipe, change: Change) -> None:
+    inputs = change(class_recipe, classification={"tabular": {"numbers": ["age", "diameter_mm"], "words": ["sex"]}})
+    with pytest.raises(DataSetError, match="the table has no column 'diameter_mm'"):
+        check_data(inputs, RunContext())
+
+
+def test_a_class_that_the_test_set_lacks_is_reported(class_recipe: TrainRecipe, data: Path) -> None:
+    edit(data, lambda place, row: row | {"melanoma": int(place % 3 == 0 and row["split"] != "val")})
+    report = check_data(class_recipe, RunContext())
+    assert any(
+        warning.startswith("The test set of 4 images has none of the class melanoma") for warning in report.warnings
+    )
+
+
 def test_columns_under_other_names_are_harmonized(
     class_recipe: TrainRecipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

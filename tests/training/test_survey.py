@@ -84,6 +84,47 @@ def test_other_images_of_a_test_patient_are_excluded(
     assert "clinic/p0" in found.warnings[0]
 
 
+def test_all_images_of_test_patients_is_the_reason_for_no_training_image(
+    recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
+) -> None:
+    data = edit(
+        draw(tmp_path / "clinic", count=8),
+        lambda number, row: {"patient_id": f"p{number // 2}", "split": ("train", "val")[number % 2]},
+    )
+    with pytest.raises(DataSetError, match=r"split 'train': all 4 are of patients .* also in the test set .*clinic/p0"):
+        check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
+
+
+def test_a_table_with_val_and_test_states_which_is_the_test_set(
+    recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
+) -> None:
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "test"} if number < 6 else {})
+    asked = change(recipe, data={"datasets": (str(data),)})
+    found = check_data(asked, RunContext())
+    assert found.warnings[0].startswith("Not used: the split 'test' (6 images). The test set is the split 'val'")
+    found = check_data(change(asked, data={"held_out_split": "test"}), RunContext())
+    assert found.counts["held_out"] == 6
+    assert found.warnings[0].startswith("Not used: the split 'val' (4 images). The test set is the split 'test'")
+
+
+def test_probable_patients_in_training_and_test_set_are_refused(
+    recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
+) -> None:
+    data = draw(tmp_path / "clinic")
+    rows = read_table(data / "dataset.csv")
+    for number, row in enumerate(rows):  # two images of each patient, who is named in the file name alone
+        name = f"case{number // 2:02}_{'ab'[number % 2]}"
+        for kind in ("images", "masks"):
+            (data / kind / f"{row['image_id']}.png").rename(data / kind / f"{name}.png")
+        row |= {"image_id": name, "patient_id": "", "split": ("train", "val")[number % 12 == 0]}
+    write_table(data / "dataset.csv", rows)
+    leaking = change(recipe, data={"datasets": (str(data),)})
+    with pytest.raises(DataSetError, match=r"clinic: probable patient leak: .*case00, case06.*data.accept_leaks"):
+        check_data(leaking, RunContext())
+    found = check_data(change(leaking, data={"accept_leaks": True}), RunContext())
+    assert any("probable patient leak" in warning for warning in found.warnings)
+
+
 def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
     """The base is the same folder: its patients are those of the run."""
     same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "held_out_split": "train"})

@@ -50,6 +50,9 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Only check recipe and data, and estimate time and memory.")
     ] = False,
+    accept_leaks: Annotated[
+        bool, typer.Option("--accept-leaks", help="Train although patients are probably in training and test set.")
+    ] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
@@ -58,19 +61,22 @@ def train(
         from napari_melanoma.core.processes import lower_priority
 
         lower_priority()
+    recipe = _read_recipe(config)
+    if accept_leaks:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:
-        _report_check(current, config)
+        _report_check(current, config, recipe)
     else:
-        _run_training(current, config, out, resume=resume, queue=queue)
+        _run_training(current, recipe, out, resume=resume, queue=queue)
 
 
-def _run_training(current: CommandSession, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
+def _run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
     from napari_melanoma.runs.train import train as run_recipe
 
     if out is None:
         raise RunError("the run folder is missing. Add --out RUN, or use --check.")
-    recipe, stored = _read_recipe(config), out / "config.toml"
+    stored = out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
     except Cancelled:
@@ -119,14 +125,13 @@ def _read_recipe(config: Path) -> TrainRecipe:
         raise ConfigError(f"{config} is not a complete recipe; it is {content} of {paper}: {command}") from None
 
 
-def _report_check(current: CommandSession, config: Path) -> None:
+def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) -> None:
     """Report the data of a run, and the estimated time and memory."""
     from dataclasses import asdict
 
     from napari_melanoma.runs.estimate import estimate_run
     from napari_melanoma.runs.train import check_recipe, describe_start_overlap
 
-    recipe = _read_recipe(config)
     report = check_recipe(recipe, current.run)
     for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
         current.report.emit("warning", f"Warning: {warning}", message=warning)

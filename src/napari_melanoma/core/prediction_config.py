@@ -127,10 +127,15 @@ MAX_DEVIATIONS = 10.0  # standard deviations to which numbers are clipped
 
 
 class TabularColumn(Config):
-    """Options of columns of numbers and of words."""
+    """Options of columns of numbers and of words; a name alone is a column with the default options."""
 
     name: str = Field(min_length=1, description="column of the table")
     indicator: bool = Field(False, description="one more input: 1 if unknown, else 0")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class NumberColumn(TabularColumn):

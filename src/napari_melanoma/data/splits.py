@@ -20,7 +20,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, raise_faults, select_trainable
-from napari_melanoma.data.dataset_table import TableFile
+from napari_melanoma.data.dataset_table import TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
@@ -72,13 +72,15 @@ class TrainingSplit:
     """The training, validation and test images of a run; a group in the test set is in no other part.
 
     The validation images serve to choose the epoch and the threshold. ``left_out`` are images that are not trained on
-    because other images of their group are in the test set.
+    because other images of their group are in the test set, ``other_splits`` images of splits that the run does not
+    use.
     """
 
     training: list[Sample]
     validation: list[Sample]
     test: list[Sample]
     left_out: tuple[Sample, ...] = ()
+    other_splits: tuple[Sample, ...] = ()
 
 
 def get_diagnosis(sample: Sample) -> str:
@@ -118,9 +120,9 @@ def split_samples(
     requested = [sample for sample in all_samples if sample.split in ("", rules.split) and id(sample) not in test_ids]
     usable = [sample for sample in requested if sample.group not in tested_groups]
     training, validation = hold_out(usable, rules.tuning_fraction, seed, stratum)
-    return TrainingSplit(
-        training, validation, test, tuple(sample for sample in requested if sample.group in tested_groups)
-    )
+    left_out = tuple(sample for sample in requested if sample.group in tested_groups)
+    used = ("", rules.split, rules.held_out_split)
+    return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.split not in used))
 
 
 def hold_out(
@@ -372,6 +374,18 @@ class PatientLeakDetector:
             return column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
         message = f"probable patient leak: {suggestion}, {len(leaking)} of them in several splits"
         return column, f"{message} ({format_names(leaking)}); {advice} and split again", True
+
+
+def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:
+    """Describe patients that are probably in more than one part of a run; the data set does not name them.
+
+    ``parts``: part of each image by its id; other rows of the table are not compared.
+    """
+    detector = PatientLeakDetector()
+    for row in iter_table_rows(find_table(folder)):
+        if part := parts.get(row["image_id"]):
+            detector.add_row(row, {**row, "split": part})
+    return [f"{folder.name}: {message}" for _, message, leaks in detector.describe_findings() if leaks]
 
 
 def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:

@@ -215,14 +215,14 @@ def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "dia
 
     A column without known values is kept; it does not contribute to predictions.
     """
-    _check_fittable(rows, choices, target)
+    check_columns(rows, choices, target)
     words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
     numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
     return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
 
 
-def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
-    """Raise if a column is missing, or must not be an input."""
+def check_columns(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
+    """Raise if a column of patient data is in none of the training rows, or must not be an input."""
     if not rows:
         raise DataSetError("an encoding of patient data needs training rows, found none. Choose another split.")
     present = {name for row in rows for name in row}

@@ -93,7 +93,7 @@ def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
     assert row.file.learn is not None
     folders = context.data[row.file.learn].folders
     values: dict[str, Any] = {
-        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "held_out_split": TEST},
+        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "held_out_split": TEST, "accept_leaks": True},
         "model": {"start": initial_weights(context, row)},
     }
     return complete_recipe_with(context, row, values)
@@ -254,7 +254,7 @@ def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecip
     unseen = [str(folder) for role in row.file.unlabelled for folder in context.crossed[role].unlabelled(fold)]
     values: dict[str, Any] = {
         "seed": fold,  # else all folds would be calibrated on nearly the same images
-        "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
+        "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST, "accept_leaks": True},
         "model": {"start": initial_weights(context, row, fold)},
     }
     if _predicts_masks(context, row):

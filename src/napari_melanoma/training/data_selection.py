@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +25,20 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_similar_pairs, load_hash_thumbnails, merge_groups
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.splits import TrainingSplit, split_samples, split_trainable, validate_on_each_class
+from napari_melanoma.data.splits import (
+    TrainingSplit,
+    find_patient_leaks,
+    split_samples,
+    split_trainable,
+    validate_on_each_class,
+)
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
-from napari_melanoma.data.tabular_encoding import describe_invalid_numbers, describe_rare_words, join_features
+from napari_melanoma.data.tabular_encoding import (
+    check_columns,
+    describe_invalid_numbers,
+    describe_rare_words,
+    join_features,
+)
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
@@ -48,6 +59,7 @@ TRAIN, VALIDATION, TEST = range(3)  # ranks of the parts: images of a patient st
 PREDICTED_MASKS = "drawn"  # folder of predicted masks in the pixel store
 OTHER = "other"  # the negative class of a column of 1 and 0
 MALIGNANCY_COLUMN = "target"  # column of the harmonized table: 1 if malignant
+ONE_SPLIT = "Assign all images of a patient to the same split."
 MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in classification.classes."
 MORE_REGIONS = (
     "Draw another region of {missing}, at another position or on another slide, and export the data set again."
@@ -339,6 +351,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     ``keep``: write decoded pixels to the store; otherwise new files are decoded only to determine their properties.
     """
     chosen = select_samples(recipe)
+    split_notices = [*_describe_other_splits(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]
@@ -363,6 +376,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     data_checks.check_counts(chosen.parts)
     chosen, mask_notices = _checked_masks(chosen, recipe, facts, table)
     notices = [
+        *split_notices,
         *label_notices,
         *notices,
         *mask_notices,
@@ -406,10 +420,25 @@ def select_labeled(
             advice = "" if mask_notices else " Correct the column split, or set data.split."
             raise DataSetError(f"the data sets have no usable image in the split '{recipe.data.split}'.{advice}")
         table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
+        if config.tabular:
+            check_columns([table.rows[sample.key] for sample in labeled], config.tabular, config.target)
     except DataSetError as error:
         raise DataSetError(" ".join((str(error), *mask_notices))) from error
     selected, notices = keep_labeled(chosen, table)
-    return selected, table, [*mask_notices, *notices, *unread_notices(selected, table, config)]
+    notices += [*unread_notices(selected, table, config), *_describe_untested_classes(selected, table)]
+    return selected, table, [*mask_notices, *notices]
+
+
+def _describe_untested_classes(chosen: SelectedSamples, table: ClassTable) -> list[str]:
+    """Warn of classes without an image in the test set."""
+    counts = class_counts(chosen.parts.test, table)
+    missing = [name for name, count in counts.items() if not count]
+    if not chosen.parts.test or not missing:
+        return []
+    return [
+        f"The test set of {format_count(len(chosen.parts.test), 'image')} has none of the class "
+        f"{' or '.join(missing)}, so the new model is not tested for it. Assign some of its patients to the test set."
+    ]
 
 
 def _describe_without_mask(samples: Sequence[Sample]) -> list[str]:
@@ -454,6 +483,11 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     """Read the tables of the data sets and split their rows."""
     check_dataset_names(list_datasets(recipe))
     parts, without_mask = _split(recipe, recipe.data.datasets)
+    if parts.left_out and not (parts.training or parts.validation):
+        raise DataSetError(
+            f"no usable image in the split '{recipe.data.split}': all {len(parts.left_out)} are of patients or lesions "
+            f"that are also in the test set ({_group_names(parts.left_out)}). {ONE_SPLIT}"
+        )
     if not recipe.data.tuning_fraction:  # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
@@ -540,15 +574,47 @@ def _without_test_patients(chosen: SelectedSamples) -> SelectedSamples:
     return replace(chosen, parts=parts, base=tuple(base), left_out=(*chosen.left_out, *left_out))
 
 
+def _group_names(samples: Iterable[Sample]) -> str:
+    return format_names(sorted({sample.group for sample in samples}))
+
+
+def _describe_other_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
+    """Describe images of splits that the run does not use, such as ``test`` in a table with ``val`` and ``test``."""
+    counts = Counter(sample.split for sample in parts.other_splits)
+    if not counts:
+        return []
+    listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
+    return [
+        f"Not used: the split {listed}. The test set is the split '{recipe.data.held_out_split}'; the validation set "
+        f"is taken from '{recipe.data.split}'. Set data.held_out_split to test on another split."
+    ]
+
+
+def _check_patient_leaks(chosen: SelectedSamples, recipe: TrainRecipe) -> list[str]:
+    """Refuse patients who are probably in the test set and in the training data, unless the recipe accepts them."""
+    if recipe.tile is not None:  # the names of tiles state the slide, which may be split on purpose
+        return []
+    parts: dict[str, dict[str, str]] = defaultdict(dict)
+    for part, samples in (("training", chosen.for_training), ("test", chosen.for_test)):
+        for sample in samples:
+            parts[sample.domain][sample.image_id] = part
+    folders = [Path(name).expanduser() for name in (*recipe.data.datasets, *recipe.data.base)]
+    leaks = [message for folder in folders for message in find_patient_leaks(folder, parts[folder.name])]
+    if leaks and not recipe.data.accept_leaks:
+        raise DataSetError(
+            f"{' '.join(leaks)}. The result on the test set would be too good. If these are different patients, set "
+            "data.accept_leaks in the recipe (command line: --accept-leaks; dock: Accept probable patient leaks)."
+        )
+    return leaks
+
+
 def _patient_warnings(chosen: SelectedSamples) -> list[str]:
     """Warn of images excluded from training, and of names that occur in the test set and elsewhere in training data."""
     warnings = []
     if chosen.left_out:
-        groups = {sample.group for sample in chosen.left_out}
         warnings.append(
             f"{len(chosen.left_out)} of the images are excluded from training, because other images of the same "
-            f"patient or lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to "
-            "the same split."
+            f"patient or lesion are in the test set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
     if shared := sorted(evaluated & read):

@@ -393,6 +393,11 @@ class DataConfig(Config):
         description="share of the training patients that are used as validation set, for epoch and threshold; 0: none, "
         "for segmentation with keep = 'last' and threshold_rule = 'half': the curves are those of the test set",
     )
+    accept_leaks: bool = Field(
+        False,
+        title="Accept probable patient leaks",
+        description="train although patients that the table does not name are probably in the training and test sets",
+    )
     base: tuple[str, ...] = Field(
         (), title="Base data sets", description="folders of data sets that preserve the initial model's performance"
     )
