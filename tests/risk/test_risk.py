@@ -173,6 +173,12 @@ def test_unknown_word_gives_a_warning(picture: PatchImage, loaded: Classifier) -
     assert "sex" in answer.missing
 
 
+def test_values_that_no_reader_has_confirmed_are_named(picture: PatchImage, loaded: Classifier) -> None:
+    case = replace(make_patch_case(FORM), predicted=("clark", "ulceration"))  # the model does not use ulceration
+    answer = predict_risk([picture], case, loaded, options(loaded.info.path))
+    assert "clark: predicted by the analysis of the slide, not confirmed by a reader" in answer.warnings
+
+
 def test_a_patch_of_another_width_is_refused(patches: Path, model: Path) -> None:
     with pytest.raises(InputError, match=r"p0.png is 0.10 mm wide or high according to mpp_y or --mpp.*3 mm"):
         read_patch_image(patches / "p0.png", {"mpp_x": "1", "mpp_y": "1"}, options(model))
@@ -197,11 +203,13 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
     found = read_slide_case(own, FORM, None)
     assert found.depth == RiskDepth(1.2, "automatic", (1.0, 1.4))
     assert (found.row["depth_mm"], found.row["ulceration"], found.row["clark"]) == ("1.2", "1", "4")
+    assert found.predicted == ("ulceration",)  # Clark level is from the table
     readings = (reading(1.8, "A", "2026-01-01T10:00:00", ulcerated=False), reading(2.0, "B", "2026-02-01T10:00:00"))
     write_depth(own, SlideDepthReadings(readings=readings))
     latest = read_slide_case(own, FORM, None)
     assert (latest.depth.mm, latest.depth.reader, latest.row["ulceration"]) == (2.0, "B", "1")
     first = read_slide_case(own, FORM, "A")
+    assert (latest.predicted, first.predicted) == (("ulceration",), ())
     assert (first.depth.description, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
     assert first.lines[0] == readings[0].line
     with pytest.raises(InputError, match=r"no reading by 'C' \(readings by: 'A', 'B'\)"):

@@ -105,6 +105,16 @@ def test_models_that_draw_the_epidermis_can_measure() -> None:
     assert "tile-demo" not in list_depth_models()
 
 
+def test_findings_of_the_model_in_earlier_readings_are_no_agreement_of_readers(tmp_path: Path) -> None:
+    predicted = {"ulcerated": True, "authors": {"ulcerated": "model"}}
+    for number in range(3):
+        both = (reading("A", 1.2 + number, **predicted), reading("B", 1.3 + number, **predicted))
+        write_depth(tmp_path / str(number), SlideDepthReadings(fingerprint=str(number), readings=both))
+    assert compare_readers(collect_readings([tmp_path]), ["A", "B"]).same_ulceration == (0, 0)
+    rows = readings_rows(collect_readings([tmp_path]))
+    assert {(row["depth_by"], row["ulceration_by"], row["clark_by"]) for row in rows} == {("reader", "model", "")}
+
+
 def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> None:
     gathered = collect_readings([results])
     assert list_readers(gathered) == ("A", "B")

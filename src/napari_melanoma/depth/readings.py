@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -119,6 +119,12 @@ class DepthReading(Config):
     def all_authors(self) -> dict[str, Author]:
         """Return the author of each value that is set."""
         return {field: author for field in AUTHORED_FIELDS if (author := self.author(field))}
+
+    def without_predictions(self) -> Self:
+        """Return a reading without findings of the model, which readings of earlier versions contain."""
+        return self.model_copy(
+            update={field: None for field in ("ulcerated", "clark") if self.author(field) == "model"}
+        )
 
 
 class SlideDepthReadings(Config):

@@ -25,7 +25,7 @@ class RiskCase:
 
     ``row``: clinical metadata as a row of the harmonized table, including the depth. ``lines``: thickness lines on the
     slide, that of the reader first. ``notes``: warnings for the user. ``validity``: of the slide analysis that provided
-    depth and positions.
+    depth and positions. ``predicted``: columns of ``row`` other than the depth that the analysis provided.
     """
 
     row: dict[str, str]
@@ -33,6 +33,7 @@ class RiskCase:
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
     validity: Validity = field(default_factory=Validity)
+    predicted: tuple[str, ...] = ()
 
 
 def make_patch_case(metadata: Mapping[str, str]) -> RiskCase:
@@ -58,7 +59,9 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     is_measured = bool(reading_lines) and depth.source == "reader"
     # If the analysis is not valid and the thickness was measured by a reader, no message would warn of these estimates.
     estimates = _values_from_analysis(proposals) if validity.valid or not is_measured else {}
-    row = {**estimates, **{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
+    known = {**{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
+    predicted = tuple(name for name in estimates if name not in known)
+    row = {**estimates, **known}
     row.pop(DEPTH_COLUMN, None)
     if depth.mm is not None:
         row[DEPTH_COLUMN] = f"{depth.mm:g}"
@@ -66,7 +69,7 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     notes = [f"the thickness is at least {depth.mm:.2f} mm and may be greater"] if may_be_more else []
     lines = (*reading_lines, *(proposal.line for proposal in proposals.proposals))
     notes = [*notes, *proposals.notes] if validity.valid else notes
-    return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity)
+    return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity, predicted)
 
 
 def _select_reading(folder: Path, reader: str | None) -> DepthReading | None:
@@ -116,13 +119,13 @@ def _values_from_analysis(proposals: SlideDepthProposals) -> dict[str, str]:
 
 
 def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
-    """Return Clark level, ulceration and mitoses of a reading."""
+    """Return Clark level, ulceration and mitoses that a reader has set."""
     if reading is None:
         return {}
-    mitoses = reading.mitoses.per_mm2
+    own, mitoses = reading.without_predictions(), reading.mitoses.per_mm2
     values = {
-        "clark": None if reading.clark is None else str(reading.clark),
-        "ulceration": None if reading.ulcerated is None else str(int(reading.ulcerated)),
+        "clark": None if own.clark is None else str(own.clark),
+        "ulceration": None if own.ulcerated is None else str(int(own.ulcerated)),
         "mitoses_per_mm2": None if mitoses is None else f"{mitoses:g}",
     }
     return {name: cell for name, cell in values.items() if cell is not None}

@@ -237,6 +237,9 @@ def _case_warnings(model: Classifier, case: RiskCase) -> list[str]:
     warnings = []
     for name, cells in read_table_values([case.row], model.encoding).unseen.items():
         warnings.append(f"{name}: unknown value {', '.join(map(repr, cells))}, treated as missing")
+    predicted = [name for name in case.predicted if name in relevant_columns(model)]
+    if predicted:
+        warnings.append(f"{', '.join(predicted)}: predicted by the analysis of the slide, not confirmed by a reader")
     warnings += describe_outliers(case.row, model.encoding)
     if required_columns(model.info.config):
         warnings.append("no contributions: the model was trained without missing values (drop_form = 0)")

@@ -319,7 +319,8 @@ def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
     if name == MODEL_READER:
         reading: DepthReading | None = automatic_reading(slide.automatic)
     else:
-        reading = slide.readings.get("" if name == UNNAMED_READER else name)
+        own = slide.readings.get("" if name == UNNAMED_READER else name)
+        reading = None if own is None else own.without_predictions()
     return None if reading is None or reading.mm is None else reading
 
 

@@ -237,6 +237,12 @@ def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_
     assert set(stored(person).answers) == {"comment"}
 
 
+def replace_scale(slide, um: float):
+    """Return a slide with another pixel size."""
+    info = replace(slide.info, pixel_size=PixelSize(um, um, "given"))
+    return SimpleNamespace(identity=slide.identity, info=info)
+
+
 def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rests_on(reporting) -> None:
     person = reporting
     opens(person)
@@ -289,7 +295,10 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert "Deeper levels show the same." in text(person, "synoptic_addenda")
 
     person.dock.context.set_reader("A. Reader")
+    depth.store.set_slide(replace_scale(person.dock.slide, 1.0))  # refused, since the reading is locked
+    assert depth.store.reading.mm == pytest.approx(0.8, rel=1e-2)
     presses(person, "synoptic_reopen")
+    assert depth.store.reading.mm == pytest.approx(0.4, rel=1e-2)
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
 

@@ -113,12 +113,17 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         """Show another slide, or the same one with another scale; readings are then converted to the new scale."""
         same = slide is not None and slide.identity == self._identity
         previous, self._size = self._size, None if slide is None else slide.info.pixel_size
-        if same and self.size is not None and self.size != previous:
-            from napari_melanoma.depth.readings import rescale_readings
-
-            size = self.size
-            self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
+        if same and self.size != previous:
+            self.rescale()
         self.show(None if slide is None else slide.identity)
+
+    def rescale(self) -> None:
+        """Convert the readings to the scale of the slide."""
+        from napari_melanoma.depth.readings import rescale_readings
+
+        size = self.size
+        if size is not None:
+            self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
 
     def reload_proposals(self, identity: str | None = None) -> None:
         """Read the proposals of the analysis and the prediction of a network again.

@@ -77,8 +77,9 @@ class SynopticStore(EditedDocument["SynopticState"]):
         self._depth.refresh()
 
     def reopen(self) -> None:
-        """Unlock a signed report."""
+        """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
         self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
+        self._depth.rescale()
         self._depth.refresh()
 
     def add_addendum(self, text: str) -> None:
