@@ -20,9 +20,9 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.reports.ome_zarr import decode_probability
 from napari_melanoma.reports.slide_export import (
     FORMATS,
-    decode_probability,
     export_results,
     find_result_folders,
     read_exported_slide,

@@ -10,7 +10,7 @@ import zarr
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.reports.slide_export import LabelLayer, decode_probability, encode_probability, write_ome_zarr
+from napari_melanoma.reports.ome_zarr import LabelLayer, decode_probability, encode_probability, write_ome_zarr
 from napari_melanoma.slides.reading.opening import open_slide
 
 PLACE = MapPlacement(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
