@@ -22,11 +22,11 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.reproduction import paper_rows, tables
+from napari_melanoma.reproduction.comparisons import describe_differences
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import MIN_STEPS
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
-from napari_melanoma.reproduction.tables import describe_differences
 from napari_melanoma.training.recipe import TrainRecipe
 
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]

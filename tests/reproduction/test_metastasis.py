@@ -14,9 +14,9 @@ import pytest
 from napari_melanoma.core.context import Milestone, Progress, RunContext
 from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction import options as reproduction_options
+from napari_melanoma.reproduction.comparisons import describe_differences
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
-from napari_melanoma.reproduction.tables import describe_differences
 from napari_melanoma.training.recipe import TrainRecipe
 
 PATIENTS, APART, FOLDS = 60, 12, 3

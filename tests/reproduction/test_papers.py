@@ -50,6 +50,7 @@ P1 = {
     "b-only-resnet50": (50.24, 19.58, 92.35, 32.30, 77.21),
     "adapted-resnet50": (62.31, 29.90, 67.05, 41.36, 70.95),
 }
+P1 |= {name.replace("resnet50", "efficientformer"): figures for name, figures in P1.items()}
 P3 = {
     "multi-modal-told": (87, 85, 89, 87, 92),
     "multi-modal": (87, 85, 89, 87, 92),

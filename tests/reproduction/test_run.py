@@ -21,9 +21,9 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction import paper_rows, split
+from napari_melanoma.reproduction.comparisons import describe_differences
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
-from napari_melanoma.reproduction.tables import describe_differences
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data

@@ -329,7 +329,7 @@ def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> 
 
 def _claimed_first(context: ReproductionContext, results: Sequence[RowResult]) -> list[RowResult]:
     """Return the results that are in tables, beginning with the rows of the paper's claims."""
-    claimed = [claim.row for claim in context.paper.file.claims]
+    claimed = [rows.row for claim in context.paper.file.claims for rows in claim.rows]
     rows = [item for item in results if item.row.file.table]
     return sorted(rows, key=lambda item: item.row.name not in claimed)
 

@@ -216,13 +216,32 @@ class PaperTable(Config):
     note: str = Field("", description="note on the table")
 
 
+class ClaimRows(Config):
+    """Rows by which a claim is judged, and the network that they have."""
+
+    network: str = Field(description="in words")
+    row: str
+    over: tuple[str, ...] = Field(min_length=1, description="the rows that it is compared with")
+    own: bool = Field(
+        True,
+        description="whether it is a network of the paper; others stand in if none of the paper's networks has learned",
+    )
+
+
 class Claim(Config):
-    """A claim in the text of a paper, to be compared with the paper's table and with our results."""
+    """A claim in the text of a paper, to be compared with the paper's table and with our results.
+
+    It is that rows are better than others; with ``within``, that they are equal; with ``best_values``, that the best
+    network of each configuration of a grid has one of these values.
+    """
 
     said: str = Field(description="the claim, reworded")
-    row: str
-    over: tuple[str, ...] = Field(min_length=1, description="the rows that it is claimed to outperform")
     metrics: tuple[str, ...] = Field(min_length=1, description="metrics of the claim")
+    rows: tuple[ClaimRows, ...] = ()
+    within: float | None = Field(None, gt=0, description="largest difference of equal rows, in per cent")
+    best_values: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, max_length=1, description="key of the recipe to the claimed values"
+    )
 
 
 class PaperBars(Config):

@@ -11,7 +11,13 @@ from pathlib import Path
 from napari_melanoma.core.files import write_text
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD
+from napari_melanoma.reproduction.comparisons import (
+    describe_claims,
+    describe_controls,
+    describe_differences,
+    format_percent,
+)
 from napari_melanoma.reproduction.figures import (
     PATH_NOTE,
     NextStep,
@@ -23,19 +29,16 @@ from napari_melanoma.reproduction.figures import (
 )
 from napari_melanoma.reproduction.options import phantom_notices
 from napari_melanoma.reproduction.paper_rows import (
-    PARTS,
     RowResult,
     TableLine,
-    images_in_part,
     is_in_size_figure,
-    list_parts,
     read_row_results,
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.papers import Budget, Claim, Paper, PaperTable, PublishedMethod, Role, Row
+from napari_melanoma.reproduction.papers import Budget, Paper, PaperTable, PublishedMethod, Row
 from napari_melanoma.reproduction.planning import ANY_DATA, ReproductionContext
-from napari_melanoma.reproduction.predictions import CALIBRATED, CHANCE, METRICS, SCORES, STORED
+from napari_melanoma.reproduction.predictions import CALIBRATED, METRICS, SCORES, STORED
 from napari_melanoma.training.recipe import TrainRecipe
 
 INTERVAL_WORDS = "95 % interval"
@@ -112,7 +115,7 @@ def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable 
     for item in ours:
         sets = ", ".join(sorted({image["domain"] for image in item.images}))
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
-        rows.append((*about, *(_interval(item.estimates[m]) for m in literature.metrics)))
+        rows.append((*about, *(format_percent(item.estimates[m]) for m in literature.metrics)))
     sources = "; ".join(f"{method.title}: {method.source}" for method in literature.methods)
     contradictions = (text for method in literature.methods if (text := _accuracy_contradiction(method)))
     notes = (*filter(None, [literature.note]), f"Sources: {sources}.", *contradictions)
@@ -208,7 +211,7 @@ def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...
     """Format a line of the table of calibrated probabilities."""
     ours = line.result.estimates
     count = str(next(iter(ours.values())).count)
-    cells = (_interval(ours[name]) if name in ours else NOTHING for name in metrics)
+    cells = (format_percent(ours[name]) if name in ours else NOTHING for name in metrics)
     return (line.result.row.file.title, " / ".join(line.set_names), count, *cells)
 
 
@@ -232,7 +235,7 @@ def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tu
     cells += [_millions(file.parameters), _millions(result.parameters)]
     cells += [_side_by_side(line, "T"), _threshold(result) if ours else ""]
     for metric in metrics:
-        cells += [_side_by_side(line, metric), _interval(ours[metric]) if metric in ours else ""]
+        cells += [_side_by_side(line, metric), format_percent(ours[metric]) if metric in ours else ""]
     own = [part for part in result.reduced if part not in common]
     return (*cells, "; ".join(text for text in (result.remark, *own) if text))
 
@@ -249,11 +252,6 @@ def _paper_cell(line: TableLine, metric: str) -> str:
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     formatted = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(formatted) > 1 else figure for name, figure in formatted)
-
-
-def _interval(estimate: Estimate) -> str:
-    """Format an estimate and its interval in per cent."""
-    return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
 def _threshold(result: RowResult) -> str:
@@ -416,128 +414,3 @@ def _without_folders(context: ReproductionContext, text: str) -> str:
     for parent in sorted({str(path.parent) for path in files}, key=len, reverse=True):
         text = text.replace(parent + os.sep, "")
     return text
-
-
-def describe_differences(
-    results: Sequence[RowResult], metrics: Sequence[str], all_results: Sequence[RowResult] = ()
-) -> Iterator[str]:
-    """Yield a sentence on the paired differences of each pair of rows to compare, for each part of the images.
-
-    ``all_results``: those among which the second rows are; by default ``results``. Rows that have not learned are not
-    compared.
-    """
-    results_by_name = {item.row.name: item for item in all_results or results}
-    for item in results:
-        for other in (results_by_name[name] for name in item.row.file.against if name in results_by_name):
-            if reason := _unlearned_rows((item, other)):
-                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {reason}."
-                continue
-            for part in list_parts(item):
-                changes = paired_changes(other, item, part)
-                differences = [
-                    f"{m.removeprefix(CALIBRATED)} {_format_signed(changes[m])}" for m in metrics if m in changes
-                ]
-                if differences:
-                    titles = f"{item.row.file.title} minus {other.row.file.title}"
-                    where = f", {PARTS[part]}" if part else ""
-                    yield f"{titles}, on the same images{where}: {', '.join(differences)}."
-
-
-def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
-    """Estimate the differences (``item`` minus ``other``) on common images of a part, with paired intervals."""
-    other_images, item_images = (
-        {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
-        for one in (other, item)
-    )
-    common = [key for key in other_images if key in item_images]
-    if not common:
-        return {}
-    return item.row.kind.changes([other_images[key] for key in common], [item_images[key] for key in common])
-
-
-def describe_controls(results: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
-    """Yield a sentence on whether each row with permuted labels is at chance level, for each part of the images."""
-    for item in results:
-        if roles[item.row.file.evaluated].control_of is None:
-            continue
-        for part in list_parts(item):
-            area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")
-            if area is None:
-                continue
-            is_at_chance = area.low <= CHANCE <= area.high
-            result = (
-                "includes 50, as expected"
-                if is_at_chance
-                else "excludes 50: the labels are not independent of the images"
-            )
-            where = f", {PARTS[part]}" if part else ""
-            yield f"{item.row.file.title}{where}: AUC {_interval(area)}; its interval {result}."
-
-
-def _unlearned_rows(results: Iterable[RowResult]) -> str:
-    """Name the rows that have not learned; "" if all have."""
-    titles = [item.row.file.title for item in results if item.unlearned]
-    return f"not learned: {'; '.join(titles)}" if titles else ""
-
-
-def _format_signed(change: Estimate) -> str:
-    """Format a difference in per cent."""
-    return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
-
-
-def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
-    """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
-    return [
-        " ".join(
-            [
-                f"Claim of the paper: {claim.said}.",
-                *_compare_with_table(paper, claim),
-                *_compare_with_results(claim, results),
-            ]
-        )
-        for claim in paper.file.claims
-    ]
-
-
-def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
-    """Compare a claim with the paper's table."""
-    figures = {name: _figures(paper, name) for name in (claim.row, *claim.over)}
-    wrong = {
-        metric: max(figures[name][metric] for name in claim.over)
-        for metric in claim.metrics
-        if any(figures[name].get(metric, 0) > figures[claim.row].get(metric, 0) for name in claim.over)
-    }
-    if wrong:
-        contradictions = ", ".join(
-            f"{m} {best:.2f} compared with {figures[claim.row][m]:.2f}" for m, best in wrong.items()
-        )
-        yield f"Its own table contradicts this: {contradictions}."
-    else:
-        yield "Its own table supports this."
-
-
-def _figures(paper: Paper, name: str) -> Mapping[str, float]:
-    """Return the paper's results of a row, or of the first row of a grid, by metric."""
-    rows = [row for row in paper.rows.values() if row.name == name or row.name.startswith(f"{name}-")]
-    return next((figures for row in rows for figures in row.file.paper.values()), {})
-
-
-def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
-    """Compare a claim with our results on all images together."""
-    compared = [item for item in results if item.row.name in (claim.row, *claim.over)]
-    if len(compared) <= len(claim.over):
-        return
-    if reason := _unlearned_rows(compared):
-        yield f"Here it cannot be compared: {reason}."
-        return
-    ours = {item.row.name: item.estimates for item in compared}
-    claimed = ours[claim.row]
-    metrics = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
-    better = [m for m in metrics if all(claimed[m].mean > ours[name][m].mean for name in claim.over)]
-    if not metrics:
-        return
-    if len(better) == len(metrics):
-        yield "Here it holds for all metrics, on all images together; see the intervals for the uncertainty."
-    else:
-        others = ", ".join(f"{m} {100 * claimed[m].mean:.1f}" for m in metrics if m not in better)
-        yield f"Here, on all images together, it holds for {', '.join(better) or 'no metric'}, not for {others}."
