@@ -11,7 +11,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import SLIDE_UM
+from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,7 +27,6 @@ COARSE_UM = 10.0  # size of the cells on which they are compared
 FINE_UM = 8.0  # approximate size of interpolated cells
 UM_PER_MM = 1000.0
 MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
-MAX_ASPECT = 4.0  # greatest ratio of the height and the width of a pixel
 PIXEL_SIZE_MISSING = (
     "pixel size is missing: a thickness in mm requires micrometers per pixel, and this slide file has none. Set "
     "it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."

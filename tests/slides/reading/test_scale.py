@@ -219,7 +219,10 @@ def test_the_objective_of_ome_is_the_one_that_was_used(objectives, settings, mag
         assert slide.info.warnings == ()
 
 
-@pytest.mark.parametrize("um", [0.03, 0.0499, 0.0501, 19.9, 20.1, 300.0])
-def test_the_same_scales_are_implausible_on_opening_and_in_the_analysis(um: float) -> None:
-    is_refused_by_analysis = describe_implausible_size(PixelSize(um, um), (10.0, 10.0)) != ""
-    assert (validate_scale(um, um).pixel_size is None) == is_refused_by_analysis
+SIZES = [(0.03, 0.03), (0.0499, 0.0499), (0.0501, 0.0501), (19.9, 19.9), (20.1, 20.1), (0.25, 0.9), (0.25, 1.1)]
+
+
+@pytest.mark.parametrize(("y_um", "x_um"), SIZES)
+def test_the_same_scales_are_implausible_on_opening_and_in_the_analysis(y_um: float, x_um: float) -> None:
+    is_refused_by_analysis = describe_implausible_size(PixelSize(y_um, x_um), (10.0, 10.0)) != ""
+    assert (validate_scale(y_um, x_um).pixel_size is None) == is_refused_by_analysis

@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.core.geometry import SLIDE_UM, Box, PixelSize
+from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, Box, PixelSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -288,9 +288,11 @@ def validate_scale(
         problem = f"the {origin} states {unusable}, so lengths are in pixels. {ADVICE}" if unusable else NOT_STATED
         return ScaleInfo(None, magnification, (problem,))
     low, high = SLIDE_UM
-    if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
+    in_range = all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um))
+    if not in_range or max(y_um, x_um) > MAX_ASPECT * min(y_um, x_um):
         stated = f"the {origin} states {x_um:.4g} x {y_um:.4g} um per pixel"
-        problem = f"{stated}, but slides have {low} to {high:.0f}; it may be that of a print, or in a wrong unit"
+        expected = f"{low} to {high:.0f}" if not in_range else "similar heights and widths"
+        problem = f"{stated}, but slides have {expected}; it may be that of a print, or in a wrong unit"
         advice = TOO_COARSE if math.isfinite(x_um) and x_um > high else ADVICE
         return ScaleInfo(None, magnification, (f"{problem}. It is ignored, and lengths are in pixels. {advice}",))
     size = PixelSize(y_um, x_um, "file")

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color_conversion import describe_dtype, to_eight_bit
+from napari_melanoma.io.color_conversion import apply_orientation, describe_dtype, to_eight_bit
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, find_segment_damage, is_truncated
 from napari_melanoma.privacy.personal_data import filter_private_properties
@@ -233,7 +233,7 @@ def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
         pixels = pixels[..., None]
     elif page.planarconfig == _SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
-    rgb = pixel_format.convert(pixels)
+    rgb = apply_orientation(pixel_format.convert(pixels), _orientation(page))
     return rgb if pixel_format.kind == "brightfield" else merge_channels(rgb, ((255, 255, 255),))
 
 
