@@ -148,6 +148,7 @@ SIZES = {
     "padded, of an odd size": ((1001, 1403), (256, 384), None, (251, 351)),
     "padded to something other than tiles": ((1000, 1400), (250, 360), None, (250, 350)),
     "the spacing of the finest level in all": ((1000, 1400), (500, 700), 1.0, (500, 700)),
+    "nearly a whole factor, and stated as one": ((3980, 7960), (1000, 2000), 4.0, (1000, 2000)),
     "padded alike, stated": ((1024, 1024), (256, 256), 8.0, (256, 256)),
     "a stated factor of padded sizes": ((900, 900), (192, 192), 6.0, (150, 150)),
 }

@@ -49,11 +49,23 @@ def remove_padding(levels: Sequence[TileLevel], stated: Sequence[float | None]) 
 
 
 def find_downsample(level: TileLevel, full: tuple[int, int], stated: float | None) -> float | None:
-    """Return the downsample of a level: the stated one if its size allows that, else a guess if it seems padded.
+    """Return the downsample of a padded level: the stated one if its size allows that, else a guess.
 
-    ``full``: height and width of the finest level. ``stated``: from ``stated_downsample``. None if it is not padded.
+    ``full``: height and width of the finest level. ``stated``: from ``stated_downsample``. None without padding.
     """
-    return stated if stated is not None and _is_padded(level, full, stated) else _guess_downsample(level, full)
+    ratios = full[0] / level.height, full[1] / level.width
+    rounding = 1 / level.height + 1 / level.width  # sizes are whole numbers
+    is_aligned = (level.height % level.tile_height, level.width % level.tile_width) == (0, 0)
+    is_similar = max(ratios) <= min(ratios) * (1 + rounding)
+    if is_similar and not is_aligned:
+        return None
+    if stated is not None and _is_padded(level, full, stated):
+        return stated
+    if whole_downsample(full, (level.height, level.width)) is not None:
+        return None
+    guess = _next_power_of_two(level, full)
+    is_padded = is_padded_to_tiles(level, full) if is_similar else _is_padded(level, full, guess)
+    return guess if is_padded else None
 
 
 def is_padded_to_tiles(level: TileLevel, full: tuple[int, int]) -> bool:
@@ -68,16 +80,6 @@ def _next_power_of_two(level: TileLevel, full: tuple[int, int]) -> float:
     """Return the smallest downsample that a padded level can have: padding makes levels seem finer."""
     ratio = max(full[0] / level.height, full[1] / level.width) / (1 + _TOLERANCE)
     return 2.0 ** math.ceil(math.log2(max(ratio, 1)))
-
-
-def _guess_downsample(level: TileLevel, full: tuple[int, int]) -> float | None:
-    """Return the downsample of a padded level, a power of two; None if the level does not seem to be padded."""
-    ratios, downsample = (full[0] / level.height, full[1] / level.width), _next_power_of_two(level, full)
-    rounding = 1 / level.height + 1 / level.width  # sizes are whole numbers
-    is_distorted = max(ratios) > min(ratios) * (1 + rounding) and _is_padded(level, full, downsample)
-    if whole_downsample(full, (level.height, level.width)) is not None:
-        return None
-    return downsample if is_distorted or is_padded_to_tiles(level, full) else None
 
 
 def _is_padded(level: TileLevel, full: tuple[int, int], downsample: float) -> bool:
