@@ -141,3 +141,14 @@ def test_tables_that_were_not_named_are_listed(tmp_path: Path) -> None:
     write_mask(tmp_path / "in/a_mask.png", MASK)
     (tmp_path / "in/patients.csv").write_text("image_id,patient_id\na,P1\n")
     assert "patients.csv. To use one, name it with --metadata" in dict(import_all(tmp_path).notes)["tables"]
+
+
+def test_images_beside_annotations_are_counted(tmp_path: Path) -> None:
+    photograph(tmp_path / "in/a.png", 0)
+    write_mask(tmp_path / "annotations/b.png", MASK)
+    ring = [[2, 3], [20, 3], [20, 18]]
+    (tmp_path / "annotations/a.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    options = MaskImportOptions(no_patients=True)
+    report = import_masks(tmp_path / "annotations", tmp_path / "in", tmp_path / "set", options, run=RunContext())
+    assert report.added == ["a"]
+    assert report.left_out == {"image files (--format png reads them as masks)": 1}

@@ -329,19 +329,8 @@ def is_coco(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     return isinstance(content, dict) and "annotations" in content and "images" in content
 
 
-def read_coco(path: Path) -> Iterator[MaskObject | str]:
-    """Read the annotations of a COCO file, or of all files in a folder.
-
-    Yields an object, or the description of an annotation that was left out because it has no area.
-    """
-    for file in list_json_files(path):
-        content = read_json(file)
-        if is_coco(content):
-            yield from _read_coco_objects(content, file)
-
-
-def _read_coco_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
-    """Yield the objects of one file."""
+def read_coco(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
+    """Yield the objects of a COCO file, or the description of an annotation left out because it has no area."""
     lists = {key: get_value(content, key, list, str(file)) for key in ("images", "annotations")}
     names = {find_text(category, "id"): find_text(category, "name") for category in _as_list(content.get("categories"))}
     images = {get_value(image, "id", (int, str), f"{file}: an image"): image for image in lists["images"]}
@@ -400,29 +389,25 @@ def is_geojson(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     return isinstance(first, dict) and first.get("type") in _GEOJSON_TYPES
 
 
-def read_geojson_masks(path: Path) -> Iterator[MaskObject | str]:
-    """Read the features of a GeoJSON file, or of all files in a folder, by the rules for the regions of slides.
+def read_geojson_masks(content: Any, file: Path) -> Iterator[MaskObject | str]:  # noqa: ANN401 - any JSON value
+    """Yield the features of a GeoJSON file, read by the rules for the regions of slides.
 
-    The image is named by the property ``image``, ``file_name`` or ``image_id``, or else by the file's stem.
-
-    Yields an object, or the description of a geometry that was left out because it has no area.
+    The image is named by the property ``image``, ``file_name`` or ``image_id``, or else by the file's stem. Also yields
+    the description of a geometry that was left out because it has no area.
     """
-    for file in list_json_files(path):
-        if not is_geojson(content := read_json(file)):
+    features = read_features(content, file)
+    for annotation in features.annotations:
+        polygons = [part for polygon in annotation.polygons for part in untangle_polygon(polygon)]
+        if not polygons:  # such as a hole over all of its polygon
+            yield "geometries (their holes leave no area)"
             continue
-        features = read_features(content, file)
-        for annotation in features.annotations:
-            polygons = [part for polygon in annotation.polygons for part in untangle_polygon(polygon)]
-            if not polygons:  # such as a hole over all of its polygon
-                yield "geometries (their holes leave no area)"
-                continue
-            yield MaskObject(
-                image=find_text(annotation.properties, "image", "file_name", "image_id") or file.stem,
-                area=PolygonArea([[as_array(ring) for ring in polygon.rings] for polygon in polygons]),
-                label=annotation.class_name or find_text(annotation.properties, "label", "class") or annotation.name,
-                diagnosis=find_text(annotation.properties, "diagnosis"),
-            )
-        yield from (f"geometries ({reason.partition(': ')[2]})" for reason in features.omitted)
+        yield MaskObject(
+            image=find_text(annotation.properties, "image", "file_name", "image_id") or file.stem,
+            area=PolygonArea([[as_array(ring) for ring in polygon.rings] for polygon in polygons]),
+            label=annotation.class_name or find_text(annotation.properties, "label", "class") or annotation.name,
+            diagnosis=find_text(annotation.properties, "diagnosis"),
+        )
+    yield from (f"geometries ({reason.partition(': ')[2]})" for reason in features.omitted)
 
 
 def is_labelme(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
@@ -430,19 +415,8 @@ def is_labelme(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     return isinstance(content, dict) and "shapes" in content
 
 
-def read_labelme(path: Path) -> Iterator[MaskObject | str]:
-    """Read the shapes of a labelme file, or of all files in a folder.
-
-    Yields an object, or the description of a shape that was left out because it has no area.
-    """
-    for file in list_json_files(path):
-        content = read_json(file)
-        if is_labelme(content):
-            yield from _read_labelme_objects(content, file)
-
-
-def _read_labelme_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
-    """Yield the objects of one file."""
+def read_labelme(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
+    """Yield the shapes of a labelme file, or the description of a shape left out because it has no area."""
     size = parse_image_size(content.get("imageHeight"), content.get("imageWidth"))
     for number, shape in enumerate(get_value(content, "shapes", list, str(file))):
         where = f"{file}: shape {number}"
@@ -494,8 +468,7 @@ def _find_flag_diagnosis(flags: Any) -> str:  # noqa: ANN401
     return ""
 
 
-_READERS: dict[MaskFormat, Callable[[Path], Iterator[MaskObject | str]]] = {
-    "png": read_image_masks,
+_READERS: dict[MaskFormat, Callable[[Any, Path], Iterator[MaskObject | str]]] = {
     "coco": read_coco,
     "labelme": read_labelme,
     "geojson": read_geojson_masks,
@@ -514,7 +487,8 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     """
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
-    results = list(_READERS[format_ or detect_format(path)](path))
+    chosen = format_ or detect_format(path)
+    results = list(read_image_masks(path) if chosen == "png" else _read_annotations(path, chosen))
     objects = [result for result in results if isinstance(result, MaskObject)]
     if not objects:
         raise DataSetError(
@@ -522,6 +496,16 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
             "or JSON of COCO, labelme or GeoJSON; --format names one of them."
         )
     return objects, [result for result in results if isinstance(result, str)]
+
+
+def _read_annotations(path: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:
+    """Read the JSON files of one format; those of other formats are described."""
+    for file in list_json_files(path):
+        content = read_json(file)
+        if _DETECTORS[format_](content):
+            yield from _READERS[format_](content, file)
+        elif other := identify_annotations(content):
+            yield f"files of another format (--format {other} reads them)"
 
 
 def identify_annotations(content: object) -> MaskFormat | None:

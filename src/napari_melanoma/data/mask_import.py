@@ -21,7 +21,7 @@ from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, read_masks
+from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, list_image_files, read_masks
 from napari_melanoma.data.mask_values import (
     ImageNames,
     LabelImageError,
@@ -109,6 +109,9 @@ def import_masks(
     report = MaskImportReport(left_out=Counter(left_out))
     mask_files = {entry.area.path.resolve() for entry in objects if isinstance(entry.area, ImageFileArea)}
     paths = [path for path in find_photographs([images]) if path.resolve() not in mask_files]
+    if masks.is_dir() and not mask_files:
+        unused = {file.resolve() for file in list_image_files(masks)} - {path.resolve() for path in paths}
+        report.left_out += Counter({"image files (--format png reads them as masks)": len(unused)})  # without zeros
     if not paths:
         raise InputError(f"{images} contains no photograph besides the masks. Name the folder of the photographs.")
     matched = _match_photographs(_select_classes(objects, options, report), paths, report)

@@ -255,6 +255,14 @@ def test_what_encloses_nothing_is_left_out(content: Any, message: str, tmp_path:
     assert left_out == [message]
 
 
+def test_files_of_another_format_are_described(tmp_path: Path) -> None:
+    written(tmp_path, coco([[4, 2, 14, 2, 14, 12]]), "a.json")
+    written(tmp_path, labelme(SQUARE), "b.json")
+    written(tmp_path, {"labels": {}}, "dataset.json")
+    objects, left_out = read_masks(tmp_path)
+    assert (len(objects), left_out) == (1, ["files of another format (--format labelme reads them)"])
+
+
 def test_compressed_annotations_are_read(tmp_path: Path) -> None:
     content = json.dumps(geojson("Polygon", [SQUARE, HOLE])).encode()
     (tmp_path / "photo.1.geojson.gz").write_bytes(gzip.compress(content))
