@@ -19,11 +19,13 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import OUTLINES, read_table
+from napari_melanoma.io.results import OUTLINES, read_table, write_mask
 from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide, read_exported_slide
+from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.counts import COUNTS, CountedPoint, read_counts, save_counts
 from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import REGIONS, import_regions, load_regions, save_regions
 from napari_melanoma.slides.result_folder import record_slide
@@ -225,3 +227,23 @@ def test_saved_lesions_of_an_earlier_version_are_exported_for_qupath(bounded: Pa
     FORMATS["geojson"].write(tmp_path / "out.geojson", exported)
     coordinates = json.loads((tmp_path / "out.geojson").read_text())["features"][0]["geometry"]["coordinates"]
     assert coordinates[0][0] == [80.5, 200.25]
+
+
+def test_lesions_of_an_analysis_are_written_for_qupath_and_read_on_the_canvas(
+    bounded: Path, tile_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    mask = np.zeros(CANVAS, np.bool_)
+    mask[CORNER[0] : CORNER[0] + AREA[0], CORNER[1] : CORNER[1] + AREA[1]] = True
+    write_mask(tmp_path / "tissue.png", mask)
+    options = SlideOptions(tissue_mask=tmp_path / "tissue.png", batch_size=8, precision="fp32", workers=2)
+    folder = tmp_path / "out" / "scan"
+    analyze_slide(bounded, folder, options, RunContext(), load=tile_model)
+    lesion_box = Box(LESION[0] + CORNER[0], LESION[1] + CORNER[1], LESION[2] - LESION[0], LESION[3] - LESION[1])
+    (lesion,) = read_lesions(folder)
+    assert lesion.box == lesion_box
+    content = json.loads((folder / OUTLINES).read_text())
+    assert content["origin_px"] == [CORNER[1], CORNER[0]]
+    vertices = np.array(content["features"][0]["geometry"]["coordinates"][0])
+    assert (*vertices.min(axis=0), *vertices.max(axis=0)) == (LESION[1], LESION[0], LESION[3], LESION[2])
+    (row,) = read_table(folder / "lesions.csv")
+    assert lesion_box.top <= float(row["seed_row_px"]) < lesion_box.top + lesion_box.height

@@ -128,6 +128,8 @@ PLANES = {
     "names of markers": (("DAPI", "CD8", "PD1"), None, True, False),
     "other colors": (None, (16711935, -16776961, 65535), True, False),
     "dark": (None, None, False, False),
+    "dark, with names of colors": (("Red", "Green", "Blue"), None, False, False),
+    "dark, with colors": (("a", "b", "c"), RED_GREEN_BLUE, False, False),
 }
 
 
@@ -153,6 +155,8 @@ def test_red_green_and_blue_in_three_planes_are_color(name: str, tmp_path: Path)
         if is_color:
             assert slide.info.channels == ("red", "green", "blue")
             assert slide.info.colors == ()
+        if name == "dark, with names of colors":
+            assert slide.info.colors == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
         np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 192, 256)), rgb)
 
 

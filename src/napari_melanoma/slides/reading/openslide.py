@@ -27,7 +27,7 @@ from napari_melanoma.slides.reading.slide import (
     override_pixel_size,
     validate_scale,
 )
-from napari_melanoma.slides.reading.tiff import MAX_TILE_BYTES
+from napari_melanoma.slides.reading.tiff import DARK_LEVEL, MAX_TILE_BYTES
 from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ _FORMATS = {
 }
 FINE_CAMERAS = ("mirax", "zeiss")  # vendors of scanners with 0.23 um at 20x
 _FILTER_TAG = 65434  # TIFF tag of NDPI files: name of the fluorescence filter
-_DARK_LEVEL = 40  # slides with a darker center are fluorescence
 _SAMPLE_PX = 256
 _SINGLE_COLOR_SHARE = 0.1  # a color with less than this share of the strongest one is compression noise
 
@@ -196,7 +195,7 @@ def _detect_kind(
     shades of one color, which is one channel.
     """
     pixels = _read_sample(handle)
-    if np.median(pixels.max(axis=2)) >= _DARK_LEVEL:
+    if np.median(pixels.max(axis=2)) >= DARK_LEVEL:
         return "brightfield", ("red", "green", "blue"), ()
     strength = pixels.reshape(-1, 3).mean(axis=0)
     shown = [int(value) for value in np.where(strength > _SINGLE_COLOR_SHARE * strength.max(), 255, 0)]

@@ -75,8 +75,8 @@ Alpha = Literal["", "associated", "unassociated"]
 _ALPHA: Mapping[int, Alpha] = {1: "associated", 2: "unassociated"}  # of the tag ExtraSamples; associated: multiplied
 _ORIENTATION_TAG, _UPRIGHT, _ROTATED = 274, 1, range(2, 9)
 RGB_CHANNELS, _PRIMARIES = ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
-# In brightfield, a quarter of the pixels is brighter than this in all colors; in fluorescence, markers differ.
-_BRIGHT_PERCENTILE, _BRIGHT_LEVEL = 75, 100
+DARK_LEVEL = 40  # images of which half the pixels are darker are fluorescence
+_BRIGHT_PERCENTILE, _BRIGHT_LEVEL = 75, 100  # a quarter of the pixels of brightfield is brighter in all colors
 
 _FORMATS = {  # flag of tifffile to name of the format
     "svs": "Aperio SVS",
@@ -195,24 +195,25 @@ def _stated_downsamples(levels: list[LevelPages]) -> list[float | None]:
 def _are_color_planes(metadata: TiffMetadata, pixel_format: PixelFormat, coarsest: TileSource) -> bool:
     """Whether three gray channels are the red, green and blue of a brightfield slide.
 
-    They are if they have these names or colors, or if they have neither and the image is bright, as glass is.
+    They are if the image is bright and they have these names or colors; without names and different colors, only if a
+    part of it is bright in all three, as glass is, because markers of fluorescence differ.
     """
     is_eight_bit = pixel_format.kind == "fluorescence" and pixel_format.dtype == np.uint8
     if not is_eight_bit or len(metadata.channels) != len(_PRIMARIES):
         return False
-    names = tuple(name.strip().lower() for name in metadata.channels)
-    if metadata.colors == _PRIMARIES or names in (RGB_CHANNELS, ("r", "g", "b")):
-        return True
-    is_unnamed = all(re.fullmatch(r"channel[ :_-]*[\d: ]*", name) for name in names)
-    if not is_unnamed or len(set(metadata.colors)) > 1:
+    is_named = metadata.colors == _PRIMARIES
+    is_unnamed = all(re.fullmatch(r"channel[ :_-]*[\d: ]*", name.strip().lower()) for name in metadata.channels)
+    if not is_named and (not is_unnamed or len(set(metadata.colors)) > 1):
         return False
     rows, columns = coarsest.rows, coarsest.columns
     cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
     try:
-        darkest = [coarsest.read_tile(*cell).min(axis=2).ravel() for cell in sorted(cells)]
+        pixels = np.concatenate([coarsest.read_tile(*cell).reshape(-1, len(_PRIMARIES)) for cell in sorted(cells)])
     except DAMAGE_ERRORS:
         return False
-    return bool(np.percentile(np.concatenate(darkest), _BRIGHT_PERCENTILE) >= _BRIGHT_LEVEL)
+    if is_named:
+        return bool(np.median(pixels.max(axis=1)) >= DARK_LEVEL)
+    return bool(np.percentile(pixels.min(axis=1), _BRIGHT_PERCENTILE) >= _BRIGHT_LEVEL)
 
 
 def _describe_ignored_sample(page: TiffPage) -> tuple[str, ...]:
@@ -457,6 +458,8 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
         return TiffMetadata(name, scale, numbered, properties=dict(pixels.attrib))
     names = [channel.get("Name") or default for channel, default in zip(channels, numbered, strict=True)]
     colors = tuple(color for channel in channels if (color := _parse_rgba_color(channel.get("Color"))))
+    if not colors and tuple(name.strip().lower() for name in names) in (RGB_CHANNELS, ("r", "g", "b")):
+        colors = _PRIMARIES
     return TiffMetadata(name, scale, tuple(names), colors if len(colors) == len(names) else (), dict(pixels.attrib))
 
 
