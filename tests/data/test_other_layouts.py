@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.data.check import check_data
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.dataset_import import SourceImportOptions, SourceImportReport, import_source
 from napari_melanoma.data.mask_import import MaskImportOptions, MaskImportReport, import_masks
+from napari_melanoma.data.mask_values import read_lesion_mask
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_mask, read_table, write_mask
 from napari_melanoma.io.tables import iterate_rows
@@ -62,6 +63,11 @@ def test_metadata_of_an_imagefolder_is_read(tmp_path: Path) -> None:
         ("nevus", "41", ""),
     ]
     assert ("folders", "train: not used as splits: name them in a column split of metadata.csv") in report.notes
+
+
+def test_metadata_without_spaces_is_read(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text('{"file_name":"a.png","age":7,"note":"x, \\"y\\""}\n')
+    assert list(iterate_rows(tmp_path / "metadata.jsonl")) == [{"file_name": "a.png", "age": "7", "note": 'x, "y"'}]
 
 
 def test_a_faulty_line_of_metadata_is_named(tmp_path: Path) -> None:
@@ -121,6 +127,15 @@ def test_an_array_of_objects_or_probabilities_is_no_mask(tmp_path: Path) -> None
     np.save(tmp_path / "in/b.npy", np.full(SHAPE, 0.4))
     with pytest.raises(DataSetError, match="none of the 2 images"):
         import_folder(tmp_path)
+
+
+def test_an_array_shorter_than_its_header_states_is_refused(tmp_path: Path) -> None:
+    header = np.lib.format.header_data_from_array_1_0(MASK) | {"shape": (10**7, 10**7)}
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(100))
+    with pytest.raises(UnreadableImage, match="cannot be read as a mask"):
+        read_lesion_mask(tmp_path / "a.npy", "a.npy")
 
 
 def test_inverted_masks_are_reported_and_can_be_imported(tmp_path: Path) -> None:

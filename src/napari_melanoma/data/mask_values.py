@@ -112,7 +112,8 @@ def read_mask_values(path: Path) -> NDArray:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if path.suffix.lower() == ARRAY_SUFFIX:
-                stored = np.squeeze(np.load(file, allow_pickle=False))
+                # mapped, as reading allocates the size that the header states, which may be more than the file has
+                stored = np.array(np.squeeze(np.load(path, mmap_mode="r", allow_pickle=False)))
             elif kind == "TIFF":
                 stored = _read_tiff(file)
             elif kind in ("PNG", "JPEG", "BMP", "WebP"):
