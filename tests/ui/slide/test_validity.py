@@ -151,10 +151,13 @@ def test_values_of_tiles_are_hidden_until_it_is_known_whether_they_are_valid(per
 def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     photograph = analysed.opens()
+    dock.picker.show_selected()
+    dock.stops.step(1)
     show_photograph(viewer, photograph)
     assert not dock.slide.is_shown
     assert not dock.lesion_table.isVisibleTo(dock)
     assert not dock.prediction_label.isVisibleTo(dock)
+    assert dock.status.text == ""
     assert analysed.label_text("slide_hidden").startswith("'section.tif' is hidden, and so are its results.")
     dock.hidden_notice.linkActivated.emit("show")
     assert dock.slide.is_shown

@@ -208,6 +208,8 @@ class SlideControls(QWidget):
         if is_hidden == self._is_slide_hidden:
             return
         self._is_slide_hidden = is_hidden
+        if is_hidden:
+            self.status.clear()  # the message is about the slide
         if slide is not None:
             name, show = html.escape(slide_display_name(slide.info)), self.icons.link("show", "Show the slide")
             self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
