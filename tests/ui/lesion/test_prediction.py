@@ -467,6 +467,9 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert text_of(person, "answer_validity") == ""
     chooses_model(person, "unlike-model")
     assert not section.verdict.isVisibleTo(section)  # hidden again
+    section.validity.show_anyway_button.click()
+    analyzed(person, name="other", rgb=photograph(lesions=((60, 80, 45),)))
+    assert not section.verdict.isVisibleTo(section), "the number of another photograph"
 
 
 def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):

@@ -174,7 +174,7 @@ class PredictionSection(QWidget):
         self.hint.hide()
         self._mark_outdated(outdated)
         self.details.setEnabled(not is_pending)
-        self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.classes))
+        self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.probabilities))
         self.verdict.setText(
             format_verdict(prediction) if prediction.validity.valid else f"{prediction.probability_text}."
         )

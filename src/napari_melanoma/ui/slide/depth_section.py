@@ -220,7 +220,7 @@ class SlideDepthSection(QObject):
             tips = ["; ".join(proposal.notes) for proposal in proposed.proposals]
             summary = category.describe_proposals(proposed, reading, state.selected)
             view.show_proposals(category.format_proposals(proposed.proposals), tips, state.selected, summary)
-            view.validity.show_validity(proposed.validity, self._slide and self._slide.identity)
+            view.validity.show_validity(proposed.validity, (self._slide and self._slide.identity, proposed.proposals))
             rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, proposed.validity)
             view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
             for step, values in (("undo", state.history.past), ("redo", state.history.undone)):
