@@ -379,3 +379,12 @@ def test_long_labels_are_above_their_fields(qtbot) -> None:
     assert {"peripheral_distance_invasive", "deep_distance_in_situ"} <= above
     assert not above & {"procedure", "breslow", "ulceration_extent"}
     assert form.minimumSizeHint().width() <= form.width()
+
+
+@pytest.mark.parametrize(("mm", "shown"), [(1.4234, "1.42"), (2.0482, "2.04"), (0.8, "0.80")])
+def test_thickness_is_shown_with_two_digits(qtbot, mm: float, shown: str) -> None:
+    form = SynopticForm()
+    qtbot.addWidget(form)
+    editor = form.editors["breslow"]
+    editor.show_answer(SynopticAnswer(value=mm))
+    assert editor.control.currentText() == shown
