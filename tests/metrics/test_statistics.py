@@ -177,7 +177,7 @@ INTERVALS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     ),
     "biased": (
         {"value": 0.0, "drawn": np.array([0.4, 0.6]), "groups": 5, "bounds": (0, 1), "biased": True},
-        (0, 1.96 * math.sqrt(0.02)),
+        (0, 1.96 * few_groups_factor(5) * math.sqrt(0.02)),
     ),
     # None of 10 and all of 10: Clopper and Pearson 1934 (0 to 0.3085, 0.6915 to 1).
     "none of ten": ({"value": 0.0, "drawn": np.zeros(50), "groups": 10, "bounds": (0, 1)}, (0, 0.30850)),

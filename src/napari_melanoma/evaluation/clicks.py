@@ -26,7 +26,7 @@ from napari_melanoma.evaluation.mask_results import (
     estimates_to_json,
     none_measured,
 )
-from napari_melanoma.evaluation.metrics_files import evaluation_page
+from napari_melanoma.evaluation.metrics_files import describe_intervals, evaluation_page
 from napari_melanoma.evaluation.pages import write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import Overlap, select_images
 from napari_melanoma.imaging.color import to_lab
@@ -37,7 +37,7 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_any_segmenter
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_means
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.installed_bundles import find_bundle
 
@@ -360,7 +360,7 @@ def write_click_evaluation(out: Path, evaluation: ClickEvaluation, info: BundleI
         [
             "A simulated user clicks in the middle of the largest error, to include or to exclude it. DI n: Dice index "
             "after n clicks; NoC: clicks until a Dice index of 0.85 or 0.90, the greatest number if it is never "
-            f"reached. Intervals: {INTERVAL_METHOD}.{_click_times(evaluation.trials)}"
+            f"reached. Intervals: {describe_intervals(evaluation.samples)}.{_click_times(evaluation.trials)}"
         ],
         facts=f"{len(evaluation.samples)} images, up to {options.clicks} clicks",
         lead=f"{evaluation.headline}.",

@@ -58,6 +58,7 @@ from napari_melanoma.evaluation.mask_results import (
     read_known_metadata,
 )
 from napari_melanoma.evaluation.metrics_files import (
+    describe_intervals,
     evaluation_page,
     evaluation_values,
     write_evaluation,
@@ -75,7 +76,7 @@ from napari_melanoma.imaging.masks import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.data_preparation import read_held_out
@@ -440,7 +441,9 @@ def write_label_evaluation(out: Path, evaluation: LabelEvaluation, model: LabelM
     rows = mark_training_rows(_rows(evaluation), samples, evaluation.overlap)
     write_table(out / "per_image.csv", rows, [*_columns(evaluation), TRAINED_ON])
     details = {"confusion_px": evaluation.counts.sum(0).tolist()}
-    write_json(out / "metrics.json", evaluation_values(evaluation, model, evaluation.settings, {}, details))
+    write_json(
+        out / "metrics.json", evaluation_values(evaluation, evaluation.samples, model, evaluation.settings, {}, details)
+    )
     picture = out / "figures" / "worst.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_rgb(picture, _draw_worst(evaluation, model))
@@ -511,7 +514,7 @@ def _page(evaluation: LabelEvaluation, model: LabelModel, picture: Path) -> Page
         evaluation,
         model.info,
         data,
-        [f"{POOLED_NOTE}. Intervals: {INTERVAL_METHOD}.", f"Colors: {colors}."],
+        [f"{POOLED_NOTE}. Intervals: {describe_intervals(evaluation.samples)}.", f"Colors: {colors}."],
         facts=f"{evaluation.images} images, {len(evaluation.classes)} classes, the most probable class of each pixel",
         lead=evaluation.lead,
         next="Review the worst images below. per_image.csv lists every image.",

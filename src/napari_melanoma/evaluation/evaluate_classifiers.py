@@ -48,7 +48,13 @@ from napari_melanoma.evaluation.mask_results import (
     estimates_to_json,
     interval_cells,
 )
-from napari_melanoma.evaluation.metrics_files import evaluation_page, evaluation_values, metrics_table, read_sample
+from napari_melanoma.evaluation.metrics_files import (
+    describe_intervals,
+    evaluation_page,
+    evaluation_values,
+    metrics_table,
+    read_sample,
+)
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
@@ -69,7 +75,7 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
 from napari_melanoma.metrics.overlap import count_class_pairs
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model, require_task
 
 if TYPE_CHECKING:
@@ -607,7 +613,14 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
         "subgroups": groups,
     }
     used_options = {"options": options.model_dump(mode="json")}
-    return {"task": TASK, **evaluation_values(evaluation, model, settings, used_options, details)}
+    return {
+        "task": TASK,
+        **evaluation_values(evaluation, _measured_samples(evaluation), model, settings, used_options, details),
+    }
+
+
+def _measured_samples(evaluation: ClassEvaluation) -> list[Sample]:
+    return [evaluation.image_metrics.samples[index] for index in evaluation.image_metrics.measured]
 
 
 def _page(
@@ -625,8 +638,9 @@ def _page(
         model.info,
         data,
         [
-            f"Intervals: {INTERVAL_METHOD}; exact if all bootstrap samples are equal; of ECE and Brier score "
-            "1.96 standard errors of the bootstrap.",
+            f"Intervals: {describe_intervals(_measured_samples(evaluation))}; exact if all bootstrap samples are "
+            "equal; of ECE and Brier score 1.96 standard errors of the bootstrap, widened likewise. A metric of one class is "
+            "widened for the number of its patients or lesions.",
             f"Perfectly calibrated probabilities would have an ECE of {chance[0]:.3f} on this number of images, and in "
             f"one of twenty samples more than {chance[1]:.3f}.",
             "No AUC is given for subgroups with fewer than 5 positives or 5 others.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
@@ -37,7 +38,12 @@ from napari_melanoma.evaluation.training_overlap import (
 from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.segmentation_difficulty import DIFFICULTY_TRAITS
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD
+from napari_melanoma.metrics.statistics import (
+    BOOTSTRAP_ROUNDS,
+    MAX_BOOTSTRAP_GROUPS,
+    NO_INTERVAL_TEXT,
+    few_groups_factor,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.evaluation.mask_results import FailedImage
@@ -80,12 +86,14 @@ def write_evaluation(
     options: EvaluationOptions,
 ) -> None:
     """Write tables, figures and the page; ``image_metrics``: of each image, ``cases``: kind to the images to draw."""
+    indices = image_metrics.measured
+    measured = [image_metrics.samples[index] for index in indices]
     write_table(
         out / TABLE, mark_training_rows(image_metrics.rows(), image_metrics.samples, evaluation.overlap), COLUMNS
     )
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
-    write_json(out / "metrics.json", _about(evaluation, model, options))
-    indices, dice = image_metrics.measured, image_metrics.column("DI")
+    write_json(out / "metrics.json", _about(evaluation, measured, model, options))
+    dice = image_metrics.column("DI")
     dice_by_domain: dict[str, list[float]] = {}
     for index in indices:
         dice_by_domain.setdefault(image_metrics.samples[index].domain, []).append(float(dice[index]))
@@ -97,8 +105,7 @@ def write_evaluation(
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
         plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
-    data = sorted({sample.domain for sample in image_metrics.samples})
-    page = _page(evaluation, data, model, options, {title: pictures / name for title, name in shown.items()})
+    page = _page(evaluation, measured, model, options, {title: pictures / name for title, name in shown.items()})
     write_evaluation_page(page, out / SUMMARY)
 
 
@@ -148,24 +155,28 @@ def _row(group: Subgroup) -> dict[str, object]:
     return row | interval_cells(group.metrics)
 
 
-def _about(evaluation: Evaluation, model: ProbabilityModel, options: EvaluationOptions) -> dict[str, Any]:
+def _about(
+    evaluation: Evaluation, measured: Sequence[Sample], model: ProbabilityModel, options: EvaluationOptions
+) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
     subgroups = [
         {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
         for group in evaluation.subgroups
     ]
     used_options = {"options": options.model_dump(mode="json")}
-    return evaluation_values(evaluation, model, evaluation.settings, used_options, {"subgroups": subgroups})
+    details = {"subgroups": subgroups}
+    return evaluation_values(evaluation, measured, model, evaluation.settings, used_options, details)
 
 
 def _page(
     evaluation: Evaluation,
-    data: Sequence[str],
+    measured: Sequence[Sample],
     model: ProbabilityModel,
     options: EvaluationOptions,
     figures: Mapping[str, Path],
 ) -> Page:
-    """Return the content of the page; ``data``: names of the data sets."""
+    """Return the content of the page; ``measured``: the images that could be measured."""
+    data = sorted({sample.domain for sample in (*measured, *(item.sample for item in evaluation.failed))})
     head = ("Data set", "Property", "Value", "n", *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS))
     groups = [
         (g.data, g.by, g.value, str(g.count), *(f"{g.metrics[name].mean:.3f}" for name in IN_SUBGROUPS))
@@ -177,7 +188,7 @@ def _page(
         evaluation,
         model.info,
         data,
-        [f"Intervals: {INTERVAL_METHOD}.", f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}"],
+        [f"Intervals: {describe_intervals(measured)}.", f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}"],
         facts=f"{evaluation.parts['all']['JA'].count} images, threshold {evaluation.threshold:g}"
         + (", test-time augmentation (flips)" if options.flips else "")
         + (f", split {options.split}" if options.split else ""),
@@ -235,8 +246,26 @@ class LoadedModel(Protocol):
     device: str
 
 
+def describe_intervals(samples: Sequence[Sample]) -> str:
+    """Describe how the intervals of metrics of some images were computed, and what was drawn for them."""
+    groups = len({sample.group for sample in samples})
+    unknown = sum(sample.group == sample.full_name for sample in samples)
+    if groups < 2:
+        return NO_INTERVAL_TEXT
+    drawn = f"{groups:,} patients or lesions"
+    if unknown == len(samples):
+        drawn = f"{groups:,} images; patients unknown"
+    elif unknown:
+        drawn += f" (of {format_count(unknown, 'image')} the patient is unknown: each counts as one)"
+    if groups >= MAX_BOOTSTRAP_GROUPS:
+        return f"95 % normal interval over {drawn}"
+    widened = 100 * (few_groups_factor(groups) - 1)
+    return f"95 % bootstrap interval ({BOOTSTRAP_ROUNDS} rounds, seed 0), widened by {widened:.1f} %, over {drawn}"
+
+
 def evaluation_values(
     evaluation: EvaluationResult,
+    samples: Sequence[Sample],
     model: LoadedModel,
     settings: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -244,7 +273,8 @@ def evaluation_values(
 ) -> dict[str, Any]:
     """Return the content of ``metrics.json``.
 
-    ``settings``: such as the decision threshold. ``details``: results besides the metrics, such as subgroups.
+    ``samples``: the measured images. ``settings``: such as the decision threshold. ``details``: results besides the
+    metrics, such as subgroups.
     """
     return {
         "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
@@ -255,7 +285,7 @@ def evaluation_values(
         "metrics": {part: estimates_to_json(estimates) for part, estimates in evaluation.parts.items()},
         **details,
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-        "interval": INTERVAL_METHOD,
+        "interval": describe_intervals(samples),
         "provenance": collect_provenance(),
     }
 

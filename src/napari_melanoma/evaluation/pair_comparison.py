@@ -34,12 +34,13 @@ from napari_melanoma.evaluation.comparison import (
 from napari_melanoma.evaluation.evaluate import LabelModel, read_image_and_labels
 from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_sample, measurement_threshold
 from napari_melanoma.evaluation.mask_results import ComparisonOptions, EvaluationOptions
+from napari_melanoma.evaluation.metrics_files import describe_intervals
 from napari_melanoma.evaluation.pages import metric_label, write_comparison_page
 from napari_melanoma.evaluation.training_overlap import Overlap, mark_training_rows, select_images, with_overlap
 from napari_melanoma.figures.evaluation import draw_contours, plot_changes
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_differences, label_metrics
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.lesions import default_lesion_class
 
@@ -232,7 +233,7 @@ def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: Co
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
         facts={
             **task.facts,
-            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "interval": f"{describe_intervals([pair.sample for pair in measured])}; of differences paired",
             "provenance": collect_provenance(),
         },
     )

@@ -11,9 +11,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Of results over several data sets; ``evaluation.metrics_files.describe_intervals`` states what was done for one.
 INTERVAL_METHOD = (
-    "95 % percentile bootstrap over patients or lesions, widened if there are few, 2000 rounds, seed 0; "
-    "the normal interval for 10,000 or more"
+    "95 % percentile bootstrap over patients or lesions (over images if the data name neither), widened if there are "
+    "few, 2000 rounds, seed 0; the normal interval for 10,000 or more"
 )
 NO_INTERVAL_TEXT = "no interval: one patient or lesion"
 # For this many groups, a bootstrap gives the normal interval with additional noise, at 2000 times the cost.
@@ -235,14 +236,14 @@ def bootstrap_interval(
     interval of that many identical groups.
 
     ``groups``: their number. ``biased``: whether bootstrap samples are biased in this statistic, as in the calibration
-    error; the interval is then the normal one. ``drawn``: float64 (draw,); NaN where undefined. Returns both ends; NaN
-    for a single group, or if fewer than half of the draws have a value.
+    error; the interval is then the normal one, widened likewise. ``drawn``: float64 (draw,); NaN where undefined.
+    Returns both ends; NaN for a single group, or if fewer than half of the draws have a value.
     """
     finite = drawn[np.isfinite(drawn)]
     if groups < 2 or len(finite) < max(2, len(drawn) / 2):
         return np.nan, np.nan
     if biased or groups >= MAX_BOOTSTRAP_GROUPS:
-        low, high = value + 1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0])
+        low, high = value + 1.96 * few_groups_factor(groups) * finite.std(ddof=1) * np.array([-1.0, 1.0])
     else:
         low, high = value + few_groups_factor(groups) * (np.percentile(finite, [2.5, 97.5]) - value)
     minimum, maximum = bounds
