@@ -639,8 +639,8 @@ def _page(
         data,
         [
             f"Intervals: {describe_intervals(_measured_samples(evaluation))}; exact if all bootstrap samples are "
-            "equal; of ECE and Brier score 1.96 standard errors of the bootstrap, widened likewise. A metric of one class is "
-            "widened for the number of its patients or lesions.",
+            "equal; of ECE and Brier score 1.96 standard errors of the bootstrap, widened likewise. A metric of one "
+            "class is widened for the number of its patients or lesions.",
             f"Perfectly calibrated probabilities would have an ECE of {chance[0]:.3f} on this number of images, and in "
             f"one of twenty samples more than {chance[1]:.3f}.",
             "No AUC is given for subgroups with fewer than 5 positives or 5 others.",
