@@ -199,7 +199,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *_synoptic_sections(part, name, collector),
         *_depth_sections(part, info, latest, name, collector),
         *_analysis_blocks(content, validity),
-        *_lesion_blocks(lesions, validity, str(content.get("target") or "")),
+        *_lesion_blocks(lesions, validity, content),
         *_region_blocks(regions, info.pixel_size),
         *_risk_sections(part, name, collector),
     )
@@ -270,8 +270,10 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
     yield from (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
 
 
-def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None, target: str) -> Iterator[Block]:
-    """Yield the table of lesions; ``validity``: of the analysis; ``target``: class of its heatmap."""
+def _lesion_blocks(
+    lesions: Sequence[SlideLesion], validity: Validity | None, content: Mapping[str, Any]
+) -> Iterator[Block]:
+    """Yield the table of lesions; ``validity``: of the analysis; ``content``: of ``result.json``."""
     if not lesions:
         return
     is_demonstration = validity is not None and validity.demonstration
@@ -284,7 +286,7 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None, ta
         (
             str(lesion.index),
             format_class(lesion.label) or "lesion",
-            _format_probability(lesion, target),
+            _format_probability(lesion, str(content.get("target") or "")),
             *(
                 "–" if value is None else f"{value:.3g}"
                 for value in (lesion.area_mm2, lesion.height_mm, lesion.width_mm)
@@ -294,8 +296,12 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None, ta
         for lesion in lesions[:MAX_LESIONS]
     )
     unlisted = len(lesions) - len(rows)
-    note = (Text(f"{format_count(unlisted, 'further lesion')} not listed.", quiet=True),) if unlisted else ()
-    yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *note))
+    limit = ((content.get("options") or {}).get("lesions") or {}).get("malignant_from", 0.5)
+    notes = (
+        *([Text(f"{format_count(unlisted, 'further lesion')} not listed.", quiet=True)] if unlisted else []),
+        *([Text(f"Malignant from a probability of {limit:g}.", quiet=True)] if limit != 0.5 else []),
+    )
+    yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *notes))
 
 
 def _format_probability(lesion: SlideLesion, target: str) -> str:
