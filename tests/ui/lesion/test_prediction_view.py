@@ -63,7 +63,7 @@ def test_the_most_probable_class_comes_first_and_excluded_ones_are_faint():
     assert [row.strong for row in rows] == [False, True, False]
     assert [row.interval for row in rows] == [None, (0.2, 0.44), None]
     assert [row.mark for row in rows] == [None, 0.2, None]
-    assert "Not unusual for melanoma: in the prediction set with 90 % coverage" in rows[1].tip
+    assert "In the prediction set with 90 % coverage" in rows[1].tip
     assert "Unusual for seborrheic keratosis: at most 10 % of seborrheic keratosis cases had" in rows[2].tip
 
 
