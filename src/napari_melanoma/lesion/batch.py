@@ -67,7 +67,7 @@ EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
 TABLE = "results.csv"
 IN_MASK_WARNING = frozenset({"damaged", "no_photograph", "modality"})  # codes of reasons
-STATE_MODALITY = " (state the type with --modality, or in a column 'modality' of --metadata)"
+STATE_MODALITY = " (the type was not stated: use --modality, or a column 'modality' of --metadata)"
 MAX_NAMED = 5  # photographs in a warning
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
