@@ -168,6 +168,6 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
     assert dock.lesions.findings.lesions == before
     dock.regions_section.expand(animate=False)
     analysed.waits()
-    dock.regions._import_file(path)
+    dock.regions.import_file(path)
     analysed.waits()
     assert [region.polygons for region in dock.regions.store.regions] == [lesion.polygons for lesion in before]
