@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
@@ -242,6 +243,27 @@ def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path
         cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"
     assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]
+
+
+def test_patches_of_all_tissue_need_no_depth(model: Path, tmp_path: Path) -> None:
+    section = np.full((900, 1600, 3), 245, np.uint8)
+    rng = np.random.default_rng(0)
+    section[200:700, 100:1500] = rng.integers((150, 60, 120), (210, 120, 180), (500, 1400, 3))
+    path = tmp_path / "section.tif"
+    tifffile.imwrite(path, section, tile=(256, 256), resolution=(2000, 2000), resolutionunit="CENTIMETER")  # 5 um
+    found = cut_slide_patches(path, (), {}, options(model, cover="tissue"))
+    assert len(found) == 3  # 7 mm wide, 2.5 mm high
+    assert {one.description for one in found} == {"tissue"}
+    assert all(one.width_mm == pytest.approx(3.0, abs=0.01) for one in found)
+    tifffile.imwrite(
+        tmp_path / "glass.tif",
+        np.full_like(section, 245),
+        tile=(256, 256),
+        resolution=(2000, 2000),
+        resolutionunit="CENTIMETER",
+    )
+    with pytest.raises(InputError, match="no tissue was found"):
+        cut_slide_patches(tmp_path / "glass.tif", (), {}, options(model, cover="tissue"))
 
 
 def test_many_files_become_a_table_and_a_bad_one_stops_nothing(

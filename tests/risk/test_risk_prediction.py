@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from napari_melanoma.risk.comparators import LogisticRegression
 from napari_melanoma.risk.contributions import coalitions, shapley_shares
-from napari_melanoma.risk.patches import choose_patch_positions, patch_center
+from napari_melanoma.risk.patches import choose_patch_positions, cover_tissue, patch_center
 from napari_melanoma.risk.prediction import pool_predictions
 
 PARTS = ("image", "depth", "patient")
@@ -87,6 +87,35 @@ def test_places_that_show_the_same_are_taken_once_and_lesions_come_last() -> Non
     assert found[1].center == far
     assert len(choose_patch_positions([line], [far], UM, 3.0, 1)) == 1
     assert choose_patch_positions([], [], UM, 3.0, 3) == ()
+
+
+@pytest.mark.parametrize(
+    ("tissue_mm", "count"),
+    [((1.0, 5.0, 2.0, 9.0), 6), ((0.0, 1.0, 0.0, 1.0), 1), ((9.0, 10.0, 19.0, 20.0), 1), ((0.0, 10.0, 0.0, 20.0), 28)],
+)
+def test_patches_side_by_side_cover_the_tissue(tissue_mm: tuple[float, ...], count: int) -> None:
+    mask = np.zeros((50, 100), bool)  # 10 mm x 20 mm, 0.2 mm per pixel
+    top, bottom, left, right = (round(5 * mm) for mm in tissue_mm)
+    mask[top:bottom, left:right] = True
+    found = cover_tissue(mask, (20_000, 40_000), (0.5, 0.5), 3.0)
+    covered = np.zeros((20_000 // 100, 40_000 // 100), bool)
+    for place in found:
+        box = place.box((0.5, 0.5))
+        assert (box.height, box.width, place.description) == (6000, 6000, "tissue")
+        assert 0 <= box.top <= 20_000 - 6000
+        assert 0 <= box.left <= 40_000 - 6000
+        covered[box.top // 100 : (box.top + 6000) // 100 + 1, box.left // 100 : (box.left + 6000) // 100 + 1] = True
+    assert len(found) == count
+    assert covered[np.kron(mask, np.ones((4, 4), bool))].all()
+
+
+def test_patches_of_glass_between_pieces_of_tissue_are_left_out() -> None:
+    mask = np.zeros((50, 100), bool)
+    mask[:15, :15] = mask[35:, 85:] = True
+    found = cover_tissue(mask, (20_000, 40_000), (0.5, 0.5), 3.0)
+    assert len(found) == 8  # of 28 that cover the whole slide
+    assert {round(place.center[0] / 20_000) for place in found} == {0, 1}
+    assert cover_tissue(np.zeros((50, 100), bool), (20_000, 40_000), (0.5, 0.5), 3.0) == ()
 
 
 def test_patch_predictions_are_pooled() -> None:

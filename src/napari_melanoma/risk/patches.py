@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from napari_melanoma.io.photographs import Photograph, format_damage_warning, re
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +40,8 @@ WIDTH_UNKNOWN = (
     "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
 # Descriptions of patches, as stored in results.
-DEEPEST_PATCH, LESION_PATCH = "deepest place", "lesion"
+DEEPEST_PATCH, LESION_PATCH, TISSUE_PATCH = "deepest place", "lesion", "tissue"
+MIN_TISSUE_SHARE = 0.05  # of a patch; the rest is glass
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,37 @@ def choose_patch_positions(
         if all(_distance_mm(position, earlier, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for earlier in chosen):
             chosen.append(position)
     return tuple(chosen[:max_patches])
+
+
+def cover_tissue(
+    mask: NDArray[np.bool_], size_px: tuple[int, int], um_per_px: Point, side_mm: float
+) -> tuple[PatchPosition, ...]:
+    """Return the positions of patches side by side that cover the tissue, without those that show hardly any.
+
+    ``mask``: bool (row, column), the tissue on an overview of the slide. ``size_px``: height and width of the slide in
+    pixels of the finest level. ``um_per_px``: micrometers per pixel of rows and columns.
+    """
+    if not mask.any():
+        return ()
+    side = [side_mm * UM_PER_MM / um for um in um_per_px]
+    scale = [count / length for count, length in zip(mask.shape, size_px, strict=True)]
+    starts = []
+    for axis in (0, 1):
+        cells = np.flatnonzero(mask.any(axis=1 - axis)) / scale[axis]
+        first, extent = cells[0], cells[-1] - cells[0] + 1 / scale[axis]
+        count = max(1, math.ceil(extent / side[axis]))
+        start = first - (count * side[axis] - extent) / 2 + side[axis] * np.arange(count)
+        starts.append(np.clip(start, 0, max(0.0, size_px[axis] - side[axis])))  # inside the slide
+    positions = []
+    for top, left in itertools.product(*starts):
+        rows, columns = (
+            slice(int(start * ratio), max(int(start * ratio) + 1, math.ceil((start + length) * ratio)))
+            for start, length, ratio in zip((top, left), side, scale, strict=True)
+        )
+        if mask[rows, columns].mean() >= MIN_TISSUE_SHARE:
+            center = (float(top + side[0] / 2), float(left + side[1] / 2))
+            positions.append(PatchPosition(center, side_mm, TISSUE_PATCH))
+    return tuple(positions)
 
 
 def _distance_mm(first: PatchPosition, second: PatchPosition, um_per_px: Point) -> float:
@@ -179,7 +213,7 @@ def _check_not_photograph(name: str, photograph: Photograph, metadata: Mapping[s
 def cut_slide_patches(
     path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
 ) -> list[PatchImage]:
-    """Cut patches out of a slide at the positions of greatest depth and at its lesions.
+    """Cut patches out of a slide at the positions of greatest depth and at its lesions, or over all tissue.
 
     ``lines``: thickness lines. ``content``: of the result of the slide.
     """
@@ -192,6 +226,8 @@ def cut_slide_patches(
                 f"{path.name} has none. Set it under Scale in the Slide dock (command line: --mpp)."
             )
         um = (size.y_um, size.x_um)
+        if options.cover == "tissue":
+            return [_read_patch(slide, position, um) for position in _tissue_positions(slide, um, options.patch_mm)]
         positions = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
         if not positions:
             nothing = "no tumor found: the analysis found neither a thickness nor a lesion"
@@ -200,6 +236,17 @@ def cut_slide_patches(
                 "Slide dock, or select a patch instead."
             )
         return [_read_patch(slide, position, um) for position in positions]
+
+
+def _tissue_positions(slide: Slide, um_per_px: Point, side_mm: float) -> tuple[PatchPosition, ...]:
+    """Return the positions of patches that cover the tissue of a slide."""
+    _require_brightfield(slide)
+    full = slide.info.levels[0]
+    mask, _ = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), PixelSize(*um_per_px))
+    positions = cover_tissue(mask, (full.height, full.width), um_per_px, side_mm)
+    if not positions:
+        raise InputError(f"{slide.info.path.name}: no tissue was found, only glass. Check the slide in the Slide dock.")
+    return positions
 
 
 def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
@@ -212,12 +259,16 @@ def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
     return positions
 
 
-def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
-    """Read a patch at the coarsest sufficient level."""
+def _require_brightfield(slide: Slide) -> None:
     if slide.info.kind != "brightfield":
         raise InputError(
             f"{slide.info.path.name} is not a brightfield slide: the models were trained on stained tissue."
         )
+
+
+def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
+    """Read a patch at the coarsest sufficient level."""
+    _require_brightfield(slide)
     box = position.box(um_per_px)
     rgb = slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
     width = min(_size_on_slide_mm(box, slide, um_per_px))

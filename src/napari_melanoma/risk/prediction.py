@@ -45,6 +45,10 @@ class RiskOptions(Config):
         le=64,
         description="maximum number of patches per slide: at the position of greatest depth, then others",
     )
+    cover: Literal["selected", "tissue"] = Field(
+        "selected",
+        description="patches of a slide: selected by depth and lesions, or side by side over all of its tissue",
+    )
     pool: PoolingMethod = Field("mean", description="pooling of patch predictions")
     reader: str | None = Field(None, description="reader whose depth is used; by default that of the latest reading")
     slide_model: str = Field("skin-demo", min_length=1, description="model for slides without analysis")
