@@ -91,7 +91,7 @@ def test_p4_states_where_its_table_supports_the_transfer_and_where_not() -> None
     paper = read_paper("P4")
     _, _, transfer = describe_claims(paper, [segmented("transfer-m", 0.7), segmented("transfer-d-then-m", 0.8)])
     assert (
-        "Its own table supports this on Dermofit, and contradicts this: TJA 78.51 compared with 78.04 on SMARTSKINS."
+        "Its own table supports this on Dermofit, and contradicts it: TJA 78.51 compared with 78.04 on SMARTSKINS."
         in transfer
     )
     assert transfer.endswith("it holds for TJA; see the intervals for the uncertainty.")

@@ -108,7 +108,7 @@ def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
                 supported[where] = None
     if contradictions:
         also = f"supports this{' and'.join(supported)}, and " if any(supported) else ""
-        yield f"Its own table {also}contradicts this: {', '.join(contradictions)}."
+        yield f"Its own table {also}contradicts {'it' if also else 'this'}: {', '.join(contradictions)}."
     elif supported:
         yield "Its own table supports this."
 
