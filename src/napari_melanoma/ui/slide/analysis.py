@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from napari_melanoma.ui.slide.run_status import (
     is_running,
     needs_run_panel,
 )
+from napari_melanoma.ui.slide.shape_layers import line_width
 from napari_melanoma.ui.train.run_buttons import RunButtons
 from napari_melanoma.ui.train.run_watch import RunWatcher
 from napari_melanoma.ui.viewer import camera, slide_layers
@@ -164,7 +164,6 @@ class SlideAnalysisController(QObject):
 
 Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
 FRAME_COLOR = "cyan"
-FRAME_WIDTH_DIVISOR = 400  # the line width is the longer side of the slide divided by this
 RESULT_CHOICES = ("the whole slide", "the view")
 RESULTS_TIP = "Which results are shown; both are stored separately"
 NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
@@ -249,12 +248,11 @@ class AnalysisRegionController(QObject):
         corners = [(top, left), (top, left + width), (top + height, left + width), (top + height, left)]
         # napari's coordinates are those of pixel centers: the edge of the slide is at -0.5.
         ring = [(row - 0.5, column - 0.5) for row, column in corners]
-        layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", partial(_create_frame_layer, slide))
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", _create_frame_layer)
         layer.editable = True
         layer.data = []
-        layer.add_rectangles(
-            [ring], edge_width=max(slide.size) / FRAME_WIDTH_DIVISOR, edge_color=FRAME_COLOR, face_color="transparent"
-        )
+        line_px = line_width(self._viewer, slide, "view")
+        layer.add_rectangles([ring], edge_width=line_px, edge_color=FRAME_COLOR, face_color="transparent")
         layer.editable = False  # the frame shows what was analyzed
 
     @property
@@ -322,10 +320,10 @@ def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
     return top, left, bottom - top, right - left
 
 
-def _create_frame_layer(slide: ViewerSlide) -> Shapes:
+def _create_frame_layer() -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_width=max(slide.size) / FRAME_WIDTH_DIVISOR)
+    return Shapes(ndim=2)
 
 
 STEPS = 1000  # of the progress bar

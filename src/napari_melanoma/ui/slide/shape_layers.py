@@ -142,12 +142,14 @@ WIDTHS: dict[slide_layers.Role, float] = {  # of lines, in screen pixels
     "lesions": 2.0,
     "measures": 2.0,
     "drawing": 2.0,
+    "ruler": 2.0,
+    "view": 2.5,
     "regions": 2.5,
     "mitosis area": 2.5,
     "readings": 2.5,
     "depth": 2.5,
 }
-MAX_WIDTH_RATIO = 1.6  # line widths that are wrong by more than this factor are updated
+MAX_WIDTH_RATIO = 1.25  # line widths that are wrong by more than this factor are updated
 
 
 def line_width(viewer: Viewer, slide: ViewerSlide, role: slide_layers.Role) -> float:
@@ -173,19 +175,19 @@ class LineWidthUpdater(QObject):
             for role in WIDTHS:
                 layer = slide_layers.find_layer(self._viewer, slide, role)
                 if layer is not None:
-                    _set_line_width(layer, line_width(self._viewer, slide, role), drawn=role != "drawing")
+                    _set_line_width(layer, line_width(self._viewer, slide, role))
 
     def _on_zoom(self, event: object = None) -> None:
         self._zoom_timer.start()
 
 
-def _set_line_width(layer: Shapes, width: float, *, drawn: bool) -> None:
-    """Set the line width of a layer if it differs much; ``drawn``: also of the shapes that were drawn before."""
-    current = float(layer.edge_width[0]) if drawn and len(layer.data) else float(layer.current_edge_width)
-    if width / MAX_WIDTH_RATIO < current < width * MAX_WIDTH_RATIO:
+def _set_line_width(layer: Shapes, width: float) -> None:
+    """Set the line width of the shapes of a layer, drawn and to be drawn, if it differs much."""
+    widths = [*layer.edge_width, *([] if layer.selected_data else [layer.current_edge_width])]
+    if all(width / MAX_WIDTH_RATIO < current < width * MAX_WIDTH_RATIO for current in widths):
         return
     with layer.events.data.blocker():
-        if drawn and len(layer.data):
+        if len(layer.data):
             layer.edge_width = width
         if not layer.selected_data:  # otherwise napari changes the selected shapes too, which counts as an edit
             layer.current_edge_width = width
