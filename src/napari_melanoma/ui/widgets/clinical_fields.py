@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QDate, QEvent, QObject, QPoint, Qt, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCalendarWidget, QGridLayout, QLineEdit, QMenu, QSizePolicy, QWidget, QWidgetAction
 
 from napari_melanoma.data.table_schema import Column, check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
@@ -32,7 +33,7 @@ EMPTY = "unknown"
 Check = Callable[[Column, str], str]  # returns the error message of a value; empty if it is valid
 NOTE_COLUMN = Column("note", "text", "Note", "Free text. It is stored in the case and never exported.")
 LABEL_COLUMN = Column("label", "text", "Name", "The name of the lesion, entered by you or taken from the files.")
-DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31.")
+DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31 or 31.5.2026.")
 CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
 FieldRows = Sequence[tuple[str, ...]]  # columns, in rows of one or two fields
 PATIENT_FIELDS: FieldRows = (
@@ -52,6 +53,21 @@ FINDINGS_FIELDS: FieldRows = (
     ("metastasis",),
 )
 IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
+
+
+DAY_PATTERNS = (  # year-month-day (ISO 8601), day.month.year
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"),
+    re.compile(r"(?P<day>\d{1,2})\.\s*(?P<month>\d{1,2})\.\s*(?P<year>\d{4})"),
+)
+
+
+def parse_day(text: str) -> str:
+    """Return a date as year-month-day (ISO 8601); empty if the text is no date."""
+    match = next(filter(None, (pattern.fullmatch(text.strip()) for pattern in DAY_PATTERNS)), None)
+    try:
+        return "" if match is None else date(*(int(match[part]) for part in ("year", "month", "day"))).isoformat()
+    except ValueError:
+        return ""
 
 
 def describe_guess(origin: Origin) -> str:
@@ -81,6 +97,9 @@ class CaseField(QWidget):
         self.label.setBuddy(self.control)
         self._confirm_button = tool_button(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
         self._confirm_button.setFixedWidth(24)
+        self._calendar_button = tool_button(f"{part}_{column.name}_calendar", "Calendar", "Choose the date", "▾")
+        self._calendar_button.setVisible(column == DAY_COLUMN)
+        self._calendar_button.clicked.connect(self._choose_day)
         self._fault = named(WrappedLabel(), f"{part}_{column.name}_fault", f"Error in {column.title}")
         self._fault.setProperty("fault", True)
         self._fault.hide()
@@ -114,10 +133,11 @@ class CaseField(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2)
         grid.setVerticalSpacing(1)
-        grid.addWidget(self.label, 0, 0, 1, 2)
+        grid.addWidget(self.label, 0, 0, 1, 3)
         grid.addWidget(self.control, 1, 0)
-        grid.addWidget(self._confirm_button, 1, 1)
-        grid.addWidget(self._fault, 2, 0, 1, 2)
+        grid.addWidget(self._calendar_button, 1, 1)
+        grid.addWidget(self._confirm_button, 1, 2)
+        grid.addWidget(self._fault, 2, 0, 1, 3)
         grid.setColumnStretch(0, 1)
 
     @property
@@ -126,6 +146,8 @@ class CaseField(QWidget):
         if isinstance(self.control, NoWheelComboBox):
             return str(self.control.currentData() or "")
         text = self.control.text().strip()
+        if self.column == DAY_COLUMN:
+            return parse_day(text) or text
         is_empty = self.column.kind == "number" and text.lower() in ("", "?", "-", UNKNOWN)
         return "" if is_empty else (text.replace(",", ".") if self.column.kind == "number" else text)
 
@@ -149,6 +171,7 @@ class CaseField(QWidget):
                 self.control.setText(text)
             self._previous_text = self._previous_text if self._is_edited else text
             self.control.setReadOnly(not editable)
+            self._calendar_button.setEnabled(editable)
         self._confirm_button.setVisible(origin is not None)
         self._confirm_button.setEnabled(editable)
         if origin is not None:
@@ -182,6 +205,27 @@ class CaseField(QWidget):
         self._is_edited = False
         self._previous_text = self._previous_text if self.fault else self.text
         self.editing_finished.emit()
+
+    def _choose_day(self) -> None:
+        """Open a calendar below the field, at its date if there is one."""
+        menu, calendar = QMenu(self), QCalendarWidget()
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        named(calendar, f"{self.control.objectName()}_days", self.column.title)
+        day = parse_day(self.text)
+        if day:
+            calendar.setSelectedDate(QDate(*map(int, day.split("-"))))
+        action = QWidgetAction(menu)
+        action.setDefaultWidget(calendar)
+        menu.addAction(action)
+        calendar.clicked.connect(self._on_day)
+        calendar.clicked.connect(menu.close)
+        menu.popup(self.control.mapToGlobal(QPoint(0, self.control.height())))
+
+    def _on_day(self, day: QDate) -> None:
+        assert isinstance(self.control, QLineEdit)
+        self.control.setText(day.toString(Qt.DateFormat.ISODate))
+        self._on_edited()
+        self._on_editing_finished()
 
     def _on_confirm(self) -> None:
         self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button is hidden and loses the focus
@@ -246,11 +290,8 @@ class CaseForm(QWidget):
 
 def _check_day(column: Column, text: str) -> str:
     """Return the error message of a date."""
-    try:
-        is_day = not text or (len(text) == len("2026-05-31") and bool(date.fromisoformat(text)))
-    except ValueError:
-        is_day = False
-    return "" if is_day else f"{column.title}: expected a date such as 2026-05-31, found '{text}'."
+    is_day = not text or parse_day(text)
+    return "" if is_day else f"{column.title}: expected a date such as 2026-05-31 or 31.5.2026, found '{text}'."
 
 
 def _check_patient(column: Column, text: str) -> str:
