@@ -89,9 +89,7 @@ class LesionDock(LesionControls):
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
-            "Recent photographs",
-            RecentPaths(self.settings, RECENT_PHOTOGRAPHS),
-            lambda path: self.opener.open([path]),
+            "Recent photographs", RecentPaths(self.settings, RECENT_PHOTOGRAPHS), self.opener.open
         )
         self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
         self.recent.refresh()
@@ -216,6 +214,8 @@ class LesionDock(LesionControls):
         path = photographs.get_path(self.picker.image)
         if path is not None:
             self.recent.add(RECENT_PHOTOGRAPHS, path)
+            paths = [photographs.get_path(image) for image in photographs.identify_photographs(self._viewer)]
+            self.recent.record_session(RECENT_PHOTOGRAPHS, [path for path in paths if path is not None])
         self.mask_controller.set_photograph(identity)
         self.prompt_controller.set_photograph()
         self._show_options(identity)

@@ -7,7 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QTransform
+from qtpy.QtGui import (
+    QColor,
+    QIcon,
+    QImage,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QShowEvent,
+    QTransform,
+)
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 
 from napari_melanoma.core.geometry import Box
@@ -40,6 +52,7 @@ class Overview(QWidget):
     """
 
     position_requested = Signal(float, float)
+    updated = Signal()
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -51,6 +64,7 @@ class Overview(QWidget):
         self._size = (1, 1)
         self._pixel_size = (1.0, 1.0)
         self._angle = 0.0
+        self._source: Overview | None = None
         self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent, as in show_view
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -69,18 +83,18 @@ class Overview(QWidget):
         self._pixel_size = (1.0, 1.0) if slide is None else slide.pixel_um
         self._angle = 0.0 if slide is None else slide.angle
         self.updateGeometry()
-        self.update()
+        self._redraw()
 
     def show_picture(self, image: QImage | None) -> None:
         """Show the thumbnail."""
         self._image = image
-        self.update()
+        self._redraw()
 
     def show_visited(self, image: QImage | None) -> None:
         """Show a transparent image of the whole slide above the thumbnail; None to remove it."""
         if image is not self._visited:
             self._visited = image
-            self.update()
+            self._redraw()
 
     def show_view(self, center: tuple[float, float], extent: tuple[float, float]) -> None:
         """Move the frame.
@@ -90,7 +104,31 @@ class Overview(QWidget):
         """
         if (center, extent) != self._view:
             self._view = (center, extent)
+            self._redraw()
+
+    def follow(self, other: Overview) -> None:
+        """Show the same as another overview; requests are passed on to it."""
+        self._source = other
+        self.position_requested.connect(other.position_requested)
+        other.updated.connect(self._copy)
+
+    def _copy(self) -> None:
+        """Show what the other overview shows, if this one is visible."""
+        other = self._source
+        if other is not None and self.isVisible():
+            self._image, self._visited, self._view = other._image, other._visited, other._view
+            self._size, self._pixel_size, self._angle = other._size, other._pixel_size, other._angle
+            self.updateGeometry()
             self.update()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Show the current state of the other overview."""
+        super().showEvent(event)
+        self._copy()
+
+    def _redraw(self) -> None:
+        self.update()
+        self.updated.emit()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
         """Return True: the height depends on the width."""

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QDockWidget,
+    QFrame,
     QMainWindow,
     QProgressBar,
     QSizePolicy,
@@ -21,7 +22,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible, QElidingLabel
 
+from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.navigation import MagnificationButtons
+from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
 from napari_melanoma.ui.slide.run_status import describe_progress
 from napari_melanoma.ui.slide.view_history import ViewButtons
@@ -69,6 +72,8 @@ class ReadingMode(WindowGuard):
         self.toolbar.regions_button.clicked.connect(lambda: self.tabs.toggle("Regions"))
         self.toolbar.full_screen_button.clicked.connect(self._on_full_screen)
         self.toolbar.leave_button.clicked.connect(lambda: self.leave())
+        self.inset = OverviewInset(controls)
+        self.toolbar.overview_button.toggled.connect(self.inset.set_wanted)
         controls.picker.changed.connect(self._on_slide)
         controls.picker.visibility_changed.connect(self._on_visibility)
 
@@ -97,6 +102,8 @@ class ReadingMode(WindowGuard):
             self.tabs.start(window)
             undo.callback(self.toolbar.remove_from, window)
             self.toolbar.add_to(window)
+            undo.callback(self.inset.stop)
+            self.inset.start(window)
             layout.interrupted.connect(self.leave)
             self._undo = undo.pop_all()
         self.watch()
@@ -129,6 +136,7 @@ class ReadingMode(WindowGuard):
     def _on_slide(self) -> None:
         if self._context.slide is None:
             self.leave()
+        self.inset.show_name()
 
     def _on_visibility(self) -> None:
         """Close the open tab when a photograph hides the slide: its numbers do not belong to the photograph."""
@@ -166,6 +174,10 @@ class ReadingToolbar(QToolBar):
         self.ruler_button = self._add_button("reading_ruler", "Measure", tip, "ruler")
         tip = "Show or hide the section of the regions, with its drawing tools"
         self.regions_button = self._add_button("reading_regions", "Regions", tip, "regions")
+        tip = "Show or hide the name and the overview of the slide on the image"
+        self.overview_button = self._add_button("reading_overview", "Overview", tip, "overview")
+        self.overview_button.setCheckable(True)
+        self.overview_button.setChecked(controls.settings.get(INSET_SETTING, True))
         self.full_screen_button = self._add_button("reading_full_screen", "Full screen", "Full screen", "full screen")
         self.full_screen_button.setCheckable(True)
         tip = f"Leave the reading mode ({mode_key}, or Escape on the image)"
@@ -236,7 +248,7 @@ class ReadingToolbar(QToolBar):
     def _lay_out(self) -> None:
         self.layout().setSpacing(6)
         self.layout().setContentsMargins(4, 2, 4, 2)
-        tools = (self.bookmark_button, self.ruler_button, self.regions_button)
+        tools = (self.bookmark_button, self.ruler_button, self.regions_button, self.overview_button)
         views = (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons)
         for widget in (*views, *tools, self.message_label):
             self.addWidget(widget)
@@ -290,6 +302,77 @@ class ReadingToolbar(QToolBar):
 
     def _apply_style(self) -> None:
         self.setStyleSheet(self._controls.styleSheet())
+
+
+INSET_SETTING = "slide/reading_overview"
+INSET_PX, INSET_MARGIN_PX = 200, 8  # width of the inset, and its distance from the corner of the canvas
+
+
+class OverviewInset(QFrame):
+    """The name and a small overview of the slide, in the lower left corner of the canvas."""
+
+    def __init__(self, controls: SlideControls) -> None:
+        super().__init__(controls.waiting.holder)  # deleted with the dock
+        named(self, "reading_inset", "Overview of the slide").setToolTip("")
+        self.setAutoFillBackground(True)
+        self._controls = controls
+        self._central: QWidget | None = None
+        self._name_label = named(QElidingLabel(), "reading_name", "Name of the slide")
+        self._name_label.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.overview = Overview(controls.icons)
+        self.overview.setObjectName("reading_overview_picture")
+        self.overview.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # a click leaves the keyboard focus on the canvas
+        self.overview.follow(controls.overview)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 2, 4, 4)
+        layout.setSpacing(2)
+        layout.addWidget(self._name_label)
+        layout.addWidget(self.overview)
+        controls.overview.updated.connect(self._place)
+
+    def start(self, window: QMainWindow) -> None:
+        """Show the inset on the canvas, unless the user has hidden it."""
+        self._central = window.centralWidget()
+        self._central.installEventFilter(self)
+        self.setParent(self._central)
+        self.setStyleSheet(self._controls.styleSheet())
+        self.show_name()
+        self.setVisible(self._controls.settings.get(INSET_SETTING, True))
+        self._place()
+
+    def stop(self) -> None:
+        """Remove the inset from the canvas without deleting it."""
+        if self._central is not None and isalive(self._central):
+            self._central.removeEventFilter(self)
+        self._central = None
+        self.setParent(self._controls.waiting.holder)
+
+    def set_wanted(self, wanted: bool) -> None:
+        """Show or hide the inset, and remember it."""
+        self._controls.settings.set(INSET_SETTING, wanted)
+        self.setVisible(wanted and self._central is not None)
+        self._place()
+
+    def show_name(self) -> None:
+        """Show the name of the displayed slide."""
+        slide = self._controls.context.slide
+        name = "" if slide is None else slide_display_name(slide.info)
+        self._name_label.setText(name)
+        self._name_label.setToolTip(name)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Stay in the corner when the canvas is resized."""
+        if event is not None and event.type() == QEvent.Type.Resize:
+            self._place()
+        return False
+
+    def _place(self) -> None:
+        if self._central is None or not self.isVisible():
+            return
+        height = self.overview.heightForWidth(INSET_PX) + self._name_label.sizeHint().height() + 8
+        top = self._central.height() - height - INSET_MARGIN_PX
+        self.setGeometry(INSET_MARGIN_PX, top, INSET_PX, height)
+        self.raise_()
 
 
 MIN_SLIDE_PX = 800  # minimum width of the canvas beside an open tab, which covers its edge in a narrower window

@@ -237,8 +237,8 @@ class TrayDock(TrayControls):
         """Create the lists of recent folders and cases on the start page."""
         folders, cases = (RecentPaths(self.settings, key) for key in (RECENT_FOLDERS, RECENT_CASES))
         lists = (
-            RecentList("Recent folders", folders, lambda path: self.open([path])),
-            RecentList("Recent cases", cases, lambda path: self.open([path]), are_cases=True),
+            RecentList("Recent folders", folders, self.open),
+            RecentList("Recent cases", cases, self.open, are_cases=True),
         )
         recent = RecentFiles(self.welcome, self.icons, lists)
         recent.refresh()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
 MAX_RECENT = 8
-OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"  # prefixes of links
+OPEN, REMOVE, CLEAR, REOPEN = "open-recent:", "remove-recent:", "clear-recent:", "reopen:"  # prefixes of links
 
 
 class Welcome(QFrame):
@@ -157,19 +157,30 @@ class RecentPaths:
         self._set([other for other in self.paths if other != path])
 
     def clear(self) -> None:
-        """Remove all paths."""
+        """Remove all paths, also those of the session."""
         self._set([])
+        self.session = []
+
+    @property
+    def session(self) -> list[Path]:
+        """The paths that were open together last."""
+        stored: list[Any] = self._settings.get(f"{self.key}_session", [])
+        return [Path(path) for path in stored if isinstance(path, str)]
+
+    @session.setter
+    def session(self, paths: Sequence[Path]) -> None:
+        self._settings.set(f"{self.key}_session", [str(path) for path in paths])
 
     def _set(self, paths: list[Path]) -> None:
         self._settings.set(self.key, [str(path) for path in paths[:MAX_RECENT]])
 
 
 class RecentList(NamedTuple):
-    """A list on a start page: its title, the paths, how to open a path, and whether the paths are folders of cases."""
+    """A list on a start page: its title and paths, how to open paths, and whether these are folders of cases."""
 
     title: str
     recent: RecentPaths
-    open: Callable[[Path], object]
+    open: Callable[[list[Path]], object]
     are_cases: bool = False
 
 
@@ -183,6 +194,7 @@ class RecentFiles(QObject):
         self._welcome, self._icons = welcome, icons
         self._lists: Mapping[str, RecentList] = {entry.recent.key: entry for entry in lists}
         self._missing: frozenset[Path] = frozenset()
+        self._session: frozenset[Path] = frozenset()  # files of this window that are recorded as open
         self._queue = LatestJobQueue(self)
         self._queue.succeeded.connect(self._on_checked)
         self._queue.failed.connect(self.failed)
@@ -193,23 +205,40 @@ class RecentFiles(QObject):
         self._lists[key].recent.add(path)
         self.refresh()
 
+    def record_session(self, key: str, paths: Sequence[Path], *, closed: bool = False) -> None:
+        """Record which files are open, to open them together another day.
+
+        ``closed``: the user has closed a file. Otherwise fewer files do not count, because napari removes all of them
+        one by one when its window is closed.
+        """
+        if paths and (closed or not self._session.issuperset(paths)):
+            self._session = frozenset(paths)
+            self._lists[key].recent.session = paths
+            self.refresh()
+
     def refresh(self) -> None:
         """Show the lists."""
         self._welcome.show_recent("".join(map(self._format, self._lists.values())))
 
     def find_missing(self) -> None:
         """Find files that no longer exist, in the background because a network drive may not respond."""
-        paths = [(path, entry.are_cases) for entry in self._lists.values() for path in entry.recent.paths]
+        paths = [
+            (path, entry.are_cases)
+            for entry in self._lists.values()
+            for path in {*entry.recent.paths, *entry.recent.session}
+        ]
         self._queue.submit("missing", lambda: partial(_find_missing, paths))
 
     def follow_link(self, link: str) -> bool:
         """Follow a link that opens or removes files; return False if it is not a link of these lists."""
-        for prefix in (OPEN, REMOVE, CLEAR):
+        for prefix in (OPEN, REMOVE, CLEAR, REOPEN):
             if link.startswith(prefix):
                 key, _, path = link.removeprefix(prefix).partition(":")
                 recent = self._lists[key].recent
                 if prefix == OPEN:
-                    self._lists[key].open(Path(path))
+                    self._lists[key].open([Path(path)])
+                elif prefix == REOPEN:
+                    self._lists[key].open([path for path in recent.session if path not in self._missing])
                 elif prefix == REMOVE:
                     recent.remove(Path(path))
                 else:
@@ -226,7 +255,10 @@ class RecentFiles(QObject):
         """Format a list as rich text; empty if there are no files."""
         lines = [self._format_path(recent_list.recent.key, path) for path in recent_list.recent.paths]
         clear = self._icons.link(f"{CLEAR}{recent_list.recent.key}", "clear")
-        return f"<p>{recent_list.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
+        text = f"<p>{recent_list.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
+        count = len([path for path in recent_list.recent.session if path not in self._missing])
+        link = self._icons.link(f"{REOPEN}{recent_list.recent.key}:", f"Reopen the last session ({count})")
+        return f"<p>{link}</p>{text}" if count > 1 else text
 
     def _format_path(self, key: str, path: Path) -> str:
         if path not in self._missing:
