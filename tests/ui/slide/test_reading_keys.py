@@ -247,13 +247,16 @@ def test_fields_layers_and_photographs_keep_their_own_keys(reader, qtbot):
     assert dock.slide.layers[0].mode == "pan_zoom"
     assert camera.zoom == pytest.approx(0.4)
 
-    # Digits are the classes of regions while they are drawn.
+    # Digits with Ctrl are the classes of regions while they are drawn; without, they magnify.
     draw_region(reader)
-    viewer.layers.selection.active = dock.regions.layer.layer
+    dock.regions_section.expand(animate=False)
+    reader.finds(QAbstractButton, "region_rectangle").click()
     zoom = camera.zoom
-    press(reader, "3")
+    press(reader, "3", modifier=Qt.KeyboardModifier.ControlModifier)
     assert dock.regions.controls.class_list.current.name == "Epidermis"
     assert camera.zoom == zoom
+    press(reader, "3")
+    assert camera.zoom == pytest.approx(1.0)
 
     # Keys are those of napari while a photograph is shown.
     photograph = reader.opens()

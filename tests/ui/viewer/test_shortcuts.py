@@ -239,7 +239,7 @@ def test_the_page_of_the_documentation_has_the_same_keys(repository):
     for line in page.splitlines():
         if line.startswith("## "):
             dock = line.removeprefix("## ")
-        elif line.startswith("| ") and not line.startswith(("| Key", "| ---", "|---")):
+        elif dock and line.startswith("| ") and not line.startswith(("| Key", "| ---", "|---")):
             key, text = (cell.strip() for cell in line.strip("|").split("|"))
             found.append((dock, key, text))
     assert found == [(one.dock, one.key, one.text) for one in SHORTCUTS.values()]

@@ -58,7 +58,7 @@ class RegionClassList(QWidget):
         super().__init__()
         self._settings, self._kind = settings, kind
         self._classes = load_classes(settings, kind)
-        tip = f"{kind.use} (keys 1 to 9). F2: rename; double click: change the color"
+        tip = f"{kind.use} (Ctrl with 1 to 9 on the image). F2: rename; double click: change the color"
         self.list = named(QListWidget(), f"{kind.name}_classes", kind.title, tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
         add = tool_button(f"add_{kind.name}_class", "Add a class", "Add a class")

@@ -18,7 +18,7 @@ from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QMainWindow
+    from qtpy.QtWidgets import QAbstractButton, QMainWindow
 
     from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -35,12 +35,13 @@ class SlideContext(QObject):
 
     ``run_updated``: a new ``SlideRunUpdate`` of the analysis that the dock follows. ``reader_changed``: the new name of
     the reader, entered in one of the sections. ``flush_requested``: sections must apply what is being typed and save
-    pending changes.
+    pending changes. ``class_key_pressed``: the number of the class to use with the active tool.
     """
 
     run_updated = Signal(object)
     flush_requested = Signal()
     reader_changed = Signal(str)
+    class_key_pressed = Signal(int)
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class SlideContext(QObject):
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
         self.slide: ViewerSlide | None = None
         self.location: SlideResultLocation | None = None  # for the whole slide; None until it was found
+        self.tool_buttons: list[QAbstractButton] = []  # of the tools on the canvas: checked while a tool is active
         self.is_view = False  # whether the results of the view are shown, not those of the whole slide
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.slide.class_list import (
-    CLASS_KEYS,
     DEFAULT_COLOR,
     ClassKind,
     RegionClassList,
@@ -270,6 +268,7 @@ def _create_layer(slide: ViewerSlide) -> Points:
 
 
 NO_SELECTION = "Select regions in the Regions section to count within them."
+COUNTING_STOPPED = "Counting has stopped, because another tool or layer was selected. Press count to continue."
 NOTHING_MEASURED = "Nothing has been measured or counted yet."
 
 
@@ -320,8 +319,7 @@ class CountSection(QObject):
         self._view: CountView | None = None
         self.store = CountStore(self)
         self.layer = CountLayer(context.viewer, self)
-        steps = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
-        self.layer.bind({**{str(number): partial(self._on_key, number) for number in CLASS_KEYS}, **steps})
+        self.layer.bind({"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo})
         self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # polygons of the last count; their union
         self._result_timer = DebounceTimer(self)
         self._result_timer.timeout.connect(self._show_results)
@@ -331,7 +329,8 @@ class CountSection(QObject):
     def _connect(self) -> None:
         context = self._context
         self.layer.changed.connect(lambda points: self.store.apply_edit(lambda _: points))
-        self.layer.left.connect(lambda: self._set_tool(on=False))
+        self.layer.left.connect(self._on_left)
+        context.class_key_pressed.connect(self._on_class_key)
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
@@ -364,6 +363,7 @@ class CountSection(QObject):
         for step, button in view.history_buttons.items():
             button.clicked.connect(lambda _=False, step=step: self.store.step_history(step))
         add_to_section(self._section, view)
+        self._context.tool_buttons.append(view.tool)
         self._context.icons.apply()
         self._on_changed()
         self._show_results()
@@ -386,9 +386,13 @@ class CountSection(QObject):
             return self._view.class_list.classes
         return load_classes(self._context.settings, COUNT_CLASSES)
 
-    def _on_key(self, number: int) -> None:
-        if self._view is not None:
+    def _on_class_key(self, number: int) -> None:
+        if self._view is not None and self._view.tool.isChecked():
             self._view.class_list.select_class(number)
+
+    def _on_left(self) -> None:
+        self._set_tool(on=False)
+        self._context.status.show_message(COUNTING_STOPPED)
 
     def _on_class_selected(self) -> None:
         if self._view is not None:

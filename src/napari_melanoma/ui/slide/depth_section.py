@@ -298,6 +298,8 @@ class DepthController(QObject):
         """Connect the widgets."""
         store = self._section.store
         view.tool_requested.connect(self._on_tool)
+        tools = view.draw_button, view.move_button, *view.fields.tools.values()
+        self._context.tool_buttons += [button for button in tools if button.isCheckable()]
         view.proposal_accepted.connect(store.accept_proposal)
         view.proposal_selected.connect(self._on_proposal_selected)
         view.history_requested.connect(store.step_history)

@@ -216,7 +216,7 @@ class SlideHeatmapLayer(QObject):
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
         controls.style_layer(layer)
-        layer.visible = layer.visible and slide.is_shown
+        layer.visible = layer.visible and slide.is_shown and slide.shows_overlays
 
 
 def transparent_colormap_name(name: str) -> str:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, offset_label, repair_features
+from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, line_width, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 COLOR, TEXT_SIZE = "#006b1b", 14  # dark green, which differs from glass and common stains
 COLOR_ON_BLACK = "#ffe14d"  # for fluorescence, which is black where there is no signal
-LINE_WIDTH_DIVISOR = 600  # the line width is the longer side of the slide divided by this
 EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}  # of a shape; ``shown``: its label, moved off the line
 ANGLE_POINTS = 3  # the ends of the legs, and the vertex between them
 LINE_SHAPES = ("line", "path")
@@ -49,15 +48,15 @@ def choose_color(slide: ViewerSlide) -> str:
     return COLOR_ON_BLACK if slide.info.kind == "fluorescence" else COLOR
 
 
-def create_measure_layer(size: tuple[int, int], color: str) -> Shapes:
-    """Create an empty layer; ``size``: height and width of the slide in pixels of the finest level."""
+def create_measure_layer(width: float, color: str) -> Shapes:
+    """Create an empty layer; ``width``: of lines, in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
 
     return Shapes(
         ndim=2,
         edge_color=color,
-        edge_width=max(size) / LINE_WIDTH_DIVISOR,
+        edge_width=width,
         face_color="transparent",
         opacity=1,
         features={name: np.array([], object) for name in EMPTY_FEATURES},
@@ -70,10 +69,10 @@ def draw_measures(
     layer: Shapes,
     measures: Sequence[SlideMeasurement],
     labels: Sequence[str],
-    size: tuple[int, int],
+    width: float,
     color: str,
 ) -> None:
-    """Replace the drawn measurements; ``labels``: one for each; ``size``: height and width of the slide in pixels."""
+    """Replace the drawn measurements; ``labels``: one for each; ``width``: of lines, in pixels of the finest level."""
     import numpy as np
 
     layer.data = []
@@ -82,7 +81,7 @@ def draw_measures(
         layer.add(
             [np.array(measure.points, np.float64) - HALF for measure in measures],
             shape_type=["line" if len(measure.points) == 2 else shapes[measure.kind] for measure in measures],
-            edge_width=max(size) / LINE_WIDTH_DIVISOR,
+            edge_width=width,
             edge_color=color,
             face_color="transparent",
         )
@@ -294,6 +293,7 @@ class MeasurementSection(QObject):
         """Create the widgets when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = MeasureView()
+            self._context.tool_buttons += view.tools.values()
             view.tool_requested.connect(self._set_tool)
             view.measure_activated.connect(self._show_measure)
             view.remove_requested.connect(self._remove_measure)
@@ -344,14 +344,15 @@ class MeasurementSection(QObject):
 
     def _create_layer(self, slide: ViewerSlide) -> Shapes:
         """Create the layer, and draw all measurements."""
+        width = line_width(self._viewer, slide, "measures")
         layer: Shapes = slide_layers.get_or_add_layer(
-            self._viewer, slide, "measures", partial(create_measure_layer, slide.size, choose_color(slide))
+            self._viewer, slide, "measures", partial(create_measure_layer, width, choose_color(slide))
         )
         self._context.connections.connect(layer.events.data, self._on_data)
         self._context.connections.connect(layer.events.mode, self._on_mode)
         layer.mouse_drag_callbacks.append(self._on_press)
         self._writing = True
-        draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
+        draw_measures(layer, self.measures, self._describe_measures(), width, choose_color(slide))
         self._writing = False
         return layer
 
@@ -371,7 +372,8 @@ class MeasurementSection(QObject):
         if layer is not None:
             self._end_shape()
             self._writing = True
-            draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
+            width = line_width(self._viewer, slide, "measures")
+            draw_measures(layer, self.measures, self._describe_measures(), width, choose_color(slide))
             self._writing = False
         elif self.measures:
             self._create_layer(slide)
@@ -500,7 +502,7 @@ class SlideScalePanel(QFrame):
         self._slide = slide
         size = slide.info.pixel_size
         self._number.setValue(DEFAULT_UM_PER_PX if size is None else size.x_um)
-        width = max(slide.size) / 400
+        width = line_width(self._viewer, slide, "ruler")
 
         def create_layer() -> Shapes:
             return Shapes(ndim=2, edge_color="yellow", edge_width=width)

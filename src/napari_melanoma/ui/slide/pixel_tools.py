@@ -208,9 +208,9 @@ class RegionWand(PixelTool):
         self._queue.succeeded.connect(self._on_result)
         self._queue.failed.connect(self._on_failed)
 
-    def start(self, slide: ViewerSlide, region_class: RegionClass, keys: Keys) -> None:
+    def start(self, slide: ViewerSlide, region_class: RegionClass) -> None:
         """Activate the tool."""
-        layer = self.add_layer(slide, keys)
+        layer = self.add_layer(slide, {})
         layer.mouse_wheel_callbacks.append(self._on_wheel)
         self.set_class(region_class)
 

@@ -1,7 +1,8 @@
 """Keys and mouse on the canvas while a slide is shown.
 
-A Qt event filter on the canvas handles them, since Tab and "+" do not reach napari. Keys that are bound to the active
-layer are not handled here, such as the digits for classes of regions and the modes of Labels, Shapes and Points.
+A Qt event filter on the canvas handles them, since Tab and "+" do not reach napari. ``KEY_TABLE`` states what each key
+does: the keys of the reading work with every tool of the docks, and napari's keys that would replace such a tool by one
+of its own are ignored meanwhile. In layers that are not part of a slide, napari's keys come first.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
-from napari_melanoma.ui.viewer.shortcuts import focus_entered_canvas, list_keys, name_key
+from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view
 
 if TYPE_CHECKING:
     from napari.layers import Layer
+    from qtpy.QtWidgets import QAbstractButton
 
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.ui.slide.context import SlideContext
@@ -38,6 +41,36 @@ DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 MAGNIFICATIONS = (2, 4, 10, 20, 40)
 ZOOM_STEP = 2**0.5
 VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
+
+LEAVE, CLASS_PREFIX = "slide.leave_reading", "Ctrl+"
+# ``view``: no tool is active. ``tool``: a tool of the dock is. ``shape``: it has an unfinished shape. ``other``: the
+# active layer is not part of a slide, such as the user's own Labels layer.
+KeyState = Literal["view", "tool", "shape", "other"]
+NAPARI, NOTHING = "napari", "nothing"  # leave the key to napari; ignore it
+READING_KEYS = (
+    *("slide.pan", "slide.page", "slide.zoom_in", "slide.zoom_out", "slide.magnify", "slide.actual_pixels"),
+    *("slide.whole", "slide.next_stop", "slide.previous_stop", "slide.overlays"),
+)
+# Pan while held; remove what is selected; finish a shape; draw a square; size of the brush
+EDITING_KEYS = ("Space", "Delete", "Backspace", "Return", "Enter", "Shift", "[", "]")
+KEY_TABLE: dict[str, dict[KeyState, str]] = {
+    **{
+        key: dict.fromkeys(("view", "tool", "shape", "other"), name) for name in READING_KEYS for key in list_keys(name)
+    },
+    **dict.fromkeys(EDITING_KEYS, dict.fromkeys(("view", "tool", "shape", "other"), NAPARI)),
+    "Escape": {"view": LEAVE, "tool": LEAVE, "shape": NAPARI, "other": LEAVE},
+}
+OTHER_KEYS: dict[KeyState, str] = {"view": NAPARI, "tool": NOTHING, "shape": NOTHING, "other": NAPARI}
+
+
+def resolve_key(key: str, state: KeyState, *, is_bound: bool) -> str:
+    """Return the shortcut that a key triggers, or ``NAPARI`` or ``NOTHING``.
+
+    ``is_bound``: napari has a function for the key in the active layer.
+    """
+    if not is_bound and key not in KEY_TABLE:
+        return NAPARI  # such as the keys of the viewer
+    return NAPARI if state == "other" and is_bound else KEY_TABLE.get(key, OTHER_KEYS)[state]
 
 
 class ReadingKeys(QObject):
@@ -103,7 +136,8 @@ class ReadingKeys(QObject):
             "slide.whole": partial(fit_view, self._viewer),
             "slide.next_stop": partial(self._stops.step, 1),
             "slide.previous_stop": partial(self._stops.step, -1),
-            "slide.leave_reading": self._leave_reading,
+            "slide.overlays": self._toggle_overlays,
+            "slide.leave_reading": self._on_escape,
         }
         for name, action in named_actions.items():
             actions |= dict.fromkeys(list_keys(name), action)
@@ -127,18 +161,47 @@ class ReadingKeys(QObject):
             canvas.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_key(self, event: QKeyEvent) -> bool:
-        name, slide = self._name_key(event), self._slide
-        active = self._viewer.layers.selection.active
-        if name not in self.actions or (active is not None and self._is_bound(active, name)):
-            return False
-        if name not in list_keys("slide.leave_reading") and (slide is None or not slide.is_shown):
+        name, slide, active = self._name_key(event), self._slide, self._viewer.layers.selection.active
+        if name.startswith(CLASS_PREFIX):
+            self._context.class_key_pressed.emit(int(name.removeprefix(CLASS_PREFIX)))
+            return True
+        resolved = resolve_key(
+            name, self._find_state(active), is_bound=active is not None and self._is_bound(active, name)
+        )
+        if resolved in (NAPARI, NOTHING):
+            return resolved == NOTHING
+        if resolved != LEAVE and (slide is None or not slide.is_shown):
             return False  # the reading mode can be left also while a photograph hides the slide
         self.kinetic.stop()
         return self.actions[name]() is not False
 
+    def _find_state(self, active: Layer | None) -> KeyState:
+        """Return the state that decides what a key does."""
+        if active is not None and find_slide_identity(self._viewer, active) is None:
+            return "other"
+        if self._find_tool() is None:
+            return "view"
+        # While a shape is unfinished, Escape and Enter finish it; napari does not publish whether one is.
+        return "shape" if getattr(getattr(active, "__wrapped__", active), "_is_creating", False) else "tool"
+
+    def _find_tool(self) -> QAbstractButton | None:
+        """Return the button of the active tool; None if none is active."""
+        return next((button for button in self._context.tool_buttons if button.isChecked()), None)
+
+    def _on_escape(self) -> bool:
+        """End the active tool, or leave the reading mode if there is none."""
+        tool = self._find_tool()
+        if tool is None:
+            return self._leave_reading()
+        tool.click()
+        return True
+
     def _name_key(self, event: QKeyEvent) -> str:
-        """Return the key as it is declared, with Shift if an action is declared for it."""
+        """Return the key as it is declared, with Shift if an action is declared for it; ``Ctrl+1`` to ``Ctrl+9``."""
         name = name_key(event)
+        is_digit = Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9
+        if is_digit and event.modifiers() & IGNORED_MODIFIERS == Qt.KeyboardModifier.ControlModifier:
+            return f"{CLASS_PREFIX}{event.key() - Qt.Key.Key_0}"
         with_shift = f"Shift+{name}"
         is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
         return with_shift if is_shifted else name
@@ -149,11 +212,21 @@ class ReadingKeys(QObject):
         from napari.utils.key_bindings import coerce_keybinding
 
         layer = getattr(layer, "__wrapped__", layer)
+        if not key:
+            return False
         if isinstance(layer, Image) and find_slide_identity(self._viewer, layer) is not None:
             return False
         keymaps = (layer.keymap, *(getattr(kind, "class_keymap", {}) for kind in type(layer).__mro__))
         binding = coerce_keybinding(key)
         return any(binding in keymap for keymap in keymaps)
+
+    def _toggle_overlays(self) -> None:
+        """Hide everything that lies on the slide, or show it again as it was."""
+        if self._slide is not None:
+            kept = None if self._find_tool() is None else self._viewer.layers.selection.active
+            is_hidden = slide_layers.toggle_overlays(self._viewer, self._slide, kept)
+            key = list_keys("slide.overlays")[0]
+            self._context.status.show_message(f"Overlays are hidden; {key} shows them." if is_hidden else "")
 
     def _zoom(self, factor: float) -> None:
         """Zoom at the mouse pointer, or at the center if the pointer is not on the canvas."""

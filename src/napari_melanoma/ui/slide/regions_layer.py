@@ -316,7 +316,7 @@ class RegionBrush(QObject):
         layer: Labels | None = slide_layers.find_layer(self._viewer, self._slide, "painting")
         return layer
 
-    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: Keys) -> bool:
+    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass]) -> bool:
         """Add an empty Labels layer over the view; return False if no part of the slide is in view."""
         self._slide = slide
         placement, shape = _cover_view(self._viewer, slide)
@@ -335,7 +335,6 @@ class RegionBrush(QObject):
         self._placement, self._snap_distance = placement, get_snap_distance(self._viewer)
         layer.colormap = self._make_colormap()
         layer.brush_size = BRUSH_CELLS
-        bind_keys(layer, keys)
         self._viewer.layers.selection.active = layer
         layer.mode = "paint"
         return True

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButto
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.ui.slide.class_list import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
+from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.export import GEOJSON_FILTERS
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
@@ -197,10 +197,9 @@ class SlideRegionSection(QObject):
         self.brush = RegionBrush(self._viewer, self)
         self.wand = RegionWand(self._viewer, self)
         self.clicks = OutlineClickTool(self._viewer, self, "painting")
-        self._keys = {str(number): partial(self._on_key, number) for number in CLASS_KEYS}
-        undo = self._undo_keys = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
+        self._undo_keys = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
         copy = {"Control-C": partial(self._on_operation, "copy"), "Control-V": partial(self._on_operation, "paste")}
-        self.layer.bind({**self._keys, **undo, **copy})
+        self.layer.bind({**self._undo_keys, **copy})
         self._section = section
         self._connect()
         self._section.toggled.connect(self._on_section_toggled)
@@ -225,6 +224,7 @@ class SlideRegionSection(QObject):
             failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         context.flush_requested.connect(self.store.flush)
+        context.class_key_pressed.connect(self._on_class_key)
 
     @property
     def controls(self) -> RegionControls:
@@ -233,6 +233,7 @@ class SlideRegionSection(QObject):
             controls = self._controls = RegionControls(self._context.settings, self._context.icons)
             add_to_section(self._section, controls)
             self._connect_controls(controls)
+            self._context.tool_buttons += controls.tools.values()
         return self._controls
 
     def _connect_controls(self, controls: RegionControls) -> None:
@@ -344,8 +345,9 @@ class SlideRegionSection(QObject):
         controls = self.controls
         self.operations.run(name, controls.operations.distance.value(), controls.reader_name)
 
-    def _on_key(self, number: int) -> None:
-        self.controls.class_list.select_class(number)
+    def _on_class_key(self, number: int) -> None:
+        if self._tool:
+            self.controls.class_list.select_class(number)
 
     def _on_class(self) -> None:
         """Draw new regions with the selected class."""
@@ -385,7 +387,7 @@ class SlideRegionSection(QObject):
         if slide is None:
             return
         if name == "brush":
-            if self.brush.start(slide, controls.class_list.classes, self._keys):
+            if self.brush.start(slide, controls.class_list.classes):
                 self.brush.set_class(controls.class_list.current)
             else:
                 self._tool = ""
@@ -393,7 +395,7 @@ class SlideRegionSection(QObject):
                 self._context.status.show_message(NOT_IN_VIEW)
         elif name == "wand":
             self._update_wand()
-            self.wand.start(slide, controls.class_list.current, self._keys)
+            self.wand.start(slide, controls.class_list.current)
         elif name == "refine":
             self.clicks.start(slide, self._undo_keys)
             self._context.status.show_message(CLICK_HINT)

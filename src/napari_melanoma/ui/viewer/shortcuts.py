@@ -40,7 +40,7 @@ CONTEXT_TEXTS = {
     "window": "in the whole window",
     "dock": "while the dock has the keyboard focus",
     "widget": "in the list, table or layer concerned",
-    "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
+    "canvas": "on the image while a slide is shown, with any tool; a layer of your own comes first",
     "tool": "on the image while the tool is on",
 }
 # Shortcuts that repeat while the key is held. Others must not: they would accept several masks, or toggle a mode.
@@ -111,7 +111,12 @@ SHORTCUTS = {
     "slide.whole": Shortcut("Home", "Fit the slide to the view", "Slide", "canvas"),
     "slide.next_stop": Shortcut("Tab", "Next lesion, then region, then bookmark", "Slide", "canvas"),
     "slide.previous_stop": Shortcut("Shift+Tab", "Previous lesion, region or bookmark", "Slide", "canvas"),
-    "slide.leave_reading": Shortcut("Escape", "Leave the reading mode", "Slide", "canvas"),
+    "slide.overlays": Shortcut(
+        "H", "Hide everything on the slide, such as lesions; again to show it", "Slide", "canvas"
+    ),
+    "slide.leave_reading": Shortcut(
+        "Escape", "End the active tool, otherwise leave the reading mode", "Slide", "canvas"
+    ),
     "slide.drag": Shortcut("Space", "Hold to move the view with any tool", "Slide", "widget"),
     "slide.reading": Shortcut("F8", "Reading mode: the slide fills the window; again to leave it", "Slide"),
     "slide.back": Shortcut("Alt+Shift+Left", "Previous view", "Slide"),
@@ -126,7 +131,7 @@ SHORTCUTS = {
     "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to finish", "Slide"),
     "slide.click": Shortcut("Alt+J", "Refine lesions by clicks; press again to finish", "Slide"),
     "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness manually", "Slide"),
-    "slide.classes": Shortcut("1 to 9", "Set the class of a region", "Slide", "widget"),
+    "slide.classes": Shortcut("Ctrl+1 to Ctrl+9", "Class of the regions or points that you draw", "Slide", "widget"),
     "slide.rename": Shortcut("F2", "Rename the selected bookmark or region", "Slide", "widget"),
     "slide.remove": Shortcut(
         "Delete", "Remove the selected bookmark, measurement, lesion or region", "Slide", "widget"

@@ -110,6 +110,11 @@ class ViewerSlide(NamedTuple):
         return any(layer.visible for layer in self.layers)
 
     @property
+    def shows_overlays(self) -> bool:
+        """Whether layers on the slide may be shown; False while the user hides all of them."""
+        return not self.metadata.get("hidden_roles")
+
+    @property
     def affine(self) -> list[list[float]]:
         """The rotation about the center of the slide, as a 3 x 3 matrix for (y, x, 1)."""
         cosine, sine = _cosine_sine(self.angle)
@@ -160,6 +165,24 @@ def find_layers(viewer: Viewer, identity: str) -> list[Layer]:
     return [
         layer for layer in viewer.layers if layer.metadata.get(METADATA_KEY, {}).get(SLIDE_IDENTITY_KEY) == identity
     ]
+
+
+def toggle_overlays(viewer: Viewer, slide: ViewerSlide, kept: Layer | None) -> bool:
+    """Hide the layers on a slide, or show those that were hidden last, or all; return whether they are hidden now.
+
+    ``kept``: the layer of the active tool, which stays as it is, because napari ends the tools of hidden layers.
+    """
+    layers = {
+        layer.metadata[METADATA_KEY].get("role"): layer
+        for layer in find_layers(viewer, slide.identity)
+        if layer != kept
+    }
+    visible = [role for role, layer in layers.items() if layer.visible]
+    shown = () if visible else slide.metadata.get("hidden_roles") or tuple(layers)
+    slide.metadata["hidden_roles"] = visible  # also for new results, which must not show their layer meanwhile
+    for role, layer in layers.items():
+        layer.visible = role in shown
+    return bool(visible)
 
 
 def get_or_add_layer(
