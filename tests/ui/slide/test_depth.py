@@ -15,7 +15,16 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QTableWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPlainTextEdit,
+    QTableWidget,
+)
 from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
@@ -25,6 +34,7 @@ from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 from .test_drawing import event
 
@@ -587,6 +597,65 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.waits()
     assert kept(person, "Reader B").all_authors() == {"mm": "reader"}
     assert "ulcerated" not in {change.field for change in kept(person, "Reader B").history}
+
+
+def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide_path):
+    person.opens_slides(slide_path)
+    person.until(lambda: page(person).store.state is not None)
+    proposes(person.dock.result_location.folder, 0.2, 0.12)
+    opens(person)
+    page(person).store.reload_proposals()
+    lines, blind = person.finds(QListWidget, "depth_lines"), person.finds(QCheckBox, "depth_blind")
+    person.until(lambda: lines.count() == 2)
+
+    def shown():
+        layer = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
+        return len(lines_of(line_layer(person))) + len(lines_of(layer)), lines.count(), person.label_text("depth_head")
+
+    before = shown()
+    assert before[:2] == (2, 2)
+    blind.click()
+    assert shown() == (0, 0, "Not measured.")
+    assert "0.12" not in person.label_text("depth_found")
+    assert page(person).store.risk_reading.mm is None
+    sets_reader(person, "Reader A")
+    draws(person, TOP, (260.0, 100.0))
+    assert shown() == (3, 2, "0.10 mm   T1a")
+    assert kept(person, "Reader A").method == "hand"
+    sets_reader(person, "Reader B")
+    person.waits()
+    assert shown()[1:] == (0, "Not measured.")
+    assert person.dock.settings.get("slide/depth_blind", False) is True
+    blind.click()
+    assert shown()[1] == 2
+
+
+def lines_of(layer):
+    return () if layer is None else layer.data
+
+
+def test_the_circle_of_one_square_millimeter_is_moved_with_the_mouse(measuring):
+    person = measuring
+    center_view(person.viewer, person.dock.slide, (250.0, 250.0))
+    presses(person, "depth_hotspot")
+    area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
+    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
+    person.waits()
+    before = area.data[0].copy()
+    moved = before + np.array((-40.0, 70.0))
+    drags(person, area, (240.0, 260.0), (250.0, 300.0), (200.0, 330.0))
+    person.until(lambda: np.allclose(area.data[0], moved, atol=0.1))
+    person.waits()
+    assert "in 1.00 mm²" in person.label_text("depth_mitoses")
+    [kept_area] = page(person).store.reading.mitoses.areas
+    assert np.mean(kept_area, axis=0) == pytest.approx((210.0, 320.0), abs=0.2)
+    presses(person, "depth_hotspot")  # ends the tool
+    drags(person, area, (240.0, 260.0), (300.0, 300.0))
+    assert np.allclose(area.data[0], moved, atol=0.1)
+    presses(person, "depth_hotspot")  # a circle that is in view stays where it is
+    assert np.allclose(area.data[0], moved, atol=0.1)
+    presses(person, "depth_undo")
+    assert np.allclose(area.data[0], before, atol=0.1)
 
 
 def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(

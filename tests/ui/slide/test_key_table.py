@@ -37,7 +37,7 @@ TOOLS = (
     *("region_rectangle", "region_ellipse", "region_add_polygon", "region_add_polygon_lasso", "region_brush"),
     *("region_wand", "region_select", "region_split", "region_refine", "region_hole"),
     *("measure_line", "measure_area", "measure_angle", "count_points"),
-    *("depth_draw", "depth_count", "depth_area", "lesion_draw", "lesion_refine", "scale"),
+    *("depth_draw", "depth_count", "depth_area", "depth_hotspot", "lesion_draw", "lesion_refine", "scale"),
 )
 LAYER_KEYS = {
     str(key)

@@ -42,6 +42,14 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
         person.waits()
         assert (dock.lesions.findings, dock.sections.measurements.measures) == before
 
+    # What is drawn next has this width at once, without another change of the magnification.
+    dock.sections.measurements._draw()
+    dock.analysis_region.show_frame((10, 10, 100, 100))
+    for role in ("measures", "view"):
+        assert fits(person, role), role
+    layer = person.viewer.layers["section measures"]
+    assert layer.current_edge_width == pytest.approx(layer.edge_width[0])
+
     # Lines of depth and regions.
     square = ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.sections.depth.store

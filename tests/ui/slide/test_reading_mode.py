@@ -15,7 +15,7 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.slide.side_by_side import NARROW_PX, WIDEN_MS
 from napari_melanoma.ui.slide.view_history import SETTLE_MS
-from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
 
@@ -126,6 +126,41 @@ def test_the_slide_gets_the_width_of_the_window(reader):
         right = dock.body.mapTo(reader.window, QPoint(dock.body.width(), 0)).x()
         assert right <= dock.mapTo(reader.window, QPoint(dock.width(), 0)).x()
         assert dock.body.isVisible()
+
+
+def test_name_and_overview_lie_in_the_corner_of_the_image(reader):
+    dock = reader.dock
+    press(reader, Qt.Key.Key_F8)
+    inset, toolbar = dock.reading_mode.mode.inset, dock.reading_mode.mode.toolbar
+    assert inset.isVisible()
+    assert reader.window.findChild(QLabel, "reading_name").text() == "section.tif"
+    central = reader.window.centralWidget()
+    for height in (768, 640):
+        reader.window.resize(1366, height)
+        reader.until(lambda: inset.geometry().bottom() == central.height() - 9)
+    assert inset.width() * inset.height() < central.width() * central.height() / 10
+    reader.waits()
+    assert not inset.overview.grab().toImage().isNull()
+    assert inset.overview._view == dock.overview._view
+
+    # A click moves the view and leaves the keys to the image.
+    before = get_visible_region(reader.viewer, dock.slide).center
+    press(reader, "4")
+    QTest.mouseClick(inset.overview, LEFT, NONE, inset.overview.rect().center() + QPoint(20, 20))
+    assert get_visible_region(reader.viewer, dock.slide).center[1] > before[1] + 10
+    assert inset.overview._view == dock.overview._view
+    assert reader.canvas.hasFocus()
+
+    # It can be hidden, also for later.
+    clicks_bar(reader, "reading_overview")
+    assert not inset.isVisible()
+    press(reader, Qt.Key.Key_F8)
+    press(reader, Qt.Key.Key_F8)
+    assert not inset.isVisible()
+    toolbar.overview_button.click()
+    assert inset.isVisible()
+    press(reader, Qt.Key.Key_F8)
+    assert not inset.isVisible()
 
 
 def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(reader, monkeypatch):

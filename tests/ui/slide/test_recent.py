@@ -15,6 +15,7 @@ from slide_stage import UNSEEN
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.file_drop import (
     MAX_RECENT,
     RECENT_CASES,
@@ -62,6 +63,26 @@ def text_of(person):
 
 def follows(person, name):
     person.finds(QLabel, "welcome_recent").linkActivated.emit(links_of(person)[name])
+
+
+def test_the_slides_that_were_open_together_are_reopened_together(person, slide_path, tmp_path):
+    other = draw_slide(tmp_path / "other.tif", tint=4)
+    person.opens_slides(slide_path)
+    person.opens_slides(other)
+    person.viewer.layers.clear()  # as napari does when its window is closed
+    person.waits()
+    person.until(lambda: "Reopen the last session (2)" in text_of(person))
+    follows(person, "Reopen the last session (2)")
+    person.until(lambda: {slide.info.path for slide in list_slides(person.viewer)} == {slide_path, other})
+    person.waits()
+
+    # A slide that the user closes is not part of it.
+    person.clicks("close_slide")
+    person.waits()
+    assert len(RecentPaths(person.dock.settings, RECENT_SLIDES).session) == 1
+    person.viewer.layers.clear()
+    person.waits()
+    assert "Reopen the last session" not in text_of(person)
 
 
 def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):

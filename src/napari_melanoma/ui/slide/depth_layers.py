@@ -271,7 +271,11 @@ class DepthLineLayer(QObject):
 
 
 POINTS_ROLE, AREA_ROLE = "mitoses", "mitosis area"
-TOOLS = {"count": (POINTS_ROLE, "add"), "area": (AREA_ROLE, "add_polygon")}  # role and mode of the layer, by tool
+TOOLS = {  # role and mode of the layer, by tool
+    "count": (POINTS_ROLE, "add"),
+    "area": (AREA_ROLE, "add_polygon"),
+    "hotspot": (AREA_ROLE, "pan_zoom"),  # a drag that starts in an area moves the area
+}
 # Color of the marks, their size on the slide, and its limits in pixels of the screen
 MITOSIS_COLOR, MARK_UM, MARK_PX = "#ff9500", 14.0, (9, 60)
 CORNERS = 90  # of the polygon for a circle
@@ -341,13 +345,18 @@ class MitosisLayers(QObject):
             self.tool_changed.emit()
 
     def add_hotspot(self) -> None:
-        """Replace the counting area by a circle of 1 mm² at the center of the view."""
+        """Replace the counting area by a circle of 1 mm² at the center of the view, unless a circle is in view."""
         import numpy as np
 
         slide = self._slide
         if slide is None:
             return
-        row, column = get_visible_region(self._viewer, slide).center
+        view, areas = get_visible_region(self._viewer, slide), self._areas()
+        row, column = view.center
+        if len(areas) == 1 and len(areas[0]) == CORNERS:
+            y, x = np.mean(areas[0], axis=0)
+            if view.top <= y <= view.top + view.height and view.left <= x <= view.left + view.width:
+                return
         turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
         shape = np.stack([np.sin(turns), np.cos(turns)], axis=1) * 1000 / np.array(slide.pixel_um)
         inside = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # area of the polygon for a circle of 1 mm radius, in mm²
@@ -369,7 +378,38 @@ class MitosisLayers(QObject):
             self._layer_events.connect(layer.events.data, self._on_data)
             self._layer_events.connect(layer.events.mode, self._on_mode)
             bind_keys(layer, self._keys)
+            if role == AREA_ROLE and self._move_area not in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.append(self._move_area)
         return layer
+
+    def _move_area(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+        """Move the area in which the mouse button is pressed, with the tool ``hotspot``."""
+        from napari_melanoma.core.polygons import Polygon, points_within
+
+        slide, areas = self._slide, self._areas()
+        if slide is None or self.tool != "hotspot" or event.button != 1:
+            return
+        start = slide.to_slide(tuple(event.position[-2:]))
+        pressed = [points_within([start], [Polygon(area)]).any() for area in areas]
+        if not any(pressed):
+            return
+        event.handled = True  # otherwise the view would move
+        yield
+        moved = areas
+        while event.type == "mouse_move":
+            event.handled = True
+            to = slide.to_slide(tuple(event.position[-2:]))
+            y, x = to[0] - start[0], to[1] - start[1]
+            moved = tuple(
+                tuple((row + y, column + x) for row, column in area) if is_pressed else area
+                for area, is_pressed in zip(areas, pressed, strict=True)
+            )
+            self._showing = True
+            self._draw_areas(layer, moved)
+            self._showing = False
+            yield
+        if moved != areas:
+            self.changed.emit(self._points(), self._areas())
 
     def _show_points(self, mitoses: MitosisCount) -> None:
         import numpy as np
@@ -380,16 +420,20 @@ class MitosisLayers(QObject):
         layer.selected_data = set()
 
     def _show_areas(self, mitoses: MitosisCount) -> None:
-        import numpy as np
-
         layer = self._ensure_layer(AREA_ROLE)
         if self._areas() != mitoses.areas:
-            layer.data = []
-            if mitoses.areas:
-                outlines = [np.array(area, np.float64) - HALF for area in mitoses.areas]
-                assert self._slide is not None
-                width = line_width(self._viewer, self._slide, "mitosis area")
-                layer.add_polygons(outlines, edge_width=width, edge_color=MITOSIS_COLOR, face_color="transparent")
+            self._draw_areas(layer, mitoses.areas)
+
+    def _draw_areas(self, layer: Shapes, areas: Sequence[Sequence[tuple[float, float]]]) -> None:
+        """Replace the drawn areas."""
+        import numpy as np
+
+        assert self._slide is not None, "only slides have mitoses"
+        layer.data = []
+        if areas:
+            outlines = [np.array(area, np.float64) - HALF for area in areas]
+            width = line_width(self._viewer, self._slide, "mitosis area")
+            layer.add_polygons(outlines, edge_width=width, edge_color=MITOSIS_COLOR, face_color="transparent")
 
     def _points(self) -> tuple[tuple[float, float], ...]:
         layer = self._find_layer(POINTS_ROLE)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.job import JobFunction
 
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
+MODEL_HIDDEN = "The model's result is hidden until you have measured, because *blind* is on."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
 
@@ -62,6 +63,7 @@ class SlideDepthSection(QObject):
         self.analysis: DepthAnalysis | None = None
         self._last_analysis: tuple[object, ...] = ()  # identity of the analysis that was read last
         self.store = DepthReadingStore(self)
+        self.store.is_blind = bool(context.settings.get(BLIND_SETTING, False))
         keys = {
             "Control-Z": partial(self.store.step_history, "undo"),
             "Control-Shift-Z": partial(self.store.step_history, "redo"),
@@ -89,6 +91,8 @@ class SlideDepthSection(QObject):
             from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
 
             view = self._view = DepthView(self.store.reader, self._context.icons)
+            view.blind_check.setChecked(self.store.is_blind)
+            view.blind_check.toggled.connect(self._on_blind)
             add_to_section(self._section, view)
             self.analysis = DepthAnalysis(self._context, view.run_panel)
             self._connect(view, self.analysis)
@@ -119,6 +123,11 @@ class SlideDepthSection(QObject):
             if self._view is not None:
                 self._view.reader_field.setText(name)
             self.store.set_reader(name)
+
+    def _on_blind(self, on: bool) -> None:
+        self._context.settings.set(BLIND_SETTING, on)
+        self.store.is_blind = on
+        self.store.refresh()
 
     def _show_message(self, text: str) -> None:
         """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
@@ -181,9 +190,8 @@ class SlideDepthSection(QObject):
 
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         """Show the outcome of the depth analysis."""
-        self._context.status.show_message(
-            MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
-        )
+        outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
+        self._context.status.show_message(MODEL_HIDDEN if self.store.hides_model else outcome)
         self.store.reload_proposals()
 
     def _on_changed(self) -> None:
@@ -193,14 +201,14 @@ class SlideDepthSection(QObject):
         slide, state = self._slide, self.store.state
         if slide is not None and state is not None and is_slide_open(self._viewer, slide):
             reading = self.store.reading
-            is_shown = reading.when or state.proposed.validity.valid
+            is_shown = reading.when or self.store.proposed.validity.valid
             mm = reading.mm if is_shown else None
             self.line_layer.show(reading.line, "" if mm is None else format_thickness(mm))
             self.mitosis_layers.show(reading.mitoses)
             show_compared_lines(
                 self._viewer,
                 slide,
-                select_compared_lines(state.history.current, self.store.reader, state.proposed, reading.line),
+                select_compared_lines(state.history.current, self.store.reader, self.store.proposed, reading.line),
             )
         self._update_view()
 
@@ -213,10 +221,10 @@ class SlideDepthSection(QObject):
         view, state, reading = self.view, self.store.state, self.store.reading
         view.setEnabled(state is not None)
         self._show_reading(reading)
-        is_valid = state is None or state.proposed.validity.valid
+        is_valid = state is None or self.store.proposed.validity.valid
         view.fields.show_reading(reading, self.store.automatic_reading if is_valid else None)
         if state is not None:
-            depth, proposed = state.history.current, state.proposed
+            depth, proposed = state.history.current, self.store.proposed
             tips = ["; ".join(proposal.notes) for proposal in proposed.proposals]
             summary = category.describe_proposals(proposed, reading, state.selected)
             view.show_proposals(category.format_proposals(proposed.proposals), tips, state.selected, summary)
@@ -242,13 +250,13 @@ class SlideDepthSection(QObject):
 
         view, slide = self.view, self._slide
         state = self.store.state
-        validity = None if state is None else state.proposed.validity
+        validity = None if state is None else self.store.proposed.validity
         view.thickness_label.setText(category.format_headline(reading, validity))
         if validity is not None and not validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
         view.source_label.setText(category.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
-        network = None if state is None else state.network
+        network = None if state is None or self.store.hides_model else state.network
         text = "" if network is None else network.describe(self.store.risk_reading, self.store.size)
         view.network_label.setText(text)
         view.network_label.setVisible(network is not None)
@@ -268,8 +276,10 @@ class SlideDepthSection(QObject):
         return "The analysis is running." if self.analysis is not None and self.analysis.active else ""
 
 
+BLIND_SETTING = "slide/depth_blind"
 NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
 NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
+HOTSPOT_HINT = "Drag the circle to move it. Press 1 mm² again, or Escape, when it is in place."
 RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
 CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
 NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
@@ -415,24 +425,26 @@ class DepthController(QObject):
         from napari_melanoma.depth.readings import count_mitoses
 
         section = self._section
-        if tool == "hotspot":
-            self._on_hotspot()
-        elif tool == "none_found":
+        if tool == "none_found":
             mitoses = section.store.reading.mitoses
             counted = count_mitoses(mitoses.points, mitoses.areas, section.store.size, none_found=True)
             section.store.set_values(mitoses=counted)
-        else:
-            section.line_layer.set_tool("")
-            section.mitosis_layers.set_tool(tool)
+            tool = ""
+        elif tool == "hotspot" and not self._add_hotspot():
+            tool = ""
+        section.line_layer.set_tool("")
+        section.mitosis_layers.set_tool(tool)
         self._update_tools()
 
-    def _on_hotspot(self) -> None:
-        """Set the counting area to a circle of 1 mm², which requires a scale."""
+    def _add_hotspot(self) -> bool:
+        """Set the counting area to a circle of 1 mm²; return whether that is possible, which requires a scale."""
         section = self._section
         if section.store.size is None:
             section.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
-        else:
-            section.mitosis_layers.add_hotspot()
+            return False
+        section.mitosis_layers.add_hotspot()
+        self._context.status.show_message(HOTSPOT_HINT)
+        return True
 
     def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers
         from napari_melanoma.depth.readings import count_mitoses

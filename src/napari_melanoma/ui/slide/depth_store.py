@@ -44,6 +44,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.reader = ""  # empty if unknown
         # Returns why the reading must not be changed, such as a signed report that rests on it; empty if it may
         self.find_lock: Callable[[], str] = lambda: ""
+        self.is_blind = False  # whether the results of the model are hidden until the reader has measured
 
     @property
     def size(self) -> PixelSize | None:
@@ -51,12 +52,25 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         return self._size
 
     @property
+    def hides_model(self) -> bool:
+        """Whether the results of the model are hidden, because the reader has not measured yet."""
+        own = None if self.state is None else self.state.history.current.reading_by(self.reader)
+        return self.is_blind and (own is None or not own.when or own.line is None)
+
+    @property
+    def proposed(self) -> SlideDepthProposals:
+        """The proposals of the analysis; none while they are hidden."""
+        from napari_melanoma.depth.readings import SlideDepthProposals
+
+        return SlideDepthProposals() if self.state is None or self.hides_model else self.state.proposed
+
+    @property
     def automatic_reading(self) -> DepthReading:
         """The selected proposal of the analysis as a reading."""
         from napari_melanoma.depth.readings import DepthReading, automatic_reading
 
         state = self.state
-        return DepthReading() if state is None else automatic_reading(state.proposed, state.selected, self.size)
+        return DepthReading() if state is None else automatic_reading(self.proposed, state.selected, self.size)
 
     @property
     def reading(self) -> DepthReading:
@@ -78,7 +92,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         state, own = self.state, self.reading
         if state is None or (own.when and own.mm is not None):
             return own
-        return automatic_reading(state.proposed, size=self.size).model_copy(update={"reader": self.reader})
+        return automatic_reading(self.proposed, size=self.size).model_copy(update={"reader": self.reader})
 
     def set_reader(self, reader: str) -> None:
         """Switch to another reader, who cannot undo changes of the previous one.

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QFormLayout,
     QFrame,
     QHeaderView,
@@ -142,13 +143,13 @@ class DepthFields(QWidget):
         tips = {
             "count": "Click each mitosis; press again to stop. Delete removes the selected ones",
             "area": "Draw the counting area: click each corner, finish with a double click",
-            "hotspot": "Use a circle of 1 mm² at the center of the view as the counting area",
+            "hotspot": "Use a circle of 1 mm² as the counting area; drag it to move it, press again to stop",
             "none_found": "Record 0 mitoses: you have searched the area, and there are none",
         }
         texts = {"count": "count", "area": "area", "hotspot": "1 mm²", "none_found": "none found"}
         buttons = {}
         for name, tip in tips.items():
-            is_tool = name in ("count", "area")  # the others act at once
+            is_tool = name != "none_found"  # which acts at once
             button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=is_tool)
             button.clicked.connect(
                 lambda on, name=name, is_tool=is_tool: self.tool_requested.emit(name if on or not is_tool else "")
@@ -241,6 +242,8 @@ class DepthView(QWidget):
         self.automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
         for button in (self.draw_button, self.move_button):
             button.setCheckable(True)
+        tip = "Hide the lines and results of the model until you have measured"
+        self.blind_check = named(QCheckBox("blind"), "depth_blind", "Blind reading", tip)
         self.lock_label = named(WrappedLabel(), "depth_lock", "Why the reading cannot be changed")
         self.hint_label = named(quiet_label(HINTS[""]), "depth_hint", "How to measure")
         self.run_panel = DepthRunPanel()
@@ -334,7 +337,7 @@ class DepthView(QWidget):
             self.network_label,
             self.warning_label,
             self.lock_label,
-            row(self.draw_button, self.move_button),
+            row(self.draw_button, self.move_button, self.blind_check),
             self.hint_label,
             self.automatic_button,
             self.run_panel,

@@ -109,7 +109,7 @@ class ReadingMode(WindowGuard):
         self.watch()
         canvas = find_canvas(window)
         if canvas is not None:
-            for part in (self.toolbar, self.tabs):  # otherwise a click would take the focus from the canvas
+            for part in (self.toolbar, self.tabs, self.inset):  # otherwise a click would take the focus from the canvas
                 part.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
                 part.setFocusProxy(canvas)
             canvas.setFocus()
