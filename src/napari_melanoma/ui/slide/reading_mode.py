@@ -309,7 +309,7 @@ INSET_PX, INSET_MARGIN_PX = 200, 8  # width of the inset, and its distance from 
 
 
 class OverviewInset(QFrame):
-    """The name and a small overview of the slide, in the lower left corner of the canvas."""
+    """The name and a small overview of the slide, in the upper left corner of the canvas: the scale bar is in the lower."""
 
     def __init__(self, controls: SlideControls) -> None:
         super().__init__(controls.waiting.holder)  # deleted with the dock
@@ -333,7 +333,6 @@ class OverviewInset(QFrame):
     def start(self, window: QMainWindow) -> None:
         """Show the inset on the canvas, unless the user has hidden it."""
         self._central = window.centralWidget()
-        self._central.installEventFilter(self)
         self.setParent(self._central)
         self.setStyleSheet(self._controls.styleSheet())
         self.show_name()
@@ -342,8 +341,6 @@ class OverviewInset(QFrame):
 
     def stop(self) -> None:
         """Remove the inset from the canvas without deleting it."""
-        if self._central is not None and isalive(self._central):
-            self._central.removeEventFilter(self)
         self._central = None
         self.setParent(self._controls.waiting.holder)
 
@@ -360,19 +357,12 @@ class OverviewInset(QFrame):
         self._name_label.setText(name)
         self._name_label.setToolTip(name)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Stay in the corner when the canvas is resized."""
-        if event is not None and event.type() == QEvent.Type.Resize:
-            self._place()
-        return False
-
     def _place(self) -> None:
-        if self._central is None or not self.isVisible():
-            return
-        height = self.overview.heightForWidth(INSET_PX) + self._name_label.sizeHint().height() + 8
-        top = self._central.height() - height - INSET_MARGIN_PX
-        self.setGeometry(INSET_MARGIN_PX, top, INSET_PX, height)
-        self.raise_()
+        """Resize to the height of the overview, which depends on the slide and its rotation."""
+        if self._central is not None and self.isVisible():
+            height = self.overview.heightForWidth(INSET_PX) + self._name_label.sizeHint().height() + 8
+            self.setGeometry(INSET_MARGIN_PX, INSET_MARGIN_PX, INSET_PX, height)
+            self.raise_()
 
 
 MIN_SLIDE_PX = 800  # minimum width of the canvas beside an open tab, which covers its edge in a narrower window
