@@ -424,6 +424,7 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert len(area.data) == 1
     for _ in range(5):
         presses(person, "depth_undo")
+    presses(person, "depth_hotspot")  # ends the tool that moves the circle
     assert person.label_text("depth_mitoses") == "Not counted."
     assert (len(points.data), len(area.data)) == (0, 0)
 
@@ -620,7 +621,7 @@ def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide
     assert page(person).store.risk_reading.mm is None
     sets_reader(person, "Reader A")
     draws(person, TOP, (260.0, 100.0))
-    assert shown() == (3, 2, "0.10 mm   T1a")
+    assert shown() == (3, 2, "0.10 mm   T1")
     assert kept(person, "Reader A").method == "hand"
     sets_reader(person, "Reader B")
     person.waits()
