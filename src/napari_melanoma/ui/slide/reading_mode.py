@@ -309,7 +309,7 @@ INSET_PX, INSET_MARGIN_PX = 200, 8  # width of the inset, and its distance from 
 
 
 class OverviewInset(QFrame):
-    """The name and a small overview of the slide, in the upper left corner of the canvas: the scale bar is in the lower."""
+    """The name and a small overview of the slide, in the corner of the canvas that is opposite to the scale bar."""
 
     def __init__(self, controls: SlideControls) -> None:
         super().__init__(controls.waiting.holder)  # deleted with the dock
