@@ -121,14 +121,12 @@ def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_vie
     assert dock.lesions.findings.saved
 
     slider = analysed.finds(QSlider, "slide_opacity")
-    before = slider.value()
     QTest.mouseClick(slider, Qt.MouseButton.LeftButton, pos=slider.rect().center())
     clicked = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() != clicked, "after a click, the wheel belongs to the control"
-    analysed.finds(QAbstractButton, "slide_heatmap").setFocus(Qt.FocusReason.TabFocusReason)
+    slider.clearFocus()
     slider.setFocus(Qt.FocusReason.TabFocusReason)
     left = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() == left
-    assert 0 <= before <= 100

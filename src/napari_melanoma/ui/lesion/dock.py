@@ -92,7 +92,6 @@ class LesionDock(LesionControls):
             "Recent photographs", RecentPaths(self.settings, RECENT_PHOTOGRAPHS), self.opener.open
         )
         self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
-        self.recent.refresh()
         self.close_guard = LesionCloseGuard(self, self.controller.store)
         self.set_options(self.settings.options)
         self._connect()

@@ -132,6 +132,7 @@ class SlideControls(QWidget):
             waiting=self.waiting,
             run_manager=self.run_manager,
         )
+        self.context.tool_buttons.append(self.picker.scale_button)
         self._lay_out()
         self.options_controller = SlideOptionsController(
             self.options_section, self.model_picker, self.settings, self.icons

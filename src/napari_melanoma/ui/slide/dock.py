@@ -107,7 +107,6 @@ class SlideDock(SlideControls):
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
         self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
-        context.tool_buttons += self.edit_buttons["draw"], self.edit_buttons["refine"], self.picker.scale_button
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops, self.reading_mode.leave)
@@ -144,19 +143,12 @@ class SlideDock(SlideControls):
             RecentList("Recent slides", slides, self.opener.open),
             RecentList("Recent cases", cases, self._open_case, are_cases=True),
         )
-        recent = RecentFiles(self.welcome, self.icons, lists)
-        recent.refresh()
-        return recent
+        return RecentFiles(self.welcome, self.icons, lists)
 
     def _open_case(self, folders: list[Path]) -> None:
         """Open a case in the Case dock, which is imported only now."""
         dock: Any = show_dock(self._viewer, "Case")
         dock.controller.open(folders[0])
-
-    def _record_session(self, *, closed: bool = False) -> None:
-        """Record which slides are open."""
-        paths = [slide.info.path.absolute() for slide in slide_layers.list_slides(self._viewer)]
-        self.recent.record_session(RECENT_SLIDES, paths, closed=closed)
 
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
@@ -298,7 +290,7 @@ class SlideDock(SlideControls):
         self.refresh()
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
-            self._record_session()
+            self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer))
             self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity)
 
@@ -334,7 +326,7 @@ class SlideDock(SlideControls):
         self.view_history.settle()
         self.memory.save()
         slide_layers.close_slides(self._viewer, [slide.info.path])
-        self._record_session(closed=True)
+        self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer), closed=True)
         self.status.show_briefly(f"{slide_display_name(slide.info)} is closed.")
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:

@@ -110,6 +110,7 @@ class LesionDrawing(QObject):
         self._rejection = ""  # why the pending outline is not a lesion
         self._is_drawing = False  # whether an outline is unfinished
         self._finished_count = 0  # outlines in the layer that became lesions, or can never become one
+        context.tool_buttons.append(button)
         self._button.toggled.connect(self._on_toggled)
         lesions.changed.connect(self._on_lesions)
         lesions.failed.connect(self._on_failed)
@@ -284,6 +285,7 @@ class LesionRefinement(QObject):
         self._tool = OutlineClickTool(context.viewer, self, "clicks")
         self._tool.clicked.connect(lambda click: lesions.edit(make_refine_edit(table.selected, click)))
         self._tool.left.connect(lambda: button.setChecked(False))
+        context.tool_buttons.append(button)
         button.toggled.connect(self._on_toggled)
         lesions.changed.connect(self._on_lesions)
         add_shortcut(context.dock, "slide.click", button.click)

@@ -240,9 +240,7 @@ class TrayDock(TrayControls):
             RecentList("Recent folders", folders, self.open),
             RecentList("Recent cases", cases, self.open, are_cases=True),
         )
-        recent = RecentFiles(self.welcome, self.icons, lists)
-        recent.refresh()
-        return recent
+        return RecentFiles(self.welcome, self.icons, lists)
 
     def _connect(self) -> None:
         for area in (self.welcome, self.drops):

@@ -141,6 +141,11 @@ def list_slides(viewer: Viewer) -> list[ViewerSlide]:
     return [ViewerSlide(tuple(layers)) for layers in layers_by_path.values()]
 
 
+def list_paths(viewer: Viewer) -> list[Path]:
+    """List the files of the slides of a viewer, in layer order."""
+    return [slide.info.path.absolute() for slide in list_slides(viewer)]
+
+
 def find_slide_identity(viewer: Viewer, layer: Layer | None) -> str | None:
     """Return the identity of the slide that a layer belongs to or was derived from; None for other layers."""
     if layer is None:

@@ -199,6 +199,7 @@ class RecentFiles(QObject):
         self._queue.succeeded.connect(self._on_checked)
         self._queue.failed.connect(self.failed)
         icons.changed.connect(self.refresh)
+        self.refresh()
 
     def add(self, key: str, path: Path) -> None:
         """Add a file that was opened."""
