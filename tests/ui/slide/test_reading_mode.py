@@ -584,12 +584,11 @@ def test_progress_is_shown_beside_any_tab(reader, slide_path):
     press(reader, Qt.Key.Key_F8)
     bar = reader.dock.reading_mode.mode.toolbar.progress_bar
     opens_tab(reader, "Regions")
-    assert bar.isVisible()
+    reader.until(bar.isVisible)
     assert bar.value() == 25
     assert "56 / 224 tiles" in bar.toolTip()
     analysis.finishes()
-    reader.until(lambda: not reader.dock.run_panel.active)
-    assert not bar.isVisible()
+    reader.until(lambda: not reader.dock.run_panel.active and not bar.isVisible())
 
 
 def test_a_photograph_in_view_closes_the_tab_of_the_slide(reader):
