@@ -206,6 +206,26 @@ def test_the_example_runs_as_a_program(exported: Path, tiny_bundle: BundleInfo, 
     assert [line.split(":")[0] for line in text.splitlines()] == ["melanoma", "nevus", "other"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "mask_size", "message"),
+    [
+        (("--set", "sex=woman"), (210, 150), "--set sex=woman: expected one of the words male, female."),
+        (("--set", "gender=male"), (210, 150), "expected one of the columns of this model: age, sex."),
+        ((), (150, 210), "has (210, 150) rows and columns, the upright photograph (150, 210)."),
+    ],
+    ids=["unknown word", "unknown column", "turned mask"],
+)
+def test_the_example_refuses_what_would_give_other_numbers(
+    exported: Path, tmp_path: Path, arguments: tuple[str, ...], mask_size: tuple[int, int], message: str
+) -> None:
+    photo, mask = save_phantom(tmp_path / "photo.png", SIZES[0]), tmp_path / "mask.png"
+    Image.new("L", mask_size, 255).save(mask)
+    command = [sys.executable, exported / "example.py", exported / "random.onnx", photo, "--mask", mask, *arguments]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+
+
 def test_an_own_file_named_like_the_example_is_kept(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     own = tmp_path / "example.py"
     own.write_text("mine = 1\n", encoding="utf-8")

@@ -87,6 +87,8 @@ def lesion_probability(
 ) -> NDArray[np.float32]:
     """Return the lesion probability of each pixel, float32 (row, column)."""
     (logits,) = session.run(None, {"image": resize(rgb, config["input_size"])[None]})
+    if logits.shape[1] != 1:
+        raise SystemExit("This model segments several classes, which this example does not reproduce.")
     size = (rgb.shape[1], rgb.shape[0])
     enlarged = np.asarray(Image.fromarray(logits[0, 0]).resize(size, Image.Resampling.BICUBIC))
     return 1 / (1 + np.exp(np.clip(-enlarged, -30, 30)))
@@ -208,6 +210,18 @@ def encode_patient(config: dict[str, Any], patient: dict[str, str]) -> dict[str,
     return {name: values for name, values in inputs.items() if values.size}
 
 
+def check_patient(config: dict[str, Any], patient: dict[str, str]) -> None:
+    """Stop at patient data that the model would not use, or treat as unknown."""
+    encoding = config["tabular"] or {"numbers": [], "words": []}
+    words = {column["name"]: column["words"] for column in encoding["words"]}
+    names = [*(column["name"] for column in encoding["numbers"]), *words]
+    for name, value in patient.items():
+        if name not in names:
+            raise SystemExit(f"--set {name}: expected one of the columns of this model: {', '.join(names) or 'none'}.")
+        if name in words and value.strip().casefold() not in words[name]:
+            raise SystemExit(f"--set {name}={value}: expected one of the words {', '.join(words[name])}.")
+
+
 def class_probabilities(
     session: onnxruntime.InferenceSession,
     config: dict[str, Any],
@@ -240,7 +254,10 @@ def main() -> None:
     if given.mask is None and config["classifier"]["view"]["region"] == "roi":
         parser.error("this classifier needs the mask of the lesion: --mask")
     mask = np.ones(rgb.shape[:2], bool) if given.mask is None else np.asarray(Image.open(given.mask).convert("L")) > 127
+    if mask.shape != rgb.shape[:2]:
+        raise SystemExit(f"{given.mask} has {mask.shape} rows and columns, the upright photograph {rgb.shape[:2]}.")
     patient = dict(text.split("=", 1) for text in given.set)
+    check_patient(config, patient)
     for name, probability in class_probabilities(session, config, rgb, mask, patient).items():
         sys.stdout.write(f"{name}: {probability:.6f}\n")
 
