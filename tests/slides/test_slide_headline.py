@@ -55,6 +55,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "melanoma 0.91, mean of the 10 highest tiles",
         "melanoma: mean of all tiles 0.22, highest value 0.97.",
     ),
+    "maximum on request, by an earlier version": (
+        EARLIER | {"probability": 0.97, "options": {"score": {"method": "maximum", "top_k": 10}}},
+        "melanoma 0.97, highest value",
+        "melanoma: mean of all tiles 0.22, mean of the 10 highest tiles 0.91.",
+    ),
     "attention": (
         ATTENTION,
         "melanoma 0.34, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.61 without)",

@@ -46,12 +46,14 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
 def score_method(content: Mapping[str, Any]) -> str:
     """Return how the tiles of a slide are pooled into its probability; empty if it has none.
 
-    Earlier versions did not store it, and used the mean of all tiles by default; their headline is that of ``top_k``.
+    Earlier versions did not store it, and used the mean of all tiles by default; their headline is that of ``top_k``
+    unless another method was chosen in the options.
 
     ``content``: that of ``result.json``.
     """
     scores, target = content.get("scores") or {}, content.get("target")
-    methods = (content.get("probability_method"), "attention", "top_k", "mean")
+    chosen = ((content.get("options") or {}).get("score") or {}).get("method")
+    methods = (content.get("probability_method"), "attention", chosen if chosen != "mean" else "", "top_k", "mean")
     return next((str(name) for name in methods if (scores.get(name) or {}).get(target) is not None), "")
 
 
