@@ -146,6 +146,17 @@ def test_authors_of_earlier_files_are_those_in_their_history() -> None:
     assert ("clark", None, 4, "model") in record(restored, "A")
 
 
+def test_a_line_that_was_accepted_in_an_earlier_version_is_the_readers() -> None:
+    stored = {"reader": "A", "when": SECOND, "mm": 1.1, "ulcerated": True, "clark": 3, "clark_by": "hand"}
+    predicted = [{"field": "mm", "after": 1.1, "reader": "model", "when": FIRST}]
+    predicted += [{"field": "ulcerated", "after": True, "reader": "model", "when": FIRST}]
+    chosen = {"field": "clark", "before": None, "after": 3, "reader": "A"}
+    accepted = DepthReading.parse({**stored, "history": [*predicted, {**chosen, "when": SECOND}]}, "depth.json")
+    assert accepted.all_authors() == {"mm": "reader", "ulcerated": "model", "clark": "reader"}
+    taken_along = DepthReading.parse({**stored, "history": [*predicted, {**chosen, "when": FIRST}]}, "depth.json")
+    assert taken_along.author("mm") == "model"
+
+
 def test_what_was_done_is_never_unsaid() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     one = accept(NONE, base)

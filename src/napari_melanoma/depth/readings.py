@@ -114,7 +114,13 @@ class DepthReading(Config):
         if field in self.authors:
             return self.authors[field]
         by = next((change.reader for change in reversed(self.history) if change.field == field), None)
-        return "model" if by == MODEL_READER or not self.when else "reader"
+        is_accepted = field == "mm" and self._begins_with_acceptance()
+        return "model" if not self.when or (by == MODEL_READER and not is_accepted) else "reader"
+
+    def _begins_with_acceptance(self) -> bool:
+        """Whether the reader first accepted the model's line, which earlier versions recorded as changes by it."""
+        first = [change.reader for change in self.history if change.when == self.history[0].when]
+        return {*first} == {MODEL_READER}
 
     def all_authors(self) -> dict[str, Author]:
         """Return the author of each value that is set."""
