@@ -214,6 +214,11 @@ def test_changes_after_the_signature_are_stated_with_both_values() -> None:
         "Changed after signature: ulceration: not identified when signed, now not assessed.",
     )
     assert len(given.list_changes_since_signature(describe_reading(None))) == 6
+    near = READING.model_copy(update={"mm": 1.048})  # recorded as 1.0 mm
+    signed_near = report(breslow=1.048).sign("A", WHEN, describe_reading(near))
+    for update, now in (({"mm": 1.052}, "1.05 mm"), ({"at_least": True}, "at least 1.04 mm")):
+        (change,) = signed_near.list_changes_since_signature(describe_reading(near.model_copy(update=update)))
+        assert change == f"Changed after signature: Breslow thickness: 1.04 mm when signed, now {now}."
     assert given.list_changes_since_signature(describe_case_lesion(LESION)) == ()  # it was not signed in the case
     in_case = report(breslow=2.2).sign("A", WHEN, describe_case_lesion(LESION))
     lesion = LESION.model_copy(update={"ulceration": None, "mitoses_per_mm2": 5.0})

@@ -391,7 +391,7 @@ def describe_reading(reading: DepthReading | None) -> dict[str, str]:
     mitoses, margins = reading.mitoses, reading.margins
     counted = "not assessed" if mitoses.counted is None else f"{mitoses.counted} counted"
     return {
-        **_describe_findings(reading.mm, reading.ulcerated, mitoses.per_mm2),
+        **_describe_findings(reading.mm, reading.ulcerated, mitoses.per_mm2, at_least=reading.at_least),
         **({"mitoses": counted} if mitoses.per_mm2 is None else {}),
         "Clark level": "not assessed" if reading.clark is None else ROMAN[reading.clark - 1],
         **{
@@ -407,9 +407,11 @@ def describe_case_lesion(lesion: SynopticLesion) -> dict[str, str]:
     return {f"{name} in the case": text for name, text in findings.items()}
 
 
-def _describe_findings(mm: float | None, ulcerated: bool | None, per_mm2: float | None) -> dict[str, str]:
+def _describe_findings(
+    mm: float | None, ulcerated: bool | None, per_mm2: float | None, *, at_least: bool = False
+) -> dict[str, str]:
     return {
-        "Breslow thickness": "not measured" if mm is None else f"{mm:.2f} mm",
+        "Breslow thickness": "not measured" if mm is None else format_thickness(mm, at_least=at_least),
         "ulceration": {None: "not assessed", True: "present", False: "not identified"}[ulcerated],
         "mitoses": "not assessed" if per_mm2 is None else f"{per_mm2:.1f} per mm²",
     }

@@ -57,6 +57,8 @@ def describe_lesions(lesions: Sequence[SlideLesion], threshold: float) -> dict[s
 
 def list_changes_since_signature(folder: Path, report: SynopticReport, depth: SlideDepthReadings) -> tuple[str, ...]:
     """State what has changed in the results of a slide since its report was signed; empty if it is not signed."""
+    if not report.is_signed:
+        return ()
     values = describe_reading(depth.reading_by(report.signed_by))
     with suppress(InputError, ConfigError):  # unreadable lesions are reported elsewhere
         lesions = read_lesions(folder)
