@@ -224,7 +224,7 @@ def _build_lesion(outline: Annotation) -> SlideLesion:
         raise ValueError(f"{outline.name} has no measurements")
     values: dict[str, Any] = {name: _parse_measurement(name, outline.measurements.get(name)) for name in MEASUREMENTS}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
-    if math.isnan(values["malignancy"]) and values["presence"] > values["probability"]:  # stored before 2026-11-25
+    if math.isnan(values["malignancy"]) and values["presence"] > values["probability"]:  # by an earlier version
         values["malignancy"] = values["probability"] / values["presence"]
     metadata = outline.properties.get("metadata")
     origin: Any = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"

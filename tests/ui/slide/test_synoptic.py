@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
+    QDialog,
     QInputDialog,
     QLabel,
     QLineEdit,
@@ -301,6 +302,37 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert depth.store.reading.mm == pytest.approx(0.4, rel=1e-2)
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("button", "dialog"),
+    [("synoptic_sign", "synoptic_sign_question"), ("synoptic_addendum", "synoptic_addendum_dialog")],
+)
+def test_a_dialog_about_a_report_closes_when_another_slide_is_shown(
+    reporting, tmp_path: Path, button: str, dialog: str
+) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    if button == "synoptic_addendum":
+        signs(person)
+    presses(person, button)
+    assert person.dock.window().findChild(QDialog, dialog).isVisible()
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
+    person.until(lambda: section(person).store.state is not None)
+    opened = person.dock.window().findChild(QDialog, dialog)
+    assert opened is None or not opened.isVisible()
+    assert not section(person).store.report.is_signed
+
+
+def test_a_report_that_cannot_be_signed_saves_no_lesions(analysed) -> None:
+    person = analysed
+    expands(person)
+    moves(person, 0.95)
+    assert not person.dock.lesions.findings.saved
+    section(person).store.sign()  # without a name
+    person.waits()
+    assert not section(person).store.report.is_signed
+    assert not person.dock.lesions.findings.saved
 
 
 def test_another_threshold_after_the_signature_is_stated_until_it_is_undone(analysed) -> None:

@@ -71,8 +71,8 @@ class SynopticStore(EditedDocument["SynopticState"]):
         """Sign the report, and lock it and the reading that it rests on."""
         values = self._describe_values(self.reader)
         self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time(), values))
-        findings = self._lesions.findings
-        if findings is not None and not findings.saved:
+        state, findings = self.state, self._lesions.findings
+        if state is not None and state.history.current.is_signed and findings is not None and not findings.saved:
             self._lesions.save()
         self._depth.refresh()
 

@@ -267,6 +267,7 @@ class SynopticForm(QWidget):
     sign_requested = Signal()
     reopen_requested = Signal()
     addendum_entered = Signal(str)
+    _other_shown = Signal()  # closes a dialog about the previous report
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,6 +321,8 @@ class SynopticForm(QWidget):
         """
         if not self.reader_field.hasFocus():
             self.reader_field.setText(reader)
+        if is_other:
+            self._other_shown.emit()
         stage, self._report = report.stage, report
         self.stage_label.setText(stage.category or "No T category")
         self.reason_label.setText(stage.reason)
@@ -381,6 +384,7 @@ class SynopticForm(QWidget):
         box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
         box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.accepted.connect(self.sign_requested)
+        self._other_shown.connect(box.reject)
         box.finished.connect(box.deleteLater)
         box.open()
 
@@ -392,6 +396,7 @@ class SynopticForm(QWidget):
         dialog.setOption(QInputDialog.InputDialogOption.UsePlainTextEditForTextInput)
         dialog.setLabelText("Addendum to the signed report; enter no name and no date:")
         dialog.textValueSelected.connect(self.addendum_entered)
+        self._other_shown.connect(dialog.reject)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
