@@ -29,6 +29,7 @@ from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
@@ -657,6 +658,14 @@ def test_the_circle_of_one_square_millimeter_is_moved_with_the_mouse(measuring):
     assert np.allclose(area.data[0], moved, atol=0.1)
     presses(person, "depth_undo")
     assert np.allclose(area.data[0], before, atol=0.1)
+    presses(person, "depth_hotspot")
+
+    # At another scale, the circle in view is not of 1 mm² any more, so that it is replaced.
+    um = 1.5 * person.dock.slide.info.pixel_size.x_um
+    person.dock._on_pixel_size(PixelSize(um, um, "given"))
+    person.until(lambda: "in 2.25 mm²" in person.label_text("depth_mitoses"))
+    presses(person, "depth_hotspot")
+    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
 
 
 def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(

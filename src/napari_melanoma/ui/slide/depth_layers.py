@@ -345,22 +345,23 @@ class MitosisLayers(QObject):
             self.tool_changed.emit()
 
     def add_hotspot(self) -> None:
-        """Replace the counting area by a circle of 1 mm² at the center of the view, unless a circle is in view."""
+        """Replace the counting area by a circle of 1 mm² at the center of the view, unless such a circle is in view."""
         import numpy as np
 
         slide = self._slide
         if slide is None:
             return
         view, areas = get_visible_region(self._viewer, slide), self._areas()
-        row, column = view.center
+        turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+        inside = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # area of the polygon for a circle of 1 mm radius, in mm²
+        shape = np.stack([np.sin(turns), np.cos(turns)], axis=1) * 1000 * np.sqrt(HOTSPOT_MM2 / inside)
+        circle = shape / np.array(slide.pixel_um)
         if len(areas) == 1 and len(areas[0]) == CORNERS:
             y, x = np.mean(areas[0], axis=0)
-            if view.top <= y <= view.top + view.height and view.left <= x <= view.left + view.width:
+            is_in_view = view.top <= y <= view.top + view.height and view.left <= x <= view.left + view.width
+            if is_in_view and np.allclose(np.array(areas[0]) - (y, x), circle, atol=1):  # else drawn at another scale
                 return
-        turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-        shape = np.stack([np.sin(turns), np.cos(turns)], axis=1) * 1000 / np.array(slide.pixel_um)
-        inside = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # area of the polygon for a circle of 1 mm radius, in mm²
-        ring = shape * np.sqrt(HOTSPOT_MM2 / inside) + np.array((row, column))
+        ring = circle + np.array(view.center)
         self.changed.emit(self._points(), (tuple((float(y), float(x)) for y, x in ring),))
 
     def _find_layer(self, role: Any) -> Any:  # noqa: ANN401 - a layer, by its role
