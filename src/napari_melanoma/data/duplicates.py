@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement, pairwise, product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,7 @@ DAY_S = 86400
 LOCK_TIMEOUT_S = 10.0
 FILES_PER_BATCH = 256  # files stored in one transaction; after a canceled search, complete batches are kept
 # The upright picture and its mirrored and turned views; turning by 270 degrees is that by 90 with the images exchanged.
-VIEWS: tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], ...] = (
+VIEWS: tuple[Callable[[NDArray[Any]], NDArray[Any]], ...] = (
     lambda pictures: pictures,
     lambda pictures: pictures[:, :, ::-1],
     lambda pictures: pictures[:, ::-1],
@@ -191,7 +191,7 @@ def find_similar_pairs(
     for view in run.track(VIEWS, "Comparing images"):
         turned = view(thumbnails)
         is_upright = turned is thumbnails
-        turned_patterns = patterns if is_upright else _normalize_patterns(turned)
+        turned_patterns = view(patterns)
         for first, second in _candidates(codes, None if is_upright else compute_hashes(turned), part, run):
             run.check()
             for index, likeness in _correlate_pairs(patterns[first], turned_patterns[second]):
