@@ -64,5 +64,5 @@ def test_images_needed_for_a_verdict(found: Estimate, limit: float, more: int | 
 
 
 def test_the_reason_states_how_many_images_are_needed() -> None:
-    assert advise(change(-0.02, 0.06), [])[1].endswith("A verdict needs about 120 more held-out images.")
-    assert advise(change(-0.02, 0.021), [])[1].endswith("A verdict would need far more held-out images.")
+    assert advise(change(-0.02, 0.06), [])[1].endswith("A verdict needs about 120 more test images.")
+    assert advise(change(-0.02, 0.021), [])[1].endswith("A verdict would need far more test images.")

@@ -50,7 +50,7 @@ def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bund
     assert describe_start_overlap(recipe, RunContext()) == parts.warning
     count = parts.held_out
     if known:
-        start_of_warning = f"{count} of {count} held-out images cannot be used to compare the models: 'tiny'"
+        start_of_warning = f"{count} of {count} test images cannot be used to compare the models: 'tiny'"
         assert parts.warning.startswith(start_of_warning)
         assert "more photographs" in parts.warning
     else:

@@ -135,5 +135,5 @@ def test_images_of_one_class_give_no_recommendation() -> None:
     alone = {"specificity": whole.new["specificity"]}
     assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
         "cannot tell",
-        "All 60 images held out are of one class, so AUC cannot be measured.",
+        "All 60 images of the test set are of one class, so AUC cannot be measured.",
     )

@@ -78,7 +78,9 @@ def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
         evaluate(model, [clinic], tmp_path / "evaluation", options, run=RUN)
     found = evaluate(model, [blobs], tmp_path / "evaluation", options, run=RUN)
     assert found.parts["all"]["DI"].count == 4
-    assert "4 images of 2 patients or lesions remain: at least 5 images and 5 patients" in " ".join(found.warnings)
+    assert "Only 4 images of 2 patients or lesions can be used: at least 5 images and 5 patients" in " ".join(
+        found.warnings
+    )
 
     second = draw(tmp_path / "second", count=12, seed=7)
     child = train(_from(trained, recipe, [second], change), tmp_path / "child", resume=False, run=RUN, evaluate=False)

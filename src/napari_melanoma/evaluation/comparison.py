@@ -299,7 +299,10 @@ def advise(
     """
     gain = new.difference.get(metric)
     if gain is None:
-        return "cannot tell", f"All {_images(new.images)} held out are of one class, so {metric} cannot be measured."
+        return (
+            "cannot tell",
+            f"All {_images(new.images)} of the test set are of one class, so {metric} cannot be measured.",
+        )
     if min(gain.count, new.patients) < MIN_COUNT:
         return "cannot tell", (
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
@@ -368,8 +371,8 @@ def _gain_reason(gain: Estimate, decided: Sequence[DomainChange], metric: str, u
 def _more_images_text(images: int | None) -> str:
     """State how many more images a verdict needs."""
     if images is None:
-        return "A verdict would need far more held-out images."
-    return f"A verdict needs about {images} more held-out image{'' if images == 1 else 's'}."
+        return "A verdict would need far more test images."
+    return f"A verdict needs about {images} more test image{'' if images == 1 else 's'}."
 
 
 def _format_change(change: Estimate, metric: str) -> str:

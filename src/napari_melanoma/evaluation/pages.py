@@ -118,7 +118,7 @@ NEXT_STEPS = {
     f"{ACTIVATE}; the old model stays available.",
     "keep": "The pictures under Worse show where the new model fails; corrected masks of such images may improve it. "
     f"To use the new model anyway, {ACTIVATE}.",
-    "cannot tell": "A verdict needs more held-out images; the pictures show what differs. "
+    "cannot tell": "A verdict needs more test images; the pictures show what differs. "
     f"To use the new model anyway, {ACTIVATE}.",
 }
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # column of ``per_image.csv``
 MAX_RECOGNIZED = 16  # images that are read to recognize photographs
-MAX_CHECKED = 500  # held-out photographs whose thumbnails are read before a training starts
+MAX_CHECKED = 500  # test photographs whose thumbnails are read before a training starts
 KNOWN_TO_START = (
-    "{count} of {all} held-out images cannot be used to compare the models: '{start}' was trained on them or on other "
+    "{count} of {all} test images cannot be used to compare the models: '{start}' was trained on them or on other "
     "images of their patients."
 )
 NOT_STATED = (
@@ -79,12 +79,14 @@ NONE_SEEN = (
 NO_VERDICT = "No verdict: the images include some that a model was trained on."
 MORE_NEEDED = (
     "Correct about {count} more photographs of patients that these models were not trained on, and train again: then "
-    "enough of them are held out."
+    "enough of them are in the test set."
 )
 NOT_COMPARED = (
     "The evaluation of '{model}' is from an older version, which did not check these images for training images."
 )
-TOO_FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
+TOO_FEW = (
+    "Only {images} of {patients} can be used: at least {least} images and {least} patients are needed for a verdict."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -430,7 +432,7 @@ def _models_with_verb(names: Sequence[str]) -> str:
 
 
 def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: RunContext) -> str:
-    """Warn of held-out photographs that the start model of a training was trained on.
+    """Warn of test photographs that the start model of a training was trained on.
 
     They are recognized by thumbnails and patients. "" if there are none, or if the recipe is for tiles or slides.
     """
