@@ -51,6 +51,16 @@ def test_masks_without_photograph_are_listed_and_give_exit_code_1(run, masks: Pa
     assert "2 reviewed images kept" in run(*IMPORT).stdout
 
 
+def test_an_import_without_a_match_names_no_data_set(run, masks: Path) -> None:
+    for path in list(masks.iterdir()):
+        path.rename(masks / f"other_{path.name}")
+    result = run(*IMPORT)
+    assert result.exit_code == 1
+    assert "0 masks imported, 2 did not match" in result.stdout
+    assert result.stdout.endswith("nothing was written\n")
+    assert not Path("set").exists()
+
+
 def test_a_faulty_data_set_gives_exit_code_1(run, masks: Path, tmp_path: Path) -> None:
     run(*IMPORT)
     write_mask(tmp_path / "set/masks/p0.png", np.ones((4, 4), bool))

@@ -323,7 +323,7 @@ def test_three_channels_of_nnunet_become_one_color_photograph(
     options = SourceImportOptions(no_patients=True)
     report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     assert (report.images, report.masks, report.faults) == (5, 3, [])
-    merged = "in three files, merged as red, green and blue"
+    merged = "in three files, read as red, green and blue"
     assert ("2 photographs " + merged) in dict(report.notes)["channels"]
     assert np.array_equal(read_photograph(tmp_path / "set/images/a.png").rgb, rgb[..., order])
     assert np.array_equal(read_photograph(tmp_path / "set/images/e.png").rgb, rgb[::-1][..., order])
@@ -341,6 +341,7 @@ def test_other_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Pat
     options = MaskImportOptions(no_patients=True)
     imported = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
     assert imported.added == ["c_0000"]
+    assert dict(imported.notes)["channels"].startswith("1 photograph in three files")
     assert [(name, "red, green and blue in 8 bits" in fault) for name, fault in imported.faults] == [
         ("a_0000.png", True),
         ("b_0000.png", True),

@@ -102,6 +102,7 @@ def test_annotations_beside_the_images_are_listed_as_not_used(tmp_path: Path) ->
     (tmp_path / "in/masks.npz").write_bytes(b"PK")
     notes = dict(import_folder(tmp_path).notes)
     assert f"import-masks {tmp_path / 'in/instances.json'} --images {tmp_path / 'in'} --out" in notes["instances.json"]
+    assert notes["instances.json"].endswith("--out DATASET, with --metadata or --no-patients")  # else it is rejected
     assert notes["masks.npz"].startswith("not used: save tables")
 
 

@@ -412,7 +412,8 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
         (report.points_cut_off, "point", "outside the image cut off"),
     ):
         counts += [f"{format_count(count, noun)} {outcome}"] if count else []
-    text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
+    written = f"data set in {out}; next: napari-melanoma data check {out}" if out.exists() else "nothing was written"
+    text = f"{', '.join(counts)}: {written}"
     values = values_without(report, "faults", "left_out", "covering", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 

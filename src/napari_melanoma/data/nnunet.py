@@ -74,12 +74,12 @@ def merge_channels(paths: Sequence[Path], order: Sequence[int]) -> NDArray[np.ui
 
 
 def note_merged(channel_counts: Iterable[int]) -> list[tuple[str, str]]:
-    """Return a note (topic and message) on the photographs whose channels are merged; empty if there are none."""
-    merged = sum(count > 1 for count in channel_counts)
+    """Return a note (topic and message) on photographs whose channels are in three files; empty if there are none."""
+    merged = sum(count == len(COLORS) for count in channel_counts)
     if not merged:
         return []
     count = format_count(merged, "photograph")
-    return [("channels", f"{count} in three files, merged as red, green and blue by name or number")]
+    return [("channels", f"{count} in three files, read as red, green and blue by name or number")]
 
 
 def check_channel_count(names: Sequence[str]) -> None:

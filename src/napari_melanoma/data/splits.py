@@ -353,7 +353,7 @@ class PatientLeakDetector:
         """Yield a column, a message, and whether patients are in several splits; if not, a later split may do that."""
         for column, splits_by_patient in self._columns.items():
             yield self._describe_finding(
-                column, f"the column {column}", splits_by_patient, f'map it to patient_id ("{column}")'
+                column, f"the values of the column {column}", splits_by_patient, f'map it to patient_id ("{column}")'
             )
         prefixes = group_by_name(self._split_of_image)
         if prefixes and not self._columns:

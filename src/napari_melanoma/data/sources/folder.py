@@ -65,7 +65,7 @@ def _note_annotations(tree: SourceTree) -> None:
         path = tree.folder / (names[0] if len(names) == 1 else "")
         how = (
             f"to draw these {format_} annotations as masks, use napari-melanoma data import-masks {path} --images "
-            f"{tree.folder} --out DATASET"
+            f"{tree.folder} --out DATASET, with --metadata or --no-patients"
             if format_
             else "save tables as metadata.csv and masks as PNG"
         )
