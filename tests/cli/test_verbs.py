@@ -143,6 +143,8 @@ def test_a_model_is_exported(run, tiny: Path) -> None:
     assert (done.exit_code, Path("tiny.pt").is_file()) == (0, True), done.output
     assert done.stdout.endswith("; how to use it: napari-melanoma models export --help\n")  # a wheel has no docs/
     assert "config.json" in run("models", "export", "--help").stdout
+    other = run("models", "export", tiny, "--format", "onnx", "--out", "onnx/tiny.onnx")
+    assert other.stdout.endswith("; how to use it: python onnx/example.py --help\n"), other.output
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
     assert "a file of the format onnx needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr

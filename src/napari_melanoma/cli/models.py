@@ -187,18 +187,19 @@ def export(
     if format_ == "int8":
         _export_int8(current, info, out, data or [], options)
         return
-    from napari_melanoma.runs.model_export import export_bundle
+    from napari_melanoma.runs.model_export import EXAMPLE, export_bundle
 
     if data or options:
         raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
     export_bundle(info, out, format_)
-    text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
+    usage = f"python {out.parent / EXAMPLE} --help" if format_ == "onnx" else USAGE
+    text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
     current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
 
 
 def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], values: OptionValues) -> None:
     """Export to 8-bit integers, and report size, time and Dice."""
-    from napari_melanoma.runs.model_export import Int8Options, export_int8_bundle, report_values
+    from napari_melanoma.runs.model_export import EXAMPLE, Int8Options, export_int8_bundle, report_values
 
     options = Int8Options.parse(values, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)
@@ -206,8 +207,8 @@ def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: lis
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
         text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
         current.report.emit_item("measured", text, data=name)
-    figures = out.with_suffix(".json")
-    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {figures}; how to use it: {USAGE}"
+    figures, usage = out.with_suffix(".json"), f"python {out.parent / EXAMPLE} --help"
+    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {figures}; how to use it: {usage}"
     current.finish(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=report_values(report))
 
 
