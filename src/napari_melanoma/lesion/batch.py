@@ -195,7 +195,8 @@ def _warning(stored: Mapping[str, Any]) -> str:
         for reason in of_mask.with_reasons(validity).reasons
         if reason.code not in stated
     )
-    return "; ".join(dict.fromkeys(filter(None, (first, *reasons, *others, empty))))
+    texts = (text.removesuffix(".") for text in (first, *reasons, *others, empty) if text)
+    return "; ".join(dict.fromkeys(texts))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
