@@ -225,21 +225,26 @@ def test_a_missing_recipe(run) -> None:
     assert "cannot read none.toml" in result.stderr
 
 
-def test_training_reports_the_bundle_and_the_next_command(run, tmp_path: Path, tiny: Path, monkeypatch) -> None:
+def test_training_reports_notices_bundle_and_next_command(run, tmp_path: Path, tiny: Path, monkeypatch) -> None:
+    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.models.bundle import read_bundle
 
     arguments = {}
 
     def fake_train(recipe, out, *, resume, run, queue):
         arguments.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue)
+        for _ in range(2):  # as a run that was resumed
+            RunFolder(tmp_path / out).append_event("notice", message="Not used: the split 'test' (12 images).")
         return read_bundle(tiny)
 
     monkeypatch.setattr(train, "train", fake_train)
+    (tmp_path / "run").mkdir()
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     result = run("train", "--config", "recipe.toml", "--out", "run", "--resume", "--queue")
     assert result.exit_code == 0, result.output
     assert arguments == {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True}
     assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
+    assert result.stderr.count("Notice: Not used: the split 'test' (12 images).") == 1
 
 
 def test_evaluating_without_data_is_a_usage_error(run, tiny: Path, tmp_path: Path, monkeypatch) -> None:

@@ -72,6 +72,7 @@ def train(
 
 def _run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
+    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.runs.train import train as run_recipe
 
     if out is None:
@@ -85,6 +86,9 @@ def _run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None
         raise
     if bundle is None:  # a helper process of a distributed run; the main process reports
         return
+    notices = (event["message"] for event in RunFolder(out).read_events() if event["kind"] == "notice")
+    for message in dict.fromkeys(notices):
+        current.report.emit("notice", f"Notice: {message}", message=message)
     advice, values = _read_advice(out)
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
     text += advice or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
