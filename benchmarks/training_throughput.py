@@ -189,15 +189,10 @@ def recipe_of(options: argparse.Namespace, data: str) -> TrainRecipe:
 
 
 def phantoms(folder: Path, count: int) -> str:
-    """Draw a few phantom lesions, rotated and flipped until there are enough."""
-    drawn = list(lesion_phantoms(LesionPhantomConfig(size=(320, 320)), -(-count // 8)))
-    turned: list[Callable[[np.ndarray], np.ndarray]] = [
-        lambda image, times=times, step=step: np.rot90(image, times)[::step] for times in range(4) for step in (1, -1)
-    ]
-    for number in range(count):
-        phantom, turn = drawn[number // 8], turned[number % 8]
-        write_rgb(folder / f"images/{number:05}.png", np.ascontiguousarray(turn(phantom.rgb)))
-        write_mask(folder / f"masks/{number:05}.png", turn(phantom.mask))
+    """Draw different phantom lesions: a run leaves out copies, mirrored and turned ones too."""
+    for number, phantom in enumerate(lesion_phantoms(LesionPhantomConfig(size=(320, 320)), count)):
+        write_rgb(folder / f"images/{number:05}.png", phantom.rgb)
+        write_mask(folder / f"masks/{number:05}.png", phantom.mask)
     write_table(folder / "dataset.csv", [{"image_id": f"{number:05}"} for number in range(count)])
     return str(folder)
 
