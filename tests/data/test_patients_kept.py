@@ -121,6 +121,7 @@ def test_rows_without_a_patient_are_counted(photographs: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "cells", "about"),
     [
+        ("Fallnummer", [f"F{n // EACH}" for n in range(15)], "Fallnummer"),
         ("Patientenkennwort", [f"P{n // EACH}" for n in range(15)], "Patientenkennwort"),
         ("note", ["x"] * 15, "image_id"),
     ],
@@ -134,6 +135,12 @@ def test_probable_leaks_are_found_by_the_check(tmp_path: Path, header: str, cell
     assert "probable patient leak" in faults[about]
     assert "suggest 5 patients, 5 of them in several splits" in faults[about]
     assert "the column" not in faults[about] or f"the values of the column {header} suggest" in faults[about]
+
+
+def test_a_group_of_patients_is_no_leak(tmp_path: Path) -> None:
+    rows = [f"x{n},{'AB'[n % 2]},{('train', 'test')[n % 3 > 1]}" for n in range(15)]
+    (tmp_path / "dataset.csv").write_text("image_id,patient_group,split\n" + "\n".join(rows), encoding="utf-8")
+    assert not [fault for fault in check_data(tmp_path / "dataset.csv", run=RunContext()).faults if "leak" in fault[1]]
 
 
 @pytest.mark.parametrize("names", [[f"ISIC_{n:07}" for n in range(40)], [f"IMD{n:03}" for n in range(40)]])

@@ -293,6 +293,8 @@ def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
         *((name, "age") for name in ("aage", "agge")),
         *((name, "diameter_1_mm") for name in ("DiamMM", "Diam_mm", "diam", "Durchmesser (quer)", "diamètre")),
         ("diameter2mmm", "diameter_2_mm"),
+        *((name, "patient_id") for name in ("Case_ID", "CaseNo", "Fall-Nr.", "Fallnummer", "Patienten_Kennung")),
+        *((name, "") for name in ("patient_group", "PatientType", "patient_skin_type", "subject status", "case mix")),
         *(
             (name, "")
             for name in ("text", "six", "seed", "tax", "page", "stage", "index", "Diamant", "diabetes", "set")

@@ -419,6 +419,7 @@ _MIN_UNIT_LETTERS = 2  # of a unit without brackets; a single last letter (Age_M
 # Words in a column name, and the column of ours that they suggest if the whole name is unknown; the first match counts.
 _NAME_KEYWORDS = (
     ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
+    ("patient_id", {"caseid", "caseno", "casenr", "casenumber", "fallid", "fallnr", "fallnummer"}),  # not "case type"
     ("lesion_id", {"lesion", "lesions"}),
     ("depth_mm", {"breslow", "thickness", "tumordicke"}),
     ("diagnosis", {"diagnosis", "diagnose", "dx", "histology", "histopathology"}),
@@ -431,8 +432,9 @@ _NAME_KEYWORDS = (
 )
 # Names that resemble a known one (pt_age) but mean something else.
 _UNRELATED_NAMES = {"page", "pages", "stage", "staging"}
-# Words with which "patient" does not mean the id: "patient age" is an age.
+# Words with which "patient" does not mean the id: "patient age" is an age, "patient group" a category.
 _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
+_NOT_AN_ID |= {"category", "class", "cohort", "comment", "consent", "group", "note", "notes", "status", "type"}
 
 
 @dataclass(frozen=True)
@@ -500,10 +502,10 @@ def suggest_column(name: str) -> str:
             (candidate for candidate in column_by_name if _REPEATED.sub(r"\1", candidate) == condensed), ""
         ):
             return column_by_name[repeated]
-    words_of_name = set(normalize_wording(_CAMEL.sub(" ", name_without_bracket)).split())
+    words_of_name = {word, *normalize_wording(_CAMEL.sub(" ", name_without_bracket)).split()}
     suggestion = next((ours for ours, words in _NAME_KEYWORDS if words_of_name & words), "")
     if suggestion == "patient_id" and words_of_name & _NOT_AN_ID:
-        return next((ours for ours, words in _NAME_KEYWORDS[1:] if words_of_name & words), "")
+        return next((ours for ours, words in _NAME_KEYWORDS[2:] if words_of_name & words), "")
     return suggestion
 
 
