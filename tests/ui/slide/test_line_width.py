@@ -65,5 +65,13 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
             person.until(lambda role=role: fits(person, role))
         person.waits()
         assert (depth.reading, dock.regions.store.regions) == before
+    # The line is drawn with its new width while it is selected, too.
+    layer, drawn = person.viewer.layers["section depth"], []
+    layer.selected_data = {0}
+    layer.events.edge_width.connect(drawn.append)
+    get_camera(person.viewer).zoom = 2.0
+    person.until(lambda: fits(person, "depth"))
+    layer.events.edge_width.disconnect(drawn.append)
+    assert drawn
     assert not dock.regions.store.state.history.undone
     assert len(dock.regions.store.state.history.past) == 1

@@ -273,6 +273,9 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     depth.store.step_history("undo")
     person.waits()
     assert depth.store.reading == before
+    person.dock.status.clear()
+    depth.controller._on_key()
+    assert (depth.line_layer.tool, str(layer.mode)) == ("", "pan_zoom")
     assert "The reading is locked" in person.dock.status.text
     assert layer.data[0][1, 0] == pytest.approx(DEEP[0] - 0.5, abs=0.01)
     assert not is_shown(person, "synoptic_changes")

@@ -327,6 +327,9 @@ class DepthController(QObject):
     def _on_tool(self, tool: str) -> None:
         """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
         section, slide = self._section, self._section.slide
+        if tool and (lock := section.store.find_lock()):
+            self._context.status.show_message(lock)
+            return
         if tool and slide is not None and slide.info.pixel_size is None:
             self._update_tools()
             section.failed.emit(ScaleMissing(NO_SCALE.format(slide.info.name)))
@@ -343,6 +346,9 @@ class DepthController(QObject):
             has_line = store.reading.line is not None and not store.find_lock()
             view.show_tool(self._section.line_layer.tool, has_line=has_line)
             view.fields.show_tool(self._section.mitosis_layers.tool)
+        status = self._context.status
+        if self._section.mitosis_layers.tool != "hotspot" and status.text == HOTSPOT_HINT:
+            status.show_message("")
 
     def _on_drawn(self, line: Line | None) -> None:
         """Set or clear the line of the reading, after the mouse button was released."""
@@ -351,6 +357,8 @@ class DepthController(QObject):
             section.store.set_values(**NO_LINE_VALUES)
         else:
             drawn = section.line_layer.tool == "draw"
+            if self._context.status.text == MODEL_MEASURED:
+                self._context.status.show_message("")
             section.store.set_line(line, drawn=drawn)
             if drawn:  # so that its ends can be dragged immediately
                 section.line_layer.set_tool("move")
@@ -435,6 +443,8 @@ class DepthController(QObject):
         section.line_layer.set_tool("")
         section.mitosis_layers.set_tool(tool)
         self._update_tools()
+        if tool == "hotspot":
+            self._context.status.show_message(HOTSPOT_HINT)
 
     def _add_hotspot(self) -> bool:
         """Set the counting area to a circle of 1 mm²; return whether that is possible, which requires a scale."""
@@ -443,7 +453,6 @@ class DepthController(QObject):
             section.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
             return False
         section.mitosis_layers.add_hotspot()
-        self._context.status.show_message(HOTSPOT_HINT)
         return True
 
     def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers

@@ -189,5 +189,7 @@ def _set_line_width(layer: Shapes, width: float) -> None:
     with layer.events.data.blocker():
         if len(layer.data):
             layer.edge_width = width
-        if not layer.selected_data:  # otherwise napari changes the selected shapes too, which counts as an edit
+        if layer.selected_data:  # napari would change the selected shapes too, which counts as an edit
+            layer.events.edge_width()  # draws the new width, which ``edge_width`` alone does not
+        else:
             layer.current_edge_width = width
