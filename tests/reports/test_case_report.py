@@ -35,6 +35,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb
 from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
@@ -46,6 +47,7 @@ from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.page import Block, Section, Table, write_report
 from napari_melanoma.reports.risk_section import format_known_data
+from napari_melanoma.reports.synoptic_section import list_synoptic_changes
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
 NAMES = (
@@ -669,10 +671,18 @@ def test_texts_of_files_cannot_bring_markup_along(reported: ReportedCase, tmp_pa
     assert page.count("</style>") == plain.count("</style>") == 1
 
 
+def test_a_change_of_the_thickness_is_listed_with_two_decimals() -> None:
+    answer = SynopticAnswer(value=0.5226)
+    report = SynopticReport().set_answer("breslow", answer, "A", "2026-03-01T10:00:00+00:00")
+    [(_, _, label, before, after)] = list_synoptic_changes(report, {"A": "A"}, personal=True)
+    assert (label, before, after) == ("Breslow thickness", "", "0.52 mm")
+
+
 @pytest.mark.parametrize(
     ("name", "cell", "shown"),
     [
         ("depth_mm", "0.004", "Depth 0.004 mm"),
+        ("depth_mm", "0.5226", "Depth 0.52 mm"),
         ("depth_mm_reader_2", "1.23456", "Depth, reader 2 1.23 mm"),
         ("depth_mm", "0.0", "Depth 0 mm"),
         ("depth_mm", "1e400", "Depth 1e400 mm"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import find_column, format_field_value
-from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.category import format_time, round_measured_thickness
 from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
 from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 
@@ -100,7 +100,7 @@ def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> s
 
 
 def round_number(name: str, cell: str) -> str:
-    """Round the cell of a column of numbers to two decimals, or to three digits if it is small.
+    """Round the cell of a column of numbers to two decimals, or to three digits if it is small; a thickness to two.
 
     Any other text, and the cells of any other column, stay as they are.
     """
@@ -113,6 +113,8 @@ def round_number(name: str, cell: str) -> str:
         return cell
     if not math.isfinite(value):
         return cell
+    if name.startswith("depth_mm") and value >= 0.01:
+        return f"{round_measured_thickness(value):.2f}"
     decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{round(value, decimals):.15g}"
 

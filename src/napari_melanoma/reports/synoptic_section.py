@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.category import format_thickness, format_time
 from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.reports.disclosure import show_times
@@ -84,5 +84,7 @@ def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
         return str(answer.get("state") or "")
     if definition is None or definition.kind == "text":
         return "text"
+    if field == "breslow":
+        return format_thickness(value, at_least=bool(answer.get("at_least"))) + suggested
     number = f"{value:.4g} {definition.unit}".strip() if isinstance(value, float | int) else str(value)
     return definition.choices.get(str(value), number) + suggested

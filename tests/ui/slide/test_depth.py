@@ -651,7 +651,9 @@ def test_the_circle_of_one_square_millimeter_is_moved_with_the_mouse(measuring):
     assert "in 1.00 mm²" in person.label_text("depth_mitoses")
     [kept_area] = page(person).store.reading.mitoses.areas
     assert np.mean(kept_area, axis=0) == pytest.approx((210.0, 320.0), abs=0.2)
+    assert person.dock.status.text.startswith("Drag the circle")
     presses(person, "depth_hotspot")  # ends the tool
+    assert person.dock.status.text == ""
     drags(person, area, (240.0, 260.0), (300.0, 300.0))
     assert np.allclose(area.data[0], moved, atol=0.1)
     presses(person, "depth_hotspot")  # a circle that is in view stays where it is
@@ -739,6 +741,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
     presses(person, "depth_case")
+    assert f"Added to the case, with {slide_path.name}" in person.dock.status.text
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3

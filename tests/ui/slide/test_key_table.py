@@ -131,6 +131,22 @@ def test_points_are_counted_at_any_magnification_until_the_reader_ends_it(annota
     assert "Counting has stopped" in dock.status.text
 
 
+def test_ctrl_y_redoes_and_never_shows_a_slide_in_3d(annotator):
+    person, dock, mouse = annotator, annotator.dock, CanvasMouse(annotator)
+    button = person.finds(QAbstractButton, "count_points")
+    button.click()
+    mouse.clicks((256, 256))
+    person.until(lambda: len(dock.counts.store.points) == 1)
+    dock.counts.store.undo()
+    person.until(lambda: dock.counts.store.points == ())
+    QTest.keyClick(person.canvas, Qt.Key.Key_Y, CONTROL)
+    person.until(lambda: len(dock.counts.store.points) == 1)
+    assert button.isChecked()
+    button.click()
+    QTest.keyClick(person.canvas, Qt.Key.Key_Y, CONTROL)
+    assert person.viewer.dims.ndisplay == 2
+
+
 def test_escape_finishes_a_polygon_then_ends_the_tool_then_leaves_the_reading_mode(annotator):
     person, dock, mouse = annotator, annotator.dock, CanvasMouse(annotator)
     dock.reading_mode.toggle()

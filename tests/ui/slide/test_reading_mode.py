@@ -381,7 +381,10 @@ def check_narrow_views(reader, monkeypatch):
         dock.sections.side_by_side.widen_views()
         reader.qtbot.wait(2 * WIDEN_MS)
     assert (status.text, second.width()) == ("", width)
-    show.click()
+    dock.sections.side_by_side.narrow.emit(width)
+    assert "pixels wide" in status.text
+    show.click()  # closes the second view, and with it the offer
+    assert status.text == ""
     reader.qtbot.wait(300)
     for layer in hidden:
         layer.visible = True

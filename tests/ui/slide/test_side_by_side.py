@@ -81,6 +81,7 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.qtbot.wait(200)
     closes_the_second(person)
     assert beside.model is None
+    assert person.finds(QLabel, "beside_words").text().startswith("Press show")
     person.until(lambda: abs(dock.width() - width) < 20)
 
     # A slide without a scale is shown, but not linked; the view closes with its slide.

@@ -323,6 +323,10 @@ class DepthController(QObject):
     def _on_key(self) -> None:
         self._section.expand()
         self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
+        if self._section.line_layer.tool == "draw":  # the section may not be in sight
+            from napari_melanoma.ui.slide.depth_view import HINTS
+
+            self._context.status.show_briefly(HINTS["draw"])
 
     def _on_tool(self, tool: str) -> None:
         """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
@@ -511,7 +515,7 @@ class DepthExporter(ReportExporter):
         changed = set_lesion_reading(controller.case, image.id, self._store.reading)
         save_readings_to_case(controller.store.folder, image.id, state.history.current)
         controller.edit(changed, "what was read from the slide")
-        return f"Added to the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
+        return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level and mitoses, as far as known."
 
 
 def _write_report(

@@ -517,14 +517,14 @@ class ReadingModeSwitch(QObject):
         dock.picker.reading_button.clicked.connect(self.toggle)
         dock.sections.scale_requested.connect(self._on_scale_requested)
         dock.sections.side_by_side.narrow.connect(self._offer)
+        dock.sections.side_by_side.closed.connect(self._withdraw_offer)
         self._offered = ""  # the offer in the status line
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
         if self.leave():
             return
-        if self._offered and self._offered == self._dock.status.text:
-            self._dock.status.show_message("")
+        self._withdraw_offer()
         if self.mode is None:
             from napari_melanoma.ui.slide.reading_mode import ReadingMode
 
@@ -556,6 +556,10 @@ class ReadingModeSwitch(QObject):
             offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
             self._offered = f"Each view is only {width} pixels wide. {offer}"
             self._dock.status.show_message(self._offered)
+
+    def _withdraw_offer(self) -> None:
+        if self._offered and self._offered == self._dock.status.text:
+            self._dock.status.show_message("")
 
     def _on_scale_requested(self) -> None:
         """Open the tab with the panel of the scale, which would not be visible otherwise."""

@@ -43,6 +43,7 @@ ZOOM_STEP = 2**0.5
 VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 
 LEAVE, CLASS_PREFIX = "slide.leave_reading", "Ctrl+"
+REDO = "Ctrl+Y"  # in napari the 3D view, in which a slide is blurred and no tool works
 # ``view``: no tool is active. ``tool``: a tool of the dock is. ``shape``: it has an unfinished shape. ``other``: the
 # active layer is not part of a slide, such as the user's own Labels layer.
 KeyState = Literal["view", "tool", "shape", "other"]
@@ -162,6 +163,8 @@ class ReadingKeys(QObject):
 
     def _on_key(self, event: QKeyEvent) -> bool:
         name, slide, active = self._name_key(event), self._slide, self._viewer.layers.selection.active
+        if name == REDO:
+            return self._redo(active)
         if name.startswith(CLASS_PREFIX):
             self._context.class_key_pressed.emit(int(name.removeprefix(CLASS_PREFIX)))
             return True
@@ -174,6 +177,18 @@ class ReadingKeys(QObject):
             return False  # the reading mode can be left also while a photograph hides the slide
         self.kinetic.stop()
         return self.actions[name]() is not False
+
+    def _redo(self, active: Layer | None) -> bool:
+        """Redo in the active layer as with Ctrl+Shift+Z; return False to leave the key to napari."""
+        from napari.utils.key_bindings import coerce_keybinding
+
+        if self._slide is None or not self._slide.is_shown or self._find_state(active) == "other":
+            return False
+        layer = getattr(active, "__wrapped__", active)
+        redo = None if layer is None else layer.keymap.get(coerce_keybinding("Ctrl+Shift+Z"))
+        if redo is not None:
+            redo(layer)
+        return True
 
     def _find_state(self, active: Layer | None) -> KeyState:
         """Return the state that decides what a key does."""
@@ -197,11 +212,13 @@ class ReadingKeys(QObject):
         return True
 
     def _name_key(self, event: QKeyEvent) -> str:
-        """Return the key as it is declared, with Shift if an action is declared for it; ``Ctrl+1`` to ``Ctrl+9``."""
+        """Return the key as declared, such as ``Ctrl+1`` and ``REDO``, with Shift if an action is declared for it."""
         name = name_key(event)
-        is_digit = Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9
-        if is_digit and event.modifiers() & IGNORED_MODIFIERS == Qt.KeyboardModifier.ControlModifier:
-            return f"{CLASS_PREFIX}{event.key() - Qt.Key.Key_0}"
+        if event.modifiers() & IGNORED_MODIFIERS == Qt.KeyboardModifier.ControlModifier:
+            if event.key() == Qt.Key.Key_Y:
+                return REDO
+            if Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9:
+                return f"{CLASS_PREFIX}{event.key() - Qt.Key.Key_0}"
         with_shift = f"Shift+{name}"
         is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
         return with_shift if is_shifted else name

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HINT = "Open two slides to compare them side by side."
+SHOW_HINT = "Press show to see the other slide beside this one."
 ALIGN = (
     "Register the slides automatically or by landmarks, or center the same position in both views and press align here."
 )
@@ -114,7 +115,8 @@ class SideBySideView(QWidget):
         for button in (self.align_button, self.register_button, self.landmark_button):
             button.setEnabled(is_open and can_link)
         self.reset_button.setEnabled(is_open and can_link and bool(alignment))
-        self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if is_open else HINT)
+        closed_hint = SHOW_HINT if self.slide_combo.count() else HINT
+        self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if is_open else closed_hint)
 
 
 class SideBySideController(QObject):
@@ -122,11 +124,12 @@ class SideBySideController(QObject):
 
     The layers of the second slide are transformed into the coordinates of the first view, so that both cameras have the
     same center and zoom. Coordinates of a slide are (y, x) in µm, or in pixels without a scale, from the center of its
-    first pixel. ``narrow``: the views are too narrow.
+    first pixel. ``narrow``: the views are too narrow. ``closed``: the second view was closed.
     """
 
     failed = Signal(object)  # the exception
     narrow = Signal(int)  # width of each view in pixels
+    closed = Signal()
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
@@ -279,6 +282,7 @@ class SideBySideController(QObject):
         self._canvas.deleteLater()
         self._canvas = None
         QTimer.singleShot(WIDEN_MS, partial(_restore_width, self._context.dock, self._dock_width))
+        self.closed.emit()
 
     def _on_frame_closed(self) -> None:
         """Release the button after the user closed the frame of the view in its title bar."""

@@ -234,7 +234,7 @@ class SlideSynopticSection(QObject):
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
         controller.edit(set_lesion(controller.case, lesion.id, synoptic=state.history.current), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
-        return f"Added to the case, with the lesion of {image.id}: the synoptic report.{replaced}"
+        return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
 
 
 class SynopticView(QWidget):
