@@ -515,7 +515,7 @@ class DepthExporter(ReportExporter):
         changed = set_lesion_reading(controller.case, image.id, self._store.reading)
         save_readings_to_case(controller.store.folder, image.id, state.history.current)
         controller.edit(changed, "what was read from the slide")
-        return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level and mitoses, as far as known."
+        return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
 
 
 def _write_report(

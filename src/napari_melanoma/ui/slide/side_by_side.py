@@ -122,14 +122,12 @@ class SideBySideView(QWidget):
 class SideBySideController(QObject):
     """Create the second view, synchronize the cameras, and register the slides.
 
-    The layers of the second slide are transformed into the coordinates of the first view, so that both cameras have the
-    same center and zoom. Coordinates of a slide are (y, x) in µm, or in pixels without a scale, from the center of its
-    first pixel. ``narrow``: the views are too narrow. ``closed``: the second view was closed.
+    The layers of the second slide are transformed to the first view: both cameras have the same center and zoom.
+    Coordinates of a slide are (y, x) in µm, or in pixels without a scale, from the center of its first pixel.
     """
 
     failed = Signal(object)  # the exception
-    narrow = Signal(int)  # width of each view in pixels
-    closed = Signal()
+    narrow, closed = Signal(int), Signal()  # the width of each view in pixels; the second view was closed
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
