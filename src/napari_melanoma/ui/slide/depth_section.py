@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.job import JobFunction
 
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
-MODEL_HIDDEN = "The model's result is hidden until you have measured, because *blind* is on."
+MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
 
