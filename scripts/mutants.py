@@ -61,11 +61,6 @@ ONLY_SPEED = "only the number of rounds at once, and with it speed and memory"
 EQUIVALENT = {
     ("metrics/statistics", f"step = {STEP}", f"{STEP} -> 1"): ONLY_SPEED,
     ("metrics/statistics", f"step = {STEP}", "1 -> 2"): ONLY_SPEED,
-    (
-        "metrics/statistics",
-        "low, high = value + 1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0])",
-        "1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0]) -> 1.96 * finite.std(ddof=1) / np.array([-1.0, 1.0])",
-    ): "the factors are 1 and -1",
     ("data/splits", "yield Duplicate(original, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
     ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
     (

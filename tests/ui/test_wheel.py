@@ -125,8 +125,11 @@ def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_vie
     clicked = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() != clicked, "after a click, the wheel belongs to the control"
+    dock.window().activateWindow()  # else the focus changes only later, for another reason
+    analysed.until(dock.window().isActiveWindow)
     slider.clearFocus()
     slider.setFocus(Qt.FocusReason.TabFocusReason)
+    analysed.until(slider.hasFocus)
     left = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() == left

@@ -243,7 +243,8 @@ def bootstrap_interval(
     if groups < 2 or len(finite) < max(2, len(drawn) / 2):
         return np.nan, np.nan
     if biased or groups >= MAX_BOOTSTRAP_GROUPS:
-        low, high = value + 1.96 * few_groups_factor(groups) * finite.std(ddof=1) * np.array([-1.0, 1.0])
+        reach = 1.96 * few_groups_factor(groups) * finite.std(ddof=1)
+        low, high = value - reach, value + reach
     else:
         low, high = value + few_groups_factor(groups) * (np.percentile(finite, [2.5, 97.5]) - value)
     minimum, maximum = bounds
