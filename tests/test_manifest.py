@@ -97,13 +97,15 @@ def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
 
 
 def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
+    from napari_melanoma.io import geojson
     from napari_melanoma.io.discovery import SUFFIXES
     from napari_melanoma.slides.reading.opening import FOLDER_ENDINGS, SCANNER_SUFFIXES
 
+    regions = [suffix for suffix in geojson.SUFFIXES if suffix != ".json"]  # which many programs write
     patterns = {
         pattern.lower() for reader in manifest.contributions.readers or [] for pattern in reader.filename_patterns
     }
-    assert patterns == {f"*{ending}" for ending in (*SUFFIXES, *SCANNER_SUFFIXES, *FOLDER_ENDINGS)}
+    assert patterns == {f"*{ending}" for ending in (*SUFFIXES, *SCANNER_SUFFIXES, *FOLDER_ENDINGS, *regions)}
 
 
 def test_every_configuration_has_a_title_for_each_property(manifest: PluginManifest) -> None:

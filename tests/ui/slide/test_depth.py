@@ -87,6 +87,7 @@ def drags(person, layer, *points):
 
 
 def draws(person, start=TOP, end=DEEP):
+    person.until(lambda: page(person).store.state is not None)
     presses(person, "depth_draw")
     drags(person, line_layer(person), start, np.add(start, end) / 2, end)
     person.until(lambda: page(person).store.reading.line is not None)
