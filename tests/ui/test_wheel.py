@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QFocusEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -125,11 +125,7 @@ def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_vie
     clicked = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() != clicked, "after a click, the wheel belongs to the control"
-    dock.window().activateWindow()  # else the focus changes only later, for another reason
-    analysed.until(dock.window().isActiveWindow)
-    slider.clearFocus()
-    slider.setFocus(Qt.FocusReason.TabFocusReason)
-    analysed.until(slider.hasFocus)
+    QApplication.sendEvent(slider, QFocusEvent(QEvent.Type.FocusIn, Qt.FocusReason.TabFocusReason))
     left = slider.value()
     turn_wheel(slider, 1)
     assert slider.value() == left

@@ -35,6 +35,7 @@ from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 from .test_drawing import event
@@ -88,6 +89,8 @@ def drags(person, layer, *points):
 
 def draws(person, start=TOP, end=DEEP):
     person.until(lambda: page(person).store.state is not None)
+    camera = get_camera(person.viewer)
+    camera.zoom = max(camera.zoom, 1.0)  # in a small view, a short line is a click
     presses(person, "depth_draw")
     drags(person, line_layer(person), start, np.add(start, end) / 2, end)
     person.until(lambda: page(person).store.reading.line is not None)
