@@ -233,7 +233,7 @@ def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
         command = [sys.executable, str(script)]
     started = time.perf_counter()
     from napari_melanoma.ui.lesion.dock import LesionDock
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient
+    from napari_melanoma.ui.worker_client import WorkerClient
 
     imported = time.perf_counter()
     client = WorkerClient() if command is None else WorkerClient(command)

@@ -102,7 +102,7 @@ class Dock:
 
     def __init__(self, viewer: napari.Viewer, app: QApplication, model: str | None) -> None:
         from napari_melanoma.ui.lesion.dock import LesionDock
-        from napari_melanoma.ui.widgets.worker_client import WorkerClient
+        from napari_melanoma.ui.worker_client import WorkerClient
 
         self._viewer, self._app = viewer, app
         self._client = WorkerClient(None if model else [sys.executable, "-c", STAND_IN])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.depth.candidates import DepthFeatures, DepthIntervalModel, calibrate_intervals
-from napari_melanoma.depth.category import t_category
+from napari_melanoma.depth.breslow_candidates import DepthFeatures, DepthIntervalModel, calibrate_intervals
+from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.metrics.agreement import bland_altman
 from napari_melanoma.metrics.calibration import wilson_interval

@@ -32,7 +32,7 @@ from depth_slides import Spread, depth_config, hard_parts
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.candidates import interval_models_to_json
+from napari_melanoma.depth.breslow_candidates import interval_models_to_json
 from napari_melanoma.io.results import RESULT, read_slide_result, write_table
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.slide.render import write_slide

@@ -148,7 +148,7 @@ def test_padding_is_seen_through(classifier: Classifier) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.classification.explanation_networks import measure_view_offset
+    from napari_melanoma.classification.receptive_fields import measure_view_offset
 
     class OneConvolution(nn.Module):
         def __init__(self, padding: tuple[int, int]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
-from napari_melanoma.depth.candidates import DepthCandidate, measure_depth
+from napari_melanoma.depth.breslow_candidates import DepthCandidate, measure_depth
 from napari_melanoma.depth.tumor_maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide

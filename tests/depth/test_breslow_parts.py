@@ -8,24 +8,19 @@ import math
 import numpy as np
 import pytest
 
-from napari_melanoma.depth.candidates import (
+from napari_melanoma.depth.breslow_candidates import (
     MIN_CASES,
     DepthCandidate,
     DepthFeatures,
     DepthIntervalModel,
     calibrate_intervals,
-    estimate_clark_level,
     interval_models_to_json,
     load_interval_models,
     rank_candidates,
 )
-from napari_melanoma.depth.category import (
-    categories_in_interval,
-    describe_contradiction,
-    round_thickness,
-    t_category,
-)
+from napari_melanoma.depth.clark_level import estimate_clark_level
 from napari_melanoma.depth.geometry import SurfaceArc, fit_arc
+from napari_melanoma.depth.t_category import categories_in_interval, describe_contradiction, round_thickness, t_category
 
 BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
 TURNS = [0.0, 1.0, 2.5, -2.0]

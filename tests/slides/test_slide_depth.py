@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.candidates import DepthIntervalModel
+from napari_melanoma.depth.breslow_candidates import DepthIntervalModel
 from napari_melanoma.slides import depth
 from napari_melanoma.slides import depth as parts
 from napari_melanoma.slides.depth import DepthMap, describe_depth, measure_slide_depth

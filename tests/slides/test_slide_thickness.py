@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.depth.candidates import load_interval_models
+from napari_melanoma.depth.breslow_candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig

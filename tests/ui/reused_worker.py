@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qtpy.QtCore import QProcess
 
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
+from napari_melanoma.ui.worker_client import WorkerClient
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 START = {"id": 0, "verb": "start_test"}  # no request has this number, so the client ignores what is answered

@@ -92,7 +92,7 @@ class Classifier:
     @cached_property
     def view_offset(self) -> float:
         """Offset of receptive fields from the centers of the cells in the deepest map, in pixels of the view."""
-        from napari_melanoma.classification.explanation_networks import measure_view_offset
+        from napari_melanoma.classification.receptive_fields import measure_view_offset
 
         return measure_view_offset(self.network, self.info.config.input_size, self.device)
 

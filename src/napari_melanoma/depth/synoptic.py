@@ -18,16 +18,6 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.category import (
-    EXTENT_NAMES,
-    ROMAN,
-    PathologicStage,
-    TumorFindings,
-    describe_tumor_contradiction,
-    format_recorded_thickness,
-    format_thickness,
-    stage_primary_tumor,
-)
 from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
 from napari_melanoma.depth.synoptic_fields import (
     ANSWERED,
@@ -38,6 +28,16 @@ from napari_melanoma.depth.synoptic_fields import (
     OTHER,
     AnswerState,
     SynopticField,
+)
+from napari_melanoma.depth.t_category import (
+    EXTENT_NAMES,
+    ROMAN,
+    PathologicStage,
+    TumorFindings,
+    describe_tumor_contradiction,
+    format_recorded_thickness,
+    format_thickness,
+    stage_primary_tumor,
 )
 
 RowState = Literal["answered", "suggested", "not assessed", "cannot be determined", "missing"]

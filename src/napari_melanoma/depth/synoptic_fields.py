@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.depth.category import EXTENT_NAMES, ROMAN
+from napari_melanoma.depth.t_category import EXTENT_NAMES, ROMAN
 
 AnswerState = Literal["answered", "not assessed", "cannot be determined"]
 Kind = Literal["choice", "number", "text"]

@@ -22,7 +22,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
 from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.depth.category import round_measured_thickness, round_thickness
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, NOT_ASSESSED, SynopticField
+from napari_melanoma.depth.t_category import round_measured_thickness, round_thickness
 from napari_melanoma.reports.disclosure import show_patient_id
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth import category
-from napari_melanoma.depth.category import format_recorded_thickness
+from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import (
     DepthReading,
     SlideDepthProposals,
     automatic_reading,
     read_depth,
 )
+from napari_melanoma.depth.t_category import format_recorded_thickness, t_category
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
@@ -100,7 +100,7 @@ def create_slide_reading(
     warnings = _list_warnings(reading, proposals)
     if not proposals.validity.valid and not reading.when:
         reading = DepthReading()
-    warnings = (*category.reading_warnings(reading, info.pixel_size), *warnings)
+    warnings = (*reading_texts.reading_warnings(reading, info.pixel_size), *warnings)
     return SlideReading(info, depth, reading, base, proposals.validity, warnings, angle)
 
 
@@ -131,7 +131,7 @@ def write_depth_report(
         *reader_sections(shown),
         change_section(reading.history),
     )
-    created = category.format_time(str(provenance["created"])) or provenance["created"]
+    created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
     report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
     write_report(path, report)
@@ -151,7 +151,7 @@ def describe_scale(shown: SlideReading) -> str:
     """Describe the pixel size of a slide, and by whom and how the thickness was measured."""
     size = shown.info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
-    origin = category.describe_origin(shown.reading) if shown.reading.when else ""
+    origin = reading_texts.describe_origin(shown.reading) if shown.reading.when else ""
     return ", ".join(part for part in (scale, origin) if part)
 
 
@@ -165,7 +165,7 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
 
 def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
     """Return the table of readings with their agreement, if there are several."""
-    rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
+    rows = reading_texts.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
@@ -198,7 +198,7 @@ def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
     if len(measured) < 2:
         return ""
     depths = [one.mm or 0.0 for one in measured]
-    categories = list(dict.fromkeys(category.t_category(one.mm or 0.0, one.ulcerated) for one in measured))
+    categories = list(dict.fromkeys(t_category(one.mm or 0.0, one.ulcerated) for one in measured))
     categories_text = (
         f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
     )
@@ -222,17 +222,17 @@ def _list_warnings(reading: DepthReading, proposals: SlideDepthProposals) -> tup
 
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
     """Return label and text of each value of a reading; a dash if it is unknown."""
-    thickness, recorded = category.format_headline(reading, validity), _format_recorded(reading, validity)
+    thickness, recorded = reading_texts.format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
-        "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
+        "Breslow thickness and T category (AJCC 8)": "–" if thickness == reading_texts.NOT_MEASURED else thickness,
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated]
         + by_model.get("ulcerated", ""),
-        "Mitoses": "not assessed" if reading.mitoses.counted is None else category.format_mitoses(reading.mitoses),
-        "Clark level": category.format_clark_level(reading.clark) + by_model.get("clark", ""),
+        "Mitoses": "not assessed" if reading.mitoses.counted is None else reading_texts.format_mitoses(reading.mitoses),
+        "Clark level": reading_texts.format_clark_level(reading.clark) + by_model.get("clark", ""),
         **margin_fields,
         **({"Author of the values": reading.reader or "a reader without a name"} if reading.when else {}),
     }
@@ -292,7 +292,7 @@ def _draw_line_if_available(shown: SlideReading) -> Picture | None:
 def _format_record_row(change: ReadingChange) -> tuple[str, ...]:
     """Format a row of the table of changes."""
     return (
-        category.format_time(change.when) or change.when,
+        reading_texts.format_time(change.when) or change.when,
         change.reader or "(no name)",
         FIELD_NAMES.get(change.field, change.field.replace("_", " ")),
         _format_short(change.before),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.depth.category import format_thickness, format_time
+from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text
 

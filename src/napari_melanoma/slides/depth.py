@@ -11,18 +11,18 @@ import numpy as np
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.validity import Validity, ValidityInputs, read_slide_validity
-from napari_melanoma.depth.candidates import (
+from napari_melanoma.depth.breslow_candidates import (
     NO_TISSUE,
     NO_TUMOR,
     DepthCandidate,
     DepthIntervalModel,
-    estimate_clark_level,
     load_interval_models,
     measure_depth,
     rank_candidates,
 )
-from napari_melanoma.depth.category import categories_in_interval, t_category
+from napari_melanoma.depth.clark_level import estimate_clark_level
 from napari_melanoma.depth.geometry import SkinSection, dilate, find_sections, remove_small_parts
+from napari_melanoma.depth.t_category import categories_in_interval, t_category
 from napari_melanoma.depth.tumor_maps import (
     ClassRoles,
     DepthMeasurementConfig,

@@ -11,7 +11,6 @@ from typing import Any
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
-from napari_melanoma.depth.category import t_category
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     MODEL_READER,
@@ -23,6 +22,7 @@ from napari_melanoma.depth.readings import (
     read_depth,
     write_depth,
 )
+from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.io.results import read_slide_result, write_table
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation

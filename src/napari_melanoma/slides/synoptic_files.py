@@ -11,10 +11,10 @@ from typing import Any
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.depth.category import format_recorded_thickness
 from napari_melanoma.depth.readings import SlideDepthReadings
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport, describe_reading
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+from napari_melanoma.depth.t_category import format_recorded_thickness
 from napari_melanoma.io.results import read_slide_result, write_table
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion

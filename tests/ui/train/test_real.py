@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from conftest import FAKE_WORKER, wait_until_idle
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train import dock as train
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
+from napari_melanoma.ui.worker_client import WorkerClient
 
 from .test_train import Trainer, write_data_set
 

@@ -21,7 +21,7 @@ from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
+from napari_melanoma.ui.worker_client import WorkerClient
 
 PATIENCE_MS = 60_000
 
@@ -229,7 +229,7 @@ from qtpy.QtWidgets import QApplication
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
 from napari_melanoma.ui.lesion import dock as lesion
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
+from napari_melanoma.ui.worker_client import WorkerClient
 lesion.PRELOAD_DELAY_MS = 10**8
 client = WorkerClient([sys.executable, sys.argv[1]])
 viewer.window.add_dock_widget(lesion.LesionDock(viewer, client), name="Lesion")

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.worker_client import acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.case.controls import LesionPage
-    from napari_melanoma.ui.widgets.worker_client import WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerRequest
 
 NONE_INSTALLED = "No classifier for lesions is installed"
 

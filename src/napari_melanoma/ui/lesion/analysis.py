@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.status_line import Task
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient
+    from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK: Task = "analysing"
 

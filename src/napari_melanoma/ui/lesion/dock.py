@@ -44,7 +44,7 @@ from napari_melanoma.ui.widgets.file_drop import RECENT_PHOTOGRAPHS, RecentFiles
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.status_line import StatusLine, Task
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient
+    from napari_melanoma.ui.worker_client import WorkerClient
 
 CONTROLS_MS = 40  # after the last change of a control
 STROKE_DELAY_MS = 20  # napari emits several events for one stroke

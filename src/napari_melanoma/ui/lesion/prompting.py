@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
 ChangeState = Callable[[PromptState], PromptState]

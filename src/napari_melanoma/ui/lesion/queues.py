@@ -21,7 +21,7 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph

@@ -37,7 +37,7 @@ from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, form_layout, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip

@@ -196,7 +196,7 @@ class SlideDepthSection(QObject):
 
     def _on_changed(self) -> None:
         """Show the current reading in layers and widgets."""
-        from napari_melanoma.depth.category import format_thickness
+        from napari_melanoma.depth.t_category import format_thickness
 
         slide, state = self._slide, self.store.state
         if slide is not None and state is not None and is_slide_open(self._viewer, slide):
@@ -216,7 +216,7 @@ class SlideDepthSection(QObject):
         """Show the current state, if the section is open or was opened before."""
         if self._view is None and not self._section.isExpanded():
             return
-        from napari_melanoma.depth import category
+        from napari_melanoma.depth import reading_texts
 
         view, state, reading = self.view, self.store.state, self.store.reading
         view.setEnabled(state is not None)
@@ -226,11 +226,11 @@ class SlideDepthSection(QObject):
         if state is not None:
             depth, proposed = state.history.current, self.store.proposed
             tips = ["; ".join(proposal.notes) for proposal in proposed.proposals]
-            summary = category.describe_proposals(proposed, reading, state.selected)
-            view.show_proposals(category.format_proposals(proposed.proposals), tips, state.selected, summary)
+            summary = reading_texts.describe_proposals(proposed, reading, state.selected)
+            view.show_proposals(reading_texts.format_proposals(proposed.proposals), tips, state.selected, summary)
             view.validity.show_validity(proposed.validity, (self._slide and self._slide.identity, proposed.proposals))
-            rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, proposed.validity)
-            view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
+            rows = reading_texts.reader_rows(depth, self.store.reader, self.store.automatic_reading, proposed.validity)
+            view.show_readers(rows, reading_texts.describe_other_readings(depth, self.store.reader))
             for step, values in (("undo", state.history.past), ("redo", state.history.undone)):
                 view.history_buttons[step].setEnabled(bool(values))
         lock = self.store.find_lock()
@@ -246,21 +246,21 @@ class SlideDepthSection(QObject):
 
     def _show_reading(self, reading: DepthReading) -> None:
         """Show thickness, category and warnings, without an automatic thickness if the model's result is not valid."""
-        from napari_melanoma.depth import category
+        from napari_melanoma.depth import reading_texts
 
         view, slide = self.view, self._slide
         state = self.store.state
         validity = None if state is None else self.store.proposed.validity
-        view.thickness_label.setText(category.format_headline(reading, validity))
+        view.thickness_label.setText(reading_texts.format_headline(reading, validity))
         if validity is not None and not validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
-        view.source_label.setText(category.describe_origin(reading))
+        view.source_label.setText(reading_texts.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
         network = None if state is None or self.store.hides_model else state.network
         text = "" if network is None else network.describe(self.store.risk_reading, self.store.size)
         view.network_label.setText(text)
         view.network_label.setVisible(network is not None)
-        warnings = list(category.reading_warnings(reading, self.store.size))
+        warnings = list(reading_texts.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:
             warnings.insert(0, f"No scale: a depth requires one. {self._context.icons.link('scale', 'Set the scale')}.")
         view.warning_label.setText("<br>".join(warnings))
@@ -382,7 +382,8 @@ class DepthController(QObject):
             )
         except MelanomaError:
             return
-        from napari_melanoma.depth.category import format_headline, format_thickness
+        from napari_melanoma.depth.reading_texts import format_headline
+        from napari_melanoma.depth.t_category import format_thickness
 
         section.line_layer.set_label("" if moved.mm is None else format_thickness(moved.mm))
         if view is not None and moved.mm:
@@ -502,7 +503,7 @@ class DepthExporter(ReportExporter):
 
     def _add_to_case(self) -> str:
         """Set depth, ulceration, Clark level and mitoses of the lesion, and return the message."""
-        from napari_melanoma.depth.category import describe_contradiction
+        from napari_melanoma.depth.t_category import describe_contradiction
         from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
 
         state = self._store.state

@@ -26,7 +26,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.depth.category import NOT_MEASURED, READER_COLUMNS, ROMAN, format_mitoses, parse_length
+from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
+from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
 from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
 from napari_melanoma.ui.viewer.shortcuts import format_key

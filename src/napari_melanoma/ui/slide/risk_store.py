@@ -17,7 +17,7 @@ from napari_melanoma.ui.slide.heatmap import make_transparent_colormap
 from napari_melanoma.ui.slide.risk_view import DEPTH_SECTION_FIELDS
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
-    from napari_melanoma.ui.widgets.worker_client import WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerRequest
 
 DONE_MESSAGES = {
     "risk": "The risk of {} was estimated.",

@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
+from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

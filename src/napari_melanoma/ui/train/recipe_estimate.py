@@ -16,7 +16,7 @@ from napari_melanoma.core.formatting import format_count, format_estimated_durat
 from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe

@@ -23,9 +23,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.depth.category import format_time, round_measured_thickness
+from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
+from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (

@@ -6,7 +6,17 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth import category as words
+from napari_melanoma.depth.reading_texts import (
+    READER_COLUMNS,
+    describe_other_readings,
+    describe_proposals,
+    format_headline,
+    format_mitoses,
+    format_proposal,
+    parse_length,
+    reader_rows,
+    reading_warnings,
+)
 from napari_melanoma.depth.readings import (
     DepthProposal,
     DepthReading,
@@ -35,7 +45,7 @@ def reading(mm: float | None, **values: object) -> DepthReading:
     ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
 )
 def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) -> None:
-    assert words.format_headline(given) == head
+    assert format_headline(given) == head
 
 
 @pytest.mark.parametrize(
@@ -57,13 +67,11 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
     ids=["straddles", "near a border", "no ulceration", "edge", "scale", "scale along columns"],
 )
 def test_what_to_know_is_said(given: DepthReading, message: str) -> None:
-    assert message in " ".join(words.reading_warnings(given, SIZE))
+    assert message in " ".join(reading_warnings(given, SIZE))
 
 
 def test_what_is_certain_needs_no_warning() -> None:
-    assert (
-        words.reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
-    )
+    assert reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
 
 
 @pytest.mark.parametrize(
@@ -87,42 +95,42 @@ def test_what_is_certain_needs_no_warning() -> None:
     ids=["none", "area only", "none found", "no area", "small area"],
 )
 def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, message: str) -> None:
-    assert words.format_mitoses(given) == message
+    assert format_mitoses(given) == message
 
 
 def test_other_readers_come_when_the_own_reading_is_there() -> None:
     other = reading(1.5).model_copy(update={"reader": "B"})
     model = DepthReading(mm=1.4, method="automatic")
     depth = SlideDepthReadings(readings=(other, DepthReading(reader="A", when="2026", clark=3)))
-    assert words.reader_rows(depth, "A", model, Validity()) == []
-    assert "1 other reader measured this slide" in words.describe_other_readings(depth, "A")
+    assert reader_rows(depth, "A", model, Validity()) == []
+    assert "1 other reader measured this slide" in describe_other_readings(depth, "A")
     depth = SlideDepthReadings(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
-    assert [row[:2] for row in words.reader_rows(depth, "A", model, Validity())] == [
+    assert [row[:2] for row in reader_rows(depth, "A", model, Validity())] == [
         ("A", "1.00"),
         ("B", "1.50"),
         ("model", "1.40"),
     ]
-    assert words.describe_other_readings(depth, "A") == "-0.50 mm compared with B."
+    assert describe_other_readings(depth, "A") == "-0.50 mm compared with B."
 
 
 def test_what_a_model_found_is_said_with_its_notes() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
-    message = words.describe_proposals(found, DepthReading())
+    message = describe_proposals(found, DepthReading())
     assert message.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
     assert message.endswith("No interval: not tried.")
-    assert words.format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
+    assert format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
 
 
 @pytest.mark.parametrize(("text", "value"), [("2,5", 2.5), (" 3 mm ", 3.0), ("", None), ("0", 0.0)])
 def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -> None:
-    assert words.parse_length(text) == value
+    assert parse_length(text) == value
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "1e9", "nan", "2.5 cm"])
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        words.parse_length(text)
+        parse_length(text)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +142,6 @@ def test_what_is_no_length_is_refused(text: str) -> None:
 )
 def test_the_row_of_a_model_states_whether_it_is_valid(validity: Validity, row: tuple[str, ...]) -> None:
     depth = SlideDepthReadings(readings=(reading(1.0).model_copy(update={"reader": "A"}),))
-    found = words.reader_rows(depth, "A", DepthReading(mm=3.3, clark=4, method="automatic"), validity)
-    assert [len(one) for one in found] == [len(words.READER_COLUMNS)] * 2
+    found = reader_rows(depth, "A", DepthReading(mm=3.3, clark=4, method="automatic"), validity)
+    assert [len(one) for one in found] == [len(READER_COLUMNS)] * 2
     assert found[-1][: len(row)] == row

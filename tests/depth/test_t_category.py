@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.depth.category import (
+from napari_melanoma.depth.t_category import (
     TumorFindings,
     format_recorded_thickness,
     format_thickness,

@@ -15,7 +15,7 @@ from napari_melanoma.core import errors
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, _make_error, acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, _make_error, acquire_worker, release_worker
 
 PATIENCE_MS = 60_000
 

@@ -51,9 +51,6 @@ DETACHED = "not connected to the surface: possibly not a primary melanoma"
 THICK_EPIDERMIS = "mean epidermal thickness is {:.2f} mm: an oblique section overestimates the thickness"
 THICK_EPIDERMIS_MM = 0.25
 
-# Depths below the epidermis that approximate layers: maps do not show the border of papillary and reticular dermis.
-PAPILLARY_UM, RETICULAR_UM = 170.0, 250.0
-FAT_UM = 1300.0  # deeper cells may lie in the fat, which the map does not separate from the dermis
 
 MIN_CASES = 40  # slides of known thickness that the calibration of an interval model requires
 INTERVALS_FILE = "intervals.json"
@@ -267,29 +264,6 @@ def _to_slide_pixels(
     surface, deepest = place.to_slide(np.array([candidate.surface, candidate.deepest]) / cell).tolist()
     interval = None if model is None else model.interval(candidate.features)
     return replace(candidate, surface=tuple(surface), deepest=tuple(deepest), interval_mm=interval)
-
-
-@dataclass(frozen=True)
-class ClarkEstimate:
-    """Clark level 2 to 4, or None; ``reason`` is the basis of the estimate, or why there is none."""
-
-    level: int | None
-    reason: str
-
-
-def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
-    """Estimate the Clark level from the distance of the deepest cells to the epidermis.
-
-    ``below_um``: micrometers below the lower border of the epidermis. ``at_least``: the lesion is incomplete. Level 1,
-    a melanoma in situ, and level 5, which requires the border of the fat, are never estimated.
-    """
-    distance = f"{below_um / 1000:.2f} mm below the epidermis"
-    if at_least:
-        return ClarkEstimate(None, f"{distance} or more: the lesion is incomplete")
-    if below_um > FAT_UM:
-        return ClarkEstimate(None, f"{distance}: possibly in the fat, which the map does not separate from the dermis")
-    level = 4 if below_um > RETICULAR_UM else 3 if below_um > PAPILLARY_UM else 2
-    return ClarkEstimate(level, f"{distance}; estimated from this distance only")
 
 
 def calibrate_intervals(
