@@ -95,13 +95,9 @@ def test_the_layout_of_pdf_reports_is_checked(monkeypatch: pytest.MonkeyPatch) -
     missing = WeasyPrintError.from_error(OSError("cannot load library 'libgobject-2.0-0': no such file"))
     answering(monkeypatch, {"missing": missing.missing, "fix": missing.advice})
     (check,) = doctor.check_reports()
-    assert check.status == "ok"
-    assert check.found.startswith("Qt, without tags for screen readers, which need WeasyPrint: ")
-    assert check.found.endswith("the library libgobject-2.0-0 (GLib) cannot be loaded")
-    monkeypatch.setattr("napari_melanoma.reports.pdf.PRINTER", "napari_melanoma.no_such_module")
-    (check,) = doctor.check_reports()
     assert check.status == "warn"
-    assert "brew install pango" in check.fix
+    assert check.found == "they need WeasyPrint: the library libgobject-2.0-0 (GLib) cannot be loaded"
+    assert check.fix.startswith("Print the HTML report to PDF from the browser. Or: Install Pango")
     answering(monkeypatch, {}, "its process ended with code -6")
     (check,) = doctor.check_reports()
     assert "code -6" in check.found
@@ -120,7 +116,7 @@ def test_what_keeps_weasyprint_from_loading_is_named(tmp_path: Path, monkeypatch
     for code, expected in cases.items():
         (package / "__init__.py").write_text(code)
         (check,) = doctor.check_reports()
-        assert (check.status, "Pango" in check.found) == ("ok", False)
+        assert (check.status, "Pango" in check.found) == ("warn", False)
         assert expected in check.found
 
 

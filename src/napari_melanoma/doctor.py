@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.processes import python_command
 from napari_melanoma.core.provenance import installed_version
-from napari_melanoma.reports.page import Report
-from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, print_with_qt
+from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, PRINT_IN_BROWSER
 
 Status = Literal["ok", "warn", "fail"]
 GB = 1e9  # bytes
@@ -167,17 +165,13 @@ def check_resources() -> list[DoctorCheck]:
 
 
 def check_reports() -> list[DoctorCheck]:
-    """Check whether reports can be printed as PDF with WeasyPrint, or else with Qt, in separate processes."""
+    """Check in a separate process whether reports can be printed as PDF."""
     printer, probe_error = run_probe("napari_melanoma.reports.pdf")
     if "weasyprint" in printer:
         return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {printer['weasyprint']}, Pango {printer['pango']}")]
-    missing = f"which need WeasyPrint: {printer.get('missing') or probe_error}"
-    try:
-        print_with_qt(Report("Test", "", ()), "a4")
-    except MelanomaError as error:
-        found = f"no tags for screen readers, {missing}; and Qt cannot print either: {error}"
-        return [DoctorCheck("PDF reports", "warn", found, f"{printer.get('fix') or INSTALL_WEASYPRINT}.")]
-    return [DoctorCheck("PDF reports", "ok", f"Qt, without tags for screen readers, {missing}")]
+    missing = f"they need WeasyPrint: {printer.get('missing') or probe_error}"
+    fix = f"{PRINT_IN_BROWSER} Or: {printer.get('fix') or INSTALL_WEASYPRINT}."
+    return [DoctorCheck("PDF reports", "warn", missing, fix)]
 
 
 def check_weights() -> list[DoctorCheck]:

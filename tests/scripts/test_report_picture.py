@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.reports.page import Report
-from napari_melanoma.reports.pdf import print_with_qt
+from napari_melanoma.reports.pdf import write_pdf
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 def test_a_report_with_too_few_pages_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("PyQt6.QtPdf")
-    (tmp_path / "report.pdf").write_bytes(print_with_qt(Report("Title", "", ()), "a4"))
+    write_pdf(Report("Title", "", ()), tmp_path / "report.pdf")
     code = (
         "from pathlib import Path; from report_picture import draw_pages; draw_pages(Path('report.pdf'), Path('a.png'))"
     )

@@ -49,9 +49,8 @@ def report(
     written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
     if pdf:
         try:
-            note = write_pdf(collected.report, out.with_suffix(".pdf"), paper)
+            write_pdf(collected.report, out.with_suffix(".pdf"), paper)
             written.append(out.with_suffix(".pdf"))
-            current.report_notes([("PDF", note)] if note else [])
         except MelanomaError as error:  # the HTML file is complete, and can be printed
             failures.append(("PDF", describe_error(error)))
     current.report_failures(failures, "about")
@@ -66,7 +65,8 @@ def _check_output(out: Path, *, pdf: bool) -> None:
     from napari_melanoma.reports.pdf import is_pdf_report
 
     if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out {out} has another ending: expected a file that ends with .html.")
+        advice = "expected a file that ends with .html (--pdf also writes a PDF file)"
+        raise InputError(f"--out {out} has another ending: {advice}.")
     files = [(out, is_report), *([(out.with_suffix(".pdf"), is_pdf_report)] if pdf else [])]
     for path, is_ours in files:
         if path.exists() and not (path.is_file() and is_ours(path)):

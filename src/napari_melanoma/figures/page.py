@@ -69,7 +69,8 @@ def write_html(path: Path, template: str, **values: object) -> None:
 
 def render_html(template: str, **values: object) -> str:
     """Render a template."""
-    return _escape_surrogates(_compile(template).render(**values))
+    # Names of files that are not UTF-8 contain halves of surrogate pairs.
+    return _compile(template).render(**values).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @lru_cache(maxsize=16)  # one for each kind of page
@@ -82,17 +83,8 @@ def _compile(template: str) -> Template:
 
 
 def _printable(value: object) -> object:
-    return make_printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def make_printable(text: str) -> str:
-    """Replace control characters, which HTML does not allow, and escape what UTF-8 cannot encode."""
-    return _escape_surrogates(CONTROL.sub("\ufffd", text))
-
-
-def _escape_surrogates(text: str) -> str:
-    """Escape halves of surrogate pairs, which occur in names of files that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Replace control characters, which HTML does not allow."""
+    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

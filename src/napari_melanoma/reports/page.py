@@ -180,12 +180,8 @@ def css_string(text: str) -> Markup:
     """
     from markupsafe import Markup
 
-    return Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]) or 0xFFFD:x} ", shorten(text)))
-
-
-def shorten(text: str) -> str:
-    """Cut a text to the width of a running header."""
-    return text if len(text) <= HEADER_LENGTH else f"{text[: HEADER_LENGTH - 1]}…"
+    shown = text if len(text) <= HEADER_LENGTH else f"{text[: HEADER_LENGTH - 1]}…"
+    return Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]) or 0xFFFD:x} ", shown))
 
 
 def _is_number(cell: Cell) -> bool:

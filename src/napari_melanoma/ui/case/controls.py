@@ -116,7 +116,7 @@ class CaseControls(QWidget):
         )
         self.open_button = named(QPushButton("Open image"), "primary", "Open image")
         self.report_button = tool_button(
-            "case_report", "Report", "Write the report of the case as HTML and PDF file", "Report ..."
+            "case_report", "Report", "Write the report of the case (HTML, optionally PDF)", "Report ..."
         )
         self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "tray")
         self.lesion_page = LesionPage(self.icons, self.settings)

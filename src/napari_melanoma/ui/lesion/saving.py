@@ -305,7 +305,7 @@ class SaveBar(QWidget):
     def _update_report_button(self) -> None:
         is_saved = self._report_folder is not None
         self.report_button.setEnabled(is_saved)
-        tip = "Write a report of the saved result as HTML and PDF file"
+        tip = "Write a report of the saved result (HTML, optionally PDF)"
         self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
 
     def _on_report(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.reports.pdf import PRINT_IN_BROWSER
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -84,10 +85,22 @@ class ReportDialog(QDialog):
         buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
         column.addWidget(WrappedLabel(text))
-        column.addWidget(row(self.pdf_check, self.paper_combo))
+        self._pdf_row, self._browser_label = row(self.pdf_check, self.paper_combo), WrappedLabel(PRINT_IN_BROWSER)
+        self._browser_label.hide()
+        column.addWidget(self._pdf_row)
+        column.addWidget(self._browser_label)
         column.addWidget(row(QLabel("Include"), self.personal_check))
         column.addWidget(WrappedLabel(f"{PERSONAL_TIP}. Free text is included as you wrote it."))
         column.addWidget(buttons)
+        job = BackgroundJob(lambda run: _find_pdf_advice())
+        job.succeeded.connect(self._on_pdf_checked)
+        job.start(self)
+
+    def _on_pdf_checked(self, advice: str) -> None:
+        """Offer no PDF file if it cannot be written, and state what to do instead."""
+        self._pdf_row.setVisible(not advice)
+        self._browser_label.setVisible(bool(advice))
+        self._browser_label.setToolTip(advice)
 
     def accept(self) -> None:
         """Store the options in the settings, except whether to include personal data."""
@@ -99,10 +112,18 @@ class ReportDialog(QDialog):
     def options(self) -> ReportOptions:
         """The selected options."""
         return self._source._replace(
-            pdf=self.pdf_check.isChecked(),
+            pdf=self.pdf_check.isChecked() and not self._pdf_row.isHidden(),
             paper=str(self.paper_combo.currentData()),
             personal=self.personal_check.isChecked(),
         )
+
+
+@cache
+def _find_pdf_advice() -> str:
+    """Return how to make PDF files possible, "" if they are; found once, since it takes about 2 s."""
+    from napari_melanoma.doctor import check_reports
+
+    return " ".join(check.fix for check in check_reports() if check.status != "ok")
 
 
 class ReportWriter(QObject):
