@@ -117,10 +117,7 @@ class SlideControls(QWidget):
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
         self.report_button = tool_button(
-            "slide_report",
-            "Report",
-            "Write a report of what is stored for the slide (HTML, optionally PDF)",
-            "Report",
+            "slide_report", "Report", "Write a report of what is stored for the slide (HTML, optionally PDF)", "Report"
         )
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
