@@ -171,9 +171,9 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
                 "image": probabilities[1][number, positive],
                 "held": int(sets[number, classes.index(label)]),
                 "inconclusive": int(sets[number].sum() != 1),
-                "cut": config.operating_point.cut if config.operating_point else 0.5,
+                "threshold": config.operating_point.threshold if config.operating_point else 0.5,
                 "out_of_distribution": int(
-                    (model.calibration.distance(encoded[number].embedding) or 0) > (config.unlike or np.inf)
+                    (model.calibration.distance(encoded[number].embedding) or 0) > (config.novelty_threshold or np.inf)
                 ),
             }
 
@@ -197,16 +197,16 @@ def _figures(
     owners = np.asarray(groups)
     held = both.covered[both.truth]
     found["sets"]["held of the positive"] = bootstrap_mean(held, owners[both.truth].tolist(), bounds=(0, 1))
-    unlike = np.array([float(row["out_of_distribution"]) for row in rows])
-    found["sets"]["out_of_distribution"] = bootstrap_mean(unlike, groups, bounds=(0, 1))
+    novel = np.array([float(row["out_of_distribution"]) for row in rows])
+    found["sets"]["out_of_distribution"] = bootstrap_mean(novel, groups, bounds=(0, 1))
     return found
 
 
 def _pooled(config: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> PooledPredictions:
     """Predictions of all folds; prediction sets were computed with all metadata only."""
-    numbers = {key: np.array([float(row[key]) for row in rows]) for key in (name, "cut", *SETS)}
+    numbers = {key: np.array([float(row[key]) for row in rows]) for key in (name, "threshold", *SETS)}
     truth = np.array([row["class"] == config.positive for row in rows])
-    above = (numbers[name] >= numbers["cut"]).astype(float)
+    above = (numbers[name] >= numbers["threshold"]).astype(float)
     sets = [numbers[key] if name == "both" else np.full(len(rows), np.nan) for key in SETS]
     return PooledPredictions(truth, numbers[name], numbers[name], above, *sets)
 
@@ -224,7 +224,7 @@ def _pooled_predictions(
     labels = np.array([row["class"] == config.positive for row in rows], np.intp)
     groups = np.array([get_group_id(of[row["image_id"]]) for row in rows])
     scores = np.array([float(row[name]) for row in rows])
-    above = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
+    above = (scores >= np.array([float(row["threshold"]) for row in rows])).astype(float)
     classes, everywhere = (OTHER, config.positive), np.full(len(rows), "all")
     scored, above_threshold = (
         ClassPredictions(np.stack([1 - one, one], axis=1), labels, groups, classes, config.positive, domains=everywhere)

@@ -75,7 +75,7 @@ EQUIVALENT = {
     ): "only speed: hair_mask depends on the size of the image in the same way",
     (
         "metrics/roc_curves",
-        "cut=min(max(threshold, 0.0), 1.0),",
+        "threshold=min(max(threshold, 0.0), 1.0),",
         "max(threshold, 0.0) -> threshold",
     ): "scores are in [0, 1]",
     (

@@ -66,8 +66,8 @@ CLASSIFIER_PERFORMANCE = """## Performance
 Cross-validated: {folds} networks trained with this recipe, each evaluated on images that it was not trained on; their
 predictions are pooled. This bundle was made from all of the images with the same recipe: some for training, the others
 for calibration. Sensitivity and specificity of {positive} are those at the decision threshold that each fold chose on
-images of its own for a sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: expected
-calibration error. In brackets 95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
+images of its own for a sensitivity of {target_sensitivity:.2f}. AP: average precision, {share:.2f} by chance; ECE:
+expected calibration error. In brackets 95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
 """
 
 
@@ -105,14 +105,14 @@ class CardSubgroup:
 class CrossValidationMetrics:
     """Result of a cross-validation of a classifier.
 
-    ``share``: of the positive class. ``asked``: input of the model, such as the photograph alone, to its estimates by
-    metric. ``gain``: of the AUC by clinical metadata. ``sets``: estimates on the prediction sets: ``held`` and ``held
-    of the positive`` (the set contains the true class), ``inconclusive`` and ``out_of_distribution``.
+    ``share``: of the positive class. ``by_input``: input of the model, such as the photograph alone, to its estimates
+    by metric. ``gain``: of the AUC by clinical metadata. ``sets``: estimates on the prediction sets: ``held`` and
+    ``held of the positive`` (the set contains the true class), ``inconclusive`` and ``out_of_distribution``.
     """
 
     folds: int
     share: float
-    asked: Mapping[str, Mapping[str, Estimate]]
+    by_input: Mapping[str, Mapping[str, Estimate]]
     gain: Estimate
     sets: Mapping[str, Estimate]
     groups: Sequence[CardSubgroup] = ()
@@ -128,11 +128,11 @@ def full_class_card(
     classifier = config.classifier
     assert classifier is not None
     about = {"folds": metrics.folds, "positive": classifier.positive, "share": metrics.share}
-    sensitivity = classifier.operating_point.asked if classifier.operating_point else 0.5
+    sensitivity = classifier.operating_point.target_sensitivity if classifier.operating_point else 0.5
     parts = [
         card_header(config),
-        CLASSIFIER_PERFORMANCE.format(**about, asked=sensitivity),
-        _metrics_table("input", metrics.asked),
+        CLASSIFIER_PERFORMANCE.format(**about, target_sensitivity=sensitivity),
+        _metrics_table("input", metrics.by_input),
         _metadata_text(metrics.gain, classifier.positive),
         _prediction_sets_text(metrics.sets, classifier.positive, classifier.coverage),
         _subgroups_section(metrics.groups, classifier.positive),

@@ -431,21 +431,21 @@ def test_a_classification_has_what_its_file_has(lesion, tmp_path: Path) -> None:
     stored = json.loads((found.save(tmp_path) / "classification.json").read_text(encoding="utf-8"))
     point = stored["operating_point"]
     assert found.threshold == nm.DecisionThreshold(
-        probability=point["cut"],
-        target_sensitivity=point["asked"],
+        probability=point["threshold"],
+        target_sensitivity=point["target_sensitivity"],
         sensitivity=point["sensitivity"],
         sensitivity_interval=tuple(point["sensitivity_interval"]),
         specificity=point["specificity"],
         specificity_interval=tuple(point["specificity_interval"]),
     )
-    assert found.above_threshold == (found.probability >= point["cut"])
+    assert found.above_threshold == (found.probability >= point["threshold"])
     assert found.contributions == {one["field"]: one["change"] for one in stored["contributions"]}
     assert set(found.contributions) == {"age", "sex"}
     assert found.probability_from_image == stored["from_image"] != found.probability
     assert [case.image_id for case in found.similar_cases] == [case["image_id"] for case in stored["neighbours"]]
     assert found.age_group is not None
     assert found.age_group.model_dump(mode="json") == stored["age_group"]
-    shown = f"threshold={point['cut']:.4g}, above_threshold={found.above_threshold}, out_of_distribution="
+    shown = f"threshold={point['threshold']:.4g}, above_threshold={found.above_threshold}, out_of_distribution="
     assert f"coverage={found.coverage:g}, {shown}" in repr(found)
 
 

@@ -15,13 +15,13 @@ from pydantic_core import PydanticUndefined
 import napari_melanoma
 from napari_melanoma.core.config import Config, read_toml, write_toml
 
-# Modules of ui need a Qt, and none of them defines a configuration: they show those of the layers below.
-LAYERS = ("core", "io", "data", "analysis", "models", "training", "inference", "workflows", "cli")
+# Modules of ui need a Qt, and none of them defines a configuration: they show those of the packages below.
+WITHOUT_CONFIGURATIONS = ("ui", "__main__")
 
 
 def all_configs() -> list[type[Config]]:
     for found in pkgutil.walk_packages(napari_melanoma.__path__, "napari_melanoma."):
-        if found.name.split(".")[1] in LAYERS:
+        if found.name.split(".")[1] not in WITHOUT_CONFIGURATIONS:
             importlib.import_module(found.name)
     pending, known = [Config], {}
     while pending:

@@ -58,7 +58,7 @@ class Redness:
         rows = [{"age": "40"}, {"age": "60"}]
         choices = TabularConfig(words=())
         self.encoding: TabularEncoding = fit_encoding(rows, choices)
-        config = ClassifierConfig(unlike=3.0)
+        config = ClassifierConfig(novelty_threshold=3.0)
         self.info = BundleInfo(
             folder,
             BundleConfig(
@@ -410,9 +410,9 @@ def test_metadata_of_an_image(store: CaseStore) -> None:
 def test_novelty_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:
     """The most unusual image counts; each warning is given once."""
     one = predict_case(store, lambda modality: model, RunContext()).find_lesion("L2").prediction
-    far = replace(one, likeness=replace(one.likeness, distance=99.0), warnings=("look", "again"))
+    far = replace(one, novelty=replace(one.novelty, distance=99.0), warnings=("look", "again"))
     both = fuse_predictions([replace(one, warnings=("look",)), far], model.calibration, ClassifyOptions())
-    assert both.likeness.distance == 99
+    assert both.novelty.distance == 99
     assert both.is_out_of_distribution
     assert both.warnings == ("look", "again")
     assert both.probability == pytest.approx(one.probability)

@@ -74,7 +74,7 @@ def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
         options=OPTIONS,
         input_size=SIDE,
         classes=("other", "melanoma"),
-        classifier=ClassifierConfig(view=ViewConfig(region="photograph"), unlike=3.0),
+        classifier=ClassifierConfig(view=ViewConfig(region="photograph"), novelty_threshold=3.0),
         tabular=ENCODING,
         modalities=("dermoscopic",),
     )

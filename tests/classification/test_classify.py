@@ -34,8 +34,8 @@ from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCas
 
 CLASSES = ("other", "melanoma")
 POINT = OperatingPoint(
-    asked=0.9,
-    cut=0.3,
+    target_sensitivity=0.9,
+    threshold=0.3,
     sensitivity=0.91,
     sensitivity_interval=(0.85, 0.96),
     specificity=0.6,
@@ -279,17 +279,17 @@ def test_a_stored_prediction_without_age_groups_is_read(tmp_path, reference: Ref
 
 def test_another_sensitivity_moves_the_cut(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
-    cuts = [ask(model, sensitivity=level).operating_point.cut for level in (0.99, 0.8, 0.5)]
+    cuts = [ask(model, sensitivity=level).operating_point.threshold for level in (0.99, 0.8, 0.5)]
     assert cuts == sorted(cuts)
     assert ask(model, sensitivity=0.9).operating_point == POINT
 
 
 def test_a_picture_of_something_else_is_unlike(tmp_path, reference: ReferenceCases) -> None:
-    model = RedModel(tmp_path, reference, unlike=3.0)
+    model = RedModel(tmp_path, reference, novelty_threshold=3.0)
     assert not ask(model).is_out_of_distribution
     far = ask(model, red=255)
     assert far.is_out_of_distribution
-    assert far.likeness.distance > 3.0
+    assert far.novelty.distance > 3.0
 
 
 def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> None:
@@ -310,7 +310,7 @@ def test_without_reference_cases_nothing_is_ruled_out(tmp_path) -> None:
 
 
 def test_prediction_survives_json(tmp_path, reference: ReferenceCases) -> None:
-    for model in (RedModel(tmp_path, reference, unlike=3.0), RedModel(tmp_path)):
+    for model in (RedModel(tmp_path, reference, novelty_threshold=3.0), RedModel(tmp_path)):
         answer = ask(model, {"age": "70", "site": "back"})
         assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 

@@ -40,8 +40,8 @@ ENCODING = TabularEncoding(
     words=(FittedWords(name="sex", words=("female", "male")),),
 )
 POINT = OperatingPoint(
-    asked=0.9,
-    cut=0.5,
+    target_sensitivity=0.9,
+    threshold=0.5,
     sensitivity=0.9,
     sensitivity_interval=(0.8, 1.0),
     specificity=0.5,
@@ -71,7 +71,7 @@ def bundle(folder: Path, name: str, seed: int) -> Path:
         options=OPTIONS,
         input_size=SIDE,
         classes=("other", "melanoma"),
-        classifier=ClassifierConfig(view=ViewConfig(region="roi"), operating_point=POINT, unlike=1e-6),
+        classifier=ClassifierConfig(view=ViewConfig(region="roi"), operating_point=POINT, novelty_threshold=1e-6),
         tabular=ENCODING,
     )
     names = tuple(f"case-{number}" for number in range(40))
@@ -235,7 +235,7 @@ def test_predicted_masks_change_the_predictions(run, classifier: Path, phantoms:
     assert any(given[name]["probability_melanoma"] != drawn[name]["probability_melanoma"] for name in done)
     about = json.loads((tmp_path / "drawn/metrics.json").read_text(encoding="utf-8"))
     assert about["options"]["masks"] == "predicted"
-    assert about["cut"] != 0.5  # another sensitivity has another decision threshold
+    assert about["threshold"] != 0.5  # another sensitivity has another decision threshold
     assert "masks predicted by lesion-small" in (tmp_path / "drawn/summary.html").read_text(encoding="utf-8")
 
 

@@ -83,7 +83,7 @@ def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
     images = [skin(seed) for seed in range(COUNT)]
     found = list(find_similar_pairs(thumbnails([*images, change(images[3])])))
     assert [(one.first, one.second) for one in found] == [(3, COUNT)]
-    assert duplicates.MIN_LIKENESS <= found[0].likeness <= 1
+    assert duplicates.MIN_SIMILARITY <= found[0].similarity <= 1
 
 
 def test_turned_pictures_are_compared_between_parts_only() -> None:

@@ -27,7 +27,9 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
     ]
     write_table(folder / "per_image.csv", rows)
     about = {"task": "classification", "model": {"name": "model", "fingerprint": "0"}, "classes": list(classes)}
-    write_json(folder / "metrics.json", about | {"positive": classes[1], "cut": 0.5, "options": {}, "warnings": []})
+    write_json(
+        folder / "metrics.json", about | {"positive": classes[1], "threshold": 0.5, "options": {}, "warnings": []}
+    )
     return folder
 
 

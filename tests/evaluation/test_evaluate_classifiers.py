@@ -39,8 +39,8 @@ from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCas
 
 SIDE = 32
 POINT = OperatingPoint(
-    asked=0.9,
-    cut=0.5,
+    target_sensitivity=0.9,
+    threshold=0.5,
     sensitivity=0.9,
     sensitivity_interval=(0.8, 1.0),
     specificity=0.8,
@@ -184,7 +184,7 @@ def test_files(model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     out = tmp_path / "out"
     found = run_it(model, out, make(tmp_path / "set"), split="val")
     about = json.loads((out / "metrics.json").read_text())
-    assert (about["task"], about["images"], about["cut"]) == ("classification", 40, 0.5)
+    assert (about["task"], about["images"], about["threshold"]) == ("classification", 40, 0.5)
     rows = list(csv.DictReader((out / "per_image.csv").read_text().splitlines()))
     assert len(rows) == 40
     assert float(rows[0]["probability_melanoma"]) == pytest.approx(found.predictions.scores[0], abs=1e-5)
@@ -344,7 +344,7 @@ def test_images_out_of_distribution_give_a_warning(
 ) -> None:
     config = model.info.config
     assert config.classifier is not None
-    limited = config.model_copy(update={"classifier": config.classifier.model_copy(update={"unlike": 1.0})})
+    limited = config.model_copy(update={"classifier": config.classifier.model_copy(update={"novelty_threshold": 1.0})})
     strict = Darkness(BundleInfo(model.info.path, limited))
     monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding: float(embedding[0] > 0) + 0.5)
     found = run_it(strict, tmp_path / "out", evaluated.data)

@@ -70,8 +70,8 @@ def test_the_card_states_the_comparison_with_the_parent(
 )
 def test_the_card_of_a_classifier_states_the_use_of_the_validation_set(keep: str, chose: str) -> None:
     point = OperatingPoint(
-        asked=0.95,
-        cut=0.12,
+        target_sensitivity=0.95,
+        threshold=0.12,
         sensitivity=0.9,
         sensitivity_interval=(0.8, 1.0),
         specificity=0.8,

@@ -76,7 +76,7 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             possible=("other", "melanoma") if 0.3 < share < 0.7 else ("melanoma",),
             coverage=0.9,
             operating_point=None,
-            likeness=NoveltyDistance(2.0, 1.0) if share > 0.8 else None,
+            novelty=NoveltyDistance(2.0, 1.0) if share > 0.8 else None,
             contributions=(Contribution("age", str(form.get("age")), 0.1),),
             from_image=0.5,
             neighbours=(),

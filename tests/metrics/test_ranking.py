@@ -90,8 +90,8 @@ def test_an_operating_point_has_sensitivity_and_specificity() -> None:
     scores, labels = drawn()
     chances = 1 / (1 + np.exp(-scores))
     point = choose_operating_point(chances, labels, 0.9)
-    assert point.sensitivity == pytest.approx((chances[labels] >= point.cut).mean())
-    assert point.specificity == pytest.approx((chances[~labels] < point.cut).mean())
+    assert point.sensitivity == pytest.approx((chances[labels] >= point.threshold).mean())
+    assert point.specificity == pytest.approx((chances[~labels] < point.threshold).mean())
     assert 0.9 <= point.sensitivity < 0.93
     assert point.specificity_interval[0] < point.specificity < point.specificity_interval[1]
     with pytest.raises(ValueError, match="both classes"):

@@ -145,7 +145,12 @@ def three_folds() -> Iterator[int]:
 
 OPTIONS = {"encoder": "test_efficientnet", "fusion": "none", "out_features": 8}
 POINT = OperatingPoint(
-    asked=0.9, cut=0.4, sensitivity=0.9, sensitivity_interval=(0.8, 1), specificity=0.5, specificity_interval=(0.4, 0.6)
+    target_sensitivity=0.9,
+    threshold=0.4,
+    sensitivity=0.9,
+    sensitivity_interval=(0.8, 1),
+    specificity=0.5,
+    specificity_interval=(0.4, 0.6),
 )
 
 

@@ -134,11 +134,13 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
     assert any("age: unknown value" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
     classifier = loaded.info.config.classifier
     assert classifier is not None
-    config = loaded.info.config.model_copy(update={"classifier": classifier.model_copy(update={"unlike": 1e-6})})
+    config = loaded.info.config.model_copy(
+        update={"classifier": classifier.model_copy(update={"novelty_threshold": 1e-6})}
+    )
     strange = asked(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
-    assert strange.patches[0].unlike
+    assert strange.patches[0].out_of_distribution
     assert strange.headline.startswith("Not valid: the image is out of distribution.")
-    assert not usual.patches[0].unlike
+    assert not usual.patches[0].out_of_distribution
 
 
 @pytest.mark.parametrize(

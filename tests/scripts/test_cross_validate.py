@@ -73,7 +73,12 @@ def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: Mo
     cuts = np.where(np.arange(60) % 2, 0.45, 0.55)
     rows = [
         {"image_id": f"i{n}", "class": "melanoma" if truth[n] else "nevus", "both": f"{said[n]}", "image": "0.5"}
-        | {"cut": f"{cuts[n]}", "held": f"{n % 5 > 0:d}", "inconclusive": f"{n % 3 == 0:d}", "out_of_distribution": "0"}
+        | {
+            "threshold": f"{cuts[n]}",
+            "held": f"{n % 5 > 0:d}",
+            "inconclusive": f"{n % 3 == 0:d}",
+            "out_of_distribution": "0",
+        }
         for n in range(60)
     ]
     entries = [

@@ -95,7 +95,7 @@ def test_information_of_the_image_requires_no_table(
     assert config.classifier is not None
     assert config.classifier.operating_point is not None
     assert config.classifier.operating_point.sensitivity >= 0.9
-    assert config.classifier.unlike is not None
+    assert config.classifier.novelty_threshold is not None
     last = events(tmp_path / "run")[-1]
     assert last["kind"] == "finished"
     assert last["tuning_auc"] == config.provenance["tuning_auc"]

@@ -68,7 +68,7 @@ def test_excluding_images_compares_each_group_a_few_times(monkeypatch: pytest.Mo
     )
     assert CountedGroup.compared < 5 * len(samples)
     assert len(chosen.parts.training) == 1_997
-    assert notices == [f"{REMOVED} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (likeness 1.00)."]
+    assert notices == [f"{REMOVED} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (similarity 1.00)."]
 
 
 def test_other_images_of_a_test_patient_are_excluded(
@@ -169,7 +169,7 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
     found = find(SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])))
     kept, notices = remove_leaks(*found)
     assert [sample.image_id for sample in kept.parts.training] == ["b02", "b03"]  # b01 is of the patient of b00
-    expected_start = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (likeness 0.9"
+    expected_start = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (similarity 0.9"
     assert notices[0].startswith(f"{REMOVED} {expected_start}")
 
 

@@ -63,10 +63,10 @@ PREDICTION = ClassPrediction(
     possible=("melanoma", "nevus"),
     coverage=0.9,
     operating_point=OperatingPoint(
-        asked=0.9, cut=0.1, sensitivity=0.91, sensitivity_interval=(0.86, 0.95), specificity=0.55,
+        target_sensitivity=0.9, threshold=0.1, sensitivity=0.91, sensitivity_interval=(0.86, 0.95), specificity=0.55,
         specificity_interval=(0.5, 0.6),
     ),
-    likeness=NoveltyDistance(1.0, 2.0),
+    novelty=NoveltyDistance(1.0, 2.0),
     contributions=(Contribution("age", "93", 0.04),),
     from_image=0.29,
     neighbours=(NearestCase("ISIC_0000001", "melanoma", 0.4),),

@@ -94,7 +94,13 @@ def estimate(arguments, run):
 
 lesion_shares: dict[str, float] = {}
 several_shares: list[float] = []
-CUT = {"asked": 0.9, "cut": 0.2, "sensitivity": 0.91, "sensitivity_interval": [0.86, 0.95], "specificity": 0.55}
+OPERATING_POINT = {
+    "target_sensitivity": 0.9,
+    "threshold": 0.2,
+    "sensitivity": 0.91,
+    "sensitivity_interval": [0.86, 0.95],
+    "specificity": 0.55,
+}
 FORM = ("age", "sex")
 
 
@@ -158,8 +164,8 @@ def describe_share(share, arguments, verb):
         if probability > 0.5
         else ["other"],
         "coverage": 0.9,
-        "operating_point": {**CUT, "specificity_interval": [0.5, 0.6]},
-        "likeness": {"distance": 30.0 if "unlike" in model else 10.0, "limit": 20.0},
+        "operating_point": {**OPERATING_POINT, "specificity_interval": [0.5, 0.6]},
+        "novelty": {"distance": 30.0 if "unlike" in model else 10.0, "limit": 20.0},
         "contributions": changes,
         "from_image": likely(share, {}),
         "neighbours": alike,

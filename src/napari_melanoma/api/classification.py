@@ -139,8 +139,8 @@ class Classification:
         if point is None:
             return None
         return DecisionThreshold(
-            probability=point.cut,
-            target_sensitivity=point.asked,
+            probability=point.threshold,
+            target_sensitivity=point.target_sensitivity,
             sensitivity=point.sensitivity,
             sensitivity_interval=point.sensitivity_interval,
             specificity=point.specificity,

@@ -327,7 +327,7 @@ def fuse_predictions(
     image_probabilities = np.array([one.probabilities for one in predictions])
     probabilities = softmax(np.log(np.clip(image_probabilities, MIN_PROBABILITY, 1)).mean(axis=0)[None])
     possible = calibration.prediction_sets(probabilities, options.coverage, options.rule)[0]
-    first, likenesses = predictions[0], [one.likeness for one in predictions if one.likeness]
+    first, novelties = predictions[0], [one.novelty for one in predictions if one.novelty]
     nearest = {  # by image; the smallest distance comes last and remains
         one.image_id: one
         for prediction in predictions
@@ -338,7 +338,7 @@ def fuse_predictions(
         probabilities=tuple(probabilities[0].tolist()),
         interval=calibration.interval(float(probabilities[0, calibration.positive_index])),
         possible=tuple(name for name, included in zip(first.classes, possible, strict=True) if included),
-        likeness=max(likenesses, key=lambda one: one.distance, default=None),
+        novelty=max(novelties, key=lambda one: one.distance, default=None),
         contributions=_mean_contributions(predictions),
         from_image=_mean_probability([one.from_image for one in predictions]),
         neighbours=tuple(sorted(nearest.values(), key=lambda one: one.distance)[: options.neighbours]),

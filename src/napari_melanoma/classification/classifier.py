@@ -269,7 +269,7 @@ class PredictionCalibration:
         None if none is stored; for another sensitivity, if there are no positive or no negative reference cases.
         """
         stored = self.config.operating_point
-        if sensitivity is None or (stored is not None and stored.asked == sensitivity):
+        if sensitivity is None or (stored is not None and stored.target_sensitivity == sensitivity):
             return stored
         if sensitivity not in self._operating_points:
             self._operating_points[sensitivity] = self._find_operating_point(sensitivity)
@@ -278,12 +278,12 @@ class PredictionCalibration:
     def distance(self, embedding: NDArray[np.float32]) -> float | None:
         """Return the distance of an embedding from the training data.
 
-        It can be compared with the out-of-distribution limit of the bundle (stored as ``unlike``). None without that
+        It can be compared with the out-of-distribution limit of the bundle (``novelty_threshold``). None without that
         limit, or if the bundle stores too few training cases.
 
         ``embedding``: float32 (feature,).
         """
-        if self.config.unlike is None or self._detector is None:
+        if self.config.novelty_threshold is None or self._detector is None:
             return None
         return float(self._detector.distance(embedding[None])[0])
 

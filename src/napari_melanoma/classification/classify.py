@@ -182,7 +182,7 @@ def classify_encoded(
         possible=tuple(name for name, included in zip(config.classes, possible, strict=True) if included),
         coverage=coverage,
         operating_point=calibration.operating_point(options.sensitivity),
-        likeness=_novelty_distance(calibration, lesion),
+        novelty=_novelty_distance(calibration, lesion),
         contributions=tuple(_contributions(row, encoding, known, positive_probabilities)),
         from_image=float(positive_probabilities[-1]),
         neighbours=tuple(
@@ -247,7 +247,7 @@ def _stack_values(variants: Sequence[TableValues]) -> TableValues:
 def _novelty_distance(calibration: PredictionCalibration, lesion: EncodedLesion) -> NoveltyDistance | None:
     """Return the distance of the view from the training cases; None if it is unknown."""
     distance = calibration.distance(lesion.encoded.embedding)
-    limit = calibration.config.unlike
+    limit = calibration.config.novelty_threshold
     return None if distance is None or limit is None else NoveltyDistance(distance, limit)
 
 

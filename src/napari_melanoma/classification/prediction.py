@@ -12,6 +12,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
 
 Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
@@ -106,7 +107,7 @@ class ClassPrediction:
 
     ``probabilities``: calibrated, in the order of ``classes``. ``interval``: of the positive class; None if the bundle
     has no reference cases. ``possible``: the conformal prediction set at ``coverage``; all classes without reference
-    cases. ``likeness``: distance from the training data, if known. ``contributions``: of the columns that have a value.
+    cases. ``novelty``: distance from the training data, if known. ``contributions``: of the columns that have a value.
     ``from_image``: probability of the positive class without clinical metadata. ``missing``: columns that the model
     uses but that have no value. ``unused``: columns that have a value but that the model does not use. ``age_group``:
     performance at the operating point in the patient's age group, if known. ``validity``: whether the model is valid
@@ -120,7 +121,7 @@ class ClassPrediction:
     possible: tuple[str, ...]
     coverage: float
     operating_point: OperatingPoint | None
-    likeness: NoveltyDistance | None
+    novelty: NoveltyDistance | None
     contributions: tuple[Contribution, ...]
     from_image: float
     neighbours: tuple[NearestCase, ...]
@@ -154,12 +155,12 @@ class ClassPrediction:
     @property
     def is_above_threshold(self) -> bool | None:
         """Whether the probability is at or above the decision threshold; None without an operating point."""
-        return None if self.operating_point is None else self.probability >= self.operating_point.cut
+        return None if self.operating_point is None else self.probability >= self.operating_point.threshold
 
     @property
     def is_out_of_distribution(self) -> bool:
         """Whether the view is out of distribution."""
-        return self.likeness is not None and self.likeness.is_out_of_distribution
+        return self.novelty is not None and self.novelty.is_out_of_distribution
 
     @property
     def verdict(self) -> str:
@@ -186,7 +187,7 @@ class ClassPrediction:
             return ""
         relation = "at or above" if self.is_above_threshold else "below"
         return (
-            f"{relation} the decision threshold ({point.cut:.2f}) for {self.positive}: sensitivity "
+            f"{relation} the decision threshold ({point.threshold:.2f}) for {self.positive}: sensitivity "
             f"{_format_share(point.sensitivity, point.sensitivity_interval)}, specificity "
             f"{_format_share(point.specificity, point.specificity_interval)} on the calibration "
             f"cases{self._age_group_text()}"
@@ -231,16 +232,17 @@ class ClassPrediction:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Create a prediction from the values of ``to_json``."""
+        values = rename_keys("prediction", values)
         optional = ("age_group", "validity")  # missing in predictions stored before 2026-11-21 and 2026-11-22
         fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in optional}
         group = fields.get("age_group")
-        point, interval, likeness = fields["operating_point"], fields["interval"], fields["likeness"]
+        point, interval, novelty = fields["operating_point"], fields["interval"], fields["novelty"]
         stamp = fields["model"]
         fields |= {
             "interval": interval and tuple(interval),
             "operating_point": point and OperatingPoint.parse(point, "the operating point"),
             "age_group": group and AgeGroup.parse(group, "the age group"),
-            "likeness": likeness and NoveltyDistance(**likeness),
+            "novelty": novelty and NoveltyDistance(**novelty),
             "contributions": tuple(Contribution(**item) for item in fields["contributions"]),
             "neighbours": tuple(NearestCase(**item) for item in fields["neighbours"]),
             "model": ClassifierStamp(**{**stamp, "modalities": tuple(stamp["modalities"])}),
@@ -255,12 +257,12 @@ class ClassPrediction:
 
 def _prediction_validity(prediction: ClassPrediction) -> Validity:
     """Return reasons against the validity that follow from the prediction itself, even if it was stored without."""
-    likeness = prediction.likeness
+    novelty = prediction.novelty
     return ValidityInputs(
         prediction.model.name,
         demonstration="demonstration" in prediction.model.title.lower(),
-        distance=None if likeness is None else likeness.distance,
-        limit=None if likeness is None else likeness.limit,
+        distance=None if novelty is None else novelty.distance,
+        limit=None if novelty is None else novelty.limit,
         calibrated=prediction.calibrated,
     ).check()
 

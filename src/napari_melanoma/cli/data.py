@@ -270,7 +270,7 @@ def _format_pair(pair: Duplicate) -> str:
         f"{sample.domain}/{sample.image_id}" + (f" ({sample.split})" if sample.split else "")
         for sample in (pair.first, pair.second)
     )
-    return f"duplicate images: {first} and {second}, similarity {pair.likeness:.2f}"
+    return f"duplicate images: {first} and {second}, similarity {pair.similarity:.2f}"
 
 
 def report(

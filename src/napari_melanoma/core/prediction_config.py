@@ -375,8 +375,8 @@ SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a predic
 class OperatingPoint(Config):
     """The decision threshold: the sensitivity that it was chosen for, and its measured performance."""
 
-    asked: float = Field(gt=0, lt=1, description="target sensitivity")
-    cut: float = Field(
+    target_sensitivity: float = Field(gt=0, lt=1)
+    threshold: float = Field(
         ge=0,
         le=1,
         description="decision threshold: calibrated probability at or above which the positive class is predicted",
@@ -430,7 +430,7 @@ class ClassifierConfig(Config):
         None, gt=0, lt=1, description="share of the positive class in the calibration data"
     )
     depth: DepthOutputConfig | None = Field(None, description="of a model that predicts a depth besides the class")
-    unlike: float | None = Field(
+    novelty_threshold: float | None = Field(
         None, gt=0, description="distance of embeddings above which an image is out of distribution"
     )
 

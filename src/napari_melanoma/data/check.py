@@ -345,7 +345,7 @@ def _find_similar_images(checks: Sequence[ImageCheck], run: RunContext) -> tuple
             splits = f"{pair.second.split} and {pair.first.split}"
             leaking.append((pair.second.image_id, f"{message}, but is in another split ({splits}): use one split"))
         else:
-            similar.append((pair.second.image_id, f"{message} (likeness {pair.likeness:.2f})"))
+            similar.append((pair.second.image_id, f"{message} (similarity {pair.similarity:.2f})"))
     return leaking, similar
 
 

@@ -31,10 +31,10 @@ THUMBNAIL_PX = 32
 FREQUENCIES = 11  # lowest frequencies of the cosine transform, along each axis
 BANDS = 15  # bytes of a hash
 MAX_HAMMING_DISTANCE = 24  # bits; at most 23 for 14 pairs in ISIC 2017 that a person judged to be the same picture
-MIN_LIKENESS = 0.77  # at least 0.80 for these 14 pairs, at most 0.74 for 367 other pairs of similar hashes
+MIN_SIMILARITY = 0.77  # at least 0.80 for these 14 pairs, at most 0.74 for 367 other pairs of similar hashes
 # Round lesions look more alike where views are turned: 0.85 at most for 15 pairs of different lesions in ISIC 2017 and
 # PAD-UFES-20, at least 0.95 for 201 turned copies at 60 % of the size with JPEG quality 60.
-MIN_TURNED_LIKENESS = 0.9
+MIN_TURNED_SIMILARITY = 0.9
 MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; at least 0.56 for these 14 pairs
 MAX_SHIFT_PX = 3
 MIN_GRAY_DEVIATION = 2.0  # gray levels; a thumbnail with a smaller standard deviation is considered empty
@@ -68,11 +68,11 @@ _READ_PX = 96  # longest side of the image from which a thumbnail is made
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images that show the same picture; ``likeness`` is between ``MIN_LIKENESS`` and 1 (copies)."""
+    """Two images that show the same picture; ``similarity`` is between ``MIN_SIMILARITY`` and 1 (copies)."""
 
     first: Sample
     second: Sample
-    likeness: float
+    similarity: float
 
     @property
     def same_group(self) -> bool:
@@ -96,7 +96,7 @@ def find_duplicates(
     """
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache)
     pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
-    return [Duplicate(samples[pair.first], samples[pair.second], pair.likeness) for pair in pairs]
+    return [Duplicate(samples[pair.first], samples[pair.second], pair.similarity) for pair in pairs]
 
 
 def merge_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> list[str]:
@@ -119,11 +119,11 @@ def merge_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> 
 
 
 class SimilarPair(NamedTuple):
-    """Two images that show the same picture: their indices, the smaller first, and their likeness, 1 at most."""
+    """Two images that show the same picture: their indices, the smaller first, and their similarity, 1 at most."""
 
     first: int
     second: int
-    likeness: float
+    similarity: float
 
 
 def compute_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -181,12 +181,12 @@ def find_similar_pairs(
     """Find images that show the same picture, also mirrored or turned by a multiple of 90 degrees.
 
     ``thumbnails``: uint8 (image, row=32, column=32), gray; those without texture are skipped. ``part``: int (image,):
-    only images of different parts are compared. Returns each pair once, sorted, with the likeness of its best view.
+    only images of different parts are compared. Returns each pair once, sorted, with the similarity of its best view.
     """
     textured = np.flatnonzero(has_texture(thumbnails))
     thumbnails = thumbnails[textured]
     part = None if part is None else part[textured]
-    likenesses: dict[tuple[int, int], float] = {}
+    similarities: dict[tuple[int, int], float] = {}
     codes, patterns = compute_hashes(thumbnails), _normalize_patterns(thumbnails)
     for view in run.track(VIEWS, "Comparing images"):
         turned = view(thumbnails)
@@ -194,13 +194,13 @@ def find_similar_pairs(
         turned_patterns = view(patterns)
         for first, second in _candidates(codes, None if is_upright else compute_hashes(turned), part, run):
             run.check()
-            for index, likeness in _correlate_pairs(patterns[first], turned_patterns[second]):
-                if likeness < (MIN_LIKENESS if is_upright else MIN_TURNED_LIKENESS):
+            for index, similarity in _correlate_pairs(patterns[first], turned_patterns[second]):
+                if similarity < (MIN_SIMILARITY if is_upright else MIN_TURNED_SIMILARITY):
                     continue
                 pair = (int(first[index]), int(second[index]))
                 key = (min(pair), max(pair))
-                likenesses[key] = max(likeness, likenesses.get(key, 0))
-    return sorted(SimilarPair(int(textured[i]), int(textured[j]), value) for (i, j), value in likenesses.items())
+                similarities[key] = max(similarity, similarities.get(key, 0))
+    return sorted(SimilarPair(int(textured[i]), int(textured[j]), value) for (i, j), value in similarities.items())
 
 
 def _candidates(
@@ -306,7 +306,7 @@ def _normalize_patterns(thumbnails: NDArray[np.uint8]) -> NDArray[np.float16]:
 
 
 def _correlate_pairs(first: NDArray[np.float16], second: NDArray[np.float16]) -> Iterator[tuple[int, float]]:
-    """Correlate pairs of patterns, shifted by a few pixels; yields index and likeness of those that are like enough."""
+    """Correlate pairs of patterns, shifted by a few pixels; yields index and similarity of similar ones."""
     from scipy.fft import irfft2, rfft2
 
     first, second = first.astype(np.float32), second.astype(np.float32)
@@ -316,7 +316,7 @@ def _correlate_pairs(first: NDArray[np.float16], second: NDArray[np.float16]) ->
     correlation = irfft2(rfft2(first[candidates]) * np.conj(rfft2(second[candidates])))
     near = np.r_[-MAX_SHIFT_PX : MAX_SHIFT_PX + 1]
     best = correlation[:, near[:, None], near].max(axis=(1, 2))
-    for index in np.flatnonzero(best >= MIN_LIKENESS):
+    for index in np.flatnonzero(best >= MIN_SIMILARITY):
         yield int(candidates[index]), float(min(1.0, best[index]))
 
 

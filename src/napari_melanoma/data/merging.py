@@ -56,7 +56,7 @@ FILLED_COLUMNS = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
     *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
 )
-PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
+PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "similarity", "same_group")
 Row = dict[str, str]
 
 
@@ -380,7 +380,7 @@ def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
     """Describe two images that show the same picture as a row of a table."""
     first, second = pair.first, pair.second
     values = (first.domain, first.image_id, first.split, second.domain, second.image_id, second.split)
-    return dict(zip(PAIR_COLUMNS, (*values, round(pair.likeness, 3), pair.same_group), strict=True))
+    return dict(zip(PAIR_COLUMNS, (*values, round(pair.similarity, 3), pair.same_group), strict=True))
 
 
 def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
@@ -395,7 +395,7 @@ def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplica
     pairs = []
     for pair in sorted(duplicates, key=lambda pair: max(rank(pair.first), rank(pair.second)), reverse=True):
         first, second = sorted((pair.first, pair.second), key=rank, reverse=True)
-        pairs.append(Duplicate(first, second, pair.likeness))
+        pairs.append(Duplicate(first, second, pair.similarity))
     removed: set[int] = set()
     left_out = []
     for pair in pairs:  # best first: an image that is removed already does not replace others

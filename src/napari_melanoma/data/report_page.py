@@ -477,18 +477,18 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Pag
     other_ids = sum(not pair.same_group for pair in pairs)
     line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, "
     line += f"{other_ids} with different patient or lesion ids, {sum(pair.leaks for pair in pairs)} in two splits."
-    listed = sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_PAIRS]
+    listed = sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.similarity))[:MAX_PAIRS]
     rows = tuple(
         (
             pair.first.full_name,
             pair.second.full_name,
-            f"{pair.likeness:.2f}",
+            f"{pair.similarity:.2f}",
             _describe_splits(pair.first.split, pair.second.split),
         )
         for pair in listed
     )
     notes = (f"Only the first {MAX_PAIRS} are shown; report.json lists all.",) if len(pairs) > MAX_PAIRS else ()
-    tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
+    tables = (ReportTable("Pairs", ("image", "same as", "similarity", "splits"), rows, notes=notes),) if rows else ()
     yield PageSection("Duplicate images", (line,), None, tables)
 
 
@@ -680,4 +680,4 @@ def _to_json(report: DataSetReport) -> dict[str, object]:
 
 def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
     first, second = (sample.full_name for sample in (pair.first, pair.second))
-    return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}
+    return {"first": first, "second": second, "similarity": pair.similarity, "in_two_splits": pair.leaks}

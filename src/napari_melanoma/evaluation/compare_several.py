@@ -612,7 +612,7 @@ def _compare_classes(
     failed = _combine_failed(item.failed for item in evaluations)
     comparison = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
     models = [
-        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "cut": item.predictions.threshold}
+        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "threshold": item.predictions.threshold}
         | {"options": dict(item.options)}
         for name, item in zip(names, evaluations, strict=True)
     ]

@@ -15,6 +15,7 @@ from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import remove_partial_results
@@ -222,7 +223,7 @@ class ClassEvaluation:
     @property
     def settings(self) -> dict[str, object]:
         """The decision threshold, as a JSON value."""
-        return {"cut": self.predictions.threshold}
+        return {"threshold": self.predictions.threshold}
 
 
 def evaluate_classifier(
@@ -276,7 +277,7 @@ def missing_field_warning(info: BundleInfo, images: LabeledImages) -> list[str]:
 
 def out_of_distribution_warning(info: BundleInfo, image_metrics: ImageMetrics) -> list[str]:
     """Warn if most images are out of distribution for a model: a sentence, or none."""
-    limit = None if info.config.classifier is None else info.config.classifier.unlike
+    limit = None if info.config.classifier is None else info.config.classifier.novelty_threshold
     distances = image_metrics.column(DISTANCE)[image_metrics.measured]
     if limit is None or not len(distances):
         return []
@@ -343,7 +344,7 @@ def _decision_threshold(model: ClassifierModel, options: ClassEvaluationOptions)
             f"'{model.info.name}' contains no reference cases, which a threshold for a sensitivity of "
             f"{options.sensitivity:g} needs. Omit sensitivity (command line: --sensitivity), or train the model again."
         )
-    return 0.5 if point is None else point.cut
+    return 0.5 if point is None else point.threshold
 
 
 def summarize_evaluation(
@@ -397,8 +398,8 @@ def _set_metrics(
         outcomes["coverage"] = sets[np.arange(len(sets)), predictions.labels]
         outcomes["inconclusive"] = sets.sum(axis=1) != 1
     distances = image_metrics.column(DISTANCE)[image_metrics.measured if indices is None else indices]
-    if config.unlike is not None and not np.isnan(distances).any():
-        outcomes["out_of_distribution"] = distances > config.unlike
+    if config.novelty_threshold is not None and not np.isnan(distances).any():
+        outcomes["out_of_distribution"] = distances > config.novelty_threshold
     return {
         name: bootstrap_mean(outcome.astype(float), list(predictions.groups), bounds=(0, 1))
         for name, outcome in outcomes.items()
@@ -468,7 +469,7 @@ def is_class_evaluation(folder: Path) -> bool:
 def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
     """Read a stored evaluation of a classifier."""
     try:
-        about = read_json(folder / "metrics.json")
+        about = rename_keys("evaluation", read_json(folder / "metrics.json"))
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             all_rows = list(read_csv_dicts(file))
@@ -480,7 +481,7 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
             np.array([row["group"] for row in rows]),
             classes,
             about["positive"],
-            about["cut"],
+            about["threshold"],
             np.array([row["domain"] for row in rows]),
         )
         images = tuple((row["domain"], row["image_id"]) for row in rows)

@@ -23,6 +23,7 @@ from napari_melanoma.core.files import (
 )
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
     Roi,
@@ -607,6 +608,8 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
         return {}
     probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))
     positive, point = prediction["positive"], prediction["operating_point"]
+    if point is not None:
+        point = rename_keys("OperatingPoint", point)
     columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
     used = {part["field"]: part["value"] for part in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
     return {
@@ -616,7 +619,7 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
         "side": prediction["side"],
         "prediction_set": "|".join(prediction["possible"]),
         "inconclusive": int(prediction["inconclusive"]),
-        "above_threshold": None if point is None else int(probabilities[positive] >= point["cut"]),
+        "above_threshold": None if point is None else int(probabilities[positive] >= point["threshold"]),
         "out_of_distribution": int(prediction["out_of_distribution"]),
         "classifier": prediction["model"]["name"],
         **{used_column(field): value for field, value in used.items()},

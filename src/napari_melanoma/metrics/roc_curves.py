@@ -47,8 +47,8 @@ def choose_operating_point(
     sensitivities = _estimate_share(positive, truth, names)
     specificities = _estimate_share(~positive, ~truth, names)
     return OperatingPoint(
-        asked=sensitivity,
-        cut=min(max(threshold, 0.0), 1.0),
+        target_sensitivity=sensitivity,
+        threshold=min(max(threshold, 0.0), 1.0),
         sensitivity=sensitivities.mean,
         sensitivity_interval=_finite_interval(sensitivities),
         specificity=specificities.mean,

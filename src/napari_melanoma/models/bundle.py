@@ -79,7 +79,7 @@ class BundleConfig(Config):
         description="decision threshold of a lesion probability; with several classes the most probable one is "
         "assigned",
     )
-    unlike: float | None = Field(
+    novelty_threshold: float | None = Field(
         None,
         gt=0,
         description="for a slide model: texture distance above which a tile is out of distribution",

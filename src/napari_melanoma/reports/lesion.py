@@ -179,11 +179,11 @@ def prediction_blocks(
         values["Decision threshold"] = to_sentence(prediction.threshold_text)
     classes = ", ".join(map(format_class, prediction.possible)) or "no class"
     values["Prediction set"] = f"{classes} (conformal, {100 * prediction.coverage:.3g} % coverage)"
-    if prediction.likeness is not None:
-        likeness = prediction.likeness
-        where = "Out of distribution" if likeness.is_out_of_distribution else "Within the range of the training data"
+    if prediction.novelty is not None:
+        novelty = prediction.novelty
+        where = "Out of distribution" if novelty.is_out_of_distribution else "Within the range of the training data"
         values["Similarity to the training data"] = (
-            f"{where} (distance {likeness.distance:.2f}, limit {likeness.limit:.2f})"
+            f"{where} (distance {novelty.distance:.2f}, limit {novelty.limit:.2f})"
         )
     return (fields("Prediction", values), *notices, *_prediction_tables(prediction, personal=personal))
 

@@ -154,7 +154,7 @@ def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]
     probabilities, point = calibration.probabilities(logits), calibration.operating_point()
     probability = float(probabilities[0, calibration.positive_index])
     as_trained = float(softmax(logits)[0, calibration.positive_index])
-    above = None if point is None else probability >= point.cut
+    above = None if point is None else probability >= point.threshold
     if calibration.reference is None:
         return RowPrediction(probability, above, as_trained=as_trained)
     prediction_set = calibration.prediction_sets(probabilities)[0]

@@ -93,15 +93,15 @@ class PatchPrediction:
     """The prediction for a patch.
 
     ``what``: description of the patch. ``box``: top, left, height and width in pixels of the finest level; None for a
-    single image. ``depth_mm``: depth predicted from the patch; None if the network predicts none. ``unlike``: whether
-    the patch is out of distribution.
+    single image. ``depth_mm``: depth predicted from the patch; None if the network predicts none.
+    ``out_of_distribution``: whether the patch is.
     """
 
     what: str
     box: tuple[int, int, int, int] | None
     probability: float
     depth_mm: float | None = None
-    unlike: bool = False
+    out_of_distribution: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ def out_of_distribution_patches(model: Classifier, distances: Sequence[float | N
 
     ``distances``: out-of-distribution distance of each patch, or None.
     """
-    limit = model.calibration.config.unlike
+    limit = model.calibration.config.novelty_threshold
     return [distance is not None and limit is not None and distance > limit for distance in distances]
 
 

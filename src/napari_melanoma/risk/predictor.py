@@ -132,7 +132,7 @@ def _check_validity(
             field_mm=patch.width_mm,
             model_field_mm=options.patch_mm,
             distance=distance,
-            limit=calibration.config.unlike,
+            limit=calibration.config.novelty_threshold,
             damage=patch.damage,
             calibrated=calibration.reference is not None,
             coverage=calibration.config.coverage,
@@ -199,8 +199,8 @@ def _patch_predictions(
     depths = [None] * len(patches) if depth_intervals is None else depth_intervals.mm.tolist()
     boxes = [None if (b := patch.box) is None else (b.top, b.left, b.height, b.width) for patch in patches]
     return tuple(
-        PatchPrediction(patch.description, box, probability, depth, unlike)
-        for patch, box, probability, depth, unlike in zip(
+        PatchPrediction(patch.description, box, probability, depth, is_novel)
+        for patch, box, probability, depth, is_novel in zip(
             patches, boxes, probabilities.tolist(), depths, out_of_distribution, strict=True
         )
     )

@@ -317,7 +317,7 @@ def _create_comparison(
 def _decision_threshold(info: BundleInfo) -> float:
     """Return a model's decision threshold; 0.5 if none was chosen."""
     classifier = info.config.classifier
-    return classifier.operating_point.cut if classifier and classifier.operating_point else 0.5
+    return classifier.operating_point.threshold if classifier and classifier.operating_point else 0.5
 
 
 def activate_model(run: Path, name: str | None = None) -> BundleInfo:

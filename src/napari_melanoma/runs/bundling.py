@@ -314,7 +314,7 @@ def calibrate_config(
         if has_both
         else None,
         "prevalence": float(positive.mean()) if has_both else None,
-        "unlike": choose_distance_threshold(
+        "novelty_threshold": choose_distance_threshold(
             MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
         ),
         "depth": _evaluate_depth(config, options, validation),

@@ -298,7 +298,7 @@ class BagSetup:
         if calibrated.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:
             # With fewer slides than features, every new slide would be out of distribution.
             calibrated = calibrated.model_copy(
-                update={"classifier": calibrated.classifier.model_copy(update={"unlike": None})}
+                update={"classifier": calibrated.classifier.model_copy(update={"novelty_threshold": None})}
             )
         return TrainedModel(calibrated, reference)
 
@@ -341,7 +341,7 @@ def add_textures(
     reference = (
         replace(reference, textures=stored) if reference else make_texture_reference(stored, len(model.config.classes))
     )
-    return replace(model, config=model.config.model_copy(update={"unlike": limit}), reference=reference)
+    return replace(model, config=model.config.model_copy(update={"novelty_threshold": limit}), reference=reference)
 
 
 def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: RunContext) -> NDArray[np.float32]:

@@ -270,7 +270,7 @@ def _slide_model_content(bags: BagModel, prediction: SlidePrediction, options: S
             "stated_prevalence": options.prevalence,
             "probability": float(prediction.probability[bags.calibration.positive_index]),
             "interval": None if interval is None else list(interval),
-            "cut": classifier.operating_point.cut if classifier.operating_point else None,
+            "threshold": classifier.operating_point.threshold if classifier.operating_point else None,
         },
         "encoder": encoder,
         "tiles": len(prediction.weights),

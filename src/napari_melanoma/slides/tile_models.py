@@ -471,7 +471,7 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     point = classifier.operating_point
     network_with_probabilities = tile_outputs.ClassProbabilities(cast("Any", network), classifier)
     return replace(
-        info, positive=classifier.positive, threshold=point.cut if point else 0.5
+        info, positive=classifier.positive, threshold=point.threshold if point else 0.5
     ), network_with_probabilities
 
 
@@ -501,8 +501,8 @@ class TileNoveltyDetector:
     def __init__(
         self, info: BundleInfo, encoder: nn.Module, detector: MahalanobisDetector, device: str = "cpu"
     ) -> None:
-        assert info.config.unlike is not None
-        self.limit = info.config.unlike
+        assert info.config.novelty_threshold is not None
+        self.limit = info.config.novelty_threshold
         self._name = info.name
         self._config = info.config
         self._encoder = encoder
@@ -512,7 +512,7 @@ class TileNoveltyDetector:
     @classmethod
     def from_bundle(cls, info: BundleInfo, device: str | None = None) -> Self | None:
         """Read the textures of training tiles that a bundle stores; None if there are none, or too few."""
-        reference = read_reference(info) if info.config.unlike is not None else None
+        reference = read_reference(info) if info.config.novelty_threshold is not None else None
         if reference is None or reference.textures is None or len(reference.textures) < MIN_TRAINING_CASES:
             return None
         encoder = find_encoder(load_network(info))
@@ -657,10 +657,11 @@ class BagModel:
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
         """Return whether a slide is out of distribution; False if the bundle has no reference cases."""
         config, reference = self.calibration.config, self.calibration.reference
-        if config.unlike is None or reference is None:
+        if config.novelty_threshold is None or reference is None:
             return False
         return bool(
-            MahalanobisDetector.fit(reference.embeddings).distance(prediction.embedding[None])[0] > config.unlike
+            MahalanobisDetector.fit(reference.embeddings).distance(prediction.embedding[None])[0]
+            > config.novelty_threshold
         )
 
 

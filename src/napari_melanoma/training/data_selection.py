@@ -665,7 +665,7 @@ def find_same_pictures(
     these images are then compared with the lower parts, until nothing new is found. For example, a lesion of the test
     set may be in another data set under a name that only a third image of it reveals.
 
-    ``keep``: cache the thumbnails. The likeness of identical pixels is 1.
+    ``keep``: cache the thumbnails. The similarity of identical pixels is 1.
     """
     samples, ranks = _with_ranks(chosen)
     duplicates = _same_pixels(samples, facts)
@@ -674,7 +674,7 @@ def find_same_pictures(
     while True:
         pairs = find_similar_pairs(*_select_thumbnails(thumbnails, ranks, compared), run)
         indices = np.arange(len(samples)) if compared is None else compared
-        duplicates += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.likeness) for p in pairs]
+        duplicates += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.similarity) for p in pairs]
         new_ranks = _highest_ranks(samples, ranks, duplicates)
         changed = np.flatnonzero(new_ranks > ranks)
         if not len(changed):
@@ -714,7 +714,7 @@ def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFact
 def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[SelectedSamples, list[str]]:
     """Keep images that share a patient or a picture in one part only: test before validation before training.
 
-    Returns a sentence for each kind of removal, with the pictures and their likeness.
+    Returns a sentence for each kind of removal, with the pictures and their similarity.
     """
     samples, ranks = _with_ranks(chosen)
     new_ranks = _highest_ranks(samples, ranks, same)
@@ -788,7 +788,7 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], removed_f
     """
     groups = {sample.group for sample in removed}
     pairs = {
-        f"{pair.first.full_name} and {pair.second.full_name} (likeness {pair.likeness:.2f})": None
+        f"{pair.first.full_name} and {pair.second.full_name} (similarity {pair.similarity:.2f})": None
         for pair in same
         if (pair.first.group in groups or pair.second.group in groups) and pair.first.group != pair.second.group
     }

@@ -22,8 +22,8 @@ from napari_melanoma.ui.lesion import prediction_view
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 
 POINT = OperatingPoint(
-    asked=0.9,
-    cut=0.2,
+    target_sensitivity=0.9,
+    threshold=0.2,
     sensitivity=0.91,
     sensitivity_interval=(0.86, 0.95),
     specificity=0.55,
@@ -37,7 +37,7 @@ ANSWER = ClassPrediction(
     possible=("melanoma", "nevus"),
     coverage=0.9,
     operating_point=POINT,
-    likeness=NoveltyDistance(10.0, 20.0),
+    novelty=NoveltyDistance(10.0, 20.0),
     contributions=(
         Contribution("sex", "female", 0.001),
         Contribution("site", "back", -0.02),
@@ -107,7 +107,7 @@ def test_sentences():
     )
     assert prediction_view.describe_form_use(replace(ANSWER, contributions=(), unused=())) == ""
     assert prediction_view.format_short_verdict(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
-    strange = replace(ANSWER, likeness=NoveltyDistance(25.0, 20.0))
+    strange = replace(ANSWER, novelty=NoveltyDistance(25.0, 20.0))
     assert prediction_view.format_verdict(strange).startswith("Not valid: the image is out of distribution.")
     assert prediction_view.format_operating_point(strange) == ""
     assert prediction_view.format_short_verdict(strange) == "Not valid"

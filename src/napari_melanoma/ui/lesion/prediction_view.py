@@ -349,8 +349,8 @@ def _class_bar(prediction: ClassPrediction, name: str, probability: float) -> Ba
     if prediction.calibrated:
         lines.append(_describe_membership(class_title(name).lower(), possible, prediction.coverage))
     if point is not None:
-        lines.append(f"Dotted line: decision threshold {point.cut:.2f}.")
-    mark = None if point is None else point.cut
+        lines.append(f"Dotted line: decision threshold {point.threshold:.2f}.")
+    mark = None if point is None else point.threshold
     faint = prediction.calibrated and not possible
     tip = "\n".join(lines)
     return Bar(class_title(name), f"{probability:.2f}", probability, interval, mark, is_positive, faint, tip)
