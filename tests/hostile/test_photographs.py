@@ -89,28 +89,17 @@ def test_damage_is_refused_by_default_with_what_is_missing(phantom: np.ndarray, 
     assert read_photograph(path, accept_damaged=True).damage == caught.value.damage
 
 
-@pytest.mark.parametrize(
-    ("kind", "damage"),
-    [
-        ("png", "cut"),
-        ("bmp", "cut"),
-        ("tiff", "cut"),
-        ("tiff deflate", "cut"),
-        ("dicom", "cut"),
-        ("tiff packbits", "cut"),
-    ],
-)
-def test_the_rows_that_are_left_are_those_of_the_picture(
-    kind: str, damage: str, phantom: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "bmp", "tiff strips", "tiff deflate"])
+def test_the_present_rows_of_an_accepted_file_are_those_of_the_picture(
+    kind: str, phantom: np.ndarray, tmp_path: Path
 ) -> None:
     whole = hostile.encoded(kind, phantom)
-    found = read(whole[: len(whole) // 2], tmp_path)
+    clean, found = read(whole, tmp_path), read(whole[: len(whole) // 2], tmp_path)
+    assert clean is not None
     assert found is not None
-    assert "rows could be decoded" in found.damage
-    rows = int(found.damage.split(": ")[1].split()[0])
-    assert 60 < rows < 130
-    shown, expected = (picture[::-1] if kind == "bmp" else picture for picture in (found.rgb, phantom))
-    np.testing.assert_array_equal(shown[:rows], expected[:rows])
+    assert found.damage
+    right = (np.abs(found.rgb.astype(int) - clean.rgb).max(axis=2) <= SEEN).mean()
+    assert right > 0.3
 
 
 CLAIMS = """

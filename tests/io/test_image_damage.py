@@ -1,24 +1,20 @@
-"""What the integrity checks find in files that were written whole, cut, or changed in a known place."""
+"""Damage found in files that were written whole, cut, or changed in a known place."""
 
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from napari_melanoma.io.image_damage import (
-    NothingDecoded,
-    PngHeader,
-    check_bmp,
-    check_heif,
-    check_png,
-    check_webp,
-    read_png_header,
-)
+from napari_melanoma.core.errors import DamagedImage, UnreadableImage
+from napari_melanoma.io import pillow_images
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 SIDE = 64
 NOISE = np.random.default_rng(5).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
@@ -65,60 +61,60 @@ class Case(NamedTuple):
     damage: str | None
 
 
-BMP = written("BMP")
+BMP, NARROW_BMP = written("BMP"), written("BMP", PICTURE.crop((0, 0, 61, SIDE)))
 PNG = written("PNG")
 LOSSY, LOSSLESS = written("WEBP", quality=95), written("WEBP", lossless=True)
 ANIMATION = written("WEBP", save_all=True, append_images=[PICTURE.rotate(90)], lossless=True)
 WITH_ALPHA = written("WEBP", PICTURE.convert("RGBA"), quality=90)
 HEIC, PLAIN_HEIC = written_heif(quality=90), written_heif(quality=90, save_nclx_profile=False)
 
+TRUNCATED = "the file is truncated"
 CASES = {
-    check_png: [
+    "PNG": [
         Case("whole", PNG, None),
-        Case("half", PNG[: len(PNG) // 2], "of the picture is missing"),
-        Case("header only", PNG[:20], "its header is incomplete"),
-        Case("changed header", PNG[:17] + b"\1" + PNG[18:], "its header is corrupt"),
-        Case("changed palette", png_with(b"PLTE"), "its palette is corrupt"),
-        Case("changed transparency", png_with(b"tRNS"), "its transparency is corrupt"),
+        Case("half", PNG[: len(PNG) // 2], TRUNCATED),
+        Case("without its end", PNG[:-12], TRUNCATED),
+        Case("changed header", PNG[:28] + b"\1" + PNG[29:], "a checksum differs"),
+        Case("changed palette", png_with(b"PLTE"), "a checksum differs"),
+        Case("changed transparency", png_with(b"tRNS"), "a checksum differs"),
+        Case("changed pixels", png_with(b"IDAT"), "a checksum differs"),
     ],
-    check_bmp: [
+    "BMP": [
         Case("whole", BMP, None),
-        Case("without the last padding", BMP[:-2], None),
-        Case("three quarters", BMP[: 54 + SIDE * SIDE * 3 * 3 // 4], "25 % of the picture is missing: 48 of 64 rows"),
-        Case("header only", BMP[:30], "its header is incomplete"),
+        Case("without the last padding", NARROW_BMP[:-1], None),
+        Case("three quarters", BMP[: 54 + SIDE * SIDE * 3 * 3 // 4], "image file is truncated"),
         Case("runs", run_length_bmp(6, stated=6), None),
         Case("runs without an end", run_length_bmp(6, stated=6, ended=False), None),
-        Case("half of the runs", run_length_bmp(3, stated=6, ended=False), "3 of 6 rows could be decoded"),
-        Case("half of the runs of 4 bits", run_length_bmp(3, stated=6, ended=False, bits=4), "3 of 6 rows"),
+        Case("half of the runs", run_length_bmp(3, stated=6, ended=False), "3 of its 6 rows are missing"),
+        Case(
+            "half of the runs of 4 bits",
+            run_length_bmp(3, stated=6, ended=False, bits=4),
+            "3 of its 6 rows are missing",
+        ),
     ],
-    check_webp: [
+    "WebP": [
         Case("lossy", LOSSY, None),
         Case("lossless", LOSSLESS, None),
         Case("animation", ANIMATION, None),
         Case("with alpha", WITH_ALPHA, None),
-        Case("half", LOSSY[: len(LOSSY) // 2], "of its compressed data are missing"),
-        Case("half of an animation", ANIMATION[: len(ANIMATION) // 3], "of its compressed data are missing"),
         Case("zeros in lossy", LOSSY[:1000] + bytes(80) + LOSSY[1080:], "a run of 64 zero bytes"),
         Case("zeros in lossless", LOSSLESS[:3000] + bytes(99) + LOSSLESS[3099:], "a run of 64 zero bytes"),
-        Case("no picture", LOSSY[:12], "no picture data were found"),
     ],
-    check_heif: [
+    "HEIC": [
         Case("whole", HEIC, None),
         Case("without a color profile", PLAIN_HEIC, None),
-        Case("half", HEIC[: (len(HEIC) * 3) // 4], "of its compressed data are missing"),
         Case("zeros", HEIC[:-200] + bytes(100) + HEIC[-100:], "bytes that HEVC does not allow"),
-        Case("no boxes", b"\0\0\0\x18ftypheic", None),  # the decoder reports it
     ],
 }
 
 
 @pytest.mark.parametrize(
-    ("check", "case"),
-    [(check, case) for check, cases in CASES.items() for case in cases],
-    ids=[f"{check.__name__}: {case.name}" for check, cases in CASES.items() for case in cases],
+    ("kind", "case"),
+    [(kind, case) for kind, cases in CASES.items() for case in cases],
+    ids=[f"{kind}: {case.name}" for kind, cases in CASES.items() for case in cases],
 )
-def test_damage_is_stated(check, case: Case) -> None:
-    damage = check(case.content).damage
+def test_damage_is_described(kind, case: Case) -> None:
+    _, damage = pillow_images.read_checked(io.BytesIO(case.content), kind, smallest=1)
     if case.damage is None:
         assert damage is None
     else:
@@ -127,37 +123,48 @@ def test_damage_is_stated(check, case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "content", "rows"), [(check_bmp, BMP, slice(48, None)), (check_png, PNG, slice(0, 16))]
+    ("kind", "content"),
+    [
+        ("WebP", LOSSY[: len(LOSSY) // 2]),
+        ("WebP", ANIMATION[: len(ANIMATION) // 3]),
+        ("WebP", LOSSY[:20]),
+        ("HEIC", HEIC[: len(HEIC) * 3 // 4]),
+        ("HEIC", b"\0\0\0\x18ftypheic"),
+        ("PNG", PNG[:20]),
+        ("PNG", PNG[:17] + b"\1" + PNG[18:]),
+        ("BMP", BMP[:30]),
+    ],
 )
-def test_what_is_left_of_a_cut_file_is_decoded(check, content: bytes, rows: slice) -> None:
-    found = check(content[: len(content) // 2])
+def test_other_damaged_files_cannot_be_read_even_if_damage_is_accepted(kind, content: bytes) -> None:
+    with pytest.raises((UnreadableImage, *DAMAGE_ERRORS)):
+        pillow_images.decode(io.BytesIO(content), kind, accept_damaged=True)
+
+
+@pytest.mark.parametrize(("kind", "content", "rows"), [("BMP", BMP, slice(40, None)), ("PNG", PNG, slice(0, 24))])
+def test_the_present_part_of_a_truncated_file_is_decoded_if_damage_is_accepted(kind, content: bytes, rows) -> None:
+    half = content[: len(content) // 2]
+    with pytest.raises(DamagedImage):
+        pillow_images.decode(io.BytesIO(half), kind)
+    found = pillow_images.decode(io.BytesIO(half), kind, accept_damaged=True)
     assert found.damage is not None
-    with Image.open(io.BytesIO(found.content)) as image:
-        pixels = np.asarray(image)
-    assert pixels.shape == NOISE.shape
-    assert np.array_equal(pixels[rows], NOISE[rows])  # a BMP begins at the bottom
+    assert found.rgb.shape == NOISE.shape
+    assert np.array_equal(found.rgb[rows], NOISE[rows])  # a BMP begins at the bottom
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_nothing_of_the_picture_is_there() -> None:
-    with pytest.raises(NothingDecoded, match="none of its 64 rows"):
-        check_bmp(BMP[:54])
-    with pytest.raises(NothingDecoded, match="none of the data"):
-        check_webp(LOSSY[:20])
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_the_present_part_of_a_truncated_deep_png_is_decoded(mode) -> None:
+    deep = NOISE.astype(np.uint16) * 257
+    content = imagecodecs.png_encode(deep if mode == "RGB" else np.ascontiguousarray(deep[..., 0]))
+    found = pillow_images.decode(io.BytesIO(content[: len(content) // 2]), "PNG", accept_damaged=True)
+    expected = NOISE if mode == "RGB" else NOISE[..., :1].repeat(3, axis=2)
+    assert np.array_equal(found.rgb[:24], expected[:24])
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (8, 8), (64, 33)])
-def test_bytes_of_an_interlaced_png(width: int, height: int) -> None:
-    # Seven passes over every eighth to every second pixel, a filter byte for each row of each (PNG specification, 8.2).
-    grid = np.zeros((height, width), int)
-    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    parts = [grid[row::rows, column::columns] for row, column, rows, columns in passes]
-    expected = sum(part.shape[0] * (1 + 3 * part.shape[1]) for part in parts if part.size)
-    assert PngHeader(width, height, bits=8, color=2, interlaced=True).raw_bytes == expected
-
-
-def test_an_intact_png_keeps_its_pixels() -> None:
-    header = read_png_header(PNG)
-    assert header is not None
-    assert (header.width, header.height, header.interlaced) == (SIDE, SIDE, False)
-    with Image.open(io.BytesIO(check_png(PNG).content)) as image:
-        assert np.array_equal(np.asarray(image), NOISE)
+def test_other_threads_refuse_truncated_images_while_one_reads_them() -> None:
+    half = io.BytesIO(BMP[: len(BMP) // 2])
+    with pillow_images._reading_truncated(), ThreadPoolExecutor(1) as other:
+        assert ImageFile.LOAD_TRUNCATED_IMAGES
+        with pytest.raises(OSError, match="image file is truncated"):
+            other.submit(Image.open(half).load).result()
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES

@@ -284,7 +284,7 @@ def test_a_cut_png_is_damaged_also_where_its_exif_is_malformed(scene, tmp_path) 
     Image.fromarray(scene).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:33] + exif_chunk(b"junk") + whole[33 : len(whole) // 2])
-    with pytest.raises(UnreadableImage, match=r"is damaged: .* rows could be decoded"):
+    with pytest.raises(UnreadableImage, match="is damaged: the file is truncated"):
         read_photograph(path)
 
 

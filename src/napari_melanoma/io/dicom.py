@@ -16,13 +16,14 @@ from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, Modality, check_image_size
-from napari_melanoma.io.image_damage import (
-    IntegrityCheck,
-    check_plausible,
-    describe_missing_bytes,
-    describe_missing_rows,
+from napari_melanoma.io.formats import (
+    DAMAGE_ERRORS,
+    DecodedPhotograph,
+    Modality,
+    check_accepted,
+    check_image_size,
 )
+from napari_melanoma.io.image_damage import check_plausible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +40,8 @@ _DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
 _AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # in years, of the value representation AS
 
 
-def decode(file: IO[bytes]) -> DecodedPhotograph:
-    """Decode the photograph in a DICOM file.
+def decode(file: IO[bytes], accept_damaged: bool = False) -> DecodedPhotograph:
+    """Decode the photograph in a DICOM file; raise ``DamagedImage`` for a damaged one, unless this is accepted.
 
     Modality and VOI transformations in the file are applied to gray values. Returns sRGB, with pixel size (source
     ``"dicom"``) and modality if the file states them.
@@ -48,7 +49,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
     from pydicom import dcmread
 
     with damage_as_value_error(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of damage, which ``check_pixel_data`` detects
+        warnings.simplefilter("ignore")  # pydicom warns of damage, which ``find_pixel_damage`` detects
         head = dcmread(file, stop_before_pixels=True)
         pixel_data_offset = file.tell()
         fault = why_not_a_photograph(head)
@@ -57,11 +58,13 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
         check_image_size(head.Columns, head.Rows)
         _check_codec(head)
         file.seek(0)
-        checked = check_pixel_data(file.read(), pixel_data_offset, head)
-        dataset = dcmread(io.BytesIO(checked.content))
+        content = file.read()
+        damage = find_pixel_damage(content, pixel_data_offset, head)
+        check_accepted(damage, accept_damaged)
+        dataset = dcmread(io.BytesIO(content))
         rgb, note = _rgb(dataset)
     notes = tuple(filter(None, (note, DETECTOR_SCALE if states_detector_scale(dataset) else None)))
-    return DecodedPhotograph(rgb, read_pixel_size(dataset), read_modality(dataset), checked.damage, notes)
+    return DecodedPhotograph(rgb, read_pixel_size(dataset), read_modality(dataset), damage, notes)
 
 
 def why_not_a_photograph(dataset: Dataset) -> str | None:
@@ -308,8 +311,7 @@ def _day_number(dataset: Dataset, name: str) -> int:
 
 # Checks of the pixel data
 
-_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_ITEM = b"\xfe\xff\x00\xe0"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
@@ -318,59 +320,26 @@ _RLE_HEADER_BYTES = 64
 _ZEROS = re.compile(rb"\x00{128,}")
 
 
-def check_pixel_data(content: bytes, offset: int, head: Dataset) -> IntegrityCheck:
-    """Check that the pixel data of a file with one frame are complete; missing bytes are filled.
+def find_pixel_damage(content: bytes, offset: int, head: Dataset) -> str | None:
+    """Describe damage of the pixel data of a file with one frame; None without damage, or if pydicom reports it.
 
     ``offset``: position of the pixel data element. ``head``: the elements before it, with the file meta information.
     """
     syntax = head.file_meta.TransferSyntaxUID
     if syntax.is_deflated or content[offset : offset + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
-        return IntegrityCheck(content)  # pydicom reports the error
-    if syntax.is_encapsulated:
-        return _check_frame(content, offset + 12, head)
-    return _check_uncompressed(content, offset, head)
-
-
-def _check_uncompressed(content: bytes, offset: int, head: Dataset) -> IntegrityCheck:
-    from pydicom.pixels.utils import get_expected_length
-
-    syntax = head.file_meta.TransferSyntaxUID
-    start = offset + (8 if syntax.is_implicit_VR else 12)
-    order = "<I" if syntax.is_little_endian else ">I"
-    stated = struct.unpack_from(order, content, start - 4)[0]
-    expected = get_expected_length(head)
-    available = min(stated, len(content) - start)
-    check_plausible(head.Columns, head.Rows, available, "raw")
-    if available >= expected:
-        return IntegrityCheck(content)
-    planes = head.SamplesPerPixel if head.get("PlanarConfiguration") else 1
-    of_last_plane = max(0, available - (planes - 1) * expected // planes)  # a row is complete with its last plane
-    damage = describe_missing_rows(of_last_plane * head.Rows * planes // expected, head.Rows)
-    length = struct.pack(order, expected + expected % 2)
-    pixels = content[start : start + available].ljust(expected + expected % 2, b"\0")
-    return IntegrityCheck(content[: start - 4] + length + pixels, damage)
-
-
-def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
-    """Check a compressed frame; ``start``: position of its first item, the offset table."""
-    fragments, missing, stop = _read_fragments(content, start)
-    frame = b"".join(fragments)
-    syntax = str(head.file_meta.TransferSyntaxUID)
+        return None
+    if not syntax.is_encapsulated:
+        start = offset + (8 if syntax.is_implicit_VR else 12)
+        stated = struct.unpack_from("<I" if syntax.is_little_endian else ">I", content, start - 4)[0]
+        check_plausible(head.Columns, head.Rows, min(stated, len(content) - start), "raw")
+        return None
+    frame = b"".join(_read_fragments(content, offset + 12))
     check_plausible(head.Columns, head.Rows, len(frame), _packing(syntax, frame))
-    damage = describe_missing_bytes(len(frame), len(frame) + missing) if missing else None
     if syntax in _JPEG and jpeg_damage.JpegStream.parse(frame).precision == 8:
-        checked = jpeg_damage.check(frame)
-        frame, damage = checked.content, checked.damage
-    elif syntax in _JPEG2000 and not damage and (zeros := _ZEROS.search(frame)):
-        damage = f"its compressed data are corrupt (a run of {zeros.end() - zeros.start()} zero bytes)"
-    elif syntax == _RLE:
-        checked = _check_run_lengths(frame, head)
-        frame, damage = checked.content, checked.damage
-    if not damage and stop is not None:
-        return IntegrityCheck(content)
-    items = _ITEM + bytes(4) + _ITEM + struct.pack("<I", len(frame) + len(frame) % 2) + frame + bytes(len(frame) % 2)
-    remainder = content[stop:] if stop is not None else _SEQUENCE_END + bytes(4)
-    return IntegrityCheck(content[:start] + items + remainder, damage)
+        return jpeg_damage.find_damage(frame)
+    if syntax in _JPEG2000 and (zeros := _ZEROS.search(frame)):
+        return f"its compressed data are corrupt (a run of {zeros.end() - zeros.start()} zero bytes)"
+    return _find_run_length_damage(frame, head) if syntax == _RLE else None
 
 
 def _packing(syntax: str, frame: bytes) -> str:
@@ -383,51 +352,30 @@ def _packing(syntax: str, frame: bytes) -> str:
     return "JPEG" if syntax in _JPEG and not jpeg_damage.JpegStream.parse(frame).is_arithmetic else ""
 
 
-def _read_fragments(content: bytes, position: int) -> tuple[list[bytes], int, int | None]:
-    """Return the fragments of a frame, the number of missing bytes, and the position of the end marker.
-
-    The first item, the offset table, is left out. The position is None without an end marker.
-    """
+def _read_fragments(content: bytes, position: int) -> list[bytes]:
+    """Return the fragments of a frame, without the first item, the offset table."""
     items: list[bytes] = []
-    while position + 8 <= len(content):
-        tag, length = content[position : position + 4], struct.unpack_from("<I", content, position + 4)[0]
-        if tag == _SEQUENCE_END:
-            return items[1:], 0, position
-        if tag != _ITEM or length == _UNDEFINED_LENGTH:
-            break
+    while content[position : position + 4] == _ITEM and position + 8 <= len(content):
+        length = struct.unpack_from("<I", content, position + 4)[0]
         items.append(content[position + 8 : position + 8 + length])
-        if position + 8 + length > len(content):
-            return items[1:], position + 8 + length - len(content), None
         position += 8 + length
-    return items[1:], 0, None
+    return items[1:]
 
 
-def _check_run_lengths(frame: bytes, head: Dataset) -> IntegrityCheck:
+def _find_run_length_damage(frame: bytes, head: Dataset) -> str | None:
     """Check that each segment of a run-length encoded frame decodes to one byte per pixel (PS3.5, annex G)."""
     import imagecodecs
 
     if len(frame) < _RLE_HEADER_BYTES:
-        return IntegrityCheck(frame, describe_missing_bytes(0, 1))
+        return "its compressed data are missing"
     count, *offsets = struct.unpack_from("<16L", frame)
     expected = head.Rows * head.Columns
     offsets = offsets[: min(count, 15)]
-    ends = [*offsets[1:], len(frame)]
-    segments, rows, corrupt = [], head.Rows, False
-    for begin, end in zip(offsets, ends, strict=True):
+    for begin, end in zip(offsets, [*offsets[1:], len(frame)], strict=True):
         try:
-            raw = bytes(imagecodecs.packbits_decode(frame[begin:end], out=expected + 2))
+            decoded = len(imagecodecs.packbits_decode(frame[begin:end], out=expected + 2))
         except DAMAGE_ERRORS:
-            raw = b""
-        rows = min(rows, len(raw) // head.Columns)
-        corrupt = corrupt or len(raw) > expected + 1
-        segments.append(raw[:expected].ljust(expected, b"\0"))
-    if rows == head.Rows and not corrupt:
-        return IntegrityCheck(frame)
-    packed = [bytes(imagecodecs.packbits_encode(segment)) for segment in segments]
-    packed = [segment + bytes(len(segment) % 2) for segment in packed]
-    starts = [_RLE_HEADER_BYTES + sum(map(len, packed[:number])) for number in range(len(packed))]
-    table = struct.pack("<16L", len(packed), *starts, *[0] * (15 - len(packed)))
-    fault = "its compressed data are corrupt: an unknown part of the picture is wrong"
-    return IntegrityCheck(
-        table + b"".join(packed), fault if rows == head.Rows else describe_missing_rows(rows, head.Rows)
-    )
+            decoded = 0
+        if not expected <= decoded <= expected + 1:
+            return "its compressed data are corrupt: an unknown part of the picture is wrong"
+    return None

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,4 +102,15 @@ def check_image_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
         raise UnreadableImage(
             f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are limited to "
             f"{MAX_PIXELS / 1e6:.0f} million. Crop or downscale it; open slides with a slide reader."
+        )
+
+
+def check_accepted(damage: str | None, accept_damaged: bool) -> None:
+    """Raise an error for a damaged photograph, unless this is accepted; ``damage``: its description, if any."""
+    if damage and not accept_damaged:
+        raise DamagedImage(
+            f"is damaged: {damage}. Copy or export it again. To read the remaining part, which marks every result, "
+            "open it in the Lesion, Case or Review dock (Python: accept_damaged=True, command line: "
+            "--accept-damaged).",
+            damage,
         )

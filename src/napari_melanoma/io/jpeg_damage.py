@@ -7,12 +7,12 @@ version, Adobe and ICC segments, a missing end marker, spectral limits of a sequ
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.image_damage import IntegrityCheck, describe_missing_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,14 +50,12 @@ class JpegScan:
 class JpegStream:
     """The segments of a JPEG up to its end marker, as far as they are complete.
 
-    ``parts``: segments and data that determine the pixels; ``end``: position after the last complete one;
-    ``has_end_marker``: whether an end marker follows; ``frame``: marker of the frame. ``frame``, ``precision``,
-    ``height`` and ``width`` are 0 without a frame header.
+    ``parts``: segments and data that determine the pixels; ``has_end_marker``: whether an end marker follows;
+    ``frame``: marker of the frame. ``frame``, ``precision``, ``height`` and ``width`` are 0 without a frame header.
     """
 
     parts: list[bytes] = field(default_factory=list)
     scans: list[JpegScan] = field(default_factory=list)
-    end: int = 2
     has_end_marker: bool = False
     frame: int = 0
     precision: int = 0
@@ -96,7 +94,6 @@ class JpegStream:
                 position = data_end
             else:
                 stream._add(marker, body)
-            stream.end = position
         return stream
 
     @property
@@ -148,8 +145,8 @@ class JpegStream:
         self.parts += [_encode_segment(_SOS, header), data.rstrip(b"\xff")]
 
 
-def check(content: bytes) -> IntegrityCheck:
-    """Check that the entropy-coded data of a JPEG cover its picture; a missing end marker is added.
+def find_damage(content: bytes) -> str | None:
+    """Check that the entropy-coded data of a JPEG cover its picture; return a description of damage, None without it.
 
     Trailing bytes, further pictures, a missing end marker and unusual segments do not count as damage.
     """
@@ -160,9 +157,8 @@ def check(content: bytes) -> IntegrityCheck:
             "TIFF."
         )
     if not stream.scans:
-        return IntegrityCheck(content, "no picture data were found")
-    completed = content if stream.has_end_marker else content[: stream.end].rstrip(b"\xff") + _END
-    return IntegrityCheck(completed, _find_fault(stream) or stream.missing_scans() or _find_zero_run(stream))
+        return "no picture data were found"
+    return _find_fault(stream) or stream.missing_scans() or _find_zero_run(stream)
 
 
 def _find_fault(stream: JpegStream) -> str | None:
@@ -178,10 +174,14 @@ def _find_fault(stream: JpegStream) -> str | None:
     if eighth is None:
         return f"its compressed data are corrupt ({warning})"
     rows = _count_rows_with_data(eighth) * stream.height // len(eighth)
-    if rows < stream.height:
-        return describe_missing_rows(rows, stream.height) + (
-            "; rows above may be wrong too" if stream.has_end_marker else ""
+    if rows == 0:
+        raise UnreadableImage(
+            f"is damaged: none of its {stream.height} rows could be decoded. Copy or export it again."
         )
+    if rows < stream.height:
+        percent = math.ceil(100 * (1 - rows / stream.height))
+        fault = f"{percent} % of the picture is missing: {rows} of {stream.height} rows could be decoded"
+        return f"{fault}; rows above may be wrong too" if stream.has_end_marker else fault
     filled = float((eighth == _FILL_VALUE).all(axis=2).mean())
     share = f"at least {100 * filled:.2g} %" if filled > 0.01 else "an unknown part"
     reason = warning.removeprefix("Corrupt JPEG data: ")

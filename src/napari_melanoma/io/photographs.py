@@ -90,21 +90,16 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     ``damage``, instead of raising ``DamagedImage``; by default as set by ``accepting_damaged``.
     """
     check_name(path)
+    accepted = accepts_damaged() if accept_damaged is None else accept_damaged
     try:
         with open_regular(path) as file:
-            decoded = _decode(file)
+            decoded = _decode(file, accepted)
+    except DamagedImage as fault:
+        raise DamagedImage(f"{path} {fault}", fault.damage) from None
     except UnreadableImage as fault:
         raise UnreadableImage(f"{path} {fault}") from None
     except OSError as error:
         raise UnreadableImage(f"{path} {_describe_open_error(path, error)}") from error
-    accepted = accepts_damaged() if accept_damaged is None else accept_damaged
-    if decoded.damage and not accepted:
-        raise DamagedImage(
-            f"{path} is damaged: {decoded.damage}. Copy or export it again. To read the remaining part, which marks "
-            "every result, open it in the Lesion, Case or Review dock (Python: accept_damaged=True, command line: "
-            "--accept-damaged).",
-            decoded.damage,
-        )
     return Photograph(
         decoded.rgb, path.stem, decoded.pixel_size, decoded.modality, damage=decoded.damage, notes=decoded.notes
     )
@@ -120,12 +115,12 @@ def find_damage(path: Path) -> str | None:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind in ("TIFF", "DICOM"):
-                return _decode(file).damage
+                return _decode(file, accept_damaged=True).damage
             if kind is None:
                 return None
             from napari_melanoma.io import pillow_images
 
-            return pillow_images.check(file, kind).damage
+            return pillow_images.read_checked(file, kind)[1]
     except (UnreadableImage, *DAMAGE_ERRORS):
         return None
 
@@ -206,7 +201,7 @@ def _describe_open_error(path: Path, error: OSError) -> str:
     return f"cannot be read: {error.strerror or error}. Check the drive, or copy the file to another drive."
 
 
-def _decode(file: IO[bytes]) -> DecodedPhotograph:
+def _decode(file: IO[bytes], accept_damaged: bool) -> DecodedPhotograph:
     """Decode an open file with the decoder of its format."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
@@ -217,14 +212,14 @@ def _decode(file: IO[bytes]) -> DecodedPhotograph:
         if kind == "TIFF":
             from napari_melanoma.io import tiff
 
-            return tiff.decode(file)
+            return tiff.decode(file, accept_damaged)
         if kind == "DICOM":
             from napari_melanoma.io import dicom
 
-            return dicom.decode(file)
+            return dicom.decode(file, accept_damaged)
         from napari_melanoma.io import pillow_images
 
-        return pillow_images.decode(file, kind)
+        return pillow_images.decode(file, kind, accept_damaged)
     except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=200, placeholder=" ...")
         raise UnreadableImage(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,10 +22,11 @@ from napari_melanoma.io.formats import (
     MIN_SIDE,
     DecodedPhotograph,
     Format,
+    check_accepted,
     check_image_size,
     identify_format,
 )
-from napari_melanoma.io.image_damage import IntegrityCheck, check_plausible
+from napari_melanoma.io.image_damage import check_plausible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,28 +37,29 @@ if TYPE_CHECKING:
 _ORIENTATION_TAG = 0x0112
 _PNG_DEPTH_OFFSET = 24
 _PNG_HEADER_BYTES = 33
+_DEEP = 16  # bits per channel
+_JPEG_END = b"\xff\xd9"
+_TRUNCATED_LOCK = threading.Lock()
 
 _MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 0x010F, 0x0110, 0x0131, 0x0132
 _EXIF_IFD, _DATE_TIME_ORIGINAL, _LENS = 0x8769, 0x9003, 0xA434
 _DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
 
 
-def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
-    """Decode a photograph.
+def decode(file: IO[bytes], kind: Format, accept_damaged: bool = False) -> DecodedPhotograph:
+    """Decode a photograph; raise ``DamagedImage`` for a damaged one, unless this is accepted.
 
     The resolution (dots per inch) in these formats is that of a print, not of the skin, and is ignored. The result has
     no pixel size and no modality.
     """
-    checked = check(file, kind)
-    content = io.BytesIO(checked.content)
-    with _open_decoded(content, kind, checked.damage) as image:
+    content, damage = read_checked(file, kind)
+    check_accepted(damage, accept_damaged)
+    with _open_decoded(content, kind, damage) as image:
         profile = image.info.get("icc_profile")
         orientation = _read_orientation(image)
-        is_deep = kind == "PNG" and _has_16_bits(checked.content)
-        pixels, notes = _decode_deep_png(checked.content) if is_deep else (_without_inversion(image), ())
-        return DecodedPhotograph(
-            apply_orientation(to_srgb8(pixels, profile), orientation), damage=checked.damage, notes=notes
-        )
+        is_deep = kind == "PNG" and content[_PNG_DEPTH_OFFSET] == _DEEP
+        pixels, notes = _decode_deep_png(image, content, damage) if is_deep else (_without_inversion(image), ())
+        return DecodedPhotograph(apply_orientation(to_srgb8(pixels, profile), orientation), damage=damage, notes=notes)
 
 
 def _without_inversion(image: Image) -> Image:
@@ -64,25 +70,47 @@ def _without_inversion(image: Image) -> Image:
     return ImageChops.invert(image) if is_inverted else image
 
 
-def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityCheck:
-    """Check the size of an image from its header, and the integrity of the file.
+def read_checked(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> tuple[bytes, str | None]:
+    """Read a file and check the size of its image from the header, and its data for damage.
 
-    ``smallest``: minimum of each side in pixels. Returns the bytes for the decoder, and what is missing or corrupt.
+    ``smallest``: minimum of each side in pixels. Returns the bytes, and a description of the damage.
     """
+    from napari_melanoma.io import image_damage, jpeg_damage
+
     width, height = stored_size(file, kind)
     check_image_size(width, height, smallest)
     file.seek(0)
     content = file.read()
     check_plausible(width, height, len(content), _packing(content, kind))
-    return _check_format(content, kind)
+    checks = {
+        "JPEG": jpeg_damage.find_damage,
+        "PNG": image_damage.find_png_damage,
+        "BMP": _find_bmp_damage,
+        "WebP": image_damage.find_webp_damage,
+        "HEIC": image_damage.find_heif_damage,
+    }
+    return content, checks[kind](content)
+
+
+def _find_bmp_damage(content: bytes) -> str | None:
+    """Describe missing rows of a BMP; of uncompressed ones by Pillow's error."""
+    from napari_melanoma.io import image_damage
+
+    if image_damage.has_run_lengths(content):
+        return image_damage.find_run_length_damage(content)
+    try:
+        open_lazily(io.BytesIO(content), "BMP").load()
+    except DAMAGE_ERRORS as error:
+        return str(error)
+    return None
 
 
 def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
     """Open an image that is not a photograph, such as a mask; raise ``ValueError`` if it is damaged."""
-    checked = check(file, kind, smallest=1)
-    if checked.damage:
-        raise ValueError(checked.damage)
-    return open_lazily(io.BytesIO(checked.content), kind)
+    content, damage = read_checked(file, kind, smallest=1)
+    if damage:
+        raise ValueError(damage)
+    return open_lazily(io.BytesIO(content), kind)
 
 
 def read_opaque_values(image: Image, mode: str) -> NDArray:
@@ -111,14 +139,17 @@ def clear_transparent(values: NDArray, opacity: NDArray[np.integer]) -> NDArray:
     return cleared
 
 
-def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
+def _open_decoded(content: bytes, kind: Format, damage: str | None) -> ImageFile:
     """Open an image and decode its pixels, so that later only reading its EXIF can fail.
 
-    ``damage``: description of known damage, for the error if decoding fails.
+    ``damage``: description of known damage; missing parts of such a JPEG are gray, those of a PNG or BMP black.
     """
     try:
-        image = open_lazily(content, kind)
-        image.load()
+        # libjpeg pads data up to an end marker, which may be missing from an intact JPEG as well
+        file = io.BytesIO(content + _JPEG_END if kind == "JPEG" else content)
+        with _reading_truncated() if damage and kind in ("PNG", "BMP") else nullcontext():
+            image = open_lazily(file, kind)
+            image.load()
     except DAMAGE_ERRORS:
         if damage is None:
             raise
@@ -128,15 +159,45 @@ def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> Image
     return image
 
 
+class _OneThread:
+    """A value for a setting of a whole process that is true in the thread that created it only, until it is closed."""
+
+    def __init__(self) -> None:
+        self._thread: int | None = threading.get_ident()
+
+    def __bool__(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def close(self) -> None:
+        self._thread = None
+
+
+@contextmanager
+def _reading_truncated() -> Iterator[None]:
+    """Make Pillow decode the present part of truncated images in this thread.
+
+    Pillow has one setting for the process, with which other threads would read damaged images without an error.
+    """
+    from PIL import ImageFile
+
+    with _TRUNCATED_LOCK:
+        before, tolerant = ImageFile.LOAD_TRUNCATED_IMAGES, _OneThread()
+        ImageFile.LOAD_TRUNCATED_IMAGES = tolerant  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+            tolerant.close()
+
+
 def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
     """Read width and height of an image in pixels from its header."""
-    if kind == "PNG":  # Pillow also decompresses text before the pixels
-        from napari_melanoma.io import image_damage
-
-        head = image_damage.read_png_header(file.read(_PNG_HEADER_BYTES))
-        if head is None:
+    if kind == "PNG":  # Pillow also decompresses text, and refuses damaged text, before the pixels
+        head = file.read(_PNG_HEADER_BYTES)
+        if len(head) < _PNG_HEADER_BYTES or head[12:16] != b"IHDR":
             raise SyntaxError("its header is incomplete")
-        return head.width, head.height
+        width, height = struct.unpack_from(">II", head, 16)
+        return width, height
     with open_lazily(file, kind) as image:
         return image.size
 
@@ -153,19 +214,6 @@ def _packing(content: bytes, kind: Format) -> str:
     if kind == "BMP":
         return kind if image_damage.has_run_lengths(content) else "raw"
     return "" if kind == "WebP" and content[12:16] != b"VP8 " else kind
-
-
-def _check_format(content: bytes, kind: Format) -> IntegrityCheck:
-    """Check an image by the rules of its format."""
-    from napari_melanoma.io import image_damage, jpeg_damage
-
-    checks = {
-        "JPEG": jpeg_damage.check,
-        "PNG": image_damage.check_png,
-        "BMP": image_damage.check_bmp,
-        "WebP": image_damage.check_webp,
-    }
-    return checks.get(kind, image_damage.check_heif)(content)
 
 
 def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
@@ -203,19 +251,20 @@ def _read_orientation(image: ImageFile) -> int:
         return 1
 
 
-def _has_16_bits(png: bytes) -> bool:
-    """Whether a PNG has 16 bits per channel."""
-    return png[_PNG_DEPTH_OFFSET : _PNG_DEPTH_OFFSET + 1] == b"\x10"
+def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Image, tuple[str, ...]]:
+    """Decode a PNG of 16 bits per channel to 8 bits; also return a note on its assumed range, if any.
 
-
-def _decode_deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
-    """Decode a PNG of 16 bits per channel to 8 bits; also return a note on its assumed range, if any."""
+    ``image``: as decoded by Pillow, which reduces channels of colors to 8 bits; used for a damaged PNG.
+    """
     import imagecodecs
-    from PIL import Image
+    import numpy as np
+    from PIL import Image as PillowImage
 
-    samples = imagecodecs.png_decode(png)
+    if damage and not image.mode.startswith("I;16"):
+        return image, ()
+    samples = np.asarray(image) if damage else imagecodecs.png_decode(png)
     bits, note = detect_bit_depth(samples)
-    return Image.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
+    return PillowImage.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
 
 
 @dataclass(frozen=True)

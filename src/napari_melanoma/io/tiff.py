@@ -1,14 +1,13 @@
 """Decoding of TIFF photographs, and checks of TIFF files that the readers of slides also use.
 
-A page is decoded strip by strip or tile by tile, which shows where it is damaged: tifffile pads missing data in some
-cases and fails for the whole page in others, and several of its codecs stop early, or past the end, without an error.
+A page is decoded strip by strip or tile by tile to detect damage: tifffile pads missing data in some cases and fails
+for the whole page in others, and several of its codecs stop early, or past the end, without an error.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -21,14 +20,8 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, check_image_size
-from napari_melanoma.io.image_damage import (
-    ALWAYS_READ,
-    IntegrityCheck,
-    NothingDecoded,
-    check_plausible,
-    describe_missing_rows,
-)
+from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, check_accepted, check_image_size
+from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,8 +55,8 @@ _CLASSIC, _BIG = 42, 43  # number of the format in the header: classic TIFF, Big
 TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
 
-def decode(file: IO[bytes]) -> DecodedPhotograph:
-    """Decode the photograph in a TIFF file.
+def decode(file: IO[bytes], accept_damaged: bool = False) -> DecodedPhotograph:
+    """Decode the photograph in a TIFF file; raise ``DamagedImage`` for a damaged one, unless this is accepted.
 
     The resolution tags are ignored, as they refer to a print and not to the skin. Returns upright sRGB without pixel
     size and modality.
@@ -82,6 +75,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
         profile = page.tags.valueof(_ICC_TAG)
         orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
         image, damage, notes = _decode_image(page)
+        check_accepted(damage, accept_damaged)
         return DecodedPhotograph(apply_orientation(to_srgb8(image, profile), orientation), damage=damage, notes=notes)
 
 
@@ -319,33 +313,32 @@ def packing(page: TiffPage) -> str:
 
 
 def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
-    """Decode a two-dimensional page as far as possible, and describe its damage (None without damage).
+    """Decode a two-dimensional page, and describe its damage (None without damage).
 
-    Returns samples (row, column, channel), 0 where missing. Raises ``UnreadableImage`` if nothing could be decoded, and
-    tifffile's own error for an unsupported compression.
+    Returns samples (row, column, channel), 0 in strips and tiles that cannot be decoded. Raises ``UnreadableImage`` if
+    none can be decoded, and tifffile's own error for an unsupported compression.
     """
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
-    missing = np.zeros(page.imagelength, bool)
-    reasons: list[str] = []
-    expected = count_segments(page)
-    separate = page.planarconfig == _SEPARATE
-    for index in range(expected):
-        segment, position, shape = _decode_segment(page, index, reasons)
-        plane, row, column = position[0], position[2], position[3]
-        rows = min(shape[1], page.imagelength - row)
-        decoded_rows = 0 if segment is None else segment.shape[0]
-        if decoded_rows < rows:
-            missing[row + decoded_rows : row + rows] = True
-        if segment is not None:
-            part = segment[:rows, : page.imagewidth - column]
-            channels = slice(plane, plane + 1) if separate else slice(None)
-            pixels[row : row + part.shape[0], column : column + part.shape[1], channels] = part
-    if not missing.any() and not reasons:
+    faults: list[str] = []
+    decoded = 0
+    count = count_segments(page)
+    for index in range(count):
+        segment, (plane, _, row, column, _), fault = _decode_segment(page, index)
+        if fault:
+            faults.append(fault)
+        if segment is None:
+            continue
+        decoded += 1
+        part = segment[: page.imagelength - row, : page.imagewidth - column]
+        channels = slice(plane, plane + 1) if page.planarconfig == _SEPARATE else slice(None)
+        pixels[row : row + part.shape[0], column : column + part.shape[1], channels] = part
+    if not faults:
         return pixels, None
-    if not missing.any():
-        return pixels, f"{reasons[0]} (in {len(reasons)} of {expected} parts)"
-    rows_missing = describe_missing_rows(int((~missing).sum()), page.imagelength)
-    return pixels, f"{rows_missing} ({reasons[0]})" if reasons else rows_missing
+    if not decoded:
+        raise UnreadableImage(
+            f"is damaged: {faults[0]}, and none of its {count} strips or tiles can be decoded. Copy or export it again."
+        )
+    return pixels, f"{faults[0]} (in {len(faults)} of {count} strips or tiles)"
 
 
 def count_segments(page: TiffPage) -> int:
@@ -363,7 +356,12 @@ def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> 
     raises an error for any damage.
     """
     if page.compression in _JPEG:
-        return _check_jpeg(page, data).damage
+        tables = page.jpegtables
+        whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
+        try:
+            return jpeg_damage.find_damage(whole)
+        except UnreadableImage:
+            return "none of its rows could be decoded"
     if page.compression not in (_LZW, _PACKBITS):
         return None
     return _unpack(page, data, shape)[1]
@@ -441,110 +439,35 @@ def _unpack(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> tuple[bytes,
     return raw, f"its compressed data are corrupt ({len(raw)} bytes decompressed, {expected} expected)"
 
 
-def _decode_segment(
-    page: TiffPage, index: int, reasons: list[str]
-) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
-    """Decode a strip or tile as far as possible; a description of damage is appended to ``reasons``.
+def _decode_segment(page: TiffPage, index: int) -> tuple[NDArray | None, tuple[int, ...], str | None]:
+    """Decode a strip or tile.
 
-    Returns the readable rows (row, column, channel) or None, the position (plane, depth, row, column, sample) in the
-    page, and the full shape (depth, row, column, sample).
+    Returns samples (row, column, channel), None if they cannot be decoded, the position (plane, depth, row, column,
+    sample) in the page, and a description of damage.
     """
     _, position, shape = page.decode(None, index)
     file = page.parent.filehandle
     is_listed = index < min(len(page.dataoffsets), len(page.databytecounts))
     offset, count = (page.dataoffsets[index], page.databytecounts[index]) if is_listed else (0, 0)
     if not offset or not count or offset >= file.size:
-        return None, position, shape
+        return None, position, "its data are missing"
     file.seek(offset)
     data = file.read(min(count, file.size - offset))
     damage = find_segment_damage(page, data, shape)
-    if damage is None and len(data) == count:
-        try:
-            decoded = _decode_with_tifffile(page, data, index)
-        except DAMAGE_ERRORS as error:
-            damage = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
-        else:
-            return decoded, position, shape
-    if damage:
-        reasons.append(damage)
-    return _decode_partial(page, data, index, shape), position, shape
-
-
-def _decode_with_tifffile(page: TiffPage, data: bytes, index: int) -> NDArray:
-    """Decode a strip or tile; return (row, column, channel)."""
+    if damage is None and len(data) < count:
+        damage = "its data are missing"
     tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
-    segment = page.decode(data, index, **tables)[0]
+    try:
+        segment = page.decode(data, index, **tables)[0]
+    except DAMAGE_ERRORS as error:
+        return None, position, damage or f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
     assert segment is not None
-    return segment[0]
+    if damage is None and segment.shape[1] < min(shape[1], page.imagelength - position[2]):
+        damage = "rows are missing"
+    return segment[0], position, damage
 
 
 def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
     """Return the number of bytes of a decompressed row of a strip or tile."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else sum(page.bitspersample)
     return -(-shape[2] * shape[3] * bits // 8)
-
-
-def _check_jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
-    """Check the JPEG of a strip or tile, with the tables stored in the page."""
-    tables = page.jpegtables
-    whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
-    try:
-        return jpeg_damage.check(whole)
-    except NothingDecoded:
-        return IntegrityCheck(whole, "none of its rows could be decoded")
-
-
-def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
-    """Decode the complete rows of a truncated or corrupt strip or tile, or return None."""
-    import imagecodecs
-
-    row_bytes = _row_bytes(page, shape)
-    if page.compression in _JPEG:
-        data = _check_jpeg(page, data).content
-        raw = None
-    elif page.compression == _NONE:
-        raw = data
-    elif page.compression in _DEFLATE:
-        raw = _inflate(data)
-    elif page.compression in (_LZW, _PACKBITS):
-        unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
-        try:
-            raw = bytes(unpack(data))
-        except DAMAGE_ERRORS:
-            return None
-    else:
-        return None
-    try:
-        if raw is None:
-            segment = page.decode(data, index)[0]
-            return None if segment is None else segment[0]
-        rows = min(len(raw) // row_bytes, shape[1])
-        padded = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
-        return _decode_unpacked(page, padded, index)[:rows] if rows else None
-    except DAMAGE_ERRORS:
-        return None
-
-
-def _inflate(data: bytes) -> bytes:
-    """Decompress deflate data up to the end or the first error."""
-    unpack = zlib.decompressobj()
-    parts = []
-    try:
-        for position in range(0, len(data), 256):
-            parts.append(unpack.decompress(data[position : position + 256]))
-    except zlib.error:
-        pass
-    return b"".join(parts)
-
-
-def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
-    """Decode decompressed bytes of a strip or tile with tifffile, which needs them compressed as the page states."""
-    import imagecodecs
-
-    if page.compression in _DEFLATE:
-        raw = zlib.compress(raw, 1)
-    elif page.compression == _LZW:
-        raw = bytes(imagecodecs.lzw_encode(raw))
-    elif page.compression == _PACKBITS:
-        raw = bytes(imagecodecs.packbits_encode(raw))
-    return _decode_with_tifffile(page, raw, index)
