@@ -146,11 +146,23 @@ def test_only_reports_of_this_program_are_recognized(tmp_path: Path) -> None:
     assert not is_report(tmp_path / "other.html")
 
 
+def marked_sites(body: BodyMap) -> list[tuple[str, str]]:
+    return re.findall(r'class="site" data-site="([\w ]+)" data-side="(\w+)"', body.drawings)
+
+
 def test_the_body_map_marks_lesions_and_names_those_without_a_site() -> None:
     found = BodyMap((SiteMark("1", "upper back", "left"), SiteMark("2", "upper back", "left"), SiteMark("3", "", "")))
-    first, second = (one.position for one in found.placed)
+    (_, first), (_, second) = found.placed
     assert abs(first[0] - second[0]) + abs(first[1] - second[1]) > 10  # beside each other
     assert found.caption == "Lesions: 1 Left upper back; 2 Left upper back; 3 Site unknown. Not on the map: 3."
-    assert [one["name"] for one in found.drawings] == ["front", "back"]
-    assert found.marked_regions("back") == {("upper back", "left")}
-    assert len(BodyMap((SiteMark("1", "cheek", "right"),)).drawings) > 2
+    assert re.findall(r'<g id="(\w+)"', found.drawings) == ["front", "back"]
+    assert re.findall(r'class="site" data-site="([\w ]+)" data-side="(\w+)"', found.drawings) == [
+        ("upper back", "left")
+    ]
+
+
+def test_the_body_map_shows_details_if_a_lesion_is_marked_there() -> None:
+    found = BodyMap((SiteMark("1", "nose", "left"),))
+    assert re.findall(r'<g id="(\w+)"', found.drawings)[:3] == ["front", "back", "face"]
+    # Marked on the left, but the nose is one site.
+    assert marked_sites(found) == [("nose", "midline")]

@@ -1,4 +1,4 @@
-"""The body map of a report: the drawings of the Case dock as SVG, with lesions as numbered marks."""
+"""The body map: its drawings, which are an SVG file, where lesions are marked on them, and the map of a report."""
 
 from __future__ import annotations
 
@@ -7,19 +7,84 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from xml.etree import ElementTree
 
-from napari_melanoma.core.parsing import read_json
-from napari_melanoma.data.body_sites import SiteKey, site_title
+from napari_melanoma.data.body_sites import LEFT, MIDLINE, MIDLINE_SITES, RIGHT, SiteKey, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN
 
-CHART_FILE = Path(__file__).with_name("body_map.json")  # written by scripts/body_map_svg.py
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SVG_FILE = Path(__file__).with_name("body_map.svg")
+WIDTH, HEIGHT = 340.0, 516.0
+WHOLE_BODY, BODY_HEIGHT = ("front", "back"), 372.0  # drawings, and height without the enlarged details below them
+SITE_ATTRIBUTES = ("data-site", "data-side")
+# A lesion is marked in the first of these drawings that contains its site
+DRAWING_PREFERENCE = ("face", "mouth", "hands", "front", "back", "soles", "toes")
+# The site at which a lesion is marked if only the region is known; other regions contain too many sites
+REGION_SITES = {
+    "head/neck": "face",
+    "upper extremity": "upper arm",
+    "lower extremity": "thigh",
+    "anterior torso": "chest",
+    "posterior torso": "upper back",
+    "lateral torso": "flank",
+}
+SITE_COLOR = "#9dc3e8"  # of sites with a lesion
 MARK_SIZE = 15.0  # diameter, in units of the chart
-BODY_HEIGHT = 372.0  # height of the chart without the enlarged details below the body
 MAX_ROUNDS = 60  # of moving marks apart
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 PULL_SHARE = 0.06  # pull towards the original position in each round, to limit the displacement
 Point = tuple[float, float]
+
+
+def read_drawings() -> ElementTree.Element:
+    """Return the SVG file as a new tree, whose children are the drawings; tags are without namespace."""
+    root = ElementTree.parse(SVG_FILE).getroot()
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+class SiteSpot(NamedTuple):
+    """A site on one side in a drawing, and where lesions of it are marked, in units of the chart."""
+
+    drawing: str
+    site: str
+    side: str
+    x: float
+    y: float
+
+    @property
+    def body_site(self) -> SiteKey:
+        """Site and laterality."""
+        return self.site, self.side
+
+
+@cache
+def read_spots(attribute: str = "data-mark") -> dict[tuple[str, str, str], SiteSpot]:
+    """Return the sites of the drawings, by drawing, site and side.
+
+    ``attribute``: the position of the mark; ``data-left`` and ``data-right`` are those on one side of an unpaired site.
+    """
+    spots = {}
+    for drawing in read_drawings():
+        for shape in drawing.iterfind(f".//path[@{attribute}]"):
+            key = drawing.attrib["id"], *(shape.attrib[name] for name in SITE_ATTRIBUTES)
+            x, y = map(float, shape.attrib[attribute].split())
+            spots[key] = SiteSpot(*key, x, y)
+    return spots
+
+
+def find_spot(word: str, laterality: str) -> SiteSpot | None:
+    """Find where lesions of a site are marked; None if it is ambiguous, such as for an arm of unknown side."""
+    site = REGION_SITES.get(word, word)
+    side = MIDLINE if laterality in ("", UNKNOWN) else laterality
+    spots = [read_spots().get((name, site, side)) for name in DRAWING_PREFERENCE]
+    if side in (LEFT, RIGHT):
+        spots += [read_spots(f"data-{side}").get((name, site, MIDLINE)) for name in DRAWING_PREFERENCE]
+    return next((spot._replace(side=side) for spot in spots if spot is not None), None)
 
 
 @dataclass(frozen=True)
@@ -36,91 +101,68 @@ class SiteMark:
         return site_title(self.word, self.laterality)
 
 
-class MarkSpot(NamedTuple):
-    """Where the mark of a site is: name of the drawing, region (site and side), and position in units of the chart."""
-
-    drawing: str
-    site: str
-    side: str
-    x: float
-    y: float
-
-
-@dataclass(frozen=True)
-class PlacedMark:
-    """A mark with the name of its drawing, its region there, and its position."""
-
-    mark: SiteMark
-    drawing: str
-    region: SiteKey
-    position: Point
-
-
 @dataclass(frozen=True)
 class BodyMap:
     """The body with marks. Lesions without a known site are only in the caption."""
 
     kind: ClassVar[str] = "body_map"
+    width: ClassVar[float] = WIDTH
     marks: tuple[SiteMark, ...]
 
     @cached_property
-    def placed(self) -> tuple[PlacedMark, ...]:
-        """The marks with a known site, moved apart if they would cover each other."""
-        spots = [(mark, spot) for mark in self.marks if (spot := find_spot(mark.word, mark.laterality))]
-        points = spread_points([(spot.x, spot.y) for _, spot in spots], MARK_SIZE)
-        return tuple(
-            PlacedMark(mark, spot.drawing, (spot.site, spot.side), point)
-            for (mark, spot), point in zip(spots, points, strict=True)
-        )
+    def spots(self) -> list[tuple[SiteMark, SiteSpot]]:
+        """The marks with a known site, and where it is."""
+        return [(mark, spot) for mark in self.marks if (spot := find_spot(mark.word, mark.laterality))]
+
+    @property
+    def placed(self) -> list[tuple[str, Point]]:
+        """The labels and positions of the marks, moved apart if they would cover each other."""
+        points = spread_points([(spot.x, spot.y) for _, spot in self.spots], MARK_SIZE)
+        return [(mark.label, point) for (mark, _), point in zip(self.spots, points, strict=True)]
 
     @property
     def caption(self) -> str:
         """The lesions with their sites in words."""
         listed = "; ".join(f"{mark.label} {mark.title}" for mark in self.marks)
-        shown = {one.mark for one in self.placed}
+        shown = {mark for mark, _ in self.spots}
         missing = ", ".join(mark.label for mark in self.marks if mark not in shown)
         return f"Lesions: {listed}." + (f" Not on the map: {missing}." if missing else "")
 
     @property
-    def drawings(self) -> list[dict[str, Any]]:
-        """The drawings to show: the whole body, and the details if a lesion is marked in one of them."""
-        every: list[dict[str, Any]] = read_chart()["drawings"]
-        marked = {one.drawing for one in self.placed}
-        if any(one["is_detail"] and one["name"] in marked for one in every):
-            return every
-        return [one for one in every if not one["is_detail"]]
-
-    @property
-    def width(self) -> float:
-        """The width of the chart."""
-        return float(read_chart()["size"][0])
+    def has_details(self) -> bool:
+        """Whether the details below the body are shown, which is so if a lesion is marked in one of them."""
+        return any(spot.drawing not in WHOLE_BODY for _, spot in self.spots)
 
     @property
     def height(self) -> float:
         """The height of the part of the chart that is shown."""
-        return float(read_chart()["size"][1]) if len(self.drawings) > 2 else BODY_HEIGHT
+        return HEIGHT if self.has_details else BODY_HEIGHT
 
-    def marked_regions(self, drawing: str) -> set[SiteKey]:
-        """Return the regions of a drawing with a lesion."""
-        return {one.region for one in self.placed if one.drawing == drawing}
+    @property
+    def drawings(self) -> Markup:
+        """The drawings as SVG, with colored sites of lesions; other sites are left out where none is marked.
 
-    @staticmethod
-    def is_marked(part: dict[str, Any], marked: set[SiteKey]) -> bool:
-        """Return whether a part of a drawing contains a marked region."""
-        return any((site, side) in marked for site, side, _ in part["regions"])
+        All maps of a page have the same ids, of the same shapes.
+        """
+        from markupsafe import Markup
 
-
-@cache
-def read_chart() -> dict[str, Any]:
-    """Read the drawings, and the spots of the marks: lists of word, side, and the fields of ``MarkSpot``."""
-    chart: dict[str, Any] = read_json(CHART_FILE)
-    return chart
-
-
-def find_spot(word: str, laterality: str) -> MarkSpot | None:
-    """Find where the mark of a site is; None if the chart has no single spot for it."""
-    side = "" if laterality == UNKNOWN else laterality
-    return next((MarkSpot(*spot[2:]) for spot in read_chart()["marks"] if spot[:2] == [word, side]), None)
+        root = read_drawings()
+        # A mark on one side of an unpaired site belongs to the only shape of that site.
+        marked = {
+            (spot.drawing, spot.site, MIDLINE if spot.site in MIDLINE_SITES else spot.side) for _, spot in self.spots
+        }
+        for drawing in list(root):
+            if drawing.get("id") not in WHOLE_BODY and not self.has_details:
+                root.remove(drawing)
+            for part in drawing.iterfind("g[@clip-path]"):
+                sites = part.findall("path[@data-site]")
+                found = [one for one in sites if (drawing.get("id"), *map(one.get, SITE_ATTRIBUTES)) in marked]
+                for shape in list(part):
+                    if not found or shape not in sites:
+                        part.remove(shape)
+                for shape in found:
+                    shape.attrib.update({"class": "site", "fill": SITE_COLOR})
+        return Markup("".join(ElementTree.tostring(drawing, encoding="unicode") for drawing in root))
 
 
 def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
@@ -183,28 +225,9 @@ def _push_apart(first: Point, second: Point, distance: float) -> tuple[Point, Po
 
 SVG = """{% macro show_body(one) %}<svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img" aria-label="{{
 one.caption }}" font-family="sans-serif" text-anchor="middle">
-{% for drawing in one.drawings %}{% set marked = one.marked_regions(drawing.name) %}{% set f = drawing.frame %}
-{% set high = f[1] - (7 if drawing.is_detail else 6) %}<g class="name" fill="#5c6269" font-size="{{
-8 if drawing.is_detail else 10 }}"><text x="{{ f[0] + f[2] / 2 }}" y="{{ high }}">{{ drawing.title }}</text>
-{% if drawing.sides %}{% for side in drawing.sides %}<text x="{{ f[0] + (0.08 + 0.84 * loop.index0) * f[2] }}" y="{{
-high if drawing.is_detail else f[1] + 8 }}">{{ side[0]|upper if drawing.is_detail else side }}</text>
-{% endfor %}{% endif %}</g>
-{% for part in drawing.parts %}
-<path class="edge skin" d="{{ part.outline }}" fill="#f6f3f0" stroke="#565d67" stroke-width="1.2"/>
-{% if one.is_marked(part, marked) %}
-{% for region in part.regions|reverse %}<path class="{{ "site" if (region[0], region[1]) in marked else "skin" }}" d="{{
-region[2] }}" fill="{{ "#9dc3e8" if (region[0], region[1]) in marked else "#f6f3f0" }}"/>
-{% endfor %}<path class="edge" d="{{ part.outline }}" fill="none" stroke="#565d67" stroke-width="1.2"/>
-{% endif %}{% endfor %}
-{% if drawing.creases %}
-<path class="crease" d="{{ drawing.creases }}" fill="none" stroke="#c9bfb8" stroke-width="0.9"/>
-{% endif %}{% if drawing.lines %}
-<path class="line" d="{{ drawing.lines }}" fill="none" stroke="#454b54" stroke-width="0.65"/>
-{% endif %}
-{% endfor %}
-{% for placed in one.placed %}<circle cx="{{ placed.position[0]|round(1) }}" cy="{{ placed.position[1]|round(1) }}"
-r="6.8" fill="#e69f00" stroke="#1c1300" stroke-width="1"/><text x="{{ placed.position[0]|round(1) }}" y="{{
-placed.position[1]|round(1) + 3 }}" font-size="{{ 8.5 if placed.mark.label|length < 3 else 6.5 }}" font-weight="bold"
-fill="#1c1300">{{ placed.mark.label }}</text>
+{{ one.drawings }}
+{% for label, (x, y) in one.placed %}<circle cx="{{ x|round(1) }}" cy="{{ y|round(1) }}" r="6.8" fill="#e69f00"
+stroke="#1c1300" stroke-width="1"/><text x="{{ x|round(1) }}" y="{{ y|round(1) + 3 }}" font-size="{{
+8.5 if label|length < 3 else 6.5 }}" font-weight="bold" fill="#1c1300">{{ label }}</text>
 {% endfor %}</svg>{% endmacro %}
 """

@@ -17,9 +17,8 @@ from napari_melanoma.data import body_sites
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.reports import body_map as body_marks
-from napari_melanoma.reports.body_map import spread_points
-from napari_melanoma.ui.body_map import chart
-from napari_melanoma.ui.body_map.chart import get_chart
+from napari_melanoma.reports.body_map import find_spot, read_spots, spread_points
+from napari_melanoma.ui.body_map.chart import BROAD_SITES, get_chart
 from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark
 
 ARROWS = {(-1, 0): Qt.Key.Key_Left, (1, 0): Qt.Key.Key_Right, (0, -1): Qt.Key.Key_Up, (0, 1): Qt.Key.Key_Down}
@@ -51,25 +50,37 @@ def clicks(body, qtbot, point):
 
 
 def spot(drawing, site, laterality):
-    return get_chart().spots[drawing, site, laterality]
+    return read_spots()[drawing, site, laterality]
+
+
+def anchor(spot):
+    return QPointF(spot.x, spot.y)
 
 
 def test_every_site_of_the_taxonomy_is_drawn():
     for word in SUB_SITES:
-        sides = {spot.region.laterality for spot in get_chart().spots.values() if spot.region.site == word}
+        sides = {spot.side for spot in read_spots().values() if spot.site == word}
         assert sides in ({"left", "right"}, {"midline"}, {"left", "right", "midline"}), word
 
 
 def test_sites_on_the_chart_and_in_the_list_are_in_the_taxonomies(body):
-    drawn = {spot.region.site for spot in get_chart().spots.values()}
+    drawn = {spot.site for spot in read_spots().values()}
     assert drawn == set(SUB_SITES)
     listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_sites.list_site_words()) + 1)}
     assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 
-def test_the_anchor_of_a_site_lies_in_it():
-    found = {key: get_chart().find_spot(spot.anchor) for key, spot in get_chart().spots.items()}
-    assert {key: (other.drawing, *other.body_site) for key, other in found.items()} == {key: key for key in found}
+@pytest.mark.parametrize("attribute", ["data-mark", "data-left", "data-right"])
+def test_lesions_of_a_site_are_marked_in_it(attribute):
+    drawings = {drawing.name: drawing for drawing in get_chart().drawings}
+    regions = {key: drawings[key[0]].find_region(anchor(spot)) for key, spot in read_spots(attribute).items()}
+    assert {key: (key[0], region.site, region.side) for key, region in regions.items()} == {key: key for key in regions}
+    assert len(regions) > 5
+
+
+def test_each_site_that_can_be_clicked_has_a_mark():
+    drawn = {(d.name, region.site, region.side) for d in get_chart().drawings for p in d.parts for region in p.regions}
+    assert drawn == set(read_spots())
 
 
 @pytest.mark.both_qts
@@ -86,9 +97,9 @@ def test_left_is_the_patients_left(body):
     """From the front, the patient's left arm is on the viewer's right; from behind, it is on the left."""
     for drawing, faces_us in (("front", True), ("back", False), ("face", True), ("soles", True)):
         middle = next(each for each in get_chart().drawings if each.name == drawing).frame.center().x()
-        for each in get_chart().spots.values():
-            if each.drawing == drawing and each.region.laterality != "midline":
-                assert (each.anchor.x() > middle) == (faces_us == (each.region.laterality == "left")), each.body_site
+        for each in read_spots().values():
+            if each.drawing == drawing and each.side != "midline":
+                assert (each.x > middle) == (faces_us == (each.side == "left")), each.body_site
 
 
 @given(st.floats(0, 0.495), st.floats(0, 1))  # what lies on the line between two sides belongs to either
@@ -98,7 +109,7 @@ def test_the_body_is_symmetrical(x, y):
         points = [QPointF(frame.x() + share * frame.width(), frame.y() + y * frame.height()) for share in (x, 1 - x)]
         one, other = (drawing.find_region(point) for point in points)
         if one is not None and other is not None and one.site == other.site:
-            assert other.laterality == SWAPPED[one.laterality]
+            assert other.side == SWAPPED[one.side]
 
 
 def test_a_click_on_a_broad_site_sets_the_side(body, chosen, qtbot):
@@ -112,15 +123,12 @@ def test_a_click_on_a_broad_site_sets_the_side(body, chosen, qtbot):
 
 
 def test_a_mark_on_one_side_of_a_broad_site_is_drawn_there():
-    for word in chart.BROAD_SITES:
-        left, middle, right = (get_chart().find_site(word, side) for side in ("left", "midline", "right"))
+    for word in BROAD_SITES:
+        left, middle, right = (find_spot(word, side) for side in ("left", "midline", "right"))
         assert (left.body_site, right.body_site) == ((word, "left"), (word, "right"))
-        assert {get_chart().find_spot(each.anchor).region.site for each in (left, middle, right)} == {word}
-        assert abs(left.anchor.x() - middle.anchor.x()) == pytest.approx(
-            abs(right.anchor.x() - middle.anchor.x()), abs=3
-        )
-        faces_us = left.drawing != "back"
-        assert (left.anchor.x() > right.anchor.x()) == faces_us
+        assert {get_chart().find_spot(anchor(each)).site for each in (left, middle, right)} == {word}
+        assert abs(left.x - middle.x) == pytest.approx(abs(right.x - middle.x), abs=3)
+        assert (left.x > right.x) == (left.drawing != "back")
 
 
 def test_toenails_are_on_the_chart():
@@ -128,15 +136,14 @@ def test_toenails_are_on_the_chart():
 
 
 def test_arrow_keys_reach_every_site():
-    sheet, first = get_chart(), next(iter(get_chart().spots.values()))
-    reached, waiting = set(), [first]
+    reached, waiting = set(), [spot("front", "chest", "midline")]
     while waiting:
         here = waiting.pop()
         key = (here.drawing, *here.body_site)
         if key not in reached:
             reached.add(key)
-            waiting += [sheet.find_neighbor(here, arrow) for arrow in ARROWS]
-    assert reached == set(sheet.spots)
+            waiting += [get_chart().find_neighbor(here, arrow) for arrow in ARROWS]
+    assert reached == set(read_spots())
 
 
 @pytest.mark.both_qts
@@ -220,8 +227,8 @@ def test_marks_are_at_their_sites_without_overlap(body):
     assert list(found) == [f"L{n}" for n in range(len(body_sites))]
     points = [(point.x(), point.y()) for point in found.values()]
     assert min(math.dist(a, b) for n, a in enumerate(points) for b in points[:n]) > MARK_PX - 0.5
-    anchor = body.canvas.spot_position(spot("back", "upper back", "left"))
-    assert all(math.dist(point, (anchor.x(), anchor.y())) < 2.5 * MARK_PX for point in points[:5])
+    middle = body.canvas.spot_position(spot("back", "upper back", "left"))
+    assert all(math.dist(point, (middle.x(), middle.y())) < 2.5 * MARK_PX for point in points[:5])
 
 
 def test_lesions_without_a_site_on_the_chart_are_listed(body):

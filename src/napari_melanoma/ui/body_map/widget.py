@@ -10,6 +10,7 @@ from qtpy.QtGui import (
     QColor,
     QFocusEvent,
     QFont,
+    QFontMetricsF,
     QHelpEvent,
     QKeyEvent,
     QMouseEvent,
@@ -20,17 +21,10 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
-from napari_melanoma.data.body_sites import SiteKey, is_site_within, list_site_words, site_title
+from napari_melanoma.data.body_sites import MIDLINE, SiteKey, is_site_within, list_site_words, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
-from napari_melanoma.reports.body_map import spread_points
-from napari_melanoma.ui.body_map.chart import (
-    NO_SITE,
-    BodyChart,
-    ChartSpot,
-    ChartTransform,
-    get_chart,
-)
-from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart
+from napari_melanoma.reports.body_map import SiteSpot, find_spot, read_spots, spread_points
+from napari_melanoma.ui.body_map.chart import NO_SITE, BodyChart, BodyDrawing, BodyPart, ChartTransform, get_chart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
@@ -63,7 +57,7 @@ class BodyCanvas(QWidget):
         named(self, "body_canvas", "Body chart: use the arrow keys to move and Enter to select").setToolTip("")
         self._icons = icons
         self._site: SiteKey = NO_SITE
-        self._hovered: ChartSpot | None = None
+        self._hovered: SiteSpot | None = None
         self._marks: dict[str, BodyMark] = {}
         self._current = ""
         self._mark_positions: dict[str, QPointF] | None = None  # None: to be recomputed
@@ -103,14 +97,14 @@ class BodyCanvas(QWidget):
         return self._mark_positions
 
     def _place_marks(self) -> dict[str, QPointF]:
-        spots = {mark.identity: self.chart.find_site(mark.site, mark.laterality) for mark in self._marks.values()}
-        anchors = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
+        spots = {mark.identity: find_spot(mark.site, mark.laterality) for mark in self._marks.values()}
+        anchors = {identity: self.spot_position(spot) for identity, spot in spots.items() if spot is not None}
         points = spread_points([(anchor.x(), anchor.y()) for anchor in anchors.values()], self.mark_px)
         return {identity: QPointF(*point) for identity, point in zip(anchors, points, strict=True)}
 
-    def spot_position(self, spot: ChartSpot) -> QPointF:
+    def spot_position(self, spot: SiteSpot) -> QPointF:
         """Return the position of a spot, in pixels of the widget."""
-        return self._fit.to_widget(spot.anchor)
+        return self._fit.to_widget(QPointF(spot.x, spot.y))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Reset the positions of the marks."""
@@ -145,7 +139,7 @@ class BodyCanvas(QWidget):
         hovered = self._sites_within(self._hovered.body_site if self._hovered else NO_SITE)
         for drawing in self.chart.drawings:
             paint_drawing(painter, drawing, colors, selected, hovered)
-            paint_title(painter, drawing, colors)
+            paint_texts(painter, drawing, colors)
         painter.restore()
         for identity, point in self.mark_positions().items():
             paint_mark(painter, point, self.mark_px, self._marks[identity].label, colors, identity == self._current)
@@ -204,7 +198,7 @@ class BodyCanvas(QWidget):
 
     def _sites_within(self, whole: SiteKey) -> set[SiteKey]:
         """Return the sites on the chart that are or belong to a site."""
-        return {spot.body_site for spot in self.chart.spots.values() if is_site_within(spot.body_site, whole)}
+        return {spot.body_site for spot in read_spots().values() if is_site_within(spot.body_site, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))
@@ -215,17 +209,16 @@ class BodyCanvas(QWidget):
             text = "" if spot is None else site_title(*spot.body_site)
         QToolTip.showText(event.globalPos(), text, self)
 
-    def _choose(self, spot: ChartSpot) -> None:
+    def _choose(self, spot: SiteSpot) -> None:
         self._site = spot.body_site
         self.update()
         self.site_chosen.emit(*spot.body_site)
 
-    def _start_spot(self) -> ChartSpot:
-        """Return where keyboard navigation starts: at the highlighted, the selected or the first site."""
-        selected = self.chart.find_site(*self._site)
-        return self._hovered or selected or next(iter(self.chart.spots.values()))
+    def _start_spot(self) -> SiteSpot:
+        """Return where keyboard navigation starts: at the highlighted site, the selected one, or the chest."""
+        return self._hovered or find_spot(*self._site) or read_spots()["front", "chest", MIDLINE]
 
-    def _set_hovered(self, spot: ChartSpot | None) -> None:
+    def _set_hovered(self, spot: SiteSpot | None) -> None:
         if spot == self._hovered:
             return
         self._hovered = spot
@@ -300,21 +293,17 @@ def paint_drawing(
     painter.strokePath(drawing.lines, _round_pen(QColor(colors.line), 0.8 if drawing.is_detail else 0.65))
 
 
-def paint_title(painter: QPainter, drawing: BodyDrawing, colors: ChartColors) -> None:
+def paint_texts(painter: QPainter, drawing: BodyDrawing, colors: ChartColors) -> None:
     """Write the title above a drawing, with the sides of the patient."""
-    frame = drawing.frame
     font = QFont(painter.font())
-    font.setPixelSize(9 if drawing.is_detail else 11)
     font.setBold(False)
     painter.save()
-    painter.setFont(font)
     painter.setPen(QColor(colors.text))
-    line = QRectF(frame.x() - 30, frame.y() - 16, frame.width() + 60, 12)
-    painter.drawText(line, Qt.AlignmentFlag.AlignCenter, drawing.title)
-    line = QRectF(frame.x() + 2, frame.y() - (16 if drawing.is_detail else 0), frame.width() - 4, 12)
-    for side, end in zip(drawing.sides, (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight), strict=False):
-        text = side[0].upper() if drawing.is_detail else side
-        painter.drawText(line, end | Qt.AlignmentFlag.AlignVCenter, text)
+    for text in drawing.texts:
+        font.setPixelSize(round(text.size))
+        painter.setFont(font)
+        width = QFontMetricsF(font).horizontalAdvance(text.text)
+        painter.drawText(QPointF(text.x - width / 2, text.y), text.text)
     painter.restore()
 
 
@@ -325,14 +314,13 @@ def _round_pen(color: QColor, width: float) -> QPen:
 def _paint_sites(
     painter: QPainter, part: BodyPart, colors: ChartColors, selected: Collection[SiteKey], hovered: Collection[SiteKey]
 ) -> None:
-    """Fill the sites in reverse order, so that earlier ones cover later ones."""
     painter.fillPath(part.path, QColor(colors.skin))
     border = QPen(QColor(colors.border), 0.55)
-    for region in reversed(part.regions):
-        if region.body_site in selected:
+    for region in part.regions:
+        if (region.site, region.side) in selected:
             fill = colors.selected
         else:
-            fill = colors.hover if region.body_site in hovered else colors.skin
+            fill = colors.hover if (region.site, region.side) in hovered else colors.skin
         painter.fillPath(region.shape, QColor(fill))
         painter.strokePath(region.shape, border)
 
