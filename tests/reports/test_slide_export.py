@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.reports.ome_zarr import decode_probability
 from napari_melanoma.reports.slide_export import (
-    FORMATS,
+    WRITERS,
     export_results,
     find_result_folders,
     read_exported_slide,
@@ -45,9 +47,16 @@ def results(tmp_path: Path) -> Path:
 
 
 def out_of(results: Path, name: str, tmp_path: Path) -> Path:
-    path = tmp_path / "out" / FORMATS[name].name
-    FORMATS[name].write(path, read_exported_slide(results / "section"))
+    path = tmp_path / "out" / FORMATS[name].file_name
+    WRITERS[name](path, read_exported_slide(results / "section"))
     return path
+
+
+def test_each_format_is_written_and_documented(repository: Path) -> None:
+    assert list(WRITERS) == list(FORMATS)
+    page = (repository / "docs" / "how-to" / "exchange.md").read_text(encoding="utf-8")
+    documented = re.findall(r"`([\w-]+)`", " ".join(re.findall(r"^\| (`[a-z].*?) \|", page, re.MULTILINE)))
+    assert set(documented) == set(FORMATS)
 
 
 def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Path) -> None:
@@ -197,7 +206,7 @@ def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="its path is not in the results: name its file with --slide"):
         out_of(results, "mask", tmp_path)
     moved = read_exported_slide(results / "section", tmp_path / "elsewhere.tif")
-    FORMATS["mask"].write(tmp_path / "m.tif", moved)
+    WRITERS["mask"](tmp_path / "m.tif", moved)
     assert (tmp_path / "m.tif").is_file()
 
 

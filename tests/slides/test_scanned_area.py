@@ -20,7 +20,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import OUTLINES, read_table, write_mask
-from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide, read_exported_slide
+from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide, read_exported_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.counts import COUNTS, CountedPoint, read_counts, save_counts
 from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions
@@ -203,12 +203,12 @@ def test_exports_are_counted_from_the_scanned_area(bounded: Path, tmp_path: Path
     former = tmp_path / "former"  # results of an earlier version, which recorded no area
     former.mkdir()
     exported = ExportedSlide(former, (lesion,), {}, bounded, saved=False)
-    FORMATS["geojson"].write(tmp_path / "out.geojson", exported)
+    WRITERS["geojson"](tmp_path / "out.geojson", exported)
     (area,) = read_geojson(tmp_path / "out.geojson").annotations
     assert area.polygons == lesion.polygons
     edited_in_qupath(tmp_path / "out.geojson")
     assert read_geojson(tmp_path / "out.geojson", CORNER).annotations[0].polygons == lesion.polygons
-    FORMATS["mask"].write(tmp_path / "out.ome.tif", exported)
+    WRITERS["mask"](tmp_path / "out.ome.tif", exported)
     labels = tifffile.imread(tmp_path / "out.ome.tif", level=0)
     assert labels.shape == AREA
     rows, columns = np.nonzero(labels)
@@ -224,7 +224,7 @@ def test_saved_lesions_of_an_earlier_version_are_exported_for_qupath(bounded: Pa
     assert read_lesions(folder)[0].polygons == lesion.polygons
     (folder / "result.json").write_text("{}")
     exported = replace(read_exported_slide(folder, bounded), lesions=read_lesions(folder))
-    FORMATS["geojson"].write(tmp_path / "out.geojson", exported)
+    WRITERS["geojson"](tmp_path / "out.geojson", exported)
     coordinates = json.loads((tmp_path / "out.geojson").read_text())["features"][0]["geometry"]["coordinates"]
     assert coordinates[0][0] == [80.5, 200.25]
 

@@ -20,7 +20,7 @@ from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, rea
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_reading
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.reports.slide import write_depth_report
-from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide
+from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide
 from napari_melanoma.slides.lesion_files import save_lesions, write_outlines
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -92,7 +92,7 @@ def test_changes_after_the_signature_are_in_every_export(tmp_path: Path) -> None
         assert f"Changed after signature: {expected}" in changes
     exported = ExportedSlide(folder, None, {})
     for name, text in (("synoptic", "derived"), ("synoptic-csv", "Change after signature"), ("fhir", "appended")):
-        FORMATS[name].write(tmp_path / name, exported)
+        WRITERS[name](tmp_path / name, exported)
         content = (tmp_path / name).read_text(encoding="utf-8")
         assert all(part in content for part in (text, "1.34 mm when signed, now 0.70 mm", "Levels reviewed."))
     page = write_depth_report(

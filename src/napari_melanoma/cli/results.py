@@ -10,6 +10,7 @@ import typer
 from napari_melanoma.cli.options import Out, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.reports.export_formats import FORMATS
 
 if TYPE_CHECKING:
     from napari_melanoma.privacy.personal_data import PrivacyFinding
@@ -18,15 +19,11 @@ if TYPE_CHECKING:
 EXPORT_HELP = format_help(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
-    "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
-    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), counts and "
-    "counts-json (measurements and counted points, CSV and JSON), risk (JSON), synoptic, synoptic-csv "
-    "and fhir (synoptic report as JSON, CSV and a FHIR DiagnosticReport), report (depth and risk, "
-    "HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as labels), "
-    "mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
-    "Of a case, the synoptic reports of its lesions are exported. "
+    "Export results of slides for other programs to OUT/<slide>/, and of a case the synoptic reports of its lesions. "
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
-    "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
+    "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).\n\n"
+    # \b keeps the line breaks of its paragraph.
+    "\b\nFormats:\n" + "\n".join(f"  {name:13}{one.title}" for name, one in FORMATS.items()),
 )
 READINGS_HELP = format_help(
     "napari-melanoma readings results --out agreement",

@@ -25,6 +25,7 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
+from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 
-SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
 OTHER = (200, 160, 0)  # color of lesions without a class
@@ -283,33 +283,25 @@ def _write_fhir(path: Path, exported: ExportedSlide) -> None:
     write_json(path, content)
 
 
-@dataclass(frozen=True)
-class ExportFormat:
-    """An export format: its title, the default file name, and the function that writes it."""
-
-    text: str
-    name: str
-    write: Callable[[Path, ExportedSlide], None]
-
-
-FORMATS: Mapping[str, ExportFormat] = {
-    "geojson": ExportFormat("Outlines for QuPath (GeoJSON)", "lesions.geojson", _write_geojson),
-    "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv", _write_csv),
-    "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet", _write_lesions_parquet),
-    "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
-    "depth": ExportFormat("Depth readings (CSV)", "readings.csv", _write_depth),
-    "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", _write_counts_csv),
-    "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", _write_counts_json),
-    "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", _write_risk),
-    "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", _write_synoptic_json),
-    "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", _write_synoptic_csv),
-    "fhir": ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", _write_fhir),
-    "report": ExportFormat("Report of depth and risk (HTML)", "report.html", _write_report),
-    "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif", _write_heatmap_tiff),
-    "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _write_heatmap_zarr),
-    "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
-    "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm", _write_dicom),
+WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
+    "geojson": _write_geojson,
+    "csv": _write_csv,
+    "parquet": _write_lesions_parquet,
+    "tiles": _write_tiles_parquet,
+    "depth": _write_depth,
+    "counts": _write_counts_csv,
+    "counts-json": _write_counts_json,
+    "risk": _write_risk,
+    "synoptic": _write_synoptic_json,
+    "synoptic-csv": _write_synoptic_csv,
+    "fhir": _write_fhir,
+    "report": _write_report,
+    "tif": _write_heatmap_tiff,
+    "zarr": _write_heatmap_zarr,
+    "mask": _write_mask,
+    "dicom": _write_dicom,
 }
+"""Format to the function that writes it."""
 
 
 def _copy_file(source: Path, path: Path) -> None:
@@ -464,7 +456,7 @@ def export_results(
     work = [(source, name) for source in sources for name in formats]
     for done, (source, name) in enumerate(work):
         run.check()
-        run.report(Progress(done, len(work), f"{source.folder.name}: {FORMATS[name].text}"))
+        run.report(Progress(done, len(work), f"{source.folder.name}: {FORMATS[name].title}"))
         files.append(_write_format(source, name))
         on_written(files[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
@@ -507,12 +499,13 @@ def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *,
 
 
 def _write_format(source: ExportSource, name: str) -> ExportedFile:
-    folder, path = source.folder, source.target / FORMATS[name].name
+    folder, path = source.folder, source.target / FORMATS[name].file_name
     try:
         exported = source.read()
-        if exported.synoptic is not None and name not in SYNOPTIC_FORMATS:
-            raise InputError(f"a case has synoptic reports to export: expected --to {', '.join(SYNOPTIC_FORMATS)}.")
-        FORMATS[name].write(path, exported)
+        if exported.synoptic is not None and FORMATS[name].subject != "synoptic":
+            expected = ", ".join(name for name, one in FORMATS.items() if one.subject == "synoptic")
+            raise InputError(f"a case has synoptic reports to export: expected --to {expected}.")
+        WRITERS[name](path, exported)
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
     return ExportedFile(folder, name, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -14,24 +13,17 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.cli.results import EXPORT_HELP
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import describe_scanned_area, read_table
-from napari_melanoma.reports.slide_export import FORMATS
+from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
-from napari_melanoma.ui.slide.export import EXPORTS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
-
-
-def test_menu_and_help_list_all_export_formats():
-    assert {kind: (one.text, one.name) for kind, one in FORMATS.items()} == EXPORTS
-    assert set(FORMATS) - set(re.findall(r"[\w-]+", EXPORT_HELP)) == set()
 
 
 def exports(person, kind, path):
@@ -76,7 +68,7 @@ def test_unavailable_entries_show_what_to_do_first_and_errors_are_shown(analysed
         menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
         assert menu.toolTipsVisible()
-        return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS}
+        return {kind: menu.findChild(QAction, f"export_{kind}") for kind in FORMATS}
 
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}

@@ -11,6 +11,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import tool_button
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
     from napari_melanoma.ui.widgets.job import JobFunction
 
-# Entry of the menu and file name, by kind; the same kinds as in ``reports.slide_export``, which is imported later
-EXPORTS = {
-    "geojson": ("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
-    "csv": ("Table of lesions (CSV)", "lesions.csv"),
-    "parquet": ("Table of lesions (Parquet)", "lesions.parquet"),
-    "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
-    "depth": ("Depth readings (CSV)", "readings.csv"),
-    "counts": ("Measurements and counts (CSV)", "measurements.csv"),
-    "counts-json": ("Measurements and counts (JSON)", "measurements.json"),
-    "risk": ("Risk with its inputs (JSON)", "risk.json"),
-    "synoptic": ("Synoptic report (JSON)", "synoptic.json"),
-    "synoptic-csv": ("Synoptic report (CSV)", "synoptic.csv"),
-    "fhir": ("Synoptic report (FHIR)", "synoptic.fhir.json"),
-    "report": ("Report of depth and risk (HTML)", "report.html"),
-    "tif": ("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
-    "zarr": ("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
-    "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
-    "dicom": ("Segmentation (DICOM)", "lesions.dcm"),
-}
-# Kinds whose data are stored once for a slide; the others belong to the shown results, of the slide or of the view
-SLIDE_EXPORTS = ("depth", "counts", "counts-json", "risk", "synoptic", "synoptic-csv", "fhir", "report")
 IMPORT = "import"
 GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json *.geojson.gz)", "All files (*)")
 DICOM_FORMAT = "DICOM"  # format of a slide
@@ -61,7 +41,7 @@ def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
     """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
     button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
     menu = QMenu(button)
-    entries = {kind: f"{text} ..." for kind, (text, _) in EXPORTS.items()}
+    entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
     for kind, text in {**entries, IMPORT: "Import outlines from QuPath (GeoJSON) ..."}.items():
         if kind == IMPORT:
             menu.addSeparator()
@@ -126,7 +106,7 @@ class SlideExporter(QObject):
         if location is None or slide is None:
             return
         blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
-        for kind in EXPORTS:
+        for kind in FORMATS:
             action = self._menu.findChild(QAction, f"export_{kind}")
             action.setEnabled(kind not in blockers)
             action.setToolTip(blockers.get(kind, action.text()))
@@ -140,7 +120,7 @@ class SlideExporter(QObject):
         if kind == IMPORT:
             choose_file(window, "export_dialog", "Import outlines", GEOJSON_FILTERS, self._import_file)
             return
-        title, name = EXPORTS[kind]
+        title, name, _ = FORMATS[kind]
         format_name, _, _ = title.partition(" (")
         write, suggested = partial(self._export_file, kind), Path(f"{slide.info.name}-{name}")
         suffix = name.removeprefix(name.partition(".")[0])
@@ -148,7 +128,7 @@ class SlideExporter(QObject):
 
     def _export_file(self, kind: str, path: Path) -> None:
         context, findings, slide = self._context, self._lesions.findings, self._context.slide
-        location = context.location if kind in SLIDE_EXPORTS else context.result_location
+        location = context.result_location if FORMATS[kind].subject == "analysis" else context.location
         if location is not None and slide is not None:
             work = partial(_write_export, kind, path, findings, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
@@ -195,14 +175,15 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
         is_measured = bool(read_depth(folder).readings) or bool(read_proposals(folder).proposals)
     except InputError:
         is_measured = True  # the export reports what is damaged
-    blockers = {"depth": NO_DEPTH} if not has_file else {}
-    blockers |= {"risk": NO_RISK} if not has_risk else {}
-    has_synoptic = (folder / SYNOPTIC_FILE).is_file()
-    blockers |= {} if has_synoptic else dict.fromkeys(("synoptic", "synoptic-csv", "fhir"), NO_SYNOPTIC)
-    has_counts = (folder / COUNTS).is_file() or bool(read_notes(folder).measures)
-    blockers |= {} if has_counts else dict.fromkeys(("counts", "counts-json"), NO_COUNTS)
-    blockers |= {"report": NO_REPORT} if not (is_measured or has_risk) else {}
-    return blockers if is_dicom else {**blockers, "dicom": NO_DICOM}
+    missing = {
+        "depth": NO_DEPTH if not has_file else "",
+        "risk": NO_RISK if not has_risk else "",
+        "synoptic": NO_SYNOPTIC if not (folder / SYNOPTIC_FILE).is_file() else "",
+        "counts": NO_COUNTS if not ((folder / COUNTS).is_file() or read_notes(folder).measures) else "",
+        "report": NO_REPORT if not (is_measured or has_risk) else "",
+    }
+    reasons = {kind: missing.get(one.subject, "") for kind, one in FORMATS.items()}
+    return {kind: reason for kind, reason in {**reasons, "dicom": "" if is_dicom else NO_DICOM}.items() if reason}
 
 
 def _make_import_edit(imported: FittedAnnotations) -> LesionEdit:
@@ -225,8 +206,8 @@ def _write_export(
 ) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
-    from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide
+    from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide
 
     lesions = None if findings is None else findings.lesions
-    FORMATS[kind].write(path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
+    WRITERS[kind](path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
     return f"Written: {path}"

@@ -1,0 +1,37 @@
+"""The export formats for results of slides: the menu of the Slide dock, the command line and the writers read them."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class ExportFormat(NamedTuple):
+    """A format: its title, the default file name, and what is exported.
+
+    ``subject``: results of an analysis, of which the dock may show those of the slide or of a view; others are stored
+    once for a slide. A report is of depth and risk.
+    """
+
+    title: str
+    file_name: str
+    subject: Literal["analysis", "depth", "counts", "risk", "synoptic", "report"] = "analysis"
+
+
+FORMATS = {
+    "geojson": ExportFormat("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
+    "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv"),
+    "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet"),
+    "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet"),
+    "depth": ExportFormat("Depth readings (CSV)", "readings.csv", "depth"),
+    "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", "counts"),
+    "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", "counts"),
+    "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", "risk"),
+    "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", "synoptic"),
+    "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", "synoptic"),
+    "fhir": ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", "synoptic"),
+    "report": ExportFormat("Report of depth and risk (HTML)", "report.html", "report"),
+    "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
+    "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
+    "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
+    "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm"),
+}
