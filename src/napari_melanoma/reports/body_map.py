@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SVG_FILE = Path(__file__).with_name("body_map.svg")
 WIDTH, HEIGHT = 340.0, 516.0
 WHOLE_BODY, BODY_HEIGHT = ("front", "back"), 372.0  # drawings, and height without the enlarged details below them
-SITE_ATTRIBUTES = ("data-site", "data-side")
 # A lesion is marked in the first of these drawings that contains its site
 DRAWING_PREFERENCE = ("face", "mouth", "hands", "front", "back", "soles", "toes")
 # The site at which a lesion is marked if only the region is known; other regions contain too many sites
@@ -71,7 +70,7 @@ def read_spots(attribute: str = "data-mark") -> dict[tuple[str, str, str], SiteS
     spots = {}
     for drawing in read_drawings():
         for shape in drawing.iterfind(f".//path[@{attribute}]"):
-            key = drawing.attrib["id"], *(shape.attrib[name] for name in SITE_ATTRIBUTES)
+            key = drawing.attrib["id"], shape.attrib["data-site"], shape.attrib["data-side"]
             x, y = map(float, shape.attrib[attribute].split())
             spots[key] = SiteSpot(*key, x, y)
     return spots
@@ -152,11 +151,12 @@ class BodyMap:
             (spot.drawing, spot.site, MIDLINE if spot.site in MIDLINE_SITES else spot.side) for _, spot in self.spots
         }
         for drawing in list(root):
-            if drawing.get("id") not in WHOLE_BODY and not self.has_details:
+            name = drawing.attrib["id"]
+            if name not in WHOLE_BODY and not self.has_details:
                 root.remove(drawing)
             for part in drawing.iterfind("g[@clip-path]"):
                 sites = part.findall("path[@data-site]")
-                found = [one for one in sites if (drawing.get("id"), *map(one.get, SITE_ATTRIBUTES)) in marked]
+                found = [one for one in sites if (name, one.get("data-site"), one.get("data-side")) in marked]
                 for shape in list(part):
                     if not found or shape not in sites:
                         part.remove(shape)

@@ -16,6 +16,7 @@ from napari_melanoma.reports.body_map import HEIGHT, WHOLE_BODY, WIDTH, Point, S
 
 # Half the width of the midline, as a share of the drawing's width: for a drawing of the whole body, and for a detail
 MIDLINE_SHARES = (0.02, 0.08)
+COMMANDS = {"M": "moveTo", "L": "lineTo", "C": "cubicTo"}  # of a path in SVG
 NO_SITE: SiteKey = ("", "")
 # Unpaired sites that are so broad that a click also sets the side
 BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
@@ -195,5 +196,5 @@ def read_path(element: Element | None) -> QPainterPath:
         for command, text in re.findall(r"([MLC])([^MLC]+)", element.attrib["d"]):
             numbers = [float(number) for number in text.split()]
             points = [QPointF(x, y) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
-            {"M": path.moveTo, "L": path.lineTo, "C": path.cubicTo}[command](*points)
+            getattr(path, COMMANDS[command])(*points)
     return path
