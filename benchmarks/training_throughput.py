@@ -46,7 +46,7 @@ from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.task import OPTIMIZERS, make_schedule
 
-TUNING_SHARE = 0.1
+VALIDATION_SHARE = 0.1
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -56,11 +56,13 @@ class PlainLoop:
     def __init__(self, recipe: TrainRecipe, prepared: PreparedData, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.batch_size = int(recipe.batch_size)
-        self.steps = len(prepared.learn) // self.batch_size
+        self.steps = len(prepared.train) // self.batch_size
         self._recipe = recipe
         self._device = torch.device(accelerator(recipe))
-        self._images, self._masks = (torch.from_numpy(part) for part in prepared.learn.read(range(len(prepared.learn))))
-        self._tuning = ValidationBatches(prepared.tuning, recipe.model.input_size)[np.arange(len(prepared.tuning))][:2]
+        self._images, self._masks = (torch.from_numpy(part) for part in prepared.train.read(range(len(prepared.train))))
+        self._validation = ValidationBatches(prepared.validation, recipe.model.input_size)[
+            np.arange(len(prepared.validation))
+        ][:2]
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model.architecture, recipe.model.options)
         self._network = network.to(self._device, memory_format=torch.channels_last)
@@ -84,7 +86,7 @@ class PlainLoop:
             self._step(self._images[indices].to(self._device), self._masks[indices].to(self._device), keys)
         self._network.eval()
         with torch.no_grad():
-            for images, masks in zip(*(part.split(self.batch_size) for part in self._tuning), strict=True):
+            for images, masks in zip(*(part.split(self.batch_size) for part in self._validation), strict=True):
                 found = self._logits(images.to(self._device).float()) > 0
                 (found & (masks.to(self._device) > 127)).sum((1, 2, 3)).cpu()
         return self.clock() - started
@@ -160,7 +162,7 @@ def measure(
     prepared = prepare_data(recipe, RunFolder(folder / "plain"), resume=False, run=RunContext())
     plain = PlainLoop(recipe, prepared, clock)
     print(
-        f"{plain.steps * plain.batch_size} of {len(prepared.learn)} images, {recipe.model.architecture} at "
+        f"{plain.steps * plain.batch_size} of {len(prepared.train)} images, {recipe.model.architecture} at "
         f"{recipe.model.input_size}, batch {plain.batch_size}, {choose_precision(recipe)}, {accelerator(recipe)}, "
         f"{torch.get_num_threads()} threads"
     )
@@ -175,7 +177,7 @@ def recipe_of(options: argparse.Namespace, data: str) -> TrainRecipe:
     epochs = options.rounds + 2
     return TrainRecipe.parse(
         {
-            "data": {"datasets": [data], "split": "all", "tuning_fraction": TUNING_SHARE},
+            "data": {"datasets": [data], "split": "all", "validation_fraction": VALIDATION_SHARE},
             "model": {"architecture": options.architecture, "start": "none", "input_size": options.side},
             "batch_size": options.batch_size,
             "epochs": epochs,

@@ -135,7 +135,7 @@ def _write(entries: Sequence[DatasetEntry], evaluated: Sequence[bool], folder: P
 
 def _train_fold(recipe: TrainRecipe, data: Path, out: Path) -> None:
     # The test fold is never part of the training data, whatever the recipe selects.
-    values = {"datasets": (str(data.resolve()),), "split": "train", "held_out_split": "test"}
+    values = {"datasets": (str(data.resolve()),), "split": "train", "test_split": "test"}
     named = recipe.data.model_copy(update=values)
     train(
         recipe.model_copy(update={"data": named}),

@@ -1,7 +1,7 @@
 """Fit the modality check (``imaging/modality.py``) and report its accuracy on unseen images.
 
     python scripts/fit_modality.py --dermoscopic datasets/isic2017 --macroscopic datasets/pad_ufes \
-        --other pictures/fit --other-held-out pictures/held-out
+        --other pictures/fit --other-validation pictures/validation
 
 The split ``train`` of the data sets is used for the fit and ``val`` for the table. Images of anything else are from two
 folders; no image of the second may be in the first. Phantoms of both modalities are included, as the sample data are
@@ -130,7 +130,7 @@ def confusion(pictures: Iterable[tuple[str, str, list[Path]]]) -> str:
 def main() -> None:
     """Fit, write the coefficients, and report the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in ("--dermoscopic", "--macroscopic", "--other", "--other-held-out"):
+    for option in ("--dermoscopic", "--macroscopic", "--other", "--other-validation"):
         parser.add_argument(option, type=Path, action="append", default=[])
     parser.add_argument("--check", nargs=2, metavar=("KIND", "FOLDER"), action="append", default=[])
     given = parser.parse_args()
@@ -158,8 +158,8 @@ def main() -> None:
         "offset": np.round(offset, 5).tolist(),
     }
     write_json(COEFFICIENTS, {**fitted, "values": dict(zip(names, numbers, strict=True))})
-    held_out = [(kind, "val", of_split(folders, "val")) for kind, folders in datasets.items()]
-    log.info("%s", confusion([*held_out, ("neither", "held out", find_photographs(given.other_held_out))]))
+    validation = [(kind, "val", of_split(folders, "val")) for kind, folders in datasets.items()]
+    log.info("%s", confusion([*validation, ("neither", "held out", find_photographs(given.other_validation))]))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def main() -> int:
             write_cohort(config, Path(name), arguments.processes, RunContext())
     for seed in SEEDS:
         _train(seed)
-    chosen = min(SEEDS, key=_tuning_loss)
+    chosen = min(SEEDS, key=_validation_loss)
     order = [chosen, *(seed for seed in SEEDS if seed != chosen)]
     rows = [_measured(seed, name) for seed in order for name in MEASURED]
     draft = read_bundle(_folder(chosen).bundle)
@@ -102,14 +102,14 @@ def _train(seed: int) -> None:
     folder = _folder(seed)
     if folder.bundle.is_dir():
         return
-    shipped, splits = find_shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
+    shipped, splits = find_shipped_recipe("risk-small"), {"split": "train", "test_split": KEPT_BACK}
     recipe = shipped.complete(["cohort"], shipped.start or "none", data=splits).model_copy(update={"seed": seed})
     train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
 
 
-def _tuning_loss(seed: int) -> float:
+def _validation_loss(seed: int) -> float:
     """Final loss on the validation patients."""
-    return read_run(_folder(seed).path).metrics[-1]["tuning_loss"]
+    return read_run(_folder(seed).path).metrics[-1]["validation_loss"]
 
 
 def _measured(seed: int, name: str) -> str:
@@ -124,7 +124,7 @@ def _measured(seed: int, name: str) -> str:
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
     cells = [
         seed,
-        f"{_tuning_loss(seed):.3f}",
+        f"{_validation_loss(seed):.3f}",
         MEASURED[name],
         len(found.predictions.labels),
         found.parts["all"]["AUC"],

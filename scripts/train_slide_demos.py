@@ -60,7 +60,7 @@ are meaningless, whether or not the tiles are flagged as out of distribution.
 ## Data
 
 Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/{script}`: {drawn} tiles
-of {slides} slides in four looks (stain, texture, nuclei), {learn} of them for training and {tuning} for validation;
+of {slides} slides in four looks (stain, texture, nuclei), {train} of them for training and {validation} for validation;
 slides with a tile similar to one of the validation set (such as bare glass) are excluded. The test set consists of
 slides of three other looks, with unseen stains, textures and nuclei. No data are from patients. The initial weights of
 the encoder are {start}published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
@@ -131,7 +131,7 @@ def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
         "script": "skin_demo_data.py" if skin else "slide_demo_data.py",
         "start": "those of `tissue-demo`, which was trained from " if skin else "",
     }
-    return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"], **words}
+    return {"drawn": len(drawn), "slides": slides, "train": known["train"], "validation": known["validation"], **words}
 
 
 def _measure_tiles(info: BundleInfo, data: Path) -> str:

@@ -13,7 +13,7 @@ seed = 0
 samples = 2
 [data]
 datasets = ["set"]
-tuning_fraction = 0.2
+validation_fraction = 0.2
 cache_size = 64
 [model]
 start = "none"
@@ -29,7 +29,7 @@ precision = "fp32"
 seed = 0
 [data]
 datasets = ["set"]
-tuning_fraction = 0.3
+validation_fraction = 0.3
 cache_size = 64
 [model]
 architecture = "image_tabular"
@@ -56,7 +56,7 @@ seed = 0
 tiles = 64
 [data]
 datasets = ["embeddings"]
-tuning_fraction = 0.4
+validation_fraction = 0.4
 [model]
 architecture = "attention_mil"
 start = "none"

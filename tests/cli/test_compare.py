@@ -48,7 +48,7 @@ def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
     folder.path.mkdir()
     values = {"data": {"datasets": [str(clinic)]}, "model": {"start": str(tiny_bundle.path)}}
     write_toml(folder.config, TrainRecipe.parse(values, "the test"))
-    write_data(folder.data, [DataRow("held_out", sample, "", "") for sample in read_dataset(clinic)])
+    write_data(folder.data, [DataRow("test", sample, "", "") for sample in read_dataset(clinic)])
     shutil.copytree(tiny_bundle.path, folder.bundle)
     return folder.path
 

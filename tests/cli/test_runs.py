@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> RunFolder:
     folder.append_event("started")
     folder.append_event("step", epoch=2, loss=0.3)
     for epoch in range(2):
-        folder.add_metrics({"epoch": epoch, "tuning_jaccard": 0.7 + epoch / 10})
+        folder.add_metrics({"epoch": epoch, "validation_jaccard": 0.7 + epoch / 10})
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     return folder
 

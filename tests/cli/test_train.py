@@ -25,7 +25,7 @@ precision = "fp32"
 device = "cpu"
 [data]
 datasets = ["blobs"]
-tuning_fraction = 0.3
+validation_fraction = 0.3
 cache_size = 48
 [model]
 start = "none"
@@ -67,7 +67,7 @@ def test_check_counts_and_estimates_and_writes_nothing(run, tmp_path: Path) -> N
     result = run("train", "--config", "recipe.toml", "--check", "--json")
     assert result.exit_code == 0, result.output
     last = json.loads(result.stdout.splitlines()[-1])
-    assert last["images"] == {"learn": 7, "tuning": 3, "held_out": 2, "base": 0}
+    assert last["images"] == {"train": 7, "validation": 3, "test": 2, "base": 0}
     assert last["estimate"]["seconds"] == 7300
     assert "about 2 h for 3 epochs on cpu" in last["message"]
     assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.renamed_keys import KEYS, VALUES, rename_keys
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.runs.launching import read_run
+from napari_melanoma.training.run_data import read_data
 
 from ..test_configs import all_configs
 
@@ -36,3 +40,26 @@ def test_other_objects_read_old_keys() -> None:
         "threshold": 0.3,
     }
     assert rename_keys("prediction", {"likeness": None}) == {"novelty": None}
+
+
+def test_contained_objects_read_old_keys() -> None:
+    old = {"tuning_auc": 0.9, "data": {"learn": 9, "held_out": 3}, "recipe": {"data": {"tuning_fraction": 0.2}}}
+    new = {"validation_auc": 0.9, "data": {"train": 9, "test": 3}, "recipe": {"data": {"validation_fraction": 0.2}}}
+    assert rename_keys("provenance", old) == new
+
+
+def test_an_older_run_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('name = "old"\n[data]\ndatasets = ["d"]\ntuning_fraction = 0.2\n')
+    (tmp_path / "metrics.csv").write_text("epoch,loss,tuning_loss,tuning_jaccard\n0,0.5,0.6,0.7\n1,0.4,0.5,0.8\n")
+    (tmp_path / "events.jsonl").write_text('{"kind": "started", "time": 1, "learn": 9, "tuning": 2, "held_out": 3}\n')
+    images = "part,image_id,domain,group,split,diagnosis,modality,review,image,mask,image_sha,mask_sha,drawn\n"
+    (tmp_path / "data.csv").write_text(f"{images}held_out,one,d,one,,,,,one.png,,0,,0\n")
+    run = read_run(tmp_path)
+    assert run.recipe is not None
+    assert run.recipe.data.validation_fraction == 0.2
+    assert run.metrics[1]["validation_jaccard"] == run.best == 0.8
+    (event,) = RunFolder(tmp_path).read_events()
+    assert (event["train"], event["validation"], event["test"]) == (9, 2, 3)
+    assert [row.part for row in read_data(tmp_path / "data.csv")] == ["test"]
+    RunFolder(tmp_path).drop_metrics_from(1)
+    assert (tmp_path / "metrics.csv").read_text().startswith("epoch,loss,validation_loss,validation_jaccard\n")

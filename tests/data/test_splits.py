@@ -34,9 +34,9 @@ from napari_melanoma.data.splits import (
 @dataclass(frozen=True)
 class Rules:
     split: str = "train"
-    held_out_split: str = "val"
-    held_out_fraction: float = 0.2
-    tuning_fraction: float = 0.1
+    test_split: str = "val"
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.1
 
 
 def samples(count: int, split: str = "", images_a_patient: int = 1, domain: str = "a") -> list[Sample]:
@@ -114,9 +114,9 @@ def test_a_patient_in_two_splits_is_not_trained_on() -> None:
 
 
 @given(st.integers(0, 60), st.integers(1, 3), st.floats(0, 0.8), st.floats(0.01, 0.49), st.integers(0, 3))
-def test_no_patient_is_on_two_sides(count: int, each: int, held_out: float, tuning: float, seed: int) -> None:
+def test_no_patient_is_on_two_sides(count: int, each: int, tested: float, validation: float, seed: int) -> None:
     found = samples(count, images_a_patient=each)
-    rules = Rules(held_out_fraction=held_out, tuning_fraction=tuning)
+    rules = Rules(test_fraction=tested, validation_fraction=validation)
     parts = split_trainable(found, rules, seed)
     sides = [groups(parts.training), groups(parts.validation), groups(parts.test)]
     assert sum(map(len, sides)) == len(set.union(*sides))
@@ -126,12 +126,12 @@ def test_no_patient_is_on_two_sides(count: int, each: int, held_out: float, tuni
 
 
 def test_the_held_out_share_is_near_the_requested_one() -> None:
-    assert len(split_trainable(samples(2000), Rules(held_out_fraction=0.3), 0).test) == pytest.approx(600, abs=60)
+    assert len(split_trainable(samples(2000), Rules(test_fraction=0.3), 0).test) == pytest.approx(600, abs=60)
 
 
 def test_of_three_groups_one_is_held_out_whatever_their_names() -> None:
     """A fraction of one in a thousand draws none of them."""
-    rules = Rules(held_out_fraction=0.001)
+    rules = Rules(test_fraction=0.001)
     assert [len(split_trainable(samples(n), rules, 0).test) for n in range(1, 6)] == [0, 0, 1, 1, 1]
 
 
@@ -141,7 +141,7 @@ def test_the_order_of_the_table_has_no_effect() -> None:
 
 
 def test_a_fraction_of_zero_holds_nothing_out() -> None:
-    assert split_trainable(samples(50), Rules(held_out_fraction=0.0), 0).test == []
+    assert split_trainable(samples(50), Rules(test_fraction=0.0), 0).test == []
 
 
 def test_what_has_no_mask_is_left_out() -> None:

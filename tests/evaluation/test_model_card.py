@@ -17,7 +17,12 @@ CONFIG = BundleConfig(
     threshold=0.62,
     licence="CC-BY-4.0",
     modalities=("dermoscopic",),
-    provenance={"train_images": {"set-a": 12}, "tuning_images": 3, "tuning_jaccard": 0.871, "start": "imagenet"},
+    provenance={
+        "train_images": {"set-a": 12},
+        "validation_images": 3,
+        "validation_jaccard": 0.871,
+        "start": "imagenet",
+    },
 )
 
 
@@ -82,6 +87,6 @@ def test_the_card_of_a_classifier_states_the_use_of_the_validation_set(keep: str
         "architecture": "image_tabular",
         "classes": ("melanoma", "nevus"),
         "classifier": ClassifierConfig(operating_point=point, coverage=0.8),
-        "provenance": {"tuning_images": 3, "recipe": {"keep": keep}},
+        "provenance": {"validation_images": 3, "recipe": {"keep": keep}},
     }
     assert f"images of other patients or lesions, {chose}" in draft_card(CONFIG.model_copy(update=changes))

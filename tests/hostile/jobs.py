@@ -33,7 +33,7 @@ precision = "fp32"
 samples = 0
 [data]
 datasets = [{data!r}]
-tuning_fraction = 0.2
+validation_fraction = 0.2
 cache_size = 48
 [model]
 architecture = "r2_unet"

@@ -152,8 +152,8 @@ def test_the_coefficients_are_those_of_the_values() -> None:
 def test_real_photographs_that_were_not_fitted_to(shared_data: Path, folder: str, kind: str) -> None:
     from napari_melanoma.data.dataset import read_dataset
 
-    held_out = [sample.image for sample in read_dataset(shared_data / folder) if sample.split == "val"][:24]
-    found = [recognize_modality(np.asarray(Image.open(path).convert("RGB"))) for path in held_out]
+    tested = [sample.image for sample in read_dataset(shared_data / folder) if sample.split == "val"][:24]
+    found = [recognize_modality(np.asarray(Image.open(path).convert("RGB"))) for path in tested]
     assert sum(item.kind == kind for item in found) >= 0.85 * len(found)
     assert sum(item.kind != kind and item.probability >= CERTAIN_FROM for item in found) <= 1
 

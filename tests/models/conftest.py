@@ -66,12 +66,12 @@ def learnt(request: pytest.FixtureRequest, two_images: TwoImages) -> Learnt:
 
     torch.manual_seed(0)
     network = build_network(request.param, list_architectures()[request.param].spec.small)
-    share_right = learn(network, two_images)
+    share_right = train_network(network, two_images)
     network.eval().half().float()  # the precision of bundles
     return Learnt(request.param, network, share_right)
 
 
-def learn(network: nn.Module, two: TwoImages) -> float:
+def train_network(network: nn.Module, two: TwoImages) -> float:
     """Train until nearly all pixels are correct; a network without weights is unchanged."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits

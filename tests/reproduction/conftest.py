@@ -164,8 +164,8 @@ def write_classifier(recipe: TrainRecipe, out: Path) -> None:
     folder.checkpoints.mkdir(parents=True)
     write_toml(folder.config, recipe)
     for epoch in range(2):
-        losses = {"loss": 1 / (epoch + 1), "tuning_loss": 1.1 / (epoch + 1)}
-        folder.add_metrics({"epoch": epoch, **losses, "tuning_auc": 0.5 + epoch / 4})
+        losses = {"loss": 1 / (epoch + 1), "validation_loss": 1.1 / (epoch + 1)}
+        folder.add_metrics({"epoch": epoch, **losses, "validation_auc": 0.5 + epoch / 4})
     labels = np.arange(40) % 2
     reference = ReferenceCases(
         logits=draw.normal(0, 1, (40, 2)).astype(np.float32),
@@ -194,10 +194,10 @@ def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
     folder.checkpoints.mkdir(parents=True)
     write_toml(folder.config, recipe)
     for epoch in range(2):
-        losses = {"loss": 1 / (epoch + 1), "tuning_loss": 1.2 / (epoch + 1)}
-        folder.add_metrics({"epoch": epoch, **losses, "tuning_jaccard": epoch / 4, "tuning_dice": 0.1})
+        losses = {"loss": 1 / (epoch + 1), "validation_loss": 1.2 / (epoch + 1)}
+        folder.add_metrics({"epoch": epoch, **losses, "validation_jaccard": epoch / 4, "validation_dice": 0.1})
     samples = select_trainable(read_datasets([Path(one) for one in recipe.data.datasets]))[:2]
-    write_data(folder.data, [DataRow("tuning", sample, "", "") for sample in samples])
+    write_data(folder.data, [DataRow("validation", sample, "", "") for sample in samples])
     config = BundleConfig(
         name=recipe.name, title=recipe.title, architecture="unetpp_p2", options=options, input_size=32, threshold=0.5
     )

@@ -96,7 +96,7 @@ def test_a_row_of_one_epoch_has_no_curve_and_is_named(
     monkeypatch.setattr(figures, "draw_size", lambda *of: None)
     monkeypatch.setattr(figures, "_sample_pictures", lambda *of: {})
     for name, epochs in (("simple-cnn", 2), ("random", 1)):
-        rows = [{"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(epochs)]
+        rows = [{"epoch": epoch, "loss": 0.5, "validation_jaccard": 0.6} for epoch in range(epochs)]
         write_table(work.folder.row(name).run.path / "metrics.csv", rows)
     pictures = {
         picture.title: picture.about

@@ -30,14 +30,14 @@ from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost
 
 
-def candidates(learn: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:
+def candidates(train: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:
     """The trained rows of P4's tables, each with a number of images."""
     paper, found = read_paper("P4"), []
     for row in paper.select(()):
-        if row.file.learn:
+        if row.file.train:
             recipe = row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"})
             cost = StepCost((slow or {}).get(row.name, 0.01), 0.001, 0.005, 1, 1, "cpu", "32-true")
-            found.append(RowCandidate(row, 20, learn, learn // 10, recipe, TrainingPace(cost, 8)))
+            found.append(RowCandidate(row, 20, train, train // 10, recipe, TrainingPace(cost, 8)))
     return found
 
 
@@ -67,7 +67,7 @@ def test_rows_without_a_network_of_their_own_take_the_time_of_those_of_other_row
         lambda recipe: StepCost(0.01, 0.001, of[recipe.model.architecture], 1, 1, "cpu", "32-true"),
     )
     rows = [read_paper("P2").rows[name] for name in ("unetpp-folds", "cls-lite0", "chain-lite0", "cls-lite0-predicted")]
-    recipes = {row.name: row.recipe("small", data={"datasets": ["d"]}) for row in rows if row.file.learn}
+    recipes = {row.name: row.recipe("small", data={"datasets": ["d"]}) for row in rows if row.file.train}
     found = [RowCandidate(row, 100, recipe=recipes.get(row.name), folds=5) for row in rows]
     measured, _ = measure_candidates(found, partial(measure_paces, seconds=0, run=RunContext()))
     seconds = {one.row.name: one.seconds for one in measured}
@@ -143,7 +143,7 @@ def pace_at(*sizes: int) -> TrainingPace:
 @pytest.mark.parametrize("name", papers())
 def test_every_network_accepts_each_reduced_size(name: str) -> None:
     paper = read_paper(name)
-    trained = [row for row in paper.rows.values() if row.file.learn and row.file.predictor == "network"]
+    trained = [row for row in paper.rows.values() if row.file.train and row.file.predictor == "network"]
     assert bool(paper.file.smaller_sizes) == (name != "P3")  # its encoder was trained at one scale
     for size in paper.file.smaller_sizes:
         recipes = [reduce_input(row.recipe("small", data={"datasets": ["d"]}), size) for row in trained]

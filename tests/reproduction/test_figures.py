@@ -63,9 +63,10 @@ def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) ->
 
 def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> None:
     rows = [
-        {"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_loss": 1.1, "tuning_jaccard": 0.5} for epoch in range(3)
+        {"epoch": epoch, "loss": 1.0 / (epoch + 1), "validation_loss": 1.1, "validation_jaccard": 0.5}
+        for epoch in range(3)
     ]
-    draw_curves({f"row {number}": rows for number in range(14)}, ("tuning_jaccard", "Jaccard"), Path("none.png"))
+    draw_curves({f"row {number}": rows for number in range(14)}, ("validation_jaccard", "Jaccard"), Path("none.png"))
     lines = figure[0].axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14

@@ -105,7 +105,7 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
             row
             for row in rows
             if row.grid
-            and row.file.learn
+            and row.file.train
             and row.values["full"]["loss"] == best.loss
             and row.values["full"]["model"]["architecture"] == best.model.architecture
         ]
@@ -117,10 +117,10 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
     [
         *(
             (name, "another", False)
-            for name in ("kind", "learn", "evaluated", "predictor", "target", "masks", "evaluated_on")
+            for name in ("kind", "train", "evaluated", "predictor", "target", "masks", "evaluated_on")
         ),
         *((name, "another", False) for name in ("masks_of", "model_of", "start_of")),
-        *((name, ("another",), False) for name in ("learn_also", "unlabelled", "evaluated_also")),
+        *((name, ("another",), False) for name in ("train_also", "unlabelled", "evaluated_also")),
         ("refine", True, False),
         *((name, "another", True) for name in ("title", "table")),
         ("order", 1, True),
@@ -141,14 +141,14 @@ def test_every_row_is_a_recipe(budget: str) -> None:
     for name in papers():
         paper = read_paper(name)
         for row in paper.rows.values():
-            if row.file.learn and row.file.predictor == "network":
+            if row.file.train and row.file.predictor == "network":
                 recipe = row.recipe(budget, data={"datasets": ["any"]})
                 full = {"P3": 512}.get(name, 224) if row.task == "classification" else {"P2": 256, "P4": 512}[name]
                 small = (128, 512) if name == "P3" else (128,)  # whose encoder looks but twice
                 assert recipe.model.input_size in (small if budget == "small" else (full,))
                 assert recipe.model.start in ("none", "imagenet", "skin-demo", *paper.file.weights)
                 assert recipe.task == row.task == row.file.kind.removeprefix("cross_validated_")
-                assert row.file.learn in paper.file.roles
+                assert row.file.train in paper.file.roles
         for role in paper.file.roles.values():
             assert {*role.sources, *role.others} <= set(list_sources())
 
@@ -202,7 +202,7 @@ def test_the_rows_that_a_row_needs_come_with_it() -> None:
 
 def test_the_full_training_ends_with_a_cycle_and_has_enough_patience() -> None:
     for row in read_paper("P4").rows.values():
-        if row.file.learn:
+        if row.file.train:
             recipe = row.recipe("full", data={"datasets": ["m"]}, model={"start": "none"})
             cycles = [recipe.cycle_epochs]
             while sum(cycles) < recipe.epochs:

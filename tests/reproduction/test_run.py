@@ -79,7 +79,7 @@ def test_a_model_is_evaluated_on_its_validation_images(spots: Callable[..., Path
     found = reproduce(options, tmp_path / "out", run=RunContext())
     assert [item.row.name for item in found.results] == ["unet", "validation-unet"]
     parts = {row.sample.image_id: row.part for row in read_data(tmp_path / "out/rows/unet/data.csv")}
-    for item, part in zip(found.results, ("held_out", "tuning"), strict=True):
+    for item, part in zip(found.results, ("test", "validation"), strict=True):
         assert {image["image_id"] for image in item.images} == {name for name in parts if parts[name] == part}
     assert found.results[0].row.file.paper == found.results[1].row.file.paper
 
@@ -92,9 +92,9 @@ def test_the_split_of_p2_has_no_validation_images(spots: Callable[..., Path], tm
     found = reproduce(options, tmp_path / "out", run=RunContext())
     (item,) = found.results
     rows = read_data(tmp_path / "out/rows/grid-split-0.0/data.csv")
-    tested = {row.sample.image_id for row in rows if row.part == "tuning"}
+    tested = {row.sample.image_id for row in rows if row.part == "validation"}
     assert {image["image_id"] for image in item.images} == tested
-    assert {row.part for row in rows} == {"learn", "tuning"}
+    assert {row.part for row in rows} == {"train", "validation"}
     assert len(rows) == 24
 
 
@@ -116,7 +116,7 @@ def test_all_rows_use_the_same_split(done: tuple[Reproduction, Path]) -> None:
     rows = {name: read_data(out / f"rows/{name}/data.csv") for name in ("deeplab-mobilenetv2-035", "transfer-d-then-m")}
     parts = [{(row.part, row.sample.image_id) for row in table} for table in rows.values()]
     assert parts[0] == parts[1]
-    assert {image for part, image in parts[0] if part == "held_out"} == set(of_m.pop())
+    assert {image for part, image in parts[0] if part == "test"} == set(of_m.pop())
     parent = read_bundle(out / "rows/transfer-d-then-m/bundle").config.provenance["parent"]
     assert parent["fingerprint"] == read_bundle(out / "rows/transfer-d/bundle").fingerprint
 

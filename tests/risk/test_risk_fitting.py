@@ -39,7 +39,7 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
     asked = {"target": "metastasis", "positive": "metastasis", "view": {"region": "photograph"}}
     write_toml(folder.config, TrainRecipe.model_validate({**values, "classification": asked}))
     samples = read_dataset(tmp_path / "set")
-    parts = ["tuning" if number < TUNED else "learn" for number in range(COUNT)]
+    parts = ["validation" if number < TUNED else "train" for number in range(COUNT)]
     write_data(folder.data, [DataRow(part, one, "", "") for part, one in zip(parts, samples, strict=True)])
     write_model(folder.bundle, comparators=False)
     return folder

@@ -61,7 +61,7 @@ def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> Ru
     folder.path.mkdir()
     write_toml(folder.config, recipe)
     parts = split_trainable(read_dataset(Path(recipe.data.datasets[0])), recipe.data, recipe.seed)
-    by_part = {"learn": parts.training, "tuning": parts.validation, "held_out": parts.test}
+    by_part = {"train": parts.training, "validation": parts.validation, "test": parts.test}
     write_data(folder.data, [DataRow(part, sample, "", "") for part, found in by_part.items() for sample in found])
     shutil.copytree(tiny_bundle.path, folder.bundle)
     folder.append_event("started")
@@ -145,10 +145,10 @@ def test_the_old_model_is_found_by_its_weights(
     [
         ({"split": "all"}, "corrections, 6 of known"),
         ({"split": "val"}, " 6 of known"),
-        ({"held_out_fraction": 0.1}, " of corrections. It was trained on"),
-        ({"held_out_fraction": 0.2}, ""),
-        ({"held_out_fraction": 0.5}, ""),
-        ({"held_out_split": "test"}, ""),
+        ({"test_fraction": 0.1}, " of corrections. It was trained on"),
+        ({"test_fraction": 0.2}, ""),
+        ({"test_fraction": 0.5}, ""),
+        ({"test_split": "test"}, ""),
         ({"datasets": ["elsewhere"], "base": [], "split": "all"}, ""),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tin
 
 def test_accepted_masks_are_counted(finished: RunFolder) -> None:
     rows = read_data(finished.data)
-    held = [row for row in rows if row.part == "held_out"]
+    held = [row for row in rows if row.part == "test"]
     assert held
     accepted = [replace(row, sample=replace(row.sample, review="accepted")) for row in held[:1]]
     write_data(finished.data, [*accepted, *held[1:], *(row for row in rows if row not in held)])
@@ -219,7 +219,7 @@ def test_a_cancelled_comparison_keeps_the_earlier_one(finished: RunFolder) -> No
 def test_a_run_without_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
     alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"base": ()})})
     write_data(finished.data, [])
-    with pytest.raises(RunError, match=r"run-01 has no test images.*Set data\.held_out_fraction"):
+    with pytest.raises(RunError, match=r"run-01 has no test images.*Set data\.test_fraction"):
         find_test_images(alone, finished)
     finished.data.unlink()
     with pytest.raises(RunError, match="the list of the run's images, is not readable"):

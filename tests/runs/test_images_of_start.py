@@ -46,9 +46,9 @@ def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bund
     recipe = TrainRecipe.parse({"data": {"datasets": [str(data)]}, "model": model}, "the test")
     parts = check_recipe_data(recipe, RunContext())
     assert parts.summary.startswith("14 images with masks: ")
-    assert parts.training + parts.validation + parts.held_out == 14
+    assert parts.training + parts.validation + parts.test == 14
     assert describe_start_overlap(recipe, RunContext()) == parts.warning
-    count = parts.held_out
+    count = parts.test
     if known:
         start_of_warning = f"{count} of {count} test images cannot be used to compare the models: 'tiny'"
         assert parts.warning.startswith(start_of_warning)

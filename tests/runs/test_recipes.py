@@ -153,9 +153,14 @@ def test_a_classifier_takes_the_encoder_of_another_model(tiny_bundle: BundleInfo
 
 def test_overrides_win(tiny_bundle: BundleInfo) -> None:
     recipe = find_shipped_recipe("fine-tune").complete(
-        ["x"], str(tiny_bundle.path), name="mine", epochs=3, data={"tuning_fraction": 0.3}, model={"input_size": 96}
+        ["x"], str(tiny_bundle.path), name="mine", epochs=3, data={"validation_fraction": 0.3}, model={"input_size": 96}
     )
-    assert (recipe.name, recipe.epochs, recipe.data.tuning_fraction, recipe.model.input_size) == ("mine", 3, 0.3, 96)
+    assert (recipe.name, recipe.epochs, recipe.data.validation_fraction, recipe.model.input_size) == (
+        "mine",
+        3,
+        0.3,
+        96,
+    )
     assert recipe.data.datasets == ("x",)
 
 

@@ -90,7 +90,7 @@ def write_events(folder: RunFolder, kinds: list[str]) -> None:
     for kind in kinds:
         folder.append_event(kind, **FACTS.get(kind, {}))
     for epoch in range(2):
-        folder.add_metrics({"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.7 + epoch / 10})
+        folder.add_metrics({"epoch": epoch, "loss": 0.5, "validation_jaccard": 0.7 + epoch / 10})
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,9 @@ def test_a_run_whose_process_has_ended(kinds, state, message, folder: RunFolder,
 def test_the_best_epoch_of_a_run_that_monitors_the_loss(folder: RunFolder) -> None:
     write_toml(folder.config, RECIPE.model_copy(update={"monitor": "loss"}))
     for epoch, loss in enumerate((0.6, 0.4, 0.5)):
-        folder.add_metrics({"epoch": epoch, "loss": 0.5, "tuning_loss": loss, "tuning_jaccard": 0.7 + epoch / 10})
+        folder.add_metrics(
+            {"epoch": epoch, "loss": 0.5, "validation_loss": loss, "validation_jaccard": 0.7 + epoch / 10}
+        )
     report = read_run(folder.path)
     assert (report.monitor.title, report.best) == ("loss", 0.4)
 

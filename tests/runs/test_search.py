@@ -37,8 +37,8 @@ def recipe() -> SearchRecipe:
 class Trainer:
     """Replaces the training: writes a run folder, with a result that depends on the recipe."""
 
-    def __init__(self, learn: Learn) -> None:
-        self.learn = learn
+    def __init__(self, fit: Learn) -> None:
+        self.train = fit
         self.calls: list[tuple[str, bool]] = []
 
     def __call__(
@@ -55,7 +55,7 @@ class Trainer:
         folder.last_checkpoint.write_bytes(b"weights")
         run.check()
         try:
-            jaccard = self.learn(recipe)
+            jaccard = self.fit(recipe)
         except Exception as error:
             kind = getattr(error, "event_type", type(error).__name__)
             folder.append_event("failed", type=kind, message=str(error))
@@ -64,7 +64,7 @@ class Trainer:
             folder.append_event("epoch", epoch=epoch, best=best, seconds=2.5)
             run.report(Progress((1 + epoch) * 1000 // 3, 1000, f"Epoch {epoch + 1} of 3"))
         folder.bundle.mkdir()
-        folder.append_event("finished", threshold=0.52, tuning_jaccard=jaccard)
+        folder.append_event("finished", threshold=0.52, validation_jaccard=jaccard)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_files_of_a_search(recipe: SearchRecipe, trainer: Trainer, tmp_path:
     rows = table(tmp_path)
     assert [row["trial"] for row in rows] == [str(number) for number in range(1, 6)]
     assert {row["state"] for row in rows} == {"finished"}
-    best = max(rows, key=lambda row: float(row["tuning_jaccard"]))
+    best = max(rows, key=lambda row: float(row["validation_jaccard"]))
     assert found.best.number == int(best["trial"])
     assert found.best.result == max(trial.result or 0 for trial in found.trials)
     known = {key: best[key] for key in ("threshold", "best_epoch", "epochs", "seconds", "run", "error")}
@@ -112,19 +112,19 @@ def test_the_files_of_a_search(recipe: SearchRecipe, trainer: Trainer, tmp_path:
 
 @pytest.mark.usefixtures("no_figure")
 def test_a_search_continues_with_unfinished_trials(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
-    run, learn = RunContext(), trainer.learn
+    run, fit = RunContext(), trainer.fit
 
     def stopping(each: TrainRecipe) -> float:
         if len(trainer.calls) == 3:
             run.cancel()
             run.check()
-        return learn(each)
+        return fit(each)
 
-    trainer.learn = stopping
+    trainer.fit = stopping
     with pytest.raises(Cancelled):
         search(recipe, tmp_path, run=run)
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 2 + ["to do"] * 3
-    trainer.learn = learn
+    trainer.fit = fit
     found = search(recipe, tmp_path, run=RunContext())
     assert trainer.calls[3:] == [(f"trial-{number:03}", number == 3) for number in range(3, 6)]
     before = len(trainer.calls)
@@ -205,7 +205,7 @@ def test_trials_added_by_another_process_are_kept(
 
 @pytest.mark.usefixtures("no_figure")
 def test_a_failed_trial_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
-    learn, lost = trainer.learn, [True]
+    fit, lost = trainer.fit, [True]
 
     def failing(each: TrainRecipe) -> float:
         if each.name.endswith("-002"):
@@ -213,9 +213,9 @@ def test_a_failed_trial_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_pat
         if each.name.endswith("-003") and lost:
             lost.clear()
             raise RuntimeError("the GPU was lost")
-        return learn(each)
+        return fit(each)
 
-    trainer.learn = failing
+    trainer.fit = failing
     found = search(recipe, tmp_path, run=RunContext())
     assert [row["error"] for row in table(tmp_path)][1:3] == ["the loss is no number", "the GPU was lost"]
     assert [trial.state for trial in found.trials].count("failed") == 2
@@ -232,7 +232,7 @@ def test_an_error_of_every_trial_ends_the_search(
     def failing(each: TrainRecipe) -> float:
         raise error
 
-    trainer.learn = failing
+    trainer.fit = failing
     with pytest.raises(type(error)):
         search(recipe, tmp_path, run=RunContext())
     assert len(trainer.calls) == 1
@@ -242,7 +242,7 @@ def test_no_trial_finished(recipe: SearchRecipe, trainer: Trainer, tmp_path: Pat
     def failing(each: TrainRecipe) -> float:
         raise TrainingDiverged("the loss is no number")
 
-    trainer.learn = failing
+    trainer.fit = failing
     for _ in range(2):
         with pytest.raises(TrainingError, match=r"none of 5 trials finished\. trial-001: the loss is no number"):
             search(recipe, tmp_path, run=RunContext())
@@ -278,12 +278,12 @@ from napari_melanoma.runs.search import SearchRecipe
 sys.path.insert(0, sys.argv[2])
 from test_search import Trainer
 
-def learn(recipe):
+def fit(recipe):
     if recipe.name.endswith("-002"):
         time.sleep(600)
     return 0.7
 
-workflow.train, workflow.plot_search = Trainer(learn), lambda *_: None
+workflow.train, workflow.plot_search = Trainer(fit), lambda *_: None
 out = Path(sys.argv[1])
 workflow.search(read_toml(out / "recipe.toml", SearchRecipe), out / "search", run=RunContext())
 """

@@ -37,7 +37,7 @@ def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_evalu
     assert shipped.data.split == "all"
     script._train_fold(shipped, tmp_path / "fold", tmp_path / "run")
     (recipe,) = learnt
-    assert (recipe.data.split, recipe.data.held_out_split) == ("train", "test")
+    assert (recipe.data.split, recipe.data.test_split) == ("train", "test")
     assert recipe.data.datasets == (str((tmp_path / "fold").resolve()),)
 
 

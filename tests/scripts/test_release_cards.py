@@ -48,7 +48,7 @@ def config() -> BundleConfig:
         classes=("melanoma", "nevus"),
         classifier=ClassifierConfig(operating_point=POINT, coverage=0.8),
         licence="CC-BY-4.0",
-        provenance={"train_images": {"set-a": 12}, "tuning_images": 3, "recipe": {"keep": "last"}},
+        provenance={"train_images": {"set-a": 12}, "validation_images": 3, "recipe": {"keep": "last"}},
     )
 
 

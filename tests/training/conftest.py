@@ -104,7 +104,7 @@ def recipe(blobs: Path) -> TrainRecipe:
             "batch_size": 4,
             "device": "cpu",
             "precision": "fp32",
-            "data": {"datasets": [str(blobs)], "tuning_fraction": 0.2, "cache_size": 48},
+            "data": {"datasets": [str(blobs)], "validation_fraction": 0.2, "cache_size": 48},
             "model": {
                 "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
                 "start": "none",
@@ -171,7 +171,7 @@ def class_recipe(by_image: Path) -> TrainRecipe:
             "samples": 0,
             "device": "cpu",
             "precision": "fp32",
-            "data": {"datasets": [str(by_image)], "tuning_fraction": 0.33, "cache_size": 64, "held_out_fraction": 0.0},
+            "data": {"datasets": [str(by_image)], "validation_fraction": 0.33, "cache_size": 64, "test_fraction": 0.0},
             "model": {
                 "options": {"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": [16], "hidden": 16},
                 "start": "none",
@@ -206,7 +206,7 @@ def change() -> Change:
 @pytest.fixture(scope="session")
 def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
     """The recipe without sample pictures, and without test images, so that no comparison follows."""
-    return change(recipe, samples=0, data={"held_out_split": "nobody", "held_out_fraction": 0.0})
+    return change(recipe, samples=0, data={"test_split": "nobody", "test_fraction": 0.0})
 
 
 @pytest.fixture

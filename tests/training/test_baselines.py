@@ -31,7 +31,7 @@ def test_one_epoch_produces_a_bundle(baseline: TrainRecipe, tmp_path: Path) -> N
     events = RunFolder(tmp_path / "run").read_events()
     assert sum(event["kind"] == "epoch" for event in events) == 1
     bundle = read_bundle(tmp_path / "run" / "bundle")
-    assert bundle.config.provenance["tuning_jaccard"] == 0  # it predicts no lesion, but each image has one
+    assert bundle.config.provenance["validation_jaccard"] == 0  # it predicts no lesion, but each image has one
     assert load_network(bundle).state_dict() == {}
 
 

@@ -191,7 +191,7 @@ def epochs_through(
     trainer.save_checkpoint = save
     for epoch, (jaccard, loss) in enumerate(measured, start=first):
         trainer.current_epoch = epoch
-        values = {"loss": 1.0, "tuning_loss": loss, "tuning_jaccard": jaccard}
+        values = {"loss": 1.0, "validation_loss": loss, "validation_jaccard": jaccard}
         asked = SimpleNamespace(task="segmentation", monitor=monitor)
         keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values, recipe=asked))
         if trainer.should_stop:

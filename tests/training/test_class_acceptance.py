@@ -62,8 +62,8 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert found is not None
     assert (found.task, found.metric) == ("classification", "AUC")
     assert (found.old.fingerprint, found.new.fingerprint) == (first.fingerprint, new.fingerprint)
-    held_out = [row for row in read_data(tmp_path / "second" / "data.csv") if row.part == "held_out"]
-    assert found.images == len(held_out)
+    tested = [row for row in read_data(tmp_path / "second" / "data.csv") if row.part == "test"]
+    assert found.images == len(tested)
     assert set(found.difference) == {"AUC", "AP", "sensitivity", "specificity", "ECE"}
     assert found.decisive is not None
     old, now, gain = found.decisive
@@ -83,12 +83,12 @@ def test_classifier_without_start_model_is_evaluated_alone(first: BundleInfo, ev
     run = first.path.parent
     assert not (run / "comparison").exists()
     about = json.loads((run / "evaluation" / "metrics.json").read_text())
-    held_out = [row for row in read_data(run / "data.csv") if row.part == "held_out"]
-    assert about["images"] == len(held_out) > 20
+    tested = [row for row in read_data(run / "data.csv") if row.part == "test"]
+    assert about["images"] == len(tested) > 20
     assert (run / "evaluation" / "summary.html").is_file()
     notices = [event["message"] for event in events(run) if event["kind"] == "notice"]
     auc = about["metrics"]["all"]["AUC"]["mean"]
-    assert any(f"On {len(held_out)} test images: AUC {auc:.3f}" in message for message in notices)
+    assert any(f"On {len(tested)} test images: AUC {auc:.3f}" in message for message in notices)
     with pytest.raises(RunError, match="did not start from a classifier, so there is no model to compare it with"):
         compare_run(run, run=RunContext())
 

@@ -35,9 +35,9 @@ def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
     """Return a batch as input of the network."""
     part = ClassPart(np.arange(COUNT) % 3, None, np.zeros(COUNT, np.int64), np.linspace(0.1, 4, COUNT))
     classes = SimpleNamespace(
-        names=("a", "b", "c"), encoding=None, learn=part, unlabelled=np.zeros(0, np.int64), domains=("one",)
+        names=("a", "b", "c"), encoding=None, train=part, unlabelled=np.zeros(0, np.int64), domains=("one",)
     )
-    views = TrainingViews(SimpleNamespace(learn=Pixels(), classes=classes, unlabelled=None), recipe)  # type: ignore[arg-type]
+    views = TrainingViews(SimpleNamespace(train=Pixels(), classes=classes, unlabelled=None), recipe)  # type: ignore[arg-type]
     return ClassAugmentation(recipe)(views[keys])
 
 

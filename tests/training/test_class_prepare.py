@@ -68,7 +68,7 @@ def class_recipe(data: Path) -> TrainRecipe:
             "task": "classification",
             "batch_size": 4,
             "device": "cpu",
-            "data": {"datasets": [str(data)], "tuning_fraction": 0.25, "cache_size": 48},
+            "data": {"datasets": [str(data)], "validation_fraction": 0.25, "cache_size": 48},
             "model": {"options": {"encoder": "test_efficientnet"}, "start": "none", "input_size": 64},
             "classification": {"tabular": TABLE, "drop_form": 0.0, "drop_field": 0.0},
         },
@@ -86,9 +86,9 @@ def test_views_labels_and_rows_match(class_recipe: TrainRecipe, tmp_path: Path) 
     assert classes is not None
     assert classes.names == ("other", "melanoma")
     assert classes.encoding is not None
-    assert classes.encoding.rows == len(prepared.learn)
+    assert classes.encoding.rows == len(prepared.train)
     for batch in training_loader(prepared, class_recipe, 4):
-        for item, key in enumerate(batch.keys[:, 1] % len(prepared.learn)):
+        for item, key in enumerate(batch.keys[:, 1] % len(prepared.train)):
             sample = prepared.samples.training[key]
             number = int(sample.image_id.removeprefix("b"))
             assert batch.shares[item].tolist() == [number % 3 != 0, number % 3 == 0]
@@ -108,11 +108,11 @@ def test_a_whole_photograph_needs_no_mask(
     shutil.rmtree(data / "masks")
     whole = change(class_recipe, classification={"view": {"region": "photograph"}})
     began = prepare(whole, tmp_path / "run")
-    assert len(began.learn) + len(began.tuning) == 32
+    assert len(began.train) + len(began.validation) == 32
     resumed = prepare(whole, tmp_path / "run", resume=True)
     assert resumed.samples == began.samples
-    assert np.array_equal(resumed.learn.read([0, 1])[0], began.learn.read([0, 1])[0])
-    assert check_data(whole, RunContext()).counts["held_out"] == 4
+    assert np.array_equal(resumed.train.read([0, 1])[0], began.train.read([0, 1])[0])
+    assert check_data(whole, RunContext()).counts["test"] == 4
     with pytest.raises(DataSetError):
         check_data(class_recipe, RunContext())
 
@@ -148,7 +148,7 @@ def test_classes_are_stratified_over_training_and_validation(
     def count(run: str) -> list[Counter[int]]:
         classes = prepare(recipe, tmp_path / run).classes
         assert classes is not None
-        return [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)]
+        return [Counter(part.labels.tolist()) for part in (classes.train, classes.validation)]
 
     assert count("run") == [{0: 16, 1: 8}, {0: 5, 1: 3}]
     edit(data, lambda _, row: {"diagnosis": "melanoma" if row.pop("melanoma") == "1" else "nevus", **row})
@@ -301,7 +301,7 @@ def test_views_are_cropped_by_predicted_masks(
     assert predict_masks(recipe, RunContext()) == 36
     assert predict_masks(recipe, RunContext()) == 0, "drawn once"
     prepared = prepare(recipe, tmp_path / "run")
-    assert len(prepared.learn) + len(prepared.tuning) == 32
+    assert len(prepared.train) + len(prepared.validation) == 32
     sample = prepared.samples.training[0]
     assert sample.mask is not None
     mask = read_mask(sample.mask)
@@ -309,4 +309,4 @@ def test_views_are_cropped_by_predicted_masks(
     assert recipe.classification is not None
     view = crop_view(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, NO_PREPROCESSING)
     assert view is not None
-    assert np.array_equal(prepared.learn.read([0])[0][0], view.image.transpose(2, 0, 1))
+    assert np.array_equal(prepared.train.read([0])[0][0], view.image.transpose(2, 0, 1))

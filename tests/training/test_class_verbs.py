@@ -35,7 +35,7 @@ def test_a_search_draws_options_of_a_classifier(class_recipe: TrainRecipe, tmp_p
     runs = sorted((tmp_path / "out" / "trials").iterdir())
     bundles = [read_bundle(run / "bundle").config for run in runs if run.is_dir()]
     assert {config.options["fusion"] for config in bundles} == {"film", "metablock"}
-    assert summary["tuning_auc"] == max(config.provenance["tuning_auc"] for config in bundles)
+    assert summary["validation_auc"] == max(config.provenance["validation_auc"] for config in bundles)
     chosen = read_toml(tmp_path / "out" / "best.toml", TrainRecipe)
     assert chosen.classification is not None
     assert chosen.classification.class_weight == "balanced"
@@ -48,13 +48,13 @@ def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
     config = tmp_path / "recipe.toml"
     write_toml(config, change(class_recipe, epochs=1, samples=0, batch_size="auto"))
     *_, checked = run_json(["train", "--check", "--config", str(config)])
-    assert checked["images"]["learn"] + checked["images"]["tuning"] == 24
+    assert checked["images"]["train"] + checked["images"]["validation"] == 24
     assert checked["estimate"]["seconds"] > 0
     assert checked["estimate"]["memory_mb"] > 100
     assert checked["estimate"]["steps"] > 0
     run_json(["train", "--config", str(config), "--out", str(tmp_path / "run")])
     size = json.loads((tmp_path / "run" / "settled.json").read_text())["batch_size"]
-    assert 1 < size <= checked["images"]["learn"]
+    assert 1 < size <= checked["images"]["train"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert any(
         event.get("message") == f"batch_size: {size} images per step are fastest on this machine." for event in events

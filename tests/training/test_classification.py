@@ -72,7 +72,7 @@ def test_information_of_the_table_requires_the_table(
             "options": {**class_recipe.model.options, "fusion": "concat" if columns else "none", "tabular_dropout": 0.0}
         },
     )
-    auc = learnt(recipe, tmp_path / "run").config.provenance["tuning_auc"]
+    auc = learnt(recipe, tmp_path / "run").config.provenance["validation_auc"]
     assert auc > 0.95 if knows else auc < 0.8
 
 
@@ -90,7 +90,7 @@ def test_information_of_the_image_requires_no_table(
     )
     bundle = learnt(recipe, tmp_path / "run")
     config = bundle.config
-    assert config.provenance["tuning_auc"] > 0.95
+    assert config.provenance["validation_auc"] > 0.95
     assert (config.task, config.classes, config.tabular) == ("classification", ("other", "melanoma"), None)
     assert config.classifier is not None
     assert config.classifier.operating_point is not None
@@ -98,7 +98,7 @@ def test_information_of_the_image_requires_no_table(
     assert config.classifier.novelty_threshold is not None
     last = events(tmp_path / "run")[-1]
     assert last["kind"] == "finished"
-    assert last["tuning_auc"] == config.provenance["tuning_auc"]
+    assert last["validation_auc"] == config.provenance["validation_auc"]
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
 
 
@@ -123,8 +123,8 @@ def test_a_bundle_stores_reference_cases(class_recipe: TrainRecipe, tmp_path: Pa
     reference = read_reference(bundle)
     assert reference is not None
     parts = bundle.config.provenance["data"]
-    assert len(reference.labels) == parts["tuning"]
-    assert len(reference.embedded_ids) == len(reference.embeddings) == parts["learn"]
+    assert len(reference.labels) == parts["validation"]
+    assert len(reference.embedded_ids) == len(reference.embeddings) == parts["train"]
     found = read_reference(once(class_recipe))
     assert found is not None
     assert found.embedded_ids == ()
@@ -162,7 +162,7 @@ def test_unlabeled_domain_changes_the_trained_weights(
         assert all("running_" in name or "num_batches" in name for name in changed)
     else:
         assert any(name.startswith("encoder.") and "running_" not in name for name in changed)
-    assert plain.config.provenance["data"]["learn"] == adapted.config.provenance["data"]["learn"]
+    assert plain.config.provenance["data"]["train"] == adapted.config.provenance["data"]["train"]
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
@@ -243,4 +243,4 @@ def test_rows_without_a_class_or_a_lesion_are_excluded_and_counted(
     )
     assert all(name in unanswered for name in ("c000", "c001"))
     assert any("1 of 38 images have an empty mask and are excluded: c005" in message for message in notices)
-    assert bundle.config.provenance["data"]["learn"] + bundle.config.provenance["data"]["tuning"] == 37
+    assert bundle.config.provenance["data"]["train"] + bundle.config.provenance["data"]["validation"] == 37

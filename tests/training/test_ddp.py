@@ -50,7 +50,7 @@ def losses(out: Path) -> list[dict[str, float]]:
 def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
     """A recipe in which nothing depends on the other images of a batch; normalization is frozen."""
     model, mixed = {"freeze_normalisation": True}, {"mosaic_probability": 0.3, "cutmix_probability": 0.3}
-    two = change(alone, model=model, augmentation=mixed, data={"tuning_fraction": 0.3})
+    two = change(alone, model=model, augmentation=mixed, data={"validation_fraction": 0.3})
     return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5, samples=4)
 
 

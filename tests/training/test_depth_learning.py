@@ -70,9 +70,9 @@ def deep(few_slabs: Path) -> TrainRecipe:
             "learning_rate": 1e-2,
             "data": {
                 "datasets": [str(few_slabs)],
-                "tuning_fraction": 0.33,
+                "validation_fraction": 0.33,
                 "cache_size": SIDE,
-                "held_out_fraction": 0.0,
+                "test_fraction": 0.0,
             },
             "model": {"architecture": "biomarker", "start": "none", "input_size": SIDE, "options": OPTIONS},
             "augmentation": {"scale": (1.0, 1.0), "aspect": 1.0, "rotation": 0, "flip": False, "shift": 0.0},
@@ -106,9 +106,9 @@ def test_class_and_depth_are_trained_together(deep: TrainRecipe, slabs: Path, tm
     recipe = change(deep, epochs=8, keep="last", data=data, model={"options": {**OPTIONS, "depth_log": True}})
     bundle = learnt(recipe, tmp_path / "run")
     first, *_, last = metrics(tmp_path / "run")
-    assert last["tuning_auc"] > 0.95
-    assert last["tuning_depth_r"] > 0.9
-    assert last["tuning_depth_mae_mm"] < min(0.6, 0.7 * first["tuning_depth_mae_mm"])
+    assert last["validation_auc"] > 0.95
+    assert last["validation_depth_r"] > 0.9
+    assert last["validation_depth_mae_mm"] < min(0.6, 0.7 * first["validation_depth_mae_mm"])
     config = bundle.config
     assert config.classifier is not None
     found = config.classifier.depth
@@ -116,10 +116,12 @@ def test_class_and_depth_are_trained_together(deep: TrainRecipe, slabs: Path, tm
     assert found.column == "depth_mm"
     assert found.scale.log
     assert (found.scale.mean, found.scale.std) == (config.options["depth_mean"], config.options["depth_std"])
-    assert found.mae_mm == pytest.approx(last["tuning_depth_mae_mm"], rel=0.05)  # weights are stored in half precision
-    assert found.pearson == pytest.approx(last["tuning_depth_r"], abs=0.02)
+    assert found.mae_mm == pytest.approx(
+        last["validation_depth_mae_mm"], rel=0.05
+    )  # weights are stored in half precision
+    assert found.pearson == pytest.approx(last["validation_depth_r"], abs=0.02)
     assert found.margin is not None
-    assert 0 < found.images < config.provenance["data"]["tuning"], "some rows have no depth"
+    assert 0 < found.images < config.provenance["data"]["validation"], "some rows have no depth"
 
 
 MEASURED = {"numbers": [{"name": "age"}, {"name": "depth_mm", "missing": "unknown"}], "words": []}

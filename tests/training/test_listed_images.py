@@ -68,7 +68,7 @@ def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
     assert listed is not None
     assert listed.counts == {"images": 20, "patients": 10}
     rows = read_data(RunFolder(trained_once).data)
-    names = [row.sample.image_id for row in rows if row.part in ("learn", "tuning")]
+    names = [row.sample.image_id for row in rows if row.part in ("train", "validation")]
     model, options = Segmenter.load(trained), EvaluationOptions(difficulty=False)
     with pytest.raises(DataSetError, match="All 20 images are left out"):
         train_split = options.model_copy(update={"split": "train"})
@@ -97,7 +97,7 @@ def test_corrections_of_training_images_of_the_start_are_not_evaluated(
 ) -> None:
     names = [f"b{n:02}" for n in range(20)]
     corrections = copies(blobs, tmp_path / "corrections", names)
-    data = {"split": "train", "held_out_fraction": 0.25}
+    data = {"split": "train", "test_fraction": 0.25}
     run = tmp_path / "again"
     train(_from(trained, recipe, [corrections], change, data), run, resume=False, run=RUN)
     found = read_comparison(run)

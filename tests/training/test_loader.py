@@ -31,7 +31,7 @@ def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: PreparedDa
 
     first, second = (training_loader(prepared, recipe, 4) for _ in range(2))
     next(iter(first))  # random numbers of torch in between have no effect
-    assert len(first) == len(prepared.learn) // 4
+    assert len(first) == len(prepared.train) // 4
     for (images, masks, keys), (others, other_masks, other_keys) in zip(first, second, strict=True):
         assert images.dtype == masks.dtype == torch.uint8
         assert images.shape == (4, 3, 48, 48)
@@ -44,7 +44,7 @@ def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: PreparedDa
 
 def test_the_key_is_the_image(recipe: TrainRecipe, prepared: PreparedData) -> None:
     for images, masks, keys in training_loader(prepared, recipe, 4):
-        expected, expected_masks = prepared.learn.read(keys[:, 1])
+        expected, expected_masks = prepared.train.read(keys[:, 1])
         assert np.array_equal(images.numpy(), expected)
         assert np.array_equal(masks.numpy(), expected_masks)
 
@@ -54,10 +54,10 @@ def test_partners_follow_the_images_that_take_from_them(
     recipe: TrainRecipe, prepared: PreparedData, rank: Rank
 ) -> None:
     recipe = recipe.model_copy(update={"augmentation": MIXED})
-    partners = PartnerSampler(MIXED, recipe.seed, len(prepared.learn))
+    partners = PartnerSampler(MIXED, recipe.seed, len(prepared.train))
     for images, masks, keys in training_loader(prepared, recipe, 4, rank):
-        places = np.concatenate([keys[:, 1] % len(prepared.learn), partners.sample(keys)])
-        expected, expected_masks = prepared.learn.read(places)
+        places = np.concatenate([keys[:, 1] % len(prepared.train), partners.sample(keys)])
+        expected, expected_masks = prepared.train.read(places)
         assert np.array_equal(images.numpy(), expected)
         assert np.array_equal(masks.numpy(), expected_masks)
 
@@ -80,7 +80,7 @@ def test_validation_images_are_read_once_over_all_ranks_in_equally_many_batches(
     loaders = [validation_loader(prepared, recipe, 2, Rank(rank, processes)) for rank in range(processes)]
     assert len({len(loader) for loader in loaders}) == 1
     batches = [batch for loader in loaders for batch in loader]
-    assert sorted(np.concatenate([keys[:, 1] for *_, keys in batches])) == list(range(len(prepared.tuning)))
+    assert sorted(np.concatenate([keys[:, 1] for *_, keys in batches])) == list(range(len(prepared.validation)))
     for images, masks, keys in batches:
         assert images.dtype == torch.uint8
         assert len(images) == len(masks) == len(keys)
@@ -98,20 +98,20 @@ def test_base_data_fills_its_share_of_each_batch(
     assert prepared.base is not None
     assert len(prepared.base) == len(prepared.base_samples) == 8  # those of its training split
     for images, _, keys in training_loader(prepared, recipe, 4):
-        places = keys[:, 1] % (len(prepared.learn) + len(prepared.base))
-        from_base = places >= len(prepared.learn)
+        places = keys[:, 1] % (len(prepared.train) + len(prepared.base))
+        from_base = places >= len(prepared.train)
         assert from_base.sum() == 1
-        expected = prepared.base.read(places[from_base] - len(prepared.learn))[0]
+        expected = prepared.base.read(places[from_base] - len(prepared.train))[0]
         assert np.array_equal(images.numpy()[from_base], expected)
 
 
 def test_batches_travel_to_another_process_without_their_pixels(prepared: PreparedData) -> None:
     import torch
 
-    batches = TrainingBatches(prepared.learn)
+    batches = TrainingBatches(prepared.train)
     keys = np.array([(1, 3), (1, 0)])
     here, sent = batches[keys], pickle.dumps(batches)
-    assert len(sent) < 20_000 < len(prepared.learn) * 48 * 48 * 4
+    assert len(sent) < 20_000 < len(prepared.train) * 48 * 48 * 4
     there = pickle.loads(sent)[keys]
     assert torch.equal(here[0], there[0])
     assert torch.equal(here[1], there[1])

@@ -56,7 +56,7 @@ def edit_table(data: Path, edit: Callable[[dict[str, str]], dict[str, str] | Non
 def test_without_validation_images_the_test_images_are_monitored(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe]
 ) -> None:
-    alone = change(of_data, keep="last", threshold_rule="half", data={"tuning_fraction": 0})
+    alone = change(of_data, keep="last", threshold_rule="half", data={"validation_fraction": 0})
     usual, prepared = prepare(of_data, RunFolder(tmp_path / "usual")), prepare(alone, RunFolder(tmp_path / "alone"))
     names = [
         {one.image_id for one in part}
@@ -71,21 +71,21 @@ def test_without_validation_images_the_test_images_are_monitored(
 
 
 def pixels(prepared: PreparedData) -> list[np.ndarray]:
-    caches = [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache]
+    caches = [cache for cache in (prepared.train, prepared.validation, prepared.base) if cache]
     return [part for cache in caches for part in cache.read(range(len(cache)))]
 
 
 def test_prepared_data_match_the_split_and_the_table(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     prepared = prepare(of_data, run_folder)
     parts = prepared.samples
-    assert [len(prepared.learn), len(prepared.tuning)] == [len(parts.training), len(parts.validation)] == [16, 4]
+    assert [len(prepared.train), len(prepared.validation)] == [len(parts.training), len(parts.validation)] == [16, 4]
     assert prepared.base is None
     assert {sample.split for sample in parts.test} == {"val"}
     assert not {s.group for s in parts.training} & {s.group for s in [*parts.validation, *parts.test]}
     masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.training]
     assert prepared.lesion_share == pytest.approx(np.mean([mask.mean() for mask in masks]))
     rows = list(csv.DictReader(run_folder.data.read_text().splitlines()))
-    assert [row["part"] for row in rows] == ["learn"] * 16 + ["tuning"] * 4 + ["held_out"] * 4
+    assert [row["part"] for row in rows] == ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
     assert [row["image_id"] for row in rows[:16]] == [sample.image_id for sample in parts.training]
     assert all(len(row["image_sha"]) == len(row["mask_sha"]) == 64 for row in rows)
 
@@ -97,7 +97,7 @@ def test_the_fingerprint_depends_on_content_and_parts_and_not_on_paths(
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "blobs")
     elsewhere = change(of_data, data={"datasets": (str(moved),)})
     assert prepare(elsewhere, RunFolder(tmp_path / "second")).fingerprint == first
-    other_parts = change(of_data, data={"tuning_fraction": 0.4})
+    other_parts = change(of_data, data={"validation_fraction": 0.4})
     assert prepare(other_parts, RunFolder(tmp_path / "third")).fingerprint != first
     write_mask(moved / "masks/b03.png", np.eye(SIDE, dtype=bool))
     assert prepare(elsewhere, RunFolder(tmp_path / "fourth")).fingerprint != first
@@ -139,7 +139,7 @@ def test_files_that_are_lost_are_named(of_data: TrainRecipe, data: Path, run_fol
 
 
 def test_a_run_without_its_table_is_prepared_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
-    assert len(prepare(of_data, run_folder, resume=True).learn) == 16
+    assert len(prepare(of_data, run_folder, resume=True).train) == 16
 
 
 def test_an_invalid_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
@@ -237,9 +237,9 @@ def test_missing_base_data_are_reported(
         check_data(change(of_data, data={"base": (str(base),)}), RunContext())
 
 
-@pytest.mark.parametrize("held_out_by", ["the data", "the base data"])
+@pytest.mark.parametrize("tested_by", ["the data", "the base data"])
 def test_a_test_image_under_another_name_is_not_trained_on(
-    held_out_by: str,
+    tested_by: str,
     of_data: TrainRecipe,
     data: Path,
     run_folder: RunFolder,
@@ -248,16 +248,16 @@ def test_a_test_image_under_another_name_is_not_trained_on(
     tmp_path: Path,
     events: Callable[[Path], list[dict[str, Any]]],
 ) -> None:
-    recipe, held_out = of_data, data / "images/b22.png"
-    if held_out_by == "the base data":
+    recipe, tested = of_data, data / "images/b22.png"
+    if tested_by == "the base data":
         base = draw(tmp_path / "base", count=12, seed=5)
-        recipe, held_out = change(of_data, data={"base": (str(base),)}), base / "images/b10.png"
+        recipe, tested = change(of_data, data={"base": (str(base),)}), base / "images/b10.png"
     learnt = prepare(of_data, RunFolder(tmp_path / "before")).samples.training[0]
-    Image.open(held_out).save(tmp_path / "again.png", compress_level=0)  # the same pixels in another file
+    Image.open(tested).save(tmp_path / "again.png", compress_level=0)  # the same pixels in another file
     shutil.move(tmp_path / "again.png", learnt.image)
     prepared = prepare(recipe, run_folder)
     assert learnt not in prepared.samples.training
-    assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of the patient
+    assert len(prepared.samples.training) == len(prepared.train) == 14  # without the other image of the patient
     assert len(prepared.samples.test) == 4
     assert "Removed from the training data, because the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
@@ -277,7 +277,7 @@ def test_a_check_counts_warns_and_writes_nothing(of_data: TrainRecipe, data: Pat
     write_mask(data / "masks/b00.png", np.zeros((SIDE, SIDE), dtype=bool))
     before = sorted(tmp_path.rglob("*"))
     report = check_data(of_data, RunContext())
-    assert report.counts == {"learn": 16, "tuning": 4, "held_out": 4, "base": 0}
+    assert report.counts == {"train": 16, "validation": 4, "test": 4, "base": 0}
     assert report.groups == 10
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3
@@ -294,7 +294,7 @@ def test_check_reuses_decoded_images(
     prepare(of_data, run_folder)
     before = {path: path.stat().st_mtime_ns for path in user_store_folder().iterdir()}
     monkeypatch.delattr("napari_melanoma.training.pixel_store.read_photograph")
-    assert check_data(of_data, RunContext()).counts["learn"] == 16
+    assert check_data(of_data, RunContext()).counts["train"] == 16
     assert {path: path.stat().st_mtime_ns for path in user_store_folder().iterdir()} == before
 
 

@@ -84,9 +84,9 @@ def test_classes_that_are_no_list_are_refused() -> None:
     ],
 )
 def test_no_validation_images_require_that_nothing_is_selected(more: dict[str, str], message: str) -> None:
-    values = {"data": {"datasets": ["data"], "tuning_fraction": 0}, **more}
+    values = {"data": {"datasets": ["data"], "validation_fraction": 0}, **more}
     if not message:
-        assert TrainRecipe.parse(values, "my.toml").data.tuning_fraction == 0
+        assert TrainRecipe.parse(values, "my.toml").data.validation_fraction == 0
         return
     with pytest.raises(ConfigError, match=message):
         TrainRecipe.parse(values, "my.toml")

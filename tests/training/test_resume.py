@@ -77,7 +77,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     started = [event for event in events(tmp_path / "parts") if event["kind"] == "started"]
     assert [(event["resumed"], event["epoch"]) for event in started] == [(False, 0), (True, 0), (True, 1)]
     epochs = [event for event in events(tmp_path / "whole") if event["kind"] == "epoch"]
-    losses = [event["tuning_loss"] for event in epochs]
+    losses = [event["validation_loss"] for event in epochs]
     assert [event["best"] for event in epochs] == [loss < min(losses[:n], default=1e9) for n, loss in enumerate(losses)]
     assert best_score(tmp_path / "whole") == -min(losses), "the loss selects the epoch, also if it falls in each"
 

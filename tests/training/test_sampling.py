@@ -43,24 +43,24 @@ def test_an_epoch_has_full_steps_and_omits_different_images_each_time() -> None:
 
 
 @given(
-    learn=st.integers(2, 40),
+    train=st.integers(2, 40),
     base=st.integers(0, 30),
     batch=st.integers(2, 20),
     sampling=st.sampled_from(["shuffle", "balanced", "mixed"]),
     epoch=st.integers(0, 200),
 )
 @settings(max_examples=60)
-def test_step_has_the_requested_shares(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
+def test_step_has_the_requested_shares(train: int, base: int, batch: int, sampling: str, epoch: int) -> None:
     config = DATA.model_copy(update={"sampling": sampling})
-    step = divide_step(config, batch, learn, base)
-    assert step.total == (batch if base else min(batch, learn))
-    assert step.learn >= 1
+    step = divide_step(config, batch, train, base)
+    assert step.total == (batch if base else min(batch, train))
+    assert step.train >= 1
     assert (step.base >= 1) == (base > 0)
-    order = sampler(learn, step, base)
+    order = sampler(train, step, base)
     keys = order.keys(epoch)
-    assert keys.shape == (max(1, learn // step.learn), step.total, 2)
+    assert keys.shape == (max(1, train // step.train), step.total, 2)
     images = keys[..., 1] % order.total
-    assert (np.sum(images >= learn, axis=1) == step.base).all()
+    assert (np.sum(images >= train, axis=1) == step.base).all()
     assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # a repeated image is augmented differently
     assert keys.min() >= 0
 

@@ -35,7 +35,7 @@ def test_the_search_command(searched: SearchRecipe, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     *_, trial, summary = (json.loads(line) for line in result.stdout.splitlines())
     assert (trial["event"], trial["number"], trial["state"], trial["epochs"]) == ("trial", 1, "finished", 1)
-    assert trial["tuning_jaccard"] == summary["tuning_jaccard"]
+    assert trial["validation_jaccard"] == summary["validation_jaccard"]
     assert summary["options"].keys() == searched.search.options.keys()
     chosen = read_toml(tmp_path / "out" / "best.toml", TrainRecipe)
     assert (chosen.name, chosen.loss) == ("blobs", summary["options"]["loss"])
@@ -43,7 +43,7 @@ def test_the_search_command(searched: SearchRecipe, tmp_path: Path) -> None:
     assert bundle.config.provenance["threshold_rule"] == "best"
     load_network(bundle)
     again = CliRunner().invoke(app, words)
-    assert json.loads(again.stdout.splitlines()[-1])["tuning_jaccard"] == summary["tuning_jaccard"]
+    assert json.loads(again.stdout.splitlines()[-1])["validation_jaccard"] == summary["validation_jaccard"]
 
 
 def test_a_recipe_without_a_search_is_a_usage_error(alone: TrainRecipe, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def values_of(data: Path, **more: Any) -> dict[str, Any]:
         "precision": "fp32",
         "samples": 2,
         "tile": {"mpp": 1.0, "side_px": SIDE},
-        "data": {"datasets": [str(data)], "tuning_fraction": 0.2, "cache_size": SIDE},
+        "data": {"datasets": [str(data)], "validation_fraction": 0.2, "cache_size": SIDE},
         "model": {
             "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
             "start": "none",
@@ -215,8 +215,8 @@ def bundle_of(trained: tuple[TrainRecipe, Path]) -> BundleInfo:
 def test_tissue_model_learns_phantom_tiles(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
     info = bundle_of(trained)
     assert (info.config.classes, info.config.modalities, info.config.tile) == (CLASSES, ("slide",), trained[0].tile)
-    assert info.config.provenance["tuning_dice"] > 0.8
-    assert set(info.config.provenance["tuning_dice_of_classes"]) == set(CLASSES)
+    assert info.config.provenance["validation_dice"] > 0.8
+    assert set(info.config.provenance["validation_dice_of_classes"]) == set(CLASSES)
     model = TissueSegmenter.load(info, "cpu")
     rgb, truth = read_photograph(tiles / "images/t23.png").rgb, read_labels(tiles / "masks/t23.png")
     probability = model.probabilities(rgb)

@@ -77,7 +77,7 @@ def test_other_images_of_a_test_patient_are_excluded(
     """The second image of patient 0 is a test image; the other one is excluded from training."""
     data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number == 1 else {})
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
-    assert (found.counts["learn"] + found.counts["tuning"], found.counts["held_out"]) == (18, 5)
+    assert (found.counts["train"] + found.counts["validation"], found.counts["test"]) == (18, 5)
     assert found.warnings[0].startswith(
         "1 of the images are excluded from training, because other images of the same patient"
     )
@@ -102,8 +102,8 @@ def test_a_table_with_val_and_test_states_which_is_the_test_set(
     asked = change(recipe, data={"datasets": (str(data),)})
     found = check_data(asked, RunContext())
     assert found.warnings[0].startswith("Not used: the split 'test' (6 images). The test set is the split 'val'")
-    found = check_data(change(asked, data={"held_out_split": "test"}), RunContext())
-    assert found.counts["held_out"] == 6
+    found = check_data(change(asked, data={"test_split": "test"}), RunContext())
+    assert found.counts["test"] == 6
     assert found.warnings[0].startswith("Not used: the split 'val' (4 images). The test set is the split 'test'")
 
 
@@ -127,7 +127,7 @@ def test_probable_patients_in_training_and_test_set_are_refused(
 
 def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
     """The base is the same folder: its patients are those of the run."""
-    same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "held_out_split": "train"})
+    same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "test_split": "train"})
     chosen = select_samples(same)
     assert not {s.group for s in chosen.for_training} & {s.group for s in chosen.for_test}
 

@@ -76,7 +76,7 @@ def test_rule(
 ) -> None:
     found = chosen(change(recipe, threshold_rule=rule), parent=parent, count=count)
     assert found.threshold == threshold
-    assert found.provenance["tuning_jaccard"] == jaccard
+    assert found.provenance["validation_jaccard"] == jaccard
     assert found.provenance["threshold_rule"] == rule
 
 

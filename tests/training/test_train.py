@@ -51,7 +51,7 @@ def test_run_folder_is_complete(done: BundleInfo) -> None:
     events = [event for event in _events(out) if event["kind"] not in ("step", "progress", "notice")]
     assert [event["kind"] for event in events] == ["started", "samples", "epoch", "samples", "epoch", "finished"]
     started, finished = events[0], events[-1]
-    expected = {"learn": 16, "tuning": 4, "held_out": 4, "resumed": False, "device": "cpu", "precision": "32-true"}
+    expected = {"train": 16, "validation": 4, "test": 4, "resumed": False, "device": "cpu", "precision": "32-true"}
     assert started.items() >= {**expected, "batch_size": 4, "pieces": 1, "epoch": 0, "epochs": 2}.items()
     assert finished["threshold"] == bundle.config.threshold
     assert finished["bundle"] == "bundle"
@@ -84,10 +84,10 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     assert known["train_images"] == known["data"]["domains"] == {"blobs": 16}
     assert known["parent"] is None
     assert known["corrections"] == 0
-    assert {name: known["data"][name] for name in ("learn", "tuning", "held_out", "base")} == {
-        "learn": 16,
-        "tuning": 4,
-        "held_out": 4,
+    assert {name: known["data"][name] for name in ("train", "validation", "test", "base")} == {
+        "train": 16,
+        "validation": 4,
+        "test": 4,
         "base": 0,
     }
     assert len(known["data"]["fingerprint"]) == 64
@@ -98,7 +98,7 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
 def test_a_run_trains_its_network(alone: TrainRecipe, tmp_path: Path) -> None:
     longer = alone.model_copy(update={"epochs": 8, "learning_rate": 0.03})
     bundle = train(longer, tmp_path / "run", resume=False, run=RunContext())
-    assert bundle.config.provenance["tuning_jaccard"] > 0.7
+    assert bundle.config.provenance["validation_jaccard"] > 0.7
 
 
 def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe,
 
 def test_no_patient_is_in_two_parts(done: BundleInfo) -> None:
     rows = list(csv.DictReader((done.path.parent / "data.csv").read_text().splitlines()))
-    groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("learn", "tuning", "held_out")}
+    groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("train", "validation", "test")}
     assert all(groups.values())
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values()))
 

@@ -14,7 +14,7 @@ import psutil
 
 BEGAN = 1_700_000_000.0
 STATES = ("queued", "starting", "running", "paused", "cancelling", "cancelled", "failed", "finished", "lost")
-COLUMNS = ("epoch", "loss", "tuning_loss", "tuning_jaccard", "tuning_dice", "learning_rate", "seconds")
+COLUMNS = ("epoch", "loss", "validation_loss", "validation_jaccard", "validation_dice", "learning_rate", "seconds")
 
 
 def lesion(side=96, radius=26.0, yellow=None):
@@ -81,7 +81,7 @@ class FakeRun:
         return self
 
     def begin(self, **values):
-        facts = {"learn": 120, "tuning": 14, "held_out": 30, "device": "cpu", "batch_size": 16, "epochs": self.epochs}
+        facts = {"train": 120, "validation": 14, "test": 30, "device": "cpu", "batch_size": 16, "epochs": self.epochs}
         return self.tell("started", resumed=False, **{**facts, **values})
 
     def step(self, epoch, batch, **values):
@@ -101,9 +101,9 @@ class FakeRun:
         row = {
             "epoch": epoch,
             "loss": 0.25 + 0.55 * math.exp(-(epoch + 1) / 3),
-            "tuning_loss": 0.3 + 0.5 * math.exp(-(epoch + 1) / 3) + 0.002 * epoch,
-            "tuning_jaccard": jaccard,
-            "tuning_dice": 2 * jaccard / (1 + jaccard),
+            "validation_loss": 0.3 + 0.5 * math.exp(-(epoch + 1) / 3) + 0.002 * epoch,
+            "validation_jaccard": jaccard,
+            "validation_dice": 2 * jaccard / (1 + jaccard),
             "learning_rate": 1e-4,
             "seconds": 11.0,
             **values,
@@ -117,7 +117,7 @@ class FakeRun:
             writer.writerow(row)
         return self.tell("epoch", **row, best=True)
 
-    def learn(self, epochs, part=0):
+    def add_epochs(self, epochs, part=0):
         """Record whole epochs, then a part of the batches of the next."""
         for epoch in range(epochs):
             for batch in range(1, self.batches + 1):
@@ -138,7 +138,7 @@ class FakeRun:
             rows = ["part,image_id,domain,image"]
             for name in names:
                 write_png(self.path.parent / "photographs" / f"{name}.png", lesion(side=160)[20:140])
-                rows.append(f"tuning,{name},mine,{self.path.parent / 'photographs' / name}.png")
+                rows.append(f"validation,{name},mine,{self.path.parent / 'photographs' / name}.png")
             (self.path / "data.csv").write_text("\n".join(rows) + "\n")
         return self
 
@@ -232,7 +232,7 @@ def fake_run(parent: Path, state: str, name: str | None = None, **options) -> Fa
     if state in ("queued", "starting"):
         run.alive().tell("launched")
         return run.tell("queued", position=1) if state == "queued" else run
-    run.begin().learn(3, part=12).samples(3).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
+    run.begin().add_epochs(3, part=12).samples(3).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
     if state in ("running", "paused", "cancelling"):
         run.alive()
     if state == "paused":
@@ -245,5 +245,5 @@ def fake_run(parent: Path, state: str, name: str | None = None, **options) -> Fa
     if state == "lost":
         return run.dead()
     if state == "finished":
-        return run.dead().bundle().tell("finished", threshold=0.52, tuning_jaccard=0.75)
+        return run.dead().bundle().tell("finished", threshold=0.52, validation_jaccard=0.75)
     return run

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 PART_TITLES = {
-    "learn": "for training",
-    "tuning": "for validation",
-    "held_out": "for testing",
+    "train": "for training",
+    "validation": "for validation",
+    "test": "for testing",
     "base": "of the base data",
 }
 TRAIN_HELP = format_help(
@@ -260,7 +260,7 @@ def _run_values(report: RunReport) -> dict[str, object]:
         "message": report.message,
         "epoch": report.epoch,
         "epochs": report.epochs,
-        report.monitor.name.replace("tuning", "best"): report.best,
+        report.monitor.name.replace("validation", "best"): report.best,
         "eta_s": report.step.get("eta_s"),
         "advice": comparison.advice if comparison else None,
         "adopted": report.activated_as,

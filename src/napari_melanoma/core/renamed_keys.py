@@ -9,17 +9,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PARTS = {"learn": "train", "tuning": "validation", "held_out": "test"}
+_MEASURED = (
+    *("auc", "accuracy", "average_precision", "calibration_error", "depth_mae_mm", "depth_r"),
+    *("dice", "dice_of_classes", "images", "jaccard", "loss"),
+)
+MEASURES = {f"tuning_{name}": f"validation_{name}" for name in _MEASURED}
 # Kind of object: a subclass of Config by its name, or another object, or a row of a table. Old key: new key.
 KEYS: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"unlike": "novelty_threshold"},
     "ClassifierConfig": {"unlike": "novelty_threshold"},
+    "DataConfig": {
+        "held_out_fraction": "test_fraction",
+        "held_out_split": "test_split",
+        "tuning_fraction": "validation_fraction",
+    },
     "OperatingPoint": {"asked": "target_sensitivity", "cut": "threshold"},
+    "RowFile": {"learn": "train", "learn_also": "train_also"},
+    "SourceSplit": {"held_out": "test_fraction"},
     "evaluation": {"cut": "threshold"},  # metrics.json
+    "event": {**PARTS, **MEASURES},  # events.jsonl of a run
+    "metrics": MEASURES,  # metrics.csv of a run
     "prediction": {"likeness": "novelty"},  # of a photograph, in result.json and case files
+    "provenance": MEASURES,  # of a model, in config.json
+    "provenance.data": PARTS,
 }
 # Kind of object: key: old value: new value.
-VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
-RENAMED = KEYS.keys() | VALUES.keys()
+VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "run_data": {"part": PARTS},  # data.csv of a run
+}
+# Kind of object: key: kind of the object that it contains. Configurations in configurations need no entry.
+CONTAINED: Mapping[str, Mapping[str, str]] = {
+    "BundleConfig": {"provenance": "provenance"},
+    "provenance": {"data": "provenance.data", "recipe": "recipe"},
+    "recipe": {"data": "DataConfig"},
+}
+RENAMED = KEYS.keys() | VALUES.keys() | CONTAINED.keys()
 
 
 def rename_keys(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,4 +54,7 @@ def rename_keys(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for key, words in VALUES.get(kind, {}).items():
         if isinstance(renamed.get(key), str):
             renamed[key] = words.get(renamed[key], renamed[key])
+    for key, inner in CONTAINED.get(kind, {}).items():
+        if isinstance(renamed.get(key), dict):
+            renamed[key] = rename_keys(inner, renamed[key])
     return renamed

@@ -20,6 +20,7 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
+from napari_melanoma.core.renamed_keys import rename_keys
 
 __all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
@@ -139,6 +140,7 @@ class RunFolder:
         if path.exists():
             header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
             earlier = [row for row in rows if _epoch(row, header) < epoch]
+            header = ",".join(rename_keys("metrics", dict.fromkeys(header.split(","))))
             write_text(path, "".join(f"{row}\n" for row in (header, *earlier) if row))
 
     def read_command(self) -> RunCommand:
@@ -422,7 +424,7 @@ def _parse_events(lines: bytes) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(event, dict) and isinstance(event.get("kind"), str):
-            events.append(event)
+            events.append(rename_keys("event", event))
     return events
 
 

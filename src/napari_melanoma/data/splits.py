@@ -55,15 +55,15 @@ class SplitRules(Protocol):
         """The split to train on; ``"all"`` for every image."""
 
     @property
-    def held_out_split(self) -> str:
+    def test_split(self) -> str:
         """The split that the new model is tested on."""
 
     @property
-    def held_out_fraction(self) -> float:
+    def test_fraction(self) -> float:
         """Share of groups that goes to the test set, among images without a split."""
 
     @property
-    def tuning_fraction(self) -> float:
+    def validation_fraction(self) -> float:
         """Share of the training groups that goes to the validation set."""
 
 
@@ -98,7 +98,7 @@ def split_samples(
 ) -> TrainingSplit:
     """Split images into the parts of a run.
 
-    Rows with the split ``rules.split`` are trained on, those with ``rules.held_out_split`` are the test set, those with
+    Rows with the split ``rules.split`` are trained on, those with ``rules.test_split`` are the test set, those with
     another split are ignored. Rows without a split are selected for the test set by a hash of their group, and else
     trained on. The hash is independent of the seed and of other rows, so that added, removed or newly reviewed rows
     move no other group. If it selects none of three or more groups of a data set, the group with the smallest hash goes
@@ -109,19 +109,19 @@ def split_samples(
     """
     all_samples = list(samples)
     if rules.split == ALL_SPLITS:
-        return TrainingSplit(*hold_out(all_samples, rules.tuning_fraction, seed, stratum), [])
-    test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.held_out_fraction)
+        return TrainingSplit(*hold_out(all_samples, rules.validation_fraction, seed, stratum), [])
+    test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
     test = [
         sample
         for sample in all_samples
-        if (sample.group in test_groups if not sample.split else sample.split == rules.held_out_split)
+        if (sample.group in test_groups if not sample.split else sample.split == rules.test_split)
     ]
     tested_groups, test_ids = {sample.group for sample in test}, {id(sample) for sample in test}
     requested = [sample for sample in all_samples if sample.split in ("", rules.split) and id(sample) not in test_ids]
     usable = [sample for sample in requested if sample.group not in tested_groups]
-    training, validation = hold_out(usable, rules.tuning_fraction, seed, stratum)
+    training, validation = hold_out(usable, rules.validation_fraction, seed, stratum)
     left_out = tuple(sample for sample in requested if sample.group in tested_groups)
-    used = ("", rules.split, rules.held_out_split)
+    used = ("", rules.split, rules.test_split)
     return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.split not in used))
 
 
@@ -140,12 +140,12 @@ def hold_out(
         strata[sample.domain, stratum(sample)].append(group)
     groups = sum(map(len, strata.values()))
     target = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
-    held_out: set[str] = set()
+    chosen: set[str] = set()
     for key, share in _apportion({key: len(names) for key, names in strata.items()}, target, str(seed)).items():
-        held_out.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
+        chosen.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
     return (
-        [sample for sample in samples if sample.group not in held_out],
-        [sample for sample in samples if sample.group in held_out],
+        [sample for sample in samples if sample.group not in chosen],
+        [sample for sample in samples if sample.group in chosen],
     )
 
 

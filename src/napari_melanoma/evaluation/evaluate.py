@@ -191,7 +191,7 @@ def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunConte
     """Evaluate the model of a run on its held-out slides."""
     rows = read_data(folder.data)
     labels, metadata = read_held_out(folder.path, rows)
-    samples = [row.sample for row in rows if row.part == "held_out"]
+    samples = [row.sample for row in rows if row.part == "test"]
     assert info.config.classifier is not None
     labeled = LabeledImages(samples, metadata, labels, info.config.classifier.positive, 0, info.config.classes)
     with atomic_folder(folder.evaluation) as temporary:
@@ -363,7 +363,7 @@ def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunCo
     """Evaluate the model of a run on its held-out images."""
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
-    samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
+    samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
     with atomic_folder(folder.evaluation) as temporary:
         return _evaluate_samples(TissueSegmenter.load(model), samples, temporary, run)
 

@@ -38,7 +38,7 @@ def write_compared_card(run: Path) -> None:
     except InputError:
         return
     try:
-        reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "learn")
+        reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "train")
     except RunError:  # the run is of another version: the card omits these counts
         reviews = None
     bundle = read_bundle(folder.bundle)
@@ -135,17 +135,17 @@ def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | N
 
 def _validation_text(config: BundleConfig) -> str:
     """Return the rest of the section on the training: the validation set, its use, and the metrics on it."""
-    facts, images = config.provenance, config.provenance.get("tuning_images")
+    facts, images = config.provenance, config.provenance.get("validation_images")
     if config.task == "segmentation" and not config.segments_one_class:
         used = (
             "not used to choose the epoch"
             if facts.get("recipe", {}).get("keep") == "last"
             else "used to choose the epoch"
         )
-        dice = ", ".join(f"{name} {value}" for name, value in facts.get("tuning_dice_of_classes", {}).items())
+        dice = ", ".join(f"{name} {value}" for name, value in facts.get("validation_dice_of_classes", {}).items())
         return f"""- Classes of pixels: {", ".join(config.classes)}; each pixel gets the most probable class
 - Validation set: {images} images of other patients or lesions, {used}; over all its pixels, the mean
-  Jaccard index of the classes is {facts.get("tuning_jaccard")}, Dice: {dice}.
+  Jaccard index of the classes is {facts.get("validation_jaccard")}, Dice: {dice}.
   These values are optimistic and not comparable with those of other models
 """
     if config.classifier is None:
@@ -156,7 +156,7 @@ def _validation_text(config: BundleConfig) -> str:
         optimistic = "optimistic and " if choices else ""
         return f"""- Validation set: {images} images of other patients or lesions, {used};
   on it, at the network's size and without refinement, the mean Jaccard index is
-  {facts.get("tuning_jaccard")}, which is {optimistic}not comparable with that of other models
+  {facts.get("validation_jaccard")}, which is {optimistic}not comparable with that of other models
 """
     classifier = config.classifier
     chosen = "the temperature" if facts.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
@@ -166,8 +166,8 @@ def _validation_text(config: BundleConfig) -> str:
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
 - Validation set: {images} images of other patients or lesions, used to choose {chosen} {classifier.temperature:.2f} and
-  the operating point; on it the AUC of {classifier.positive} is {facts.get("tuning_auc")}, average precision
-  {facts.get("tuning_average_precision")}, calibration error {facts.get("tuning_calibration_error")}, and
+  the operating point; on it the AUC of {classifier.positive} is {facts.get("validation_auc")}, average precision
+  {facts.get("validation_average_precision")}, calibration error {facts.get("validation_calibration_error")}, and
   {_operating_point_text(classifier.operating_point)}.
   These values are optimistic and not comparable with those of other models
 """
@@ -207,11 +207,12 @@ rejected.
 - Loss: {facts.get("loss")}; up to {facts.get("epochs")} epochs; seed {facts.get("seed")}
 - Classes: {", ".join(config.classes)}; the output includes the attention weight of each tile. A high weight does not
   mean that the tile shows the class
-- Validation set: {facts.get("tuning_images")} slides of other patients, used to choose the epoch, the temperature
+- Validation set: {facts.get("validation_images")} slides of other patients, used to choose the epoch, the temperature
   {classifier.temperature:.2f} and the operating point; share of {classifier.positive}: {share}. On it the AUC of
-  {classifier.positive} is {facts.get("tuning_auc")}, average precision {facts.get("tuning_average_precision")},
-  calibration error {facts.get("tuning_calibration_error")}, and {_operating_point_text(classifier.operating_point)}.
-  These values are optimistic and not comparable with those of other models
+  {classifier.positive} is {facts.get("validation_auc")}, average precision {facts.get("validation_average_precision")},
+  calibration error {facts.get("validation_calibration_error")}, and
+  {_operating_point_text(classifier.operating_point)}. These values are optimistic and not comparable with those of
+  other models
 
 Evaluate it on new slides before use:
 `napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.

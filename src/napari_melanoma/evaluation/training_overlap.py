@@ -184,12 +184,12 @@ class Overlap:
             return "cannot tell", f"{new.unknown} {reason}"
         return advice, reason
 
-    def more_images_notice(self, held_out_fraction: float) -> tuple[str, ...]:
+    def more_images_notice(self, test_fraction: float) -> tuple[str, ...]:
         """State how many images are needed, if too few remain that no model was trained on; else an empty tuple."""
         if self.is_enough or not self.seen.any():
             return ()
         missing = MIN_COUNT - len({sample.group for sample in self.measured})
-        needed = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
+        needed = math.ceil(max(1, missing) / test_fraction) if test_fraction else max(1, missing)
         return (MORE_NEEDED.format(count=needed),)
 
     @property
@@ -440,13 +440,13 @@ def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: Run
 
     if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
         return ""
-    held_out, start = chosen.parts.test[:MAX_CHECKED], find_bundle(recipe.model.start)
-    overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
+    test_samples, start = chosen.parts.test[:MAX_CHECKED], find_bundle(recipe.model.start)
+    overlap = find_overlap([start], test_samples, run=run, digest=lambda path: None)
     count = int(overlap.seen.sum())
     if not count:
         return ""
-    known = KNOWN_TO_START.format(count=count, all=len(held_out), start=start.name)
-    return " ".join([known, *overlap.more_images_notice(recipe.data.held_out_fraction)])
+    known = KNOWN_TO_START.format(count=count, all=len(test_samples), start=start.name)
+    return " ".join([known, *overlap.more_images_notice(recipe.data.test_fraction)])
 
 
 MAX_NAMED = 10  # damaged images in a warning

@@ -69,14 +69,14 @@ class RowCost:
 class RowCandidate:
     """A row that can run, with what its time depends on.
 
-    ``evaluated``, ``learn``, ``tuning``: numbers of images for testing, training and validation; those of one fold for
-    a cross-validated row. ``recipe`` and the measured ``pace``: None if the row trains nothing.
+    ``evaluated``, ``train``, ``validation``: numbers of images for testing, training and validation; those of one fold
+    for a cross-validated row. ``recipe`` and the measured ``pace``: None if the row trains nothing.
     """
 
     row: Row
     evaluated: int
-    learn: int = 0
-    tuning: int = 0
+    train: int = 0
+    validation: int = 0
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
     cpu_pace: TrainingPace | None = None  # pace on the CPU, if ``pace`` was measured on a GPU
@@ -94,15 +94,15 @@ class RowCandidate:
         """Return the time of the row if it is trained on at most ``images`` images; None: all."""
         if self.pace is None:
             return RowCost(self.once_s + self._evaluation_seconds, 0.0, 0)
-        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
-        if images is not None and images < learn + tuning:
-            tuning = max(1, round(tuning * images / (learn + tuning)))
-            learn = images - tuning
-        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        train, validation, step, batch = self.train, self.validation, self.pace.cost, self.pace.images
+        if images is not None and images < train + validation:
+            validation = max(1, round(validation * images / (train + validation)))
+            train = images - validation
+        steps, validation_s = max(1, train // batch), validation * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.evaluated * (step.forward_s + self._reading_s)),
-            epoch=runs * (self.step_factor * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
+            fixed=runs * (START_S + validation_s + self.evaluated * (step.forward_s + self._reading_s)),
+            epoch=runs * (self.step_factor * steps * (min(batch, train) * step.image_s + step.update_s) + validation_s),
             steps=steps,
         )
 

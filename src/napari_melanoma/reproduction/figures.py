@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths, save_figure
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
@@ -57,7 +58,7 @@ LINES = ("-", "--", ":", "-.")
 MARKS = 8  # markers per curve
 NARROW = 3.0  # ratio of the ends of an axis below which it has more ticks
 # Column of metrics.csv to the label of its axis.
-LOSSES = {"loss": "training loss", "tuning_loss": "validation loss"}
+LOSSES = {"loss": "training loss", "validation_loss": "validation loss"}
 MIN_DISTANCE = 0.03  # minimum distance between points, relative to the axis
 OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
 
@@ -302,7 +303,7 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
 MONITORED = "For {}, which has no validation images, the curves are those of the test images."
-TITLES = {"tuning_jaccard": "Jaccard index, validation"}
+TITLES = {"validation_jaccard": "Jaccard index, validation"}
 SIZE = "Points of nearly the same size are shifted slightly so that they do not overlap."
 
 
@@ -373,7 +374,7 @@ def _draw_curves(
     context: ReproductionContext, figure: LearningCurves, results: Sequence[RowResult]
 ) -> list[ReportPicture]:
     """Draw the learning curves of the rows of a figure."""
-    rows = [item.row for item in results if item.row.file.learn and item.row.file.predictor == "network"]
+    rows = [item.row for item in results if item.row.file.train and item.row.file.predictor == "network"]
     shown = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
     curves = {row.file.title: _learning_curve(context.folder, row.name, figure.crossed) for row in shown}
     several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
@@ -381,7 +382,9 @@ def _draw_curves(
         return []
     monitor, path = MONITORS[figure.task], context.folder.figures / figure.file
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
-    unvalidated = [row.file.title for row in shown if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
+    unvalidated = [
+        row.file.title for row in shown if row.values["full"].get("data", {}).get("validation_fraction") == 0
+    ]
     note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
     return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
@@ -404,7 +407,7 @@ def _learning_curve(folder: ReproductionFolder, name: str, crossed: bool) -> lis
     row = folder.row(name)
     path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
-    return [{key: float(value) for key, value in row.items()} for row in rows]
+    return [{key: float(value) for key, value in rename_keys("metrics", row).items()} for row in rows]
 
 
 def _sample_pictures(

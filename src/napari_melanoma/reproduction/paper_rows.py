@@ -90,10 +90,10 @@ def train_row(
 
 def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and initial weights; rows of the same role use the same split."""
-    assert row.file.learn is not None
-    folders = context.data[row.file.learn].folders
+    assert row.file.train is not None
+    folders = context.data[row.file.train].folders
     values: dict[str, Any] = {
-        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "held_out_split": TEST, "accept_leaks": True},
+        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True},
         "model": {"start": initial_weights(context, row)},
     }
     return complete_recipe_with(context, row, values)
@@ -164,7 +164,7 @@ def evaluate_row(context: ReproductionContext, row: Row, run: RunContext) -> Non
 
 def _validation_samples(folder: RowFolder) -> list[Sample]:
     """Return the validation images of a row, which selected the epoch and the threshold of its model."""
-    return [row.sample for row in read_data(folder.run.data) if row.part == "tuning"]
+    return [row.sample for row in read_data(folder.run.data) if row.part == "validation"]
 
 
 def measure_samples(
@@ -240,7 +240,7 @@ def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> N
             continue
         part = PartContext(run, fold - 1, context.paper.file.folds, f"fold {fold} of {context.paper.file.folds}")
         part.check()
-        if row.file.learn and row.file.predictor == "network":
+        if row.file.train and row.file.predictor == "network":
             train_row(context, row, partial(fold_recipe, context, row, fold), fold_folder, part)
         _evaluate_fold(context, row, fold, part)
         shutil.rmtree(fold_folder.run.checkpoints, ignore_errors=True)  # no longer needed, and large
@@ -250,11 +250,11 @@ def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> N
 
 def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
     """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
-    folders = [str(folder) for role in row.file.learns for folder in context.crossed[role].folders(fold)]
+    folders = [str(folder) for role in row.file.train_roles for folder in context.crossed[role].folders(fold)]
     unseen = [str(folder) for role in row.file.unlabelled for folder in context.crossed[role].unlabelled(fold)]
     values: dict[str, Any] = {
         "seed": fold,  # else all folds would be calibrated on nearly the same images
-        "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST, "accept_leaks": True},
+        "data": {"datasets": folders, "split": TRAIN, "test_split": TEST, "accept_leaks": True},
         "model": {"start": initial_weights(context, row, fold)},
     }
     if _predicts_masks(context, row):
@@ -296,7 +296,7 @@ def find_data_faults(context: ReproductionContext, run: RunContext) -> dict[str,
     """Check the training images of each row without reading pixels: name of a row to what is wrong."""
     checked, faults = dict[str, str](), dict[str, str]()
     rows = [context.paper.rows[name] for name in context.plan.by_name]
-    for row in run.track([row for row in rows if row.file.learn], "Checking the data"):
+    for row in run.track([row for row in rows if row.file.train], "Checking the data"):
         if row.file.predictor != "network":
             if why := _table_fault(context, row):
                 faults[row.name] = why
@@ -328,7 +328,9 @@ def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRe
 
 def _without_masks(context: ReproductionContext, row: Row) -> str:
     """Return why a cross-validated segmentation row cannot be trained if a role has no masks; else ""."""
-    roles = [context.crossed[role] for role in row.file.learns] if row.kind.crossed and row.kind.needs_masks else []
+    roles = (
+        [context.crossed[role] for role in row.file.train_roles] if row.kind.crossed and row.kind.needs_masks else []
+    )
     bare = next((role for role in roles if role.without_mask == role.images), None)
     if bare is None:
         return ""
@@ -353,7 +355,7 @@ def _table_fault(context: ReproductionContext, row: Row) -> str:
     """Return why a row that predicts from the table alone cannot be fitted; "" if it can."""
     if row.file.predictor not in TABLE_MODELS:
         return ""
-    folders = tuple(folder for role in row.file.learns for folder in context.crossed[role].folders(1))
+    folders = tuple(folder for role in row.file.train_roles for folder in context.crossed[role].folders(1))
     try:
         check_table_columns(folders, row, context.paper.target_of(row))
     except MelanomaError as error:
@@ -376,7 +378,7 @@ def _evaluate_fold(context: ReproductionContext, row: Row, fold: int, run: RunCo
     """Measure the model of a fold on its test images and the untouched images of all roles."""
     file, fold_folder = row.file, context.folder.row(row.name).fold(fold)
     evaluated = tuple(folder for role in file.evaluation_roles for folder in context.crossed[role].folders(fold))
-    trained_on = tuple(folder for role in file.learns for folder in context.crossed[role].folders(fold))
+    trained_on = tuple(folder for role in file.train_roles for folder in context.crossed[role].folders(fold))
     role_of = {name: role for role in file.evaluation_roles for name in context.crossed[role].names}
     target = context.paper.target_of(row)
     masks = "predicted" if _predicts_masks(context, row) else file.masks
@@ -531,7 +533,7 @@ def _explain_unlearned(
     context: ReproductionContext, model_row: Row, images: Sequence[Mapping[str, str]], evaluation: Mapping[str, Any]
 ) -> str:
     """Return why a model has not learned; "" if it has, and for controls, which are trained on permuted labels."""
-    if any(context.paper.file.roles[role].control_of for role in model_row.file.learns):
+    if any(context.paper.file.roles[role].control_of for role in model_row.file.train_roles):
         return ""
     return model_row.kind.explain_unlearned(model_row, images, evaluation)
 
@@ -676,7 +678,7 @@ def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> 
         yield "predicted regions of interest, as most images have no mask"
     if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
         yield "images flipped"
-    trained_on = context.data.get(row.file.learn or "") if not row.kind.crossed else None
+    trained_on = context.data.get(row.file.train or "") if not row.kind.crossed else None
     if trained_on and trained_on.left_out:
         yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
 

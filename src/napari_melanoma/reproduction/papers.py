@@ -119,8 +119,8 @@ def _validation_row(row: Row) -> Row:
         "title": f"{row.file.title}, validation images",
         "order": VALIDATION_ORDER + row.file.order,
         "table": None,
-        "learn": None,
-        "learn_also": (),
+        "train": None,
+        "train_also": (),
         "start_of": None,
         "model_of": row.file.model_of or row.name,
         "evaluated_on": VALIDATION,
@@ -160,7 +160,7 @@ class SourceSplit(Config):
     test: tuple[str, ...] | None = Field(
         None, description="splits used as test images; none: 'test', or else 'val'; empty: no test images"
     )
-    held_out: float = Field(
+    test_fraction: float = Field(
         0.2, gt=0, lt=1, description="share of the patients held out as test images if no such split is named"
     )
 
@@ -371,8 +371,8 @@ class RowFile(Config):
     kind: Annotated[str, OneOf(kinds)] = Field("segmentation", description="type of evaluation and metrics")
     order: int = Field(0, description="order of rows in tables and runs")
     table: str | None = Field(None, description="the table of the row; none: a grid, which runs if it is selected")
-    learn: str | None = Field(None, description="role of the training data; none: the model of another row is used")
-    learn_also: tuple[str, ...] = Field((), description="further roles of training data")
+    train: str | None = Field(None, description="role of the training data; none: the model of another row is used")
+    train_also: tuple[str, ...] = Field((), description="further roles of training data")
     unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are used without labels")
     evaluated: str = Field(description="role of the test images")
     evaluated_also: tuple[str, ...] = Field(
@@ -415,9 +415,9 @@ class RowFile(Config):
     search: RandomSearch | None = Field(None, description="rows with random values instead of a grid")
 
     @property
-    def learns(self) -> tuple[str, ...]:
+    def train_roles(self) -> tuple[str, ...]:
         """All roles of training data."""
-        return (self.learn, *self.learn_also) if self.learn else ()
+        return (self.train, *self.train_also) if self.train else ()
 
     @property
     def evaluation_roles(self) -> tuple[str, ...]:
@@ -427,7 +427,7 @@ class RowFile(Config):
     @property
     def roles(self) -> tuple[str, ...]:
         """All roles that it needs."""
-        return tuple(dict.fromkeys((*self.learns, *self.unlabelled, *self.evaluation_roles)))
+        return tuple(dict.fromkeys((*self.train_roles, *self.unlabelled, *self.evaluation_roles)))
 
     @property
     def is_fitted(self) -> bool:

@@ -376,7 +376,7 @@ def _explain_beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
 def _explain_missing_weights(draft: ReproductionPlan, row: Row) -> str | None:
     """Return why a row of a grid cannot run if the user has not provided its initial weights; else None."""
     start, weights = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or row.file.learn is None or start not in weights or start in draft.weights:
+    if not row.grid or row.file.train is None or start not in weights or start in draft.weights:
         return None
     return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
 
@@ -388,20 +388,20 @@ def _make_candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages)
     if row.kind.crossed:
         return _make_crossed_candidate(draft, row, data.crossed)
     evaluated = data.split[row.file.evaluated].test
-    if row.file.learn is None:
+    if row.file.train is None:
         return RowCandidate(row, evaluated)
-    learn = data.split[row.file.learn].training
-    tuning = _count_validation_images(row, learn)
+    train = data.split[row.file.train].training
+    validation = _count_validation_images(row, train)
     recipe = row.recipe(draft.budget, **ANY_DATA)
     is_trained = count_parameters(recipe.model.architecture, recipe.model.options) > 0
-    if not recipe.data.tuning_fraction:  # the test images are monitored
-        return RowCandidate(row, evaluated, learn, evaluated, recipe if is_trained else None)
-    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe if is_trained else None)
+    if not recipe.data.validation_fraction:  # the test images are monitored
+        return RowCandidate(row, evaluated, train, evaluated, recipe if is_trained else None)
+    return RowCandidate(row, evaluated, train - validation, validation, recipe if is_trained else None)
 
 
-def _count_validation_images(row: Row, learn: int) -> int:
-    """Return how many of ``learn`` images are used for validation."""
-    return max(1, round(row.values["full"].get("data", {}).get("tuning_fraction", 0.1) * learn))
+def _count_validation_images(row: Row, train: int) -> int:
+    """Return how many of ``train`` images are used for validation."""
+    return max(1, round(row.values["full"].get("data", {}).get("validation_fraction", 0.1) * train))
 
 
 def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
@@ -410,13 +410,13 @@ def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str
 
     file, folds = row.file, read_paper(draft.paper).file.folds
     evaluated = round(sum(data[role].images / folds + data[role].untouched for role in file.evaluation_roles))
-    if not file.learn or file.predictor != "network":
+    if not file.train or file.predictor != "network":
         return RowCandidate(row, evaluated, folds=folds, once_s=_feature_seconds(row, data))
-    learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
-    tuning = _count_validation_images(row, learn)
+    train = round(sum(data[role].images for role in file.train_roles) * (folds - 1) / folds)
+    validation = _count_validation_images(row, train)
     recipe = row.recipe(draft.budget, **ANY_DATA)
     if row.kind.needs_masks and draft.budget == "small":
-        steps = max(1, (learn - tuning) // images_per_step(recipe))
+        steps = max(1, (train - validation) // images_per_step(recipe))
         recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     trains_on_two_sets = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
@@ -425,7 +425,7 @@ def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str
         step_factor = share + inputs / (recipe.epochs * folds)
     else:
         step_factor = 1.0 + trains_on_two_sets
-    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe, folds=folds, step_factor=step_factor)
+    return RowCandidate(row, evaluated, train - validation, validation, recipe, folds=folds, step_factor=step_factor)
 
 
 def _fit_budget(

@@ -140,7 +140,7 @@ def _try_row(context: ReproductionContext, row: Row, missing: MissingRows, run: 
         if row.kind.crossed:
             cross_validate(context, row, run)
             return
-        if row.file.learn is not None:
+        if row.file.train is not None:
             train_model(context, row, run)
         evaluate_row(context, row, run)
     except Cancelled:

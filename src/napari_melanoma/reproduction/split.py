@@ -143,7 +143,7 @@ def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], 
     default = next(((split,) for split in HELD_OUT_SPLITS if split in splits), ())
     test_splits = default if plan.test is None else plan.test
     if not splits & {*plan.train, *test_splits}:
-        return hold_out(samples, plan.held_out, SEED)
+        return hold_out(samples, plan.test_fraction, SEED)
     evaluated = [sample for sample in samples if sample.split in test_splits]
     test_groups = {sample.group for sample in evaluated}
     training = [sample for sample in samples if sample.split not in test_splits and sample.group not in test_groups]

@@ -372,7 +372,7 @@ def describe_validation(rows: Iterable[Row], budget: Budget, role: str) -> str:
     """Describe the validation sets of the networks that are trained on a role; "" if there are none."""
     titles = defaultdict[str, list[str]](list)
     for row in rows:
-        if row.file.predictor == "network" and role in row.file.learns:
+        if row.file.predictor == "network" and role in row.file.train_roles:
             titles[_validation_use(row.recipe(budget, **ANY_DATA))].append(row.file.title)
     if not titles:
         return ""
@@ -389,7 +389,7 @@ def _validation_use(recipe: TrainRecipe) -> str:
     }
     names = " and the ".join(name for name, is_chosen in chosen.items() if is_chosen)
     uses = [f"to choose the {names}"] * bool(names) + ["for calibration"] * bool(recipe.classification)
-    share = f"{100 * recipe.data.tuning_fraction:g} %"
+    share = f"{100 * recipe.data.validation_fraction:g} %"
     return f"{share} are used {' and '.join(uses) or 'to monitor the training'}"
 
 

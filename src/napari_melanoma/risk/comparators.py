@@ -186,12 +186,12 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         rows |= dataset_rows
         left_out += notes
     labels_by_key = row_labels(rows, target)
-    selected = [row for row in run_rows if row.part in ("learn", "tuning")]
+    selected = [row for row in run_rows if row.part in ("train", "validation")]
     cases = [row for row in selected if row.sample.key in labels_by_key]
     if len(cases) < len(selected):
         left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
     labels = np.array([labels_by_key[row.sample.key] == recipe.classification.positive for row in cases])
-    is_validation = [row.part == "tuning" for row in cases]
+    is_validation = [row.part == "validation" for row in cases]
     log_odds = _image_log_odds([row for row, chosen in zip(cases, is_validation, strict=True) if chosen], bundle, run)
     comparators = fit_comparators(
         ComparatorCases([rows[row.sample.key] for row in cases], labels, target),

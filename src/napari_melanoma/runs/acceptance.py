@@ -67,7 +67,7 @@ MANY = "Of the {count} test images of the base data, {shown} were compared, chos
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 ACTIVATED, DISCARDED = "adopted.json", "discarded.json"  # in the run folder
 # For models whose provenance does not state how their data were split.
-DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
+DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "test_fraction")}
 
 
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
@@ -97,7 +97,7 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
         elif recipe.task == "classification":
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
-            remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
+            remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
             options = ComparisonOptions(base=test_images.base, notes=notes, remedy=remedy)
             compare_segmenters([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)
@@ -114,7 +114,7 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
         better=(),
         worse=(),
         advice="cannot tell",
-        reason=" ".join([NONE_LEFT, *overlap.more_images_notice(recipe.data.held_out_fraction)]),
+        reason=" ".join([NONE_LEFT, *overlap.more_images_notice(recipe.data.test_fraction)]),
         images=0,
         patients=0,
         facts={
@@ -178,7 +178,7 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     Of the base data at most 500 are included, chosen by a hash of their names; none if the base data cannot be read.
     """
     rows = read_data(folder.data)
-    samples = [row.sample for row in rows if row.part == "held_out"]
+    samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
         base_images = [sample for sample in _base_test_images(recipe) if sample.group not in groups]
@@ -189,8 +189,8 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
         return TestImages(tuple(samples), (), (NO_BASE.format(names=base_names),))
     if not samples and not base_images:
         raise RunError(
-            f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.held_out_fraction, or "
-            "give images the split named by data.held_out_split."
+            f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.test_fraction, or "
+            "give images the split named by data.test_split."
         )
     notes = (MANY.format(shown=MAX_BASE_IMAGES, count=len(base_images)),) if len(base_images) > MAX_BASE_IMAGES else ()
     base_images = sample_by_name(base_images, MAX_BASE_IMAGES)
@@ -234,7 +234,7 @@ def compare_with_start(
     loaded = [Classifier.load(info) for info in models]
 
     def recommend(compared: ModelsComparison) -> tuple[Advice, str]:
-        remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
+        remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
         advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(compared), images.labels.size, remedy))
         return advice, " ".join([reason, *notes])
 
@@ -264,7 +264,7 @@ def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     """Read the test images of a run, with the labels stored when it began."""
     rows = read_data(folder.data)
     labels, patient_data = read_held_out(folder.path, rows)
-    samples = [row.sample for row in rows if row.part == "held_out"]
+    samples = [row.sample for row in rows if row.part == "test"]
     assert model.config.classifier is not None
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
 
@@ -428,7 +428,7 @@ def _may_be_training_image(sample: Sample, split: str, fraction: float, rules: D
     """
     if split == ALL_SPLITS:
         return True
-    return sample.split == split if sample.split else fraction < rules.held_out_fraction
+    return sample.split == split if sample.split else fraction < rules.test_fraction
 
 
 def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], str, float]:
@@ -436,7 +436,7 @@ def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], str, fl
     recipe = provenance.get("recipe") or {}
     rules = {**DEFAULT_SPLIT, **(recipe.get("data") or {})}
     names = [Path(name).name for key in ("datasets", "base") for name in rules.get(key) or ()]
-    return sorted({*names, *(provenance.get("train_images") or {})}), rules["split"], rules["held_out_fraction"]
+    return sorted({*names, *(provenance.get("train_images") or {})}), rules["split"], rules["test_fraction"]
 
 
 def _list_provenance(bundle: BundleInfo) -> Iterator[Mapping[str, Any]]:

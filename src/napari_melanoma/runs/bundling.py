@@ -142,7 +142,7 @@ def choose_threshold(
     curves = _jaccard_curves(task, loader, thresholds, run)
     previous_index = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
     best = choose_best_setting(curves, previous_index)
-    facts = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
+    facts = {"threshold_rule": rule, "validation_jaccard": round(float(curves[:, best].mean()), 4)}
     threshold = round(float(thresholds[best]), 2)
     return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **facts}})
 
@@ -172,17 +172,17 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
         "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
         "data": {
             "fingerprint": prepared.fingerprint,
-            "learn": len(parts.training),
+            "train": len(parts.training),
             "base": len(prepared.base_samples),
-            "tuning": len(parts.validation),
-            "held_out": len(parts.test),
+            "validation": len(parts.validation),
+            "test": len(parts.test),
             "domains": counts,
             "drawn": sum(sample.synthetic for sample in training),
         },
         "corrections": sum(sample.review in REVIEWED for sample in parts.training),
         "recipe": _without_folders(recipe),
         "train_images": counts,
-        "tuning_images": len(parts.validation),
+        "validation_images": len(parts.validation),
         "seed": recipe.seed,
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
@@ -320,9 +320,9 @@ def calibrate_config(
         "depth": _evaluate_depth(config, options, validation),
     }
     measured = {
-        "tuning_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,
-        "tuning_average_precision": round(average_precision_score(positive, scores), 4) if has_both else None,
-        "tuning_calibration_error": round(expected_calibration_error(scores, positive), 4),
+        "validation_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,
+        "validation_average_precision": round(average_precision_score(positive, scores), 4) if has_both else None,
+        "validation_calibration_error": round(expected_calibration_error(scores, positive), 4),
     }
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
     return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
@@ -341,8 +341,8 @@ def _evaluate_depth(
         column=classification.depth.column,
         scale=scale,
         images=int((~np.isnan(true)).sum()),
-        mae_mm=measured.get("tuning_depth_mae_mm"),
-        pearson=measured.get("tuning_depth_r"),
+        mae_mm=measured.get("validation_depth_mae_mm"),
+        pearson=measured.get("validation_depth_r"),
         margin=conformal_margin(validation.predicted_depths, true, scale, classification.coverage),
         coverage=classification.coverage,
     )

@@ -99,7 +99,7 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
         batch=step,
         device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,
-        steps=max(1, training // shares.learn) if shares else 0,
+        steps=max(1, training // shares.train) if shares else 0,
         epochs=recipe.epochs,
     )
 

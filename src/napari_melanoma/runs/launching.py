@@ -22,6 +22,7 @@ from napari_melanoma.core.processes import (
     spawn_detached,
     wait_until_ended,
 )
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import (
     EVENTS,
     PROCESS_FILE,
@@ -208,7 +209,7 @@ def _read_metrics(path: Path) -> list[dict[str, float]]:
     metrics = []
     for row in rows:
         try:
-            values = {str(name): float(value) for name, value in row.items()}
+            values = {name: float(value) for name, value in rename_keys("metrics", row).items()}
         except (TypeError, ValueError):
             continue
         if math.isfinite(values.get("epoch", 0.0)):

@@ -114,8 +114,8 @@ def _choose_sample_images(recipe: TrainRecipe, prepared: PreparedData) -> tuple[
     Returns their names, images, uint8 (image, 3, row, column), and masks, uint8 (image, 1, row, column), of the
     network's size.
     """
-    indices = spread_indices(len(prepared.tuning), recipe.samples)
-    images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
+    indices = spread_indices(len(prepared.validation), recipe.samples)
+    images, masks, _ = ValidationBatches(prepared.validation, recipe.model.input_size)[indices]
     names = name_samples(prepared.samples.validation)
     return [names[index] for index in indices], images, masks
 
@@ -153,7 +153,7 @@ class SegmentationSetup:
     ) -> TrainedModel:
         loader = validation_loader(prepared, recipe, VALIDATION_BATCH)
         config = choose_threshold(task.to(accelerator(recipe)), loader, recipe, config, run)
-        log.info("validation Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
+        log.info("validation Jaccard %.4f at threshold %.2f", config.provenance["validation_jaccard"], config.threshold)
         return TrainedModel(config)
 
 
@@ -195,14 +195,14 @@ class MulticlassSetup:
         metrics = {name: round(float(value), 4) for name, value in label_metrics(counts, recipe.classes).items()}
         log.info("validation Dice %.4f, mean over %d classes", metrics["DI"], len(recipe.classes))
         measured = {
-            "tuning_jaccard": metrics["JA"],
-            "tuning_dice": metrics["DI"],
-            "tuning_dice_of_classes": {name: metrics[f"DI {name}"] for name in recipe.classes},
+            "validation_jaccard": metrics["JA"],
+            "validation_dice": metrics["DI"],
+            "validation_dice_of_classes": {name: metrics[f"DI {name}"] for name in recipe.classes},
         }
         config = config.model_copy(update={"provenance": {**config.provenance, **measured}})
         if recipe.tile is None:
             return TrainedModel(config)
-        parts = (prepared.learn, prepared.tuning)
+        parts = (prepared.train, prepared.validation)
         training, validation = (images_in_order(part, recipe, VALIDATION_BATCH) for part in parts)
         return add_textures(TrainedModel(config), task, training, validation, run)
 
@@ -239,8 +239,8 @@ class ClassificationSetup:
 
         assert prepared.classes is not None
         data = prepared.classes
-        views = ValidationViews(prepared.tuning, data.tuning, prepared, recipe.model.input_size)
-        batch = views[spread_indices(len(prepared.tuning), recipe.samples)]
+        views = ValidationViews(prepared.validation, data.validation, prepared, recipe.model.input_size)
+        batch = views[spread_indices(len(prepared.validation), recipe.samples)]
         validation_names = name_samples(prepared.samples.validation)
         names = [validation_names[index] for index in batch.keys[:, 1]]
         return ClassSampleWriter(folder, names, batch, data.names) if names else None
@@ -290,9 +290,9 @@ class BagSetup:
         bag_task, options, data = cast("BagTask", task.to(accelerator(recipe))), recipe.classification, prepared.classes
         assert options is not None
         assert data is not None
-        bags = [cast("Sequence[Bag]", part) for part in (prepared.tuning, prepared.learn)]
-        validation = _compute_bag_outputs(bag_task, bags[0], data.tuning.labels, run, "Calibrating")
-        training = _compute_bag_outputs(bag_task, bags[1], data.learn.labels, run, "Storing reference slides")
+        bags = [cast("Sequence[Bag]", part) for part in (prepared.validation, prepared.train)]
+        validation = _compute_bag_outputs(bag_task, bags[0], data.validation.labels, run, "Calibrating")
+        training = _compute_bag_outputs(bag_task, bags[1], data.train.labels, run, "Storing reference slides")
         reference = create_reference(validation, training, prepared.samples, options)
         calibrated = calibrate_config(config, options, validation, reference)
         if calibrated.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:

@@ -290,9 +290,9 @@ def _resolve_settings(
         size = SLIDES_PER_STEP
     elif size == "auto":
         recipe = recipe.model_copy(update={"precision": precision})
-        size = find_batch_size(network, recipe, len(prepared.learn), run)
+        size = find_batch_size(network, recipe, len(prepared.train), run)
         # Check now, because the stored size cannot be changed later.
-        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))
+        check_step(recipe, size, len(prepared.train), len(prepared.base or ()))
         work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
     resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
     write_resolved(work.folder, resolved)
@@ -303,7 +303,7 @@ def _create_fit_options(
     recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, resolved: ResolvedSettings
 ) -> TrainingSetup:
     recipe, size = _with_precision(recipe, resolved), resolved.batch_size
-    step = divide_step(recipe.data, size, len(prepared.learn), len(prepared.base or ())).total
+    step = divide_step(recipe.data, size, len(prepared.train), len(prepared.base or ())).total
     return TrainingSetup(
         recipe,
         folder,
@@ -321,9 +321,9 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
     recipe, folder, parts = work.recipe, work.folder, prepared.samples
     folder.append_event(
         "started",
-        learn=len(parts.training),
-        tuning=len(parts.validation),
-        held_out=len(parts.test),
+        train=len(parts.training),
+        validation=len(parts.validation),
+        test=len(parts.test),
         base=len(prepared.base_samples),
         resumed=work.resume,
         epoch=work.epochs,
@@ -482,7 +482,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
-    check_step(recipe, size, report.counts["learn"], report.counts["base"])
+    check_step(recipe, size, report.counts["train"], report.counts["base"])
     return report
 
 
@@ -504,9 +504,9 @@ def _check_devices(recipe: TrainRecipe) -> None:
         raise RunError(f'devices = {recipe.devices}, but {available} are available. Lower it, or set devices = "auto".')
 
 
-def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
+def check_step(recipe: TrainRecipe, batch_size: int, train: int, base: int) -> None:
     """Raise an error if a step cannot be divided evenly among the devices."""
-    step, parts = divide_step(recipe.data, batch_size, learn, base).total, process_count(recipe) * recipe.pieces
+    step, parts = divide_step(recipe.data, batch_size, train, base).total, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(
             f"a step of {step} images cannot be divided evenly among {process_count(recipe)} devices with "

@@ -232,7 +232,7 @@ class TileDataOptions(TileCuttingConfig):
         description="regions of readers that disagree: refuse, agree (use those with agreement), or the name of the "
         "reader to use",
     )
-    held_out: float = Field(
+    test_fraction: float = Field(
         0.2, title="Test set (share of patients)", ge=0, lt=0.9, description="share of the patients in the test set"
     )
 
@@ -396,7 +396,7 @@ def _add_patients_and_split(
         row.update({name: text for name, text in patients.get(row["slide"], {}).items() if text})
     report.slides = len({row["slide"] for row in rows})
     report.patients = len({row["patient_id"] for row in rows})
-    note = split_tiles(rows, options.held_out)
+    note = split_tiles(rows, options.test_fraction)
     report.notes += [("split", note)] if note else []
     report.tiles = len(rows)
     report.classes = dict(Counter(row[TARGET] for row in rows).most_common())
@@ -534,13 +534,13 @@ def _join_readers(readers: Sequence[str]) -> str:
 class TileSplitRules:
     """Shares of a split, as required by ``data.splits``."""
 
-    held_out_fraction: float
+    test_fraction: float
     split: str = TRAIN_SPLIT
-    held_out_split: str = TEST_SPLIT
-    tuning_fraction: float = 0.0
+    test_split: str = TEST_SPLIT
+    validation_fraction: float = 0.0
 
 
-def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
+def split_tiles(rows: Sequence[dict[str, str]], test_fraction: float) -> str:
     """Set ``split`` in the rows of tiles, by patient.
 
     The test set is chosen by a hash of the patient name, so that patients stay in it when slides or regions are added.
@@ -552,21 +552,21 @@ def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
     """
     patients = len({row["patient_id"] for row in rows})
     if patients >= MIN_PATIENTS:
-        _write_split(rows, "patient_id", _test_groups(rows, "patient_id", held_out))
+        _write_split(rows, "patient_id", _test_groups(rows, "patient_id", test_fraction))
         return ""
     area_note = _assign_areas(rows)
     rarest = find_rarest_classes([row["lesion_id"] for row in rows], [row.get(TARGET, "") for row in rows])
     for name in sorted(set(rarest.values())):
         same_class = [row for row in rows if rarest[row["lesion_id"]] == name]
         spare = max(0, len({row["lesion_id"] for row in same_class}) - (MIN_AREAS_PER_CLASS - 1))
-        _write_split(same_class, "lesion_id", set(sorted(_test_groups(same_class, "lesion_id", held_out))[:spare]))
+        _write_split(same_class, "lesion_id", set(sorted(_test_groups(same_class, "lesion_id", test_fraction))[:spare]))
     return FEW_PATIENTS_NOTE.format(patients=format_count(patients, "patient")) + area_note
 
 
-def _test_groups(rows: Sequence[dict[str, str]], by: str, held_out: float) -> set[str]:
+def _test_groups(rows: Sequence[dict[str, str]], by: str, test_fraction: float) -> set[str]:
     """Choose the groups of the test set; ``by``: the column with the group of a tile."""
     samples = [_to_split_sample(row, row[by]) for row in rows]
-    return {sample.group for sample in split_samples(samples, TileSplitRules(held_out), 0).test}
+    return {sample.group for sample in split_samples(samples, TileSplitRules(test_fraction), 0).test}
 
 
 def _write_split(rows: Sequence[dict[str, str]], by: str, test_groups: set[str]) -> None:

@@ -117,7 +117,7 @@ class RunWriter(Callback):
     def _report_step(self, trainer: Trainer, task: Task, done: int, images: int) -> None:
         """Write a step event and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
-        batches, tuning_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
+        batches, validation_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
         left = batches * (epochs - epoch) - done
         loss, speed = task.last_loss(), images / self._timer.batch_seconds()
         self._folder.append_event(
@@ -128,7 +128,7 @@ class RunWriter(Callback):
             batches=batches,
             loss=loss,
             images_per_second=round(speed, 2),
-            eta_s=round(self._timer.seconds_left(left, tuning_batches, epochs - epoch + 1)),
+            eta_s=round(self._timer.seconds_left(left, validation_batches, epochs - epoch + 1)),
             **memory_in_use(task.device),
         )
         message = f"Epoch {epoch + 1} of {epochs}, loss {loss:.3f}, {speed:.0f} images/s"
@@ -175,11 +175,11 @@ class BestCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
         """Save the epoch and decide whether to continue; runs in every process, as saving is collective."""
         epoch, values = trainer.current_epoch, pl_module.metrics
-        for name in ("loss", "tuning_loss"):
+        for name in ("loss", "validation_loss"):
             if not math.isfinite(values[name]):
                 raise TrainingDiverged(divergence_message(pl_module.recipe, name.replace("_", " "), epoch, None))
         self._reset_lost_best(trainer)
-        monitor, loss = monitor_for_recipe(pl_module.recipe), values["tuning_loss"]
+        monitor, loss = monitor_for_recipe(pl_module.recipe), values["validation_loss"]
         measured = monitor.score(values[monitor.name])
         improved = measured > self._best
         better = improved or (measured == self._best and loss < self._best_loss)
@@ -218,8 +218,9 @@ class BestCheckpoint(Checkpoint):
         self._folder.add_metrics(row)
         self._folder.append_event("epoch", **row, best=better)
         message = (
-            f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, validation loss {values['tuning_loss']:.4f}, "
-            f"{monitor.title} {values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
+            f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, validation loss "
+            f"{values['validation_loss']:.4f}, {monitor.title} "
+            f"{values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
         )
         self._run.report(Milestone(round(1000 * (epoch + 1) / epochs), 1000, message))
 

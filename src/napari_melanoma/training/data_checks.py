@@ -87,18 +87,20 @@ def _raise_for_sizes(mismatches: Sequence[str]) -> None:
 
 def check_counts(parts: TrainingSplit) -> None:
     """Refuse too few images or groups in the training and validation sets."""
-    learn, tuning = len(parts.training), len(parts.validation)
+    train, validation = len(parts.training), len(parts.validation)
     groups = {sample.group for sample in (*parts.training, *parts.validation)}
-    if learn + tuning >= 3 and len(groups) < 2:
+    if train + validation >= 3 and len(groups) < 2:
         raise RunError(
-            f"all {learn + tuning} images of the training and validation sets are of one patient or lesion and cannot "
+            f"all {train + validation} images of the training and validation sets are of one patient or lesion and "
+            "cannot "
             "be separated: expected at least two groups, one for each set. Add images of another patient, or correct "
             "patient_id in the table."
         )
-    if learn < 2 or not tuning:
+    if train < 2 or not validation:
         raise RunError(
-            f"the training set has {learn} images and the validation set {tuning}; at least 2 and 1 are needed, with "
-            "accepted or corrected masks. Add images with masks, or increase data.tuning_fraction."
+            f"the training set has {train} images and the validation set {validation}; at least 2 and 1 are needed, "
+            "with "
+            "accepted or corrected masks. Add images with masks, or increase data.validation_fraction."
         )
 
 

@@ -76,14 +76,14 @@ CLASSES_FILE = "classes.json"
 class PreparedData:
     """The decoded data of a run; ``samples`` and ``base_samples`` are in the order of the caches.
 
-    ``learn``, ``tuning``: the training and validation sets. ``base``: images that preserve the initial model's
+    ``train``, ``validation``: the training and validation sets. ``base``: images that preserve the initial model's
     performance; None without. ``unlabelled``: images of the target domain of an adaptation; None without.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
     several classes, the share of each class in all pixels of the training masks.
     """
 
-    learn: PixelCache
-    tuning: PixelCache
+    train: PixelCache
+    validation: PixelCache
     base: PixelCache | None
     samples: TrainingSplit
     base_samples: tuple[Sample, ...]
@@ -98,7 +98,7 @@ class PreparedData:
 class TrainingDataReport:
     """Summary of the data that a recipe would train on.
 
-    ``counts``: images of the parts ``learn``, ``tuning``, ``held_out`` and ``base``. ``groups``: patients or lesions in
+    ``counts``: images of the parts ``train``, ``validation``, ``test`` and ``base``. ``groups``: patients or lesions in
     the training and validation sets. ``domains``, ``classes``: training images of each data set and class.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1.
     """
@@ -136,7 +136,7 @@ def prepare_data(
         prepared = _assemble(rows, store, recipe)
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
-        caches = (prepared.learn, prepared.tuning, prepared.base, prepared.unlabelled)
+        caches = (prepared.train, prepared.validation, prepared.base, prepared.unlabelled)
         store.register_run(folder.path, [cache for cache in caches if cache])
         store.prune()
     return prepared
@@ -181,9 +181,9 @@ def report_data(
     parts = chosen.parts
     return TrainingDataReport(
         counts={
-            "learn": len(parts.training),
-            "tuning": len(parts.validation),
-            "held_out": len(parts.test),
+            "train": len(parts.training),
+            "validation": len(parts.validation),
+            "test": len(parts.test),
             "base": len(chosen.base),
         },
         groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
@@ -198,9 +198,9 @@ def _data_rows(selection: DataSelection) -> list[DataRow]:
     """List each image with its part and the checksums of its files."""
     parts = selection.chosen.parts
     samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
-        ("learn", parts.training),
-        ("tuning", parts.validation),
-        ("held_out", parts.test),
+        ("train", parts.training),
+        ("validation", parts.validation),
+        ("test", parts.test),
         ("base", selection.chosen.base),
         ("unlabelled", selection.chosen.unlabelled),
     )
@@ -222,7 +222,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         missing = missing_views(rows, store, recipe)
     else:
-        missing = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
+        missing = [row for row in rows if row.part != "test" and not _is_stored(row, store, recipe)]
     scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
     unusable: list[Path] = list(scan.faults)
@@ -266,10 +266,10 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
 
     base = tuple(samples("base"))
     return PreparedData(
-        learn=cache("learn"),
-        tuning=cache("tuning"),
+        train=cache("train"),
+        validation=cache("validation"),
         base=cache("base") if base else None,
-        samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
+        samples=TrainingSplit(samples("train"), samples("validation"), samples("test")),
         base_samples=base,
         fingerprint=data_fingerprint(rows),
         lesion_share=_lesion_share(rows, store, recipe.mask_kind),
@@ -280,7 +280,7 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
 
 def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) -> float:
     """Mean share of lesion pixels in the training masks."""
-    facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
+    facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "train"]
     shares = [mask_facts.lesion for mask_facts in facts if mask_facts is not None]
     return sum(shares) / max(1, len(shares))
 
@@ -289,7 +289,7 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
     """Share of each class in all pixels of the training label images; empty without classes."""
     total: Counter[int] = Counter()
     if classes:
-        facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "learn")
+        facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "train")
         for mask_facts in facts:
             total.update(label_counts(mask_facts) if mask_facts else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
@@ -316,7 +316,7 @@ def write_classes(
     ``fitted``: the encoding of the patient data; None: fit it on the training rows. In the file, ``rows`` and ``depth``
     are in the order of ``rows``: the class index followed by the values of ``fields``, and the depth in mm as text.
     """
-    training_rows = [table.rows[row.sample.key] for row in rows if row.part == "learn"]
+    training_rows = [table.rows[row.sample.key] for row in rows if row.part == "train"]
     encoding = fitted or (fit_encoding(training_rows, config.tabular, config.target) if config.tabular else None)
     depth = config.depth.column if config.depth else ""
     fields = encoding.fields if encoding else ()
@@ -361,7 +361,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
             depth_mm=np.array([depths[id(row)] for row in chosen], np.float64),
         )
 
-    return ClassData(tuple(content["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))
+    return ClassData(tuple(content["names"]), encoding, domains, part("train"), part("validation"), part("unlabelled"))
 
 
 def read_held_out(
@@ -369,7 +369,7 @@ def read_held_out(
 ) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
     """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""
     content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    test_rows = [row for row in rows if row.part == "held_out"]
+    test_rows = [row for row in rows if row.part == "test"]
     labels = np.array([values_of_rows[id(row)][0] for row in test_rows], np.intp)
     return labels, {
         row.sample.key: dict(zip(content["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
@@ -431,7 +431,7 @@ def view_kind(recipe: TrainRecipe) -> PixelKind:
 def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
     """Find the rows whose view is not in the store, in order; test images need none."""
     kind, side = view_kind(recipe), recipe.data.cache_size
-    return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
+    return [row for row in rows if row.part != "test" and store.slot(kind, side, view_sha(row)) is None]
 
 
 def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:

@@ -488,7 +488,9 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
             f"no usable image in the split '{recipe.data.split}': all {len(parts.left_out)} are of patients or lesions "
             f"that are also in the test set ({_group_names(parts.left_out)}). {ONE_SPLIT}"
         )
-    if not recipe.data.tuning_fraction:  # no epoch or threshold is selected: the test images are monitored, as in P2
+    if (
+        not recipe.data.validation_fraction
+    ):  # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.base:
@@ -585,8 +587,8 @@ def _describe_other_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[st
         return []
     listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
     return [
-        f"Not used: the split {listed}. The test set is the split '{recipe.data.held_out_split}'; the validation set "
-        f"is taken from '{recipe.data.split}'. Set data.held_out_split to test on another split."
+        f"Not used: the split {listed}. The test set is the split '{recipe.data.test_split}'; the validation set "
+        f"is taken from '{recipe.data.split}'. Set data.test_split to test on another split."
     ]
 
 

@@ -43,25 +43,25 @@ class StepShares:
     base: int = 0
 
     @property
-    def learn(self) -> int:
+    def train(self) -> int:
         """Images of the step from the training data."""
         return self.shuffled + self.balanced
 
     @property
     def total(self) -> int:
         """All images of the step."""
-        return self.learn + self.base
+        return self.train + self.base
 
 
-def divide_step(data: DataConfig, batch_size: int, learn: int, base: int) -> StepShares:
+def divide_step(data: DataConfig, batch_size: int, train: int, base: int) -> StepShares:
     """Divide a step into shuffled, balanced and base images.
 
     A step has ``batch_size`` images; without base data at most the number of training images.
 
-    ``learn``, ``base``: numbers of training and base images.
+    ``train``, ``base``: numbers of training and base images.
     """
     from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
-    from_data = batch_size - from_base if base else min(batch_size, learn)
+    from_data = batch_size - from_base if base else min(batch_size, train)
     balanced = {"shuffle": 0, "balanced": from_data, "mixed": from_data // 2}[data.sampling]
     return StepShares(from_data - balanced, balanced, from_base)
 
@@ -113,7 +113,7 @@ class EpochSampler:
     @property
     def steps(self) -> int:
         """Number of full steps in an epoch, at least one."""
-        return max(1, len(self._classes) // self._shares.learn)
+        return max(1, len(self._classes) // self._shares.train)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; called by Lightning."""
@@ -248,15 +248,15 @@ def training_loader(
     ``ClassBatch`` or ``BagBatch``, by the type of ``prepared``; its sampler has ``set_epoch``.
     """
     base = prepared.base
-    shares = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
+    shares = divide_step(recipe.data, batch_size, len(prepared.train), len(base or ()))
     classes = sampled_classes(prepared, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), shares, recipe.seed, rank)
     if isinstance(prepared, PreparedBags):
         return _loader(TrainingBags(prepared, recipe), sampler, recipe.workers)
     if prepared.classes is not None:
         return _loader(TrainingViews(prepared, recipe), sampler, recipe.workers)
-    partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
-    return _loader(TrainingBatches(prepared.learn.concatenate(base), partners), sampler, recipe.workers)
+    partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.train), len(base or ()))
+    return _loader(TrainingBatches(prepared.train.concatenate(base), partners), sampler, recipe.workers)
 
 
 def validation_loader(
@@ -268,12 +268,12 @@ def validation_loader(
     ``training_loader``, but resized to the network's input, in the order of ``prepared.samples.validation``.
     """
     side = recipe.model.input_size
-    batches: Any = ValidationBatches(prepared.tuning, side)
+    batches: Any = ValidationBatches(prepared.validation, side)
     if isinstance(prepared, PreparedBags):
         batches = ValidationBags(prepared)
     elif prepared.classes is not None:
-        batches = ValidationViews(prepared.tuning, prepared.classes.tuning, prepared, side)
-    return _loader(batches, SequentialBatches(len(prepared.tuning), batch_size, rank), workers=0)
+        batches = ValidationViews(prepared.validation, prepared.classes.validation, prepared, side)
+    return _loader(batches, SequentialBatches(len(prepared.validation), batch_size, rank), workers=0)
 
 
 def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
@@ -288,8 +288,8 @@ def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> 
 def training_views_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Create the loader of the unchanged training views, in the order of ``prepared.samples.training``."""
     assert prepared.classes is not None
-    batches = ValidationViews(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
-    return _loader(batches, SequentialBatches(len(prepared.learn), batch_size, SINGLE_PROCESS), workers=0)
+    batches = ValidationViews(prepared.train, prepared.classes.train, prepared, recipe.model.input_size)
+    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), workers=0)
 
 
 def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
@@ -307,7 +307,7 @@ def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
     """
     if prepared.classes is None or by == "domain":
         return [getattr(sample, by) or "" for sample in prepared.samples.training]
-    return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
+    return [prepared.classes.names[label] for label in prepared.classes.train.labels]
 
 
 def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch expects its own classes
@@ -352,9 +352,9 @@ class TrainingViews:
     def __init__(self, prepared: PreparedData, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
         assert recipe.classification is not None
-        self._cache = prepared.learn
+        self._cache = prepared.train
         self._classes = len(prepared.classes.names)
-        self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
+        self._encoding, self._part = prepared.classes.encoding, prepared.classes.train
         self._drop_probabilities = recipe.classification.drop_field, recipe.classification.drop_form
         self._seed = recipe.seed
         two_domains = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS

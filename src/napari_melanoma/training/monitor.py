@@ -83,10 +83,10 @@ class Monitor(NamedTuple):
 
 
 MONITORS = {
-    "segmentation": Monitor("tuning_jaccard", "Jaccard", (("tuning_dice", "Dice"),)),
-    "classification": Monitor("tuning_auc", "AUC", (("tuning_accuracy", "accuracy"),)),
+    "segmentation": Monitor("validation_jaccard", "Jaccard", (("validation_dice", "Dice"),)),
+    "classification": Monitor("validation_auc", "AUC", (("validation_accuracy", "accuracy"),)),
 }
-LOSS_MONITOR = Monitor("tuning_loss", "loss", is_loss=True)
+LOSS_MONITOR = Monitor("validation_loss", "loss", is_loss=True)
 
 
 def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:
@@ -239,8 +239,8 @@ def _first_line(error: Exception) -> str:
 def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
     """Evaluate predicted depths.
 
-    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
-    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
+    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``validation_depth_mae_mm`` and
+    ``validation_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
     """
     is_known = ~np.isnan(true_mm)
     predicted, true = predicted_mm[is_known], true_mm[is_known]
@@ -248,4 +248,4 @@ def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64
         return {}
     spread = float(predicted.std() * true.std())
     correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / spread if spread > 0 else 0.0
-    return {"tuning_depth_mae_mm": float(np.abs(predicted - true).mean()), "tuning_depth_r": correlation}
+    return {"validation_depth_mae_mm": float(np.abs(predicted - true).mean()), "validation_depth_r": correlation}

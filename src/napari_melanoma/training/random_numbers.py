@@ -93,10 +93,10 @@ class PartnerSampler:
     change; an image is its own partner only if there is no other, and a mosaic shows four different images if possible.
     """
 
-    def __init__(self, config: AugmentationConfig, seed: int, learn: int, base: int = 0) -> None:
+    def __init__(self, config: AugmentationConfig, seed: int, train: int, base: int = 0) -> None:
         self._config = config
         self._seed = seed
-        self._learn = learn
+        self._train = train
         self._base = base
 
     def __bool__(self) -> bool:
@@ -111,7 +111,7 @@ class PartnerSampler:
         """
         rng = draw_random_numbers(self._seed, keys)
         targets = MixingTargets(self._config, rng)
-        indices = keys[:, 1] % (self._learn + self._base)
+        indices = keys[:, 1] % (self._train + self._base)
         neighbors = self._draw_others(indices[targets.mosaic], rng.subset(targets.mosaic), NEIGHBORS)
         donors = self._draw_others(indices[targets.cutmix], rng.subset(targets.cutmix), DONORS)
         return np.concatenate([neighbors, donors])
@@ -124,8 +124,8 @@ class PartnerSampler:
         The other images are divided into as many ranges as there are names, and each name draws from its own range,
         so that the images differ. Returns int64 (index * name,).
         """
-        is_base = indices >= self._learn
-        first, count = np.where(is_base, self._learn, 0), np.where(is_base, self._base, self._learn)
+        is_base = indices >= self._train
+        first, count = np.where(is_base, self._train, 0), np.where(is_base, self._base, self._train)
         shares = np.stack(
             [(number + rng.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
         )

@@ -225,21 +225,21 @@ class ClassData:
     """The classes, tabular values and domains of a classification.
 
     ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
-    training set or taken from the starting model; None without a table. ``domains``: names of all data sets. ``learn``,
-    ``tuning``: training and validation set. ``unlabelled``: images of the target domain of an adaptation.
+    training set or taken from the starting model; None without a table. ``domains``: names of all data sets. ``train``,
+    ``validation``: training and validation set. ``unlabelled``: images of the target domain of an adaptation.
     """
 
     names: tuple[str, ...]
     encoding: TabularEncoding | None
     domains: tuple[str, ...]
-    learn: ClassPart
-    tuning: ClassPart
+    train: ClassPart
+    validation: ClassPart
     unlabelled: ClassPart
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Number of training images of each class."""
-        return tuple(int((self.learn.labels == index).sum()) for index in range(len(self.names)))
+        return tuple(int((self.train.labels == index).sum()) for index in range(len(self.names)))
 
 
 def depth_mismatch(
@@ -291,7 +291,7 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     """
     options_from_data: dict[str, Any] = {}
     if options.predicts_depth:
-        standardized = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
+        standardized = standardize_depth(data.train.depth_mm, DepthScale(log=options.depth_log))
         known_depths = standardized[~np.isnan(standardized)]
         check_depth_count(len(known_depths), len(standardized))
         options_from_data = {
@@ -377,15 +377,15 @@ class DataConfig(Config):
     split: str = Field(
         "train", title="Training split", min_length=1, description="the split to train on; 'all': every image"
     )
-    held_out_split: str = Field("val", title="Test split", min_length=1, description="the test split")
-    held_out_fraction: float = Field(
+    test_split: str = Field("val", title="Test split", min_length=1, description="the test split")
+    test_fraction: float = Field(
         0.2,
         title="Test set (share of patients)",
         ge=0,
         lt=0.9,
         description="share of the patients without a split that are used as test set",
     )
-    tuning_fraction: float = Field(
+    validation_fraction: float = Field(
         0.1,
         title="Validation set (share of patients)",
         ge=0,
@@ -666,14 +666,16 @@ class TrainRecipe(Config):
 
     @model_validator(mode="after")
     def _check_validation(self) -> Self:
-        if self.data.tuning_fraction > 0:
+        if self.data.validation_fraction > 0:
             return self
         if self.task == "classification":
-            raise ValueError("data.tuning_fraction is 0, but the calibration of a classifier needs validation images")
+            raise ValueError(
+                "data.validation_fraction is 0, but the calibration of a classifier needs validation images"
+            )
         wrong = {"keep": self.keep != "last", "threshold_rule": self.threshold_rule != "half"}
         if any(wrong.values()) or self.data.base:
             raise ValueError(
-                "data.tuning_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
+                "data.validation_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
                 "threshold_rule = 'half' and leave data.base empty, or set a share such as 0.1"
             )
         return self

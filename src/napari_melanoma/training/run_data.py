@@ -15,6 +15,7 @@ import numpy as np
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE_NAME,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 DataPart = Literal[
-    "learn",  # training set
-    "tuning",  # validation set
-    "held_out",  # test set
+    "train",  # training set
+    "validation",  # validation set
+    "test",  # test set
     "base",  # preserves the performance of the initial model
     "unlabelled",  # from the target domain of an adaptation, used without labels
 ]
@@ -102,6 +103,7 @@ def data_fingerprint(rows: Iterable[DataRow]) -> str:
 
 
 def _row(cells: dict[str, str]) -> DataRow:
+    cells = rename_keys("run_data", cells)
     part = cells["part"]
     if part not in PARTS:
         raise ValueError(f"unknown part '{part}'")
@@ -141,7 +143,7 @@ def write_training_images(
     ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning if the
     initial model was trained on validation images.
     """
-    samples = [row.sample for row in rows if row.part != "held_out"]
+    samples = [row.sample for row in rows if row.part != "test"]
     digests = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
     hashed = hash_images(samples, run, known_digests=digests, perceptual=recipe.tile is None and recipe.bags is None)
     listed = make_training_images(hashed)
@@ -156,8 +158,8 @@ def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Ha
     """Warn of validation images that the initial model was trained on: they favor epochs near the initial weights."""
     if not recipe.model.starts_from_bundle:
         return []
-    tuning = {row.sample.image for row in rows if row.part == "tuning"}
-    is_validation = np.array([sample.image in tuning for sample in hashed.samples], bool)
+    validation = {row.sample.image for row in rows if row.part == "validation"}
+    is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
     overlap = (
         find_trained_images(hashed, inherited_training_images(recipe.model.start), tiles=recipe.tile is not None)
         & is_validation

@@ -94,8 +94,8 @@ class TrainingBags:
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
         assert recipe.bags is not None
-        self._bags = cast("Sequence[Bag]", prepared.learn)
-        self._labels, self._classes = prepared.classes.learn.labels, len(prepared.classes.names)
+        self._bags = cast("Sequence[Bag]", prepared.train)
+        self._labels, self._classes = prepared.classes.train.labels, len(prepared.classes.names)
         self._tiles, self._seed = recipe.bags.tiles, recipe.seed
 
     def __getitem__(self, keys: NDArray[np.int64]) -> BagBatch:
@@ -115,8 +115,8 @@ class ValidationBags:
 
     def __init__(self, prepared: PreparedBags) -> None:
         assert prepared.classes is not None
-        self._bags = cast("Sequence[Bag]", prepared.tuning)
-        self._labels, self._classes = prepared.classes.tuning.labels, len(prepared.classes.names)
+        self._bags = cast("Sequence[Bag]", prepared.validation)
+        self._labels, self._classes = prepared.classes.validation.labels, len(prepared.classes.names)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> BagBatch:
         """Return a batch with keys (0, index)."""
@@ -149,7 +149,7 @@ def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PreparedBags(PreparedData):
-    """Prepared data of a slide run; ``learn`` and ``tuning`` hold bags in the order of ``samples``."""
+    """Prepared data of a slide run; ``train`` and ``validation`` hold bags in the order of ``samples``."""
 
     kind: BagKind = field(kw_only=True)
 
@@ -161,7 +161,7 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     """
     if resume and folder.data.exists():
         rows = read_data(folder.data)
-        bags = open_bags([row.sample for row in rows if row.part in ("learn", "tuning")], run)
+        bags = open_bags([row.sample for row in rows if row.part in ("train", "validation")], run)
         _check_unchanged(rows, bags)
         return _assemble_bags(rows, bags, folder)
     selection = select_bags(recipe, run)
@@ -186,9 +186,9 @@ def _bag_rows(selection: BagSelection, run: RunContext) -> list[DataRow]:
     """List each slide with its part and the fingerprint of its embeddings."""
     parts = selection.chosen.parts
     samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
-        ("learn", parts.training),
-        ("tuning", parts.validation),
-        ("held_out", parts.test),
+        ("train", parts.training),
+        ("validation", parts.validation),
+        ("test", parts.test),
     )
     samples = [(part, sample) for part, in_part in samples_by_part for sample in in_part]
     return [
@@ -214,17 +214,17 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
     def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 
-    learn, tuning = (tuple(bags[sample.image] for sample in samples(part)) for part in ("learn", "tuning"))
+    train, validation = (tuple(bags[sample.image] for sample in samples(part)) for part in ("train", "validation"))
     return PreparedBags(
-        learn=cast("PixelCache", learn),  # PreparedData expects caches; the engine uses only the length of both
-        tuning=cast("PixelCache", tuning),
+        train=cast("PixelCache", train),  # PreparedData expects caches; the engine uses only the length of both
+        validation=cast("PixelCache", validation),
         base=None,
-        samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
+        samples=TrainingSplit(samples("train"), samples("validation"), samples("test")),
         base_samples=(),
         fingerprint=data_fingerprint(rows),
         lesion_share=0.0,
         classes=read_run_classes(folder.path, rows),
-        kind=common_bag_kind([*learn, *tuning]),
+        kind=common_bag_kind([*train, *validation]),
     )
 
 
@@ -335,11 +335,11 @@ def explain_mismatch(bag: Bag, kind: BagKind) -> str:
 
 def _check_counts(parts: TrainingSplit) -> None:
     """Raise an error if the training or validation set has too few slides."""
-    learn, tuning = len(parts.training), len(parts.validation)
-    if learn < 2 or not tuning:
+    train, validation = len(parts.training), len(parts.validation)
+    if train < 2 or not validation:
         raise RunError(
-            f"the training set has {format_count(learn, 'slide')} and the validation set {tuning}, not counting the "
-            f"test set. At least 2 and 1 are needed; all slides of a patient are in one set. {MORE_SLIDES}"
+            f"the training set has {format_count(train, 'slide')} and the validation set {validation}, not counting "
+            f"the test set. At least 2 and 1 are needed; all slides of a patient are in one set. {MORE_SLIDES}"
         )
 
 

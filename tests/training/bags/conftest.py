@@ -114,7 +114,7 @@ def bag_recipe(dataset: Path, **more: Any) -> TrainRecipe:
         "name": "phantom-mil",
         "task": "classification",
         "bags": {"tiles": 32},
-        "data": {"datasets": [str(dataset)], "tuning_fraction": 0.3},
+        "data": {"datasets": [str(dataset)], "validation_fraction": 0.3},
         "model": {"options": {"hidden": 16, "attention": 8, "dropout": 0.1}},
         "classification": {"target": "diagnosis", "classes": ["naevus", "melanoma"]},
         "epochs": 12,

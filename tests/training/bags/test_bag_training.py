@@ -87,7 +87,7 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert read_toml(run / "config.toml", TrainRecipe).bags is not None
     assert kinds[-1] == "finished"
     assert kinds.count("epoch") == len((run / "metrics.csv").read_text().splitlines()) - 1
-    assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
     assert {row["image"] for row in rows} == {str(data / f"slide_{number:02d}") for number in range(60)}
     assert (run / "checkpoints").is_dir()
     assert any("test slides" in event.get("message", "") for event in events(run))
@@ -113,7 +113,7 @@ def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
     assert config.classes == ("naevus", "melanoma")
     assert config.is_slide_model
     assert config.classifier is not None
-    answers = [row["diagnosis"] == "melanoma" for row in rows_of(learnt[1]) if row["part"] == "tuning"]
+    answers = [row["diagnosis"] == "melanoma" for row in rows_of(learnt[1]) if row["part"] == "validation"]
     assert config.classifier.prevalence == pytest.approx(np.mean(answers))
     assert config.classifier.operating_point is not None
     reference = read_reference(learnt[2])
@@ -128,7 +128,7 @@ def whole(
     """A recipe of three epochs, and a run that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     data = draw_cohort(folder / "cohort", 14)
-    recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
+    recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "validation_fraction": 0.4, "split": "all"})
     train(recipe, folder / "run", resume=False, run=RunContext(), evaluate=False)
     return recipe, folder / "run"
 
@@ -229,7 +229,7 @@ def test_slides_of_a_patient_stay_together(draw_cohort: Draw, bag_recipe: MakeRe
         parts.setdefault(row["group"], set()).add(row["part"])
     assert len(parts) == 20
     assert {len(found) for found in parts.values()} == {1}
-    assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
 
 
 def with_rows(folder: Path, rows: str) -> Path:
@@ -246,8 +246,8 @@ def test_the_fewest_slides_that_train_are_three_patients_a_class(
     data = with_rows(draw_cohort(tmp_path / "cohort", len(known)), rows)
     for seed in range(4):
         report = check_recipe(bag_recipe(data, seed=seed), RunContext())
-        assert report.counts["tuning"] in (2, 3)
-        assert report.counts["held_out"] == 2
+        assert report.counts["validation"] in (2, 3)
+        assert report.counts["test"] == 2
 
 
 @pytest.mark.parametrize("slides", [1, 2])
@@ -261,7 +261,7 @@ def test_the_message_about_too_few_cases_counts_slides(
     ) as caught:
         check_recipe(bag_recipe(data), RunContext())
     assert "image" not in str(caught.value)
-    assert "tuning_fraction" not in str(caught.value)
+    assert "validation_fraction" not in str(caught.value)
 
 
 def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_checking_estimates_the_cost(whole: tuple[TrainRecipe, Path]) -> None:
     few, many = (estimate_run(recipe.model_copy(update={"epochs": epochs}), run=RunContext()) for epochs in (1, 10_000))
     assert 0 < few.seconds < many.seconds
     assert few.steps * 10_000 == many.steps
-    assert few.images == len([row for row in rows_of(run) if row["part"] == "learn"])
+    assert few.images == len([row for row in rows_of(run) if row["part"] == "train"])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
 PATIENCE_MS = 60_000
 ROWS = [
-    {"epoch": epoch, "tuning_loss": 0.6 - 0.1 * epoch, "tuning_jaccard": jaccard, "tuning_dice": jaccard + 0.1}
+    {
+        "epoch": epoch,
+        "validation_loss": 0.6 - 0.1 * epoch,
+        "validation_jaccard": jaccard,
+        "validation_dice": jaccard + 0.1,
+    }
     for epoch, jaccard in enumerate((0.5, 0.7, 0.65))
 ]
 LOSSES = LossCurve(tuple(np.linspace(0.1, 3.5, 35)), tuple(np.linspace(0.9, 0.2, 35)))
@@ -83,7 +88,10 @@ def test_the_best_epoch_is_marked(curves):
 
 
 def test_epochs_without_a_number_are_left_out(curves):
-    broken = [*ROWS, {"epoch": 3, "tuning_loss": math.nan, "tuning_jaccard": math.nan, "tuning_dice": math.nan}]
+    broken = [
+        *ROWS,
+        {"epoch": 3, "validation_loss": math.nan, "validation_jaccard": math.nan, "validation_dice": math.nan},
+    ]
     curves.show_run(LOSSES, broken, 5)
     assert curves.plots["overlap"].points("picks")[0].tolist() == [1, 2, 3]
 
@@ -147,7 +155,8 @@ def lab(colour):
 
 def test_a_run_of_few_steps_shows_the_loss_of_its_epochs(curves):
     rows = [
-        {"epoch": epoch, "loss": 0.4 - 0.1 * epoch, "tuning_loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(3)
+        {"epoch": epoch, "loss": 0.4 - 0.1 * epoch, "validation_loss": 0.5, "validation_jaccard": 0.6}
+        for epoch in range(3)
     ]
     curves.show_run(LossCurve((2.0,), (0.35,)), rows, 3)
     epochs, values = curves.plots["loss"].points("training")
@@ -179,7 +188,7 @@ def test_ticks_stand_at_whole_epochs(curves):
 
 
 def test_another_run_resets_the_range(curves):
-    high = [{**row, "tuning_jaccard": 0.95, "tuning_dice": 0.97} for row in ROWS]
+    high = [{**row, "validation_jaccard": 0.95, "validation_dice": 0.97} for row in ROWS]
     curves.show_run(LOSSES, high, 5)
     curves.grab()  # the range is found when it is drawn
     assert curves.plots["overlap"].viewRange()[1][0] > 0.9
@@ -250,7 +259,7 @@ def test_events_without_loss_or_position_are_ignored(event):
 
 
 def test_curves_of_a_real_run(curves, tmp_path):
-    run = FakeRun(tmp_path).learn(3)
+    run = FakeRun(tmp_path).add_epochs(3)
     trace = LossTrace()
     trace.add(json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines())
     table = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())

@@ -234,7 +234,7 @@ def test_only_active_time_is_shown(view, qtbot, tmp_path):
     run.now += 5000
     run.begin().tell("paused")
     run.now += 5000
-    run.tell("continued").learn(1).tell("finished", threshold=0.5)
+    run.tell("continued").add_epochs(1).tell("finished", threshold=0.5)
     show(view, qtbot, run)
     assert "Duration: 45 s." in text(view, "run_more")
 
@@ -457,7 +457,10 @@ def test_the_view_fits_a_narrow_dock_in_both_themes(stage, view, qtbot, tmp_path
 
 
 def test_of_equal_epochs_the_one_with_a_known_smaller_loss_is_best():
-    rows = [{"epoch": number, "tuning_jaccard": 0.8, "tuning_loss": loss} for number, loss in enumerate(("", 0.4, 0.3))]
+    rows = [
+        {"epoch": number, "validation_jaccard": 0.8, "validation_loss": loss}
+        for number, loss in enumerate(("", 0.4, 0.3))
+    ]
     monitor = MONITORS["segmentation"]
     assert find_best_row(rows, monitor) == rows[2]
     assert find_best_row(rows[:1], monitor) == rows[0]

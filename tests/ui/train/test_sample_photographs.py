@@ -13,8 +13,8 @@ from napari_melanoma.ui.train.samples import find_photograph
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     rows = ["part,image_id,domain,image"]
-    rows += [f"tuning,{name},one,/{place}.png" for place, name in (("lower", "a"), ("upper", "A"), ("own", "same"))]
-    rows += ["tuning,same,two,/other.png", "learn,a,two,/learn.png"]
+    rows += [f"validation,{name},one,/{place}.png" for place, name in (("lower", "a"), ("upper", "A"), ("own", "same"))]
+    rows += ["validation,same,two,/other.png", "train,a,two,/learn.png"]
     (tmp_path / "data.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path
 

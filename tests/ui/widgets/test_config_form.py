@@ -220,8 +220,8 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
         fits["loss"] = "ce"
     if list_architectures()[values["model"]["architecture"]].spec.task != "segmentation":
         fits["model"] = {**values["model"], "architecture": "deeplabv3plus"}
-    if not values["data"]["tuning_fraction"]:  # such a recipe must not select by validation images
-        fits["data"] = {**values["data"], "tuning_fraction": 0.1}
+    if not values["data"]["validation_fraction"]:  # such a recipe must not select by validation images
+        fits["data"] = {**values["data"], "validation_fraction": 0.1}
     scale = tuple(abs(end) or 1.0 for end in values["augmentation"]["scale"])  # magnifications
     fits["augmentation"] = {**values["augmentation"], "scale": scale}
     name = fits.get("model", values["model"])["architecture"]

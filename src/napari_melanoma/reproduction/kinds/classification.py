@@ -66,7 +66,7 @@ def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[st
     if row.file.predictor != "network":
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
-    roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.learns]
+    roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.train_roles]
     aucs = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
     at_chance = [auc for auc in aucs if auc is not None and auc.low <= CHANCE]
     if not aucs or len(at_chance) < len(aucs):

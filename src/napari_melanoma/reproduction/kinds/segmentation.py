@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.figures.evaluation import comparison_image
@@ -83,10 +84,11 @@ def measure_validation(run: RunFolder) -> dict[str, float]:
 
     Empty if one of them is unknown.
     """
-    dice = [float(row["tuning_dice"]) for row in read_table(run.path / "metrics.csv") if row.get("tuning_dice")]
+    epochs = [rename_keys("metrics", row) for row in read_table(run.path / "metrics.csv")]
+    dice = [float(row["validation_dice"]) for row in epochs if row.get("validation_dice")]
     if not dice:
         return {}
-    masks = [row.sample.mask for row in read_data(run.data) if row.part == "tuning" and row.sample.mask]
+    masks = [row.sample.mask for row in read_data(run.data) if row.part == "validation" and row.sample.mask]
     shares = [read_mask(mask).mean() for mask in masks]
     if not shares:
         return {}

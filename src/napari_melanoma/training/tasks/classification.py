@@ -70,7 +70,7 @@ class ClassTask(Task):
         self._positive = bundle.classes.index(self._config.positive)
         weights = class_weights(counts) if self._config.class_weight == "balanced" else None
         self.register_buffer("_weights", weights, persistent=False)
-        self._tuning = DistributedRows(2 * self._classes + self.extra_columns)
+        self._validation = DistributedRows(2 * self._classes + self.extra_columns)
 
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -83,17 +83,17 @@ class ClassTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Discard the predictions of an interrupted validation."""
-        self._tuning = DistributedRows(2 * self._classes + self.extra_columns)
+        self._validation = DistributedRows(2 * self._classes + self.extra_columns)
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate all validation images or slides together."""
         sizes = [self._classes, self._classes, self.extra_columns]
-        logits, shares, extra = self._tuning.gather(self.device).split(sizes, dim=1)
+        logits, shares, extra = self._validation.gather(self.device).split(sizes, dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
         names = [name for name, _ in MONITORS["classification"].measures]
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_extra(extra)}
+        self.metrics = {"validation_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_extra(extra)}
 
     def measure_extra(self, columns: Tensor) -> dict[str, float]:
         """Return the metrics of the additional columns."""
@@ -103,9 +103,9 @@ class ClassTask(Task):
 class ClassificationTask(ClassTask):
     """A network trained to classify lesions from an image and clinical metadata.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, and with a
-    depth target ``tuning_depth_mae_mm`` and ``tuning_depth_r``. They are computed over all images together, as an AUC
-    cannot be averaged over batches.
+    After each epoch ``metrics`` holds ``loss``, ``validation_loss``, ``validation_auc`` and ``validation_accuracy``,
+    and with a depth target ``validation_depth_mae_mm`` and ``validation_depth_r``. They are computed over all images
+    together, as an AUC cannot be averaged over batches.
 
     ``network``: maps images, continuous values and categories to logits (batch, class); ``encode``, ``classify`` and
     ``embed`` are its parts.
@@ -202,7 +202,7 @@ class ClassificationTask(ClassTask):
         maps = self.network.encode(self.normalize(batch.images))
         logits = self.network.classify(maps, batch.continuous, batch.categories).float()
         depths = torch.stack([self._predicted_depth_mm(maps), batch.depth_mm.to(logits.device)], dim=1)
-        self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
+        self._validation.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
 
     def _predicted_depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the predicted depth, float32 (batch,) in mm; NaN without a depth target."""
@@ -418,8 +418,8 @@ class DepthLoss(nn.Module):
 class BagTask(ClassTask):
     """A network trained to classify slides from the embeddings of their tiles.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``; validation
-    uses all tiles of a slide.
+    After each epoch ``metrics`` holds ``loss``, ``validation_loss``, ``validation_auc`` and ``validation_accuracy``;
+    validation uses all tiles of a slide.
 
     ``network``: maps a bag to logits (class,).
     """
@@ -438,7 +438,7 @@ class BagTask(ClassTask):
         """Store the predictions; processes with fewer slides get empty batches at the end."""
         if len(batch.bags):
             logits = torch.stack([self.pool(bag).logits for bag in batch.bags])
-            self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
+            self._validation.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
 
 
 def _embedding_chunks(bag: Bag) -> Iterator[Tensor]:

@@ -40,7 +40,7 @@ CHOSEN_BY_USER = 0.3  # share of corrections that start from the best hypothesis
 BOX_JITTER = 0.1  # share of the sides of a box
 STEP = 2  # errors are searched in every second row and column
 VALIDATION_CLICKS = 3
-MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+MEASURES = ("validation_loss", "validation_jaccard", "validation_dice")
 
 
 class DrawnClick(NamedTuple):
@@ -131,8 +131,8 @@ class PromptedSegmentationTask(SegmentationTask):
 
     The network predicts several masks (hypotheses) for an image. The loss is mainly that of the best one (Guzman-Rivera
     et al. 2012), so that they differ where readers disagree; the predicted quality of each is trained with its Jaccard
-    index. After each epoch ``tuning_jaccard`` and ``tuning_dice`` are means over zero to three clicks, each in the
-    middle of the largest error.
+    index. After each epoch ``validation_jaccard`` and ``validation_dice`` are means over zero to three clicks, each in
+    the middle of the largest error.
     """
 
     def __init__(
@@ -262,11 +262,11 @@ class PromptedSegmentationTask(SegmentationTask):
             values.append(torch.stack([self.loss(best, truth), jaccard.mean(), dice.mean()]))
             if turn < VALIDATION_CLICKS:
                 correct_all(users, best)
-        self._tuning.add(len(images), *torch.stack(values).mean(0))
+        self._validation.add(len(images), *torch.stack(values).mean(0))
 
     def on_validation_epoch_start(self) -> None:
         """Reset the means, which an interrupted validation leaves incomplete."""
-        self._tuning = RunningMeans(*MEASURES)
+        self._validation = RunningMeans(*MEASURES)
 
 
 def correct_all(users: Sequence[SimulatedUser], logits: Tensor) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.loader import ImageBatch
     from napari_melanoma.training.recipe import TrainRecipe
 
-MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+MEASURES = ("validation_loss", "validation_jaccard", "validation_dice")
 MAX_WEIGHT = 20.0  # relative to the most frequent class; without a limit, a class of a few pixels would dominate
 
 
@@ -46,8 +46,8 @@ class PixelTask(Task):
 class SegmentationTask(PixelTask):
     """A network trained to segment lesions.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
-    images of all processes.
+    After each epoch ``metrics`` holds ``loss``, ``validation_loss``, ``validation_jaccard`` and ``validation_dice``:
+    means over the images of all processes.
 
     ``network``: maps normalized float (batch, 3, row, column) to logits (batch, 1, row, column). ``lesion_weight``:
     weight of lesion pixels against skin in cross-entropy.
@@ -59,7 +59,7 @@ class SegmentationTask(PixelTask):
         super().__init__(network, recipe, bundle)
         self._criterion = make_loss(recipe.loss, lesion_weight)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
-        self._tuning = RunningMeans(*MEASURES)
+        self._validation = RunningMeans(*MEASURES)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -86,22 +86,22 @@ class SegmentationTask(PixelTask):
         total = ((logits > 0).sum((1, 2, 3)) + truth.sum((1, 2, 3))).float()
         jaccard = torch.where(total > 0, common / (total - common).clamp(min=1), 1.0)
         dice = torch.where(total > 0, 2 * common / total.clamp(min=1), 1.0)
-        self._tuning.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
+        self._validation.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
 
     def on_validation_epoch_start(self) -> None:
         """Discard the means of an interrupted validation."""
-        self._tuning = RunningMeans(*MEASURES)
+        self._validation = RunningMeans(*MEASURES)
 
     def on_validation_epoch_end(self) -> None:
         """Average over the validation images."""
-        self.metrics = self._tuning.reduce(self.device)
+        self.metrics = self._validation.reduce(self.device)
 
 
 class MultiClassSegmentationTask(PixelTask):
     """A network trained to segment several classes.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
-    are means over the classes, computed from the pixels of all images of all processes.
+    After each epoch ``metrics`` holds ``loss``, ``validation_loss``, ``validation_jaccard`` and ``validation_dice``:
+    the last two are means over the classes, computed from the pixels of all images of all processes.
 
     ``network``: maps normalized float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: share
     of each class in the training pixels.
@@ -118,7 +118,7 @@ class MultiClassSegmentationTask(PixelTask):
         self._reset_counts()
 
     def _reset_counts(self) -> None:
-        self._tuning, self._confusion = RunningMeans("tuning_loss"), ConfusionCounts(self._classes)
+        self._validation, self._confusion = RunningMeans("validation_loss"), ConfusionCounts(self._classes)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -141,7 +141,7 @@ class MultiClassSegmentationTask(PixelTask):
         if not len(images):
             return
         logits = self(images)
-        self._tuning.add(len(images), self.loss(logits, one_hot(labels, self._classes).float()))
+        self._validation.add(len(images), self.loss(logits, one_hot(labels, self._classes).float()))
         self._confusion.add(logits.argmax(1), labels[:, 0])
 
     def on_validation_epoch_start(self) -> None:
@@ -152,7 +152,7 @@ class MultiClassSegmentationTask(PixelTask):
         """Evaluate all validation images at once."""
         counts = self._confusion.reduce(self.device)
         jaccard, dice = (float(mean_over_classes(index(counts))) for index in (jaccard_per_class, dice_per_class))
-        self.metrics = {**self._tuning.reduce(self.device), "tuning_jaccard": jaccard, "tuning_dice": dice}
+        self.metrics = {**self._validation.reduce(self.device), "validation_jaccard": jaccard, "validation_dice": dice}
 
 
 def label_weights(shares: Sequence[float]) -> Tensor:

@@ -43,8 +43,8 @@ Groups = list[dict[str, Any]]  # parameter groups of an optimizer: "params" and 
 class Task(LightningModule):
     """A network in training; subclasses define loss and evaluation.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss`` and the measures of the task, including its monitor,
-    over the images of all processes.
+    After each epoch ``metrics`` holds ``loss``, ``validation_loss`` and the measures of the task, including its
+    monitor, over the images of all processes.
     """
 
     _mean: Tensor

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
     from napari_melanoma.ui.slide.context import SlideContext
 
-FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
+FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "test", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
 MAX_NOTES = 3  # notes about single slides that the status line shows
 TRAIN_LINK = "train-tiles"

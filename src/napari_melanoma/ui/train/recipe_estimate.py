@@ -34,13 +34,13 @@ CHECK_DELAY_MS = 250  # between the last change of the controls and reading the 
 class RecipeImageCounts:
     """Numbers of images of a run.
 
-    ``held_out``: test set. ``left_out``: not used, because other images of their patients are in the test set.
+    ``test``: test set. ``left_out``: not used, because other images of their patients are in the test set.
     ``warning``: not empty if the starting model was trained on test images.
     """
 
     training: int
     validation: int
-    held_out: int
+    test: int
     base: int = 0
     left_out: int = 0
     warning: str = ""
@@ -48,9 +48,9 @@ class RecipeImageCounts:
     @property
     def summary(self) -> str:
         """The numbers as one line."""
-        total = format_count(self.training + self.validation + self.held_out + self.left_out, "image")
+        total = format_count(self.training + self.validation + self.test + self.left_out, "image")
         parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
-        parts.append(f"{self.held_out:,} for testing" if self.held_out else NO_TEST_IMAGES)
+        parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
         base = f"; {format_count(self.base, 'image')} of base data" if self.base else ""

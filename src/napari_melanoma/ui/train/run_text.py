@@ -37,8 +37,8 @@ class RunActivity:
         for event in events:
             if event["kind"] in ("launched", "started", "progress"):
                 activity = replace(activity, last_event=event)
-            if event["kind"] == "started" and (tuning := parse_number(event, "tuning")) is not None:
-                activity = replace(activity, validation_images=int(tuning))
+            if event["kind"] == "started" and (validation := parse_number(event, "validation")) is not None:
+                activity = replace(activity, validation_images=int(validation))
         return activity
 
 
@@ -134,7 +134,7 @@ def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Map
     ]
 
     def rank(row: Mapping[str, Any]) -> tuple[float, float]:
-        loss = parse_number(row, "tuning_loss")
+        loss = parse_number(row, "validation_loss")
         return monitor.score(float(row[name])), -math.inf if loss is None else -loss
 
     return max(measured, key=rank, default=None)

@@ -476,7 +476,7 @@ class TrainingCurves(QWidget):
     def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
         """Return the value of each curve by title: at an epoch, or (None) the last one; None if there is none."""
         by_title = {"training": _nearest_value(*self._training_loss(), epoch)}
-        for key, name in (("tuning_loss", "validation"), *self._measures):
+        for key, name in (("validation_loss", "validation"), *self._measures):
             epochs, values = _metric_column(self._rows, key)
             by_epoch = dict(zip(epochs, values, strict=True))
             by_title[name] = (
@@ -526,7 +526,7 @@ class TrainingCurves(QWidget):
             return
         loss, metric = self.plots["loss"], self.plots["overlap"]
         loss.set_values("training", *self._training_loss())
-        loss.set_values("validation", *_metric_column(self._rows, "tuning_loss"))
+        loss.set_values("validation", *_metric_column(self._rows, "validation_loss"))
         for role, (key, _) in zip((MONITOR_CURVE, SECOND_CURVE), self._measures, strict=True):
             metric.set_values(role, *_metric_column(self._rows, key))
         best = self._best_row

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QS
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.paths import possible_file_names
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
-VALIDATION = "tuning"  # part of the run's data with the sample images
+VALIDATION = "validation"  # part of the run's data with the sample images
 BEFORE = "start"  # folder of the predictions before training
 SIDE_PX = 360  # side of cached photographs: three times their width in a narrow dock
 NONE_YET = "Sample predictions appear with the first epoch."
@@ -160,7 +161,7 @@ def _read_photograph_paths(table: Path, modified: float) -> dict[str, Path]:
     except (OSError, ValueError, MelanomaError):
         return {}
     paths: dict[str, Path | None] = {}
-    for cells in rows:
+    for cells in (rename_keys("run_data", stored) for stored in rows):
         if cells.get("image_id") and cells.get("image") and cells.get("part", VALIDATION) == VALIDATION:
             path = table.parent / cells["image"]
             for text in (cells["image_id"], f"{cells.get('domain', '')}/{cells['image_id']}"):
