@@ -37,7 +37,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 
 ANSWER: dict[str, Any] = {
-    "verdict": "metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage",
+    "verdict": "metastasis 0.31 (0.20 to 0.44): inconclusive at 90 % coverage",
     "probability": 0.31,
     "interval": [0.2, 0.44],
     "shares": {"image": 0.12, "depth": -0.05, "patient": 0.02},
@@ -211,7 +211,7 @@ def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
         store.save(save_risk(store, store.case, "I1", ANSWER))
     done = CliRunner().invoke(app, ["case", str(folder)])
     assert "section.svs, wsi, risk: Not valid: not applicable to real patients." in done.output
-    assert "cannot tell" not in done.output
+    assert "inconclusive" not in done.output
     valid = {**ANSWER, "warnings": []}
     with CaseStore.open(folder) as store:
         store.save(save_risk(store, store.case, "I1", valid))

@@ -102,7 +102,7 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     found = lines(run("compare", *model, "--data", clinic, "--out", "out", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")
     assert comparison["difference"]["JA"]["mean"] == 0.0
-    assert (found[-1]["event"], found[-1]["advice"]) == ("summary", "cannot tell")
+    assert (found[-1]["event"], found[-1]["advice"]) == ("summary", "inconclusive")
     assert {path.name for path in Path("out").iterdir()} == {
         "changes.png", "comparison.html", "comparison.json", "per_image.csv",
     }  # fmt: skip
@@ -168,7 +168,7 @@ def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished:
     assert [" 1 image failed." in line for line in advice] == [True, False]
     items = [one for one in lines(run("compare", finished, intact, "--json").stdout) if one["event"] == "comparison"]
     assert [(one["path"], one["advice"], bool(one["reason"])) for one in items] == [
-        (str(path), "cannot tell", True) for path in (finished, intact)
+        (str(path), "inconclusive", True) for path in (finished, intact)
     ]
     assert [str(path / "comparison") in line for path, line in zip((finished, intact), advice, strict=True)] == [
         True

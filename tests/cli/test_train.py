@@ -82,7 +82,7 @@ def test_check_rejects_a_mask_of_another_size(run, blobs: Path) -> None:
 
 
 ADVISED = [
-    ("take over", "Use the new model. It gains. Review {page}; then: napari-melanoma models import out"),
+    ("activate", "Use the new model. It gains. Review {page}; then: napari-melanoma models import out"),
     ("keep", "Keep the old model. It loses. Review {page}"),
     (None, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
 ]
@@ -97,7 +97,7 @@ def test_the_last_line_contains_the_recommendation(
         if advice:
             ja = {"JA": statistics.Estimate(0.8, 0.7, 0.9, 20)}
             old, new = (ComparedModel(name, "", 0.5, ja) for name in ("old", "new"))
-            reason = "It gains." if advice == "take over" else "It loses."
+            reason = "It gains." if advice == "activate" else "It loses."
             Comparison(old, new, ja, (), (), (), advice, reason, 20, 20).write(out / "comparison")
         return BundleInfo(out / "bundle", BundleConfig(name="new", title="", architecture="none", input_size=32))
 

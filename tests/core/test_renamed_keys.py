@@ -12,6 +12,7 @@ from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.renamed_keys import KEYS, VALUES, rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs.launching import read_run
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 from ..test_configs import all_configs
@@ -63,3 +64,15 @@ def test_an_older_run_is_read(tmp_path: Path) -> None:
     assert [row.part for row in read_data(tmp_path / "data.csv")] == ["test"]
     RunFolder(tmp_path).drop_metrics_from(1)
     assert (tmp_path / "metrics.csv").read_text().startswith("epoch,loss,validation_loss,validation_jaccard\n")
+
+
+def test_an_older_recipe_is_read() -> None:
+    old = {"name": "old", "pieces": 2, "blend": 0.6, "model": {"take": "encoder", "pixels": "usual"}}
+    recipe = TrainRecipe.parse({**old, "data": {"datasets": ["d"], "held_out_fraction": 0.3}}, "an old recipe")
+    assert (recipe.accumulate_batches, recipe.wise_ft_weight) == (2, 0.6)
+    assert (recipe.model.start_weights, recipe.model.pixels) == ("encoder", "standardized")
+    assert recipe.data.test_fraction == 0.3
+
+
+def test_older_advice_is_read() -> None:
+    assert rename_keys("comparison", {"advice": "cannot tell"}) == {"advice": "inconclusive"}

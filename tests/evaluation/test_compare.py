@@ -84,7 +84,7 @@ def test_figures(samples: list[Sample], tmp_path: Path) -> None:
     assert found.difference["JA"].mean == pytest.approx(0.215)
     assert found.difference["JA"].low > 0.1
     assert found.difference["DI"].mean == pytest.approx((9 * (6 / 7 - 2 / 3) + (4 / 7 - 2 / 3)) / 10)
-    assert (found.images, found.patients, found.advice) == (10, 10, "take over")
+    assert (found.images, found.patients, found.advice) == (10, 10, "activate")
     assert [(item.image_id, round(item.change, 3)) for item in found.worse] == [("s3", -0.1)]
     assert len(found.better) == 9
     assert found.summary().startswith("Jaccard (IoU) 0.500 -> 0.715, difference +0.215 (95 % interval +0.")
@@ -146,7 +146,7 @@ def test_a_loss_on_base_data_keeps_the_old_model(samples: list[Sample], tmp_path
 def test_intervals_are_over_patients(tmp_path: Path) -> None:
     """Ten images of two patients are no more informative than two images."""
     found = compared(squares(tmp_path / "clinic", 10, each=5), tmp_path / "out", OLD, BETTER)
-    assert (found.patients, found.advice) == (2, "cannot tell")
+    assert (found.patients, found.advice) == (2, "inconclusive")
     assert "10 images of 2 patients" in found.reason
 
 

@@ -85,7 +85,7 @@ def test_metrics_by_hand(tmp_path: Path) -> None:
     assert found.difference["DI dermis"].mean == pytest.approx(2 * 0.75 / 1.75 - 2 * 0.5 / 1.5)
     assert (found.images, found.patients, found.task) == (8, 8, "segmentation")
     assert (found.facts["classes"], found.facts["lesion_class"]) == (list(CLASSES), "tumour")
-    assert found.advice == "take over"
+    assert found.advice == "activate"
     assert "Lesion class 'tumour': Jaccard (IoU) +0.133" in found.reason
 
 
@@ -106,9 +106,9 @@ def test_files_are_written_and_read_back(tmp_path: Path) -> None:
 
 
 CASES = [
-    ("better", OLD, BETTER, "take over", "is better on 8 images: Jaccard (IoU)"),
+    ("better", OLD, BETTER, "activate", "is better on 8 images: Jaccard (IoU)"),
     ("worse", BETTER, OLD, "keep", "is worse"),
-    ("the same", OLD, Misreading("new", {1: 0.5}), "cannot tell", "perform equally well"),
+    ("the same", OLD, Misreading("new", {1: 0.5}), "inconclusive", "perform equally well"),
     (
         "dermis gains, tumour loses",
         Misreading("old", {0: 0.9}),
@@ -128,7 +128,7 @@ def test_advice(name: str, old: Misreading, new: Misreading, advice: str, text: 
 
 def test_intervals_are_over_slides(tmp_path: Path) -> None:
     found = compared(tiles(tmp_path / "slides", count=12, each=3), tmp_path / "out", OLD, BETTER)
-    assert (found.images, found.patients, found.advice) == (12, 4, "cannot tell")
+    assert (found.images, found.patients, found.advice) == (12, 4, "inconclusive")
     assert "Only 12 images of 4 patients" in found.reason
 
 

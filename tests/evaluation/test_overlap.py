@@ -166,11 +166,11 @@ def test_two_models_are_compared_on_what_neither_was_trained_on(
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models, samples = [Dark(trained, 4), Dark(other)], read_dataset(thirty)
     found = compared(models, samples, tmp_path / "out", ComparisonOptions(**dict(OPTIONS)))
-    assert (found.images, found.advice) == (21, "take over")
+    assert (found.images, found.advice) == (21, "activate")
     assert found.facts["training_overlap"]["left_out"] == [f"i{n}" for n in range(9)]
     options = ComparisonOptions(**{**dict(OPTIONS), "include_seen": True})
     found = compared(models, samples, tmp_path / "all", options)
-    assert (found.images, found.advice) == (30, "cannot tell")
+    assert (found.images, found.advice) == (30, "inconclusive")
     assert found.reason.startswith("No verdict")
     assert {row["trained_on"] for row in table(tmp_path / "all/per_image.csv")} == {
         "",
@@ -184,7 +184,7 @@ def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Pat
     old, new = bundle(tmp_path, "old", TrainingImages()), bundle(tmp_path, "new", None)
     options, samples = ComparisonOptions(**dict(OPTIONS)), read_dataset(thirty)
     found = compared([Dark(old, 4), Dark(new)], samples, tmp_path / "out", options)
-    assert found.advice == "cannot tell"
+    assert found.advice == "inconclusive"
     assert found.reason.startswith("'new' does not state which images it was trained on")
     assert found.difference["JA"].low > 0, "the figures stay"
     found = compared([Dark(new), Dark(old, 4)], samples, tmp_path / "out", options)

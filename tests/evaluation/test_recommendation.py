@@ -17,21 +17,21 @@ def change(
 
 BETTER, GAIN = "The new model is better", "Jaccard (IoU) +0.020 (95 % interval +0.010 to +0.030)"
 CASES = [
-    ("a gain", change(0.01, 0.03), [], "take over", f"{BETTER} on 40 images: {GAIN}."),
+    ("a gain", change(0.01, 0.03), [], "activate", f"{BETTER} on 40 images: {GAIN}."),
     ("a loss", change(-0.03, -0.01), [], "keep", "The new model is worse on 40 images"),
-    ("perhaps a gain", change(-0.01, 0.04), [], "cannot tell", "The difference may be due to chance"),
-    ("alike", change(-0.004, 0.006), [], "cannot tell", "The models perform equally well"),
-    ("few images", change(0.2, 0.3, count=4), [], "cannot tell", "Only 4 images of 30 patients or lesions"),
-    ("few patients", change(0.2, 0.3, patients=2), [], "cannot tell", "Only 40 images of 2 patients or lesions"),
+    ("perhaps a gain", change(-0.01, 0.04), [], "inconclusive", "The difference may be due to chance"),
+    ("alike", change(-0.004, 0.006), [], "inconclusive", "The models perform equally well"),
+    ("few images", change(0.2, 0.3, count=4), [], "inconclusive", "Only 4 images of 30 patients or lesions"),
+    ("few patients", change(0.2, 0.3, patients=2), [], "inconclusive", "Only 40 images of 2 patients or lesions"),
     ("a loss on old data", change(0.01, 0.03), [change(-0.05, -0.02, name="old", base=True)], "keep",
      "The new model is worse on old: Jaccard (IoU) -0.035"),
-    ("perhaps a loss on old data", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "cannot tell",
+    ("perhaps a loss on old data", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "inconclusive",
      f"{BETTER} on the new images: {GAIN}, but it may lose more than 0.01 on old"),
-    ("no loss on old data", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "take over",
+    ("no loss on old data", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "activate",
      BETTER),
-    ("a data set that is too small", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "take over", BETTER),
-    ("a gain at the limit", change(0.0, 0.03), [], "cannot tell", "The difference may be due to chance"),
-    ("the tolerated loss", change(0.01, 0.03), [change(-0.01, 0.01, name="old")], "take over", BETTER),
+    ("a data set that is too small", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "activate", BETTER),
+    ("a gain at the limit", change(0.0, 0.03), [], "inconclusive", "The difference may be due to chance"),
+    ("the tolerated loss", change(0.01, 0.03), [change(-0.01, 0.01, name="old")], "activate", BETTER),
 ]  # fmt: skip
 
 

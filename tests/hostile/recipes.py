@@ -21,7 +21,7 @@ KEYS = (
     "name",
     "loss",
     "schedule",
-    "blend",
+    "wise_ft_weight",
     "threshold_rule",
     "data.split",
 )

@@ -92,7 +92,7 @@ def test_the_comparison_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -
     assert (found.old.name, found.new.name) == ("tiny", "tiny")
     assert found.old.fingerprint == found.new.fingerprint == tiny_bundle.fingerprint
     assert found.difference["JA"].mean == 0
-    assert found.advice == "cannot tell"
+    assert found.advice == "inconclusive"
     assert {domain.name: domain.base for domain in found.domains} == {"corrections": False, "known": True}
     assert set(messages) == {"Comparing the old and the new model"}
     report = read_run(finished.path)

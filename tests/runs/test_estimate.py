@@ -91,7 +91,7 @@ def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch)
 
 PLANS = [
     ("whole steps of the training images", {}, {"batch": 4, "device_batch": 4, "steps": 6, "epochs": 3}),
-    ("with gradient accumulation", {"pieces": 2}, {"batch": 4, "device_batch": 2, "steps": 6}),
+    ("with gradient accumulation", {"accumulate_batches": 2}, {"batch": 4, "device_batch": 2, "steps": 6}),
     ("more in a step than there are", {"batch_size": 64}, {"steps": 1}),
     ("auto is a quarter of the images at most", {"batch_size": "auto"}, {"batch": 4}),
 ]

@@ -211,25 +211,25 @@ def tiles(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("take", "classes", "name"),
+    ("start_weights", "classes", "name"),
     [
         ("all", ("benign tissue", "naevus", "melanoma"), "tile-demo-tuned"),
         ("encoder", ("benign tissue", "melanoma", "naevus", "necrosis"), "tile-demo-new"),
     ],
 )
 def test_a_start_keeps_its_classes_or_provides_its_encoder(
-    tiles: Path, take: str, classes: tuple[str, ...], name: str
+    tiles: Path, start_weights: str, classes: tuple[str, ...], name: str
 ) -> None:
-    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", take)
+    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", start_weights)
     assert recipe.classification is not None
-    assert (recipe.classification.classes, recipe.name, recipe.model.take) == (classes, name, take)
+    assert (recipe.classification.classes, recipe.name, recipe.model.start_weights) == (classes, name, start_weights)
     assert recipe.model.architecture == "image_tabular"
     assert recipe.model.options["encoder"] == "tf_efficientnet_lite0"
     assert recipe.tile == TileConfig(mpp=1.0, side_px=128)
     parent = find_parent(recipe)
     assert parent is not None
-    assert (parent.part, parent.name) == (take, "tile-demo")
-    assert ("classes" in recipe.model.options) == (take == "all")
+    assert (parent.part, parent.name) == (start_weights, "tile-demo")
+    assert ("classes" in recipe.model.options) == (start_weights == "all")
 
 
 def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
@@ -267,10 +267,20 @@ def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(
 
 def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path) -> None:
     out = tmp_path / "recipe.toml"
-    words = ["recipes", "write", "classify-tiles", "--data", str(tiles), "--start", "tile-demo", "--take", "encoder"]
+    words = [
+        "recipes",
+        "write",
+        "classify-tiles",
+        "--data",
+        str(tiles),
+        "--start",
+        "tile-demo",
+        "--start-weights",
+        "encoder",
+    ]
     done = CliRunner().invoke(app, [*words, "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert read_toml(out, TrainRecipe).model.take == "encoder"
+    assert read_toml(out, TrainRecipe).model.start_weights == "encoder"
 
 
 def test_images_of_unused_classes_are_reported() -> None:
@@ -281,13 +291,13 @@ def test_images_of_unused_classes_are_reported() -> None:
     chosen, (notice,) = keep_labeled(SelectedSamples(TrainingSplit(samples, [], [])), table)
     assert [one.image_id for one in chosen.parts.training] == ["i0", "i1"]
     assert notice.startswith("2 of 4 images are new, which is not among the trained classes,")
-    assert "model.take = 'encoder'" in notice
+    assert "model.start_weights = 'encoder'" in notice
 
 
 def test_other_classes_need_a_new_head(tiles: Path) -> None:
     prepared: Any = SimpleNamespace(classes=SimpleNamespace(names=("benign tissue", "melanoma", "naevus", "necrosis")))
     whole = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo")
-    with pytest.raises(RunError, match=r"or model.take to 'encoder'"):
+    with pytest.raises(RunError, match=r"or model.start_weights to 'encoder'"):
         _check_classes(whole, prepared)
     _check_classes(find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder"), prepared)
 

@@ -64,7 +64,7 @@ def test_weights_are_interpolated_even_if_files_of_the_run_were_removed(
     lost: list[str], alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"
-    recipe = change(alone, samples=0, blend=0.25, model={"start": str(start)})
+    recipe = change(alone, samples=0, wise_ft_weight=0.25, model={"start": str(start)})
     bundle = train(recipe, out, resume=False, run=removing(*(out / name for name in lost)))
     assert bundle is not None
     old, new = load_file(start / "model.safetensors"), load_file(bundle.path / "model.safetensors")
@@ -79,7 +79,7 @@ def test_a_model_without_its_initial_weights_is_not_interpolated(
     alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"
-    recipe = change(alone, samples=0, blend=0.25, model={"start": str(start)})
+    recipe = change(alone, samples=0, wise_ft_weight=0.25, model={"start": str(start)})
     bundle = train(recipe, out, resume=False, run=removing(out / "start.safetensors", start))
     assert bundle is not None
     learnt = torch.load(out / "checkpoints/best.ckpt", weights_only=True)["state_dict"]

@@ -69,7 +69,7 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     old, now, gain = found.decisive
     assert now.mean > old.mean + 0.1
     assert gain.mean == pytest.approx(now.mean - old.mean)
-    assert found.advice == "take over"
+    assert found.advice == "activate"
     assert found.reason.startswith("The new model is better on 36 images: AUC +0.")
     page = (tmp_path / "second" / "comparison" / "comparison.html").read_text(encoding="utf-8")
     assert "The new model is better on 36 images: AUC +0." in page
@@ -113,11 +113,11 @@ def change_of(
 
 
 CASES = [
-    ("a gain", change_of((0.01, 0.05)), "take over", "The new model is better on 80 images: AUC +0.030"),
+    ("a gain", change_of((0.01, 0.05)), "activate", "The new model is better on 80 images: AUC +0.030"),
     ("a loss", change_of((-0.05, -0.01)), "keep", "is worse on 80 images: AUC -0.030"),
-    ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be due to chance"),
-    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 test images, 4 are of the rarer class"),
-    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "has a lower sensitivity"),
+    ("perhaps", change_of((-0.02, 0.05)), "inconclusive", "may be due to chance"),
+    ("few positives", change_of((0.01, 0.05), 4), "inconclusive", "80 test images, 4 are of the rarer class"),
+    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "activate", "has a lower sensitivity"),
 ]  # fmt: skip
 
 
@@ -134,6 +134,6 @@ def test_images_of_one_class_give_no_recommendation() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
     assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
-        "cannot tell",
+        "inconclusive",
         "All 60 images of the test set are of one class, so AUC cannot be measured.",
     )

@@ -178,7 +178,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         "label_smoothing": 0.1,
         "adaptation": {"method": "adversarial", "to": [str(elsewhere)]},
     }
-    much = {"ema_decay": 0.9, "pieces": 2, "loss": "focal", "data": {"sampling": "balanced"}}
+    much = {"ema_decay": 0.9, "accumulate_batches": 2, "loss": "focal", "data": {"sampling": "balanced"}}
     recipe = change(class_recipe, samples=0, classification=classification, **much)
     whole = learnt(recipe, tmp_path / "whole")
     stop(recipe, tmp_path / "parts", "Epoch 2 of 2, ")

@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.models import inference
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import engine, step_time
-from napari_melanoma.training.engine import RANKS, is_first_process, next_piece_count
+from napari_melanoma.training.engine import RANKS, is_first_process, next_accumulation
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks import task
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
@@ -103,11 +103,13 @@ def test_the_first_process_owns_the_folder(
 
 
 @pytest.mark.parametrize(
-    ("step", "processes", "pieces", "expected"),
+    ("step", "processes", "accumulate_batches", "expected"),
     [(16, 1, 1, 2), (16, 1, 2, 4), (16, 2, 4, 8), (16, 2, 8, None), (5, 1, 1, 5), (9, 1, 1, 3), (1, 1, 1, None)],
 )
-def test_micro_batches_shrink_to_one_image(step: int, processes: int, pieces: int, expected: int | None) -> None:
-    assert next_piece_count(step, processes, pieces) == expected
+def test_micro_batches_shrink_to_one_image(
+    step: int, processes: int, accumulate_batches: int, expected: int | None
+) -> None:
+    assert next_accumulation(step, processes, accumulate_batches) == expected
 
 
 FULL = RuntimeError("CUDA out of memory")
@@ -144,18 +146,18 @@ def test_batch_size(
     assert step_time.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
 
 
-@pytest.mark.parametrize(("devices", "pieces"), [(1, 3), (2, 1), (2, 8)])
+@pytest.mark.parametrize(("devices", "accumulate_batches"), [(1, 3), (2, 1), (2, 8)])
 def test_a_batch_is_divided_evenly(
-    devices: int, pieces: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
+    devices: int, accumulate_batches: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch import nn
 
     monkeypatch.setattr(step_time, "time_steps", lambda network, recipe, size, clock: (float(size), 0))
-    shared, network = change(recipe, devices=devices, pieces=pieces), nn.Conv2d(3, 1, 1)
+    shared, network = change(recipe, devices=devices, accumulate_batches=accumulate_batches), nn.Conv2d(3, 1, 1)
     found = [step_time.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
-    assert all(size % (devices * pieces) == 0 for size in found)
+    assert all(size % (devices * accumulate_batches) == 0 for size in found)
     assert found[-1] <= 256 * devices
-    assert min(found) == max(step_time.smallest_batch_size(shared), 8 if pieces == 1 else 6)
+    assert min(found) == max(step_time.smallest_batch_size(shared), 8 if accumulate_batches == 1 else 6)
 
 
 def test_the_fastest_of_several_steps_counts(recipe: TrainRecipe) -> None:

@@ -101,7 +101,7 @@ def test_corrections_of_training_images_of_the_start_are_not_evaluated(
     run = tmp_path / "again"
     train(_from(trained, recipe, [corrections], change, data), run, resume=False, run=RUN)
     found = read_comparison(run)
-    assert (found.images, found.advice, found.decisive) == (0, "cannot tell", None)
+    assert (found.images, found.advice, found.decisive) == (0, "inconclusive", None)
     assert found.reason.startswith("Not compared: the models were trained on all test images")
     assert "Correct about 20 more photographs" in found.reason
     overlap = found.facts["training_overlap"]

@@ -49,7 +49,7 @@ def test_the_key_is_the_image(recipe: TrainRecipe, prepared: PreparedData) -> No
         assert np.array_equal(masks.numpy(), expected_masks)
 
 
-@pytest.mark.parametrize("rank", [Rank(), Rank(0, 2), Rank(1, 2), Rank(0, 1, pieces=2)])
+@pytest.mark.parametrize("rank", [Rank(), Rank(0, 2), Rank(1, 2), Rank(0, 1, accumulate_batches=2)])
 def test_partners_follow_the_images_that_take_from_them(
     recipe: TrainRecipe, prepared: PreparedData, rank: Rank
 ) -> None:

@@ -54,12 +54,12 @@ WITH_MUCH_TO_REMEMBER: dict[str, object] = {
     "ema_decay": 0.9,
     "precision": "bf16",
     "augmentation": {"mosaic_probability": 0.4, "cutmix_probability": 0.4, "hair_probability": 0.4},
-    "pieces": 2,
+    "accumulate_batches": 2,
     "optimiser": "sgd",
     "schedule": "cosine_restarts",
     "cycle_epochs": 1.5,
     "learning_rate": 0.01,
-    "blend": 0.25,
+    "wise_ft_weight": 0.25,
     "model": {"freeze_normalisation": True},
 }
 
@@ -96,7 +96,7 @@ def test_a_run_is_resumed_from_its_folder_alone(
     before, parts = tmp_path / "before", tmp_path / "parts"
     data = shutil.copytree(blobs, before / "data" / "blobs")
     start = shutil.copytree(tiny_bundle.path, before / "start")
-    recipe = change(alone, blend=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
+    recipe = change(alone, wise_ft_weight=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
     stop(recipe, before / "run", "Epoch 1 of 2, ")  # before any epoch is finished: the folder has the initial weights
     (before / "run").rename(parts)

@@ -65,17 +65,17 @@ def test_step_has_the_requested_shares(train: int, base: int, batch: int, sampli
     assert keys.min() >= 0
 
 
-@pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (2, 1), (1, 4), (2, 2)])
-def test_ranks_and_pieces_share_the_same_steps(processes: int, pieces: int) -> None:
+@pytest.mark.parametrize(("processes", "accumulate_batches"), [(1, 1), (2, 1), (1, 4), (2, 2)])
+def test_ranks_and_micro_batches_share_the_same_steps(processes: int, accumulate_batches: int) -> None:
     step = StepShares(shuffled=4, balanced=2, base=2)
     whole = sampler(30, step, base=9).keys(3)
     found = []
     for rank in range(processes):
-        order = sampler(30, step, base=9, rank=Rank(rank, processes, pieces))
+        order = sampler(30, step, base=9, rank=Rank(rank, processes, accumulate_batches))
         order.set_epoch(3)
         batches = list(order)
-        assert len(batches) == len(order) == len(whole) * pieces
-        assert {len(batch) for batch in batches} == {8 // processes // pieces}
+        assert len(batches) == len(order) == len(whole) * accumulate_batches
+        assert {len(batch) for batch in batches} == {8 // processes // accumulate_batches}
         found.append(np.concatenate(batches).reshape(len(whole), -1, 2))
     together = np.concatenate(found, axis=1)
     np.testing.assert_array_equal(np.sort(together[..., 1], axis=1), np.sort(whole[..., 1], axis=1))

@@ -52,7 +52,7 @@ def test_run_folder_is_complete(done: BundleInfo) -> None:
     assert [event["kind"] for event in events] == ["started", "samples", "epoch", "samples", "epoch", "finished"]
     started, finished = events[0], events[-1]
     expected = {"train": 16, "validation": 4, "test": 4, "resumed": False, "device": "cpu", "precision": "32-true"}
-    assert started.items() >= {**expected, "batch_size": 4, "pieces": 1, "epoch": 0, "epochs": 2}.items()
+    assert started.items() >= {**expected, "batch_size": 4, "accumulate_batches": 1, "epoch": 0, "epochs": 2}.items()
     assert finished["threshold"] == bundle.config.threshold
     assert finished["bundle"] == "bundle"
     assert events[2]["best"] is True
@@ -209,7 +209,7 @@ def test_a_step_that_cannot_be_divided_is_reported_before_anything_is_written(
     alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises(RunError, match="multiple of 3"):
-        train(change(alone, pieces=3), tmp_path / "run", resume=False, run=RunContext())
+        train(change(alone, accumulate_batches=3), tmp_path / "run", resume=False, run=RunContext())
     assert not (tmp_path / "run").exists()
 
 

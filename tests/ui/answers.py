@@ -51,7 +51,7 @@ def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
     }
     patches = [([32, 32, 128, 128], "deepest place"), ([256, 160, 128, 128], "another depth")]
     return {
-        "verdict": f"metastasis {probability:.2f} (0.20 to 0.44): cannot tell at 90 % coverage",
+        "verdict": f"metastasis {probability:.2f} (0.20 to 0.44): inconclusive at 90 % coverage",
         "positive": "metastasis",
         "probability": probability,
         "interval": [0.2, 0.44],

@@ -151,7 +151,7 @@ class FakeRun:
         (self.path / "bundle" / "config.json").write_text("{}")
         return self
 
-    def compare(self, *, images=37, gain=0.021, half=0.013, advice="take over", reason=None, shown=5, base=True):
+    def compare(self, *, images=37, gain=0.021, half=0.013, advice="activate", reason=None, shown=5, base=True):
         """Write a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
         from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, DomainChange, ImageChange
         from napari_melanoma.metrics.statistics import Estimate
@@ -209,7 +209,7 @@ class FakeRun:
             domains=(),
             better=(),
             worse=(),
-            advice="take over",
+            advice="activate",
             reason="It gains AUC +0.050.",
             images=60,
             patients=40,

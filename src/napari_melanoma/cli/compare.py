@@ -204,7 +204,7 @@ def _compare_runs(runs: list[Path], current: CommandSession) -> None:
         comparison = compare_run(path, run=current.run)
         _report_comparison(current, path, comparison)
         use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
-        location = f"written to {path / 'comparison'}{use if comparison.advice == 'take over' else ''}"
+        location = f"written to {path / 'comparison'}{use if comparison.advice == 'activate' else ''}"
         advice.append(_format_advice(comparison, location))
         comparisons.append(comparison)
     values = {"advice": comparisons[0].advice, "reason": comparisons[0].reason} if len(comparisons) == 1 else {}

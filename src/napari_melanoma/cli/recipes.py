@@ -18,7 +18,8 @@ LIST_HELP = format_help(
 )
 WRITE_HELP = format_help(
     "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
-    "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --take encoder --out recipe.toml",
+    "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --start-weights encoder --out "
+    "recipe.toml",
     "Write a shipped recipe as a file, with data sets and starting weights. Edit it if needed, then run: "
     "napari-melanoma train --config recipe.toml --out RUN",
 )
@@ -50,7 +51,7 @@ def write(
     start: Annotated[
         str | None, typer.Option(help="A model's name or folder, a file of weights, 'imagenet' or 'none'.")
     ] = None,
-    take: Annotated[
+    start_weights: Annotated[
         Literal["all", "encoder"],
         typer.Option(help="Weights to load: all with its classes, or the encoder with a new head for other classes."),
     ] = "all",
@@ -72,7 +73,7 @@ def write(
         raise ConfigError(f"{out} exists already. Name another file, or remove it.")
     shipped = find_shipped_recipe(name)
     values = {"data": {"base": [str(folder) for folder in base]}} if base else {}
-    recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **values)
+    recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, start_weights, **values)
     write_toml(out, recipe)
     run = f"napari-melanoma train --config {out} --out RUN"
     current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))

@@ -107,7 +107,7 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     except InputError:
         return "", {}
     page = folder / "comparison.html"
-    activate = f"; then: napari-melanoma models import {out}" if comparison.advice == "take over" else ""
+    activate = f"; then: napari-melanoma models import {out}" if comparison.advice == "activate" else ""
     text = f"{ADVICE[comparison.advice]} {comparison.reason} Review {page}{activate}"
     return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
 

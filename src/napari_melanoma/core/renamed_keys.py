@@ -25,10 +25,13 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "tuning_fraction": "validation_fraction",
     },
     "OperatingPoint": {"asked": "target_sensitivity", "cut": "threshold"},
+    "ModelConfig": {"take": "start_weights"},
+    "ResolvedSettings": {"pieces": "accumulate_batches"},
     "RowFile": {"learn": "train", "learn_also": "train_also"},
     "SourceSplit": {"held_out": "test_fraction"},
+    "TrainRecipe": {"blend": "wise_ft_weight", "pieces": "accumulate_batches"},
     "evaluation": {"cut": "threshold"},  # metrics.json
-    "event": {**PARTS, **MEASURES},  # events.jsonl of a run
+    "event": {**PARTS, **MEASURES, "pieces": "accumulate_batches"},  # events.jsonl of a run
     "metrics": MEASURES,  # metrics.csv of a run
     "prediction": {"likeness": "novelty"},  # of a photograph, in result.json and case files
     "provenance": MEASURES,  # of a model, in config.json
@@ -36,13 +39,15 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 # Kind of object: key: old value: new value.
 VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "comparison": {"advice": {"take over": "activate", "cannot tell": "inconclusive"}},  # comparison.json
+    "ModelConfig": {"pixels": {"usual": "standardized"}},
     "run_data": {"part": PARTS},  # data.csv of a run
 }
 # Kind of object: key: kind of the object that it contains. Configurations in configurations need no entry.
 CONTAINED: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"provenance": "provenance"},
-    "provenance": {"data": "provenance.data", "recipe": "recipe"},
-    "recipe": {"data": "DataConfig"},
+    "provenance": {"data": "provenance.data", "recipe": "TrainRecipe"},
+    "TrainRecipe": {"data": "DataConfig", "model": "ModelConfig"},
 }
 RENAMED = KEYS.keys() | VALUES.keys() | CONTAINED.keys()
 

@@ -11,10 +11,11 @@ from typing import Any, Literal, Self
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange, metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
-Advice = Literal["take over", "keep", "cannot tell"]  # as stored; ``evaluation.pages.ADVICE`` has the text for users
+Advice = Literal["activate", "keep", "inconclusive"]  # ``evaluation.pages.ADVICE`` has the text for users
 COMPARISON = "comparison.json"
 EVENTS = "events.jsonl"  # identifies a run folder
 SHOWN = ("JA", "DI")  # metrics of masks in tables
@@ -147,7 +148,7 @@ class Comparison:
     def read(cls, folder: Path) -> Self:
         """Read a comparison from its folder."""
         try:
-            values = read_json(folder / COMPARISON)
+            values = rename_keys("comparison", read_json(folder / COMPARISON))
             return cls(
                 old=_read_model(values["old"]),
                 new=_read_model(values["new"]),
@@ -290,21 +291,21 @@ def advise(
 
     ``new``: the change on the new images. ``domains``: that on each data set. ``remedy``: replaces ``MORE_IMAGES``.
 
-    ``"take over"`` if the interval of the difference in the metric on the new images is above 0 and no data set can
-    have lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new
-    images is below 0, or that of a data set is below -0.01. ``"cannot tell"`` otherwise, and if the metric is undefined
-    or fewer than 5 images or 5 patients were held out.
+    ``"activate"`` if the interval of the difference in the metric on the new images is above 0 and no data set can have
+    lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new images is
+    below 0, or that of a data set is below -0.01. ``"inconclusive"`` otherwise, and if the metric is undefined or fewer
+    than 5 images or 5 patients were held out.
 
     The reason is one or two sentences; it recommends a remedy if there is no verdict.
     """
     gain = new.difference.get(metric)
     if gain is None:
         return (
-            "cannot tell",
+            "inconclusive",
             f"All {_images(new.images)} of the test set are of one class, so {metric} cannot be measured.",
         )
     if min(gain.count, new.patients) < MIN_COUNT:
-        return "cannot tell", (
+        return "inconclusive", (
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
             f"of each are needed. {remedy or MORE_IMAGES[metric]}"
         )
@@ -320,13 +321,13 @@ def advise(
         worst = min(lost, key=lambda domain: domain.difference[metric].mean)
         return "keep", f"The new model is worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
     if not gain.low > 0:  # also where there is no interval
-        return "cannot tell", _chance_reason(gain, metric)
+        return "inconclusive", _chance_reason(gain, metric)
     doubtful = [domain for domain in decided if domain.difference[metric].low < -TOLERATED_LOSS]
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
-        return "cannot tell", _loss_reason(gain, worst, metric)
+        return "inconclusive", _loss_reason(gain, worst, metric)
     undecided = [change.name for change in domains if change.base and change not in decided]
-    return "take over", _gain_reason(gain, decided, metric, undecided)
+    return "activate", _gain_reason(gain, decided, metric, undecided)
 
 
 def count_images_needed(difference: Estimate, limit: float) -> int | None:
@@ -408,7 +409,7 @@ def advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) -> 
     if 0 < rarest_count < MIN_COUNT:
         are = "is" if rarest_count == 1 else "are"
         remedy = remedy or HOLD_OUT_MORE
-        return "cannot tell", TOO_FEW.format(
+        return "inconclusive", TOO_FEW.format(
             images=images, fewest=rarest_count, are=are, least=MIN_COUNT, remedy=remedy
         )
     advice, reason = advise(all_images, domains, "AUC", remedy=remedy)

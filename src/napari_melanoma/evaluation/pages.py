@@ -108,17 +108,17 @@ figure { margin: 0; } figcaption { color: var(--quiet); font-size: .85rem; overf
 {% endblock %}
 """
 ADVICE = {
-    "take over": "Use the new model.",
+    "activate": "Use the new model.",
     "keep": "Keep the old model.",
-    "cannot tell": "Inconclusive.",
+    "inconclusive": "Inconclusive.",
 }
 ACTIVATE = "run napari-melanoma models import RUN or activate it in the Train dock"
 NEXT_STEPS = {
-    "take over": "Review the pictures first, especially the worse ones. To use the new model, "
+    "activate": "Review the pictures first, especially the worse ones. To use the new model, "
     f"{ACTIVATE}; the old model stays available.",
     "keep": "The pictures under Worse show where the new model fails; corrected masks of such images may improve it. "
     f"To use the new model anyway, {ACTIVATE}.",
-    "cannot tell": "A verdict needs more test images; the pictures show what differs. "
+    "inconclusive": "A verdict needs more test images; the pictures show what differs. "
     f"To use the new model anyway, {ACTIVATE}.",
 }
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
@@ -154,7 +154,7 @@ class PicturedChange:
 class ComparisonPage:
     """Content of a comparison page: heading, facts in one line, warnings, advice with reason, metrics, pictures, notes.
 
-    ``advice`` is ``take over``, ``keep`` or ``cannot tell``; the title names the old model first.
+    ``advice`` is ``activate``, ``keep`` or ``inconclusive``; the title names the old model first.
     """
 
     title: str

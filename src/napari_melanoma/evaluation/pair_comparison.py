@@ -405,9 +405,9 @@ class LabelPair:
         advice, reason = advise(new, domains, remedy=remedy)
         lesion = default_lesion_class(self._classes)
         change = new.difference.get(f"JA {lesion}")
-        if change is None or advice == "cannot tell":
+        if change is None or advice == "inconclusive":
             return advice, reason
         words = f"{metric_label('JA')} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
-        if advice == "take over" and change.high < 0:
+        if advice == "activate" and change.high < 0:
             return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, change=words)} {reason}"
         return advice, f"{reason} {LESION.format(name=lesion, change=words)}"

@@ -178,10 +178,10 @@ class Overlap:
         unknown, since the comparison is then equally fair to both.
         """
         if self.included and self.seen.any():
-            return "cannot tell", f"{NO_VERDICT} {reason}"
+            return "inconclusive", f"{NO_VERDICT} {reason}"
         old, new = self.models[0], self.models[-1]
-        if advice == "take over" and new.unknown and not old.unknown:
-            return "cannot tell", f"{new.unknown} {reason}"
+        if advice == "activate" and new.unknown and not old.unknown:
+            return "inconclusive", f"{new.unknown} {reason}"
         return advice, reason
 
     def more_images_notice(self, test_fraction: float) -> tuple[str, ...]:

@@ -544,7 +544,7 @@ def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRo
         image_ms = round(1000 * pace.cost.image_s, 2)
         about |= {"steps": cost.steps, "epochs": epochs, "image_ms": image_ms, "threads": pace.threads}
         about |= {"input_size": fitted.input_size, "device": pace.cost.device}
-        about["memory_mb"] = estimate_memory(pace.cost, pace.images // recipe.pieces)
+        about["memory_mb"] = estimate_memory(pace.cost, pace.images // recipe.accumulate_batches)
         if candidate.cpu_pace is not None:
             on_cpu = replace(candidate, pace=candidate.cpu_pace).cost(size.images)
             about["cpu_s"] = round(on_cpu.fixed + on_cpu.epoch * epochs, 1)

@@ -113,7 +113,7 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
         domains=(),
         better=(),
         worse=(),
-        advice="cannot tell",
+        advice="inconclusive",
         reason=" ".join([NONE_LEFT, *overlap.more_images_notice(recipe.data.test_fraction)]),
         images=0,
         patients=0,

@@ -97,7 +97,7 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
         validation_images=len(chosen.parts.validation),
         test_images=len(chosen.for_test),
         batch=step,
-        device_batch=max(1, -(-step // (processes * recipe.pieces))),
+        device_batch=max(1, -(-step // (processes * recipe.accumulate_batches))),
         processes=processes,
         steps=max(1, training // shares.train) if shares else 0,
         epochs=recipe.epochs,

@@ -45,18 +45,24 @@ class ShippedRecipe:
         start: str | None = self.values.get("model", {}).get("start")
         return start
 
-    def complete(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+    def complete(
+        self,
+        datasets: Sequence[Path | str],
+        start: str,
+        start_weights: str = "all",
+        **overrides: Any,  # noqa: ANN401 - any field of the recipe
+    ) -> TrainRecipe:
         """Complete the recipe with data sets and starting weights.
 
-        ``take``: ``"all"`` weights of the start, or its ``"encoder"``. ``overrides``: sections and values of the recipe
-        that take precedence.
+        ``start_weights``: ``"all"`` weights of the start, or its ``"encoder"``. ``overrides``: sections and values of
+        the recipe that take precedence.
         """
         data_and_start = {
             "data": {"datasets": [str(folder) for folder in datasets]},
-            "model": {"start": start, "take": take},
+            "model": {"start": start, "start_weights": start_weights},
         }
         recipe_values = overlay_values(self.values, self._tile_settings(datasets))
-        values = overlay_values(recipe_values, self._start_settings(start, take, recipe_values))
+        values = overlay_values(recipe_values, self._start_settings(start, start_weights, recipe_values))
         return TrainRecipe.parse(
             overlay_values(overlay_values(values, data_and_start), overrides), f"recipe '{self.name}'"
         )
@@ -87,7 +93,7 @@ class ShippedRecipe:
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
         return {**values, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
-    def _start_settings(self, start: str, take: str, recipe_values: Mapping[str, Any]) -> dict[str, Any]:
+    def _start_settings(self, start: str, start_weights: str, recipe_values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that a starting bundle determines; of these, the recipe may set the input size."""
         if start in START_WORDS or find_weights_file(start):
             return {}
@@ -95,7 +101,7 @@ class ShippedRecipe:
         task, classes = recipe_values.get("task", "segmentation"), tuple(recipe_values.get("classes", ()))
         if config.task != task:  # only its encoder is used
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
-        if take == "encoder" or (task != "classification" and classes not in ((), config.classes)):
+        if start_weights == "encoder" or (task != "classification" and classes not in ((), config.classes)):
             return self._encoder_settings(config)
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)

@@ -42,7 +42,7 @@ class ParentModel(Config):
     """The bundle that a run started from: its identity and input normalization.
 
     ``part`` is ``"encoder"`` if only its encoder is used: for another task or other classes, or with
-    ``model.take = "encoder"``. The new model is then not compared with it.
+    ``model.start_weights = "encoder"``. The new model is then not compared with it.
     """
 
     part: Literal["all", "encoder"] = "all"
@@ -74,11 +74,11 @@ def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
 class ResolvedSettings(Config):
     """Settings that are determined by the run and reused when it is resumed.
 
-    ``pieces``: number of parts of a batch whose gradients are accumulated; increased if memory runs out.
+    ``accumulate_batches``: number of parts of a batch whose gradients are accumulated; increased if memory runs out.
     """
 
     batch_size: int
-    pieces: int = 1
+    accumulate_batches: int = 1
     precision: Literal["fp32", "bf16"] | None = None  # None: the default of the device
     parent: ParentModel | None = None
 

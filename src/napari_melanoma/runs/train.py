@@ -54,7 +54,7 @@ from napari_melanoma.training.engine import (
     fit,
     interpolate_weights,
     is_first_process,
-    next_piece_count,
+    next_accumulation,
     process_count,
     save_initial_weights,
 )
@@ -191,7 +191,7 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     network = _create_start_network(work, prepared)
     resolved = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
     config = create_bundle_config(recipe, prepared, resolved.parent)
-    if resolved.continued_model and recipe.blend < 1 and not folder.last_checkpoint.exists():
+    if resolved.continued_model and recipe.wise_ft_weight < 1 and not folder.last_checkpoint.exists():
         save_initial_weights(network, folder.start_weights)
     task = setup.create_task(recipe, network, config, prepared)
     run.check()
@@ -205,7 +205,7 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     except Exception as error:
         _reduce_batch_on_resume(error, options)
         raise
-    if resolved.continued_model and recipe.blend < 1:
+    if resolved.continued_model and recipe.wise_ft_weight < 1:
         _interpolate_weights(work, task, resolved.continued_model)
     finished = setup.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
@@ -238,7 +238,8 @@ def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
         if recipe.continues_from(start.config) and start.config.classes != prepared.classes.names:
             raise RunError(
                 f"'{start.name}' has the classes {', '.join(start.config.classes)}, the data "
-                f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model, or model.take "
+                f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model, or "
+                "model.start_weights "
                 "to 'encoder' for a new head with the classes of the data."
             )
 
@@ -274,7 +275,7 @@ def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> 
         )
         work.folder.append_event("notice", message=message)
     else:
-        interpolate_weights(task.network, start, work.recipe.blend)
+        interpolate_weights(task.network, start, work.recipe.wise_ft_weight)
 
 
 def _resolve_settings(
@@ -294,7 +295,9 @@ def _resolve_settings(
         # Check now, because the stored size cannot be changed later.
         check_step(recipe, size, len(prepared.train), len(prepared.base or ()))
         work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
-    resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
+    resolved = ResolvedSettings(
+        batch_size=size, accumulate_batches=recipe.accumulate_batches, precision=precision, parent=find_parent(recipe)
+    )
     write_resolved(work.folder, resolved)
     return resolved
 
@@ -309,11 +312,13 @@ def _create_fit_options(
         folder,
         loaders=lambda rank: (
             training_loader(prepared, recipe, size, rank),
-            validation_loader(prepared, recipe, max(1, step // (rank.world_size * rank.pieces)), rank),
+            validation_loader(prepared, recipe, max(1, step // (rank.world_size * rank.accumulate_batches)), rank),
         ),
         step=step,
-        pieces=resolved.pieces,
-        save_pieces=lambda pieces: write_resolved(folder, resolved.model_copy(update={"pieces": pieces})),
+        accumulate_batches=resolved.accumulate_batches,
+        save_accumulation=lambda accumulate_batches: write_resolved(
+            folder, resolved.model_copy(update={"accumulate_batches": accumulate_batches})
+        ),
     )
 
 
@@ -332,7 +337,7 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
         devices=process_count(recipe),
         precision=choose_precision(_with_precision(recipe, resolved)),
         batch_size=resolved.batch_size,
-        pieces=resolved.pieces,
+        accumulate_batches=resolved.accumulate_batches,
         **collect_provenance(),
     )
     if recipe.precision == "auto" and choose_precision(_with_precision(recipe, resolved)) == "32-true":
@@ -390,10 +395,10 @@ def _reduce_batch_on_resume(error: Exception, options: TrainingSetup) -> None:
     """If memory ran out on one of several devices, store more micro-batches for a resumed run, and explain it."""
     processes = process_count(options.recipe)
     if is_out_of_memory(error) and processes > 1:
-        pieces = next_piece_count(options.step, processes, options.pieces)
-        if pieces is not None:
-            options.save_pieces(pieces)
-            raise TrainingError(SHARED_MEMORY_FULL.format(pieces=pieces)) from error
+        accumulate_batches = next_accumulation(options.step, processes, options.accumulate_batches)
+        if accumulate_batches is not None:
+            options.save_accumulation(accumulate_batches)
+            raise TrainingError(SHARED_MEMORY_FULL.format(accumulate_batches=accumulate_batches)) from error
 
 
 def _count_epochs(folder: RunFolder) -> int:
@@ -506,10 +511,14 @@ def _check_devices(recipe: TrainRecipe) -> None:
 
 def check_step(recipe: TrainRecipe, batch_size: int, train: int, base: int) -> None:
     """Raise an error if a step cannot be divided evenly among the devices."""
-    step, parts = divide_step(recipe.data, batch_size, train, base).total, process_count(recipe) * recipe.pieces
+    step, parts = (
+        divide_step(recipe.data, batch_size, train, base).total,
+        process_count(recipe) * recipe.accumulate_batches,
+    )
     if step % parts:
         raise RunError(
             f"a step of {step} images cannot be divided evenly among {process_count(recipe)} devices with "
-            f"gradient accumulation {recipe.pieces}. Set batch_size to a multiple of {parts}, at most the number of "
+            f"gradient accumulation {recipe.accumulate_batches}. Set batch_size to a multiple of {parts}, at most "
+            "the number of "
             "images."
         )

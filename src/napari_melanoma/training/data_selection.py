@@ -66,7 +66,7 @@ MORE_REGIONS = (
 )
 NEW_HEAD = (
     "To train on them too, add them to classification.classes; if the classes are those of the initial model, "
-    "use its encoder only (model.take = 'encoder')."
+    "use its encoder only (model.start_weights = 'encoder')."
 )
 
 

@@ -47,18 +47,18 @@ KNOWN_WARNINGS = (
 class TrainingSetup:
     """What the engine needs to train a task.
 
-    ``step``: images of a step over all devices. ``pieces``: micro-batches of a step on each device. ``samples``: draws
-    predictions after each epoch; None: no pictures. ``save_pieces``: called with the number of micro-batches if it had
-    to be increased.
+    ``step``: images of a step over all devices. ``accumulate_batches``: micro-batches of a step on each device.
+    ``samples``: draws predictions after each epoch; None: no pictures. ``save_accumulation``: called with the number of
+    micro-batches if it had to be increased.
     """
 
     recipe: TrainRecipe
     folder: RunFolder
     loaders: Loaders
     step: int
-    pieces: int = 1
+    accumulate_batches: int = 1
     samples: Callback | None = None
-    save_pieces: Callable[[int], None] = lambda pieces: None
+    save_accumulation: Callable[[int], None] = lambda accumulate_batches: None
 
 
 def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
@@ -68,17 +68,17 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     """
     keep_freed_memory()
     while not _fit_within_memory(task, setup, run):
-        pieces = next_piece_count(setup.step, 1, setup.pieces)
+        accumulate_batches = next_accumulation(setup.step, 1, setup.accumulate_batches)
         memory_of = "GPU" if accelerator(setup.recipe) == "cuda" else "computer"
-        if pieces is None:
+        if accumulate_batches is None:
             raise TrainingError(MEMORY_FULL.format(where=memory_of))
-        setup.save_pieces(pieces)
+        setup.save_accumulation(accumulate_batches)
         message = (
             f"the memory of the {memory_of} was full: each step is now computed with gradient accumulation over "
-            f"{pieces} micro-batches."
+            f"{accumulate_batches} micro-batches."
         )
         setup.folder.append_event("notice", message=message)
-        setup = replace(setup, pieces=pieces)
+        setup = replace(setup, accumulate_batches=accumulate_batches)
     folder = setup.folder
     _load_weights(task, folder.last_checkpoint if setup.recipe.keep == "last" else folder.best_checkpoint)
 
@@ -156,7 +156,7 @@ def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     if "loops" not in state and state:  # the initial state, before any epoch was finished
         task.load_state_dict(state["state_dict"])
     task.train()
-    task.set_loaders(setup.loaders, setup.pieces)
+    task.set_loaders(setup.loaders, setup.accumulate_batches)
     device, is_distributed = accelerator(recipe), process_count(recipe) > 1
     helpers = ChildProcesses(lambda reason: abort_run(setup.folder, helpers, reason))
     with _quiet_lightning(), helpers.watch():
@@ -168,7 +168,7 @@ def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
             strategy=WatchedDDP(helpers) if is_distributed else "auto",
             sync_batchnorm=is_distributed and device == "cuda" and not recipe.model.freeze_normalisation,
             precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
-            accumulate_grad_batches=setup.pieces,
+            accumulate_grad_batches=setup.accumulate_batches,
             gradient_clip_val=recipe.gradient_clip,
             callbacks=_callbacks(setup, run),
             plugins=[AtomicCheckpoints(), *_slurm_plugins()],
@@ -274,10 +274,10 @@ def is_first_process(recipe: TrainRecipe) -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in RANKS)
 
 
-def next_piece_count(step: int, processes: int, pieces: int) -> int | None:
-    """Return the next number of equal micro-batches, at least twice ``pieces``; None if there is none.
+def next_accumulation(step: int, processes: int, accumulate_batches: int) -> int | None:
+    """Return the next number of equal micro-batches, at least twice ``accumulate_batches``; None if there is none.
 
     ``step``: images of a step over all processes.
     """
     images = step // processes
-    return next((count for count in range(2 * pieces, images + 1) if images % count == 0), None)
+    return next((count for count in range(2 * accumulate_batches, images + 1) if images % count == 0), None)

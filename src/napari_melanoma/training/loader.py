@@ -68,11 +68,11 @@ def divide_step(data: DataConfig, batch_size: int, train: int, base: int) -> Ste
 
 @dataclass(frozen=True)
 class Rank:
-    """The rank of a process among ``world_size`` processes, and its number of micro-batches in a step (``pieces``)."""
+    """The rank of a process among ``world_size``; ``accumulate_batches``: its number of micro-batches in a step."""
 
     rank: int = 0
     world_size: int = 1
-    pieces: int = 1
+    accumulate_batches: int = 1
 
 
 SINGLE_PROCESS = Rank()
@@ -98,11 +98,11 @@ class EpochSampler:
         self._seed = seed
         self._rank = rank
         self._epoch = 0
-        parts = rank.world_size * rank.pieces
+        parts = rank.world_size * rank.accumulate_batches
         if shares.total % parts:
             raise RunError(
                 f"a step of {shares.total} images cannot be divided evenly over {rank.world_size} devices with "
-                f"{rank.pieces} micro-batches each. Set batch_size to a multiple of {parts}."
+                f"{rank.accumulate_batches} micro-batches each. Set batch_size to a multiple of {parts}."
             )
 
     @property
@@ -120,13 +120,13 @@ class EpochSampler:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self.steps * self._rank.pieces
+        return self.steps * self._rank.accumulate_batches
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """Iterate over one epoch: int64 (batch, 2)."""
         keys = self.keys(self._epoch)[:, self._rank.rank :: self._rank.world_size]
         for step in keys:
-            yield from np.split(step, self._rank.pieces)
+            yield from np.split(step, self._rank.accumulate_batches)
 
     def keys(self, epoch: int) -> NDArray[np.int64]:
         """Return the keys of a whole epoch, over all ranks: int64 (step, image of the step, 2), each (epoch, key)."""

@@ -39,7 +39,7 @@ MEMORY_FULL = (
 )
 SHARED_MEMORY_FULL = (
     "the memory of one of several devices is full. Resume the run: it then uses gradient "
-    "accumulation over {pieces} micro-batches."
+    "accumulation over {accumulate_batches} micro-batches."
 )
 DEVICE_LOST = (
     "the GPU was lost or stopped working ({reason}). If this happens again, restart the machine or its driver; "

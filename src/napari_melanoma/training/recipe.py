@@ -430,7 +430,7 @@ class ModelConfig(Config):
         title="Initial weights",
         description="'imagenet' (encoder), 'none', a bundle or its folder, or a file",
     )
-    take: Literal["all", "encoder"] = Field(
+    start_weights: Literal["all", "encoder"] = Field(
         "all",
         title="Weights to use",
         description="weights of an initial bundle of the same task to use: all; or the encoder with a new head for "
@@ -445,10 +445,10 @@ class ModelConfig(Config):
         description="side in pixels of the network's input",
     )
     preprocessing: PreprocessingConfig = PreprocessingConfig()
-    pixels: Literal["usual", "unit"] = Field(
-        "usual",
+    pixels: Literal["standardized", "unit"] = Field(
+        "standardized",
         title="Pixel scaling",
-        description="usual: standardized by the mean and spread of the initial model; unit: scaled to [0, 1]",
+        description="standardized: by the mean and spread of the initial model; unit: scaled to [0, 1]",
     )
     freeze_normalisation: bool = Field(
         False,
@@ -522,7 +522,7 @@ class TrainRecipe(Config):
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
         16, description="images per step over all devices; auto: the fastest that fits into memory"
     )
-    pieces: int = Field(
+    accumulate_batches: int = Field(
         1,
         title="Gradient accumulation (micro-batches)",
         ge=1,
@@ -554,7 +554,7 @@ class TrainRecipe(Config):
         lt=1,
         description="decay of the moving average of the weights; 0: no averaging",
     )
-    blend: float = Field(
+    wise_ft_weight: float = Field(
         1.0,
         title="Weight interpolation (WiSE-FT)",
         gt=0,
@@ -605,9 +605,9 @@ class TrainRecipe(Config):
         """Whether all weights of a model can be used as initial weights, or only its encoder.
 
         True for the same task and, for a segmentation, the same classes in the same order or one lesion in both; always
-        False if ``model.take`` is the encoder.
+        False if ``model.start_weights`` is the encoder.
         """
-        if self.model.take == "encoder":
+        if self.model.start_weights == "encoder":
             return False
         if config.task != self.task or self.task == "classification":
             return config.task == self.task

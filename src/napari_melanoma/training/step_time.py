@@ -375,7 +375,7 @@ MIN_SPEEDUP = 1.1  # a smaller gain is not worth the lost digits
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
     """Return the fewest images that can be divided over the processes and micro-batches of a step."""
-    return MIN_BATCH * process_count(recipe) * recipe.pieces
+    return MIN_BATCH * process_count(recipe) * recipe.accumulate_batches
 
 
 def find_batch_size(
@@ -389,8 +389,8 @@ def find_batch_size(
     """
     if not any(True for _ in network.parameters()):  # nothing to time
         return smallest_batch_size(recipe)
-    parts = process_count(recipe) * recipe.pieces
-    limit = min(MAX_BATCH // recipe.pieces, images // (MIN_STEPS * parts))
+    parts = process_count(recipe) * recipe.accumulate_batches
+    limit = min(MAX_BATCH // recipe.accumulate_batches, images // (MIN_STEPS * parts))
     per_image: dict[int, float] = {}
 
     def measure_size(size: int) -> int | None:

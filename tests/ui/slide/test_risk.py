@@ -26,7 +26,7 @@ from .test_depth import proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 NETWORK_DEPTH = "Predicted by risk-test from a patch at the deepest position: 1.60 mm."
-VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
+VERDICT = "metastasis 0.64 (0.20 to 0.44): inconclusive at 90 % coverage"
 
 
 @pytest.fixture

@@ -84,9 +84,9 @@ def test_each_data_set_has_its_row(gate, run):
 
 def test_a_recommendation_has_a_reason(gate, tmp_path):
     for advice, words in (
-        ("take over", "Recommendation: use the new model."),
+        ("activate", "Recommendation: use the new model."),
         ("keep", "Recommendation: keep the old model."),
-        ("cannot tell", "No recommendation: the result is inconclusive."),
+        ("inconclusive", "No recommendation: the result is inconclusive."),
     ):
         run = fake_run(tmp_path, "finished", advice)
         show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated, and at least 5 are needed."))
@@ -183,7 +183,7 @@ def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
     assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
     assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
     assert not gate.discard_button.isEnabled()
-    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
+    with answering("activate_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
         stage.clicks(gate.activate_button)
     assert "This model was discarded." in asked[0]
     assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in asked[0]
@@ -213,7 +213,7 @@ def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run,
         stage.clicks(gate.activate_button)
     assert asked[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
     assert gate.activate_button.isEnabled(), "nothing was chosen"
-    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
+    with answering("activate_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
         stage.clicks(gate.activate_button)
     assert wished.args == [run.path]
 
@@ -277,7 +277,7 @@ def test_one_image_has_no_interval(gate, run):
 
 
 def test_it_fits_a_narrow_dock(stage, gate, tmp_path):
-    for gain, advice in ((0.021, "take over"), (-0.099, "cannot tell")):
+    for gain, advice in ((0.021, "activate"), (-0.099, "inconclusive")):
         run = fake_run(tmp_path, "finished", advice)
         show(gate, run.compare(shown=12, gain=gain, half=0.019, advice=advice))
         for theme in ("dark", "light"):

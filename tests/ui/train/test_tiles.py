@@ -94,9 +94,9 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class,
     trainer.adds(with_a_new_class)
     dock = trainer.dock
     assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
-    assert not dock.start_picker.take_combo.isVisibleTo(dock)
+    assert not dock.start_picker.start_weights_combo.isVisibleTo(dock)
     trainer.picks("start_from", "tile-demo")
-    assert dock.start_picker.take_combo.isVisibleTo(dock)
+    assert dock.start_picker.start_weights_combo.isVisibleTo(dock)
     assert "necrosis is not a class of 'tile-demo'" in dock.start_hint.text()
     assert dock.build_recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
     # The suggestion depends on the encoder of the shown recipe.
@@ -112,17 +112,17 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class,
     assert not dock.start_hint.isVisibleTo(dock)
     recipe = dock.build_recipe()
     assert recipe.classification.classes == ("benign tissue", "naevus", "melanoma", "necrosis")
-    assert (recipe.model.start, recipe.model.take, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
-    assert dock.settings.get("train/take", "") == "encoder"
+    assert (recipe.model.start, recipe.model.start_weights, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
+    assert dock.settings.get("train/start_weights", "") == "encoder"
     trainer.starts()
-    assert launched.recipes[0].model.take == "encoder"
+    assert launched.recipes[0].model.start_weights == "encoder"
     trainer.clicks("back")
     # The weights to use can be selected.
-    trainer.picks("start_take", "all")
-    assert trainer.dock.build_recipe().model.take == "all"
+    trainer.picks("start_weights", "all")
+    assert trainer.dock.build_recipe().model.start_weights == "all"
     assert trainer.dock.start_hint.isVisibleTo(trainer.dock)
-    trainer.picks("start_take", "encoder")
-    assert trainer.dock.build_recipe().model.take == "encoder"
+    trainer.picks("start_weights", "encoder")
+    assert trainer.dock.build_recipe().model.start_weights == "encoder"
     trainer.picks("start_from", "none")
-    assert trainer.dock.build_recipe().model.take == "all"
+    assert trainer.dock.build_recipe().model.start_weights == "all"
     assert not trainer.dock.start_hint.isVisibleTo(trainer.dock)

@@ -517,7 +517,8 @@ def test_network_names_are_not_cut_off_in_a_narrow_dock(stage, qtbot):
 
 
 UNREADABLE = re.compile(
-    r"\b(mpp|um|mm2|ema|blend|pieces|optimiser|licence|sure|reach|to|most|rest|low|high|normalisation)$", re.IGNORECASE
+    r"\b(mpp|um|mm2|ema|wise_ft_weight|accumulate_batches|optimiser|licence|sure|reach|to|most|rest|low|high|normalisation)$",
+    re.IGNORECASE,
 )
 
 

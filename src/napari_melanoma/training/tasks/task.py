@@ -93,20 +93,20 @@ class Task(LightningModule):
             freeze_normalization(self)
         return self
 
-    def set_loaders(self, loaders: Loaders, pieces: int) -> None:
+    def set_loaders(self, loaders: Loaders, accumulate_batches: int) -> None:
         """Set the function that creates the loaders, and the number of micro-batches of a step.
 
         The loaders are created later, when the trainer knows the rank of this process.
         """
-        self._loaders, self._pieces = loaders, pieces
+        self._loaders, self._accumulate_batches = loaders, accumulate_batches
 
     def train_dataloader(self) -> DataLoader:
         """Return this process's share of the training data."""
-        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[0]
+        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._accumulate_batches))[0]
 
     def val_dataloader(self) -> DataLoader:
         """Return this process's share of the validation data."""
-        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[1]
+        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._accumulate_batches))[1]
 
     def on_train_epoch_start(self) -> None:
         """Reset the means of an interrupted epoch."""

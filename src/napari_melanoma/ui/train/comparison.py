@@ -75,7 +75,7 @@ CONTOUR_LEGEND = (  # name, color in dark themes, color in light themes
     ("new", "#ffdd00", "#b39700"),
     ("reference mask", "#5cdbf0", "#1897ad"),
 )
-PENDING_TEXTS = {"take over": "Activating ...", "discard": "Discarding ..."}
+PENDING_TEXTS = {"activate": "Activating ...", "discard": "Discarding ..."}
 METRICS = {  # metrics with their descriptions, by task
     "segmentation": {"JA": "Jaccard (IoU), mean over images", "DI": "Dice, mean over images"},
     "classification": {
@@ -87,9 +87,9 @@ METRICS = {  # metrics with their descriptions, by task
 }
 METRIC_LABELS = {"JA": "Jaccard", "DI": "Dice"}  # shown instead of the key
 ADVICE = {
-    "take over": "Recommendation: use the new model.",
+    "activate": "Recommendation: use the new model.",
     "keep": "Recommendation: keep the old model.",
-    "cannot tell": "No recommendation: the result is inconclusive.",
+    "inconclusive": "No recommendation: the result is inconclusive.",
 }
 NO_ADVICE = "No recommendation: the models were not compared."
 ONE_IMAGE = "one image: no interval"
@@ -141,7 +141,7 @@ class ComparisonView(QWidget):
             "better": ThumbnailGrid("gate_better", "Improved images", icons),
             "worse": ThumbnailGrid("gate_worse", "Images that got worse", icons),
         }
-        self.activate_button = named(QPushButton("Use this model"), "gate_take_over", "Use this model")
+        self.activate_button = named(QPushButton("Use this model"), "gate_activate", "Use this model")
         self.discard_button = named(QPushButton("Discard"), "gate_discard", "Discard")
         self._lay_out()
         self.activate_button.clicked.connect(self._on_activate)
@@ -227,7 +227,7 @@ class ComparisonView(QWidget):
 
     def _on_activate(self) -> None:
         if self._report is not None and not self._pending_choice and self._confirm_activation(self._report):
-            self._choose("take over", self.activate_requested)
+            self._choose("activate", self.activate_requested)
 
     def _confirm_activation(self, report: RunReport) -> bool:
         """Return whether the model may be activated; ask the user if there is an objection."""
@@ -236,9 +236,9 @@ class ComparisonView(QWidget):
         objection = explain_objection(report.comparison, discarded=report.discarded)
         if not objection:
             return True
-        box = create_question(self, "take_over_anyway", "Use this model anyway?", objection, "Train")
+        box = create_question(self, "activate_anyway", "Use this model anyway?", objection, "Train")
         use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
-        use.setObjectName("take_over_anyway_yes")
+        use.setObjectName("activate_anyway_yes")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         return exec_question(box) is use
 

@@ -80,23 +80,23 @@ class TrainControls(QWidget):
             self.start_picker.task = loaded.task if loaded is not None else shipped.values.get("task", "segmentation")
         start = self.start_picker.start
         if loaded is not None:
-            return adapt_recipe(loaded, start, datasets, self.start_picker.take)
+            return adapt_recipe(loaded, start, datasets, self.start_picker.start_weights)
         if shipped is None:
             raise BundleError("no recipe is selected. Select one from the list.")
-        return shipped.complete(datasets, start, self.start_picker.take)
+        return shipped.complete(datasets, start, self.start_picker.start_weights)
 
     def build_recipe(self) -> TrainRecipe:
         """Return the recipe with the values in the form, and the selected data and starting model."""
         selected: dict[str, Any] = {
             "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "base": self.data_picker.base_data},
-            "model": {"start": self.start_picker.start, "take": self.start_picker.take},
+            "model": {"start": self.start_picker.start, "start_weights": self.start_picker.start_weights},
         }
         return TrainRecipe.parse(overlay_values(self.recipe_form.values(), selected), "the recipe")
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         """Show a recipe as if the user had entered its values."""
         self.data_picker.select(recipe.data.datasets, recipe.data.base)
-        self.start_picker.start, self.start_picker.take = recipe.model.start, recipe.model.take
+        self.start_picker.start, self.start_picker.start_weights = recipe.model.start, recipe.model.start_weights
         self.recipe_form.set_values(recipe)
 
     @property
@@ -106,7 +106,7 @@ class TrainControls(QWidget):
         if bundle is None or bundle.config.classifier is None or picker.task != bundle.config.task:
             return ()
         model_classes = {name.lower() for name in bundle.config.classes}
-        data_classes = self.recipe_form.classification_form.available_classes if picker.take == ALL else ()
+        data_classes = self.recipe_form.classification_form.available_classes if picker.start_weights == ALL else ()
         return tuple(name for name in data_classes if name.lower() not in model_classes)
 
     def update_start_hint(self) -> None:
@@ -202,12 +202,12 @@ class TrainControls(QWidget):
         return part
 
 
-def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
+def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], start_weights: str = "all") -> TrainRecipe:
     """Return a user's recipe with other data and another starting model, whose network and preprocessing it adopts."""
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.weights_location import find_weights_file
 
-    network: dict[str, Any] = {"start": start, "take": take}
+    network: dict[str, Any] = {"start": start, "start_weights": start_weights}
     if start not in ("imagenet", "none", recipe.model.start) and find_weights_file(start) is None:
         config = find_bundle(start).config
         fields = ("architecture", "options", "input_size", "preprocessing")

@@ -127,7 +127,7 @@ class TrainDock(TrainControls):
             self.recipe_picker.shipped_recipe is not None and self.recipe_picker.shipped_recipe.is_of_slides
         )
         self.start_picker.start = self.settings.get("train/start", DEFAULT_BUNDLE)
-        self.start_picker.take = self.settings.get("train/take", ALL)
+        self.start_picker.start_weights = self.settings.get("train/start_weights", ALL)
         self._show_base_recipe(self.recipe_form.set_recipe)
 
     def _show_base_recipe(self, show: Callable[[TrainRecipe], None]) -> None:
@@ -166,18 +166,18 @@ class TrainDock(TrainControls):
                 self.settings.set("train/start", self.start_picker.start)
         elif loaded is not None:
             self.data_picker.select(loaded.data.datasets, loaded.data.base)
-            self.start_picker.start, self.start_picker.take = loaded.model.start, loaded.model.take
+            self.start_picker.start, self.start_picker.start_weights = loaded.model.start, loaded.model.start_weights
         self._show_base_recipe(self.recipe_form.set_recipe)
 
     def _on_start_from(self) -> None:
         self.settings.set("train/start", self.start_picker.start)
-        self.settings.set("train/take", self.start_picker.take)
+        self.settings.set("train/start_weights", self.start_picker.start_weights)
         self._show_base_recipe(self.recipe_form.update_recipe)
 
     def _on_start_hint(self, link: str) -> None:
         """Use the suggested starting model."""
         if link == ENCODER:
-            self.start_picker.take = ENCODER
+            self.start_picker.start_weights = ENCODER
         else:
             self.start_picker.start = link
         self._on_start_from()

@@ -199,7 +199,7 @@ def format_memory_warning(estimate: dict[str, Any]) -> str:
         return ""
     return (
         f"The training may run out of memory ({free / 1024:.1f} GB free): close other programs, or set a smaller batch "
-        "size or more gradient accumulation (pieces) under Advanced."
+        "size or more gradient accumulation (accumulate_batches) under Advanced."
     )
 
 
@@ -217,7 +217,7 @@ IRRELEVANT_FIELDS: dict[str, Any] = {
     "patience": 1,
     "gradient_clip": 1.0,
     "lesion_weight": 1.0,
-    "blend": 1.0,
+    "wise_ft_weight": 1.0,
 }
 EstimateKey: TypeAlias = "tuple[TrainRecipe, RecipeImageCounts]"  # what an estimate depends on
 KeyedEstimate: TypeAlias = "tuple[EstimateKey, dict[str, Any]]"

