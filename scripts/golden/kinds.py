@@ -131,7 +131,7 @@ def read_safetensors(path: Path, names: Names) -> object:
 
 
 def read_torch(path: Path, names: Names) -> object:
-    """The stored tensors of a checkpoint or a TorchScript file, found without unpickling what a later version moved."""
+    """The stored tensors of a checkpoint, found without unpickling what a later version moved."""
     with zipfile.ZipFile(path) as archive:
         members = {name.split("/", 1)[-1]: archive.read(name) for name in archive.namelist()}
     sizes = {name: len(content) for name, content in members.items() if _is_tensor(name)}
@@ -257,7 +257,7 @@ READERS: dict[str, Reader] = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".safetensors": read_safetensors,
-    **dict.fromkeys((".ckpt", ".pt", ".pt2"), read_torch),
+    **dict.fromkeys((".ckpt", ".pt"), read_torch),
     ".onnx": read_onnx,
     ".parquet": read_parquet,
     ".dcm": read_dicom,

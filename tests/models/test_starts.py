@@ -8,10 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.models.checkpoint_conversion import read_weights
 from napari_melanoma.models.published_encoders import find_imagenet_name, load_imagenet_weights
 from napari_melanoma.models.smp_networks import find_encoder_name
-from napari_melanoma.models.weights_location import find_weights_file, fingerprint_weights
+from napari_melanoma.models.weights_files import find_weights_file, fingerprint_weights
 from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder
 from napari_melanoma.models.zoo.smp import SmpArchitecture
 from napari_melanoma.training.recipe import TrainRecipe
@@ -176,35 +175,12 @@ def test_words_and_names_are_not_files(start: str) -> None:
 
 def test_a_file_with_the_name_of_a_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("lesion-small", "lesion-small.index", "imagenet", "mine"):
+    for name in ("lesion-small", "imagenet", "mine"):
         Path(name).write_bytes(b"anything")
     assert find_weights_file("lesion-small") is None
     assert find_weights_file("imagenet") is None
-    assert find_weights_file("./lesion-small") == Path("lesion-small.index")
+    assert find_weights_file(str(tmp_path / "lesion-small")) == tmp_path / "lesion-small"
     assert find_weights_file("mine") == Path("mine")
-
-
-NOTES = {
-    "none": (None, "."),
-    "the second": ('model_checkpoint_path: "model.ckpt-200"\nall_model_checkpoint_paths: "model.ckpt-100"', "200"),
-    "with its folder": ('model_checkpoint_path: "/somewhere/else/model.ckpt-100"', "100"),
-    "one that is gone": ('model_checkpoint_path: "model.ckpt-300"', "."),
-    "noise": ("\x00\xff", "."),
-}
-
-
-@pytest.mark.parametrize("note", NOTES)
-def test_the_latest_of_several_checkpoints_is_used_if_known(note: str, tmp_path: Path) -> None:
-    note_text, expected = NOTES[note]
-    for step in (100, 200):
-        (tmp_path / f"model.ckpt-{step}.index").write_bytes(b"")
-    if note_text is not None:
-        (tmp_path / "checkpoint").write_text(note_text, encoding="latin-1")
-    found = find_weights_file(str(tmp_path))
-    assert found == (tmp_path if expected == "." else tmp_path / f"model.ckpt-{expected}.index")
-    if found == tmp_path:
-        with pytest.raises(BundleError, match=r"several checkpoints .*ckpt-100\.index, .*200\.index\. Select one"):
-            read_weights(found)
 
 
 def test_the_weights_of_a_bundle_are_a_file_and_the_bundle_is_not(tiny_folder: Path) -> None:
@@ -221,9 +197,8 @@ def tiny_folder(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
-    index, numbers = tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"
-    index.write_bytes(b"index")
-    numbers.write_bytes(b"one")
-    before = fingerprint_weights(index)
-    numbers.write_bytes(b"two")
-    assert fingerprint_weights(index) != before
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"one")
+    before = fingerprint_weights(path)
+    path.write_bytes(b"two")
+    assert fingerprint_weights(path) != before

@@ -1,4 +1,4 @@
-"""Official files of classifiers (timm, torchvision, fastai) are loaded into the encoder, with the same feature maps."""
+"""Official files of classifiers (timm, torchvision) are loaded into the encoder, with the same feature maps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import published_encoders
-from napari_melanoma.models.checkpoint_conversion import load_weights_file
 from napari_melanoma.models.published_encoders import find_imagenet_name, imagenet_normalization, load_imagenet_weights
+from napari_melanoma.models.weights_files import load_weights_file
 from napari_melanoma.models.zoo import build_network, find_encoder
 
 if TYPE_CHECKING:
@@ -31,14 +31,6 @@ def of_torchvision(name: str) -> nn.Module:
     import torchvision
 
     return getattr(torchvision.models, name)()
-
-
-def of_fastai(name: str) -> nn.Module:
-    """Return a ResNet as fastai rearranges it: body and head, each a sequence."""
-    from torch import nn
-
-    body = nn.Sequential(*list(of_torchvision(name).children())[:-2])
-    return nn.Sequential(body, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2)))
 
 
 def stages(network: Any, images: Tensor) -> Tensor:
@@ -77,14 +69,7 @@ PUBLISHED = [
         lambda network, images: network.blocks(network.bn1(network.conv_stem(images))),
         240,
     ),
-    Published(
-        "resnet18",
-        ".pth",
-        of_torchvision,
-        body,
-        100,
-    ),
-    Published("resnet18", ".pth", of_fastai, lambda network, images: network[0](images), 100, wrapped=True),
+    Published("resnet18", ".pth", of_torchvision, body, 100, wrapped=True),
 ]
 
 

@@ -35,14 +35,12 @@ IMPORT_HELP = format_help(
 EXPORT_HELP = format_help(
     "napari-melanoma models export lesion-small --format onnx --out lesion.onnx",
     "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
-    "Export a model for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
-    "integers; it needs photographs with masks: size, time and Dice are compared with those of the floating-point "
-    "model).\n\n"
+    "Export a model as ONNX for other programs: onnx, or int8 (8-bit integers; it needs photographs with masks: size, "
+    "time and Dice are compared with those of the floating-point model).\n\n"
     "The input is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated probabilities of "
-    "a classifier. Side and threshold are in config.json, which is embedded in the file (in ONNX as custom metadata). "
-    "Beside an ONNX file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
+    "a classifier. Side and threshold are in config.json, which is embedded in the file as custom metadata. "
+    "Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
 )
-USAGE = "napari-melanoma models export --help"  # explains how other programs use an exported file
 app = typer.Typer(
     help="List models, show their cards, and export them for other programs.",
     no_args_is_help=True,
@@ -161,10 +159,8 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 def export(
     current: Annotated[CommandSession, "allow_outside"],
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    format_: Annotated[
-        Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Format of the file.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, depending on the format.")],
+    format_: Annotated[Literal["onnx", "int8"], typer.Option("--format", help="Numbers of the network.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx.")],
     options: Annotated[
         OptionValues,
         ConfigOptions(
@@ -191,8 +187,8 @@ def export(
 
     if data or options:
         raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
-    export_bundle(info, out, format_)
-    usage = f"python {out.parent / EXAMPLE} --help" if format_ == "onnx" else USAGE
+    export_bundle(info, out)
+    usage = f"python {out.parent / EXAMPLE} --help"
     text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
     current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
 

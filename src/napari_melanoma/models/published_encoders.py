@@ -143,9 +143,9 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     """Build an encoder with the weights of a file, in evaluation mode; see ``build_foundation``."""
-    from napari_melanoma.models.checkpoint_conversion import read_pytorch
+    from napari_melanoma.models.weights_files import read_weights
 
-    network, tensors = build_foundation(encoder), read_pytorch(weights)
+    network, tensors = build_foundation(encoder), read_weights(weights)
     if encoder.readout == "class_and_patches":  # the file contains timm's network, which is the ``trunk`` of ours
         tensors = {f"trunk.{name}": value for name, value in tensors.items()}
     if encoder.readout == "contrast":  # the file also contains a text encoder and other unneeded tensors

@@ -26,7 +26,7 @@ from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
 from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
-from napari_melanoma.models.weights_location import START_WORDS
+from napari_melanoma.models.weights_files import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.data_preparation import PreparedData

@@ -27,13 +27,7 @@ from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
-from napari_melanoma.models.export import (
-    FileFormat,
-    check_export_target,
-    export_network,
-    load_exported,
-    require_export_packages,
-)
+from napari_melanoma.models.export import check_export_target, export_network, require_export_packages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,15 +76,14 @@ class Int8Report:
     difference: dict[str, Estimate]
 
 
-def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
-    """Export a bundle's network as one file with its ``config.json`` embedded.
+def export_bundle(info: BundleInfo, out: Path) -> Path:
+    """Export a bundle's network as an ONNX file with its ``config.json`` embedded.
 
-    An ONNX file gets ``example.py`` beside it, which reproduces the results of this program.
+    ``example.py`` beside it reproduces the results of this program.
     """
-    check_export_target(out, form)
-    if form == "onnx":
-        _write_example(out.parent)
-    export_network(_load_export_network(info), out, form, side=info.config.input_size, metadata=_export_metadata(info))
+    check_export_target(out)
+    _write_example(out.parent)
+    export_network(_load_export_network(info), out, side=info.config.input_size, metadata=_export_metadata(info))
     return out
 
 
@@ -104,7 +97,7 @@ def export_int8_bundle(
     """
     from napari_melanoma.models.export import export_int8
 
-    check_export_target(out, "onnx")
+    check_export_target(out)
     require_export_packages("onnxruntime")
     if not info.config.segments_one_class:
         raise BundleError(
@@ -172,6 +165,7 @@ def _load_segmenter(info: BundleInfo, file: Path) -> Segmenter:
     import torch
 
     from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.models.onnx_network import OnnxNetwork
 
     class ExportedSegmenter(Segmenter):
         """A model from an exported file."""
@@ -180,7 +174,7 @@ def _load_segmenter(info: BundleInfo, file: Path) -> Segmenter:
             with torch.inference_mode():
                 return self._network(torch.from_numpy(np.stack(inputs)))[:, 0].numpy()
 
-    return ExportedSegmenter(info, load_exported(file))
+    return ExportedSegmenter(info, OnnxNetwork(file))
 
 
 def _measure_latency_ms(model: Segmenter) -> float:
@@ -264,7 +258,7 @@ def _temporary_float_file(network: nn.Module, out: Path, side: int) -> Iterator[
     """Export the floating-point network as an ONNX file during the comparison."""
     path = temporary_name(out, ".onnx")
     try:
-        export_network(network, path, "onnx", side=side)
+        export_network(network, path, side=side)
         yield path
     finally:
         discard(path)

@@ -15,7 +15,7 @@ from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
+from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.slides.tile_sets import read_joint_tile_set
 from napari_melanoma.training.recipe import TrainRecipe
 

@@ -25,7 +25,7 @@ from napari_melanoma.models.published_encoders import (
     load_encoder,
     load_imagenet_weights,
 )
-from napari_melanoma.models.weights_location import explain_missing, find_weights_file, fingerprint_weights
+from napari_melanoma.models.weights_files import find_weights_file, fingerprint_weights, load_weights_file
 from napari_melanoma.models.zoo import build_network, find_encoder
 from napari_melanoma.training.engine import read_initial_weights
 from napari_melanoma.training.recipe import TrainRecipe
@@ -123,7 +123,7 @@ def check_start(recipe: TrainRecipe) -> None:
     find_start_encoding(recipe)
     file = find_weights_file(recipe.model.start)
     if file is not None and not file.is_file():
-        raise BundleError(explain_missing(file))
+        raise BundleError(f"no weights file {file} was found. Select an existing file.")
     if recipe.model.start == "imagenet" and (why := explain_missing_weights(_imagenet_name(recipe))):
         raise BundleError(why)
 
@@ -141,8 +141,6 @@ def create_network(
     that is resumed from a checkpoint. ``notify``: called with a sentence about weights that were only partly used.
     """
     import torch
-
-    from napari_melanoma.models.checkpoint_conversion import load_weights_file
 
     torch.manual_seed(recipe.seed)
     options = dict(recipe.model.options if options is None else options)

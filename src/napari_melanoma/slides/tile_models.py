@@ -369,7 +369,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
     """Load any network of timm as an encoder."""
     import timm
 
-    from napari_melanoma.models.checkpoint_conversion import read_pytorch
+    from napari_melanoma.models.weights_files import read_weights
 
     timm_name = name.removeprefix(TIMM)
     if not timm.is_model(timm_name):
@@ -380,7 +380,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
     licence = str(config.get("license") or "see the encoder's page in timm")
     if options.weights is not None:
-        expected, stored = network.state_dict(), read_pytorch(options.weights)
+        expected, stored = network.state_dict(), read_weights(options.weights)
         load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, options.weights)
         licence = "that of the given file"
     fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)

@@ -23,7 +23,7 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.metrics.agreement import standardize_depth
-from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
+from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.losses import losses

@@ -28,7 +28,7 @@ from napari_melanoma.data.training_images import (
     shorten_digest,
 )
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
+from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -305,7 +305,7 @@ class PaddedNetwork(nn.Module):
         """Return logits, float (batch, class, row, column), of images (batch, 3, row, column) of any size."""
         rows, columns = images.shape[-2:]
         below, right = -rows % SIZE_MULTIPLE, -columns % SIZE_MULTIPLE
-        if not torch.jit.is_tracing() and not (below or right):  # a trace must include the padding for all sizes
+        if not (below or right):
             return self.network(images)
         return self.network(pad(images, (0, right, 0, below), mode="replicate"))[..., :rows, :columns]
 

@@ -205,7 +205,7 @@ class TrainControls(QWidget):
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], start_weights: str = "all") -> TrainRecipe:
     """Return a user's recipe with other data and another starting model, whose network and preprocessing it adopts."""
     from napari_melanoma.models.installed_bundles import find_bundle
-    from napari_melanoma.models.weights_location import find_weights_file
+    from napari_melanoma.models.weights_files import find_weights_file
 
     network: dict[str, Any] = {"start": start, "start_weights": start_weights}
     if start not in ("imagenet", "none", recipe.model.start) and find_weights_file(start) is None:

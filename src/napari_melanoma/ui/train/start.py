@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
-from napari_melanoma.models.weights_location import SUFFIXES, find_weights_file
+from napari_melanoma.models.weights_files import SUFFIXES, find_weights_file
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
