@@ -24,13 +24,14 @@ import time
 from pathlib import Path
 
 import psutil
+from distributed import Client
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.render import write_slide
-from napari_melanoma.slides.cohort_cluster import CohortJob, DaskCluster, start_cluster
+from napari_melanoma.slides.cohort import run_jobs
+from napari_melanoma.slides.cohort_cluster import CohortJob, count_workers, start_cluster
 from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
-from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideTable
 
@@ -49,15 +50,13 @@ def copies(folder: Path, side: int, count: int) -> list[Path]:
     return paths
 
 
-def analysed(cluster: DaskCluster, paths: list[Path], out: Path) -> float:
+def analysed(client: Client, paths: list[Path], out: Path) -> float:
     """Analyze slides, and return the seconds."""
     jobs = [CohortJob(path, out / path.stem, OPTIONS) for path in paths]
     manifest = CohortManifest(out / "cohort.json", CohortSettings({}, {}), {})
     manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
     began = time.perf_counter()
-    CohortScheduler(cluster, CohortRecords(manifest, SlideTable(out / "slides.csv")), RunContext(), tries=1).run_jobs(
-        jobs
-    )
+    run_jobs(client, jobs, CohortRecords(manifest, SlideTable(out / "slides.csv")), RunContext())
     seconds = time.perf_counter() - began
     states = {entry.state for entry in manifest.entries.values()}
     if states != {"done"}:
@@ -70,15 +69,15 @@ def part(options: argparse.Namespace) -> None:
     if BOUND:
         psutil.Process().cpu_affinity(options.cores)
     paths = sorted((options.folder / "slides").glob("*.tif"))
-    with tempfile.TemporaryDirectory(dir=options.folder) as out, start_cluster(options.workers) as cluster:
-        while len(cluster.workers()) < options.workers:
+    with tempfile.TemporaryDirectory(dir=options.folder) as out, start_cluster(options.workers) as client:
+        while count_workers(client) < options.workers:
             time.sleep(0.1)
-        analysed(cluster, paths[: options.workers], Path(out) / "warm")
+        analysed(client, paths[: options.workers], Path(out) / "warm")
         print("warm", flush=True)
         rounds = 0
         while rounds == 0 or options.endless:
             rounds += 1
-            seconds = analysed(cluster, paths, Path(out) / f"round-{rounds}")
+            seconds = analysed(client, paths, Path(out) / f"round-{rounds}")
             print(json.dumps({"seconds": seconds}), flush=True)
 
 

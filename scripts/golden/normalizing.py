@@ -41,7 +41,6 @@ TEXT_KEYS = {
     name: re.compile(rf"(?:.*\.)?(?:{pattern})")
     for name, pattern in {
         "host": r"host|hostname",
-        "process": r"worker",  # which of several took a slide
         "commit": r"commit",
         "checksum": r"training_images\.sha256",  # safetensors orders the texts in a file at random
         "salted place": r"source\.place",  # a digest of the folder and of a random number

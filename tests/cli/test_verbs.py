@@ -139,15 +139,13 @@ def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None
 
 
 def test_a_model_is_exported(run, tiny: Path) -> None:
-    done = run("models", "export", tiny, "--format", "torchscript", "--out", "tiny.pt")
-    assert (done.exit_code, Path("tiny.pt").is_file()) == (0, True), done.output
-    assert done.stdout.endswith("; how to use it: napari-melanoma models export --help\n")  # a wheel has no docs/
+    done = run("models", "export", tiny, "--format", "onnx", "--out", "onnx/tiny.onnx")
+    assert (done.exit_code, Path("onnx/tiny.onnx").is_file()) == (0, True), done.output
+    assert done.stdout.endswith("; how to use it: python onnx/example.py --help\n"), done.output
     assert "config.json" in run("models", "export", "--help").stdout
-    other = run("models", "export", tiny, "--format", "onnx", "--out", "onnx/tiny.onnx")
-    assert other.stdout.endswith("; how to use it: python onnx/example.py --help\n"), other.output
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
-    assert "a file of the format onnx needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr
+    assert "an ONNX file needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr
     unused = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.onnx", "--data", "photographs")
     assert (unused.exit_code, Path("tiny.onnx").exists()) == (2, False)
     assert "--data and --images need --format int8" in unused.stderr

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.models.export import load_exported, save_torchscript
 from napari_melanoma.models.zoo import build_network, list_architectures
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 SIDE = 64
 MOST_STEPS = 80
 BY_HEART = 0.97
-# Places of the arguments of a convolution.
+# Places of the arguments of aten::convolution
 PADDING, DILATION, TRANSPOSED, GROUPS = 4, 5, 6, 8
 
 
@@ -90,24 +89,29 @@ def train_network(network: nn.Module, two: TwoImages) -> float:
     return share_right
 
 
-@pytest.fixture(scope="module")
-def scripted(learnt: Learnt, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    """Load the network of a TorchScript file."""
-    path = tmp_path_factory.mktemp("scripted") / "network.pt"
-    save_torchscript(learnt.network, path, side=SIDE)
-    return load_exported(path)
-
-
 @pytest.fixture(scope="session")
-def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], set[str]]:
-    """Return a function that lists the operations of a network, which may come from a TorchScript file."""
+def steps_of() -> Callable[..., set[str]]:
+    """Return a function that lists the operators of torch that a network uses for some inputs.
 
-    def listed(network: Any) -> set[str]:
-        if not hasattr(network, "inlined_graph"):
-            path = tmp_path_factory.mktemp("steps") / "network.pt"
-            save_torchscript(network, path, side=SIDE)
-            network = load_exported(path)
-        return steps(network)
+    Convolutions also have names for padding, dilation and groups.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Recorder(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: set[str] = set()
+
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = operator.overloadpacket.__name__.removesuffix("_")
+            self.names |= name_convolution(args) if name == "convolution" else {name}
+            return operator(*args, **(kwargs or {}))
+
+    def listed(network: nn.Module, *inputs: Tensor) -> set[str]:
+        with torch.no_grad(), Recorder() as recorder:
+            network(*inputs)
+        return recorder.names
 
     return listed
 
@@ -140,32 +144,12 @@ def plain_encoder() -> Callable[[Sequence[int], Sequence[int]], nn.Module]:
     return Levels
 
 
-def steps(scripted: Any) -> set[str]:
-    """Return the operators of torch in a recorded network, without in-place variants and reading of sizes.
-
-    Convolutions also have names for padding, dilation and groups.
-    """
-    names = set()
-    for node in scripted.inlined_graph.nodes():
-        name = node.kind().removeprefix("aten::").removesuffix("_")
-        names |= {name} if node.kind().startswith("aten::") else set()
-        if name == "_convolution":
-            names = names - {name} | name_convolution(list(node.inputs()))
-    return names - {"size", "Int"}
-
-
 def name_convolution(arguments: Sequence[Any]) -> set[str]:
     """Name a convolution, and its padding, dilation and groups."""
-    name = "conv_transpose" if arguments[TRANSPOSED].toIValue() else "conv"
+    name = "conv_transpose" if arguments[TRANSPOSED] else "conv"
     features = {
-        "padded": max(numbers_of(arguments[PADDING])) > 0,
-        "dilated": max(numbers_of(arguments[DILATION])) > 1,
-        "grouped": arguments[GROUPS].toIValue() > 1,
+        "padded": max(arguments[PADDING]) > 0,
+        "dilated": max(arguments[DILATION]) > 1,
+        "grouped": arguments[GROUPS] > 1,
     }
     return {name, *(f"{name}_{feature}" for feature, is_used in features.items() if is_used)}
-
-
-def numbers_of(value: Any) -> list[int]:
-    """Return a list of numbers in a graph: a constant, or constructed from constants."""
-    numbers: list[int] = value.toIValue() or [each.toIValue() for each in value.node().inputs()]
-    return numbers

@@ -1,9 +1,8 @@
-"""An exported file predicts the same as its network, in each format."""
+"""An exported file predicts the same as its network."""
 
 from __future__ import annotations
 
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
+from napari_melanoma.models.onnx_network import OnnxNetwork
 
 
 @pytest.fixture(scope="module")
@@ -25,38 +25,29 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def exported(network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The network in each format."""
-    folder = tmp_path_factory.mktemp("exported")
-    files = {form: folder / f"tiny{export.SUFFIXES[form]}" for form in export.FORMATS}
-    for form, path in files.items():
-        export.export_network(network, path, form, side=64, metadata='{"threshold": 0.5}')
-    return files
+def exported(network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    export.export_network(network, path, side=64, metadata='{"threshold": 0.5}')
+    return path
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_file_predicts_the_same_as_the_network(exported: dict[str, Path], network, form: str, count: int) -> None:
+def test_the_file_predicts_the_same_as_the_network(exported: Path, network, count: int) -> None:
     import torch
 
     images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network(images)
-        found = export.load_exported(exported[form])(images)
+        found = OnnxNetwork(exported)(images)
     assert float(expected.std()) > 0
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 TABLES = {"table": TabularShape(continuous=2, cardinalities=(3,), widths=(2,)), "numbers": TabularShape(continuous=2)}
-TABLES["image"] = TabularShape()
 
 
-# A file of an image alone is that of a network without a table: see the tests above.
-@pytest.mark.parametrize(
-    ("table", "form"),
-    [*((name, form) for name in ("table", "numbers") for form in export.FORMATS), ("image", "torchscript")],
-)
-def test_the_file_has_the_tabular_inputs_of_the_network(table: str, form: export.FileFormat, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_the_file_has_the_tabular_inputs_of_the_network(table: str, tmp_path: Path) -> None:
     import torch
     from torch import nn
 
@@ -70,55 +61,34 @@ def test_the_file_has_the_tabular_inputs_of_the_network(table: str, form: export
             self.layer = nn.Linear(3, 2)
 
         def forward(self, images: Any, continuous: Any = None, categories: Any = None) -> Any:
-            found = self.layer(images.mean(dim=(2, 3)))
-            found = found if continuous is None else found + continuous
+            found = self.layer(images.mean(dim=(2, 3))) + continuous
             return found if categories is None else found * categories
 
     drawn = torch.Generator().manual_seed(0)
-    given = {"continuous": torch.randn(5, 2, generator=drawn)} if shape.continuous else {}
+    given = {"continuous": torch.randn(5, 2, generator=drawn)}
     given |= {"categories": torch.randint(0, 3, (5, 1), generator=drawn)} if shape.cardinalities else {}
-    images, network, path = (
-        torch.randn(5, 3, 8, 8, generator=drawn),
-        Sum().eval(),
-        tmp_path / f"sum{export.SUFFIXES[form]}",
-    )
+    images, network, path = torch.randn(5, 3, 8, 8, generator=drawn), Sum().eval(), tmp_path / "sum.onnx"
     with torch.inference_mode():
-        export.export_network(network, path, form, side=8)
-        torch.testing.assert_close(export.load_exported(path)(images, **given), network(images, **given))
+        export.export_network(network, path, side=8)
+        torch.testing.assert_close(OnnxNetwork(path)(images, **given), network(images, **given))
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
-def test_the_file_contains_the_metadata(exported: dict[str, Path], form: str) -> None:
-    assert export.read_metadata(exported[form]) == '{"threshold": 0.5}'
-
-
-@pytest.mark.parametrize("form", export.FORMATS)
-def test_the_file_contains_no_folder_name(exported: dict[str, Path], form: str) -> None:
-    content = exported[form].read_bytes()
-    if zipfile.is_zipfile(exported[form]):
-        with zipfile.ZipFile(exported[form]) as archive:
-            content = b"".join(archive.read(name) for name in archive.namelist())
+def test_the_file_contains_the_metadata_and_no_folder_name(exported: Path) -> None:
+    assert export.read_metadata(exported) == '{"threshold": 0.5}'
+    content = exported.read_bytes()
     assert b"site-packages" not in content
     assert str(Path(export.__file__).parent).encode() not in content
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
-def test_a_suffix_of_another_format_is_refused(tmp_path: Path, form: export.FileFormat) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"format {form} needs the suffix {export.SUFFIXES[form]}, found 'model.bin'"
-    ):
-        export.check_export_target(tmp_path / "model.bin", form)
-
-
-def test_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"not an exported network: expected one of \.onnx, \.pt, \.pt2"):
-        export.load_exported(tmp_path / "model.bin")
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"an ONNX file needs the suffix \.onnx, found 'model\.bin'"):
+        export.check_export_target(tmp_path / "model.bin")
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(BundleError, match=r"onnx and onnxscript, which are not installed.*\[export\]"):
-        export.check_export_target(tmp_path / "model.onnx", "onnx")
+        export.check_export_target(tmp_path / "model.onnx")
 
 
 def test_a_network_that_cannot_be_exported_is_reported(tmp_path: Path) -> None:
@@ -128,6 +98,6 @@ def test_a_network_that_cannot_be_exported_is_reported(tmp_path: Path) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images if images.sum() > 0 else -images
 
-    with warnings.catch_warnings(), pytest.raises(BundleError, match=r"cannot record this network.*torchscript"):
+    with warnings.catch_warnings(), pytest.raises(BundleError, match="this network cannot be exported"):
         warnings.simplefilter("ignore")
-        export.trace_network(Undecided(), 32)
+        export.export_network(Undecided(), tmp_path / "model.onnx", side=32)

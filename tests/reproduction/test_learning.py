@@ -18,7 +18,7 @@ from napari_melanoma.reproduction.split import RoleData
 
 @pytest.mark.usefixtures("planned")
 def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
-    name, file = "pascal_voc_mobilenetv2", tmp_path / "deeplabv3_mnv2_pascal.tar.gz"
+    name, file = "pascal_voc_mobilenetv2", tmp_path / "mobilenet.safetensors"
     file.write_bytes(b"weights")
     options = ReproduceOptions(
         paper="P4", data=(str(sets),), rows=("deeplab-mobilenetv2",), weights=(f"{name}={file}",)
@@ -30,7 +30,7 @@ def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
     without = ReproductionContext(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
     assert complete_recipe(without, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == "none"
     for wrong, message in (
-        (f"{name}=nowhere.tar.gz", "the file of weights nowhere.* does not exist.*http"),
+        (f"{name}=nowhere.pth", "the file of weights nowhere.* does not exist.*http"),
         ("imagenet=x", "no initial weights 'imagenet'"),
     ):
         with pytest.raises(ConfigError, match=message):

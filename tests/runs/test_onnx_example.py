@@ -80,8 +80,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 @pytest.fixture(scope="module")
 def exported(tiny_bundle: BundleInfo, classifier: BundleInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    export_bundle(tiny_bundle, folder / "tiny.onnx", "onnx")
-    export_bundle(classifier, folder / "random.onnx", "onnx")
+    export_bundle(tiny_bundle, folder / "tiny.onnx")
+    export_bundle(classifier, folder / "random.onnx")
     return folder
 
 
@@ -230,7 +230,7 @@ def test_an_own_file_named_like_the_example_is_kept(tiny_bundle: BundleInfo, tmp
     own = tmp_path / "example.py"
     own.write_text("mine = 1\n", encoding="utf-8")
     with pytest.raises(SaveError, match="is not the example of this program"):
-        export_bundle(tiny_bundle, tmp_path / "tiny.onnx", "onnx")
+        export_bundle(tiny_bundle, tmp_path / "tiny.onnx")
     assert own.read_text(encoding="utf-8") == "mine = 1\n"
     assert not (tmp_path / "tiny.onnx").exists()
 
@@ -240,7 +240,7 @@ def test_the_example_reproduces_shipped_models_on_real_photographs(shared_data: 
 
     small, melanoma = find_bundle("lesion-small"), find_bundle("melanoma-small")
     for info in (small, melanoma):
-        export_bundle(info, tmp_path / f"{info.name}.onnx", "onnx")
+        export_bundle(info, tmp_path / f"{info.name}.onnx")
     example, model = load_example(tmp_path), Classifier.load(melanoma, "cpu")
     session, config = example.load_model(tmp_path / "lesion-small.onnx")
     classifying = example.load_model(tmp_path / "melanoma-small.onnx")

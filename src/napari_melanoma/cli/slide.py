@@ -14,8 +14,8 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.analysis import SlidesSummary
+    from napari_melanoma.slides.cohort import CohortSummary
     from napari_melanoma.slides.cohort_manifest import CohortEntry
-    from napari_melanoma.slides.cohort_scheduler import CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.slide_table import SlideStatus
 
@@ -32,7 +32,7 @@ SlideValues = Annotated[
     ),
 ]
 WorkerValues = Annotated[
-    OptionValues, ConfigOptions("slides.cohort_scheduler:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
+    OptionValues, ConfigOptions("slides.cohort:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -149,7 +149,7 @@ def run_cohort(
     force: bool,
 ) -> None:
     """Analyze slides on several processes or machines."""
-    from napari_melanoma.slides.cohort_scheduler import CohortOptions, analyze_cohort
+    from napari_melanoma.slides.cohort import CohortOptions, analyze_cohort
 
     if workers.keys() >= {"processes", "scheduler"}:
         raise ConfigError("--processes and --scheduler cannot be combined. Give one of them.")
@@ -168,12 +168,7 @@ def run_cohort(
 
 def _report_cohort_slide(current: CommandSession, entry: CohortEntry) -> None:
     """Report the state of a slide: failures as text; progress is shown by the bars."""
-    if entry.state == "failed":
-        text = f"failed: {entry.file}: {entry.error}"
-    elif entry.state == "waiting" and entry.error:
-        text = f"retry: {entry.file} (attempt {entry.attempts}): {entry.error}"
-    else:
-        text = ""
+    text = f"failed: {entry.file}: {entry.error}" if entry.state == "failed" else ""
     current.report.emit("slide", text, **vars(entry))
 
 

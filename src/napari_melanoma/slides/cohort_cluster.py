@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -23,11 +23,9 @@ from napari_melanoma.core.errors import (
     ConfigError,
     DiskFull,
     MelanomaError,
-    RunError,
     SaveError,
     describe_error,
 )
-from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
@@ -38,16 +36,11 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 
-log = logging.getLogger(__name__)
-
-HIGH_MEMORY_SHARE = 0.8  # of the limit: a worker that ends with more was probably out of memory
-GIB = 2**30
 CONNECT_S, CLOSE_S = 20.0, 5.0
 ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^/\s]+:\d+")
 RESTART_ADVICE = "Finished slides are kept. Restart scheduler and workers, and run the same command to continue."
 MIN_MEMORY = 2 * 2**30  # per process, even if the sum exceeds the memory: not all processes peak at once
 LOCAL_CONFIG = {
-    "distributed.scheduler.allowed-failures": 0,  # a lost worker counts as an attempt, and attempts are counted here
     # A process that ends is noticed at once; one that imports torch on a busy machine may be silent for minutes.
     "distributed.scheduler.worker-ttl": "1 hour",
     "distributed.comm.timeouts.tcp": "10 minutes",
@@ -64,125 +57,9 @@ LOCAL_CONFIG = {
 }
 
 
-class WorkerLost(Exception):  # noqa: N818 - an outcome that is counted, not an error that is shown
-    """The process that ran a job has ended or was disconnected."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """Last known status of a worker.
-
-    ``name``: for display. ``memory``: used memory in bytes. ``limit``: its limit in bytes, 0 for none. ``ready``:
-    whether the worker can start jobs.
-    """
-
-    name: str
-    memory: int = 0
-    limit: int = 0
-    ready: bool = True
-
-    @property
-    def exit_reason(self) -> str:
-        """Probable reason why a worker ended without an error message."""
-        text = f"its process ended without an error message ({self.name}"
-        if not self.limit:
-            return f"{text}): killed, out of memory, or its machine is not available"
-        text += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB at the last update)"
-        is_full = self.memory > HIGH_MEMORY_SHARE * self.limit
-        return (
-            f"{text}: out of memory" if is_full else f"{text}: killed, out of memory, or its machine is not available"
-        )
-
-
-class SubmittedJob(Protocol):
-    """A job submitted to a worker."""
-
-    def is_done(self) -> bool:
-        """Return whether the job has a result or failed."""
-
-    def result(self) -> CohortJobResult:
-        """Return the result of a job that is done; raise WorkerLost if there is none."""
-
-    def cancel(self) -> None:
-        """Stop waiting for the job."""
-
-
-class Cluster(Protocol):
-    """Workers, whose number may change."""
-
-    def workers(self) -> dict[str, WorkerStatus]:
-        """Return the current workers by their address."""
-
-    def submit(self, address: str, job: CohortJob) -> SubmittedJob:
-        """Submit a job to a worker."""
-
-
-class DaskCluster:
-    """Workers of a dask scheduler."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def workers(self) -> dict[str, WorkerStatus]:
-        """Return the current workers."""
-        if self._client.status != "running":
-            raise ClusterError(f"the scheduler no longer responds. {RESTART_ADVICE}")
-        try:
-            workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
-        except Exception as error:  # a lost connection raises many kinds of errors
-            raise ClusterError(
-                f"the scheduler no longer responds ({_describe_error(error)}). {RESTART_ADVICE}"
-            ) from error
-        return {address: _worker_status(address, worker) for address, worker in workers.items()}
-
-    def submit(self, address: str, job: CohortJob) -> DaskJob:
-        """Submit a job to a worker, and to no other one."""
-        try:
-            future = self._client.submit(run_job, job, workers=[address], allow_other_workers=False, pure=False)
-        except Exception as error:
-            raise ClusterError(
-                f"the scheduler no longer accepts slides ({_describe_error(error)}). {RESTART_ADVICE}"
-            ) from error
-        return DaskJob(future)
-
-
-class DaskJob:
-    """A job submitted to a dask worker."""
-
-    def __init__(self, future: Future) -> None:
-        self._future = future
-
-    def is_done(self) -> bool:
-        """Return whether the job has a result or failed."""
-        return str(self._future.status) != "pending"
-
-    def result(self) -> CohortJobResult:
-        from distributed.scheduler import KilledWorker
-
-        if self._future.status not in ("finished", "error"):
-            raise WorkerLost
-        try:
-            result: CohortJobResult = self._future.result(timeout=CONNECT_S)
-        except (KilledWorker, OSError, TimeoutError) as error:
-            raise WorkerLost from error
-        except Exception as error:  # an error of dask, as errors of the job are part of its result
-            if "deserialization" in str(error):
-                raise ClusterError(
-                    "scheduler and workers cannot import napari-melanoma. Start them in the environment that it is "
-                    "installed in."
-                ) from error
-            return CohortJobResult("again", f"unexpected {_describe_error(error)}")
-        return result
-
-    def cancel(self) -> None:
-        """Stop waiting for the job."""
-        with suppress(Exception):  # the scheduler may have ended
-            self._future.cancel()
-
-
 @contextmanager
-def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
-    """Connect to the workers of a running scheduler; scheduler and workers keep running afterwards."""
+def connect_cluster(scheduler: str) -> Iterator[Client]:
+    """Connect to a running scheduler; scheduler and workers keep running afterwards."""
     is_file = Path(scheduler).is_file()
     if not is_file and not ADDRESS.fullmatch(scheduler):
         raise ConfigError(
@@ -201,18 +78,19 @@ def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
             "one with 'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
         ) from error
     try:
-        yield DaskCluster(client)
+        yield client
     finally:
         with suppress(Exception):  # it may have ended
             client.close(CLOSE_S)
 
 
 @contextmanager
-def start_cluster(processes: int) -> Iterator[DaskCluster]:
+def start_cluster(processes: int, tries: int = 1) -> Iterator[Client]:
     """Start worker processes on this machine, which end with this one.
 
     They are spawned, never forked; cores and memory are divided among them, and a process that dies is replaced.
-    Temporary certificates restrict the connection to the scheduler to these processes.
+    Temporary certificates restrict the connection to the scheduler to these processes. ``tries``: a slide that is
+    analyzed when so many processes die fails.
     """
     _require_dask()
     import dask
@@ -222,7 +100,7 @@ def start_cluster(processes: int) -> Iterator[DaskCluster]:
 
     _silence_dask()
     memory = max(MIN_MEMORY, psutil.virtual_memory().total // processes)
-    with dask.config.set(LOCAL_CONFIG):
+    with dask.config.set({**LOCAL_CONFIG, "distributed.scheduler.allowed-failures": tries - 1}):
         try:
             local = LocalCluster(
                 n_workers=processes,
@@ -238,7 +116,7 @@ def start_cluster(processes: int) -> Iterator[DaskCluster]:
                 f"worker processes could not be started ({_describe_error(error)}). Use fewer processes."
             ) from error
         try:
-            yield DaskCluster(client)
+            yield client
         finally:
             for part in (client, local):
                 with suppress(Exception):  # they end with this process at the latest
@@ -261,12 +139,12 @@ def _silence_dask() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _worker_status(address: str, worker: dict[str, Any]) -> WorkerStatus:
-    """Convert the information of the scheduler on a worker."""
-    name, host = worker.get("name", address), address.split("://")[-1].rsplit(":", 1)[0]
-    label = f"process {name}" if isinstance(name, int) else name if host in name else f"{name} at {host}"
-    memory, limit = worker["metrics"].get("memory"), worker.get("memory_limit")
-    return WorkerStatus(label, int(memory or 0), int(limit or 0), worker.get("status") == "running")
+def count_workers(client: Client) -> int:
+    """Return the number of workers."""
+    try:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+    except Exception as error:  # a lost connection raises many kinds of errors
+        raise ClusterError(f"the scheduler no longer responds ({_describe_error(error)}). {RESTART_ADVICE}") from error
 
 
 def _describe_error(error: Exception) -> str:
@@ -274,9 +152,6 @@ def _describe_error(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-# "bad": fails on every worker; "again": may succeed elsewhere or later; "busy": another process analyzes the slide;
-# "all": concerns every slide.
-JobOutcome = Literal["done", "bad", "again", "busy", "all", "cancelled"]
 _job_lock = threading.Lock()  # the model is shared by all threads of a worker
 
 
@@ -293,57 +168,73 @@ class CohortJob:
 
 @dataclass(frozen=True)
 class CohortJobResult:
-    """Outcome of a job: the table row of the slide if it succeeded, else the error.
+    """Outcome of a job: the table row of the slide, or the error.
 
-    ``kind``: class name of an error that concerns every slide.
+    ``fatal``: class name of an error that concerns every slide.
     """
 
-    outcome: JobOutcome
-    error: str = ""
-    kind: str = ""
     row: Row = field(default_factory=dict)
+    error: str = ""
+    fatal: str = ""
 
 
 def run_job(job: CohortJob) -> CohortJobResult:
-    """Analyze one slide in a worker, where only one job runs at a time; errors are returned, never raised."""
+    """Analyze one slide in a worker, where only one job runs at a time.
+
+    Errors that every attempt would repeat are returned; others are raised, for dask to try again.
+    """
     if job.version != __version__:
         message = (
             f"a worker has napari-melanoma {__version__}, this is {job.version}. Install the same version everywhere."
         )
-        return CohortJobResult("all", message, ClusterError.__name__)
-    if not job.slide.exists():
-        return CohortJobResult(
-            "again", f"the worker cannot access {job.slide.name}. All machines must share the folder of slides."
-        )
+        return CohortJobResult(error=message, fatal=ClusterError.__name__)
+    if not job.slide.parent.exists():
+        message = f"a worker cannot access the folder of {job.slide.name}. All machines must share the slides."
+        return CohortJobResult(error=message, fatal=ClusterError.__name__)
     with _job_lock:
         try:
-            return _run_job(job)
-        except RunError as error:
-            return CohortJobResult("busy" if RunFolder(job.folder).is_owned else "bad", str(error))
+            return CohortJobResult(row=_analyze(job))
         except (BundleError, ConfigError, DiskFull) as error:
-            return CohortJobResult("all", str(error), type(error).__name__)
+            return CohortJobResult(error=str(error), fatal=type(error).__name__)
+        except SaveError:  # perhaps a network drive that did not respond
+            raise
+        except MelanomaError as error:
+            return CohortJobResult(error=str(error))
         except Cancelled:
             return CohortJobResult(
-                "cancelled", "canceled through control.json in its folder. Run the same command to continue."
+                error="canceled through control.json in its folder. Run the same command to continue."
             )
-        except SaveError as error:
-            return CohortJobResult("again", str(error))
-        except MelanomaError as error:  # concerns the slide, on any worker
-            return CohortJobResult("bad", str(error))
-        except MemoryError:
-            return CohortJobResult("again", "out of memory. Use fewer processes, or a machine with more memory.")
-        except Exception as error:  # noqa: BLE001 - reported in the row of the slide
-            return CohortJobResult("again", describe_error(error))
 
 
-def _run_job(job: CohortJob) -> CohortJobResult:
-    """Analyze one slide with the model of this process."""
+def job_result(future: Future) -> CohortJobResult:
+    """Return the result of a job that is done; an error that dask reports after all attempts is part of it."""
+    from distributed.scheduler import KilledWorker
+
+    if future.status not in ("finished", "error"):
+        raise ClusterError(f"the scheduler was restarted. {RESTART_ADVICE}")
+    try:
+        result: CohortJobResult = future.result(timeout=CONNECT_S)
+    except KilledWorker as error:
+        return CohortJobResult(
+            error=f"its process ended without an error message in each of {error.allowed_failures + 1} attempts: out "
+            "of memory, killed, or its machine is not available. Use fewer processes, or a machine with more memory."
+        )
+    except Exception as error:  # noqa: BLE001 - reported in the row of the slide
+        if "deserialization" in str(error):
+            message = "scheduler and workers cannot import napari-melanoma. Start them in its environment."
+            return CohortJobResult(error=message, fatal=ClusterError.__name__)
+        return CohortJobResult(error=describe_error(error))
+    return result
+
+
+def _analyze(job: CohortJob) -> Row:
+    """Analyze a slide with the model of this process, and return its table row."""
     threads = _set_thread_count()
     options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
     record_slide(job.folder, job.slide)
     models = _shared_model(job.options.model_dump_json())
     outcome = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
-    return CohortJobResult("done", row=status_to_row(SlideStatus(job.slide, job.folder, "done", outcome.content)))
+    return status_to_row(SlideStatus(job.slide, job.folder, "done", outcome.content))
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -63,19 +63,15 @@ def _model_identity(options: SlideOptions) -> dict[str, Any]:
 class CohortEntry:
     """State of one slide in a cohort.
 
-    ``slide``: name of the result folder. ``file``: name of the slide file. ``worker``: the last worker. ``attempts``,
-    ``seconds``: number and duration of all attempts. ``error``: of the last attempt. ``earlier``: errors of previous
-    attempts. ``changed``: time of the last change, UTC.
+    ``slide``: name of the result folder. ``file``: name of the slide file. ``seconds``: duration of all attempts.
+    ``changed``: time of the last change, UTC.
     """
 
     slide: str
     file: str
     state: EntryState = "waiting"
-    worker: str = ""
-    attempts: int = 0
     seconds: float = 0.0
     error: str = ""
-    earlier: tuple[str, ...] = ()
     changed: str = ""
 
 
@@ -95,7 +91,10 @@ class CohortManifest:
             content = read_json(path)
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']}")
-            entries = [CohortEntry(**{**values, "earlier": tuple(values["earlier"])}) for values in content["slides"]]
+            names = {field.name for field in fields(CohortEntry)}  # earlier versions had more
+            entries = [
+                CohortEntry(**{name: slide[name] for name in names & slide.keys()}) for slide in content["slides"]
+            ]
             if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
                 raise ValueError(f"state {', '.join(sorted(unknown))}")
             settings = CohortSettings(content["settings"]["tiles"], content["settings"]["results"])
@@ -174,19 +173,13 @@ class CohortRecords:
     table: SlideTable
     on_change: EntryCallback = ignore_entry
 
-    def entry(self, job: CohortJob) -> CohortEntry:
-        return self.manifest.entries[job.folder.name]
-
-    def update(self, job: CohortJob, **values: Any) -> CohortEntry:  # noqa: ANN401 - fields of an entry
+    def update(self, job: CohortJob, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
         """Change the entry of a slide."""
-        entry = self.manifest.put(replace(self.entry(job), **values))
-        self.on_change(entry)
-        return entry
+        self.on_change(self.manifest.put(replace(self.manifest.entries[job.folder.name], **values)))
 
     def finish(self, job: CohortJob, result: CohortJobResult, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
-        done = result.outcome == "done"
-        self.table.put_row(result.row if done else failed_row(job, result.error))
-        self.update(job, state="done" if done else "failed", error=result.error, **values)
+        self.table.put_row(failed_row(job, result.error) if result.error else result.row)
+        self.update(job, state="failed" if result.error else "done", error=result.error, **values)
 
 
 def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:

@@ -1,112 +1,102 @@
-"""Workers who do as they are told at once, slides that are only names, and records of both."""
+"""A dask client whose workers answer at once, slides that are only names, and records of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.slides import cohort_scheduler
-from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult
 from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
-from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideTable
 
-DONE = CohortJobResult("done", row={})
-Script = Callable[[CohortJob, str, int], "CohortJobResult | Exception | None"]
+Outcome = CohortJobResult | Exception | str | None  # str: a status of dask; None: the job does not end
 
 
-@dataclass
-class FakeGiven:
-    """A job whose answer stands from the beginning; None: it never ends."""
+@dataclass(eq=False)
+class FakeFuture:
+    """A job with a given outcome."""
 
-    outcome: CohortJobResult | Exception | None
-    dropped: bool = False
+    outcome: Outcome
+    cancelled: bool = False
 
-    def is_done(self) -> bool:
+    @property
+    def status(self) -> str:
+        if isinstance(self.outcome, str):
+            return self.outcome
+        return "error" if isinstance(self.outcome, Exception) else "finished"
+
+    def done(self) -> bool:
         return self.outcome is not None
 
-    def result(self) -> CohortJobResult:
+    def result(self, timeout: float) -> CohortJobResult:
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        assert self.outcome is not None
+        assert isinstance(self.outcome, CohortJobResult)
         return self.outcome
 
     def cancel(self) -> None:
-        self.dropped = True
+        self.cancelled = True
+
+
+def done(job: CohortJob) -> CohortJobResult:
+    return CohortJobResult(row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
 
 
 @dataclass
-class FakeCluster:
-    """Workers by address, and a script with the result of each attempt of a job."""
+class FakeClient:
+    """A client with a number of workers; ``script`` returns the outcome of a job."""
 
-    seen: dict[str, WorkerStatus]
-    script: Script = lambda job, address, attempt: DONE
-    given: list[tuple[str, str]] = field(default_factory=list)
-    handles: list[FakeGiven] = field(default_factory=list)
-    looks: int = 0
-    gone: Exception | None = None
+    workers: int
+    script: Callable[[CohortJob], Outcome] = done
+    status: str = "running"
+    futures: dict[str, FakeFuture] = field(default_factory=dict)
+    retries: int = 0
 
-    def workers(self) -> dict[str, WorkerStatus]:
-        self.looks += 1
-        if self.gone is not None:
-            raise self.gone
-        return dict(self.seen)
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": dict.fromkeys(range(self.workers))}
 
-    def submit(self, address: str, job: CohortJob) -> FakeGiven:
-        self.given.append((job.folder.name, address))
-        attempt = sum(name == job.folder.name for name, _ in self.given)
-        outcome = self.script(job, address, attempt)
-        if isinstance(outcome, CohortJobResult) and outcome.outcome == "done":
-            outcome = CohortJobResult("done", row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
-        if isinstance(outcome, WorkerLost):
-            self.seen.pop(address, None)
-        self.handles.append(FakeGiven(outcome))
-        return self.handles[-1]
+    def submit(self, function: object, job: CohortJob, *, retries: int, pure: bool) -> FakeFuture:
+        self.retries = retries
+        self.futures[job.folder.name] = FakeFuture(self.script(job))
+        return self.futures[job.folder.name]
 
 
 @dataclass
 class Stage:
-    """A cohort over fake workers: ``play`` brings jobs of these names to an end."""
+    """A cohort over a fake client: ``play`` analyzes slides with these names."""
 
     out: Path
     run: RunContext = field(default_factory=RunContext)
-    told: list[CohortEntry] = field(default_factory=list)
-
-    def jobs(self, *names: str) -> list[CohortJob]:
-        return [CohortJob(self.out.parent / f"{name}.tif", self.out / name, SlideOptions()) for name in names]
+    entries: list[CohortEntry] = field(default_factory=list)
 
     def manifest(self) -> CohortManifest:
         found = CohortManifest.read(self.out / "cohort.json")
         assert found is not None
         return found
 
-    def play(
-        self, cluster: FakeCluster, *names: str, tries: int = 3, patience_s: float = 60.0
-    ) -> dict[str, CohortEntry]:
-        jobs, manifest = self.jobs(*names), CohortManifest(self.out / "cohort.json", CohortSettings({}, {}), {})
+    def play(self, client: Any, *names: str, tries: int = 3, skipped: int = 0) -> dict[str, CohortEntry]:
+        jobs = [CohortJob(self.out.parent / f"{name}.tif", self.out / name, SlideOptions()) for name in names]
+        manifest = CohortManifest(self.out / "cohort.json", CohortSettings({}, {}), {})
         manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
-        records = CohortRecords(manifest, SlideTable(self.out / "slides.csv"), self.told.append)
-        CohortScheduler(cluster, records, self.run, tries).run_jobs(jobs, patience_s)
+        records = CohortRecords(manifest, SlideTable(self.out / "slides.csv"), self.entries.append)
+        cohort.run_jobs(client, jobs, records, self.run, tries=tries, skipped=skipped)
         return self.manifest().entries
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    for name, seconds in {"POLL_S": 0.0, "WORKER_POLL_S": 0.0, "STOP_S": 0.2}.items():
-        monkeypatch.setattr(cohort_scheduler, name, seconds)
+    monkeypatch.setattr(cohort, "POLL_S", 0.0)
+    monkeypatch.setattr(cohort, "STOP_S", 0.2)
     return Stage(tmp_path / "out")
 
 
 @pytest.fixture
-def workers() -> Callable[..., FakeCluster]:
-    """So many workers, with a script."""
-
-    def made(count: int, script: Script = lambda job, address, attempt: DONE) -> FakeCluster:
-        return FakeCluster({f"tcp://{number}": WorkerStatus(f"w{number}") for number in range(count)}, script)
-
-    return made
+def make_client() -> Callable[..., FakeClient]:
+    return FakeClient

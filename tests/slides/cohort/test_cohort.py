@@ -1,262 +1,137 @@
-"""What becomes of slides whose workers die, run out of memory, are busy, come late or never."""
+"""Results of slides whose analysis fails, whose workers die or come late, and the stop of a cohort."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.scheduler import KilledWorker
 
 from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
-from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
+from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, SaveError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import cohort_scheduler
-from napari_melanoma.slides.cohort_cluster import CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cohort_cluster import CohortJobResult
 
-DONE, BAD, AGAIN = (
-    CohortJobResult("done"),
-    CohortJobResult("bad", "it is truncated"),
-    CohortJobResult("again", "out of memory"),
-)
-Workers = Callable[..., Any]
+MakeClient = Callable[..., Any]
 
 
-def test_all_slides_come_to_an_end_and_bad_input_is_not_tried_again(stage: Any, workers: Workers) -> None:
-    cluster = workers(2, lambda job, address, attempt: BAD if job.folder.name == "b" else DONE)
-    found = stage.play(cluster, "a", "b", "c")
-    assert {name: (entry.state, entry.attempts) for name, entry in found.items()} == {
-        "a": ("done", 1),
-        "b": ("failed", 1),
-        "c": ("done", 1),
-    }
-    assert found["b"].error == "it is truncated"
-    assert found["a"].worker == "w0"
-    rows = {row["slide"]: (row["status"], row["error"]) for row in read_table(stage.out / "slides.csv")}
-    assert rows == {"a": ("done", ""), "b": ("failed", "it is truncated"), "c": ("done", "")}
-    assert [(entry.slide, entry.state) for entry in stage.told if entry.slide == "b"] == [
-        ("b", "running"),
-        ("b", "failed"),
-    ]
+def done(job: Any) -> CohortJobResult:
+    return CohortJobResult(row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
 
 
-def test_a_worker_has_one_slide_at_a_time(stage: Any, workers: Workers) -> None:
-    most = []
-
-    def script(job: Any, address: str, attempt: int) -> CohortJobResult:
-        most.append(sum(entry.state == "running" for entry in stage.manifest().entries.values()))
-        return DONE
-
-    stage.play(workers(2, script), *"abcdefg")
-    assert max(most) <= 1  # before the one that is given now
-    assert len(most) == 7
+FAILURES = {
+    "a damaged slide": (CohortJobResult(error="it is truncated"), "it is truncated"),
+    "workers that died": (KilledWorker("a", None, 2), "ended without an error message in each of 3 attempts: out of"),
+    "memory": (MemoryError(), "out of memory"),
+    "a network drive": (SaveError("no permission"), "no permission"),
+    "a library": (ZeroDivisionError("of\nnothing"), "unexpected ZeroDivisionError: of nothing"),
+}
 
 
-def test_a_slide_whose_worker_dies_is_tried_elsewhere(stage: Any, workers: Workers) -> None:
-    cluster = workers(2, lambda job, address, attempt: WorkerLost() if address == "tcp://0" else DONE)
-    found = stage.play(cluster, "a", "b")
-    assert cluster.given == [("a", "tcp://0"), ("b", "tcp://1"), ("a", "tcp://1")]
-    assert (found["a"].state, found["a"].attempts, found["a"].worker) == ("done", 2, "w1")
-    assert found["a"].error == ""
-    assert found["a"].earlier == (
-        "its process ended without an error message (w0): killed, out of memory, or its machine is not available",
-    )
-
-
-def test_a_slide_that_kills_every_worker_fails_in_the_end_and_the_others_go_on(stage: Any, workers: Workers) -> None:
-    cluster = workers(1, lambda job, address, attempt: WorkerLost() if job.folder.name == "a" else DONE)
-    plain, deaths = cluster.submit, []
-
-    def submit(address: str, job: Any) -> Any:
-        given = plain(address, job)
-        if not cluster.seen:  # another process takes its place, as under a nanny
-            deaths.append(address)
-            cluster.seen[f"tcp://new{len(deaths)}"] = WorkerStatus("w0", 95, 100)
-        return given
-
-    cluster.submit = submit
-    found = stage.play(cluster, "a", "b", "c", tries=2)
-    assert [entry.state for entry in found.values()] == ["failed", "done", "done"]
-    assert (found["a"].attempts, len(deaths)) == (2, 2)
-    assert found["a"].error.endswith("GiB at the last update): out of memory")
-    assert len(found["a"].earlier) == 1
-
-
-def test_a_worker_that_vanishes_from_the_list_has_lost_its_slide(stage: Any, workers: Workers) -> None:
-    cluster = workers(2, lambda job, address, attempt: None if attempt == 1 and address == "tcp://0" else DONE)
-    plain = cluster.workers
-
-    def look() -> dict[str, WorkerStatus]:
-        if cluster.looks > 2:
-            cluster.seen.pop("tcp://0", None)
-        return plain()
-
-    cluster.workers = look
-    found = stage.play(cluster, "a", "b")
-    assert (found["a"].state, found["a"].attempts, found["a"].worker) == ("done", 2, "w1")
-    assert cluster.handles[0].dropped
-
-
-def test_what_may_go_well_is_tried_again_elsewhere_where_there_is_anybody(stage: Any, workers: Workers) -> None:
-    cluster = workers(2, lambda job, address, attempt: AGAIN if attempt == 1 else DONE)
-    found = stage.play(cluster, "a")
-    assert cluster.given == [("a", "tcp://0"), ("a", "tcp://1")]
-    assert found["a"].earlier == ("out of memory",)
-    alone = workers(1, lambda job, address, attempt: AGAIN if attempt == 1 else DONE)
-    stage.play(alone, "b")
-    assert alone.given == [("b", "tcp://0"), ("b", "tcp://0")]
-
-
-def test_tries_are_limited(stage: Any, workers: Workers) -> None:
-    found = stage.play(workers(2, lambda *_: AGAIN), "a", tries=3)
-    assert (found["a"].state, found["a"].attempts, found["a"].error) == ("failed", 3, "out of memory")
-    assert found["a"].earlier == ("out of memory", "out of memory")
-
-
-def test_slide_in_analysis_elsewhere_waits(stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort_scheduler, "BUSY_RETRY_S", 0.02)
-    busy = CohortJobResult("busy", "another process works in a")
-    cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
-    plain, looked = cohort_scheduler.RunFolder.is_owned, []
-
-    def is_owned(folder: Any) -> bool:
-        looked.append(folder.path.name)
-        return len(looked) < 4 or plain.fget(folder)
-
-    monkeypatch.setattr(cohort_scheduler.RunFolder, "is_owned", property(is_owned))
-    found = stage.play(cluster, "a", "b")
-    assert [name for name, _ in cluster.given] == ["a", "b", "a"]
-    assert looked == ["a"] * 4  # it waited, and used up no attempt
-    assert [(entry.state, entry.attempts) for entry in found.values()] == [("done", 2), ("done", 1)]
-
-
-def test_a_worker_that_was_cut_off_for_a_moment_stays(
-    stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_slide_that_fails_is_recorded_and_the_others_continue(
+    failure: str, stage: Any, make_client: MakeClient
 ) -> None:
-    monkeypatch.setattr(cohort_scheduler, "BUSY_RETRY_S", 0.02)
-    cluster = workers(1)
-    seen = cluster.seen["tcp://0"]
+    outcome, message = FAILURES[failure]
+    client = make_client(2, lambda job: outcome if job.folder.name == "b" else done(job))
+    found = stage.play(client, "a", "b", "c")
+    assert {name: entry.state for name, entry in found.items()} == {"a": "done", "b": "failed", "c": "done"}
+    assert message in found["b"].error
+    rows = {row["slide"]: (row["status"], row["error"]) for row in read_table(stage.out / "slides.csv")}
+    assert rows == {"a": ("done", ""), "b": ("failed", found["b"].error), "c": ("done", "")}
+    assert [entry.state for entry in stage.entries if entry.slide == "b"] == ["running", "failed"]
+    assert client.retries == 2  # dask repeats a job that raises an error
 
-    def script(job: Any, address: str, attempt: int) -> Any:
-        return WorkerLost() if attempt == 1 else DONE
 
-    def submit(address: str, job: Any) -> Any:
-        given = plain(address, job)
-        cluster.seen[address] = seen  # the scheduler has it still
-        return given
+def test_no_more_slides_are_submitted_than_there_are_workers(stage: Any, make_client: MakeClient) -> None:
+    running = []
 
-    plain, cluster.script, cluster.submit = cluster.submit, script, submit
-    found = stage.play(cluster, "a")
-    assert (found["a"].state, found["a"].attempts) == ("done", 2)
-    assert found["a"].earlier == ("the connection to its worker was lost (w0)",)
+    def script(job: Any) -> CohortJobResult:
+        running.append(sum(entry.state == "running" for entry in stage.manifest().entries.values()))
+        return done(job)
+
+    stage.play(make_client(2, script), *"abcdefg")
+    assert (len(running), max(running)) == (7, 1)  # before the one that is submitted
 
 
 @pytest.mark.parametrize("kind", [BundleError, ConfigError, ClusterError])
-def test_what_concerns_all_ends_it(stage: Any, workers: Workers, kind: type[Exception]) -> None:
-    answer = CohortJobResult("all", "there is no model named x", kind.__name__)
+def test_an_error_that_concerns_all_slides_ends_the_cohort(
+    stage: Any, make_client: MakeClient, kind: type[Exception]
+) -> None:
+    fatal = CohortJobResult(error="there is no model named x", fatal=kind.__name__)
     with pytest.raises(kind, match="there is no model named x"):
-        stage.play(workers(1, lambda *_: answer), "a", "b")
+        stage.play(make_client(1, lambda job: fatal), "a", "b")
     assert [entry.state for entry in stage.manifest().entries.values()] == ["waiting", "waiting"]
 
 
-def test_lost_scheduler_ends_the_cohort_and_keeps_finished_slides(stage: Any, workers: Workers) -> None:
-    cluster = workers(1)
-
-    def script(job: Any, address: str, attempt: int) -> CohortJobResult | Exception:
+@pytest.mark.parametrize("loss", ["the client noticed", "no response", "the slide is lost"])
+def test_a_lost_scheduler_ends_the_cohort_and_finished_slides_are_kept(
+    loss: str, stage: Any, make_client: MakeClient
+) -> None:
+    def script(job: Any) -> Any:
         if job.folder.name == "a":
-            return DONE
-        cluster.gone = ClusterError("the scheduler no longer responds")
-        return WorkerLost()
+            return done(job)
+        if loss == "the client noticed":
+            client.status = "connecting"
+        if loss == "no response":
+            client.workers = None
+        return "lost" if loss == "the slide is lost" else None
 
-    cluster.script = script
-    with pytest.raises(ClusterError, match="no longer responds"):
-        stage.play(cluster, "a", "b", "c")
-    assert [entry.state for entry in stage.manifest().entries.values()] == ["done", "waiting", "waiting"]
+    client = make_client(1, script)
+    with pytest.raises(ClusterError, match=r"Finished slides are kept\. Restart scheduler and workers"):
+        stage.play(client, "a", "b", "c")
+    states = [entry.state for entry in stage.manifest().entries.values()]
+    assert (states[0], states[2]) == ("done", "waiting")
 
 
-def test_it_waits_for_workers_and_says_so_but_not_for_processes_that_never_come(stage: Any, workers: Workers) -> None:
+def test_waiting_for_workers_is_reported(stage: Any, make_client: MakeClient) -> None:
     reports: list[Progress] = []
-    stage.run.report = reports.append
-    cluster = workers(0)
-    with pytest.raises(ClusterError, match="no worker process was available for 0 seconds"):
-        stage.play(cluster, "a", patience_s=0.05)
+    client = make_client(0)
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        client.workers = len(reports) // 3  # one joins later
+
+    stage.run.report = report
+    assert stage.play(client, "a")["a"].state == "done"
     assert reports[0].message == "slides; waiting for workers"
-    cluster = workers(0)
-    plain = cluster.workers
-
-    def come() -> dict[str, WorkerStatus]:
-        if cluster.looks == 20:
-            cluster.seen["tcp://late"] = WorkerStatus("late")
-        return plain()
-
-    cluster.workers = come
-    assert stage.play(cluster, "a")["a"].worker == "late"
 
 
-def test_workers_that_are_not_ready_get_nothing(stage: Any, workers: Workers) -> None:
-    cluster = workers(2)
-    cluster.seen["tcp://0"] = replace(cluster.seen["tcp://0"], ready=False)
-    stage.play(cluster, "a", "b")
-    assert {address for _, address in cluster.given} == {"tcp://1"}
+def test_a_stop_cancels_running_slides_and_keeps_those_that_finish(
+    stage: Any, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, commands = make_client(2, lambda job: None), []
 
+    def send(folder: Path, command: str) -> None:
+        commands.append((folder.name, command))
+        client.futures["b"].outcome = CohortJobResult(row={"slide": "b", "file": "b.tif", "status": "done"})
 
-def test_a_stop_is_passed_on_and_what_ends_meanwhile_counts(stage: Any, workers: Workers) -> None:
-    cluster = workers(2, lambda job, address, attempt: None)
-    plain = cluster.submit
-
-    def submit(address: str, job: Any) -> Any:
-        given = plain(address, job)
-        if job.folder.name == "b":
-            stage.run.cancel()
-        return given
-
-    cluster.submit = submit
-    told = stage.told.append
-
-    def record(entry: Any) -> None:
-        told(entry)
-        if (entry.slide, entry.state) == ("b", "running"):  # it comes to its end while it is stopped
-            cluster.handles[-1].outcome = CohortJobResult("done", row={"slide": "b", "file": "b.tif", "status": "done"})
-
-    stage.told = type("Told", (), {"append": staticmethod(record)})()
+    monkeypatch.setattr(cohort, "send_command", send)
+    stage.run.report = lambda progress: stage.run.cancel()
     with pytest.raises(Cancelled):
-        stage.play(cluster, "a", "b", "c")
+        stage.play(client, "a", "b", "c")
     found = stage.manifest().entries
     assert {name: entry.state for name, entry in found.items()} == {"a": "waiting", "b": "done", "c": "waiting"}
-    assert json.loads((stage.out / "a" / "control.json").read_text())["wish"] == "cancel"
-    assert cluster.handles[0].dropped
+    assert set(commands) == {("a", "cancel"), ("b", "cancel")}
+    assert client.futures["a"].cancelled
 
 
-def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: Workers) -> None:
+def test_progress_counts_slides_and_follows_those_that_run(stage: Any, make_client: MakeClient) -> None:
     reports: list[Progress] = []
-    stage.run.report = reports.append
-    cluster = workers(2, lambda job, address, attempt: None if address == "tcp://0" and attempt == 1 else DONE)
-    plain = cluster.workers
+    client = make_client(2, lambda job: None)
 
-    def look() -> dict[str, WorkerStatus]:
-        if cluster.looks > 3:
-            cluster.seen.pop("tcp://0", None)
-        return plain()
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        for name, future in client.futures.items():
+            future.outcome = CohortJobResult(row={"slide": name, "file": name, "status": "done"})
 
-    cluster.workers = look
-    stage.play(cluster, "a", "b")
-    busy = [one for one in reports if isinstance(one, ParallelProgress) and one.parts]
-    assert busy[0].message.startswith("slides, ")
-    assert [part.message for part in busy[-1].parts] == ["a: starting"]
-    assert (reports[-1].done, reports[-1].total) == (2, 2)
-
-
-@pytest.mark.parametrize(
-    ("seen", "text"),
-    [
-        (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine is not available"),
-        (
-            WorkerStatus("w1", 2**30, 4 * 2**30),
-            "(w1, with 1.0 of 4.0 GiB at the last update): killed, out",
-        ),
-        (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB at the last update): out of memory"),
-    ],
-)
-def test_why_a_worker_may_have_ended(seen: WorkerStatus, text: str) -> None:
-    assert text in seen.exit_reason
+    stage.run.report = report
+    stage.play(client, "a", "b", skipped=3)
+    first = reports[0]
+    assert isinstance(first, ParallelProgress)
+    assert (first.done, first.total, first.message) == (3, 5, "slides, 2 on 2 workers: a, b")
+    assert [part.message for part in first.parts] == ["a: starting", "b: starting"]
+    assert reports[-1] == ParallelProgress(5, 5, "slides")

@@ -14,10 +14,10 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import cohort_scheduler
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cohort import CohortOptions, CohortSummary, analyze_cohort
 from napari_melanoma.slides.cohort_cluster import CohortJobResult
 from napari_melanoma.slides.cohort_manifest import CohortManifest, cohort_settings
-from napari_melanoma.slides.cohort_scheduler import CohortOptions, CohortSummary, analyze_cohort
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.slide_table import SlideTable
@@ -36,23 +36,23 @@ def slides(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def hired(monkeypatch: pytest.MonkeyPatch, workers: Callable[..., Any]) -> list[str]:
-    """Let workers leave a result of every slide but c; gives the slides that they were given."""
+def hired(monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., Any]) -> list[str]:
+    """Let workers write a result of every slide but c; returns the slides that were submitted."""
     given: list[str] = []
 
-    def script(job: Any, address: str, attempt: int) -> CohortJobResult:
+    def script(job: Any) -> CohortJobResult:
         given.append(job.folder.name)
         if job.folder.name == "c":
-            return CohortJobResult("bad", "it is truncated")
+            return CohortJobResult(error="it is truncated")
         record_slide(job.folder, job.slide)
         (job.folder / "result.json").write_text("{}")
-        return CohortJobResult("done")
+        return CohortJobResult(row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
 
     @contextmanager
-    def started(processes: int) -> Iterator[Any]:
-        yield workers(processes, script)
+    def started(processes: int, tries: int) -> Iterator[Any]:
+        yield make_client(processes, script)
 
-    monkeypatch.setattr(cohort_scheduler, "start_cluster", started)
+    monkeypatch.setattr(cohort, "start_cluster", started)
     return given
 
 
@@ -145,12 +145,22 @@ def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.M
 
 def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
     with (
-        hold_lock(tmp_path / "out" / cohort_scheduler.LOCK),
+        hold_lock(tmp_path / "out" / cohort.LOCK),
         pytest.raises(RunError, match=r"another process works in .*out"),
     ):
         start()
     assert hired == []
     assert start().done == 2
+
+
+def test_the_manifest_of_an_earlier_version_is_read(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start()
+    path = tmp_path / "out" / "cohort.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for slide in content["slides"]:
+        slide |= {"worker": "process 1", "attempts": 2, "earlier": ["its process ended"]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert start().skipped == 2
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"version": 2}', '{"version": 1, "settings": {}, "slides": []}'])

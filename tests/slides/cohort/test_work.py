@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -26,7 +25,7 @@ from napari_melanoma.core.errors import (
 )
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.slides import cohort_cluster
-from napari_melanoma.slides.cohort_cluster import CohortJob, DaskCluster, DaskJob, WorkerLost, run_job
+from napari_melanoma.slides.cohort_cluster import CohortJob, job_result, run_job
 from napari_melanoma.slides.options import SlideOptions
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -40,104 +39,65 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "message"),
+    ("error", "is_fatal", "message"),
     [
-        (InputError("it is truncated"), "bad", "it is truncated"),
-        (ScaleMissing("no scale"), "bad", "no scale"),
-        (RunError("other settings"), "bad", "other settings"),
-        (BundleError("no such model"), "all", "no such model"),
-        (ConfigError("no such class"), "all", "no such class"),
-        (SaveError("no permission"), "again", "no permission"),
-        (DiskFull("the disk is full"), "all", "the disk is full"),
-        (MemoryError(), "again", "out of memory. Use fewer processes"),
-        (Cancelled(), "cancelled", "control.json"),
-        (ZeroDivisionError("of\nnothing"), "again", "unexpected ZeroDivisionError: of nothing"),
+        (InputError("it is truncated"), False, "it is truncated"),
+        (ScaleMissing("no scale"), False, "no scale"),
+        (RunError("other settings"), False, "other settings"),
+        (BundleError("no such model"), True, "no such model"),
+        (ConfigError("no such class"), True, "no such class"),
+        (DiskFull("the disk is full"), True, "the disk is full"),
+        (Cancelled(), False, "control.json"),
     ],
 )
-def test_whatever_goes_wrong_is_an_answer(
-    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, message: str
+def test_errors_that_would_be_repeated_are_results(
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, is_fatal: bool, message: str
 ) -> None:
+    monkeypatch.setattr(cohort_cluster, "analyze_slide", raising(error))
+    result = run_job(job)
+    assert message in result.error
+    assert result.fatal == (type(error).__name__ if is_fatal else "")
+
+
+@pytest.mark.parametrize("error", [SaveError("no permission"), MemoryError(), ZeroDivisionError("of nothing")])
+def test_other_errors_are_raised_for_dask_to_try_again(
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(cohort_cluster, "analyze_slide", raising(error))
+    with pytest.raises(type(error)):
+        run_job(job)
+
+
+def raising(error: Exception) -> Callable[..., None]:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cohort_cluster, "analyze_slide", fail)
-    answer = run_job(job)
-    assert answer.outcome == outcome
-    assert message in answer.error
-    assert answer.kind == (type(error).__name__ if outcome == "all" else "")
+    return fail
 
 
-def test_a_slide_that_is_analysed_already_is_busy(job: CohortJob) -> None:
+def test_a_slide_that_is_being_analyzed_already_fails(job: CohortJob) -> None:
     with RunFolder(job.folder).locked():
-        assert run_job(job).outcome == "busy"
+        assert "another process works in" in run_job(job).error
 
 
-def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: CohortJob) -> None:
-    unseen = run_job(replace(job, slide=job.slide.with_name("b.tif")))
-    assert (unseen.outcome, "cannot access b.tif" in unseen.error) == ("again", True)
-    other = run_job(replace(job, version="0.0.1"))
-    assert (other.outcome, other.kind) == ("all", ClusterError.__name__)
-    assert "this is 0.0.1" in other.error
+def test_a_worker_without_the_slides_or_of_another_version_ends_the_cohort(job: CohortJob) -> None:
+    for other, message in (
+        (replace(job, slide=job.slide.parent / "elsewhere" / "a.tif"), "cannot access the folder of a.tif"),
+        (replace(job, version="0.0.1"), "this is 0.0.1"),
+    ):
+        result = run_job(other)
+        assert (result.fatal, message in result.error) == (ClusterError.__name__, True)
 
 
-class FakeFuture:
-    """State of a job in dask."""
+def test_workers_without_this_package_end_the_cohort() -> None:
+    class FailedFuture:
+        status = "error"
 
-    def __init__(self, status: str, error: Exception | None = None) -> None:
-        self.status, self.error = status, error
+        def result(self, timeout: float) -> None:
+            raise RuntimeError("Error during deserialization of the task graph")
 
-    def result(self, timeout: float) -> cohort_cluster.CohortJobResult:
-        if self.error is not None:
-            raise self.error
-        return cohort_cluster.CohortJobResult("done")
-
-    def cancel(self) -> None:
-        raise OSError("the scheduler has gone")
-
-
-def test_what_dask_says_of_a_job() -> None:
-    from distributed.scheduler import KilledWorker
-
-    assert not DaskJob(FakeFuture("pending")).is_done()
-    assert DaskJob(FakeFuture("finished")).result().outcome == "done"
-    for future in (FakeFuture("cancelled"), FakeFuture("lost"), FakeFuture("error", KilledWorker("a", None, 0))):
-        with pytest.raises(WorkerLost):
-            DaskJob(future).result()
-    message = DaskJob(FakeFuture("error", ValueError("odd"))).result()
-    assert (message.outcome, message.error) == ("again", "unexpected ValueError: odd")
-    with pytest.raises(ClusterError, match="cannot import napari-melanoma"):
-        DaskJob(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).result()
-    DaskJob(FakeFuture("pending")).cancel()
-
-
-def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
-    class Client:
-        status = "connecting"
-
-        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
-            raise OSError("refused")
-
-        submit = None
-
-    client: Any = Client()
-    for ask in (DaskCluster(client).workers, lambda: DaskCluster(client).submit("tcp://1", object())):  # type: ignore[arg-type]
-        with pytest.raises(ClusterError, match=r"Finished slides are kept. Restart scheduler and workers"):
-            ask()
-    client.status = "running"
-    with pytest.raises(ClusterError, match="OSError: refused"):
-        DaskCluster(client).workers()
-
-
-def test_workers_have_names_for_people() -> None:
-    worker = {"metrics": {"memory": 5}, "memory_limit": 10, "status": "running"}
-    seen = [
-        cohort_cluster._worker_status("tcp://10.0.0.1:77", {**worker, "name": name})
-        for name in (3, "job-3", "tcp://10.0.0.1:77")
-    ]
-    assert [one.name for one in seen] == ["process 3", "job-3 at 10.0.0.1", "tcp://10.0.0.1:77"]
-    assert (seen[0].memory, seen[0].limit, seen[0].ready) == (5, 10, True)
-    paused = cohort_cluster._worker_status("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
-    assert (paused.memory, paused.ready) == (0, False)
+    result = job_result(FailedFuture())  # type: ignore[arg-type]
+    assert (result.fatal, "cannot import napari-melanoma" in result.error) == (ClusterError.__name__, True)
 
 
 @pytest.fixture

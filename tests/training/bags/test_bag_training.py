@@ -298,7 +298,7 @@ def test_it_is_evaluated_on_the_test_slides(learnt: Learnt, draw_cohort: Draw, w
 
 def test_it_is_not_exported_as_a_model_of_images(learnt: Learnt, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not from images"):
-        export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
+        export_bundle(learnt[2], tmp_path / "mil.onnx")
 
 
 def test_checking_estimates_the_cost(whole: tuple[TrainRecipe, Path]) -> None:
