@@ -1,7 +1,6 @@
-from .api.classification import Classification, DecisionThreshold, Explanation, classify, explain
+from .api.classification import Classification, Explanation, classify, explain
 from .api.inputs import read_photograph
 from .api.learning import (
-    DataSet,
     EvaluationSummary,
     ModelComparison,
     PatientCase,
@@ -50,9 +49,7 @@ __all__ = [
     "Classification",
     "ConfigError",
     "DamagedImage",
-    "DataSet",
     "DataSetError",
-    "DecisionThreshold",
     "EvaluationSummary",
     "Explanation",
     "InputError",

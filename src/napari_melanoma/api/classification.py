@@ -29,42 +29,14 @@ if TYPE_CHECKING:
     from napari_melanoma.api.inputs import ProgressCallback
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
-    from napari_melanoma.core.prediction_config import AgeGroup
+    from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["Classification", "DecisionThreshold", "Explanation", "classify", "explain"]
+__all__ = ["Classification", "Explanation", "classify", "explain"]
 
 ExplanationMethod = Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"]
 PREDICTION_FILE, HEATMAP_FILE = "classification.json", "heatmap.png"
-
-
-@dataclass(frozen=True)
-class DecisionThreshold:
-    """The probability from which a case counts as positive, with sensitivity and specificity.
-
-    Parameters
-    ----------
-    probability : float
-        Cases at or above it count as the positive class.
-    target_sensitivity : float
-        Sensitivity for which the threshold was chosen.
-    sensitivity, specificity : float
-        In [0, 1], measured on the calibration cases of the model.
-    sensitivity_interval, specificity_interval : (float, float)
-        95 % intervals.
-    """
-
-    probability: float
-    target_sensitivity: float
-    sensitivity: float
-    sensitivity_interval: tuple[float, float]
-    specificity: float
-    specificity_interval: tuple[float, float]
-
-    def __repr__(self) -> str:
-        """Return a short text with rounded numbers."""
-        return format_repr(self, **vars(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +82,7 @@ class Classification:
             interval=self.interval,
             prediction_set=self.prediction_set,
             coverage=self.coverage,
-            threshold=None if self.threshold is None else self.threshold.probability,
+            threshold=self.threshold and self.threshold.threshold,
             above_threshold=self.above_threshold,
             out_of_distribution=self.out_of_distribution,
             valid=self.valid,
@@ -133,19 +105,14 @@ class Classification:
         return self._prediction.verdict
 
     @property
-    def threshold(self) -> DecisionThreshold | None:
-        """The decision threshold for the ``sensitivity`` passed to ``classify``; None if the model has none."""
-        point = self._prediction.operating_point
-        if point is None:
-            return None
-        return DecisionThreshold(
-            probability=point.threshold,
-            target_sensitivity=point.target_sensitivity,
-            sensitivity=point.sensitivity,
-            sensitivity_interval=point.sensitivity_interval,
-            specificity=point.specificity,
-            specificity_interval=point.specificity_interval,
-        )
+    def threshold(self) -> OperatingPoint | None:
+        """The decision threshold for the ``sensitivity`` passed to ``classify``; None if the model has none.
+
+        With ``threshold``, the probability from which a case counts as the positive class, ``target_sensitivity``, and
+        ``sensitivity`` and ``specificity`` on the calibration cases of the model, with the 95 % intervals
+        ``sensitivity_interval`` and ``specificity_interval``.
+        """
+        return self._prediction.operating_point
 
     @property
     def above_threshold(self) -> bool | None:

@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.api.inputs import ProgressCallback
     from napari_melanoma.case.model import Case
-    from napari_melanoma.data.dataset import DatasetEntry
     from napari_melanoma.evaluation.compare_several import ModelsComparison
     from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.training.recipe import TrainRecipe
 
 __all__ = [
-    "DataSet",
     "EvaluationSummary",
     "ModelComparison",
     "PatientCase",
@@ -89,53 +87,38 @@ def load_model(name: AnyPath) -> BundleInfo:
     return to_bundle(name)
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """A data set as a sequence of rows, in the order of its table: ``len(data)``, ``data[0]``, ``for row in data``.
+def read_dataset(folder: AnyPath) -> pd.DataFrame:
+    """Read the table of a data set.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Folder of the data set.
-    rows : tuple of DatasetEntry
-        Each with ``image_id``, ``row`` (the cells of the table by column, as text), and ``image`` and ``mask``, the
-        files, or None.
+    folder : str or os.PathLike
+        Folder with ``dataset.csv`` (or ``metadata.csv``), ``images/`` and ``masks/``, as written by ``napari-melanoma
+        data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
+        suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
+        and ``mask_path`` name others within the folder. ``patient_id``, ``split``, ``diagnosis`` and all other columns
+        are optional; the page "Table of a data set" of the reference lists those that have a meaning.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per image: the columns of the table, and the files in ``image`` and ``mask`` (``pathlib.Path`` or None).
+        Columns of numbers, such as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or
+        ``Int64``, with ``pandas.NA`` for unknown values. Other columns, such as ``patient_id``, and columns of numbers
+        that contain other text are text.
+
+    Raises
+    ------
+    DataSetError
+        If the folder is not a data set, or a row is invalid.
     """
+    import pandas as pd
 
-    folder: Path
-    rows: tuple[DatasetEntry, ...]
+    from napari_melanoma.data.dataset import iter_entries, raise_faults
 
-    def __repr__(self) -> str:
-        """Return a short text without the rows."""
-        return format_repr(self, folder=str(self.folder), rows=len(self))
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> DatasetEntry:
-        """Return a row by its position."""
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[DatasetEntry]:
-        """Iterate over the rows."""
-        return iter(self.rows)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns of numbers, such
-            as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or ``Int64``, with ``pandas.NA``
-            for unknown values. Other columns, such as ``patient_id``, and columns of numbers that contain other text
-            are text.
-        """
-        import pandas as pd
-
-        table = pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in self.rows])
-        return table.assign(**{name: _to_numbers(table[name]) for name in table if _holds_numbers(str(name))})
+    entries = raise_faults(iter_entries(to_path(folder, "a data set")))
+    table = pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in entries])
+    return table.assign(**{name: _to_numbers(table[name]) for name in table if _holds_numbers(str(name))})
 
 
 def _holds_numbers(name: str) -> bool:
@@ -155,34 +138,6 @@ def _to_numbers(cells: pd.Series) -> pd.Series:
     known = cells.where(cells.notna() & ~cells.isin(["", UNKNOWN]))
     numbers = pd.to_numeric(known, errors="coerce")
     return cells if (numbers.isna() & known.notna()).any() else numbers.convert_dtypes()
-
-
-def read_dataset(folder: AnyPath) -> DataSet:
-    """Read a data set.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Folder with ``dataset.csv`` (or ``metadata.csv``), ``images/`` and ``masks/``, as written by ``napari-melanoma
-        data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
-        suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
-        and ``mask_path`` name others within the folder. ``patient_id``, ``split``, ``diagnosis`` and all other columns
-        are optional; the page "Table of a data set" of the reference lists those that have a meaning.
-
-    Returns
-    -------
-    DataSet
-        The data set.
-
-    Raises
-    ------
-    DataSetError
-        If the folder is not a data set, or a row is invalid.
-    """
-    from napari_melanoma.data.dataset import iter_entries, raise_faults
-
-    path = to_path(folder, "a data set")
-    return DataSet(path, tuple(raise_faults(iter_entries(path))))
 
 
 @dataclass(frozen=True)
@@ -489,8 +444,6 @@ def evaluate(
 
 def _to_folders(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
     """Convert the argument ``data`` to the folders of different data sets."""
-    if isinstance(data, DataSet):
-        raise InputError("pass the folder of a data set, such as data.folder; found DataSet.")
     folders = to_paths(data, "a data set")
     if not folders:
         raise InputError("pass one data set or more; found none.")
