@@ -567,7 +567,18 @@ def test_the_metrics_of_an_evaluation_are_explained() -> None:
     assert {*WORDS, *MEASURED} - explained == set()
     page = (Path(__file__).parents[1] / "docs/how-to/evaluating.md").read_text(encoding="utf-8")
     columns = set(re.findall(r"`(\w+)`", page.split("## Columns of `per_image.csv`")[1].split("\n## ")[0]))
-    assert {*FACTS, "image_id", "domain", "split", "group", "status", "error", "label", "said", "trained_on"} <= columns
+    assert {
+        *FACTS,
+        "image_id",
+        "domain",
+        "split",
+        "group",
+        "status",
+        "error",
+        "label",
+        "predicted_class",
+        "trained_on",
+    } <= columns
 
 
 def test_the_page_of_the_api_lists_all_names() -> None:

@@ -126,8 +126,8 @@ def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bu
     shutil.copytree("one", "two")
     found = lines(run("compare", "one", "two", "--out", "both", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")
-    assert [item["model"] for item in comparison["parts"][0]["standings"]] == ["one", "two"]
-    assert comparison["parts"][0]["standings"][1]["difference"]["JA"]["mean"] == 0.0
+    assert [item["model"] for item in comparison["parts"][0]["models"]] == ["one", "two"]
+    assert comparison["parts"][0]["models"][1]["difference"]["JA"]["mean"] == 0.0
     refused = run("compare", "one", "two")
     assert refused.exit_code == 2
     assert "the output folder for the comparison of evaluations is missing. Add --out DIR." in refused.stderr

@@ -298,7 +298,7 @@ TEXTS = st.sampled_from(
     ]
 )
 HEADERS = [
-    *(row["theirs"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")),
+    *(row["source"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")),
     *(*COLUMN_NAMES, *(f"{name}_as_given" for name in COLUMN_NAMES), "depth_mm_reader_1", "drink"),
     *("Age (months)", "Diameter_1 [cm]", "Ulceration (y)"),
 ]

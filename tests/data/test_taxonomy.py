@@ -112,14 +112,14 @@ def test_a_taxonomy_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("theirs,ours,source,language\nlinks,left,,\nlinks,right,,\n", "'links' twice: as left and right"),
-        ("theirs,ours,source,language\noben,up,,\n", "'oben' as 'up', which side.csv does not have"),
+        ("source,target,data_set,language\nlinks,left,,\nlinks,right,,\n", "'links' twice: as left and right"),
+        ("source,target,data_set,language\noben,up,,\n", "'oben' as 'up', which side.csv does not have"),
     ],
 )
 def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, message: str) -> None:
     (tmp_path / "side.csv").write_text("word,parent,title\nleft,,\nright,,\n")
     (tmp_path / "side_words.csv").write_text(words)
-    (tmp_path / "unknown_words.csv").write_text("theirs,ours,source,language\nunk,unknown,,\n")
+    (tmp_path / "unknown_words.csv").write_text("source,target,data_set,language\nunk,unknown,,\n")
     monkeypatch.setattr(module, "TAXONOMY_FOLDER", tmp_path)
     monkeypatch.setattr(module, "list_taxonomies", lambda: ("side",))
     with pytest.raises(InputError, match=message):
@@ -248,10 +248,10 @@ def test_tables_name_columns_and_sources_that_are_there() -> None:
     known = {*list_sources(), ""}
     for path in TAXONOMY_FOLDER.glob("*.csv"):
         rows = read_taxonomy_rows(path)
-        assert {row.get("source", "") for row in rows} <= known, path.name
+        assert {row.get("data_set", "") for row in rows} <= known, path.name
         assert {row.get("language", "") for row in rows} <= {"", "en", "de", "es", "pt", "fr", "it", "nl"}, path.name
     columns = read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")
-    assert {row["ours"] for row in columns} <= set(COLUMN_NAMES)
+    assert {row["target"] for row in columns} <= set(COLUMN_NAMES)
     assert {row["rule"] for row in columns} <= {"", "keep", "only"}
     levels = {row["level"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "diagnosis.csv")}
     assert levels == {"group", "diagnosis", "detail"}

@@ -36,7 +36,7 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
 def test_the_better_model_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = compare_class_evaluations([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
-    old, new = found.parts[0].standings
+    old, new = found.parts[0].models
     assert (old.model, new.model) == ("blurred", "sharp")
     assert new.difference["AUC"].low > 0
     assert new.difference["AUC"].mean == pytest.approx(new.metrics["AUC"].mean - old.metrics["AUC"].mean)
@@ -75,7 +75,7 @@ def test_patients_are_those_of_the_first_evaluation(tmp_path: Path) -> None:
     write_table(other / "per_image.csv", [{**row, "group": f"set/{row['image_id']}"} for row in rows])
     found = compare_class_evaluations([first, other], tmp_path / "out")
     assert found.parts[0].patients == 60
-    assert "AUC" in found.parts[0].standings[1].difference
+    assert "AUC" in found.parts[0].models[1].difference
 
 
 def test_different_labels_are_rejected(tmp_path: Path) -> None:

@@ -77,14 +77,14 @@ def test_each_model_against_the_first(clinic: Path, tmp_path: Path) -> None:
     found = compared(clinic, tmp_path / "out")
     (part,) = found.parts
     assert (part.name, part.images, part.patients) == ("all", COUNT, COUNT // 2)
-    assert [standing.model for standing in part.standings] == ["half", "all", "most", "alike"]
-    assert [standing.metrics["JA"].mean for standing in part.standings] == pytest.approx([0.5, 1.0, 0.75, 0.5])
-    assert part.standings[0].difference == {}
-    differences = [standing.difference["JA"] for standing in part.standings[1:]]
+    assert [model.model for model in part.models] == ["half", "all", "most", "alike"]
+    assert [model.metrics["JA"].mean for model in part.models] == pytest.approx([0.5, 1.0, 0.75, 0.5])
+    assert part.models[0].difference == {}
+    differences = [model.difference["JA"] for model in part.models[1:]]
     assert [(item.mean, item.low, item.high) for item in differences] == [
         pytest.approx((0.5,) * 3), pytest.approx((0.25,) * 3), (0.0, 0.0, 0.0),
     ]  # fmt: skip
-    assert part.standings[1].difference["HD95_px"].mean == pytest.approx(-10)
+    assert part.models[1].difference["HD95_px"].mean == pytest.approx(-10)
     assert found.table()[2][2:5] == (
         "most",
         "0.750, +0.750 (+0.750 to +0.750)",
@@ -118,7 +118,7 @@ def test_an_image_that_fails_is_left_out_for_all(clinic: Path, tmp_path: Path) -
     (clinic / "images/s3.png").write_bytes(b"no image")
     found = compare_several_loaded(MODELS[:2], [*read_dataset(clinic)], tmp_path / "out", EXACT, run=RunContext())
     assert [item.sample.image_id for item in found.failed] == ["s3"]
-    assert {standing.metrics["JA"].count for standing in found.parts[0].standings} == {COUNT - 1}
+    assert {model.metrics["JA"].count for model in found.parts[0].models} == {COUNT - 1}
 
 
 def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path
     found = compare_evaluations(folders, tmp_path / "out")
     (part,) = found.parts
     assert (part.images, part.patients) == (COUNT, COUNT // 2)
-    assert [standing.model for standing in part.standings] == ["first", "second", "third"]
-    assert [standing.metrics["JA"].mean for standing in part.standings] == pytest.approx([0.5, 0.75, 1.0])
+    assert [model.model for model in part.models] == ["first", "second", "third"]
+    assert [model.metrics["JA"].mean for model in part.models] == pytest.approx([0.5, 0.75, 1.0])
     page = (tmp_path / "out/comparison.html").read_text()
     assert "Images left out, because they were not measured for all models: 3." in page
 

@@ -79,11 +79,11 @@ def test_depths_are_measured_if_the_table_contains_them(deep: Classifier, tmp_pa
     assert about["metrics"]["all"]["depth_mae_mm"]["mean"] == whole["depth_mae_mm"].mean
     with (out / "per_image.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["depth_said"]) - float(row["depth_mm"]) for row in rows[:-2]] == pytest.approx(
+    assert [float(row["depth_predicted_mm"]) - float(row["depth_mm"]) for row in rows[:-2]] == pytest.approx(
         errors[:-2], abs=1e-3
     )
     assert [row["depth_mm"] for row in rows[-2:]] == ["", ""]
-    assert all(float(row["depth_low"]) < float(row["depth_said"]) < float(row["depth_high"]) for row in rows)
+    assert all(float(row["depth_low"]) < float(row["depth_predicted_mm"]) < float(row["depth_high"]) for row in rows)
     assert (out / "figures" / "depth.png").is_file()
     assert "mean absolute error of the depth" in (out / "summary.html").read_text()
     assert len(read_class_evaluation(out).predictions.labels) == COUNT

@@ -54,8 +54,8 @@ def test_models_of_the_folds_are_described_only_if_there_are_any(
     rows: tuple[str, ...], has_folds: bool, work: ReproductionContext
 ) -> None:
     plan = work.plan.model_copy(update={"rows": tuple(PlannedRow(name=name) for name in rows)})
-    crossed = {"HAM10000": CrossValidatedRole("HAM10000", Path(), ("isic2017",), 5, 100, 20, 90)}
-    text = " ".join(page_notes(replace(work, plan=plan, data={}, crossed=crossed), {}, []))
+    cross_validated = {"HAM10000": CrossValidatedRole("HAM10000", Path(), ("isic2017",), 5, 100, 20, 90)}
+    text = " ".join(page_notes(replace(work, plan=plan, data={}, cross_validated=cross_validated), {}, []))
     assert ("a model that was not trained on its fold" in text) is has_folds
     assert ("Of the patients of the other folds" in text) is has_folds
 

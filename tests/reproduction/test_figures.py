@@ -111,7 +111,7 @@ def depth_row(readers: int) -> Any:
     for index, part in enumerate(["folds"] * 6 + ["untouched"] * 5):
         mm = 1.0 + index % 6
         readings = {f"depth_mm_reader_{one}": f"{mm + 0.1 * (one - 1):.1f}" for one in range(1, readers + 1)}
-        image = {"depth_mm": f"{mm}", "depth_said": f"{1.1 * mm}", "part": part, "group": f"p{index}"}
+        image = {"depth_mm": f"{mm}", "depth_predicted_mm": f"{1.1 * mm}", "part": part, "group": f"p{index}"}
         images.append({**image, **readings})
     return SimpleNamespace(row=SimpleNamespace(file=SimpleNamespace(title="Module")), images=images)
 

@@ -19,7 +19,7 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.processes import ProcessStamp, end_process, is_run_alive, send_command_or_stop
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
-from napari_melanoma.core.run_queue import draw_ticket, queue_folder, wait_for_turn
+from napari_melanoma.core.run_queue import enqueue, queue_folder, wait_for_turn
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.launching import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe
@@ -233,7 +233,7 @@ def queue(tmp_path: Path) -> Queue:
 
 def test_first_come_first_served(queue: Queue) -> None:
     """The third run waits for two runs, then for one, then starts."""
-    first, second = (draw_ticket(queue.folder / name, ProcessStamp.create()) for name in ("first", "second"))
+    first, second = (enqueue(queue.folder / name, ProcessStamp.create()) for name in ("first", "second"))
 
     def nap(seconds: float) -> None:
         queue.naps += 1
@@ -250,7 +250,7 @@ def test_first_come_first_served(queue: Queue) -> None:
 
 def test_a_waiting_run_names_the_paused_one(queue: Queue) -> None:
     first, turns = RunFolder(queue.folder / "first"), iter(["pause", "run"])
-    draw_ticket(first.path, ProcessStamp.create())
+    enqueue(first.path, ProcessStamp.create())
     first.path.mkdir()
 
     def nap(seconds: float) -> None:
@@ -266,7 +266,7 @@ def test_a_waiting_run_names_the_paused_one(queue: Queue) -> None:
 
 
 def test_a_dead_process_is_skipped(queue: Queue) -> None:
-    ticket = draw_ticket(queue.folder / "dead", ProcessStamp.create())
+    ticket = enqueue(queue.folder / "dead", ProcessStamp.create())
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     stamp = ProcessStamp.create(child.pid)
     child.wait()
@@ -294,18 +294,18 @@ def test_the_queue_follows_the_order_of_launches(tmp_path: Path, pretend: Callab
 
 
 def test_the_child_process_uses_the_ticket_of_the_launch(tmp_path: Path) -> None:
-    first = draw_ticket(tmp_path / "run", ProcessStamp.create())
-    draw_ticket(tmp_path / "later", ProcessStamp.create())
+    first = enqueue(tmp_path / "run", ProcessStamp.create())
+    enqueue(tmp_path / "later", ProcessStamp.create())
     with wait_for_turn(tmp_path / "run", run=RunContext(), sleep=pytest.fail):
-        assert draw_ticket(tmp_path / "run", ProcessStamp.create()).number == first.number
+        assert enqueue(tmp_path / "run", ProcessStamp.create()).number == first.number
 
 
 def test_a_restarted_run_joins_the_end_of_the_queue(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    dead = draw_ticket(tmp_path / "run", ProcessStamp.create(child.pid))
+    dead = enqueue(tmp_path / "run", ProcessStamp.create(child.pid))
     child.wait()
-    later = draw_ticket(tmp_path / "later", ProcessStamp.create())
-    assert dead.number < later.number < draw_ticket(tmp_path / "run", ProcessStamp.create()).number
+    later = enqueue(tmp_path / "later", ProcessStamp.create())
+    assert dead.number < later.number < enqueue(tmp_path / "run", ProcessStamp.create()).number
 
 
 @pytest.mark.parametrize("by", ["folder", "program"])

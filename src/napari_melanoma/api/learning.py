@@ -552,8 +552,8 @@ def _several_rows(comparison: ModelsComparison) -> list[dict[str, Any]]:
     return [
         row
         for part in comparison.parts
-        for standing in part.standings
-        for row in _rows(part.name, standing.model, standing.metrics, standing.difference)
+        for model in part.models
+        for row in _rows(part.name, model.model, model.metrics, model.difference)
     ]
 
 

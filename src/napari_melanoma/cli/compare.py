@@ -176,7 +176,7 @@ def _report_several(comparison: ModelsComparison, out: Path, current: CommandSes
     warnings = {} if are_classifiers else {"warnings": list(comparison.warnings)}
     text = _align_columns([("images", "n", "model", *comparison.shown), *comparison.table()])
     current.report.emit_item("comparison", text, path=str(out), **comparison.values, **warnings)
-    models = "classifiers" if are_classifiers else f"{len(comparison.parts[0].standings)} models"
+    models = "classifiers" if are_classifiers else f"{len(comparison.parts[0].models)} models"
     failed = f"; {len(comparison.failed)} failed" if comparison.failed else ""
     location = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
     current.finish(f"{models} compared with the first{failed} ({location})", some_failed=bool(comparison.failed))

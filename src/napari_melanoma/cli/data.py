@@ -356,7 +356,7 @@ def harmonize(
     for original, columns in harmonized.columns.items():
         if (original,) != columns:
             current.report.emit_item(
-                "column", f"{original} -> {', '.join(columns)}", theirs=original, ours=list(columns)
+                "column", f"{original} -> {', '.join(columns)}", source=original, target=list(columns)
             )
     current.report_notes([*harmonized.describe_unrecognized(), *harmonized.describe_findings()])
     recognized, unchanged = len(harmonized.columns), len(harmonized.own)
@@ -486,7 +486,7 @@ def tiles(
     paths = find_slides(slides)
     table = PatientTable({}, patients)
     for about, note in table.unrecognized:
-        current.report.emit("note", f"note: column '{about}' of {patients}: {note}", about=about, said=note)
+        current.report.emit("note", f"note: column '{about}' of {patients}: {note}", about=about, message=note)
     patient_data = {path.stem: table.patient_data(path.stem) for path in paths}
     report = make_tile_data(paths, regions or [], out, chosen, run=current.run, patients=patient_data)
     _report_tiles(current, report, out)
@@ -551,7 +551,7 @@ def baseline(
     values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
     current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
     for note in result.notes:
-        current.report.emit("note", f"note: {note}", said=note)
+        current.report.emit("note", f"note: {note}", message=note)
     predictions = result.predictions
     positive, count = predictions.positive, len(predictions.labels)
     text = (

@@ -281,7 +281,7 @@ class CommandSession:
     def report_notes(self, notes: Iterable[tuple[str, str]], kind: str = "note") -> None:
         """Write a line for each note; a note consists of its subject and a text."""
         for about, note in notes:
-            self.report.emit(kind, f"{kind}: {about}: {note}", about=about, said=note)
+            self.report.emit(kind, f"{kind}: {about}: {note}", about=about, message=note)
 
     def report_failures(self, failures: Iterable[tuple[str, str]], kind: str = "image") -> None:
         """Write a line for each failure: the name of the input and the reason; ``kind``: key of the name in JSON."""

@@ -33,6 +33,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "evaluation": {"cut": "threshold"},  # metrics.json
     "event": {**PARTS, **MEASURES, "pieces": "accumulate_batches"},  # events.jsonl of a run
     "metrics": MEASURES,  # metrics.csv of a run
+    "per_image": {"said": "predicted_class", "depth_said": "depth_predicted_mm"},  # per_image.csv
     "prediction": {"likeness": "novelty"},  # of a photograph, in result.json and case files
     "provenance": MEASURES,  # of a model, in config.json
     "provenance.data": PARTS,

@@ -54,7 +54,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     ``out``: the run folder. ``sleep``: function that waits for a number of seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
-    ticket = draw_ticket(out, ProcessStamp.create())
+    ticket = enqueue(out, ProcessStamp.create())
     try:
         _wait(ticket, RunFolder(out), run, sleep)
         yield
@@ -62,7 +62,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
         _remove(ticket)
 
 
-def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
+def enqueue(out: Path, stamp: ProcessStamp) -> QueueTicket:
     """Return a ticket with the next number; a run that has drawn one at its launch keeps its number."""
     from filelock import FileLock
 

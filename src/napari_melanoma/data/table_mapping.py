@@ -567,9 +567,9 @@ def _read_meanings() -> dict[tuple[str, str], tuple[ColumnMeaning, ...]]:
     for name in COLUMN_NAMES:
         meanings_by_name["", _normalize_name(name)].append(ColumnMeaning(name, 0))
     for rank, row in enumerate(read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv"), start=1):
-        meaning = ColumnMeaning(row["ours"], rank, row["rule"] == "keep", row["rule"] == "only")
-        for spelling in normalized_spellings(row["theirs"]):
-            key = (row["source"], _strip_separators(spelling))
+        meaning = ColumnMeaning(row["target"], rank, row["rule"] == "keep", row["rule"] == "only")
+        for spelling in normalized_spellings(row["source"]):
+            key = (row["data_set"], _strip_separators(spelling))
             if all(meaning.column_name != earlier.column_name for earlier in meanings_by_name[key]):
                 meanings_by_name[key].append(meaning)
     return {key: tuple(meanings) for key, meanings in meanings_by_name.items()}

@@ -56,7 +56,7 @@ BATCH_IMAGES = 16  # views per batch of a network
 DISTANCE = "distance"
 ALL_FIELDS, NO_FIELDS = "form", "empty"
 DEPTH_MEASURES = ("depth_told", "depth_spread")  # on the network's scale: the depth, and the logarithm of its variance
-DEPTH_COLUMNS = ("depth_said", "depth_low", "depth_high", "depth_mm")
+DEPTH_COLUMNS = ("depth_predicted_mm", "depth_low", "depth_high", "depth_mm")
 DEPTH_TITLE = "Predicted and measured depth"
 Rows = Mapping[tuple[str, str], Mapping[str, str]]
 """Rows of the tables of data sets, by data set and image id."""

@@ -90,14 +90,14 @@ class ModelMetrics:
 class DataPartMetrics:
     """Estimates of each model on the images of one data set, or of all.
 
-    ``patients``: number of patients or lesions. ``standings``: the models, the one that the others are compared with
+    ``patients``: number of patients or lesions. ``models``: the models, the one that the others are compared with
     first.
     """
 
     name: str
     images: int
     patients: int
-    standings: tuple[ModelMetrics, ...]
+    models: tuple[ModelMetrics, ...]
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class ModelsComparison:
         if self.task == "segmentation":
             return {"parts": [asdict(part) for part in self.parts]}
         return {
-            "standings": [
-                {"part": part.name, "images": part.images, **asdict(standing)}
+            "estimates": [
+                {"part": part.name, "images": part.images, **asdict(model)}
                 for part in self.parts
-                for standing in part.standings
+                for model in part.models
             ]
         }
 
@@ -131,20 +131,20 @@ class ModelsComparison:
         """Return table rows: images, n, model, then each shown metric with its difference from the first model."""
         rows = []
         for part in self.parts:
-            for standing in part.standings:
-                cells = (_format_cell(standing.metrics.get(name), standing.difference.get(name)) for name in self.shown)
-                rows.append((part.name, str(part.images), standing.model, *cells))
+            for model in part.models:
+                cells = (_format_cell(model.metrics.get(name), model.difference.get(name)) for name in self.shown)
+                rows.append((part.name, str(part.images), model.model, *cells))
         return rows
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Yield the rows of ``models.csv``: one for each part, model and metric."""
         for part in self.parts:
-            for standing in part.standings:
-                for metric, estimate in standing.metrics.items():
+            for model in part.models:
+                for metric, estimate in model.metrics.items():
                     row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
-                    row |= {"model": standing.model, "metric": metric}
+                    row |= {"model": model.model, "metric": metric}
                     row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-                    if change := standing.difference.get(metric):
+                    if change := model.difference.get(metric):
                         row |= dict(zip(ESTIMATE_COLUMNS[3:], (change.mean, change.low, change.high), strict=True))
                     yield row
 
@@ -164,8 +164,8 @@ def estimate_parts(
     datasets = np.unique(domains)
     for name in ["all", *(datasets if len(datasets) > 1 else ())]:
         selected = np.full(len(domains), True) if name == "all" else domains == name
-        standings = tuple(ModelMetrics(model, *estimate(number, selected)) for number, model in enumerate(names))
-        yield DataPartMetrics(str(name), int(selected.sum()), len(np.unique(groups[selected])), standings)
+        estimates = tuple(ModelMetrics(model, *estimate(number, selected)) for number, model in enumerate(names))
+        yield DataPartMetrics(str(name), int(selected.sum()), len(np.unique(groups[selected])), estimates)
 
 
 def write_models(
@@ -196,8 +196,8 @@ def models_page(
 
     Its lead names the best model by ``metric``, or is ``no_lead`` if the metric is undefined.
     """
-    names = [standing.model for standing in comparison.parts[0].standings]
-    ranked = [standing for standing in comparison.parts[0].standings if metric in standing.metrics]
+    names = [model.model for model in comparison.parts[0].models]
+    ranked = [model for model in comparison.parts[0].models if metric in model.metrics]
     head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in comparison.shown))
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
@@ -263,7 +263,7 @@ def _format_cell(estimate: Estimate | None, change: Estimate | None) -> str:
 
 def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
     """State the best model by a metric, and its difference from the first model."""
-    best = max(ranked, key=lambda standing: standing.metrics[metric].mean)
+    best = max(ranked, key=lambda model: model.metrics[metric].mean)
     label = "Jaccard index" if metric == "JA" else metric_label(metric)
     text = f"Highest {label}: {best.model}, {best.metrics[metric]}."
     if change := best.difference.get(metric):
@@ -361,7 +361,7 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}
     columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
     write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
-    whole = comparison.parts[0].standings
+    whole = comparison.parts[0].models
     drawn = {name: metric_label(name) for name in ("JA", "DI", "BF1")}
     plot_models([(s.model, s.metrics, s.difference) for s in whole], drawn, out / "figures/models.png")
     write_models(comparison, facts, _page(comparison, left_out, out), out, COLUMNS)

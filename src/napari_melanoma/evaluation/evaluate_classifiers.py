@@ -447,7 +447,18 @@ def write_class_evaluation(
     """Write tables, figures and, last, the page."""
     predictions = evaluation.predictions
     columns = probability_columns(predictions.classes).values()
-    names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
+    names = (
+        "image_id",
+        "domain",
+        "split",
+        "group",
+        "diagnosis",
+        "status",
+        "error",
+        "label",
+        *columns,
+        "predicted_class",
+    )
     rows = mark_training_rows(_image_rows(evaluation), evaluation.image_metrics.samples, evaluation.overlap)
     write_table(out / TABLE, rows, (*names, *(DEPTH_COLUMNS if evaluation.depths else ()), TRAINED_ON))
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
@@ -580,7 +591,7 @@ def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
         probabilities = dict(zip(columns, predictions.probabilities[index].tolist(), strict=True))
         classes = {
             "label": predictions.classes[predictions.labels[index]],
-            "said": predictions.classes[predicted[index]],
+            "predicted_class": predictions.classes[predicted[index]],
         }
         yield row | classes | probabilities | (evaluation.depths.columns(index) if evaluation.depths else {})
 

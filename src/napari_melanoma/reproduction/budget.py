@@ -182,7 +182,7 @@ class FittedRows:
         return _least_seconds([one.cost(self.budget.images) for one in self.scheduled if self.budget])
 
 
-CROSSED_SHARE = 0.5  # minimum share of the time for cross-validated rows, if they need that much
+CROSS_VALIDATED_SHARE = 0.5  # minimum share of the time for cross-validated rows, if they need that much
 
 
 def fit_rows(
@@ -217,19 +217,21 @@ def fit_rows(
     return min(fitting, key=lambda groups: sum(group.missing for group in groups)) if fitting else attempts[-1]
 
 
-def _share_time(crossed: FittedRows, split: FittedRows, seconds: float) -> tuple[FittedRows, FittedRows]:
+def _share_time(cross_validated: FittedRows, split: FittedRows, seconds: float) -> tuple[FittedRows, FittedRows]:
     """Share the time between cross-validated rows and rows with one split.
 
     Cross-validated rows have a fixed number of epochs. They get the time that the others do not need for the minimum of
-    training, but at least ``CROSSED_SHARE`` if they need that much. The others are trained longer in the time that is
-    left.
+    training, but at least ``CROSS_VALIDATED_SHARE`` if they need that much. The others are trained longer in the time
+    that is left.
     """
-    needed = min(sum(one.seconds for one in crossed.candidates), CROSSED_SHARE * max(0.0, seconds))
+    needed = min(sum(one.seconds for one in cross_validated.candidates), CROSS_VALIDATED_SHARE * max(0.0, seconds))
     least = replace(split, budget=choose_size(split.candidates, seconds - needed)).least_seconds
-    crossed = replace(crossed, budget=BudgetSize(0, None, waiting_rows(crossed.candidates, seconds - least)))
-    left = seconds - sum(one.seconds for one in crossed.scheduled)
+    cross_validated = replace(
+        cross_validated, budget=BudgetSize(0, None, waiting_rows(cross_validated.candidates, seconds - least))
+    )
+    left = seconds - sum(one.seconds for one in cross_validated.scheduled)
     none = BudgetSize(MIN_STEPS, IMAGE_LIMITS[-1], tuple(one.row.name for one in split.candidates))
-    return crossed, replace(split, budget=choose_size(split.candidates, left) or none)
+    return cross_validated, replace(split, budget=choose_size(split.candidates, left) or none)
 
 
 def measure_candidates(

@@ -88,7 +88,7 @@ def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
     """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
     sentences = []
     for claim in paper.file.claims:
-        parts = [f"Claim of the paper: {claim.said}.", *_compare_with_table(paper, claim)]
+        parts = [f"Claim of the paper: {claim.text}.", *_compare_with_table(paper, claim)]
         parts += _compare_grid(claim, results) if claim.best_values else _compare_with_results(claim, results)
         sentences.append(" ".join(parts))
     return sentences

@@ -358,7 +358,7 @@ class LearningCurves:
     """A figure of learning curves of one task: of rows with one split, or of the first fold of cross-validated rows."""
 
     task: Literal["segmentation", "classification"]
-    crossed: bool
+    cross_validated: bool
     file: str
     title: str
 
@@ -375,8 +375,8 @@ def _draw_curves(
 ) -> list[ReportPicture]:
     """Draw the learning curves of the rows of a figure."""
     rows = [item.row for item in results if item.row.file.train and item.row.file.predictor == "network"]
-    shown = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
-    curves = {row.file.title: _learning_curve(context.folder, row.name, figure.crossed) for row in shown}
+    shown = [row for row in rows if (row.task, row.kind.cross_validated) == (figure.task, figure.cross_validated)]
+    curves = {row.file.title: _learning_curve(context.folder, row.name, figure.cross_validated) for row in shown}
     several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
     if not several:
         return []
@@ -385,7 +385,7 @@ def _draw_curves(
     unvalidated = [
         row.file.title for row in shown if row.values["full"].get("data", {}).get("validation_fraction") == 0
     ]
-    note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
+    note = " ".join([CURVES, *[FIRST_FOLD] * figure.cross_validated, *map(MONITORED.format, unvalidated)])
     return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
 
@@ -402,10 +402,10 @@ def _size_point(result: RowResult, metric: str) -> SizePoint:
     return SizePoint(file.title, result.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
 
 
-def _learning_curve(folder: ReproductionFolder, name: str, crossed: bool) -> list[dict[str, float]]:
+def _learning_curve(folder: ReproductionFolder, name: str, cross_validated: bool) -> list[dict[str, float]]:
     """Read the epochs of a row; for cross-validated rows those of the first fold."""
     row = folder.row(name)
-    path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
+    path = (row.fold(1) if cross_validated else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
     return [{key: float(value) for key, value in rename_keys("metrics", row).items()} for row in rows]
 
@@ -416,7 +416,7 @@ def _sample_pictures(
     """Read the pictures for ``draw_samples`` of the rows that are evaluated on a role; empty without photographs."""
     samples = context.data[role].test_samples
     photographs = read_pictures(context.folder.photographs, samples)
-    rows = [item.row for item in results if item.row.file.evaluated == role and not item.row.kind.crossed]
+    rows = [item.row for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
     rows = [row for row in rows if row.grid is None]
     folders = {row.file.title: context.folder.row(row.name).pictures for row in rows}
     predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
@@ -514,7 +514,7 @@ def _draw_samples(
             pictures[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
     if pictures:
         path = context.folder.figures / f"samples-{name}.png"
-        sets = ", ".join(dict.fromkeys(name for images in context.crossed.values() for name in images.names))
+        sets = ", ".join(dict.fromkeys(name for images in context.cross_validated.values() for name in images.names))
         draw_samples(pictures, sets, path)
         positives = table.positives or context.paper.file.positives
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(positives))
@@ -585,11 +585,13 @@ def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPre
     for item in results:
         for part in list_parts(item):
             measured = [
-                one for one in images_in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")
+                one
+                for one in images_in_part(item.images, part)
+                if one.get("depth_predicted_mm") and one.get("depth_mm")
             ]
             if len(measured) >= MIN_CASES:
                 predicted, true = (
-                    np.array([float(one[name]) for one in measured]) for name in ("depth_said", "depth_mm")
+                    np.array([float(one[name]) for one in measured]) for name in ("depth_predicted_mm", "depth_mm")
                 )
                 groups = [one["group"] for one in measured]
                 where = PARTS.get(part, "all")

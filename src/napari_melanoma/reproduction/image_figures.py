@@ -134,7 +134,7 @@ def draw_stages(context: ReproductionContext, results: Sequence[RowResult]) -> I
         of_masks, of_classes = map(read_bundle, bundles)
         segmenter, classifier = Segmenter.load(of_masks), Classifier.load(of_classes)
         predictions = {(one["domain"], one["image_id"]): one for one in item.images}
-        tested = [one for one in read_datasets(context.crossed[file.evaluated].folders(1)) if one.split == TEST]
+        tested = [one for one in read_datasets(context.cross_validated[file.evaluated].folders(1)) if one.split == TEST]
         tested = [one for one in tested if one.key in predictions]
         chosen = choose_pictured(tested, {key: one["label"] for key, one in predictions.items()})
         shown = [one for one in tested if one.full_name in chosen]
@@ -207,7 +207,7 @@ def draw_explanations(context: ReproductionContext, results: Sequence[RowResult]
     if item is None or bundle is None or not bundle.is_dir():
         return
     classifier, target = Classifier.load(read_bundle(bundle)), context.paper.target_of(item.row)
-    folders = context.crossed[item.row.file.evaluated].folders(1)
+    folders = context.cross_validated[item.row.file.evaluated].folders(1)
     table = read_fold_tables(folders)
     probabilities = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
     unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in probabilities]

@@ -55,8 +55,8 @@ class ReproduceOptions(Config):
             return self.minutes
         paper = read_paper(self.paper)
         rows = paper.select(self.rows)
-        tables = {row.file.table for row in rows if row.kind.crossed and row.file.table}
-        minutes = DEFAULT_MINUTES * any(not row.kind.crossed for row in rows)
+        tables = {row.file.table for row in rows if row.kind.cross_validated and row.file.table}
+        minutes = DEFAULT_MINUTES * any(not row.kind.cross_validated for row in rows)
         minutes += sum(paper.file.tables[table].minutes for table in tables)
         return minutes or DEFAULT_MINUTES  # rows of cross-validated grids have no table
 

@@ -21,6 +21,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
@@ -250,8 +251,8 @@ def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> N
 
 def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
     """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
-    folders = [str(folder) for role in row.file.train_roles for folder in context.crossed[role].folders(fold)]
-    unseen = [str(folder) for role in row.file.unlabelled for folder in context.crossed[role].unlabelled(fold)]
+    folders = [str(folder) for role in row.file.train_roles for folder in context.cross_validated[role].folders(fold)]
+    unseen = [str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)]
     values: dict[str, Any] = {
         "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": TRAIN, "test_split": TEST, "accept_leaks": True},
@@ -266,7 +267,7 @@ def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecip
 
 def _predicts_masks(context: ReproductionContext, row: Row) -> bool:
     """Return whether the regions of interest of a row are predicted, since most images of a role have no mask."""
-    return _uses_masks(row) and any(context.crossed[role].lacks_masks for role in row.file.roles)
+    return _uses_masks(row) and any(context.cross_validated[role].lacks_masks for role in row.file.roles)
 
 
 def _uses_masks(row: Row) -> bool:
@@ -279,7 +280,7 @@ def mask_notices(context: ReproductionContext) -> Iterator[str]:
     """Yield a note on each role with missing masks, if rows use its regions of interest."""
     rows = [context.paper.rows[name] for name in context.plan.by_name]
     for role in dict.fromkeys(role for row in rows if _uses_masks(row) for role in row.file.roles):
-        images = context.crossed[role]
+        images = context.cross_validated[role]
         if images.lacks_masks:
             yield (
                 f"{role}: {images.without_mask} of {images.images} images have no mask: the regions of interest of "
@@ -318,7 +319,7 @@ def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRe
     Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
     first one is enough; a row with another target may lack its class in a fold.
     """
-    if not row.kind.crossed:
+    if not row.kind.cross_validated:
         yield complete_recipe(context, row)
         return
     folds = context.paper.file.folds if row.file.target else 1
@@ -329,7 +330,9 @@ def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRe
 def _without_masks(context: ReproductionContext, row: Row) -> str:
     """Return why a cross-validated segmentation row cannot be trained if a role has no masks; else ""."""
     roles = (
-        [context.crossed[role] for role in row.file.train_roles] if row.kind.crossed and row.kind.needs_masks else []
+        [context.cross_validated[role] for role in row.file.train_roles]
+        if row.kind.cross_validated and row.kind.needs_masks
+        else []
     )
     bare = next((role for role in roles if role.without_mask == role.images), None)
     if bare is None:
@@ -355,7 +358,7 @@ def _table_fault(context: ReproductionContext, row: Row) -> str:
     """Return why a row that predicts from the table alone cannot be fitted; "" if it can."""
     if row.file.predictor not in TABLE_MODELS:
         return ""
-    folders = tuple(folder for role in row.file.train_roles for folder in context.crossed[role].folders(1))
+    folders = tuple(folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(1))
     try:
         check_table_columns(folders, row, context.paper.target_of(row))
     except MelanomaError as error:
@@ -377,9 +380,11 @@ def choose_pictured(samples: Iterable[Sample], labels: Mapping[Key, str]) -> set
 def _evaluate_fold(context: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
     """Measure the model of a fold on its test images and the untouched images of all roles."""
     file, fold_folder = row.file, context.folder.row(row.name).fold(fold)
-    evaluated = tuple(folder for role in file.evaluation_roles for folder in context.crossed[role].folders(fold))
-    trained_on = tuple(folder for role in file.train_roles for folder in context.crossed[role].folders(fold))
-    role_of = {name: role for role in file.evaluation_roles for name in context.crossed[role].names}
+    evaluated = tuple(
+        folder for role in file.evaluation_roles for folder in context.cross_validated[role].folders(fold)
+    )
+    trained_on = tuple(folder for role in file.train_roles for folder in context.cross_validated[role].folders(fold))
+    role_of = {name: role for role in file.evaluation_roles for name in context.cross_validated[role].names}
     target = context.paper.target_of(row)
     masks = "predicted" if _predicts_masks(context, row) else file.masks
     store = context.folder.row(row.name).run.path
@@ -432,6 +437,10 @@ def _describe_bundle(bundle: BundleInfo | None) -> dict[str, object]:
     return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
 
 
+def _read_images(path: Path) -> list[dict[str, str]]:
+    return [rename_keys("per_image", row) for row in read_table(path)]
+
+
 def _pool_row(context: ReproductionContext, row: Row) -> None:
     """Pool the predictions and pictures of all folds."""
     row_folder = context.folder.row(row.name)
@@ -439,7 +448,7 @@ def _pool_row(context: ReproductionContext, row: Row) -> None:
     facts = [read_json(folder / EVALUATION) for folder in evaluated]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
     with atomic_folder(row_folder.evaluated) as temporary:
-        rows = pool_folds([read_table(fold_folder / PER_IMAGE) for fold_folder in evaluated])
+        rows = pool_folds([_read_images(fold_folder / PER_IMAGE) for fold_folder in evaluated])
         write_table(temporary / PER_IMAGE, rows)
         for fold_folder in evaluated:
             if (fold_folder / PICTURES).is_dir():
@@ -519,7 +528,7 @@ def read_row_results(context: ReproductionContext) -> list[RowResult]:
         if not row_folder.evaluation.is_file():
             continue
         model_row = context.paper.rows[row.file.model_of or row.name]
-        evaluation, images = read_json(row_folder.evaluation), read_table(row_folder.per_image)
+        evaluation, images = read_json(row_folder.evaluation), _read_images(row_folder.per_image)
         parameters = context.plan.by_name[model_row.name].parameters
         unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters and images else ""
         unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, results))))
@@ -678,7 +687,7 @@ def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> 
         yield "predicted regions of interest, as most images have no mask"
     if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
         yield "images flipped"
-    trained_on = context.data.get(row.file.train or "") if not row.kind.crossed else None
+    trained_on = context.data.get(row.file.train or "") if not row.kind.cross_validated else None
     if trained_on and trained_on.left_out:
         yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
 

@@ -235,7 +235,7 @@ class Claim(Config):
     network of each configuration of a grid has one of these values.
     """
 
-    said: str = Field(description="the claim, reworded")
+    text: str = Field(description="the claim, reworded")
     metrics: tuple[str, ...] = Field(min_length=1, description="metrics of the claim")
     rows: tuple[ClaimRows, ...] = ()
     within: float | None = Field(None, gt=0, description="largest difference of equal rows, in per cent")
@@ -575,13 +575,13 @@ class RowSubject:
 class RowKind:
     """A type of rows: how they are evaluated, and their metrics.
 
-    ``make_measure``: loads the model of a row, and returns the function that measures an image.
-    ``estimates``: returns the estimate of each metric, 0 to 1, from images.
-    ``changes``: returns the paired difference of each metric, second minus first, from the same images of two rows.
-    ``remark``: returns a warning on images of a row, or ""; its second argument is whether the model was trained.
-    ``explain_unlearned``: returns why the model of a row has not learned, from the images of its evaluation and
-    ``evaluation.json``; "" if it has, or if nothing is trained.
-    ``crossed``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are left out.
+    ``make_measure``: loads the model of a row, and returns the function that measures an image. ``estimates``: returns
+    the estimate of each metric, 0 to 1, from images. ``changes``: returns the paired difference of each metric, second
+    minus first, from the same images of two rows. ``remark``: returns a warning on images of a row, or ""; its second
+    argument is whether the model was trained. ``explain_unlearned``: returns why the model of a row has not learned,
+    from the images of its evaluation and ``evaluation.json``; "" if it has, or if nothing is trained.
+    ``cross_validated``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are left
+    out.
     """
 
     name: str
@@ -591,7 +591,7 @@ class RowKind:
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
     explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
-    crossed: bool = False
+    cross_validated: bool = False
     needs_masks: bool = False
 
 

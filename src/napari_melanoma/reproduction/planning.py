@@ -89,10 +89,10 @@ class ReproductionPlan(Config):
         """Role to data sets."""
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
-    def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
+    def folders_of(self, paper: Paper, *, cross_validated: bool) -> dict[str, tuple[Path, ...]]:
         """Return role to data sets, for the roles of cross-validated rows or of rows with one split."""
         rows = [paper.rows[name] for name in self.by_name]
-        roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
+        roles = {role for row in rows if row.kind.cross_validated == cross_validated for role in row.file.roles}
         return {role: folders for role, folders in self.folders.items() if role in roles}
 
     @property
@@ -153,7 +153,7 @@ class ReproductionFolder:
         return self.out / "data"
 
     @property
-    def crossed(self) -> Path:
+    def cross_validated(self) -> Path:
         """The tables of the folds."""
         return self.out / "folds"
 
@@ -268,14 +268,14 @@ class FoldFolder:
 class ReproductionContext:
     """A running reproduction: paper, plan, images of each role, and output folder.
 
-    ``data``: the roles of rows with one split. ``crossed``: the roles of cross-validated rows.
+    ``data``: the roles of rows with one split. ``cross_validated``: the roles of cross-validated rows.
     """
 
     paper: Paper
     plan: ReproductionPlan
     data: Mapping[str, RoleData]
     folder: ReproductionFolder
-    crossed: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
+    cross_validated: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
 
 
 RANDOM_START = "random initialization"
@@ -290,13 +290,13 @@ class ReproductionImages:
     """The images of each role: those of rows with one split, and those of rows that are cross-validated."""
 
     split: Mapping[str, RoleData]
-    crossed: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
+    cross_validated: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """Number of images that are decoded at least once."""
         count = sum(role.training + role.test for role in self.split.values())
-        return count + sum(role.images for role in self.crossed.values())
+        return count + sum(role.images for role in self.cross_validated.values())
 
 
 def complete_plan(
@@ -326,12 +326,12 @@ def complete_plan(
         }
         return draft.model_copy(update=values)
     decoding_s = ENCODE_S * data.count if any(one.recipe for one in candidates) else 0.0
-    crossed, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run, forecast=forecast)
+    cross_validated, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run, forecast=forecast)
     spent = time.monotonic() - began
     rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
     values = {
         "rows": tuple(rows_of[one.row.name] for one in candidates if one.row.name in rows_of),
-        "left_out": left_out | dict(crossed.faults) | dict(split.faults),
+        "left_out": left_out | dict(cross_validated.faults) | dict(split.faults),
         "planning_s": round(spent, 1),
         "images": split.budget.images if split.budget else None,
         "notices": (
@@ -339,7 +339,7 @@ def complete_plan(
             *_smaller_notices(draft, fitted),
             *(_forecast_notices(rows_of.values()) if forecast else ()),
         ),
-        "late": tuple(_late_notices(crossed, split, draft.minutes, spent)),
+        "late": tuple(_late_notices(cross_validated, split, draft.minutes, spent)),
     }
     return draft.model_copy(update=values)
 
@@ -385,8 +385,8 @@ def _make_candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages)
     """Count the images of a row and complete its recipe; a network without parameters is not trained."""
     from napari_melanoma.models.zoo import count_parameters
 
-    if row.kind.crossed:
-        return _make_crossed_candidate(draft, row, data.crossed)
+    if row.kind.cross_validated:
+        return _make_cross_validated_candidate(draft, row, data.cross_validated)
     evaluated = data.split[row.file.evaluated].test
     if row.file.train is None:
         return RowCandidate(row, evaluated)
@@ -404,7 +404,9 @@ def _count_validation_images(row: Row, train: int) -> int:
     return max(1, round(row.values["full"].get("data", {}).get("validation_fraction", 0.1) * train))
 
 
-def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
+def _make_cross_validated_candidate(
+    draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]
+) -> RowCandidate:
     """Count the images of a fold of a row and complete its recipe; rows without a network are not trained."""
     from napari_melanoma.training.tasks.task import count_encoder_inputs
 
@@ -485,17 +487,17 @@ def _smaller_notices(draft: ReproductionPlan, fitted: Iterable[FittedRows]) -> I
             )
 
 
-def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent: float) -> Iterator[str]:
+def _late_notices(cross_validated: FittedRows, split: FittedRows, minutes: float, spent: float) -> Iterator[str]:
     """State which rows wait, and how much time all rows need; raise an error if there is no time for any row."""
-    needed = needed_minutes(split.candidates, spent + sum(one.seconds for one in crossed.candidates))
-    candidates = [*crossed.candidates, *split.candidates]
-    if candidates and not crossed.scheduled and not split.scheduled:
+    needed = needed_minutes(split.candidates, spent + sum(one.seconds for one in cross_validated.candidates))
+    candidates = [*cross_validated.candidates, *split.candidates]
+    if candidates and not cross_validated.scheduled and not split.scheduled:
         steps = f": those with one split need at least {MIN_STEPS} steps each" if split.candidates else ""
         raise RunError(
             f"{minutes:g} min are too short for any row{steps}. All rows need about {needed} min on this machine: "
             f"--minutes {needed}, or fewer --rows."
         )
-    scheduled = {one.row.name for one in (*crossed.scheduled, *split.scheduled)}
+    scheduled = {one.row.name for one in (*cross_validated.scheduled, *split.scheduled)}
     if waiting := [one.row.name for one in candidates if one.row.name not in scheduled]:
         verb = "runs" if len(waiting) == 1 else "run"
         yield (

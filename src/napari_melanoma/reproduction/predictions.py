@@ -182,7 +182,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
         columns = {**prediction.columns(row, subject.target), "no_lesion": int(not has_lesion)}
         if (depths := classifier.depths(encoded)) is not None:
-            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
+            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_predicted_mm": f"{depths.mm[0]:.4f}"}
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
         truth = row.get(subject.target) == "1"
         return ImageMeasurement(
@@ -251,7 +251,7 @@ def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction)
 
 FOLDS = "folds"  # part of the images that are in a fold
 # Columns of which the networks of all folds are averaged, with their format, and columns by majority vote.
-MEANS = {"as_trained": "{:.6f}", "probability": "{:.6f}", "depth_said": "{:.4f}"}
+MEANS = {"as_trained": "{:.6f}", "probability": "{:.6f}", "depth_predicted_mm": "{:.4f}"}
 VOTES = ("above", "covered", "several", "no_lesion")
 
 

@@ -122,7 +122,7 @@ def _spent(context: ReproductionContext, planned: PlannedRow) -> float:
 def _is_trained(context: ReproductionContext, name: str) -> bool:
     """Return whether a row has been trained; a cross-validated row, whether it has been evaluated."""
     row_folder = context.folder.row(name)
-    return row_folder.evaluated.is_dir() if context.paper.rows[name].kind.crossed else row_folder.is_trained
+    return row_folder.evaluated.is_dir() if context.paper.rows[name].kind.cross_validated else row_folder.is_trained
 
 
 def _time_shortage(context: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
@@ -137,7 +137,7 @@ def _try_row(context: ReproductionContext, row: Row, missing: MissingRows, run: 
     try:
         if without := [name for name in row.file.needs if name in missing.failed]:
             raise RunError(f"it needs the row '{without[0]}', which failed.")
-        if row.kind.crossed:
+        if row.kind.cross_validated:
             cross_validate(context, row, run)
             return
         if row.file.train is not None:
@@ -211,8 +211,8 @@ def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContex
     phantoms = phantom_notices(dataset for datasets in plan.folders.values() for dataset in datasets)
     for text in (message, *phantoms, *plan.notices, *plan.late):
         run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
-    split, crossed = _read_splits(plan, folder)
-    return ReproductionContext(read_paper(options.paper), plan, split, folder, crossed)
+    split, cross_validated = _read_splits(plan, folder)
+    return ReproductionContext(read_paper(options.paper), plan, split, folder, cross_validated)
 
 
 def _make_plan(
@@ -227,14 +227,14 @@ def _make_plan(
         raise InputError("\n".join(dict.fromkeys(faults.values())))
     provisional_plan = _make_provisional_plan(draft, [row for row in rows if row.name not in faults])
     with allow_folders(chain(*provisional_plan.folders.values())):
-        split, crossed = _read_splits(provisional_plan, folder)
-        context = ReproductionContext(paper, provisional_plan, split, folder, crossed)
+        split, cross_validated = _read_splits(provisional_plan, folder)
+        context = ReproductionContext(paper, provisional_plan, split, folder, cross_validated)
         faults |= find_data_faults(context, run)
         notices = (*draft.notices, *mask_notices(context))
         draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
-        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run, forecast=forecast)
+        plan = complete_plan(draft, rows, ReproductionImages(split, cross_validated), faults, run, forecast=forecast)
     if plan.images is not None and not forecast:
-        write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, folder.data, run)
+        write_split(plan.folders_of(paper, cross_validated=False), paper.file.roles, plan.images, folder.data, run)
     return plan
 
 
@@ -253,18 +253,20 @@ def _write_splits(
 ) -> dict[str, str]:
     """Write the split and the folds of each role; return the rows whose images cannot be used, with reasons."""
     paper, provisional_plan, faults = read_paper(draft.paper), _make_provisional_plan(draft, rows), dict[str, str]()
-    setup = CrossValidationSetup.from_paper(paper.file, folder.crossed, draft.labels)
+    setup = CrossValidationSetup.from_paper(paper.file, folder.cross_validated, draft.labels)
     setup = replace(setup, search_duplicates=search_duplicates)
-    for crossed in (False, True):
-        for role, folders in provisional_plan.folders_of(paper, crossed=crossed).items():
+    for cross_validated in (False, True):
+        for role, folders in provisional_plan.folders_of(paper, cross_validated=cross_validated).items():
             try:
-                if crossed:
+                if cross_validated:
                     write_folds({role: folders}, setup, run)
                 else:
                     roles = paper.file.roles
                     write_split({role: folders}, roles, None, folder.data, run, search_duplicates=search_duplicates)
             except InputError as error:
-                needing = (row for row in rows if row.kind.crossed == crossed and role in row.file.roles)
+                needing = (
+                    row for row in rows if row.kind.cross_validated == cross_validated and role in row.file.roles
+                )
                 faults |= {row.name: str(error) for row in needing}
     return faults
 
@@ -275,8 +277,11 @@ def _read_splits(
     """Read the images of each role in the split, and in the folds."""
     paper = read_paper(plan.paper)
     return (
-        read_split(plan.folders_of(paper, crossed=False), folder.data),
-        read_folds(plan.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, folder.crossed)),
+        read_split(plan.folders_of(paper, cross_validated=False), folder.data),
+        read_folds(
+            plan.folders_of(paper, cross_validated=True),
+            CrossValidationSetup.from_paper(paper.file, folder.cross_validated),
+        ),
     )
 
 

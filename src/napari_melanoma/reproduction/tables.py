@@ -256,7 +256,7 @@ def _paper_cell(line: TableLine, metric: str) -> str:
 
 def _threshold(result: RowResult) -> str:
     """Format the threshold of a model; empty for cross-validated rows, which use one half."""
-    return "" if result.row.kind.crossed else f"{result.threshold:.2f}"
+    return "" if result.row.kind.cross_validated else f"{result.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:
@@ -355,7 +355,7 @@ def next_steps(
 def _about_folds(context: ReproductionContext) -> Iterator[str]:
     """Yield a paragraph on the images in the folds for each role."""
     folds, rows = context.paper.file.folds, [context.paper.rows[planned.name] for planned in context.plan.rows]
-    for role, images in context.crossed.items():
+    for role, images in context.cross_validated.items():
         role_file = context.paper.file.roles[role]
         aside = [(images.duplicates, "show a picture that already exists"), (images.unlabeled, "have no label")]
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
@@ -395,7 +395,7 @@ def _validation_use(recipe: TrainRecipe) -> str:
 
 def _untouched_text(context: ReproductionContext, role: str) -> str:
     """Describe the untouched images, and the permuted labels of a control."""
-    images, role_file, note = context.crossed[role], context.paper.file.roles[role], ""
+    images, role_file, note = context.cross_validated[role], context.paper.file.roles[role], ""
     if images.untouched:
         note = (
             f" {images.untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "

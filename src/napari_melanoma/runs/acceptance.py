@@ -273,7 +273,7 @@ def _list_domain_changes(compared: ModelsComparison) -> list[DomainChange]:
     """List the changes on all images, then on each of several data sets."""
     changes = []
     for part in compared.parts:
-        old, new = part.standings
+        old, new = part.models
         metrics = (_select_metrics(estimates) for estimates in (old.metrics, new.metrics, new.difference))
         changes.append(DomainChange(part.name, False, part.patients, *metrics))
     return changes

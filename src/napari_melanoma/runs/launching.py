@@ -34,7 +34,7 @@ from napari_melanoma.core.run_folder import (
     read_start_and_last_events,
     run_state,
 )
-from napari_melanoma.core.run_queue import draw_ticket
+from napari_melanoma.core.run_queue import enqueue
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
 from napari_melanoma.runs.acceptance import activated_name, is_discarded
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
@@ -89,7 +89,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
         folder.append_event("failed", type="RunError", message=message)
         raise RunError(f"{message}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
     stamp.write(out / PROCESS_FILE)
-    draw_ticket(out, stamp)  # here, because the child process takes seconds to start
+    enqueue(out, stamp)  # here, because the child process takes seconds to start
 
 
 def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> list[str]:

@@ -516,10 +516,10 @@ def enters(person):
 def test_the_name_of_a_stop_does_not_stay_above_other_work(analysed, monkeypatch):
     status = analysed.dock.status
     status._brief_timer.setInterval(50)
-    analysed.dock.stops.step(1)
+    analysed.dock.targets.step(1)
     assert status.text == "Lesion 1 of 2: malignant."
     analysed.until(lambda: status.text == "")
-    analysed.dock.stops.step(1)
+    analysed.dock.targets.step(1)
     status.show_message("Saved in results.")
     analysed.qtbot.wait(100)
     assert status.text == "Saved in results.", "a brief message has cleared the next one"

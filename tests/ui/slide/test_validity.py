@@ -152,7 +152,7 @@ def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     photograph = analysed.opens()
     dock.picker.show_selected()
-    dock.stops.step(1)
+    dock.targets.step(1)
     show_photograph(viewer, photograph)
     assert not dock.slide.is_shown
     assert not dock.lesion_table.isVisibleTo(dock)

@@ -1,7 +1,7 @@
 """Controlled vocabularies of the harmonized table: our words, their hierarchy, and translations of other words.
 
 A taxonomy consists of two tables in this folder, which are edited by hand. ``<name>.csv`` lists our words (columns
-``word``, ``parent``, ``title``, and further facts). ``<name>_words.csv`` translates words of other tables (``theirs``)
+``word``, ``parent``, ``title``, and further facts). ``<name>_words.csv`` translates words of other tables (``source``)
 to ours (``ours``); a ``source`` limits a translation to one public set, ``language`` is for information only. Every
 taxonomy also has the word ``unknown``.
 """
@@ -130,14 +130,14 @@ def _read_translations(name: str, entries: Mapping[str, TaxonomyWord]) -> dict[t
     """Map source and normalized word to our word; our words and the words for ``unknown`` are included."""
     translations: dict[tuple[str, str], str] = {}
     for row in _iter_translations(name):
-        if row["ours"] not in entries:
+        if row["target"] not in entries:
             raise InputError(
-                f"{name}_words.csv translates '{row['theirs']}' as '{row['ours']}', which {name}.csv does not have."
+                f"{name}_words.csv translates '{row['source']}' as '{row['target']}', which {name}.csv does not have."
             )
-        for word in normalized_spellings(row["theirs"]):
-            ours = translations.setdefault((row["source"], word), row["ours"])
-            if ours != row["ours"]:
-                raise InputError(f"{name}_words.csv translates '{row['theirs']}' twice: as {ours} and {row['ours']}.")
+        for word in normalized_spellings(row["source"]):
+            ours = translations.setdefault((row["data_set"], word), row["target"])
+            if ours != row["target"]:
+                raise InputError(f"{name}_words.csv translates '{row['source']}' twice: as {ours} and {row['target']}.")
     return translations | {("", normalize_wording(word)): word for word in entries}
 
 
@@ -148,9 +148,9 @@ def _iter_translations(name: str) -> Iterator[dict[str, str]]:
     if name in SUBTAXONOMIES:
         below = read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}.csv")
         parents = {row["word"]: row["parent"] for row in below}
-        yield from ({"theirs": word, "ours": parent, "source": ""} for word, parent in parents.items())
+        yield from ({"source": word, "target": parent, "data_set": ""} for word, parent in parents.items())
         for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}_words.csv"):
-            yield {**row, "ours": parents[row["ours"]]}
+            yield {**row, "target": parents[row["target"]]}
 
 
 _NEGATIVE = re.compile(r"\s*-\d+(?:\.\d+)?\s*")  # -1 is not 1

@@ -76,5 +76,5 @@ def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[st
 
 
 KIND = RowKind(
-    "classification", METRICS, make_predictor, _estimates, _changes, _remark, _explain_unlearned, crossed=True
+    "classification", METRICS, make_predictor, _estimates, _changes, _remark, _explain_unlearned, cross_validated=True
 )

@@ -6,4 +6,4 @@ from dataclasses import replace
 
 from napari_melanoma.reproduction.kinds import segmentation
 
-KIND = replace(segmentation.KIND, name="cross_validated_segmentation", crossed=True, needs_masks=True)
+KIND = replace(segmentation.KIND, name="cross_validated_segmentation", cross_validated=True, needs_masks=True)

@@ -26,7 +26,7 @@ from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.measurements import MeasurementSection
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
-from napari_melanoma.ui.slide.reading_keys import ReadingKeys, SlideStops
+from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
@@ -106,10 +106,10 @@ class SlideDock(SlideControls):
         self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
-        self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
+        self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
-        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops, self.reading_mode.leave)
+        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.targets, self.reading_mode.leave)
         self.counts = CountSection(
             context,
             self.measurement_section,
@@ -276,7 +276,7 @@ class SlideDock(SlideControls):
             self.lesions,
             self.results,
             self.regions,
-            self.stops,
+            self.targets,
             self.reading_keys,
             self.view_history,
             self.memory,

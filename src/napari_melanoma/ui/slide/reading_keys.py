@@ -86,11 +86,11 @@ class ReadingKeys(QObject):
         self,
         context: SlideContext,
         magnification: MagnificationController,
-        stops: SlideStops,
+        targets: NavigationTargets,
         leave_reading: Callable[[], bool],
     ) -> None:
         super().__init__(context)
-        self._context, self._viewer, self._stops = context, context.viewer, stops
+        self._context, self._viewer, self._targets = context, context.viewer, targets
         self._leave_reading = leave_reading
         self._slide: ViewerSlide | None = None
         self._canvas: QWidget | None = None
@@ -135,8 +135,8 @@ class ReadingKeys(QObject):
             "slide.zoom_out": partial(self._zoom, 1 / ZOOM_STEP),
             "slide.actual_pixels": magnification.show_actual_pixels,
             "slide.whole": partial(fit_view, self._viewer),
-            "slide.next_stop": partial(self._stops.step, 1),
-            "slide.previous_stop": partial(self._stops.step, -1),
+            "slide.next_stop": partial(self._targets.step, 1),
+            "slide.previous_stop": partial(self._targets.step, -1),
             "slide.overlays": self._toggle_overlays,
             "slide.leave_reading": self._on_escape,
         }
@@ -272,7 +272,7 @@ class ReadingKeys(QObject):
         return all(0 <= coordinate <= side for coordinate, side in zip(slide.to_slide(world), slide.size, strict=True))
 
 
-class SlideStops(QObject):
+class NavigationTargets(QObject):
     """Step through the stops on a slide, in a circle: its lesions, then its regions, then its bookmarks."""
 
     def __init__(
@@ -295,16 +295,16 @@ class SlideStops(QObject):
 
     def step(self, direction: int) -> bool:
         """Go to the next (1) or previous (-1) stop; return False if there is none."""
-        stops = self._list_stops()
-        if not stops:
+        targets = self._list_targets()
+        if not targets:
             return False
-        keys = list(stops)
-        if self._current in stops:
+        keys = list(targets)
+        if self._current in targets:
             index = (keys.index(self._current) + direction) % len(keys)
         else:
             index = 0 if direction > 0 else len(keys) - 1
         self._current = keys[index]
-        show, text = stops[keys[index]]
+        show, text = targets[keys[index]]
         show()
         kind = keys[index][0]
         number = [key for key in keys if key[0] == kind].index(keys[index]) + 1
@@ -312,7 +312,7 @@ class SlideStops(QObject):
         self._context.status.show_briefly(f"{kind} {number} of {total}: {text}.")
         return True
 
-    def _list_stops(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
+    def _list_targets(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
         """Return for each stop, by kind and identity, the function that shows it and its name."""
         findings, navigation = self._lesions.findings, self._navigation
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
