@@ -9,10 +9,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
@@ -174,21 +176,14 @@ def raw_profile(block: bytes) -> str:
     return f"\nexif\n{len(block):8}\n{block.hex()}\n"
 
 
-def workbook(titles: list[str], values: list[str]) -> bytes:
-    """A workbook with one sheet of two rows, its words in a file of their own as Excel writes them."""
-    words = "".join(f"<si><t>{word}</t></si>" for word in (*titles, *values))
-    rows = ""
-    for row, many in ((1, len(titles)), (2, len(values))):
-        first = 0 if row == 1 else len(titles)
-        cells = (f'<c r="{"ABCD"[place]}{row}" t="s"><v>{first + place}</v></c>' for place in range(many))
-        rows += f'<row r="{row}">{"".join(cells)}</row>'
-    sheet = f'<worksheet xmlns="urn:s"><sheetData>{rows}</sheetData></worksheet>'
-    return packed(
-        **{
-            "xl/sharedStrings.xml": f'<sst xmlns="urn:s">{words}</sst>'.encode(),
-            "xl/worksheets/sheet1.xml": sheet.encode(),
-        }
-    )
+def workbook(titles: list[str], values: list[object]) -> bytes:
+    """A workbook with one sheet of two rows."""
+    book, file = openpyxl.Workbook(), BytesIO()
+    book.properties.creator, book.loaded_theme = "", "<theme/>"
+    for row in (titles, values):
+        book.active.append(row)
+    book.save(file)
+    return file.getvalue()
 
 
 OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" Creator="Some Program">
@@ -275,6 +270,7 @@ CASES = [
     Case("copyright.tif", lambda: tiff("", extratags=[(33432, "s", 0, NAME, True)]), {"text"}),
     Case("own.tif", lambda: tiff("", extratags=[(65000, "s", 0, f"Patient: {NAME}", True)]), {"person"}),
     Case("clinic.xlsx", lambda: workbook(["Patientenname", "MRN"], [NAME, RECORD]), {"person", "record"}),
+    Case("dates.xlsx", lambda: workbook(["DOB", "site"], [datetime(1970, 3, 4), "back"]), {"birth"}),
     Case("named.zip", lambda: packed(**{"Miller^Anna.png": png()}), {"person"}),
     Case("anna@clinic.example.txt", lambda: b"nothing", {"contact"}),
     Case("IMG_20210304_101112.png", png, {"date"}),
@@ -341,10 +337,10 @@ def test_files_after_an_unsupported_one_in_an_archive_are_inspected(tmp_path: Pa
 
 
 def test_other_files_of_a_workbook_with_a_damaged_sheet_are_inspected(tmp_path: Path) -> None:
-    sheet = b"<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet/>"
-    (tmp_path / "a.xlsx").write_bytes(
-        packed(**{"xl/worksheets/sheet1.xml": sheet, "xl/media/1.jpg": jpeg(exif=exif())})
-    )
+    with zipfile.ZipFile(BytesIO(workbook(["a", "b"], [1, 2]))) as whole:
+        parts = {member: whole.read(member) for member in whole.namelist()}
+    parts["xl/worksheets/sheet1.xml"] = b"<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet/>"
+    (tmp_path / "a.xlsx").write_bytes(packed(**parts, **{"xl/media/1.jpg": jpeg(exif=exif())}))
     findings: list[PrivacyFinding] = []
     result = audit([tmp_path], findings.append, run=RunContext())
     assert {finding.kind for finding in findings} == CAMERA

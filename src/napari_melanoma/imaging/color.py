@@ -48,7 +48,7 @@ _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055)
 def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Convert sRGB to CIELAB under D65 (CIE 15:2004).
 
-    A lookup table for the gamma makes it several times faster than scikit-image.
+    Other than that of scikit-image, gray is neutral; a lookup table for the gamma halves the time.
 
     ``rgb``: uint8, (..., channel=3). Returns float32, same shape: L* from 0 to 100, a*, b*.
     """

@@ -56,6 +56,8 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns bool (row, column), their soft borders included.
     """
+    from scipy.ndimage import maximum_filter
+
     scale = min(rgb.shape[:2]) / WORKING_SIDE
     planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
     width = max(3, round(MAX_HAIR_WIDTH * scale))
@@ -65,7 +67,7 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     lines = _keep_long_parts(
         _open_with_lines(thin, max(5, round(MIN_STRAIGHT_LENGTH * scale))), MIN_HAIR_LENGTH * scale
     )
-    return _dilate(lines, max(1, round(EDGE * scale)))
+    return maximum_filter(lines, 2 * max(1, round(EDGE * scale)) + 1, mode="constant")
 
 
 def fill_holes_from_surroundings(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -140,11 +142,3 @@ def _combine_shifted(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np
     for row, column in (reach + steps).tolist():
         join(joined, padded[row : row + mask.shape[0], column : column + mask.shape[1]], out=joined)
     return joined
-
-
-def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Dilate a mask with a square of ``2 * radius + 1`` pixels a side."""
-    padded = np.pad(mask, 2 * radius)
-    rows = _accumulate_along_line(padded, (1, 0), 2 * radius + 1, np.logical_or)
-    both = _accumulate_along_line(rows, (0, 1), 2 * radius + 1, np.logical_or)
-    return both[radius : radius + mask.shape[0], radius : radius + mask.shape[1]]

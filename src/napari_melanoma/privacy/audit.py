@@ -21,6 +21,7 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identi
 from napari_melanoma.privacy.documents import (
     extract_pictures,
     inspect_table,
+    is_workbook,
     read_html_entries,
     read_json_entries,
     read_sheet_entries,
@@ -306,7 +307,8 @@ def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[Privacy
                 [MetadataEntry("text", "comment", "comment", archive.comment.decode("latin-1"))], name
             )
         try:
-            yield from _find_in_entries(read_sheet_entries(archive), name)
+            if is_workbook(archive):
+                yield from _find_in_entries(read_sheet_entries(file), name)
         except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
             not_inspected.append(f"its sheets are damaged ({error})")
         for member in archive.infolist():

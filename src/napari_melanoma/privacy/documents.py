@@ -9,6 +9,7 @@ import base64
 import binascii
 import html
 import re
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,11 +69,9 @@ def read_xml_entries(text: str, source: EntrySource = "text", before: str = "") 
 
     ``before`` is a prefix of the locations.
     """
-    from xml.etree import ElementTree
+    from defusedxml import ElementTree
 
     try:
-        if "<!ENTITY" in text:
-            raise ValueError("entities")
         root = ElementTree.fromstring(re.sub(r"^\s*<\?xpacket[^>]*\?>|<\?xpacket end[^>]*\?>\s*$", "", text))
     except (ElementTree.ParseError, ValueError):
         yield from read_text_entries(text, source, before)
@@ -159,58 +158,38 @@ def _parent_name(parents: Mapping[Element, Element], item: Element) -> str:
 
 # Workbooks
 
-MAX_BYTES = 64 << 20  # of an uncompressed sheet; larger ones are skipped here, and reported with the archive
-_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
-_SHARED_STRINGS = "xl/sharedStrings.xml"
+MAX_BYTES = (
+    64 << 20
+)  # of an uncompressed part; workbooks with larger ones are skipped here, and reported by the archive
 
 
-def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
+def is_workbook(archive: zipfile.ZipFile) -> bool:
+    """Whether an archive is a workbook that can be read: with sheets, and of moderate size."""
+    parts = [member for member in archive.infolist() if member.filename.endswith(".xml")]
+    return any(part.filename.startswith("xl/worksheets/") for part in parts) and not any(
+        part.file_size > MAX_BYTES or part.flag_bits & 1 for part in parts
+    )
+
+
+def read_sheet_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Read the cells of a workbook; the first row with two or more cells has the titles of the columns."""
-    sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
-    if not sheets:
-        return
-    shared_strings = [
-        _cell_text(item) for item in _read_part(archive, _SHARED_STRINGS).iter() if _local_name(item.tag) == "si"
-    ]
-    for number, member in enumerate(sheets, start=1):
-        titles: dict[str, str] = {}
-        for row in (item for item in _read_part(archive, member.filename).iter() if _local_name(item.tag) == "row"):
-            cells = {column: value for column, value in _read_cells(row, shared_strings) if value}
+    from openpyxl import load_workbook
+    from openpyxl.utils import get_column_letter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about styles and extensions that openpyxl does not read
+        workbook = load_workbook(file, read_only=True, data_only=True)
+    for number, sheet in enumerate(workbook.worksheets, start=1):
+        titles: dict[int, str] = {}
+        for row in sheet.iter_rows(values_only=True):
+            texts = (str(value).strip() if value is not None else "" for value in row)
+            cells = {column: text for column, text in enumerate(texts, start=1) if text}
             if not titles:
                 titles = cells if len(cells) > 1 else {}
                 continue
-            for column, value in cells.items():
-                title = titles.get(column, column)
-                yield MetadataEntry("table", f"sheet {number}, column '{title}'", title, value)
-
-
-def _read_cells(row: Element, shared_strings: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the column's letters and the text of each cell in a row."""
-    for cell in row:
-        column = re.sub(r"\d+", "", cell.get("r", ""))
-        value = _cell_text(cell)
-        if cell.get("t") == "s" and value.isdecimal() and int(value) < len(shared_strings):
-            value = shared_strings[int(value)]
-        yield column, value.strip()
-
-
-def _cell_text(item: Element) -> str:
-    """Return the text of a cell, which may have several parts, without its formula."""
-    return "".join(part.text or "" for part in item.iter() if _local_name(part.tag) in ("t", "v"))
-
-
-def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
-    """Read a part of a workbook; an empty element if it is missing, encrypted or too large."""
-    from xml.etree import ElementTree
-
-    members = {member.filename: member for member in archive.infolist()}
-    member = members.get(name)
-    if member is None or member.flag_bits & 1 or member.file_size > MAX_BYTES:
-        return ElementTree.Element("none")
-    text = archive.read(member)
-    if b"<!ENTITY" in text:
-        raise ValueError(f"{name} declares entities")
-    return ElementTree.fromstring(text)
+            for column, text in cells.items():
+                title = titles.get(column, get_column_letter(column))
+                yield MetadataEntry("table", f"sheet {number}, column '{title}'", title, text)
 
 
 # Tables
