@@ -65,7 +65,7 @@ def review(session: Session) -> None:
     """Rate a folder, accept and reject photographs."""
     session.open_dock("Review")
     session.note("empty")
-    session.follow("welcome_words", "choose")
+    session.follow("welcome_text", "choose")
     session.choose_file("review_dialog", "photos")
     session.note("rated")
     session.click_row("review_list", 0)
@@ -82,7 +82,7 @@ def case(session: Session) -> None:
     """Make a case of a folder, fill it in, undo, predict, and open an image."""
     session.open_dock("Case")
     session.note("empty")
-    session.follow("welcome_words", "folder")
+    session.follow("welcome_text", "folder")
     session.choose_file("case_folder_dialog", "photos")
     session.note("made")
     session.type_text("patient_age", "54")
@@ -117,7 +117,7 @@ def slide(session: Session) -> None:
     """Open a slide, look around, find the tissue, analyze, change lesions, save."""
     session.open_dock("Slide")
     session.note("empty")
-    session.follow("welcome_words", "open")
+    session.follow("welcome_text", "open")
     session.choose_file("open_dialog", "slides/section.tif")
     session.note("opened")
     session.type_text("go_to", "0.3, 0.3")

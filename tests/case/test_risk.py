@@ -42,12 +42,12 @@ ANSWER: dict[str, Any] = {
     "interval": [0.2, 0.44],
     "shares": {"image": 0.12, "depth": -0.05, "patient": 0.02},
     "without": 0.22,
-    "beside": {
+    "comparators": {
         "breslow": {"title": "Breslow thickness alone", "probability": 0.3, "why": ""},
         "clark": {"title": "Clark level alone", "probability": None, "why": "clark is unknown"},
     },
     "depth": {"mm": 1.4, "source": "automatic"},
-    "depth_in_words": "depth 1.40 mm, measured by the analysis of the slide",
+    "depth_text": "depth 1.40 mm, measured by the analysis of the slide",
     "known": {"age": "64", "depth_mm": "1.4"},
     "missing": ["site"],
     "warnings": ["'x' has learnt from drawn patients alone (phantom-trained, demonstration)"],
@@ -92,7 +92,7 @@ def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> 
         "interval",
         "shares",
         "without",
-        "beside",
+        "comparators",
         "known",
         "missing",
         "warnings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.renamed_keys import KEYS, VALUES, rename_keys
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.io.results import read_risk_prediction
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
@@ -76,3 +78,14 @@ def test_an_older_recipe_is_read() -> None:
 
 def test_older_advice_is_read() -> None:
     assert rename_keys("comparison", {"advice": "cannot tell"}) == {"advice": "inconclusive"}
+
+
+def test_an_older_risk_is_read(tmp_path: Path) -> None:
+    old = {"beside": {"breslow": {}}, "depth_in_words": "depth 1.40 mm", "patches": [{"unlike": True}]}
+    (tmp_path / "risk.json").write_text(json.dumps(old))
+    new = {"comparators": {"breslow": {}}, "depth_text": "depth 1.40 mm", "patches": [{"out_of_distribution": True}]}
+    assert read_risk_prediction(tmp_path / "risk.json") == new
+    assert rename_keys("per_image", {"said": "nevus", "depth_said": "1.2"}) == {
+        "predicted_class": "nevus",
+        "depth_predicted_mm": "1.2",
+    }

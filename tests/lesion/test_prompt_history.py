@@ -14,7 +14,7 @@ from napari_melanoma.lesion.prompt_history import (
     PromptHistory,
     PromptState,
     find_nearest_pixel,
-    strokes_beside,
+    strokes_outside,
 )
 
 SHAPE = (40, 60)
@@ -168,7 +168,7 @@ def test_a_click_on_painted_pixels_changes_them(two):
 def test_strokes_of_other_lesions_are_left_out():
     strokes = np.zeros(SHAPE, np.uint8)
     strokes[12, 7:12], strokes[30, 20:25] = 1, 2
-    kept = strokes_beside(strokes, LEFT)
+    kept = strokes_outside(strokes, LEFT)
     assert not kept[12].any()
     assert (kept[30, 20:25] == 2).all()
 

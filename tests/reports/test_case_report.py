@@ -331,7 +331,7 @@ def test_the_risk_of_a_case_names_no_reader(reported: ReportedCase, tmp_path: Pa
         interval=(0.42, 0.9),
         depth="depth 0.22 mm, measured by Anna Schmidt",
         known={"age": "93", "sex": "female"},
-        beside={"depth": {"title": "Depth alone", "probability": 0.3}},
+        comparators={"depth": {"title": "Depth alone", "probability": 0.3}},
         model="risk-model",
         fingerprint="d" * 64,
         validity=Validity().to_json(),

@@ -116,15 +116,18 @@ def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchImage, loa
 
 def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
-    low, high = (one.beside["breslow"].probability for one in (thin, thick))
+    low, high = (one.comparators["breslow"].probability for one in (thin, thick))
     assert low is not None
     assert high is not None
     assert low < 0.4 < 0.8 < high
-    assert thin.beside["image"].probability == thick.beside["image"].probability
+    assert thin.comparators["image"].probability == thick.comparators["image"].probability
     assert "Breslow thickness alone" in thin.comparisons_text
     without = asked(picture, {"age": "64"}, loaded)
-    assert (without.beside["breslow"].probability, without.beside["breslow"].why) == (None, "depth_mm is unknown")
-    assert without.beside["clark"].why == "clark is unknown"
+    assert (without.comparators["breslow"].probability, without.comparators["breslow"].why) == (
+        None,
+        "depth_mm is unknown",
+    )
+    assert without.comparators["clark"].why == "clark is unknown"
 
 
 def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classifier) -> None:
@@ -165,7 +168,7 @@ def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: Patch
     assert reported["options"]["model"] == "tiny-risk"
     assert str(loaded.info.path) not in json.dumps(reported)
     assert reported["provenance"]["program"] == "napari-melanoma"
-    assert reported["beside"]["clark"]["probability"] is not None
+    assert reported["comparators"]["clark"]["probability"] is not None
 
 
 def test_unknown_word_gives_a_warning(picture: PatchImage, loaded: Classifier) -> None:

@@ -74,7 +74,7 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(reported: Path, tmp_pat
     assert answer["verdict"][1:] in text
     for name, share in answer["shares"].items():
         assert f"{name.capitalize()} {round(share, 2) + 0.0:+.2f}" in text
-    for one in answer["beside"].values():
+    for one in answer["comparators"].values():
         assert f"{one['title']} " + (f"{one['probability']:.2f}" if one["probability"] else "–") in text
     for words in (
         "Depth 1.40 mm (1.20 to 1.60), measured by the analysis of the slide.",

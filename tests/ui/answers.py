@@ -57,7 +57,7 @@ def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
         "interval": [0.2, 0.44],
         "shares": {"image": 0.12, "depth": -0.05, "patient": 0.001},
         "without": 0.22,
-        "beside": {
+        "comparators": {
             key: {"title": title, "probability": value, "why": "" if value else "clark is unknown"}
             for key, (title, value) in beside.items()
         },

@@ -91,7 +91,7 @@ class CaseRisk(Config):
     interval: tuple[float, float] | None = None
     shares: dict[str, float] = Field({}, description="contributions of image, depth and patient")
     without: float | None = Field(None, description="the probability without any data of this case")
-    beside: dict[str, dict[str, Any]] = Field(
+    comparators: dict[str, dict[str, Any]] = Field(
         {}, description="other methods: title, probability, or the reason why there is none"
     )
     depth: str = Field("", description="the thickness that was used, and its source")

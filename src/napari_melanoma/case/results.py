@@ -570,7 +570,7 @@ def risk_to_json(risk: CaseRisk) -> dict[str, Any]:
     """Convert the summary of a risk in a case to the format of ``risk.json``, with fewer keys."""
     values = risk.model_dump(mode="json", exclude={"path", "more", "row", "model", "fingerprint", "depth"})
     model = {"name": risk.model, "fingerprint": risk.fingerprint}
-    return {**values, "shares": values["shares"] or None, "model": model, "depth_in_words": risk.depth}
+    return {**values, "shares": values["shares"] or None, "model": model, "depth_text": risk.depth}
 
 
 def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
@@ -583,7 +583,7 @@ def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, 
         "probability",
         "interval",
         "without",
-        "beside",
+        "comparators",
         "known",
         "missing",
         "warnings",
@@ -593,7 +593,7 @@ def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, 
         "path": path,
         "row": row,
         "shares": prediction.get("shares") or {},
-        "depth": str(prediction.get("depth_in_words") or ""),
+        "depth": str(prediction.get("depth_text") or ""),
         "model": str(model.get("name") or ""),
         "fingerprint": str(model["fingerprint"]),
         "created": str(provenance.get("created") or ""),

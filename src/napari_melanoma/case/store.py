@@ -30,6 +30,7 @@ from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -335,6 +336,7 @@ def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """Convert a part from JSON: with absolute paths, and unknown keys in ``more``."""
+    part = rename_keys(kind.__name__, part)
     known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _to_absolute(known["path"], folder)

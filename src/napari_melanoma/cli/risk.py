@@ -130,4 +130,4 @@ def _report_risk(current: CommandSession, headline: str, prediction: RiskPredict
     )
     current.report.emit("because", f"  {'; '.join(filter(None, parts))}", **about, shares=prediction.shares)
     if comparisons := prediction.comparisons_text:
-        current.report.emit("beside", f"  for comparison: {comparisons}", **about, beside=comparisons)
+        current.report.emit("comparators", f"  for comparison: {comparisons}", **about, comparators=comparisons)

@@ -18,6 +18,7 @@ MEASURES = {f"tuning_{name}": f"validation_{name}" for name in _MEASURED}
 # Kind of object: a subclass of Config by its name, or another object, or a row of a table. Old key: new key.
 KEYS: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"unlike": "novelty_threshold"},
+    "CaseRisk": {"beside": "comparators"},
     "ClassifierConfig": {"unlike": "novelty_threshold"},
     "DataConfig": {
         "held_out_fraction": "test_fraction",
@@ -35,6 +36,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "metrics": MEASURES,  # metrics.csv of a run
     "per_image": {"said": "predicted_class", "depth_said": "depth_predicted_mm"},  # per_image.csv
     "prediction": {"likeness": "novelty"},  # of a photograph, in result.json and case files
+    "risk": {"beside": "comparators", "depth_in_words": "depth_text"},  # risk.json
+    "risk_patch": {"unlike": "out_of_distribution"},
     "provenance": MEASURES,  # of a model, in config.json
     "provenance.data": PARTS,
 }
@@ -48,6 +51,7 @@ VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 CONTAINED: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"provenance": "provenance"},
     "provenance": {"data": "provenance.data", "recipe": "TrainRecipe"},
+    "risk": {"patches": "risk_patch"},
     "TrainRecipe": {"data": "DataConfig", "model": "ModelConfig"},
 }
 RENAMED = KEYS.keys() | VALUES.keys() | CONTAINED.keys()
@@ -61,6 +65,9 @@ def rename_keys(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(renamed.get(key), str):
             renamed[key] = words.get(renamed[key], renamed[key])
     for key, inner in CONTAINED.get(kind, {}).items():
-        if isinstance(renamed.get(key), dict):
-            renamed[key] = rename_keys(inner, renamed[key])
+        contained = renamed.get(key)
+        if isinstance(contained, dict):
+            renamed[key] = rename_keys(inner, contained)
+        elif isinstance(contained, list):
+            renamed[key] = [rename_keys(inner, item) if isinstance(item, dict) else item for item in contained]
     return renamed

@@ -316,7 +316,7 @@ def _without_proposed(lesions: Sequence[PromptOptions], proposed: frozenset[int]
     return [prompts for index, prompts in enumerate(lesions) if index not in proposed]
 
 
-def strokes_beside(strokes: NDArray[np.uint8], others: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def strokes_outside(strokes: NDArray[np.uint8], others: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Remove the strokes that touch other lesions, as they were drawn for these lesions.
 
     ``strokes``: uint8 (row, column), 0 where there is none. ``others``: bool (row, column), the other lesions.

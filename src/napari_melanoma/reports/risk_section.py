@@ -62,7 +62,7 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
     kind = "demonstration model " if read_risk_validity(prediction).demonstration else ""
     name = f"Image, depth and patient ({kind}{prediction['model'].get('name', 'the model')})"
     rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
-    rows += [_create_method_row(one) for one in (prediction.get("beside") or {}).values()]
+    rows += [_create_method_row(one) for one in (prediction.get("comparators") or {}).values()]
     yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
     shares, baseline = prediction.get("shares") or {}, prediction.get("without")
     if shares:
@@ -135,7 +135,7 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
     predicted_depth = next((patch["depth_mm"] for patch in patches if patch.get("depth_mm") is not None), None)
     missing = [column_title(str(name)) for name in prediction.get("missing") or ()]
     provenance = prediction.get("provenance") or {}
-    depth_text = hide_reader(str(prediction.get("depth_in_words") or "unknown"), personal=personal)
+    depth_text = hide_reader(str(prediction.get("depth_text") or "unknown"), personal=personal)
     inputs = {
         "Thickness used": to_sentence(depth_text),
         "Thickness predicted by the network": ""

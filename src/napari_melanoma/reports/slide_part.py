@@ -26,7 +26,7 @@ from napari_melanoma.depth.readings import (
     read_depth,
     read_depth_file,
 )
-from napari_melanoma.io.results import RESULT, RISK_FILE, read_slide_result
+from napari_melanoma.io.results import RESULT, RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
@@ -364,7 +364,7 @@ def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator
             (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
         )
     elif part.risk is not None:
-        stored = read_object_or_empty(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
+        stored = read_risk_prediction(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
         yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
 
 

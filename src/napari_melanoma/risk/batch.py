@@ -195,7 +195,7 @@ def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContex
     notes = _write_explanation_maps(path, folder, shared.model, run) if is_slide_file and shared.options.maps else ()
     warnings = (*prediction.warnings, *notes)
     return RiskOutcome(
-        folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.beside, warnings=warnings
+        folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.comparators, warnings=warnings
     )
 
 

@@ -120,7 +120,7 @@ class RiskPrediction:
     ``positive``: the class whose probability is predicted. ``interval``: None if the bundle has no reference cases.
     ``possible``: classes of the conformal prediction set. ``shares``: contributions of the parts to the probability,
     which add up to the difference between ``without`` (the probability without any input) and ``probability``; None if
-    the bundle stores no training cases or was trained without missing values. ``beside``: predictions of the
+    the bundle stores no training cases or was trained without missing values. ``comparators``: predictions of the
     comparators. ``known``: values of the columns that model and comparators use. ``missing``: model inputs without a
     value. ``validity``: whether the model may be applied to this melanoma.
     """
@@ -134,7 +134,7 @@ class RiskPrediction:
     patches: tuple[PatchPrediction, ...]
     shares: dict[str, float] | None
     without: float | None
-    beside: dict[str, ComparatorPrediction]
+    comparators: dict[str, ComparatorPrediction]
     known: dict[str, str]
     missing: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -169,7 +169,7 @@ class RiskPrediction:
         """Predictions of the comparators as text."""
         texts = [
             f"{comparator.title} {comparator.probability:.2f}"
-            for comparator in self.beside.values()
+            for comparator in self.comparators.values()
             if comparator.probability is not None
         ]
         return ", ".join(texts)
@@ -181,15 +181,15 @@ class RiskPrediction:
             "validity": self.validity.to_json(),
             "number": self.risk_text,
         }
-        texts |= {"because": self.contributions_text, "depth_in_words": self.depth.description}
-        nested = ("options", "depth", "patches", "beside", "validity")
+        texts |= {"because": self.contributions_text, "depth_text": self.depth.description}
+        nested = ("options", "depth", "patches", "comparators", "validity")
         plain = {name: value for name, value in vars(self).items() if name not in nested}
         return {
             **texts,
             **plain,
             "depth": asdict(self.depth),
             "patches": [asdict(patch) for patch in self.patches],
-            "beside": {name: asdict(comparator) for name, comparator in self.beside.items()},
+            "comparators": {name: asdict(comparator) for name, comparator in self.comparators.items()},
             "options": self.options.model_dump(mode="json"),
             "notice": NOTICE,
         }

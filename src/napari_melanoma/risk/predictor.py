@@ -96,7 +96,7 @@ def predict_risk(
         patches=_patch_predictions(patches, patch_probabilities, depths, out_of_distribution),
         shares=contributions.shares if contributions else None,
         without=contributions.baseline if contributions else None,
-        beside=comparisons,
+        comparators=comparisons,
         known={name: cell for name, cell in case.row.items() if name in relevant_columns(model)},
         missing=missing_columns(case.row, model.encoding),
         warnings=(*_case_warnings(model, case), *case.notes, *_patch_notes(patches)),

@@ -1,6 +1,6 @@
 """Files of the risk prediction of a slide: prediction, explanation maps and gallery of features.
 
-``risk.json`` in the folder of the slide is the prediction; the folder ``risk`` beside it contains maps and gallery.
+``risk.json`` in the folder of the slide is the prediction; the folder ``risk`` next to it contains maps and gallery.
 These store a stamp of the prediction that they explain, and are ignored after a new prediction.
 """
 
@@ -20,7 +20,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
-from napari_melanoma.io.results import RISK_FILE, read_slide_result
+from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import read_slide_case
 from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
@@ -125,7 +125,7 @@ class NetworkDepth:
 
 def read_network_depth(folder: Path) -> NetworkDepth | None:
     """Read the depth that a network predicted for a slide; None if there is none, or if the file is incomplete."""
-    prediction = read_object_or_empty(folder / RISK_FILE)
+    prediction = read_risk_prediction(folder / RISK_FILE)
     if not _is_complete(prediction) or not prediction["patches"]:
         return None
     first, depth, mpp = prediction["patches"][0], prediction["depth"], prediction["options"].get("mpp")
@@ -154,7 +154,7 @@ def read_risk(folder: Path) -> StoredRisk:
         if lesion.get("label") not in BENIGN_NAMES and lesion.get("seed_row_px") is not None
     ]
     risk = StoredRisk(case.depth, case.row, len(case.lines) + len(not_benign))
-    prediction = read_object_or_empty(folder / RISK_FILE)
+    prediction = read_risk_prediction(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
         return replace(risk, fault=fault)
@@ -233,7 +233,7 @@ def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
 def _is_complete(prediction: Mapping[str, Any]) -> bool:
     """Whether a prediction has all values that are displayed, of the expected types."""
     model = prediction.get("model")
-    types = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
+    types = {"patches": list, "known": dict, "comparators": dict, "depth": dict, "options": dict, "verdict": str}
     return (
         _is_number(prediction.get("probability"))
         and isinstance(model, dict)

@@ -337,7 +337,7 @@ class WordsTable(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "mapping_words", "Unknown values").setToolTip("")
+        named(self, "mapping_values", "Unknown values").setToolTip("")
         self._models: dict[str, QStandardItemModel] = {}
         # Both by column of the schema and value in the table.
         self._counts: dict[tuple[str, str], int] = {}  # number of cells

@@ -40,7 +40,7 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     button = person.finds(QAbstractButton, "primary")
     assert not button.isVisibleTo(dock)  # nothing to work on yet
     # The start page shows how to begin.
-    words = person.finds(QLabel, "welcome_words").text()
+    words = person.finds(QLabel, "welcome_text").text()
     assert "Drop a photograph here" in words
     assert dock.welcome.isVisibleTo(dock)
     assert not dock.analyze_button.isEnabled()

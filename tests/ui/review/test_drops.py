@@ -93,7 +93,7 @@ def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     assert review.list_model.rowCount() == 0
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
     # Of a folder, only what is dropped is rated.
-    label = review.welcome.findChild(QLabel, "welcome_words")
+    label = review.welcome.findChild(QLabel, "welcome_text")
     assert label.toolTip() == ""  # that of the drop area applies
     words = label.text()
     assert "Subfolders are included" in words

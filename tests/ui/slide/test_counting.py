@@ -40,7 +40,7 @@ def within(person, area):
     combo = person.dock.counts._view.area_combo
     combo.setCurrentIndex(combo.findData(area))
     combo.activated.emit(combo.currentIndex())
-    return person.label_text("count_words")
+    return person.label_text("count_text")
 
 
 def test_points_are_clicked_counted_and_restored(counting, slide_path):
@@ -59,7 +59,7 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     camera = get_camera(person.viewer)
     center, zoom = camera.center, camera.zoom
     camera.center, camera.zoom = dock.slide.to_world((100, 100)), zoom * 4
-    person.until(lambda: person.label_text("count_words").startswith("1 point of 3"))
+    person.until(lambda: person.label_text("count_text").startswith("1 point of 3"))
     camera.center, camera.zoom = center, zoom
     assert [one.class_name for one in points(person)] == ["Mitosis", "TIL", "TIL"]
     assert points(person)[1].at == pytest.approx((200, 200), abs=4)
@@ -147,7 +147,7 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     presses(person, "count_points")
     for number in range(1, 6):
         person.viewer.layers["other counts"].add([9 * number, 9 * number])
-        person.until(lambda number=number: person.label_text("count_words").startswith(f"{number} point"))
+        person.until(lambda number=number: person.label_text("count_text").startswith(f"{number} point"))
     assert len(united) == 1
     dock.regions.store.apply_edit(lambda _: (made[0],))
     person.until(lambda: len(united) == 2)

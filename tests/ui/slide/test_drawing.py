@@ -58,7 +58,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     panel = next(frame for frame in dock.findChildren(QFrame, "notice") if frame.isVisible())
     assert panel.accessibleName() == "Draw a lesion"
     dock.window().resizeDocks([dock.parentWidget()], [340], Qt.Orientation.Horizontal)
-    hint = person.finds(QLabel, "draw_words")
+    hint = person.finds(QLabel, "draw_hint")
     person.waits()
     assert hint.height() >= hint.heightForWidth(hint.width()), "the hint is cut off"
     assert str(person.viewer.layers[DRAWING].mode) == "add_polygon_lasso"
@@ -142,7 +142,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     person.until(lambda: "Choose malignant or benign" in dock.status.text)
     assert len(person.rows()) == 2
     assert len(person.viewer.layers[DRAWING].data) == 1
-    assert "not a lesion yet" in person.label_text("draw_words")
+    assert "not a lesion yet" in person.label_text("draw_hint")
     person.clicks("lesion_draw")  # away with it, and on second thought not
     assert asked == ["Discard the outline that you drew?"]
     assert dock.edit_buttons["draw"].isChecked()
@@ -154,7 +154,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     person.waits()
     assert person.rows()[2][:3] == ["3", "benign *", "–"]
     assert "Choose malignant or benign" not in dock.status.text
-    assert "not a lesion yet" not in person.label_text("draw_words")
+    assert "not a lesion yet" not in person.label_text("draw_hint")
     person.clicks("lesion_draw")
     assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
 
@@ -163,7 +163,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     combo.activated.emit(0)
     person.clicks("lesion_draw")
     goes_around(person, box(5, 14.1, 7, 15.9))
-    person.until(lambda: "not a lesion yet" in person.label_text("draw_words"))
+    person.until(lambda: "not a lesion yet" in person.label_text("draw_hint"))
     answers(monkeypatch, "drop")
     person.clicks("lesion_draw")
     assert DRAWING not in person.viewer.layers

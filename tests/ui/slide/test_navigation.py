@@ -135,7 +135,7 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
     person.until(lambda: listed(person) == expected)
     person.waits()
-    assert person.finds(QLabel, "worklist_words").text() == "case: 2 waiting, 1 done"
+    assert person.finds(QLabel, "worklist_summary").text() == "case: 2 waiting, 1 done"
     model = table_of(person).model()
     bold = [bool(font and font.bold()) for font in (model.index(line, 0).data(FONT) for line in range(3))]
     assert bold == [False, True, False]
@@ -222,7 +222,7 @@ def test_states_of_many_slides_are_read_in_the_background_and_again_for_visible_
         person.waits()
         worklist._on_folder_chosen(large)
         person.until(begun.is_set)
-        assert person.label_text("worklist_words") == f"many: {MANY:,} slides"
+        assert person.label_text("worklist_summary") == f"many: {MANY:,} slides"
         worklist._on_folder_chosen(folder[0].parent)
         person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
         person.waits()
@@ -230,7 +230,7 @@ def test_states_of_many_slides_are_read_in_the_background_and_again_for_visible_
 
     # Only visible slides are read again, and the selection stays.
     worklist._on_folder_chosen(large)
-    person.until(lambda: person.label_text("worklist_words") == f"many: {MANY:,} waiting")
+    person.until(lambda: person.label_text("worklist_summary") == f"many: {MANY:,} waiting")
     person.waits()
     assert [len(names) for names in read if len(names) > FEW] == [MANY]  # to count them, once
 

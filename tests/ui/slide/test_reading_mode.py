@@ -310,7 +310,7 @@ def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_win
         else:
             press(reader, Qt.Key.Key_F8)
             opens_tab(reader, "Side by side")
-        reader.window.findChild(QAbstractButton, "beside_show").click()
+        reader.window.findChild(QAbstractButton, "side_by_side_show").click()
         reader.qtbot.wait(300)
         if opened == "before it":
             assert dock.status.text == ""  # in a wide window there is nothing to offer
@@ -324,7 +324,7 @@ def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_win
         second, own = frames(reader)["Second slide"], dock.parentWidget()
         assert second.height() == own.height() > 0.8 * reader.window.height(), opened
         assert reader.window.centralWidget().geometry().right() < second.x() < own.x(), opened
-        dock.findChild(QAbstractButton, "beside_show").click()
+        dock.findChild(QAbstractButton, "side_by_side_show").click()
         reader.qtbot.wait(300)
 
 
@@ -337,7 +337,7 @@ def check_narrow_views(reader, monkeypatch):
     dock, status = reader.dock, reader.dock.status
     focus_canvas(reader, 1100)
     dock.side_by_side_section.expand(animate=False)
-    show = dock.findChild(QAbstractButton, "beside_show")
+    show = dock.findChild(QAbstractButton, "side_by_side_show")
     show.click()
     reader.until(lambda: "pixels wide" in status.text)
     reader.qtbot.wait(200)  # until Qt has laid out the views

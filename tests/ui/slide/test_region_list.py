@@ -251,7 +251,7 @@ def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when
     )
     dock.regions.store.apply_edit(lambda regions: (*many, *regions))
     person.waits()
-    assert "54 are saved, and drawn when you select them" in person.label_text("region_words")
+    assert "54 are saved, and drawn when you select them" in person.label_text("region_summary")
     table_of(person).select(())
     clicks_row(person, 451)
     layer = person.viewer.layers[LAYER]

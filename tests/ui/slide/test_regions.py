@@ -93,11 +93,11 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
     assert kept(person) == regions(person)
     assert kept(person)[0].properties["reader"] == "Reader A"
     assert region_date(kept(person)[0]) is not None
-    assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_words")
+    assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_summary")
     dock.regions.controls.class_list.select_class(2)
     goes_around(person, box(14, 2, 17, 5))
     assert [one.class_name for one in regions(person)][2:] == ["Nevus"]
-    assert person.label_text("region_words").endswith("Nevus 1.")
+    assert person.label_text("region_summary").endswith("Nevus 1.")
     person.clicks("region_undo")
     layer = person.viewer.layers[REGIONS_LAYER]
     np.testing.assert_allclose(layer.scale, (MPP, MPP))

@@ -35,13 +35,13 @@ def opens_fold(person):
 
 def test_plot_follows_the_lesions_and_fewer_than_three_have_no_correlation(analysed):
     plot = opens_fold(analysed)
-    assert "at least three lesions; there are 2 lesions" in analysed.label_text("relation_words")
+    assert "at least three lesions; there are 2 lesions" in analysed.label_text("correlation_text")
     assert len(plot.marks) == 2
     analysed.dock.lesion_table.selectAll()
     analysed.clicks("lesion_merge")
     analysed.until(lambda: len(plot.marks) == 1)
     analysed.waits()
-    assert "there is 1 lesion." in analysed.label_text("relation_words")
+    assert "there is 1 lesion." in analysed.label_text("correlation_text")
     check_order_of_marks(plot)
 
 
@@ -62,7 +62,7 @@ def test_a_mark_names_the_class_of_the_probability_though_the_class_was_set_by_h
 def test_without_lesions_there_is_no_correlation(person, slide_path):
     person.opens_slides(slide_path)
     plot = opens_fold(person)
-    assert "No lesions yet" in person.label_text("relation_words")
+    assert "No lesions yet" in person.label_text("correlation_text")
     assert not plot.isVisibleTo(person.dock)
 
 
@@ -92,7 +92,7 @@ def test_interval_of_all_slides_is_over_slides(analysed):
     plot = opens_fold(person)
     person.finds(QAbstractButton, "relation_all").click()
     person.waits()
-    text = person.label_text("relation_words")
+    text = person.label_text("correlation_text")
     assert "8 lesions of 4 slides" in text
     assert text.startswith("Spearman 1.00")
     assert "over slides" in text
@@ -117,7 +117,7 @@ def test_slides_without_a_pixel_size_are_left_out(analysed):
     plot = opens_fold(person)
     person.finds(QAbstractButton, "relation_all").click()
     person.waits()
-    text = person.label_text("relation_words")
+    text = person.label_text("correlation_text")
     assert "4 lesions of 2 slides" in text
     assert "2 lesions have no area in mm² and are left out" in text
     assert "2 different models" in text  # that of the displayed slide, and that of all others

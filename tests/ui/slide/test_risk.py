@@ -245,14 +245,14 @@ def check_gallery(person):
     view = page(person).view
     presses(person, "risk_find")
     person.waits()
-    assert seen(person, "risk_feature_1_words") == "Feature 0: AUC 0.9"
-    assert person.dock.findChild(QLabel, "risk_feature_6_words") is None
+    assert seen(person, "risk_feature_1_text") == "Feature 0: AUC 0.9"
+    assert person.dock.findChild(QLabel, "risk_feature_6_text") is None
     button = person.finds(QAbstractButton, "risk_feature_3_tile_1")
     assert not button.icon().isNull()
     button.click()
     assert person.sees((32 * 2 + 16, 64 + 16))
     presses(person, "risk_all")
-    assert seen(person, "risk_feature_7_words") == "Feature 6: AUC 0.9. No activation on this slide."
+    assert seen(person, "risk_feature_7_text") == "Feature 6: AUC 0.9. No activation on this slide."
     view.patch_label.linkActivated.emit("1")
     assert person.sees((256 + 64, 160 + 64))
 

@@ -31,7 +31,7 @@ def presses(person, name):
 def closes_the_second(person):
     """Close the second view, and wait until it is deleted."""
     with person.qtbot.waitSignal(person.dock.sections.side_by_side._canvas.destroyed):
-        presses(person, "beside_show")
+        presses(person, "side_by_side_show")
 
 
 def place(viewer):
@@ -45,11 +45,11 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     viewer.window._qt_window.resize(1500, 900)
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
-    assert not person.finds(QAbstractButton, "beside_show").isEnabled()
+    assert not person.finds(QAbstractButton, "side_by_side_show").isEnabled()
     person.opens_slides(slide_path)
     person.qtbot.wait(200)
     width = dock.width()
-    presses(person, "beside_show")
+    presses(person, "side_by_side_show")
     beside = dock.sections.side_by_side
     person.until(lambda: beside._canvas.width() > 300)
     assert [layer.name for layer in beside.model.layers] == ["ihc"]
@@ -66,13 +66,13 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     assert beside.model.theme == "light"
     viewer.theme = "dark"
 
-    presses(person, "beside_link")  # apart
+    presses(person, "side_by_side_link")  # apart
     get_camera(beside.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
-    presses(person, "beside_align")
+    presses(person, "side_by_side_align")
     np.testing.assert_allclose(place(beside.model), [20, 30, 3])
     np.testing.assert_allclose(beside.model.layers[0].affine.affine_matrix[-3:-1, -1], [-5, 12])
-    assert "12, -5 µm" in person.finds(QLabel, "beside_words").text()
+    assert "12, -5 µm" in person.finds(QLabel, "side_by_side_hint").text()
     get_camera(viewer).center = (0, 100.0, 100.0)
     np.testing.assert_allclose(place(beside.model), [100, 100, 3])
     get_camera(beside.model).zoom = 1.5
@@ -81,15 +81,15 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.qtbot.wait(200)
     closes_the_second(person)
     assert beside.model is None
-    assert person.finds(QLabel, "beside_words").text().startswith("Press show")
+    assert person.finds(QLabel, "side_by_side_hint").text().startswith("Press show")
     person.until(lambda: abs(dock.width() - width) < 20)
 
     # A slide without a scale is shown, but not linked; the view closes with its slide.
     viewer.layers.remove("ihc")
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.opens_slides(slide_path)
-    presses(person, "beside_show")
-    assert not person.finds(QAbstractButton, "beside_link").isEnabled()
+    presses(person, "side_by_side_show")
+    assert not person.finds(QAbstractButton, "side_by_side_link").isEnabled()
     before = place(beside.model)
     get_camera(viewer).zoom = 0.7
     np.testing.assert_allclose(place(beside.model), before)
@@ -121,7 +121,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
-    presses(person, "beside_show")
+    presses(person, "side_by_side_show")
     beside = dock.sections.side_by_side.model
     assert [layer.name for layer in beside.layers] == ["section", "section heatmap", "section lesions"]
     assert all(layer.visible for layer in beside.layers)
@@ -140,7 +140,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
 
     monkeypatch.setattr(alignment, "register_slides", refuse)
     before = beside.layers[0].affine.affine_matrix
-    presses(person, "beside_register")
+    presses(person, "side_by_side_register")
     person.until(lambda: "do not fit together" in dock.status.text)
     np.testing.assert_array_equal(beside.layers[0].affine.affine_matrix, before)
     closes_the_second(person)
@@ -152,7 +152,7 @@ def sections(person, tmp_path):
     person.opens_slides(write_section(tmp_path / "ihc.tif", angle=30))
     person.opens_slides(write_section(tmp_path / "he.tif"))
     person.dock.side_by_side_section.toggleButton().click()
-    presses(person, "beside_show")
+    presses(person, "side_by_side_show")
     return person
 
 
@@ -178,8 +178,8 @@ def assert_registered(person, within_um):
 
 def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(sections):
     person, beside = sections, sections.dock.sections.side_by_side
-    presses(person, "beside_register")
-    words = person.finds(QLabel, "beside_words")
+    presses(person, "side_by_side_register")
+    words = person.finds(QLabel, "side_by_side_hint")
     person.until(lambda: words.text().startswith("Registered by"))
     assert "turned by -30°" in words.text()
     assert "remaining error" in words.text()
@@ -196,10 +196,10 @@ def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(
 
     # It is restored with its pair.
     closes_the_second(person)
-    presses(person, "beside_show")
+    presses(person, "side_by_side_show")
     assert words.text().startswith("Registered earlier; remaining error ")
     assert_registered(person, 1.0)
-    presses(person, "beside_reset")
+    presses(person, "side_by_side_reset")
     assert not words.text().startswith("Registered")
     with pytest.raises(AssertionError):
         assert_registered(person, 1.0)
@@ -211,22 +211,22 @@ def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(
 
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
     person, beside = sections, sections.dock.sections.side_by_side
-    words = person.finds(QLabel, "beside_words")
-    presses(person, "beside_align")
+    words = person.finds(QLabel, "side_by_side_hint")
+    presses(person, "side_by_side_align")
     assert words.text().startswith("Aligned: ")
     person.waits()
 
     # It is restored when the notes are read later.
     closes_the_second(person)
     location, person.dock.context.location = person.dock.context.location, None
-    presses(person, "beside_show")
+    presses(person, "side_by_side_show")
     assert not words.text().startswith("Registered")
     person.dock._on_results_found(location)
     assert words.text().startswith("Registered earlier.")
 
     # Landmarks register the slides, and disappear.
-    presses(person, "beside_landmarks")
-    assert not person.finds(QAbstractButton, "beside_link").isChecked()
+    presses(person, "side_by_side_landmarks")
+    assert not person.finds(QAbstractButton, "side_by_side_link").isChecked()
     first, second = beside._landmarks.layers
     for number, point in enumerate(((180.0, 200.0), (340.0, 250.0), (250.0, 300.0)), start=1):
         first.add(np.multiply(point, MPP))
@@ -237,10 +237,10 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
             assert f"Registered by {number} landmarks" in words.text()
             assert_registered(person, 0.5)
     assert list(first.features["number"]) == [1, 2, 3]
-    presses(person, "beside_landmarks")
+    presses(person, "side_by_side_landmarks")
     assert "landmarks" not in person.viewer.layers
     assert "landmarks" not in beside.model.layers
-    assert person.finds(QAbstractButton, "beside_link").isChecked()
+    assert person.finds(QAbstractButton, "side_by_side_link").isChecked()
     assert_registered(person, 0.5)
 
     # Another scale ends the registration.
@@ -264,11 +264,11 @@ def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, sl
     person.dock.side_by_side_section.toggleButton().click()
     person.opens_slides(slide_path)
     for _ in range(2):
-        presses(person, "beside_show")
+        presses(person, "side_by_side_show")
         with person.qtbot.waitSignal(beside._canvas.destroyed):
             beside._canvas.parentWidget().title.close_button.click()
         assert beside.model is None
-        assert not person.finds(QAbstractButton, "beside_show").isChecked()
+        assert not person.finds(QAbstractButton, "side_by_side_show").isChecked()
         get_camera(person.viewer).zoom *= 2
     person.viewer.layers.clear()  # as when napari closes
     person.waits()

@@ -146,7 +146,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     dock, viewer = person.dock, person.viewer
     assert dock.welcome.isVisible()
     assert not dock.picker.isVisible()
-    assert "Drop a slide here" in person.label_text("welcome_words")
+    assert "Drop a slide here" in person.label_text("welcome_text")
     assert not dock.analyze_button.isVisible()
     controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
     assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
@@ -368,7 +368,7 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     person.clicks("tissue_find")
     person.until(lambda: "section tissue" in person.viewer.layers)
     person.waits()
-    assert "% of the slide" in person.label_text("tissue_words")
+    assert "% of the slide" in person.label_text("tissue_summary")
     layer = person.viewer.layers["section tissue"]
     person.analyses()
     assert launched.options[-1].tissue_mask is None

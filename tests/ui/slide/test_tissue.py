@@ -77,7 +77,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person, dock = tomorrow, tomorrow.dock
     slow_overview[1].set()
     assert LAYER not in person.viewer.layers
-    assert "corrected by you" in person.label_text("tissue_words")
+    assert "corrected by you" in person.label_text("tissue_summary")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
     person.waits()
@@ -93,7 +93,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     finds_tissue(person, "tissue_anew")
     assert len(person.asked) == 1
     person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
-    assert "corrected by you" not in person.label_text("tissue_words")
+    assert "corrected by you" not in person.label_text("tissue_summary")
     assert person.viewer.layers[LAYER].data[:, :200].any()
     folder = dock.result_location.folder
     assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
@@ -106,7 +106,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
-    assert "corrected by you" not in person.label_text("tissue_words")
+    assert "corrected by you" not in person.label_text("tissue_summary")
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
     # Detecting again replaces the correction while another slide is shown.
@@ -135,7 +135,7 @@ def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monk
     person.opens_slides(slide_path)
     dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
     finds_tissue(person, "tissue_find")
-    shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_words")
+    shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_summary")
     begun, goes_on = Event(), Event()
 
     def read_slowly(slide):
@@ -154,7 +154,7 @@ def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monk
     assert dock.status.text == "Canceled."
     assert not dock.status.cancel_button.isEnabled()
     assert dock.tissue_section.method == "auto"
-    assert person.label_text("tissue_words") == text
+    assert person.label_text("tissue_summary") == text
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
     finds_tissue(person, "tissue_anew")
     assert dock.status.text == "Tissue detected."

@@ -60,11 +60,11 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     dock.correlation_section.expand(animate=False)
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
-    assert person.label_text("relation_words").startswith("Not valid: ")
+    assert person.label_text("correlation_text").startswith("Not valid: ")
     person.dock.validity.show_anyway_button.click()
-    person.until(lambda: "there are 2 lesions" in person.label_text("relation_words"))
+    person.until(lambda: "there are 2 lesions" in person.label_text("correlation_text"))
     person.dock.validity.show_anyway_button.click()
-    assert person.label_text("relation_words").startswith("Not valid: ")
+    assert person.label_text("correlation_text").startswith("Not valid: ")
 
 
 def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):

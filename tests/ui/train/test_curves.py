@@ -63,8 +63,8 @@ def test_curves_show_the_metrics(curves):
     assert training.tolist() == list(LOSSES.epochs)
     assert values.tolist() == list(LOSSES.values)
     assert curves.plots["loss"].points("validation")[0].tolist() == [1, 2, 3]  # an epoch is measured at its end
-    assert curves.plots["overlap"].points("picks")[1].tolist() == [0.5, 0.7, 0.65]
-    assert curves.plots["overlap"].points("beside")[1].tolist() == pytest.approx([0.6, 0.8, 0.75])
+    assert curves.plots["overlap"].points("monitor")[1].tolist() == [0.5, 0.7, 0.65]
+    assert curves.plots["overlap"].points("second")[1].tolist() == pytest.approx([0.6, 0.8, 0.75])
     (low, high), _ = curves.plots["loss"].getPlotItem().viewRange()
     assert low <= 0
     assert high >= 5  # of the whole run, so that it shows how far it is
@@ -93,7 +93,7 @@ def test_epochs_without_a_number_are_left_out(curves):
         {"epoch": 3, "validation_loss": math.nan, "validation_jaccard": math.nan, "validation_dice": math.nan},
     ]
     curves.show_run(LOSSES, broken, 5)
-    assert curves.plots["overlap"].points("picks")[0].tolist() == [1, 2, 3]
+    assert curves.plots["overlap"].points("monitor")[0].tolist() == [1, 2, 3]
 
 
 def test_legends_show_the_last_values_or_those_at_the_mouse(curves):
@@ -266,4 +266,4 @@ def test_curves_of_a_real_run(curves, tmp_path):
     rows = [{name: float(value) for name, value in row.items()} for row in table]
     curves.show_run(trace.to_curve(), rows, run.epochs)
     assert len(curves.plots["loss"].points("training")[0]) == 90
-    assert len(curves.plots["overlap"].points("beside")[0]) == 3
+    assert len(curves.plots["overlap"].points("second")[0]) == 3

@@ -227,7 +227,7 @@ def drops(widget, *paths):
 def test_data_sets_are_dropped_chosen_and_confirmed_and_other_files_reported(trainer, blobs, user, monkeypatch):
     # Without data, the dock shows how to add some.
     assert trainer.dock.welcome.isVisibleTo(trainer.dock)
-    words = trainer.says("welcome_words")
+    words = trainer.says("welcome_text")
     assert "Correct masks in the Lesion dock" in words
     assert "choose a folder" in words
     assert not trainer.dock.start_button.isEnabled()

@@ -152,7 +152,7 @@ def signs(person, slide, reader="B"):
 
 def test_the_start_page_says_what_to_do_and_a_bad_folder_what_is_wrong(person, tmp_path):
     assert person.dock.welcome.isVisible()
-    assert "Drop a folder of slides" in person.finds(QLabel, "welcome_words").text()
+    assert "Drop a folder of slides" in person.finds(QLabel, "welcome_text").text()
     person.shows(tmp_path / "gone")
     assert f"{tmp_path / 'gone'} does not exist. Choose" in person.dock.status.text
     (tmp_path / "empty").mkdir()
@@ -409,7 +409,7 @@ def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_
     slide_dock = show_dock(person.viewer, "Slide")
     assert "Open another slide first" in person.dock.status.text  # there is nothing to compare with
     person.selects("s10.tif")
-    person.dock.beside_button.click()
+    person.dock.side_by_side_button.click()
     person.waits_for_all()
     beside = slide_dock.sections.side_by_side
     assert slide_dock.slide.info.name == "s2"
@@ -422,7 +422,7 @@ def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_
     person.waits_for_all()
     assert slide_dock.slide.info.name == "s2"
     with qtbot.waitSignal(beside._canvas.destroyed):
-        slide_dock.findChild(QAbstractButton, "beside_show").click()
+        slide_dock.findChild(QAbstractButton, "side_by_side_show").click()
 
     # A slide of a case is closed with the case.
     first, second = two_cases
@@ -432,7 +432,7 @@ def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_
     show_dock(person.viewer, "Slide")
     person.shows(first.folder)
     person.selects("section.tif")
-    person.dock.beside_button.click()
+    person.dock.side_by_side_button.click()
     person.waits_for_all()
     assert set(person.open_files) == before | {"section.tif"}
     assert [layer.name for layer in beside.model.layers][:1] == ["section"]

@@ -428,7 +428,7 @@ class CaseRiskSection(QWidget):
         self.title = _create_label("case_risk_parts", SHARES)
         self.title.setText(SHARES)
         self.shares = BarChart(icons, "case_risk_shares", SHARES)
-        self.other_methods = BarChart(icons, "case_risk_beside", "Predictions of other methods")
+        self.other_methods = BarChart(icons, "case_risk_comparators", "Predictions of other methods")
         self.basis_label = _create_label("case_risk_about", "Inputs of the prediction")
         self.basis_label.setProperty("quiet", True)
         column = QVBoxLayout(self)

@@ -122,7 +122,7 @@ class PredictionSection(QWidget):
         self.contributions_title = _make_quiet_label("answer_why_title", "Effect of the patient data")
         self.contributions_title.setText("Effect of the patient data")
         self.contributions = BarChart(icons, "answer_changes", "Effect of each field")
-        self.form_text = _make_quiet_label("answer_form_words", "Prediction without patient data")
+        self.form_text = _make_quiet_label("prediction_without_metadata_text", "Prediction without patient data")
         self.nearest_title = _make_quiet_label("nearest_title", "Most similar training cases")
         self.nearest_title.setText("Most similar training cases")
         self.nearest = NearestCasesTable()

@@ -17,7 +17,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.prompt_history import PromptHistory, PromptState, PromptStep, strokes_beside
+from napari_melanoma.lesion.prompt_history import PromptHistory, PromptState, PromptStep, strokes_outside
 from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask, threshold_mask
 from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses, make_preview
 from napari_melanoma.ui.lesion.queues import read_pixels
@@ -432,7 +432,7 @@ def prepare_prompt(
     arguments["options"] = prompts.model_dump(mode="json")
     own = state.current_pixels
     arrays = Prompts(
-        strokes=None if current.strokes is None else strokes_beside(current.strokes, state.other_pixels),
+        strokes=None if current.strokes is None else strokes_outside(current.strokes, state.other_pixels),
         previous=own if own.any() else None,
     )
     for name, array in (("strokes", arrays.strokes), ("previous", arrays.previous)):

@@ -251,7 +251,7 @@ class CorrelationView(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self.all_slides_check = named(QCheckBox(ALL_SLIDES), "relation_all", ALL_SLIDES.capitalize(), ALL_SLIDES_TIP)
-        self.summary_label = named(WrappedLabel(NO_LESIONS), "relation_words", "Correlation of area and probability")
+        self.summary_label = named(WrappedLabel(NO_LESIONS), "correlation_text", "Correlation of area and probability")
         self.summary_label.setToolTip(
             "Spearman's rank correlation: 1 if larger lesions always have the higher probability"
         )

@@ -298,7 +298,9 @@ class SlideControls(QWidget):
         self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
         self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
         self.display_section = section("Display", "slide_display_section", column(), self.settings, False)
-        self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
+        self.side_by_side_section = section(
+            "Side by side", "slide_side_by_side_section", column(), self.settings, False
+        )
         self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
         self.synoptic_section = section("Synoptic report", "slide_synoptic_section", column(), self.settings, False)

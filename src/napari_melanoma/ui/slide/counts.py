@@ -84,7 +84,7 @@ class CountView(QWidget):
         self.export_button = tool_button("measure_export", "Export the measurements", tip, "Export ...")
         tip = "Area within which points are counted, for the number per mm²"
         self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", tip)
-        self.result_label = named(WrappedLabel(), "count_words", "Counts")
+        self.result_label = named(WrappedLabel(), "count_text", "Counts")
         self.result_label.setToolTip("")
         fill_column(
             self,

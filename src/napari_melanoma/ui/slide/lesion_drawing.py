@@ -54,7 +54,7 @@ class DrawingPanel(QFrame):
         self._tools = named(NoWheelComboBox(), "draw_tool", "How to draw", "How to draw")
         for mode, (text, _) in TOOLS.items():
             self._tools.addItem(text, mode)
-        self._hint_label = named(WrappedLabel(), "draw_words", "How to draw")  # a plain one is squeezed
+        self._hint_label = named(WrappedLabel(), "draw_hint", "How to draw")  # a plain one is squeezed
         self._hint_label.setProperty("quiet", True)
         self._hint_label.setToolTip("")
         layout = QVBoxLayout(self)

@@ -178,7 +178,7 @@ class MeasureView(QWidget):
         self.history_buttons = {
             step: tool_button(f"measure_{step}", tip, tip, text) for step, (text, tip) in steps.items()
         }
-        self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_words", "How to measure")
+        self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_hint", "How to measure")
         tip = "Click to go there, Delete to remove"
         self.list = named(QListWidget(), "measures", "Measurements", tip)
         self.list.setFixedHeight(LIST_PX)

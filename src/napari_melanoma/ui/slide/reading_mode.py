@@ -487,16 +487,16 @@ class SectionTabs(QWidget):
         if window is None:
             return
         body, central, is_open = controls.body, window.centralWidget(), bool(self._current)
-        is_beside = window.width() - self.width() - MIN_WIDTH_PX >= MIN_SLIDE_PX
-        if is_open and not is_beside:
+        fits_next_to_it = window.width() - self.width() - MIN_WIDTH_PX >= MIN_SLIDE_PX
+        if is_open and not fits_next_to_it:
             body.setParent(central)
             self._apply_style()
             body.setGeometry(central.width() - MIN_WIDTH_PX, 0, MIN_WIDTH_PX, central.height())
         elif body.parentWidget() is not controls:
             controls.layout().insertWidget(0, body)
-        width = self.width() + (MIN_WIDTH_PX if is_open and is_beside else 0)
+        width = self.width() + (MIN_WIDTH_PX if is_open and fits_next_to_it else 0)
         controls.setMinimumWidth(width)
-        controls.setMaximumWidth(NO_LIMIT_PX if is_open and is_beside else width)
+        controls.setMaximumWidth(NO_LIMIT_PX if is_open and fits_next_to_it else width)
         frame = controls.parentWidget()
         if isinstance(frame, QDockWidget):
             window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)

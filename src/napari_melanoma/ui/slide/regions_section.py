@@ -90,7 +90,7 @@ class RegionControls(QWidget):
             QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
         )
         self.reader_field.setPlaceholderText("your name (optional)")
-        self.summary_label = named(WrappedLabel(), "region_words", "Summary of the regions")
+        self.summary_label = named(WrappedLabel(), "region_summary", "Summary of the regions")
         self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()

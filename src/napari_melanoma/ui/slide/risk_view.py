@@ -64,7 +64,7 @@ def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
 def make_method_bars(prediction: Mapping[str, Any]) -> list[Bar]:
     """Return a row for each other method, without a bar if it has no prediction."""
     rows = []
-    for name, method in prediction["beside"].items():
+    for name, method in prediction["comparators"].items():
         value, title = method.get("probability"), str(method.get("title", ""))
         if value is None:
             rows.append(
@@ -110,7 +110,7 @@ class RiskFeatureGallery(QWidget):
         named(self, "risk_gallery", "Most predictive features").setToolTip("")
         self.find_button = tool_button("risk_find", "Find the most predictive features", FIND, "Predictive features")
         self.show_all_button = tool_button("risk_all", "Show all features", "Show all features", "all", checkable=True)
-        self.note_label = named(WrappedLabel(), "risk_gallery_words", "Notes on these features")
+        self.note_label = named(WrappedLabel(), "risk_gallery_note", "Notes on these features")
         self.note_label.setProperty("quiet", True)
         self.note_label.setToolTip("")
         self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
@@ -153,7 +153,7 @@ class RiskFeatureGallery(QWidget):
 
     def _add_row(self) -> None:
         number = len(self._rows) + 1
-        label = named(WrappedLabel(), f"risk_feature_{number}_words", f"Feature {number}")
+        label = named(WrappedLabel(), f"risk_feature_{number}_text", f"Feature {number}")
         label.setToolTip("")
         strip = FeatureStrip(number)
         strip.tile_clicked.connect(self.tile_clicked)
@@ -199,7 +199,7 @@ class RiskView(QWidget):
         self.risk_bar = BarChart(icons, "risk_bar", "Probability of metastasis with its interval")
         self.share_bars = BarChart(icons, "risk_shares", "Contribution of each input")
         self.baseline_label = _create_line_label("risk_without", "Baseline of the contributions", quiet=True)
-        self.method_bars = BarChart(icons, "risk_beside", "Predictions of other methods")
+        self.method_bars = BarChart(icons, "risk_comparators", "Predictions of other methods")
         self.missing_methods_label = _create_line_label("risk_lacking", "Why a method is not available", quiet=True)
         self.patch_label = _create_line_label("risk_patches", "Patches used for the prediction", quiet=True)
         self.caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
@@ -355,7 +355,7 @@ def describe_baseline(prediction: Mapping[str, Any]) -> str:
 
 def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
     """Explain why some of the other methods are not available; empty if all are."""
-    missing = [one for one in prediction["beside"].values() if one.get("probability") is None and one.get("why")]
+    missing = [one for one in prediction["comparators"].values() if one.get("probability") is None and one.get("why")]
     return " ".join(f"{one['title']}: {one['why']}." for one in missing)
 
 

@@ -64,23 +64,25 @@ class SideBySideView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slide_combo = named(NoWheelComboBox(), "beside_slide", "Second slide", "Slide to show next to this one")
+        self.slide_combo = named(
+            NoWheelComboBox(), "side_by_side_slide", "Second slide", "Slide to show next to this one"
+        )
         self.show_button = tool_button(
-            "beside_show", "Show side by side", "Show it in a second view", "show", checkable=True
+            "side_by_side_show", "Show side by side", "Show it in a second view", "show", checkable=True
         )
         self.link_check = named(
-            QCheckBox("move together"), "beside_link", "Move together", "The views pan and zoom together"
+            QCheckBox("move together"), "side_by_side_link", "Move together", "The views pan and zoom together"
         )
         self.link_check.setChecked(True)
         tip = "Treat the centers of both views as the same position, and keep that offset"
-        self.align_button = tool_button("beside_align", "Align here", tip, "align here")
+        self.align_button = tool_button("side_by_side_align", "Align here", tip, "align here")
         tip = "Find rotation, side and position of the second slide from the tissue in both; takes some seconds"
-        self.register_button = tool_button("beside_register", "Register automatically", tip, "register")
+        self.register_button = tool_button("side_by_side_register", "Register automatically", tip, "register")
         tip = "Click the same structures in both views; from two of them, the slides are turned and shifted together"
-        self.landmark_button = tool_button("beside_landmarks", "Landmarks", tip, "landmarks", checkable=True)
+        self.landmark_button = tool_button("side_by_side_landmarks", "Landmarks", tip, "landmarks", checkable=True)
         tip = "Discard the registration of these two slides, also the saved one"
-        self.reset_button = tool_button("beside_reset", "Reset the registration", tip, "reset")
-        self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
+        self.reset_button = tool_button("side_by_side_reset", "Reset the registration", tip, "reset")
+        self.hint_label = named(quiet_label(HINT), "side_by_side_hint", "How to compare")
         fill_column(
             self,
             row(self.slide_combo, self.show_button, stretch=0),

@@ -79,7 +79,7 @@ class TissueSection(QWidget):
         tip = "Detect the tissue again, without your corrections"
         self.reset_button = named(QPushButton("Detect again"), "tissue_anew", "Detect the tissue again", tip)
         self.reset_button.hide()
-        self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "Summary of the tissue")
+        self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_summary", "Summary of the tissue")
         self._summary_label.setToolTip("")
         fill_column(self, row(self.method_combo, self.edit_button, stretch=0), self._summary_label, self.reset_button)
         self._previous_method = self.method

@@ -146,7 +146,7 @@ class WorklistView(QWidget):
     def __init__(self, states: SlideStates) -> None:
         super().__init__()
         self._folder: Path | None = None
-        self.folder_label = named(quiet_label(NO_FOLDER), "worklist_words", "Folder of slides")
+        self.folder_label = named(quiet_label(NO_FOLDER), "worklist_summary", "Folder of slides")
         self.model = WorklistModel(states, self)
         self.table = named(QTableView(), "worklist", "Slides of the folder", "Click a slide to open it")
         self.table.setModel(self.model)

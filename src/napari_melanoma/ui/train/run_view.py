@@ -397,7 +397,7 @@ class LogView(QWidget):
         QGuiApplication.clipboard().setText(self.text)
 
 
-MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # names of the curves: main metric of the task, second metric
+MONITOR_CURVE, SECOND_CURVE = "monitor", "second"  # names of the curves: main metric of the task, second metric
 # Colors of Okabe and Ito (2008), darker on a light background: safe with color vision deficiency; symbols differ, too.
 PLOTS = {  # curves by plot
     "loss": (

@@ -54,8 +54,8 @@ NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press âŸ
 MAX_OPENED = 20  # images that are opened together without a question
 FREEZE_MS = 300  # delay, after which the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
-OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
-    format_key(f"tray.{name}") for name in ("open", "beside", "find", "refresh")
+OPEN_KEY, SIDE_BY_SIDE_KEY, FIND_KEY, REFRESH_KEY = (
+    format_key(f"tray.{name}") for name in ("open", "side_by_side", "find", "refresh")
 )
 
 
@@ -108,7 +108,7 @@ class TrayControls(QWidget):
         self.sort_combo = named(NoWheelComboBox(), "tray_sort", "Order", "Sort by name, status or date of the file")
         self.sort_combo.addItems([f"by {key}" for key in SORT_KEYS])
         self.open_button = named(QPushButton("Open"), "primary", "Open")
-        self.beside_button = tool_button("tray_beside", "Show side by side", "", "side by side")
+        self.side_by_side_button = tool_button("tray_side_by_side", "Show side by side", "", "side by side")
         self.label_button = tool_button("tray_label", "Show label", "", "label ...")
         self.status = StatusLine(self.icons)
         self.thumbnails = ImageThumbnails(2 * PICTURE_PX, self, size=CACHED_PICTURES)
@@ -133,8 +133,8 @@ class TrayControls(QWidget):
         column.addWidget(row(self.filter_combo, self.sort_combo, stretch=0))
         column.addWidget(self.count_label)
         column.addStretch(1)
-        column.addWidget(row(self.open_button, self.beside_button, self.label_button, stretch=0))
-        for button in (self.beside_button, self.label_button):
+        column.addWidget(row(self.open_button, self.side_by_side_button, self.label_button, stretch=0))
+        for button in (self.side_by_side_button, self.label_button):
             button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         column.addWidget(self.status)
         self._panel = panel
@@ -173,7 +173,7 @@ class TrayControls(QWidget):
             part.setVisible(has_content)
         for button in (
             self.open_button,
-            self.beside_button,
+            self.side_by_side_button,
             self.label_button,
             self.refresh_button,
             self.folder_button,
@@ -195,7 +195,7 @@ class TrayControls(QWidget):
         tip = f"Open in the viewer ({OPEN_KEY}, double click, or drag to the image)"
         self.open_button.setToolTip(tip if count else "Select a slide or photograph")
         tips = {
-            self.beside_button: f"Show the slide in a second view ({BESIDE_KEY}, or drag to the second view)",
+            self.side_by_side_button: f"Show the slide in a second view ({SIDE_BY_SIDE_KEY}, or drag it there)",
             self.label_button: "Show the label in the file, which may identify the patient; it is not stored",
         }
         for button, text in tips.items():
@@ -261,7 +261,7 @@ class TrayDock(TrayControls):
         self.list_view.label_requested.connect(self._on_label)
         self.list_view.selectionModel().selectionChanged.connect(self.show_actions)
         self.open_button.clicked.connect(lambda: self._on_opened(self.list_view.selected_images))
-        self.beside_button.clicked.connect(self.list_view.request_side_by_side)
+        self.side_by_side_button.clicked.connect(self.list_view.request_side_by_side)
         self.label_button.clicked.connect(self.list_view.request_label)
         self._case_jobs.succeeded.connect(self._on_case_changed)
         self._order_timer.timeout.connect(self._apply_order)
@@ -447,7 +447,7 @@ class TrayDock(TrayControls):
 
     def _on_side_by_side(self, slide: TrayImage) -> None:
         if self.content is not None:
-            self.opener.open_beside(slide.path, self.content.case_folder)
+            self.opener.open_side_by_side(slide.path, self.content.case_folder)
 
     def _on_label(self, path: Path) -> None:
         from napari_melanoma.ui.tray.images import read_label

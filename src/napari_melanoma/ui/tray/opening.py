@@ -54,7 +54,7 @@ class TrayOpener(QObject):
             else:
                 self._open_photograph(image.path)
 
-    def open_beside(self, path: Path, case_folder: Path | None) -> None:
+    def open_side_by_side(self, path: Path, case_folder: Path | None) -> None:
         """Show a slide in the second view, next to the displayed slide.
 
         ``case_folder``: the case that the slide belongs to, if any. If it is open, the Case dock closes the slide with

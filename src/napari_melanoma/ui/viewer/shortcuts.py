@@ -151,7 +151,7 @@ SHORTCUTS = {
     "case.add_image": Shortcut("Alt+M", "Add images", "Case", "dock"),
     "case.remove": Shortcut("Delete", "Remove the selected image or lesion from the case", "Case", "widget"),
     "tray.open": Shortcut("Return", "Open the selected slides and photographs", "Tray", "widget"),
-    "tray.beside": Shortcut("Shift+Return", "Show the selected slide in the second view", "Tray", "widget"),
+    "tray.side_by_side": Shortcut("Shift+Return", "Show the selected slide in the second view", "Tray", "widget"),
     "tray.find": Shortcut("Ctrl+F", "Filter by name", "Tray", "dock"),
     "tray.refresh": Shortcut("F5", "Search the folder again", "Tray", "dock"),
 }

@@ -35,7 +35,7 @@ class Welcome(QFrame):
         self._icons = icons
         named(self, "welcome", "Drop a photograph here", "JPEG, PNG, TIFF, HEIC, DICOM ...: one or several")
         self.setAcceptDrops(True)
-        self._label = named(QLabel(), "welcome_words", "Start page")
+        self._label = named(QLabel(), "welcome_text", "Start page")
         self._label.setToolTip("")
         self._label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._label.setWordWrap(True)
