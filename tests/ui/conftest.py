@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from message_boxes import press_button
 from qtpy.QtCore import QEvent
-from questions import answer
 from quick_napari import (
     compute_once,
     ignore_other_windows,
@@ -326,7 +326,7 @@ class Person:
         return self.dock.controller.store.lesions[self.dock.picker.identity]
 
     def answers(self, question, button):
-        answer(self.qtbot, question, button)
+        press_button(self.qtbot, question, button)
 
     def draws(self, layer, points, label=1, mode="paint", brush=9):
         """Draw with the mouse through the layer's own tools."""

@@ -222,7 +222,7 @@ def explain(arguments, run):
 
 def predict_slide_risk(arguments, run):
     """The patient's age in percent; ages 13 to 16 select faults and delays."""
-    from answers import risk_answer
+    from fake_models import make_risk_prediction
 
     from napari_melanoma.core.files import write_json
     from napari_melanoma.slides.result_folder import record_slide
@@ -238,7 +238,7 @@ def predict_slide_risk(arguments, run):
     time.sleep(0.3 * (age == 16))
     folder = Path(arguments["folder"])
     record_slide(folder, Path(arguments["slide"]), record_name=True)
-    write_json(folder / "risk.json", risk_answer(age / 100, arguments["row"], arguments["options"]))
+    write_json(folder / "risk.json", make_risk_prediction(age / 100, arguments["row"], arguments["options"]))
     return {"file": str(folder / "risk.json")}
 
 

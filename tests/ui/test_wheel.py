@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QTabBar,
     QWidget,
 )
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import Person
 from napari_melanoma.ui.widgets.wheel import WHEEL_CONTROLS

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click_tool import use_tool
 from fake_slides import draw_slide, draw_tiled_photograph
+from message_boxes import press_button
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
@@ -24,7 +25,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPlainTextEdit,
 )
-from questions import answer
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import set_lesion
@@ -500,7 +500,7 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     person.picks("L1")
     person.clicks("synoptic_confirm")
     person.clicks("synoptic_sign")
-    answer(person.qtbot, "synoptic_sign_question", "Sign")
+    press_button(person.qtbot, "synoptic_sign_question", "Sign")
     signed = report_of(person)
     assert signed.is_signed
     for _ in range(9):  # more than there are steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from answers import add_classifier
+from fake_models import add_classifier
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 
@@ -97,7 +97,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     someone.dock.predictor._settings.classifier = "slow-model"
     someone.dock.predict_button.click()
     qtbot.waitUntil(lambda: someone.dock.predictor._request is not None, timeout=PATIENCE_MS)
-    someone.dock.status.cancelled.emit("answering")
+    someone.dock.status.cancelled.emit("predicting")
     someone.waits()
     assert "Stopped" in someone.status
     assert someone.dock.predictor.predictions is None

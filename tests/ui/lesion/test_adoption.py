@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from click_tool import use_tool
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QMenu, QPushButton, QToolButton

@@ -6,7 +6,7 @@ import getpass
 
 import numpy as np
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel, QScrollArea
 

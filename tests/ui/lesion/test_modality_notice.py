@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_melanoma.imaging.modality import ModalityEstimate

@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import psutil
 import pytest
-from answers import add_classifier
-from lesion_stage import FIXTURES
+from fake_models import add_classifier
+from lesion_fixtures import FIXTURES
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt

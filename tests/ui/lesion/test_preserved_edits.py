@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
 from napari_melanoma.io.results import read_mask, read_table

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 from click_tool import use_tool
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from lesion_stage import FIXTURES, open_dock
+from lesion_fixtures import FIXTURES, open_dock
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog

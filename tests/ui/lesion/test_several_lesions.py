@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 
 from conftest import photograph

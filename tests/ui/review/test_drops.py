@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lesion_stage import FIXTURES
+from lesion_fixtures import FIXTURES
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent

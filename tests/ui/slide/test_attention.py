@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_slides import LESION, FakeAnalysis
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.bags import write_attention

@@ -6,7 +6,7 @@ import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtWidgets import QAbstractButton
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import counts

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from answers import risk_answer
+from fake_models import make_risk_prediction
 from fake_slides import MPP, FakeAnalysis, draw_slide
 from napari.utils.interactions import (
     mouse_double_click_callbacks,
@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QTableWidget,
 )
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -181,7 +181,7 @@ def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", 
 
     ``known``: thickness that was measured before the prediction, by a reader or by the analysis (``reader=None``).
     """
-    answer = risk_answer(0.5, {}, {}, known, fingerprint="f")
+    answer = make_risk_prediction(0.5, {}, {}, known, fingerprint="f")
     if known is not None:
         answer["depth"] |= {"source": "automatic" if reader is None else "reader", "reader": reader or ""}
     answer["patches"][0] |= {"depth_mm": mm, "what": what}

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QTreeWidget,
     QWidget,
 )
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 from superqt import QDoubleRangeSlider
 
 from napari_melanoma.core.geometry import Box

@@ -8,7 +8,7 @@ from fake_slides import draw_slide
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtWidgets import QAbstractButton, QListWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.ui.slide import measurements

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_slides import draw_slide
 from PIL import Image
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import photograph
 from napari_melanoma.core.polygons import Polygon

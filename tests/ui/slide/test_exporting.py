@@ -10,7 +10,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json

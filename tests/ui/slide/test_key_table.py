@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton
-from slide_stage import FIXTURES
+from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
 from napari_melanoma.ui.slide.reading_keys import (

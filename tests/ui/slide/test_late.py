@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from answers import add_risk, risk_answer
+from fake_models import add_risk, make_risk_prediction
 from napari.layers import Layer
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
@@ -51,7 +51,7 @@ def kept(slide_path, person):
     folder = person.dock.result_location.folder
     write_depth(folder, SlideDepthReadings(readings=(KEPT,)))
     add_risk(user_models_folder())
-    answer = risk_answer(0.3, {"age": "60"}, {"model": str(user_models_folder() / "risk-test")})
+    answer = make_risk_prediction(0.3, {"age": "60"}, {"model": str(user_models_folder() / "risk-test")})
     (folder / "risk.json").write_text(json.dumps(answer))
     person.viewer.layers.clear()
     person.waits()

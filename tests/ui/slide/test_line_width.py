@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import MitosisCount

@@ -10,7 +10,7 @@ from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QListWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes

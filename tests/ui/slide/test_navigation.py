@@ -11,7 +11,7 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QLabel, QTableView, QToolButton
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions

@@ -9,7 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QImage
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QToolButton
-from slide_stage import FIXTURES
+from slide_fixtures import FIXTURES
 
 from napari_melanoma.slides.visited import seen_ratios
 from napari_melanoma.ui.slide.visited import COLOR, draw_visited

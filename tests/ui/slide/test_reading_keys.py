@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QCursor, QEnterEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
-from slide_stage import FIXTURES
+from slide_fixtures import FIXTURES
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import Bookmark

@@ -8,7 +8,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QLineEdit
-from slide_stage import FIXTURES
+from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
 from napari_melanoma.slides.reading.files import slide_fingerprint

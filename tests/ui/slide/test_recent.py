@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_slides import draw_slide
 from qtpy.QtWidgets import QLabel
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.context import RunContext

@@ -10,7 +10,7 @@ from canvas_mouse import CanvasMouse
 from fake_slides import draw_slide
 from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, read_geojson

@@ -11,7 +11,7 @@ from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDoubleSpinBox
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader

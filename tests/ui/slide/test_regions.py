@@ -11,7 +11,7 @@ from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.depth.readings import read_depth

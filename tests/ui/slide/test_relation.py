@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json

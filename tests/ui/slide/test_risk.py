@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from answers import add_risk, risk_answer
+from fake_models import add_risk, make_risk_prediction
 from fake_slides import MPP, draw_fluorescence, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -111,7 +111,7 @@ def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monke
 def test_bundle_is_selected_by_folder_once_the_section_is_opened_and_others_are_rejected(
     person, slide_path, tmp_path, models
 ):
-    from answers import add_classifier
+    from fake_models import add_classifier
 
     other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
     person.opens_slides(slide_path)
@@ -199,7 +199,7 @@ def test_gallery_goes_to_its_tiles_and_changed_inputs_are_named(waiting):
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
 
     # So is another model.
-    answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
+    answer = make_risk_prediction(0.3, {}, {}, fingerprint="elsewhere")
     (person.dock.result_location.folder / "risk.json").write_text(json.dumps(answer))
     page(person)._read_results()
     person.waits()

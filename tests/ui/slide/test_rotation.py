@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from fake_slides import TILE
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.slide.navigation import normalize_angle

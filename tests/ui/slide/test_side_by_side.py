@@ -10,7 +10,7 @@ import tifffile
 from fake_slides import MPP, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from scipy import ndimage
-from slide_stage import FIXTURES
+from slide_fixtures import FIXTURES
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QWidget,
 )
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table

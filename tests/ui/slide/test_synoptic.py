@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake_slides import draw_slide
+from message_boxes import press_button
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -21,8 +22,7 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QWidget,
 )
-from questions import answer
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
 from napari_melanoma.core.geometry import PixelSize
@@ -84,7 +84,7 @@ def presses(person, name: str) -> None:
 
 def signs(person) -> None:
     presses(person, "synoptic_sign")
-    answer(person.qtbot, "synoptic_sign_question", "Sign")
+    press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
 
 
@@ -205,7 +205,7 @@ def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_
     comment = person.finds(QPlainTextEdit, "synoptic_comment")
     comment.setPlainText("Typed last")  # still focused in the form
     presses(person, "synoptic_sign")
-    answer(person.qtbot, "synoptic_sign_question", "Cancel")
+    press_button(person.qtbot, "synoptic_sign_question", "Cancel")
     assert not stored(person).is_signed
     signs(person)
     assert text(person, "synoptic_signature").startswith("Signed by A. Reader, ")
@@ -254,7 +254,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
     assert "T category: pT1" in question.informativeText()
     assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
-    answer(person.qtbot, "synoptic_sign_question", "Sign")
+    press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
     assert stored(person).signed_values["Breslow thickness"] == "0.20 mm"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.slides import tissue

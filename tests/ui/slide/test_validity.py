@@ -6,10 +6,10 @@ import json
 import re
 
 import pytest
-from answers import risk_answer
+from fake_models import make_risk_prediction
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtWidgets import QLabel
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
@@ -74,7 +74,7 @@ def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
 
     view = RiskView(person.dock.icons)
     person.qtbot.addWidget(view)
-    result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
+    result = make_risk_prediction(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
         "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
         "interval": [0.0, 0.25],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtWidgets import QComboBox, QMessageBox, QPushButton, QWidget
-from slide_stage import UNSEEN
+from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError

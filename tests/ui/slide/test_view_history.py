@@ -13,7 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolButton
-from slide_stage import UNSEEN, with_slide_dock
+from slide_fixtures import UNSEEN, with_slide_dock
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import (

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 from fake_runs import STATES, fake_run
+from message_boxes import press_button
 from qtpy.QtCore import QModelIndex, QPoint, Qt
-from questions import answer
 from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
@@ -191,7 +191,7 @@ def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     runs.removed.connect(removed.append)
     runs.select(run.path)
     stage.clicks(runs.remove_button)
-    answer(qtbot, "remove_run", pressed)
+    press_button(qtbot, "remove_run", pressed)
     if pressed == "Cancel":
         assert tasks.is_idle(runs) or runs._removing is None
         assert run.path.exists()
@@ -209,7 +209,7 @@ def test_an_active_run_is_not_removed(stage, listed, folder, qtbot):
     stage.clicks(runs.remove_button)
     run.alive()
     RunFolder(run.path).append_event("launched", resumed=True)
-    answer(qtbot, "remove_run", "Remove")
+    press_button(qtbot, "remove_run", "Remove")
     until(qtbot, lambda: bool(failed))
     assert isinstance(failed[0], RunError)
     assert "Cancel it first" in str(failed[0])
@@ -223,7 +223,7 @@ def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot
     runs.failed.connect(failed.append)
     runs.select(run.path)
     stage.clicks(runs.remove_button)
-    answer(qtbot, "remove_run", "Remove")
+    press_button(qtbot, "remove_run", "Remove")
     until(qtbot, lambda: bool(failed))
     assert str(run.path) in str(failed[0])
     assert run.path.exists()

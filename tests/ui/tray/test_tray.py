@@ -19,7 +19,7 @@ from qtpy.QtCore import QEvent, QObject, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
-from slide_stage import user as make_user
+from slide_fixtures import user as make_user
 
 from conftest import Person, photograph, wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_image

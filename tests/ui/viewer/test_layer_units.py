@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-import slide_stage
+import slide_fixtures
 import tifffile
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-from slide_stage import Pathologist
+from slide_fixtures import Pathologist
 
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 
-user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.UNSEEN)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_fixtures.UNSEEN)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import slide_stage
+import slide_fixtures
 import tifffile
 from fake_slides import draw_slide
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QLineEdit
-from slide_stage import Pathologist
+from slide_fixtures import Pathologist
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, show_photograph
 from napari_melanoma.ui.widgets.job import tasks
 
-user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.UNSEEN)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_fixtures.UNSEEN)
 
 
 def plain_slide(path, side, um):

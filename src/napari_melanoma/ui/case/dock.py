@@ -90,10 +90,10 @@ class CaseDock(CaseControls):
         self.report_button.clicked.connect(self._on_report)
         self.tray_button.clicked.connect(self._on_tray)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
-        self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
+        self.predictor.started.connect(partial(self.status.begin, "predicting", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
-        self.predictor.progressed.connect(partial(self.status.progress, "answering"))
-        self.predictor.finished.connect(partial(self.status.end, "answering"))
+        self.predictor.progressed.connect(partial(self.status.progress, "predicting"))
+        self.predictor.finished.connect(partial(self.status.end, "predicting"))
         sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
         for source in (*sources, self.comparison):
             source.failed.connect(self._on_failed)
@@ -309,7 +309,7 @@ class CaseDock(CaseControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
             self.importer.cancel()
-        elif task == "answering":
+        elif task == "predicting":
             self.predictor.cancel()
         elif task == "analysing":
             self.image_opener.cancel()

@@ -56,8 +56,8 @@ class SlideRiskSection(QObject):
         self._is_outdated = False  # a depth reading was changed after the results were read
         tasks.idle.connect(self._reload_when_idle)
         self.store.changed.connect(self.update_view)
-        self.request_queue.started.connect(partial(context.status.begin, "answering"))
-        self.request_queue.progressed.connect(partial(context.status.progress, "answering"))
+        self.request_queue.started.connect(partial(context.status.begin, "predicting"))
+        self.request_queue.progressed.connect(partial(context.status.progress, "predicting"))
         self.request_queue.finished.connect(self._on_request_finished)
         for source in (self.store, self.request_queue, self._exporter):
             source.failed.connect(self.failed)
@@ -182,7 +182,7 @@ class SlideRiskSection(QObject):
 
     def _on_request_finished(self, request: RiskRequest, message: str) -> None:
         """Read the result, even of a slide that is no longer displayed."""
-        self._context.status.end("answering", message or None)  # None: an error message stays visible
+        self._context.status.end("predicting", message or None)  # None: an error message stays visible
         identity = str(request.slide.absolute())
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
@@ -191,7 +191,7 @@ class SlideRiskSection(QObject):
         self.update_view()
 
     def _on_cancelled(self, task: str) -> None:
-        if task == "answering":
+        if task == "predicting":
             self.request_queue.cancel()
 
     def load(self, location: SlideResultLocation) -> None:

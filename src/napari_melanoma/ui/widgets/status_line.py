@@ -20,7 +20,7 @@ Task = Literal[
     "analysing",
     "prompting",
     "adopting",
-    "answering",
+    "predicting",
     "opening",
     "saving",
     "storing",

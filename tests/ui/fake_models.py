@@ -39,7 +39,7 @@ def add_risk(folder, name="risk-test", *, phantom=True):
     return bundle
 
 
-def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
+def make_risk_prediction(probability, row, options, depth_mm=0.91, fingerprint=None):
     """The content of ``risk.json`` as written by the command line."""
     from napari_melanoma.models.installed_bundles import find_bundle
 

@@ -1,6 +1,6 @@
 """Time until the Lesion dock updates its prediction after a mask edit, and after a change of clinical metadata.
 
-Run with ``python benchmarks/answer_following.py [--columns 3000 --rows 2000]``, under Xvfb without a display. A
+Run with ``python benchmarks/prediction_updates.py [--columns 3000 --rows 2000]``, under Xvfb without a display. A
 stroke is painted as with napari's brush; the time is from its end until the dock shows the prediction for the current
 mask. The first measurement of each type is discarded. The exit code is 1 if the median of one type is above 0.3 s.
 """

@@ -12,7 +12,7 @@ import pytest
 from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "answer_speed.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "prediction_speed.py"
 
 
 def test_both_times_are_measured(
@@ -32,13 +32,13 @@ def test_both_times_are_measured(
         classifier=ClassifierConfig(),
     )
     written = write_bundle(tmp_path / "tiny", config, build_network("image_tabular", options), "# Tiny\n")
-    spec = importlib.util.spec_from_file_location("answer_speed", SCRIPT)
+    spec = importlib.util.spec_from_file_location("prediction_speed", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "SHAPE", (200, 300))
     monkeypatch.setattr(module, "ROUNDS", 2)
-    monkeypatch.setattr(sys, "argv", ["answer_speed.py", str(written.path)])
+    monkeypatch.setattr(sys, "argv", ["prediction_speed.py", str(written.path)])
     module.main()
     assert re.fullmatch(r"metadata \d+\.\d{3} s, mask \d+\.\d{3} s on 300 x 200, \w+\n", capsys.readouterr().out)

@@ -1,11 +1,11 @@
-"""Answer question boxes of a dock in tests."""
+"""Answer questions of a dock in tests."""
 
 from __future__ import annotations
 
 PATIENCE_MS = 60_000
 
 
-def answer(qtbot, name, button):
+def press_button(qtbot, name, button):
     """Press a button of a question box, and wait until it is closed."""
     from qtpy.QtWidgets import QApplication
 

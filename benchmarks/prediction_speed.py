@@ -1,6 +1,6 @@
 """Time of a prediction after a change of clinical metadata or mask of a large photograph; targets: 0.1 s and 0.3 s.
 
-Run: python benchmarks/answer_speed.py [MODEL]
+Run: python benchmarks/prediction_speed.py [MODEL]
 """
 
 from __future__ import annotations
