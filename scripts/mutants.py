@@ -46,6 +46,7 @@ TESTS = {
     "metrics/mask_uncertainty": "metrics/test_uncertainty",
     "metrics/out_of_distribution": "metrics/test_novelty",
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
+    "metrics/prevalence": "metrics/test_prevalence",
     "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
     "metrics/statistics": "metrics/test_statistics",
     "reproduction/split": "reproduction/test_split reproduction/test_crossed reproduction/test_metastasis",

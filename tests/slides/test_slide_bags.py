@@ -22,7 +22,6 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide, analyze_slides
-from napari_melanoma.slides.maps import adjust_to_prevalence
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.saved_results import describe_difference
 from napari_melanoma.slides.tile_models import BagModel, LoadOptions, load_slide_model, load_tile_model
@@ -166,13 +165,6 @@ def test_a_stated_prevalence_counts(
     assert content["calibration"]["probability"] == pytest.approx(as_trained["probability"])
     assert content["calibration"]["stated_prevalence"] == 0.05
     assert content["class"] == "naevus"
-
-
-def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
-    found = adjust_to_prevalence(np.array([0.1, 0.3, 0.6]), 2, 0.5, 0.2)
-    assert found.sum() == pytest.approx(1)
-    assert found[1] / found[0] == pytest.approx(3)
-    assert found[2] / found[:2].sum() == pytest.approx(0.6 / 0.4 * 0.25)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,11 @@
-"""From tiles to a slide, and from one prevalence to another: cases whose answer is known."""
+"""Scores of slides from the predictions of their tiles."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from napari_melanoma.slides.scores import (
-    SlideScoreConfig,
-    correct_prevalence,
-    score_slide,
-)
+from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 
 TILES = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [np.nan, np.nan]])
 CASES = [
@@ -46,32 +40,3 @@ def test_given_shares_are_left_alone() -> None:
     shares = np.ones(4)
     score_slide(TILES, SlideScoreConfig(), shares)
     assert shares.tolist() == [1, 1, 1, 1]
-
-
-def test_elkans_theorem_for_two_classes() -> None:
-    p, b, new = 0.3, 0.5, 0.1  # Elkan 2001, theorem 2
-    expected = new * (p - p * b) / (b - p * b + new * p - b * new)
-    assert correct_prevalence([1 - p, p], [1 - b, b], [1 - new, new])[1] == pytest.approx(expected)
-
-
-SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3)
-
-
-@given(SHARES, SHARES, SHARES)
-def test_there_and_back(probability: list[float], trained: list[float], stated: list[float]) -> None:
-    moved = correct_prevalence(np.array([probability]) / np.sum(probability), trained, stated)
-    assert moved.sum() == pytest.approx(1)
-    np.testing.assert_allclose(correct_prevalence(moved, stated, trained)[0], probability / np.sum(probability))
-
-
-def test_the_posterior_under_another_prevalence_is_met() -> None:
-    likelihood = np.random.default_rng(0).random((50, 3)) + 0.01
-    before, after = np.array([0.2, 0.3, 0.5]), np.array([0.7, 0.2, 0.1])
-    posterior = [likelihood * shares / (likelihood * shares).sum(axis=1, keepdims=True) for shares in (before, after)]
-    np.testing.assert_allclose(correct_prevalence(posterior[0], before, after), posterior[1])
-
-
-@pytest.mark.parametrize("shares", [[0.5], [0.5, 0.0], [0.5, -1], [0.5, np.nan]])
-def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
-    with pytest.raises(ValueError, match="expected 2 class shares above 0"):
-        correct_prevalence([0.5, 0.5], shares, [0.5, 0.5])

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
 from napari_melanoma.io.slide_store import DONE, SlideResult
-from napari_melanoma.slides.scores import correct_prevalence
+from napari_melanoma.metrics.prevalence import adjust_to_prevalence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -222,20 +222,6 @@ def attention_map(result: SlideResult) -> SlideMaps | None:
     """Return the attention relative to its maximum as a map; None without a prediction of a whole-slide model."""
     attention = read_attention(result)
     return None if attention is None else SlideMaps(normalize_attention(attention)[None], result.spec.placement)
-
-
-def adjust_to_prevalence(
-    probability: NDArray[np.float64], positive: int, calibrated: float, stated: float
-) -> NDArray[np.float64]:
-    """Adjust probabilities to a stated prevalence of one class; the shares of the others stay in proportion.
-
-    ``probability``: float (class,). ``positive``: index of the class. ``calibrated``: its prevalence among the
-    calibration cases. Returns float64 (class,).
-    """
-    others = len(probability) - 1
-    before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, stated))
-    before[positive], after[positive] = calibrated, stated
-    return correct_prevalence(probability, before, after)
 
 
 def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Scores of slides from tile predictions, prevalence correction, and correlation of lesion area and probability."""
+"""Scores of slides from tile predictions, and correlation of lesion area and probability."""
 
 from __future__ import annotations
 
@@ -69,30 +69,6 @@ def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
         weights[not_selected] = 0
     weights /= weights.sum()
     return SlideScore(weights @ np.where(known[:, None], values, 0), weights)
-
-
-def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: ArrayLike) -> NDArray[np.float64]:
-    """Adjust probabilities to other class shares than those of the training data.
-
-    Each class is multiplied by the ratio of its shares, then all are scaled to add up to 1 (Saerens et al. 2002,
-    doi:10.1162/089976602753284446, equation 2.4; for two classes Elkan 2001, The foundations of cost-sensitive
-    learning, theorem 2). This is exact if the probabilities are calibrated and the classes look as in training.
-
-    ``probability``: float (..., class). ``trained``: float (class,), class shares in the training data. ``stated``:
-    float (class,), class shares in the application. Returns float64, the shape of ``probability``.
-    """
-    values = np.asarray(probability, np.float64)
-    before, after = (_normalize_shares(shares, values.shape[-1]) for shares in (trained, stated))
-    adjusted = values * (after / before)
-    return adjusted / adjusted.sum(axis=-1, keepdims=True)
-
-
-def _normalize_shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
-    """Check class shares and scale them to add up to 1."""
-    values = np.asarray(shares, np.float64)
-    if values.shape != (classes,) or not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError(f"expected {classes} class shares above 0, found {values.tolist()}. State one for each class.")
-    return values / values.sum()
 
 
 class LesionLike(Protocol):
