@@ -22,7 +22,7 @@ MEASURED := core io imaging metrics depth slides/reading
 TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides tests/hostile tests/data \
     tests/lesion/test_analysis.py tests/lesion/test_batch.py tests/phantoms/slide \
     tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
-    tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
+    tests/metrics/test_class_metrics.py tests/reports/test_slide_export.py \
     tests/runs/test_launching.py tests/runs/test_runs.py
 # Tests that import networks are in a process of their own: two halves are collected and imported in half of the time.
 NETWORK_FOLDERS := $(addprefix tests/,classification cli evaluation lesion models reproduction risk runs training)

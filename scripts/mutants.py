@@ -47,7 +47,7 @@ TESTS = {
     "metrics/out_of_distribution": "metrics/test_novelty",
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
     "metrics/prevalence": "metrics/test_prevalence",
-    "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
+    "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking metrics/test_class_metrics",
     "metrics/statistics": "metrics/test_statistics",
     "reproduction/split": "reproduction/test_split reproduction/test_crossed reproduction/test_metastasis",
     "slides/map_polygons": "slides/test_map_polygons",

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from napari_melanoma.core.prediction_config import AgeGroup
-from napari_melanoma.evaluation.evaluate_classifiers import AGES
+from napari_melanoma.evaluation.classes import AGES
 from napari_melanoma.evaluation.model_card import card_header, training_section
-from napari_melanoma.evaluation.pages import metric_label
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 
@@ -76,9 +75,10 @@ def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]
 
     ``figures``: name of a data set to its estimates. ``data_notes``: the section on the data, in Markdown.
     """
-    header = "| images | n | " + " | ".join(map(metric_label, METRICS)) + " |\n|---|---|" + "---|" * len(METRICS)
+    labels = [metric.label for metric in OVERLAP_METRICS.values()]
+    header = "| images | n | " + " | ".join(labels) + " |\n|---|---|" + "---|" * len(labels)
     rows = [
-        f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[metric]) for metric in METRICS) + " |"
+        f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[key]) for key in OVERLAP_METRICS) + " |"
         for name, estimates in figures.items()
     ]
     measured = "\n".join([PERFORMANCE.format(threshold=config.threshold), header, *rows, ""])

@@ -24,8 +24,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
+from napari_melanoma.evaluation.classes import evaluate_classifier
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 

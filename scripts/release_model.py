@@ -20,8 +20,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.mask_results import Evaluation, EvaluationOptions
+from napari_melanoma.evaluation.masks import EvaluationOptions, MaskEvaluation, evaluate_masks
 from napari_melanoma.lesion.prompting import load_any_segmenter
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.statistics import Estimate
@@ -127,11 +126,13 @@ def _exact(folder: RunFolder, draft: BundleInfo) -> Segmenter:
     return Segmenter(draft, network)
 
 
-def _measure(segmenter: Segmenter, data: Path) -> dict[str, Evaluation]:
+def _measure(segmenter: Segmenter, data: Path) -> dict[str, MaskEvaluation]:
     """Evaluate on each held-out set."""
     with TemporaryDirectory() as out:
         return {
-            name: evaluate(segmenter, [data / folder], Path(out), EvaluationOptions(split=split), run=RunContext())
+            name: evaluate_masks(
+                segmenter, [data / folder], Path(out), EvaluationOptions(split=split), run=RunContext()
+            )
             for name, (folder, split) in HELD_OUT.items()
         }
 

@@ -22,9 +22,10 @@ from napari_melanoma.classification.explanation import PointingOptions, run_poin
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
+from napari_melanoma.evaluation.classes import evaluate_classifier
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.model_card import card_header, training_section
+from napari_melanoma.metrics.metric_table import DEPTH_METRICS
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.phantoms.cohort.dataset import write_cohort
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
@@ -120,7 +121,7 @@ def _measured(seed: int, name: str) -> str:
     pointing = PointingOptions(tuple(METHODS), KEPT_BACK)
     games = run_pointing_game(classifier, [Path(name)], out, pointing, run=RunContext())
     law = json.loads((Path(name) / "cohort.json").read_text(encoding="utf-8"))["auc_of_test"]["all"]
-    depths = found.depths.estimates(list(found.predictions.groups)) if found.depths else {}
+    depths = {name: value for name, value in found.parts["all"].items() if name in DEPTH_METRICS}
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
     cells = [
         seed,

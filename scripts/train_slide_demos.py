@@ -31,12 +31,13 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, class_estimates
-from napari_melanoma.evaluation.evaluate import LabelEvaluation, LabelEvaluationOptions, evaluate_labels
-from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
+from napari_melanoma.evaluation.classes import evaluate_classifier
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.labels import LabelEvaluation, LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels
+from napari_melanoma.metrics.class_metrics import class_estimates
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
@@ -173,7 +174,7 @@ def _measure_tissue(info: BundleInfo, data: Path) -> str:
 def _measure_skin(info: BundleInfo, data: Path) -> str:
     """Report the segmentation of tissues, the confusion of nevus and melanoma, and a color threshold."""
     found = _drawn(info, data)
-    groups = np.array([sample.group for sample in found.samples])
+    groups = np.array([sample.group for sample in found.image_metrics.measured_samples])
     rows = []
     for true, other in ((NAEVUS, MELANOMA), (MELANOMA, NAEVUS)):
         per_slide = np.stack([found.counts[groups == group, true].sum(0) for group in np.unique(groups)])
@@ -209,13 +210,13 @@ def _drawn(info: BundleInfo, data: Path) -> LabelEvaluation:
 
 def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
     """Report the metrics of each class."""
-    whole = found.parts["all"]
+    whole, slides = found.parts["all"], len({sample.group for sample in found.image_metrics.measured_samples})
     rows = [f"| {name} | {whole[f'DI {name}']} | {whole[f'JA {name}']} |" for name in classes]
     return "\n".join(
         [
             "## Performance\n",
-            f"On {found.images} tiles of {len({sample.group for sample in found.samples})} phantom slides in unseen "
-            "looks, over all their pixels. 95 % intervals in brackets (bootstrap over slides).\n",
+            f"On {found.images} tiles of {slides} phantom slides in unseen looks, over all their pixels. "
+            "95 % intervals in brackets (bootstrap over slides).\n",
             "| class | Dice | Jaccard |",
             "|---|---|---|",
             *rows,

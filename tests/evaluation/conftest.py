@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.evaluation import metrics_files
+from napari_melanoma.evaluation import masks
 from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases
 
 
@@ -22,5 +22,5 @@ def one_case_of_each_kind() -> Iterator[None]:
     ``tests/figures/test_evaluation_figures.py`` draws several images of a kind.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics_files, "plot_cases", plot_one_case)
+        patch.setattr(masks, "plot_cases", plot_one_case)
         yield

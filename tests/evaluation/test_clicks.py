@@ -13,18 +13,17 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation import clicks
+from napari_melanoma.evaluation import clicks, pipeline
 from napari_melanoma.evaluation.clicks import (
-    ClickEvaluation,
     ClickOptions,
+    ClickTask,
     ClickTrial,
     FloodClicks,
     estimate_trials,
     evaluate_clicks,
     run_trial,
-    write_click_evaluation,
 )
-from napari_melanoma.evaluation.training_overlap import Overlap
+from napari_melanoma.evaluation.pipeline import ImageMetrics
 from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.lesion.prompting import PromptedMasks, Prompter
@@ -132,7 +131,7 @@ def test_methods_are_measured_on_the_same_photographs(
 def test_an_interrupted_evaluation_continues(
     dark_disks: Path, prompted_bundle: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = RunContext(lambda progress: run.cancel() if (progress.done, progress.message) == (2, "Clicking") else None)
+    run = RunContext(lambda progress: run.cancel() if (progress.done, progress.message) == (2, "Measuring") else None)
     out, options = tmp_path / "out", ClickOptions(clicks=1)
     with pytest.raises(Cancelled):
         evaluate_clicks(prompted_bundle, [dark_disks], out, options, run=run)
@@ -145,18 +144,20 @@ def test_an_interrupted_evaluation_continues(
     monkeypatch.setattr(clicks, "run_trial", record)
     found = evaluate_clicks(prompted_bundle, [dark_disks], out, options, run=RunContext())
     assert len(measured) == 4, "one photograph with four methods was left"
-    assert [sample.image_id for sample in found.samples] == ["d0", "d1", "d2"]
+    assert [sample.image_id for sample in found.image_metrics.measured_samples] == ["d0", "d1", "d2"]
     assert {path.name for path in out.iterdir()} == {"clicks.csv", "clicks.json", "clicks.html"}
 
 
 def test_a_method_that_needs_no_click_has_no_time_per_click(tmp_path: Path) -> None:
     trial = ClickTrial(np.array([1.0, 1.0]), 1.0, 0.1, float("nan"))
     sample = Sample("d0", tmp_path / "d0.png", tmp_path / "d0-mask.png", "d0", "val", "disks")
-    trials = {"network": (trial,), "flood": (replace(trial, click_s=0.02),)}
-    parts = {"all": {name: estimate_trials(each, ["d0"]) for name, each in trials.items()}}
-    info = SimpleNamespace(name="prompted", fingerprint="0" * 64)
-    found = ClickEvaluation((sample,), trials, parts, (), (), Overlap([sample], ()))
-    write_click_evaluation(tmp_path, found, info, ClickOptions(clicks=1))
+    model = SimpleNamespace(info=SimpleNamespace(name="prompted", fingerprint="0" * 64), device="cpu")
+    methods = [SimpleNamespace(name="network"), SimpleNamespace(name="flood")]
+    task = ClickTask([model], methods, ClickOptions(clicks=1))
+    measured = [ImageMetrics(names) for names in task.names]
+    for metrics, values in zip(measured, (trial, replace(trial, click_s=0.02)), strict=True):
+        metrics.add(sample, values.to_values())
+    task.write(task.summarize(measured), tmp_path, RunContext())
     assert "Median time for a click: flood 20 ms." in (tmp_path / "clicks.html").read_text(encoding="utf-8")
 
 
@@ -166,6 +167,6 @@ def test_a_full_disk_ends_the_evaluation(
     def fail(*arguments: object) -> None:
         raise DiskFull("the disk is full")
 
-    monkeypatch.setattr(clicks.PartialResults, "add", fail)
+    monkeypatch.setattr(pipeline.PartialResults, "add", fail)
     with pytest.raises(DiskFull):
         evaluate_clicks(prompted_bundle, [dark_disks], tmp_path / "out", ClickOptions(clicks=1), run=RunContext())

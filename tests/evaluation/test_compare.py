@@ -16,8 +16,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.evaluation.comparison import Comparison, ImageChange, read_comparison
-from napari_melanoma.evaluation.mask_results import ComparisonOptions
-from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair, compare_segmenters
+from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, MaskPair, compare_pair, compare_segmenters
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
@@ -168,7 +167,7 @@ def test_a_model_that_fails_is_reported(samples: list[Sample], tmp_path: Path) -
             raise RuntimeError("out of memory")
 
     with pytest.raises(
-        DataSetError, match="none of 10 images could be compared; 's0': unexpected RuntimeError: out of"
+        DataSetError, match="none of 10 images could be measured; 's0': unexpected RuntimeError: out of"
     ):
         compared(samples, tmp_path / "out", OLD, Broken("new", {}))
     assert not (tmp_path / "out").exists()

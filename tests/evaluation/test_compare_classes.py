@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.evaluation.compare_several import compare_class_evaluations
+from napari_melanoma.evaluation.compare_several import compare_evaluation_folders
 from napari_melanoma.io.results import read_table, write_table
 
 
@@ -35,8 +35,8 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
 
 def test_the_better_model_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = compare_class_evaluations([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
-    old, new = found.parts[0].models
+    found = compare_evaluation_folders([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
+    old, new = found.parts[0].standings
     assert (old.model, new.model) == ("blurred", "sharp")
     assert new.difference["AUC"].low > 0
     assert new.difference["AUC"].mean == pytest.approx(new.metrics["AUC"].mean - old.metrics["AUC"].mean)
@@ -53,7 +53,7 @@ def test_only_common_images_are_compared(tmp_path: Path) -> None:
     first, short = written(tmp_path / "a", 0.3), written(tmp_path / "short", 0.3)
     lines = (short / "per_image.csv").read_text().splitlines()
     (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
-    found = compare_class_evaluations([first, short], tmp_path / "out")
+    found = compare_evaluation_folders([first, short], tmp_path / "out")
     assert found.parts[0].images == 60
 
 
@@ -62,7 +62,7 @@ def test_images_that_failed_in_any_evaluation_are_listed(tmp_path: Path) -> None
     rows = read_table(other / "per_image.csv")
     rows[5] = {"image_id": "i5", "domain": "set", "group": "p2", "status": "failed", "error": "the mask is empty"}
     write_table(other / "per_image.csv", [{"split": "", "diagnosis": "", "error": "", **row} for row in rows])
-    found = compare_class_evaluations([first, other], tmp_path / "out")
+    found = compare_evaluation_folders([first, other], tmp_path / "out")
     assert [(item.sample.key, item.error) for item in found.failed] == [(("set", "i5"), "the mask is empty")]
     assert found.parts[0].images == 119
     assert "i5: the mask is empty" in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def test_patients_are_those_of_the_first_evaluation(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
     rows = read_table(other / "per_image.csv")
     write_table(other / "per_image.csv", [{**row, "group": f"set/{row['image_id']}"} for row in rows])
-    found = compare_class_evaluations([first, other], tmp_path / "out")
+    found = compare_evaluation_folders([first, other], tmp_path / "out")
     assert found.parts[0].patients == 60
     assert "AUC" in found.parts[0].models[1].difference
 
@@ -83,22 +83,22 @@ def test_different_labels_are_rejected(tmp_path: Path) -> None:
     text = (other / "per_image.csv").read_text()
     (other / "per_image.csv").write_text(text.replace("done,other", "done,melanoma", 1))
     with pytest.raises(InputError, match="1 of 120 images have different classes"):
-        compare_class_evaluations([first, other], tmp_path / "out")
+        compare_evaluation_folders([first, other], tmp_path / "out")
 
 
 def test_different_classes_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3, classes=("other", "nevus"))
     with pytest.raises(InputError, match="same classes"):
-        compare_class_evaluations([first, other], tmp_path / "out")
+        compare_evaluation_folders([first, other], tmp_path / "out")
     with pytest.raises(InputError, match="two or more evaluations"):
-        compare_class_evaluations([first], tmp_path / "out")
+        compare_evaluation_folders([first], tmp_path / "out")
 
 
 def test_an_evaluation_named_twice_is_rejected(tmp_path: Path) -> None:
     first = written(tmp_path / "a", 0.3)
     for again in (first, tmp_path / "b" / ".." / "a"):
         with pytest.raises(InputError, match=r"a was named twice\. Name two different evaluations"):
-            compare_class_evaluations([first, again], tmp_path / "out")
+            compare_evaluation_folders([first, again], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -106,5 +106,5 @@ def test_different_options_give_a_warning(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
     about = json.loads((other / "metrics.json").read_text())
     write_json(other / "metrics.json", about | {"options": {"masks": "predicted"}})
-    found = compare_class_evaluations([first, other], tmp_path / "out")
+    found = compare_evaluation_folders([first, other], tmp_path / "out")
     assert "different options" in found.warnings[0]

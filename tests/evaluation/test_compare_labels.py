@@ -16,8 +16,12 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
-from napari_melanoma.evaluation.mask_results import ComparisonOptions
-from napari_melanoma.evaluation.pair_comparison import LabelPair, compare_pair, compare_segmenters
+from napari_melanoma.evaluation.pair_comparison import (
+    ComparisonOptions,
+    LabelPair,
+    compare_pair,
+    compare_segmenters,
+)
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 
@@ -66,7 +70,9 @@ def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Misreading, new: Misreading, options: ComparisonOptions | None = None
 ) -> Comparison:
-    return compare_pair(LabelPair([old, new]), samples, out, options or ComparisonOptions(), run=RunContext())
+    return compare_pair(
+        LabelPair([old, new], ComparisonOptions()), samples, out, options or ComparisonOptions(), run=RunContext()
+    )
 
 
 OLD = Misreading("old", {1: 0.5})  # half of the dermis is labeled as tumour
@@ -167,7 +173,11 @@ def test_cancelled_writes_nothing(tmp_path: Path) -> None:
     run.cancel()
     with pytest.raises(Cancelled):
         compare_pair(
-            LabelPair([OLD, BETTER]), tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run
+            LabelPair([OLD, BETTER], ComparisonOptions()),
+            tiles(tmp_path / "slides"),
+            tmp_path / "out",
+            ComparisonOptions(),
+            run=run,
         )
     assert not (tmp_path / "out").exists()
 

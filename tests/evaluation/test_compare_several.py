@@ -15,17 +15,15 @@ from markupsafe import escape
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.evaluation import mask_measurement
+from napari_melanoma.evaluation import masks
 from napari_melanoma.evaluation.compare_several import (
     ModelsComparison,
-    compare_evaluations,
-    compare_several,
-    compare_several_loaded,
+    compare_evaluation_folders,
+    compare_masks,
 )
-from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.mask_measurement import measure_models
-from napari_melanoma.evaluation.mask_results import EvaluationOptions
-from napari_melanoma.evaluation.metrics_files import is_evaluation, read_evaluation
+from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask, read_evaluation
+from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.pipeline import is_evaluation, measure_images
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
@@ -70,7 +68,7 @@ def squares(folder: Path, count: int) -> Path:
 
 
 def compared(folder: Path, out: Path) -> ModelsComparison:
-    return compare_several_loaded(MODELS, read_dataset(folder), out, EXACT, run=RunContext())
+    return compare_masks(MODELS, read_dataset(folder), out, EXACT, run=RunContext())
 
 
 def test_each_model_against_the_first(clinic: Path, tmp_path: Path) -> None:
@@ -116,7 +114,7 @@ def test_files(clinic: Path, tmp_path: Path) -> None:
 
 def test_an_image_that_fails_is_left_out_for_all(clinic: Path, tmp_path: Path) -> None:
     (clinic / "images/s3.png").write_bytes(b"no image")
-    found = compare_several_loaded(MODELS[:2], [*read_dataset(clinic)], tmp_path / "out", EXACT, run=RunContext())
+    found = compare_masks(MODELS[:2], [*read_dataset(clinic)], tmp_path / "out", EXACT, run=RunContext())
     assert [item.sample.image_id for item in found.failed] == ["s3"]
     assert {model.metrics["JA"].count for model in found.parts[0].models} == {COUNT - 1}
 
@@ -130,7 +128,7 @@ def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path
         evaluate(model, data, tmp_path / name, EXACT, run=RunContext())
     folders = [tmp_path / name for name in ("first", "second", "third")]
     assert all(map(is_evaluation, folders))
-    found = compare_evaluations(folders, tmp_path / "out")
+    found = compare_evaluation_folders(folders, tmp_path / "out")
     (part,) = found.parts
     assert (part.images, part.patients) == (COUNT, COUNT // 2)
     assert [model.model for model in part.models] == ["first", "second", "third"]
@@ -145,7 +143,7 @@ def test_images_that_failed_in_any_stored_evaluation_are_listed(clinic: Path, tm
     (clinic / "images/s3.png").write_bytes(b"no image")
     evaluate(MODELS[1], [clinic], second, EXACT, run=RunContext())
     for folders in ([first, second], [second, first]):
-        found = compare_evaluations(folders, tmp_path / "out")
+        found = compare_evaluation_folders(folders, tmp_path / "out")
         (failed,) = found.failed
         assert (failed.sample.key, found.parts[0].images) == (("clinic", "s3"), COUNT - 1)
         assert failed.error.startswith("s3.png holds text")
@@ -155,7 +153,7 @@ def test_images_that_failed_in_any_stored_evaluation_are_listed(clinic: Path, tm
 def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
     other = squares(tmp_path / "other", 3)
     samples = [*read_dataset(clinic), *read_dataset(other)]
-    found = compare_several_loaded(MODELS[:3], samples, tmp_path / "out", EXACT, run=RunContext())
+    found = compare_masks(MODELS[:3], samples, tmp_path / "out", EXACT, run=RunContext())
     assert [(part.name, part.images) for part in found.parts] == [("all", 11), ("clinic", 8), ("other", 3)]
 
 
@@ -163,7 +161,7 @@ def test_evaluations_of_different_images_are_rejected(clinic: Path, tmp_path: Pa
     evaluate(MODELS[0], [clinic], tmp_path / "first", EXACT, run=RunContext())
     evaluate(MODELS[0], [squares(tmp_path / "other", 3)], tmp_path / "second", EXACT, run=RunContext())
     with pytest.raises(InputError, match="no image in common"):
-        compare_evaluations([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
+        compare_evaluation_folders([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -176,10 +174,10 @@ def two(clinic: Path, tmp_path: Path) -> list[Path]:
 
 
 def test_different_options_give_a_warning(two: list[Path], clinic: Path, tmp_path: Path) -> None:
-    assert compare_evaluations(two, tmp_path / "alike").warnings == ()
+    assert compare_evaluation_folders(two, tmp_path / "alike").warnings == ()
     other = EvaluationOptions.parse({"threshold": 0.3, "difficulty": False}, "the test")
     evaluate(MODELS[1], [clinic], two[1], other, run=RunContext())
-    (warning,) = compare_evaluations(two, tmp_path / "out").warnings
+    (warning,) = compare_evaluation_folders(two, tmp_path / "out").warnings
     default = other.refinement.smoothing
     assert warning.endswith(
         f"alone: refinement.smoothing (half: 0.0, all: {default}); threshold (half: none, all: 0.3)."
@@ -194,7 +192,7 @@ def test_evaluations_with_different_masks_are_rejected(two: list[Path], clinic: 
     write_mask(clinic / "masks/s2.png", np.ones((60, 60), bool))
     evaluate(MODELS[1], [clinic], two[1], EXACT, run=RunContext())
     with pytest.raises(InputError, match=r"1 of 8 images have different reference masks in half and all.*'s2' of"):
-        compare_evaluations(two, tmp_path / "out")
+        compare_evaluation_folders(two, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -204,7 +202,7 @@ def test_images_of_another_type_are_reported(clinic: Path, tmp_path: Path) -> No
     model.info.config.modalities = ("dermoscopic",)
     reported: list[Progress] = []
     run = RunContext(reported.append)
-    (warning,) = compare_several_loaded([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
+    (warning,) = compare_masks([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
     assert "'derm' was trained on dermoscopic photographs only, but 8 of 8 images of 'clinic' are macro" in warning
     assert reported[0] == Milestone(0, COUNT, f"Warning: {warning}")
 
@@ -212,7 +210,7 @@ def test_images_of_another_type_are_reported(clinic: Path, tmp_path: Path) -> No
 def test_a_comparison_resumes_and_measures_no_difficulty(
     clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mask_measurement, "measure_difficulty", None)
+    monkeypatch.setattr(masks, "measure_difficulty", None)
 
     class Counting(Reader):
         calls = 0
@@ -223,8 +221,8 @@ def test_a_comparison_resumes_and_measures_no_difficulty(
 
     models, samples = [Counting("half", 10), MODELS[1]], read_dataset(clinic)
     options = EXACT.model_copy(update={"difficulty": False})
-    measure_models(models, samples[:3], options, tmp_path / "out", run=RunContext())
-    found = compare_several_loaded(models, samples, tmp_path / "out", EXACT, run=RunContext())
+    measure_images(MaskTask(models, options), samples[:3], tmp_path / "out", run=RunContext())
+    found = compare_masks(models, samples, tmp_path / "out", EXACT, run=RunContext())
     assert (models[0].calls, found.parts[0].images) == (COUNT, COUNT)
     assert not list((tmp_path / "out").glob("unfinished-*"))
 
@@ -237,21 +235,21 @@ def test_a_folder_without_evaluation_is_rejected(tmp_path: Path) -> None:
 
 def test_at_least_two_are_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two or more models; found 1"):
-        compare_several([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
+        compare_masks([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
     with pytest.raises(InputError, match="two or more evaluations"):
-        compare_evaluations([tmp_path], tmp_path)
+        compare_evaluation_folders([tmp_path], tmp_path / "out")
     with pytest.raises(InputError, match="was named twice"):
-        compare_evaluations([tmp_path, tmp_path], tmp_path)
+        compare_evaluation_folders([tmp_path, tmp_path], tmp_path / "out")
 
 
 def test_no_measured_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="none of 0 images"):
-        compare_several_loaded(MODELS, [], tmp_path / "out", EXACT, run=RunContext())
+        compare_masks(MODELS, [], tmp_path / "out", EXACT, run=RunContext())
 
 
 def test_cancelled_writes_nothing(clinic: Path, tmp_path: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        compare_several_loaded(MODELS, read_dataset(clinic), tmp_path / "out", EXACT, run=run)
+        compare_masks(MODELS, read_dataset(clinic), tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()

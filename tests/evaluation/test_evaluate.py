@@ -16,16 +16,19 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.data import partial_results
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
-from napari_melanoma.evaluation import mask_measurement
+from napari_melanoma.evaluation import masks
 from napari_melanoma.evaluation.any_task import evaluate_model
-from napari_melanoma.evaluation.evaluate import _cases, evaluate
-from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_models
-from napari_melanoma.evaluation.mask_results import (
+from napari_melanoma.evaluation.masks import (
+    FACTS,
+    MEASURED,
     EvaluationOptions,
-    ImageMetrics,
+    MaskTask,
+    choose_cases,
     divide_into_subgroups,
     estimate_metrics,
 )
+from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.pipeline import ImageMetrics, describe_failure, measure_images
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics import statistics
@@ -149,7 +152,7 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
     figures = ImageMetrics(("DI",))
     for index in range(count):
         figures.add(SimpleNamespace(image_id=str(index)), {"DI": index / 40})
-    cases = _cases(figures)
+    cases = choose_cases(figures)
     assert tuple(len(cases[kind]) for kind in ("best", "median", "worst")) == expected
     chosen = [place for places in cases.values() for place in places]
     assert len(set(chosen)) == len(chosen)
@@ -161,7 +164,7 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
 def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of 9,000 patients: metrics and intervals of all of them and of each subgroup."""
     monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)
-    random, figures = np.random.default_rng(0), ImageMetrics()
+    random, figures = np.random.default_rng(0), ImageMetrics((*MEASURED, *FACTS))
     for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
         about = {"group": f"p{number // 2}", "split": "", "domain": "clinic", "diagnosis": f"d{number % 40}"}
         figures.add(Sample(str(number), Path("i"), None, **about), dict(zip(figures.names, row, strict=True)))
@@ -272,13 +275,14 @@ class Counting(Darkness):
 
 def half_done(squares: Path, out: Path) -> None:
     """Measure two of four images."""
-    measure_models([Darkness()], select_for_split(read_dataset(squares))[:2], EXACT, out, run=RunContext())
+    measure_images(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares))[:2], out, run=RunContext())
 
 
 def measured_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
     """Number of images that are predicted when an evaluation resumes."""
     model = Counting()
-    (figures,) = measure_models([model], select_for_split(read_dataset(squares)), options, out, run=RunContext())
+    samples = select_for_split(read_dataset(squares))
+    (figures,) = measure_images(MaskTask([model], options), samples, out, run=RunContext())
     assert len(figures.samples) == 4
     return model.calls
 
@@ -349,7 +353,7 @@ def test_partial_results_are_written_during_the_evaluation(
     monkeypatch.setattr(partial_results, "LINES_PER_WRITE", 2)
     written: list[int] = []
     run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
-    measure_models([Darkness()], select_for_split(read_dataset(squares)), EXACT, tmp_path, run=run)
+    measure_images(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares)), tmp_path, run=run)
     assert written == [0, 1, 1, 1]
     assert measured_again(squares, tmp_path) == 0
 
@@ -358,7 +362,7 @@ def test_difficulty_is_optional(squares: Path, tmp_path: Path, monkeypatch: pyte
     def refused(*_: object) -> dict[str, float]:
         raise AssertionError("difficulty must not be measured")
 
-    monkeypatch.setattr(mask_measurement, "measure_difficulty", refused)
+    monkeypatch.setattr(masks, "measure_difficulty", refused)
     found = evaluate(Darkness(), [squares], tmp_path, EXACT.model_copy(update={"difficulty": False}), run=RunContext())
     assert {group.by for group in found.subgroups} == {"diagnosis"}
     assert "Difficulty, measured with" not in (tmp_path / "summary.html").read_text(encoding="utf-8")

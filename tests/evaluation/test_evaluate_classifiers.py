@@ -23,15 +23,16 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
-from napari_melanoma.evaluation import evaluate_classifiers, training_overlap
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classifiers import (
+from napari_melanoma.evaluation import classes as class_evaluation
+from napari_melanoma.evaluation import training_overlap
+from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
     draw_evaluation,
     evaluate_classifier,
     is_class_evaluation,
     read_class_evaluation,
 )
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
@@ -96,7 +97,7 @@ class Darkness:
 def without_figures() -> Iterator[None]:
     """Draw no figures, which takes half of the time of an evaluation, except in the test of the files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate_classifiers, "draw_evaluation", lambda evaluation, name, folder: {})
+        patch.setattr(class_evaluation, "draw_evaluation", lambda evaluation, name, folder: {})
         yield
 
 
@@ -180,7 +181,7 @@ def test_figures(evaluated: Evaluated) -> None:
 
 
 def test_files(model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate_classifiers, "draw_evaluation", draw_evaluation)
+    monkeypatch.setattr(class_evaluation, "draw_evaluation", draw_evaluation)
     out = tmp_path / "out"
     found = run_it(model, out, make(tmp_path / "set"), split="val")
     about = json.loads((out / "metrics.json").read_text())

@@ -15,8 +15,8 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, InputError
 from napari_melanoma.core.prediction_config import TileConfig
-from napari_melanoma.evaluation.any_task import compare_evaluation_folders
-from napari_melanoma.evaluation.evaluate import LabelEvaluationOptions, evaluate_labels
+from napari_melanoma.evaluation.compare_several import compare_evaluation_folders
+from napari_melanoma.evaluation.labels import LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
@@ -110,7 +110,7 @@ def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
 
 def test_one_split(model: ByGray, data: Path, tmp_path: Path) -> None:
     found = evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(split="train"), run=RunContext())
-    assert [sample.image_id for sample in found.samples] == ["t0", "t1"]
+    assert [sample.image_id for sample in found.image_metrics.samples] == ["t0", "t1"]
     assert not found.parts["all"]["DI"].has_interval  # one slide
 
 

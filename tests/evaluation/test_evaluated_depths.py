@@ -12,10 +12,10 @@ import pytest
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig, DepthScale, ViewConfig
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier, read_class_evaluation
+from napari_melanoma.evaluation.classes import evaluate_classifier, read_class_evaluation
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.io.results import write_rgb, write_table
-from napari_melanoma.metrics.agreement import DEPTH_METRICS
+from napari_melanoma.metrics.metric_table import DEPTH_METRICS
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 
 SIDE, COUNT = 64, 12

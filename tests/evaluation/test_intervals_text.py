@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation.metrics_files import describe_intervals
+from napari_melanoma.evaluation.pipeline import interval_text
 from napari_melanoma.metrics.statistics import bootstrap_interval
 
 
@@ -35,7 +35,7 @@ def images(groups: list[str]) -> list[Sample]:
     ids=["few patients", "no patients", "some patients", "many patients", "one patient"],
 )
 def test_text(groups: list[str], text: str) -> None:
-    assert text in describe_intervals(images(groups))
+    assert text in interval_text(images(groups))
 
 
 def test_the_interval_of_a_calibration_error_is_widened_for_few_patients() -> None:

@@ -15,11 +15,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash_images, make_training_images
-from napari_melanoma.evaluation.compare_several import compare_evaluations, compare_several_loaded
+from napari_melanoma.evaluation.compare_several import compare_evaluation_folders, compare_masks
 from napari_melanoma.evaluation.comparison import Comparison
-from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.mask_results import ComparisonOptions, EvaluationOptions
-from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair
+from napari_melanoma.evaluation.masks import EvaluationOptions
+from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, MaskPair, compare_pair
 from napari_melanoma.evaluation.training_overlap import find_overlap
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
@@ -194,23 +194,25 @@ def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Pat
 def test_several_models_and_stored_evaluations(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models = [Dark(trained), Dark(other, 2), Dark(other, 4)]
-    found = compare_several_loaded(models, read_dataset(thirty), tmp_path / "out", OPTIONS, run=RUN)
+    found = compare_masks(models, read_dataset(thirty), tmp_path / "out", OPTIONS, run=RUN)
     assert found.parts[0].images == 21
     assert len([w for w in found.warnings if w.startswith("Left out")]) == 2
     folders = [tmp_path / "first", tmp_path / "second"]
     for model, folder in zip(models, folders, strict=False):
         evaluate(model, [thirty], folder, OPTIONS, run=RUN)
-    found = compare_evaluations(folders, tmp_path / "stored")
+    found = compare_evaluation_folders(folders, tmp_path / "stored")
     assert found.parts[0].images == 21
     everything = OPTIONS.model_copy(update={"include_seen": True})
     for model, folder in zip(models, folders, strict=False):
         evaluate(model, [thirty], folder, everything, run=RUN)
-    compare_evaluations(folders, tmp_path / "stored")
+    compare_evaluation_folders(folders, tmp_path / "stored")
     assert "No verdict" in (tmp_path / "stored/comparison.html").read_text(encoding="utf-8")
     about = json.loads((folders[0] / "metrics.json").read_text(encoding="utf-8"))
     del about["training_overlap"]
     (folders[0] / "metrics.json").write_text(json.dumps(about), encoding="utf-8")
-    assert any("from an older version" in one for one in compare_evaluations(folders, tmp_path / "stored").warnings)
+    assert any(
+        "from an older version" in one for one in compare_evaluation_folders(folders, tmp_path / "stored").warnings
+    )
 
 
 @pytest.mark.parametrize(("side", "number", "known"), [(64, 3, True), (48, 3, True), (64, 20, False)])

@@ -7,7 +7,6 @@ import pytest
 
 from napari_melanoma.core.prediction_config import DepthOutputConfig, DepthScale
 from napari_melanoma.metrics.agreement import (
-    DEPTH_METRICS,
     DepthIntervals,
     conformal_margin,
     decode_depths,
@@ -16,6 +15,7 @@ from napari_melanoma.metrics.agreement import (
     standardize_depth,
     weighted_pearson,
 )
+from napari_melanoma.metrics.metric_table import DEPTH_METRICS
 
 SCALES = {"mm": DepthScale(mean=2.0, std=1.5), "log": DepthScale(log=True, mean=0.9, std=0.4)}
 each_scale = pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.metrics.overlap import METRICS, choose_best_setting, jaccard_by_threshold, overlap_metrics
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
+from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold, overlap_metrics
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _mask(text: str) -> np.ndarray:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_metrics(case: Case) -> None:
     found = overlap_metrics(_mask(case.mask), _mask(case.reference))
-    assert [found[name] for name in METRICS] == pytest.approx(list(case.expected))
+    assert [found[name] for name in OVERLAP_METRICS] == pytest.approx(list(case.expected))
 
 
 def test_shapes_must_agree() -> None:

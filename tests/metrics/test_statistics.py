@@ -53,7 +53,7 @@ def test_an_interval_ends_where_theory_says(estimate: Callable[..., Estimate]) -
 @each_way
 def test_tables_state_the_method_that_is_the_default(estimate: Callable[..., Estimate]) -> None:
     values = np.random.default_rng(1).exponential(size=30)
-    assert "2000 rounds, seed 0" in statistics.INTERVAL_METHOD
+    assert "2000 rounds, seed 0" in statistics.describe_intervals()
     usual = estimate(values)
     assert usual == estimate(values, rounds=2000, seed=0)
     assert len({usual, estimate(values, rounds=2001), estimate(values, rounds=1999), estimate(values, seed=1)}) == 4

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.reproduction import figures
 from napari_melanoma.reproduction.figures import draw_figures
 from napari_melanoma.reproduction.paper_rows import RowResult
@@ -35,7 +35,9 @@ def work(tmp_path: Path) -> ReproductionContext:
 
 
 def learnt(name: str, value: float) -> RowResult:
-    image = {"image_id": "a", "domain": "isic2017", "group": "a", "found": "1"} | dict.fromkeys(METRICS, str(value))
+    image = {"image_id": "a", "domain": "isic2017", "group": "a", "found": "1"} | dict.fromkeys(
+        OVERLAP_METRICS, str(value)
+    )
     return RowResult(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.reproduction.comparisons import describe_claims, describe_differences
 from napari_melanoma.reproduction.paper_rows import RowResult, read_row_results
 from napari_melanoma.reproduction.papers import Paper, papers, read_paper
@@ -82,7 +82,8 @@ def test_equal_results_are_judged_by_their_paired_differences() -> None:
 def segmented(name: str, value: float) -> RowResult:
     """A row of P4 with the same value of each metric in each image."""
     images = [
-        {"group": str(n), "domain": "m", "image_id": str(n)} | dict.fromkeys(METRICS, str(value)) for n in range(4)
+        {"group": str(n), "domain": "m", "image_id": str(n)} | dict.fromkeys(OVERLAP_METRICS, str(value))
+        for n in range(4)
     ]
     return RowResult(read_paper("P4").rows[name], 0.5, images, 1000, ())
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT, Estimate
 from napari_melanoma.reproduction import papers
 from napari_melanoma.reproduction.paper_rows import RowResult, table_lines
@@ -18,7 +18,7 @@ from napari_melanoma.reproduction.tables import describe_validation, paper_table
 
 def evaluated(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:
     about = [{"image_id": str(n), "domain": domain, "group": f"{domain}/{n}", "found": found} for n in range(count)]
-    return [{**image, **dict.fromkeys(METRICS, str(value))} for image in about]
+    return [{**image, **dict.fromkeys(OVERLAP_METRICS, str(value))} for image in about]
 
 
 def found(row: str, images: list[dict[str, str]], *less: str, parameters: int | None = 1000) -> RowResult:

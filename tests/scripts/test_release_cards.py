@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
@@ -128,7 +128,7 @@ def test_age_groups_of_the_shipped_classifier_match_its_card() -> None:
 
 
 def test_full_card_contains_metrics_with_intervals() -> None:
-    figures = {"held out": {name: Estimate(0.9 + i / 1000, 0.8, 0.95, 40) for i, name in enumerate(METRICS)}}
+    figures = {"held out": {name: Estimate(0.9 + i / 1000, 0.8, 0.95, 40) for i, name in enumerate(OVERLAP_METRICS)}}
     card = full_card(config().model_copy(update={"threshold": 0.62}), figures, "## Data\n\nFrom somewhere.\n")
     assert card.startswith("---\nlicense: cc-by-4.0\n")
     assert "| held out | 40 | 0.900 (0.800 to 0.950) | 0.901 (0.800 to 0.950) |" in card

@@ -13,8 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import read_comparison
-from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.mask_results import EvaluationOptions
+from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
@@ -72,11 +71,11 @@ def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
     model, options = Segmenter.load(trained), EvaluationOptions(difficulty=False)
     with pytest.raises(DataSetError, match="All 20 images are left out"):
         train_split = options.model_copy(update={"split": "train"})
-        evaluate(model, [blobs], tmp_path / "evaluation", train_split, run=RUN)
+        evaluate_masks(model, [blobs], tmp_path / "evaluation", train_split, run=RUN)
     clinic = copies(blobs, tmp_path / "clinic", names[:3])
     with pytest.raises(DataSetError, match="All 3 images are left out"):
-        evaluate(model, [clinic], tmp_path / "evaluation", options, run=RUN)
-    found = evaluate(model, [blobs], tmp_path / "evaluation", options, run=RUN)
+        evaluate_masks(model, [clinic], tmp_path / "evaluation", options, run=RUN)
+    found = evaluate_masks(model, [blobs], tmp_path / "evaluation", options, run=RUN)
     assert found.parts["all"]["DI"].count == 4
     assert "Only 4 images of 2 patients or lesions can be used: at least 5 images and 5 patients" in " ".join(
         found.warnings
@@ -89,7 +88,7 @@ def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
     assert inherited is not None
     assert inherited.counts == {"images": 28, "patients": 14}
     with pytest.raises(DataSetError, match=f"because '{child.name}' was trained"):
-        evaluate(Segmenter.load(child), [clinic], tmp_path / "evaluation", options, run=RUN)
+        evaluate_masks(Segmenter.load(child), [clinic], tmp_path / "evaluation", options, run=RUN)
 
 
 def test_corrections_of_training_images_of_the_start_are_not_evaluated(

@@ -312,27 +312,9 @@ class EvaluationSummary:
 
     Notes
     -----
-    Keys of ``metrics``; higher is better unless stated.
-
-    Masks: ``DI`` Dice, ``JA`` Jaccard (IoU), ``TJA`` Jaccard with values below 0.65 set to 0, ``AC`` accuracy, ``SE``
-    sensitivity and ``SP`` specificity of the pixels, ``BF1`` F1 of the border within 0.75 % of the image's diagonal,
-    and the 95th percentile of the Hausdorff distance (lower is better): ``HD95_px``, ``HD95_mm`` and ``HD95_relative``
-    (to the diagonal). ``HD95_mm`` requires photographs whose file states the scale, which only DICOM does; the columns
-    ``mpp_x`` and ``mpp_y`` of the table are not used. With ``flips``: ``band_share``, the share of the lesion and its
-    surroundings where the flips disagree (lower is better), and ``errors_in_band``, the share of the wrong pixels
-    there. Label images: ``DI``, ``JA`` and ``AC`` over classes, ``DI <class>`` and ``JA <class>``.
-
-    Classes: ``AUC``, ``AUC_within`` (pairs of the same data set), ``macro_AUC``, ``pAUC`` (above 80 % sensitivity, at
-    most 0.2), ``AP`` average precision; at the decision threshold ``sensitivity``, ``specificity``, ``precision``,
-    ``F1``, ``accuracy`` and ``balanced_accuracy``; ``class_accuracy`` and ``class_balanced_accuracy`` of the most
-    probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better). Of the prediction
-    sets: ``coverage``, how often they contain the true class, and ``inconclusive``, how often they contain several
-    classes or none (lower is better). ``out_of_distribution``: share of the images that are out of distribution.
-
-    Depth in mm, of a model that predicts it, for images with a value in the column that it was trained on, by default
-    ``depth_mm``: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's correlation,
-    ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and ``depth_high_mm``
-    limits of agreement, and ``depth_coverage``, how often the interval contains the measured depth.
+    The reference page "Metrics" defines each key of ``metrics``: title, unit, and whether higher or lower is better.
+    Masks have ``DI``, ``JA`` and others, label images also ``DI <class>`` and ``JA <class>``, classes ``AUC``,
+    ``sensitivity`` and others, and models that predict a depth ``depth_mae_mm`` and others.
     """
 
     folder: Path
@@ -524,7 +506,8 @@ def compare(
     DataSetError
         If a data set is invalid, or no image could be measured.
     """
-    from napari_melanoma.evaluation.any_task import compare_evaluation_folders, compare_models
+    from napari_melanoma.evaluation.any_task import compare_models
+    from napari_melanoma.evaluation.compare_several import compare_evaluation_folders
     from napari_melanoma.evaluation.comparison import Comparison
 
     out = to_path(folder, "the folder of the results")

@@ -72,7 +72,7 @@ def compare(
     *,
     options: Annotated[
         OptionValues,
-        ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
+        ConfigOptions("evaluation.masks:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
     ],
     classifier_options: ClassifierValues,
     no_refine: NoRefine = False,
@@ -143,7 +143,7 @@ def _compare_bundles(
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
-    from napari_melanoma.evaluation.any_task import check_comparison_folder, compare_evaluation_folders
+    from napari_melanoma.evaluation.compare_several import check_comparison_folder, compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
@@ -166,7 +166,7 @@ def _reject_if(inapplicable: object, reason: str) -> None:
 
 
 def _is_evaluation_folder(folder: Path) -> bool:
-    from napari_melanoma.evaluation.metrics_files import is_evaluation
+    from napari_melanoma.evaluation.pipeline import is_evaluation
 
     return is_evaluation(folder)
 

@@ -539,15 +539,16 @@ def baseline(
     seed: Annotated[int, typer.Option(help="Random seed of folds and trees.")] = 0,
 ) -> None:
     """Measure how well the table alone predicts the target."""
-    from napari_melanoma.evaluation.classifier_measurement import METRICS, class_estimates
     from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
+    from napari_melanoma.metrics.class_metrics import class_estimates
+    from napari_melanoma.metrics.metric_table import CLASS_METRICS
 
     current.after_stop = "Nothing was written."
     names = [name.strip() for name in columns.split(",") if name.strip()]
     result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
     estimates = class_estimates(result.predictions)
     estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
-    lines = [f"{name:24} {estimate}  {METRICS[name]}" for name, estimate in estimates.items()]
+    lines = [f"{name:24} {estimate}  {CLASS_METRICS[name].definition}" for name, estimate in estimates.items()]
     values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
     current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
     for note in result.notes:

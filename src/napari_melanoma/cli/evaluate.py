@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_melanoma.classification.explanation import PointingOptions
-    from napari_melanoma.evaluation.any_task import ModelEvaluation
+    from napari_melanoma.evaluation.pipeline import Evaluation
     from napari_melanoma.models.bundle import BundleInfo
 
 EVALUATE_HELP = format_help(
@@ -62,9 +62,7 @@ def evaluate(
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
     ],
     out: Out,
-    options: Annotated[
-        OptionValues, ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("refinement",))
-    ],
+    options: Annotated[OptionValues, ConfigOptions("evaluation.masks:EvaluationOptions", without=("refinement",))],
     classifier_options: ClassifierValues,
     no_refine: NoRefine = False,
     pointing: Pointing = None,
@@ -128,7 +126,7 @@ def _evaluate_clicks(
     current.finish(text, some_failed=bool(evaluation.failed), out=str(out), failed=len(evaluation.failed))
 
 
-def _report_evaluation(evaluation: ModelEvaluation, out: Path, current: CommandSession) -> None:
+def _report_evaluation(evaluation: Evaluation, out: Path, current: CommandSession) -> None:
     for item in evaluation.failed:
         path, error = item.sample.image, item.error
         current.report.emit("failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error)

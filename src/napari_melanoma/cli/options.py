@@ -277,7 +277,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder; created i
 ClassifierValues = Annotated[
     OptionValues,
     ConfigOptions(
-        "evaluation.classifier_measurement:ClassEvaluationOptions",
+        "evaluation.labeled_images:ClassEvaluationOptions",
         without=("split", "include_seen"),
         names={"segmenter": "--segmenter BUNDLE"},
         help_prefix="classifiers: ",

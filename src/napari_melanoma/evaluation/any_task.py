@@ -6,50 +6,33 @@ or of whole slides. The task decides which images are needed and which metrics a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.data.dataset import (
     find_table,
-    list_surrounding_datasets,
     read_dataset,
     require_outside_datasets,
     select_for_split,
 )
 from napari_melanoma.data.partial_results import has_partial_results
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.compare_several import (
-    ModelsComparison,
-    compare_class_evaluations,
-    compare_classifiers,
-    compare_evaluations,
-    compare_several,
-)
+from napari_melanoma.evaluation.classes import evaluate_classifier
+from napari_melanoma.evaluation.compare_several import ModelsComparison, compare_classifiers, compare_masks
 from napari_melanoma.evaluation.comparison import Comparison
-from napari_melanoma.evaluation.evaluate import (
-    LabelEvaluation,
-    LabelEvaluationOptions,
-    evaluate,
-    evaluate_bags,
-    evaluate_labels,
-)
-from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, evaluate_classifier, is_class_evaluation
-from napari_melanoma.evaluation.mask_results import (
-    ComparisonOptions,
-    Evaluation,
-    EvaluationOptions,
-    check_evaluated_datasets,
-)
-from napari_melanoma.evaluation.metrics_files import is_evaluation
-from napari_melanoma.evaluation.pair_comparison import compare_segmenters
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.labels import LabelEvaluationOptions, evaluate_labels
+from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
+from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
+from napari_melanoma.evaluation.pipeline import Evaluation, check_evaluated_datasets, is_evaluation
+from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import BundleInfo
 
 Task = Literal["masks", "labels", "classes", "slides"]
-ModelEvaluation = Evaluation | LabelEvaluation | ClassEvaluation
 
 
 def evaluation_task(info: BundleInfo) -> Task:
@@ -61,7 +44,7 @@ def evaluation_task(info: BundleInfo) -> Task:
 
 def check_evaluation_folder(out: Path, datasets: Sequence[Path]) -> None:
     """Raise an error if a new evaluation would lie in a data set; an earlier one may be repeated or continued."""
-    if not (is_evaluation(out) or is_class_evaluation(out) or has_partial_results(out)):
+    if not (is_evaluation(out) or has_partial_results(out)):
         require_outside_datasets(out, datasets)
 
 
@@ -73,7 +56,7 @@ def evaluate_model(
     *,
     source: str,
     run: RunContext,
-) -> ModelEvaluation:
+) -> Evaluation:
     """Load a model, evaluate it on data sets and write the results.
 
     ``options``: fields of the options of its task, such as ``EvaluationOptions`` for masks. ``source``: where the
@@ -82,33 +65,25 @@ def evaluate_model(
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.slides.tile_models import TissueSegmenter
+    from napari_melanoma.slides.tile_models import BagModel, TissueSegmenter
 
     check_evaluation_folder(out, datasets)
     task, values = evaluation_task(info), dict(options)
-    if task == "masks":
-        mask_options = EvaluationOptions.parse(values, source)
-        _require_tables(datasets)
-        with report_loading(run):
-            segmenter = Segmenter.load(info)
-        return evaluate(segmenter, datasets, out, mask_options, run=run)
-    if task == "labels":
-        label_options = LabelEvaluationOptions.parse(values, source)
-        _require_tables(datasets)
-        return evaluate_labels(TissueSegmenter.load(info), datasets, out, label_options, run=run)
-    class_options = ClassEvaluationOptions.parse(values, source)
-    _require_tables(datasets)
-    if task == "slides":
-        return evaluate_bags(info, datasets, out, class_options, run=run)
-    with report_loading(run):
-        classifier = Classifier.load(info)
-    return evaluate_classifier(classifier, datasets, out, class_options, run=run)
-
-
-def _require_tables(datasets: Sequence[Path]) -> None:
-    """Raise an error about a wrong path before seconds are spent on loading the model."""
-    for folder in datasets:
+    option_types: dict[Task, type[Config]] = {"masks": EvaluationOptions, "labels": LabelEvaluationOptions}
+    chosen: Any = option_types.get(task, ClassEvaluationOptions).parse(values, source)
+    for folder in datasets:  # a wrong path is reported before seconds are spent on loading the model
         find_table(folder)
+    evaluate: Callable[..., Evaluation]
+    with report_loading(run):
+        if task == "masks":
+            evaluate = partial(evaluate_masks, Segmenter.load(info))
+        elif task == "labels":
+            evaluate = partial(evaluate_labels, TissueSegmenter.load(info))
+        elif task == "classes":
+            evaluate = partial(evaluate_classifier, Classifier.load(info))
+        else:
+            evaluate = partial(evaluate_bags, BagModel.load(info))
+    return evaluate(datasets, out, chosen, run=run)
 
 
 def compare_models(
@@ -128,6 +103,8 @@ def compare_models(
     two models for masks. Models for label images always get a recommendation, classifiers never. ``options`` and
     ``source``: as for ``evaluate_model``.
     """
+    from napari_melanoma.lesion.segmentation import Segmenter
+
     require_outside_datasets(out, [*datasets, *base])
     if len(models) < 2:
         raise InputError(f"a comparison needs two models or more; found {len(models)}.")
@@ -143,26 +120,7 @@ def compare_models(
         for folders in (datasets, base)
     )
     if tasks == {"masks"} and (len(models) > 2 or not advise):
-        return compare_several(models, new_samples, out, EvaluationOptions.parse(values, source), run=run)
+        settings = EvaluationOptions.parse(values, source)
+        return compare_masks([Segmenter.load(info) for info in models], new_samples, out, settings, run=run)
     settings = ComparisonOptions.parse({"base": sorted({sample.domain for sample in base_samples}), **values}, source)
     return compare_segmenters(models, [*new_samples, *base_samples], out, settings, run=run)
-
-
-def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
-    """Raise an error if a comparison of evaluations would be written into one of them or into a data set."""
-    if any(is_same_folder(out, folder) for folder in folders):
-        raise InputError(f"{out} is one of the evaluations, which a comparison must not change. Choose another folder.")
-    require_outside_datasets(out, list_surrounding_datasets(out))
-
-
-def compare_evaluation_folders(folders: Sequence[Path], out: Path) -> ModelsComparison:
-    """Compare stored evaluations, each with the first one, without running a model."""
-    check_comparison_folder(folders, out)
-    are_classifiers = [is_class_evaluation(folder) for folder in folders]
-    if not any(are_classifiers):
-        return compare_evaluations(folders, out)
-    if not all(are_classifiers):
-        raise InputError(
-            "some of these evaluations are of classifiers, others of masks. Give evaluations of the same type."
-        )
-    return compare_class_evaluations(folders, out)

@@ -17,14 +17,14 @@ from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, find_labeled_images
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
+from napari_melanoma.evaluation.pipeline import interval_text
 from napari_melanoma.figures.evaluation import plot_bars, save_figure
 from napari_melanoma.imaging.stain import MEASURES as STAIN_MEASURES
 from napari_melanoma.imaging.stain import measure_stain
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
 from napari_melanoma.slides.options import SlideOptions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.classifier_measurement import LabeledImages
+    from napari_melanoma.evaluation.labeled_images import LabeledImages
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
@@ -183,7 +183,7 @@ def _about(biomarkers: Biomarkers, classifier: Classifier, options: BiomarkerOpt
         "positives": int(positive.sum()),
         "features_looked_at": biomarkers.feature_count,
         "options": options.model_dump(mode="json"),
-        "interval": INTERVAL_METHOD,
+        "interval": interval_text(evaluated.samples),
         "note": NOTE,
         "provenance": collect_provenance(),
     }
@@ -286,7 +286,7 @@ def find_biomarkers(
     """Find the features and measures of images that separate the classes, and write the results."""
     tissue_model = check_tissue_model(options.tissue_model)
     evaluation_options = ClassEvaluationOptions(split=options.split, target=options.target)
-    evaluated = find_labeled_images(datasets, classifier, evaluation_options)
+    evaluated = find_labeled_images(datasets, classifier.info, evaluation_options)
     embeddings, table = _embed_pictures(classifier, evaluated, run)
     positive = evaluated.labels == evaluated.classes.index(classifier.config.positive)
     groups = np.array([str(sample.group) for sample in evaluated.samples])

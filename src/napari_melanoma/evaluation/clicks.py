@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,29 +14,35 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import Cancelled
-from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
-from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
-from napari_melanoma.evaluation.mask_measurement import describe_failure, read_pair
-from napari_melanoma.evaluation.mask_results import (
-    FailedImage,
-    check_evaluated_datasets,
-    estimates_to_json,
-    none_measured,
-)
-from napari_melanoma.evaluation.metrics_files import describe_intervals, evaluation_page
+from napari_melanoma.evaluation.masks import read_pair
 from napari_melanoma.evaluation.pages import write_evaluation_page
-from napari_melanoma.evaluation.training_overlap import Overlap, select_images
+from napari_melanoma.evaluation.pipeline import (
+    ALL_IMAGES,
+    Estimates,
+    Evaluation,
+    EvaluationTask,
+    ImageMetrics,
+    LoadedModel,
+    PageContent,
+    estimate_domains,
+    estimates_to_json,
+    evaluation_page,
+    interval_text,
+    read_masked_samples,
+    run_evaluation,
+)
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.imaging.prompts import Click, Point, Prompts, draw_disk, simulate_click
 from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw_border
+from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_any_segmenter
+from napari_melanoma.metrics.metric_table import CLICK_METRICS, define_metrics, metric_label
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.models import DEFAULT_BUNDLE
@@ -44,7 +51,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -211,27 +218,24 @@ class ClickOptions(Config):
     include_seen: bool = Field(False, description="also measure images that a model was trained on")
 
 
-@dataclass(frozen=True, eq=False)
-class ClickEvaluation:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClickEvaluation(Evaluation):
     """Result of an evaluation by clicks.
 
-    ``trials``: by method, in the order of ``samples``. ``parts``: data set, or "all", to method to metric to estimate.
+    ``trials``: by method, of the measured images in order. ``methods``: data set, or "all", to method to metric to
+    estimate; ``parts`` has those of the first method, the model itself.
     """
 
-    samples: tuple[Sample, ...]
     trials: Mapping[str, tuple[ClickTrial, ...]]
-    parts: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
-    failed: tuple[FailedImage, ...]
-    warnings: tuple[str, ...]
-    overlap: Overlap
+    methods: Mapping[str, Mapping[str, Estimates]]
 
     @property
-    def headline(self) -> str:
-        """The main result in a line."""
-        name, estimates = next(iter(self.parts["all"].items()))
+    def lead(self) -> str:
+        """Clicks and Dice index of the model."""
+        name, estimates = next(iter(self.methods[ALL_IMAGES].items()))
         return (
             f"{name}: {estimates['NoC 90']} clicks to a Dice index of 0.90; Dice {estimates['DI 0']} without a click, "
-            f"{estimates['DI 1']} after one. Over {len(self.samples)} images"
+            f"{estimates['DI 1']} after one."
         )
 
 
@@ -242,10 +246,8 @@ def evaluate_clicks(
 
     Images that were measured before an interruption are not measured again.
     """
-    check_evaluated_datasets(datasets)
-    samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
+    samples = read_masked_samples(datasets, options.split)
     automatic_info = find_bundle(DEFAULT_BUNDLE)
-    overlap, warnings = select_images([info, automatic_info], samples, run=run, include=options.include_seen)
     with report_loading(run):
         prompted_model, automatic_model = PromptedSegmenter.load(info), load_any_segmenter(automatic_info)
     methods: tuple[ClickMethod, ...] = (
@@ -254,120 +256,115 @@ def evaluate_clicks(
         RandomWalkClicks(automatic_model),
         FloodClicks(),
     )
-    settings = {
-        "models": [[model.info.fingerprint, model.device] for model in (prompted_model, automatic_model)],
-        "clicks": options.clicks,
-        "version": collect_provenance()["version"],
-    }
-    partial = PartialResults(out, settings)
-    measured: list[Sample] = []
-    trials: dict[str, list[ClickTrial]] = {method.name: [] for method in methods}
-    failed: list[FailedImage] = []
-    try:
-        for sample in run.track(overlap.measured, "Clicking"):
-            try:
-                image_trials = _measure_image(sample, methods, options.clicks, partial)
-            except (Cancelled, SaveError):
-                raise
-            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
-                failed.append(FailedImage(sample, describe_failure(sample, error, out)))
-                continue
-            measured.append(sample)
-            for method, trial in zip(methods, image_trials, strict=True):
-                trials[method.name].append(trial)
-    finally:
-        partial.flush()
-    if not measured:
-        raise none_measured(failed)
-    evaluation = ClickEvaluation(
-        tuple(measured),
-        {name: tuple(of_method) for name, of_method in trials.items()},
-        _estimate_parts(measured, trials),
-        tuple(failed),
-        (*overlap.warnings, *warnings),
-        overlap,
-    )
-    write_click_evaluation(out, evaluation, info, options)
-    remove_partial_results(out)
-    return evaluation
+    task = ClickTask([prompted_model, automatic_model], methods, options)
+    return run_evaluation(task, samples, out, include_seen=options.include_seen, run=run)
 
 
-def _measure_image(
-    sample: Sample, methods: Sequence[ClickMethod], clicks: int, partial: PartialResults
-) -> Sequence[ClickTrial]:
-    """Measure each method on an image, unless it was measured before."""
-    stamp = stamp_files(sample)
-    stored = partial.pop(sample, stamp)
-    if stored is not None:
-        return [ClickTrial.from_values(values, clicks) for values in stored]
-    photograph, truth = read_pair(sample)
-    trials = [run_trial(method, photograph.rgb, truth, clicks) for method in methods]
-    partial.add(sample, stamp, [trial.to_values() for trial in trials])
-    return trials
+ClickPair = tuple[Photograph, "NDArray[np.bool_]"]
 
 
-def _estimate_parts(
-    samples: Sequence[Sample], trials: Mapping[str, Sequence[ClickTrial]]
-) -> dict[str, dict[str, dict[str, Estimate]]]:
-    """Estimate the metrics of each method for all images and each data set."""
-    domains = [sample.domain for sample in samples]
-    parts: dict[str, dict[str, dict[str, Estimate]]] = {}
-    for part in ("all", *sorted(set(domains))):
-        indices = [index for index, domain in enumerate(domains) if part in ("all", domain)]
-        groups = [samples[index].group for index in indices]
-        parts[part] = {
-            name: estimate_trials([of_method[index] for index in indices], groups) for name, of_method in trials.items()
+class ClickTask(EvaluationTask[ClickPair, list[dict[str, float]], ClickEvaluation]):
+    """Simulated clicks. The values of an image are a trial of each method."""
+
+    options: ClickOptions
+
+    def __init__(self, models: Sequence[LoadedModel], methods: Sequence[ClickMethod], options: ClickOptions) -> None:
+        super().__init__(models, options)
+        self.methods = methods
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        dice = (f"dice_{count}" for count in range(self.options.clicks + 1))
+        return [(*dice, "best_of_hypotheses", "first_s", "click_s")] * len(self.methods)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        models = [[model.info.fingerprint, model.device] for model in self.loaded]
+        return {"models": models, "clicks": self.options.clicks}
+
+    def read(self, sample: Sample) -> ClickPair:
+        return read_pair(sample)
+
+    def predict(self, contents: Sequence[ClickPair]) -> list[list[dict[str, float]]]:
+        return [
+            [run_trial(method, photograph.rgb, truth, self.options.clicks).to_values() for method in self.methods]
+            for photograph, truth in contents
+        ]
+
+    def summarize(self, measured: Sequence[ImageMetrics]) -> ClickEvaluation:
+        trials = {
+            method.name: tuple(
+                ClickTrial.from_values(dict(zip(metrics.names, metrics.table[index], strict=True)), self.options.clicks)
+                for index in metrics.measured
+            )
+            for method, metrics in zip(self.methods, measured, strict=True)
         }
-    return parts
+        groups = np.array([sample.group for sample in measured[0].measured_samples])
+        by_method = {
+            name: estimate_domains(measured[0], partial(_estimate_some, trials_of_method, groups))
+            for name, trials_of_method in trials.items()
+        }
+        first = next(iter(by_method.values()))
+        methods = {part: {name: parts[part] for name, parts in by_method.items()} for part in first}
+        return ClickEvaluation(first, measured[0], trials=trials, methods=methods)
 
+    def write(self, evaluation: ClickEvaluation, out: Path, run: RunContext) -> None:
+        """Write the table of the images, the metrics and the page."""
+        rows = []
+        for name, trials in evaluation.trials.items():
+            for sample, trial in zip(evaluation.image_metrics.measured_samples, trials, strict=True):
+                about = {key: getattr(sample, key) for key in ("image_id", "domain", "split", "group")}
+                rows.append({**about, "method": name, **trial.to_values()})
+        write_table(out / "clicks.csv", rows)
+        values = {
+            part: {name: estimates_to_json(estimates) for name, estimates in methods.items()}
+            for part, methods in evaluation.methods.items()
+        }
+        info = self.infos[0]
+        about = {"model": info.name, "fingerprint": info.fingerprint, "options": self.options.model_dump(mode="json")}
+        facts = {
+            "warnings": list(evaluation.warnings),
+            "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
+            **collect_provenance(),
+        }
+        write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(evaluation.failed), **facts})
+        data = sorted({sample.domain for sample in evaluation.image_metrics.samples})
+        page = evaluation_page(evaluation, info, data, self.describe(evaluation, data))
+        write_evaluation_page(page, out / "clicks.html")
 
-def write_click_evaluation(out: Path, evaluation: ClickEvaluation, info: BundleInfo, options: ClickOptions) -> None:
-    """Write the table of the images, the metrics and the page."""
-    rows = []
-    for name, trials in evaluation.trials.items():
-        for sample, trial in zip(evaluation.samples, trials, strict=True):
-            about = {key: getattr(sample, key) for key in ("image_id", "domain", "split", "group")}
-            rows.append({**about, "method": name, **trial.to_values()})
-    write_table(out / "clicks.csv", rows)
-    values = {
-        part: {name: estimates_to_json(estimates) for name, estimates in methods.items()}
-        for part, methods in evaluation.parts.items()
-    }
-    about = {"model": info.name, "fingerprint": info.fingerprint, "options": options.model_dump(mode="json")}
-    facts = {
-        "warnings": list(evaluation.warnings),
-        "training_overlap": evaluation.overlap.facts,
-        **collect_provenance(),
-    }
-    write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(evaluation.failed), **facts})
-    data = sorted({sample.domain for sample in evaluation.samples})
-    tables = [
-        (
-            "All images" if part == "all" else part,
-            ("", *methods),
-            [
-                (metric, *(str(estimates[metric]) for estimates in methods.values()))
-                for metric in next(iter(methods.values()))
+    def draw(self, evaluation: ClickEvaluation, folder: Path, run: RunContext) -> dict[str, Path]:
+        return {}
+
+    def describe(self, evaluation: ClickEvaluation, data: Sequence[str]) -> PageContent:
+        tables = [
+            (
+                "All images" if part == ALL_IMAGES else part,
+                ("", *methods),
+                [
+                    (metric_label(metric), *(str(estimates[metric]) for estimates in methods.values()))
+                    for metric in next(iter(methods.values()))
+                ],
+            )
+            for part, methods in evaluation.methods.items()
+            if part == ALL_IMAGES or len(data) > 1
+        ]
+        return PageContent(
+            facts=f"{evaluation.images} images, up to {self.options.clicks} clicks",
+            next="clicks.csv lists every measured image.",
+            tables=tables,
+            notes=[
+                "A simulated user clicks in the middle of the largest error, to include or to exclude it. Dice, n: "
+                f"Dice index after n clicks; {define_metrics(CLICK_METRICS.values())} Intervals: "
+                f"{interval_text(evaluation.image_metrics.measured_samples)}.{_click_times(evaluation.trials)}"
             ],
         )
-        for part, methods in evaluation.parts.items()
-        if part == "all" or len(data) > 1
-    ]
-    page = evaluation_page(
-        evaluation,
-        info,
-        data,
-        [
-            "A simulated user clicks in the middle of the largest error, to include or to exclude it. DI n: Dice index "
-            "after n clicks; NoC: clicks until a Dice index of 0.85 or 0.90, the greatest number if it is never "
-            f"reached. Intervals: {describe_intervals(evaluation.samples)}.{_click_times(evaluation.trials)}"
-        ],
-        facts=f"{len(evaluation.samples)} images, up to {options.clicks} clicks",
-        lead=f"{evaluation.headline}.",
-        next="clicks.csv lists every measured image.",
-        tables=tables,
-    )
-    write_evaluation_page(page, out / "clicks.html")
+
+
+def _estimate_some(
+    trials: Sequence[ClickTrial], groups: NDArray[np.str_], positions: NDArray[np.intp]
+) -> dict[str, Estimate]:
+    """Estimate the metrics over the trials at some positions."""
+    return estimate_trials([trials[position] for position in positions], groups[positions].tolist())
 
 
 def _click_times(trials: Mapping[str, Sequence[ClickTrial]]) -> str:

@@ -1,62 +1,62 @@
 """Compare several segmentation models, or several classifiers, with the first of them on the same images.
 
-The first part of the module is common to both tasks; the parts on segmentation models and on classifiers follow. For a
+``compare_results`` is the whole of it; what depends on the task is in ``ComparedMasks`` and ``ComparedClasses``. For a
 comparison of two models with advice on which one to use, see ``evaluation.pair_comparison``.
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import is_same_folder, write_json
 from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Key, Sample, list_surrounding_datasets, require_outside_datasets
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.evaluation.classifier_measurement import LESS_IS_BETTER as CLASS_LESS_IS_BETTER
-from napari_melanoma.evaluation.classifier_measurement import (
-    METRICS,
-    ClassEvaluationOptions,
-    LabeledImages,
-    class_differences,
-    class_estimates,
-    find_labeled_images,
-    measure_classifiers,
-)
-from napari_melanoma.evaluation.evaluate_classifiers import (
+from napari_melanoma.evaluation.classes import (
+    ClassTask,
     StoredClassEvaluation,
     collect_predictions,
     compute_curves,
-    labeled_image_warnings,
-    load_segmenter_for,
+    is_class_evaluation,
     out_of_distribution_warning,
     read_class_evaluation,
 )
-from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
-from napari_melanoma.evaluation.mask_results import (
-    LESS_IS_BETTER,
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, find_labeled_images
+from napari_melanoma.evaluation.masks import (
     MEASURED,
     REFERENCE_SHARE,
     EvaluatedModel,
     EvaluationOptions,
+    MaskTask,
+    estimate_columns,
+    metric_columns,
+    read_evaluation,
+)
+from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pipeline import (
+    ALL_IMAGES,
+    MAX_FAILED,
+    Estimates,
     FailedImage,
     ImageMetrics,
-    estimate_columns,
+    measure_images,
+    select_images,
 )
-from napari_melanoma.evaluation.metrics_files import MOST_FAILED, WORDS, read_evaluation
-from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.training_overlap import select_images, without_verdict
+from napari_melanoma.evaluation.training_overlap import Overlap, without_verdict
 from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.metrics.class_metrics import class_differences, class_estimates
+from napari_melanoma.metrics.metric_table import METRIC_TABLE, define_metrics, metric_label
+from napari_melanoma.metrics.statistics import Estimate, describe_intervals
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import require_task
 
@@ -70,11 +70,17 @@ if TYPE_CHECKING:
 
 MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
 ESTIMATE_COLUMNS = ("mean", "low", "high", "difference", "difference_low", "difference_high")
+COLUMNS = ("part", "images", "patients", "model", "metric", *ESTIMATE_COLUMNS)
 INTERVAL_NOTE = (
-    f"Intervals: {INTERVAL_METHOD}; paired for differences. Even if all models are equal, about one in twenty "
-    "intervals of differences excludes 0 by chance."
+    "Intervals: {interval}. Even if all models are equal, about one in twenty intervals of "
+    "differences excludes 0 by chance."
 )
-Estimates = dict[str, Estimate]
+SHARE_TOLERANCE = 2e-6  # of the share of the reference mask, of which tables store six digits
+DIFFERENT = (
+    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
+)
+Conclude = Callable[["ModelsComparison"], tuple[str, str]]
+"""Function of the result that returns the lead of its page and the recommended next step."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class ModelsComparison:
     """Result of a comparison of several models.
 
     ``parts``: all images, then each data set if there are several. ``shown``: the metrics in tables for users.
-    ``failed``: the images that failed with any of the models.
+    ``failed``: the images that failed with any of the models. ``interval``: how intervals were computed.
     """
 
     task: ArchitectureTask
@@ -113,6 +119,7 @@ class ModelsComparison:
     shown: tuple[str, ...]
     failed: tuple[FailedImage, ...] = ()
     warnings: tuple[str, ...] = ()
+    interval: str = ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -149,72 +156,145 @@ class ModelsComparison:
                     yield row
 
 
-def estimate_parts(
-    domains: NDArray[Any],
-    groups: NDArray[Any],
-    names: Sequence[str],
-    estimate: Callable[[int, NDArray[np.bool_]], tuple[Estimates, Estimates]],
-) -> Iterator[DataPartMetrics]:
-    """Yield the estimates on all images and on each data set, if there are several.
+class ComparedModels(ABC):
+    """The results of several models for the same images: what depends on the task.
 
-    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``names``: of the models. ``estimate`` takes the
-    index of a model and the selected images, bool (image,), and returns its estimates and their differences from the
-    first model.
+    ``names``: distinct, of the models. ``keys``, ``groups``: data set and image id, and patient or lesion, of the
+    images that all models have. ``models``: what ``models.json`` states of each model. ``overlaps``: ``Overlap.facts``
+    of each.
     """
+
+    task: ClassVar[ArchitectureTask]
+    shown: ClassVar[tuple[str, ...]]  # metrics in tables for users
+    decisive: ClassVar[str]  # the metric that the page begins with
+    no_lead = ""  # the lead if that metric is undefined
+    next = ""
+
+    names: Sequence[str]
+    keys: Sequence[Key]
+    groups: NDArray[Any]
+    models: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+    failed: Sequence[FailedImage]
+    overlaps: Sequence[Mapping[str, Any] | None]
+
+    @abstractmethod
+    def estimate(self, number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        """Return the estimates of a model and their differences from the first model.
+
+        ``number``: index of the model. ``selected``: bool (image,).
+        """
+
+    @abstractmethod
+    def draw(self, comparison: ModelsComparison, folder: Path) -> dict[str, Path]:
+        """Draw the figures; returns title to file."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return further values of ``models.json``."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Return further notes for the page."""
+        return []
+
+    def rows(self) -> Iterable[Mapping[str, object]]:
+        """Return the rows of ``per_image.csv``; none: there is no such table."""
+        return ()
+
+
+def compare_results(compared: ComparedModels, out: Path, conclude: Conclude | None = None) -> ModelsComparison:
+    """Estimate each model and its difference from the first one, and write all files, the page last.
+
+    ``conclude``: replaces the lead and the next step on the page.
+    """
+    warnings = tuple(dict.fromkeys(compared.warnings))
+    parts = tuple(_estimate_parts(compared))
+    unknown = sum(group == "/".join(key) for group, key in zip(compared.groups, compared.keys, strict=True))
+    interval = f"{describe_intervals(len(np.unique(compared.groups)), unknown)}; of differences paired"
+    comparison = ModelsComparison(compared.task, parts, compared.shown, tuple(compared.failed), warnings, interval)
+    names = [model.model for model in parts[0].models]
+    ranked = [model for model in parts[0].models if compared.decisive in model.metrics]
+    metrics = [METRIC_TABLE[name] for name in compared.shown]
+    page = Page(
+        title=" and ".join([", ".join(names[:-1]), names[-1]]),
+        facts=f"{parts[0].images} images of {parts[0].patients} patients or lesions, all models on the same images",
+        lead=_lead(compared.decisive, ranked, names[0]) if ranked else compared.no_lead,
+        next=compared.next,
+        tables=[
+            (
+                f"Metrics, and differences from {names[0]}",
+                ("Images", "n", "Model", *(metric.directed_label for metric in metrics)),
+                comparison.table(),
+            )
+        ],
+        figures=compared.draw(comparison, out / "figures"),
+        failed=[(item.sample.image_id, item.error) for item in comparison.failed[:MAX_FAILED]],
+        notes=[INTERVAL_NOTE.format(interval=interval), *compared.notes(), define_metrics(metrics)],
+        warnings=warnings,
+    )
+    if conclude is not None:
+        lead, last = conclude(comparison)
+        page = replace(page, lead=lead, next=last)
+    if rows := list(compared.rows()):
+        write_table(out / "per_image.csv", rows)
+    facts = {
+        "task": compared.task,
+        "models": [{"name": name, **about} for name, about in zip(names, compared.models, strict=True)],
+        **comparison.values,
+        **compared.facts(),
+        "interval": interval,
+        "warnings": list(warnings),
+        "provenance": collect_provenance(),
+        "training_overlap": list(compared.overlaps),
+    }
+    write_json(out / MODELS, facts)
+    write_table(out / TABLE, list(comparison.rows()), COLUMNS)
+    write_evaluation_page(without_verdict(page, compared.overlaps), out / PAGE_NAME)
+    return comparison
+
+
+def _estimate_parts(compared: ComparedModels) -> Iterator[DataPartMetrics]:
+    """Yield the estimates on all images and on each data set, if there are several."""
+    domains, groups = np.array([domain for domain, _ in compared.keys]), np.asarray(compared.groups)
     datasets = np.unique(domains)
-    for name in ["all", *(datasets if len(datasets) > 1 else ())]:
-        selected = np.full(len(domains), True) if name == "all" else domains == name
-        estimates = tuple(ModelMetrics(model, *estimate(number, selected)) for number, model in enumerate(names))
+    for name in [ALL_IMAGES, *(datasets if len(datasets) > 1 else ())]:
+        selected = np.full(len(domains), True) if name == ALL_IMAGES else domains == name
+        estimates = tuple(
+            ModelMetrics(model, *compared.estimate(number, selected)) for number, model in enumerate(compared.names)
+        )
         yield DataPartMetrics(str(name), int(selected.sum()), len(np.unique(groups[selected])), estimates)
 
 
-def write_models(
-    comparison: ModelsComparison,
-    facts: Mapping[str, Any],
-    page: Page,
-    out: Path,
-    columns: Sequence[str],
-) -> None:
-    """Write ``models.json``, ``models.csv`` and, last, the page.
-
-    ``facts``: the content of ``models.json``. ``columns``: the columns of ``models.csv`` before the estimates.
-    """
-    write_json(out / MODELS, facts)
-    write_table(out / TABLE, list(comparison.rows()), [*columns, *ESTIMATE_COLUMNS])
-    write_evaluation_page(without_verdict(page, facts["training_overlap"]), out / PAGE_NAME)
+def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
+    """Raise an error if a comparison of evaluations would be written into one of them or into a data set."""
+    if any(is_same_folder(out, folder) for folder in folders):
+        raise InputError(f"{out} is one of the evaluations, which a comparison must not change. Choose another folder.")
+    require_outside_datasets(out, list_surrounding_datasets(out))
 
 
-def models_page(
-    comparison: ModelsComparison,
-    metric: str,
-    less_is_better: Sequence[str],
-    *,
-    no_lead: str = "",
-    **content: Any,  # noqa: ANN401 - the fields of Page that depend on the task
-) -> Page:
-    """Return the content of the page.
-
-    Its lead names the best model by ``metric``, or is ``no_lead`` if the metric is undefined.
-    """
-    names = [model.model for model in comparison.parts[0].models]
-    ranked = [model for model in comparison.parts[0].models if metric in model.metrics]
-    head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in comparison.shown))
-    return Page(
-        title=" and ".join([", ".join(names[:-1]), names[-1]]),
-        lead=_lead(metric, ranked, names[0]) if ranked else no_lead,
-        warnings=comparison.warnings,
-        tables=[(f"Metrics, and differences from {names[0]}", head, comparison.table())],
-        failed=[(item.sample.image_id, item.error) for item in comparison.failed[:MOST_FAILED]],
-        **content,
-    )
+def compare_evaluation_folders(folders: Sequence[Path], out: Path) -> ModelsComparison:
+    """Compare stored evaluations, each with the first one, on the images that were measured in all of them."""
+    check_comparison_folder(folders, out)
+    _check_different_evaluations(folders)
+    are_classifiers = [is_class_evaluation(folder) for folder in folders]
+    names = [folder.name for folder in folders]
+    if not any(are_classifiers):
+        return compare_results(ComparedMasks([read_evaluation(folder) for folder in folders], names), out)
+    if not all(are_classifiers):
+        raise InputError(
+            "some of these evaluations are of classifiers, others of masks. Give evaluations of the same type."
+        )
+    evaluations = [read_class_evaluation(folder) for folder in folders]
+    _check_same_classes([(item.name, item.predictions.classes) for item in evaluations])
+    return compare_results(ComparedClasses(_restrict_to_common(evaluations), names), out)
 
 
-def define_metrics(names: Sequence[str], definitions: Mapping[str, str]) -> str:
-    """Join the definitions of the metrics in a table into one note."""
-    return "; ".join(f"{metric_label(name)}: {definitions[name]}" for name in names) + "."
+def _check_several(models: Sequence[object]) -> None:
+    if len(models) < 2:
+        raise InputError(f"a comparison needs two or more models; found {len(models)}.")
 
 
-def common_images(indices_by_evaluation: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
+def _common_images(indices_by_evaluation: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
     """Find the images that all evaluations contain.
 
     ``indices_by_evaluation``: for each evaluation, the index of each image by data set and image id. Returns int
@@ -236,7 +316,7 @@ def _combine_failed(evaluations: Iterable[Sequence[FailedImage]]) -> tuple[Faile
     return tuple(failed_by_key.values())
 
 
-def check_different_evaluations(folders: Sequence[Path]) -> None:
+def _check_different_evaluations(folders: Sequence[Path]) -> None:
     """Reject fewer than two evaluations, or the same evaluation twice, as all differences would be 0."""
     if len(folders) < 2:
         raise InputError(f"a comparison needs two or more evaluations; found {len(folders)}.")
@@ -246,7 +326,7 @@ def check_different_evaluations(folders: Sequence[Path]) -> None:
             raise InputError(f"{folders[number]} was named twice. Name two different evaluations.")
 
 
-def distinct_model_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
+def _distinct_model_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
     """Return distinct names of models: their own, or those of their folders if several models share a name."""
     taken: list[str] = []
     for name in folders if folders and len(set(own)) < len(own) else own:
@@ -274,35 +354,8 @@ def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
 
 # Segmentation models.
 
-SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
-PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
-COLUMNS = ("part", "images", "patients", "model", "metric")
-SHARE_TOLERANCE = 2e-6  # of the share of the reference mask, of which tables store six digits
-DIFFERENT = (
-    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
-)
 
-
-def compare_several(
-    models: Sequence[BundleInfo],
-    samples: Sequence[Sample],
-    out: Path,
-    options: EvaluationOptions,
-    *,
-    run: RunContext,
-) -> ModelsComparison:
-    """Load models and compare each with the first one on the same images.
-
-    Differences are paired by image; intervals are from a bootstrap over patients or lesions.
-    """
-    from napari_melanoma.lesion.segmentation import Segmenter
-
-    if len(models) < 2:
-        raise InputError(f"a comparison needs two or more models; found {len(models)}.")
-    return compare_several_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
-
-
-def compare_several_loaded(
+def compare_masks(
     models: Sequence[ProbabilityModel],
     samples: Sequence[Sample],
     out: Path,
@@ -310,132 +363,107 @@ def compare_several_loaded(
     *,
     run: RunContext,
 ) -> ModelsComparison:
-    """Compare loaded models; see ``compare_several``."""
-    infos = [model.info for model in models]
-    overlap, warnings = select_images(infos, samples, run=run, include=options.include_seen)
-    options = options.model_copy(update={"difficulty": False})  # not used here
-    measured, values = measure_models(models, overlap.measured, options, out, run=run), options.model_dump(mode="json")
+    """Compare each segmentation model with the first one on the same images.
+
+    Differences are paired by image; intervals are from a bootstrap over patients or lesions.
+    """
+    _check_several(models)
+    task = MaskTask(models, options.model_copy(update={"difficulty": False}))  # not used here
+    overlap, warnings = select_images(task, samples, include_seen=options.include_seen, run=run)
+    measured, values = measure_images(task, overlap.measured, out, run=run), task.options.model_dump(mode="json")
     candidates = [
         EvaluatedModel(
             model.info.name,
             model.info.fingerprint,
-            measurement_threshold(model, options),
+            threshold,
             metrics,
             values,
             (*overlap.warnings, *warnings),
             overlap.facts,
         )
-        for model, metrics in zip(models, measured, strict=True)
+        for model, threshold, metrics in zip(models, task.thresholds, measured, strict=True)
     ]
-    comparison = _compare(candidates, out, [])
+    comparison = compare_results(ComparedMasks(candidates), out)
     remove_partial_results(out)
     return comparison
 
 
-def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
-    """Compare stored evaluations, each with the first one, on the images that were measured in all of them.
+class ComparedMasks(ComparedModels):
+    """Evaluations of masks; ``folders``: names of their folders, if they are stored."""
 
-    Differences between their options are among the warnings.
-    """
-    check_different_evaluations(folders)
-    candidates = [read_evaluation(folder) for folder in folders]
-    return _compare(candidates, out, [folder.name for folder in folders])
-
-
-def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
-    """Compute the estimates and write all files, the page last."""
-    names = distinct_model_names([item.name for item in candidates], folders)
-    measured = [_measured_images(item.image_metrics) for item in candidates]
-    indices = common_images(measured)
-    _check_same_masks(candidates, names, indices)
-    warnings = dict.fromkeys(
-        [*_list_option_differences(candidates, names), *(text for item in candidates for text in item.warnings)]
+    task = "segmentation"
+    shown = ("TJA", "JA", "DI", "HD95_relative", "BF1")
+    decisive = "JA"
+    next = (
+        "If the intervals do not separate the models, prefer the smallest or fastest one. All images are listed in "
+        "per_image.csv; run napari-melanoma evaluate to see where a model fails."
     )
-    parts = tuple(_parts(candidates, names, indices))
-    failed = _combine_failed(item.image_metrics.failed for item in candidates)
-    comparison = ModelsComparison("segmentation", parts, SHOWN, failed, tuple(warnings))
-    models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
-    left_out = len(set().union(*measured)) - len(indices[0])
-    facts: dict[str, Any] = {"models": models, **comparison.values, "not_in_all": left_out}
-    facts |= {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
-    facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}
-    columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
-    write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
-    whole = comparison.parts[0].models
-    drawn = {name: metric_label(name) for name in ("JA", "DI", "BF1")}
-    plot_models([(s.model, s.metrics, s.difference) for s in whole], drawn, out / "figures/models.png")
-    write_models(comparison, facts, _page(comparison, left_out, out), out, COLUMNS)
-    return comparison
+    per_image = ("JA", "DI", "HD95_px", "BF1")
+
+    def __init__(self, candidates: Sequence[EvaluatedModel], folders: Sequence[str] = ()) -> None:
+        self._candidates = candidates
+        self.names = _distinct_model_names([item.name for item in candidates], folders)
+        measured = [_measured_images(item.image_metrics) for item in candidates]
+        self._indices = _common_images(measured)
+        self._left_out = len(set().union(*measured)) - len(self._indices[0])
+        first = candidates[0].image_metrics
+        self.samples = [first.samples[index] for index in self._indices[0]]
+        _check_same_masks(candidates, self.names, self._indices)
+        self.keys = [sample.key for sample in self.samples]
+        self.groups = np.array([sample.group for sample in self.samples])
+        self._columns = [
+            metric_columns(item.image_metrics)[where] for item, where in zip(candidates, self._indices, strict=True)
+        ]
+        self.models = [
+            {
+                "model": item.name,
+                "fingerprint": item.fingerprint,
+                "threshold": item.threshold,
+                "options": dict(item.options),
+            }
+            for item in candidates
+        ]
+        self.warnings = [
+            *_list_option_differences(candidates, self.names),
+            *(text for item in candidates for text in item.warnings),
+        ]
+        self.failed = _combine_failed(item.image_metrics.failed for item in candidates)
+        self.overlaps = [item.overlap for item in candidates]
+
+    def estimate(self, number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        groups = np.unique(self.groups[selected], return_inverse=True)[1]
+        table = self._columns[number][selected]
+        change = table - self._columns[0][selected]
+        return estimate_columns(table, groups), estimate_columns(change, groups, signed=True) if number else {}
+
+    def draw(self, comparison: ModelsComparison, folder: Path) -> dict[str, Path]:
+        whole, path = comparison.parts[0].models, folder / "models.png"
+        drawn = {name: metric_label(name) for name in ("JA", "DI", "BF1")}
+        plot_models([(s.model, s.metrics, s.difference) for s in whole], drawn, path)
+        return {"All images": path}
+
+    def facts(self) -> dict[str, Any]:
+        return {"not_in_all": self._left_out}
+
+    def notes(self) -> list[str]:
+        left_out = f"Images left out, because they were not measured for all models: {self._left_out}."
+        return [left_out] if self._left_out else []
+
+    def rows(self) -> Iterator[Mapping[str, object]]:
+        for number, sample in enumerate(self.samples):
+            row: dict[str, object] = {
+                name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")
+            }
+            for metric in self.per_image:
+                values = (float(table[number, MEASURED.index(metric)]) for table in self._columns)
+                row |= {f"{metric}_{name}": value for name, value in zip(self.names, values, strict=True)}
+            yield row
 
 
 def _measured_images(image_metrics: ImageMetrics) -> dict[tuple[str, str], int]:
     """Return the index of each measured image by data set and name."""
     samples = ((index, image_metrics.samples[index]) for index in image_metrics.measured.tolist())
     return {sample.key: index for index, sample in samples}
-
-
-def _about(candidate: EvaluatedModel) -> dict[str, Any]:
-    """Describe a model in ``models.json``, with the options that its metrics depend on."""
-    about = {"model": candidate.name, "fingerprint": candidate.fingerprint, "threshold": candidate.threshold}
-    return {**about, "options": dict(candidate.options)}
-
-
-def _parts(
-    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
-) -> Iterator[DataPartMetrics]:
-    """Yield the estimates on all images and on each data set, if there are several."""
-    samples = [candidates[0].image_metrics.samples[index] for index in indices[0]]
-    groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
-    columns = [_columns(item.image_metrics)[where] for item, where in zip(candidates, indices, strict=True)]
-
-    def estimate(number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
-        table, selected_groups = columns[number][selected], groups[selected]
-        change = table - columns[0][selected]
-        return (
-            estimate_columns(table, selected_groups, MEASURED),
-            estimate_columns(change, selected_groups, MEASURED, signed=True) if number else {},
-        )
-
-    yield from estimate_parts(np.array([sample.domain for sample in samples]), groups, names, estimate)
-
-
-def _columns(image_metrics: ImageMetrics) -> NDArray[np.float64]:
-    """Return the metrics of each image, (image, metric), in the order of ``MEASURED``."""
-    return image_metrics.table[:, [image_metrics.names.index(name) for name in MEASURED]]
-
-
-def _image_rows(
-    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
-) -> Iterator[dict[str, object]]:
-    """Yield the rows of ``per_image.csv``: a column for each metric and model."""
-    tables = [item.image_metrics.table for item in candidates]
-    for number, index in enumerate(indices[0].tolist()):
-        sample = candidates[0].image_metrics.samples[index]
-        row: dict[str, object] = {name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
-        for item, name, table, where in zip(candidates, names, tables, indices, strict=True):
-            for metric in PER_IMAGE:
-                value = float(table[where[number], item.image_metrics.names.index(metric)])
-                row[f"{metric}_{name}"] = None if math.isnan(value) else value
-        yield row
-
-
-def _page(comparison: ModelsComparison, left_out: int, out: Path) -> Page:
-    """Return the content of the page."""
-    all_images = comparison.parts[0]
-    return models_page(
-        comparison,
-        "JA",
-        LESS_IS_BETTER,
-        facts=f"{all_images.images} images of {all_images.patients} patients or lesions, all models on the same images",
-        next="If the intervals do not separate the models, prefer the smallest or fastest one. All images are listed "
-        "in per_image.csv; run napari-melanoma evaluate to see where a model fails.",
-        figures={"All images": out / "figures/models.png"},
-        notes=[
-            INTERVAL_NOTE,
-            *([f"Images left out, because they were not measured for all models: {left_out}."] if left_out else []),
-            define_metrics(SHOWN, WORDS),
-        ],
-    )
 
 
 def _check_same_masks(
@@ -458,7 +486,9 @@ def _check_same_masks(
             )
 
 
-def _list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
+def _list_option_differences(
+    candidates: Sequence[EvaluatedModel | StoredClassEvaluation], names: Sequence[str]
+) -> list[str]:
     """Return one warning that lists the options in which the evaluations differ; an empty list if there are none."""
     flattened = [_flatten(item.options) for item in candidates]
     keys = sorted({key for options in flattened for key in options} - {"difficulty"})
@@ -485,11 +515,6 @@ def _format_option(value: object) -> str:
 
 # Classifiers.
 
-CLASS_SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
-CLASS_COLUMNS = ("part", "images", "model", "metric")
-Conclude = Callable[[ModelsComparison], tuple[str, str]]
-"""Function of the result that returns the lead of its page and the recommended next step."""
-
 
 def compare_classifiers(
     models: Sequence[BundleInfo],
@@ -505,64 +530,93 @@ def compare_classifiers(
     """
     from napari_melanoma.classification.classifier import Classifier
 
-    if len(models) < 2:
-        raise InputError(f"a comparison needs two or more models; found {len(models)}.")
+    _check_several(models)
     loaded = [Classifier.load(require_task(info, "classification")) for info in models]
     _check_same_classes([(info.name, info.config.classes) for info in models])
-    return compare_on_images(loaded, find_labeled_images(datasets, loaded[0], options), out, options, run=run)
+    images = find_labeled_images(datasets, models[0], options)
+    return compare_on_images(loaded, images, out, options, run=run)
 
 
 def compare_on_images(
-    loaded: Sequence[ClassifierModel],
+    models: Sequence[ClassifierModel],
     images: LabeledImages,
     out: Path,
     options: ClassEvaluationOptions,
     *,
+    overlap: Overlap | None = None,
     run: RunContext,
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
     """Compare loaded classifiers on selected images; see ``compare_classifiers``.
 
-    ``conclude``: replaces the lead and the next step on the page.
+    ``overlap``: which of the images the models were trained on; determined if None. ``conclude``: as for
+    ``compare_results``.
     """
-    images = images.without_training_images([model.info for model in loaded], options, run=run)
-    segmenter = load_segmenter_for(options)
-    metrics_by_model = measure_classifiers(
-        loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run
-    )
-    evaluations = list(_stored_evaluations(loaded, metrics_by_model, images, options))
-    compared = _compare_classes(evaluations, [], out, conclude)
-    remove_partial_results(out)
-    return compared
-
-
-def _stored_evaluations(
-    loaded: Sequence[ClassifierModel],
-    metrics_by_model: Sequence[ImageMetrics],
-    images: LabeledImages,
-    options: ClassEvaluationOptions,
-) -> Iterator[StoredClassEvaluation]:
-    """Yield the predictions of each model in the form of a stored evaluation."""
-    assert images.overlap is not None
-    overlap = images.overlap
-    warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
-    measured = [metrics_by_model[0].samples[index] for index in metrics_by_model[0].measured]
-    keys = tuple(sample.key for sample in measured)
+    task = ClassTask(models, images, options)
+    overlap, warnings = select_images(task, images.samples, include_seen=options.include_seen, overlap=overlap, run=run)
     values = options.model_dump(mode="json")
-    for model, metrics in zip(loaded, metrics_by_model, strict=True):
-        info, predictions = model.info, collect_predictions(model, metrics, images, options)
-        own_warnings = (*warnings, *out_of_distribution_warning(info, metrics))
-        yield StoredClassEvaluation(
-            info.name, info.fingerprint, predictions, keys, values, own_warnings, overlap.facts, metrics.failed
+    evaluations = [
+        StoredClassEvaluation(
+            model.info.name,
+            model.info.fingerprint,
+            collect_predictions(model, metrics, images, options),
+            tuple(sample.key for sample in metrics.measured_samples),
+            values,
+            (*overlap.warnings, *warnings, *out_of_distribution_warning(model.info, metrics)),
+            overlap.facts,
+            metrics.failed,
         )
+        for model, metrics in zip(models, measure_images(task, overlap.measured, out, run=run), strict=True)
+    ]
+    comparison = compare_results(ComparedClasses(evaluations), out, conclude)
+    remove_partial_results(out)
+    return comparison
 
 
-def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
-    """Compare stored evaluations of classifiers, each with the first one."""
-    check_different_evaluations(folders)
-    evaluations = [read_class_evaluation(folder) for folder in folders]
-    _check_same_classes([(item.name, item.predictions.classes) for item in evaluations])
-    return _compare_classes(_restrict_to_common(evaluations), [folder.name for folder in folders], out)
+class ComparedClasses(ComparedModels):
+    """Evaluations of classifiers of the same images; ``folders``: names of their folders, if they are stored."""
+
+    task = "classification"
+    shown = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+    decisive = "AUC"
+    no_lead = "All images belong to one class, so the AUC cannot be computed."
+    next = "If the intervals do not separate the models, prefer the smallest or best-calibrated one."
+
+    def __init__(self, evaluations: Sequence[StoredClassEvaluation], folders: Sequence[str] = ()) -> None:
+        self._predictions = [item.predictions for item in evaluations]
+        self.names = _distinct_model_names([item.name for item in evaluations], folders)
+        self.keys, self.groups = evaluations[0].images, self._predictions[0].groups
+        self.models = [
+            {"model": item.name, "fingerprint": item.fingerprint, "threshold": item.predictions.threshold}
+            | {"options": dict(item.options)}
+            for item in evaluations
+        ]
+        self.warnings = [
+            *_list_option_differences(evaluations, self.names),
+            *(text for item in evaluations for text in item.warnings),
+        ]
+        self.failed = _combine_failed(item.failed for item in evaluations)
+        self.overlaps = [item.overlap for item in evaluations]
+
+    def estimate(self, number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        predictions = self._predictions[number].subset(selected)
+        first = self._predictions[0].subset(selected)
+        return class_estimates(predictions), class_differences(first, predictions) if number else {}
+
+    def draw(self, comparison: ModelsComparison, folder: Path) -> dict[str, Path]:
+        """Plot the curves of all models in one figure, if there are images of both classes."""
+        truth = self._predictions[0].truth
+        if truth.all() or not truth.any():
+            return {}
+        curves = [compute_curves(item, name) for name, item in zip(self.names, self._predictions, strict=True)]
+        plot_roc([roc for roc, _ in curves], folder / "roc.png")
+        plot_precision_recall(
+            [precision_recall for _, precision_recall in curves], float(truth.mean()), folder / "precision_recall.png"
+        )
+        return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
+
+    def notes(self) -> list[str]:
+        return ["Each model is evaluated at its own threshold."]
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
@@ -578,7 +632,7 @@ def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
 
 def _restrict_to_common(evaluations: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
     """Keep the images that all evaluations contain, in the order of the first one and with its patients."""
-    indices = common_images([{image: index for index, image in enumerate(item.images)} for item in evaluations])
+    indices = _common_images([{image: index for index, image in enumerate(item.images)} for item in evaluations])
     keys = tuple(evaluations[0].images[index] for index in indices[0])
     # In other evaluations, the table of the data set may not yet have named the patients.
     groups = evaluations[0].predictions.groups[indices[0]]
@@ -595,72 +649,3 @@ def _restrict_to_common(evaluations: Sequence[StoredClassEvaluation]) -> list[St
                 "data and column."
             )
     return restricted
-
-
-def _compare_classes(
-    evaluations: Sequence[StoredClassEvaluation],
-    folders: Sequence[str],
-    out: Path,
-    conclude: Conclude | None = None,
-) -> ModelsComparison:
-    """Compute the estimates and write all files, the page last."""
-    names = distinct_model_names([item.name for item in evaluations], folders)
-    warnings = [text for item in evaluations for text in item.warnings]
-    if any(dict(item.options) != dict(evaluations[0].options) for item in evaluations):
-        warnings.insert(0, "These evaluations were made with different options; see models.json.")
-    parts = tuple(_class_parts(evaluations, names))
-    failed = _combine_failed(item.failed for item in evaluations)
-    comparison = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
-    models = [
-        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "threshold": item.predictions.threshold}
-        | {"options": dict(item.options)}
-        for name, item in zip(names, evaluations, strict=True)
-    ]
-    values = {"task": "classification", "models": models, **comparison.values}
-    values |= {"warnings": list(comparison.warnings), "interval": INTERVAL_METHOD, "provenance": collect_provenance()}
-    values |= {"training_overlap": [item.overlap for item in evaluations]}
-    page = _class_page(comparison, _draw(evaluations, names, out / "figures"))
-    if conclude is not None:
-        lead, last = conclude(comparison)
-        page = replace(page, lead=lead, next=last)
-    write_models(comparison, values, page, out, CLASS_COLUMNS)
-    return comparison
-
-
-def _class_parts(evaluations: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[DataPartMetrics]:
-    """Yield the estimates on all images and on each data set, if there are several."""
-    first = evaluations[0].predictions
-    assert first.domains is not None
-
-    def estimate(number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
-        predictions = evaluations[number].predictions.subset(selected)
-        return class_estimates(predictions), class_differences(first.subset(selected), predictions) if number else {}
-
-    yield from estimate_parts(first.domains, first.groups, names, estimate)
-
-
-def _draw(evaluations: Sequence[StoredClassEvaluation], names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Plot the curves of all models in one figure, if there are images of both classes."""
-    truth = evaluations[0].predictions.truth
-    if truth.all() or not truth.any():
-        return {}
-    curves = [compute_curves(item.predictions, name) for name, item in zip(names, evaluations, strict=True)]
-    plot_roc([roc for roc, _ in curves], folder / "roc.png")
-    plot_precision_recall(
-        [precision_recall for _, precision_recall in curves], float(truth.mean()), folder / "precision_recall.png"
-    )
-    return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
-
-
-def _class_page(comparison: ModelsComparison, figures: dict[str, Path]) -> Page:
-    """Return the content of the page."""
-    return models_page(
-        comparison,
-        "AUC",
-        CLASS_LESS_IS_BETTER,
-        no_lead="All images belong to one class, so the AUC cannot be computed.",
-        facts=f"{comparison.parts[0].images} images, all models on the same images",
-        next="If the intervals do not separate the models, prefer the smallest or best-calibrated one.",
-        figures=figures,
-        notes=[INTERVAL_NOTE, f"{define_metrics(CLASS_SHOWN, METRICS)} Each model is evaluated at its own threshold."],
-    )

@@ -12,7 +12,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.renamed_keys import rename_keys
-from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange, metric_label
+from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange
+from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
 Advice = Literal["activate", "keep", "inconclusive"]  # ``evaluation.pages.ADVICE`` has the text for users

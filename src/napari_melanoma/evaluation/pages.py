@@ -1,4 +1,4 @@
-"""HTML pages of evaluations and comparisons, and the labels of metrics on them."""
+"""HTML pages of evaluations and comparisons."""
 
 from __future__ import annotations
 
@@ -56,18 +56,6 @@ class Page:
     next: str = ""
 
 
-def metric_label(name: str) -> str:
-    """Return the name of a metric for users, such as ``Jaccard (IoU), dermis`` for ``JA dermis``."""
-    metric, _, label_class = name.partition(" ")
-    label = LABELS.get(metric, metric.replace("_", " "))
-    return f"{label}, {label_class}" if label_class else label
-
-
-def directed_label(name: str, lower_is_better: Sequence[str]) -> str:
-    """Label a metric, and mark it if lower is better."""
-    return f"{metric_label(name)} (lower is better)" if name in lower_is_better else metric_label(name)
-
-
 def write_evaluation_page(page: Page, path: Path) -> None:
     """Write a page with its figures embedded."""
     pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]
@@ -122,22 +110,6 @@ NEXT_STEPS = {
     f"To use the new model anyway, {ACTIVATE}.",
 }
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
-LABELS = {
-    "TJA": "thresholded Jaccard",
-    "JA": "Jaccard (IoU)",
-    "DI": "Dice",
-    "AC": "accuracy",
-    "SE": "sensitivity",
-    "SP": "specificity",
-    "HD95_px": "HD95 (px)",
-    "HD95_relative": "HD95 / diagonal",
-    "HD95_mm": "HD95 (mm)",
-    "BF1": "boundary F1",
-    "AP": "average precision",
-    "inconclusive": "inconclusive",
-    "out_of_distribution": "out of distribution",
-}
-"""Metric to its name on pages and in tables that users read; other metrics are shown under their own names."""
 
 
 @dataclass(frozen=True)

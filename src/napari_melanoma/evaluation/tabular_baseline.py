@@ -23,7 +23,7 @@ from napari_melanoma.data.tabular_encoding import (
     read_table_values,
     to_matrix,
 )
-from napari_melanoma.evaluation.classifier_measurement import ClassPredictions
+from napari_melanoma.metrics.class_metrics import ClassPredictions
 from napari_melanoma.training.data_selection import OTHER, row_labels
 
 if TYPE_CHECKING:

@@ -158,16 +158,6 @@ def _icc_interval(icc: float, squares: tuple[float, float, float], shape: tuple[
     return float(low), float(high)
 
 
-DEPTH_METRICS = {
-    "depth_mae_mm": "mean absolute error of the depth, mm (smaller is better)",
-    "depth_r": "correlation of predicted and measured depth (Pearson)",
-    "depth_bias_mm": "mean of predicted minus measured depth, mm",
-    "depth_low_mm": "lower limit of agreement, mm (Bland-Altman)",
-    "depth_high_mm": "upper limit of agreement, mm (Bland-Altman)",
-    "depth_coverage": "share of intervals that contain the measured depth",
-}
-
-
 class DepthIntervals(NamedTuple):
     """Depths in mm, float64 (image,) each: predictions, and the ends of their intervals; NaN where unknown."""
 
@@ -226,8 +216,8 @@ def depth_metrics(
 ) -> dict[str, Estimate]:
     """Evaluate predicted depths.
 
-    ``true_mm``: float64 (image,), NaN where unknown. Returns ``DEPTH_METRICS`` with 95 % intervals: bootstrap over
-    patients, for bias and limits by their formulas; empty with fewer than three measured depths.
+    ``true_mm``: float64 (image,), NaN where unknown. Returns ``metric_table.DEPTH_METRICS`` with 95 % intervals:
+    bootstrap over patients, for bias and limits by their formulas; empty with fewer than three measured depths.
     """
     is_measured = ~np.isnan(true_mm)
     predicted, true = depths.mm[is_measured], true_mm[is_measured]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
 
-METRICS = ("TJA", "JA", "DI", "AC", "SE", "SP")
 TJA_LIMIT = 0.65  # the thresholded Jaccard index is 0 below it
 
 
@@ -82,7 +81,6 @@ def _ratio_or_one(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 
 
-BOUNDARY_METRICS = ("HD95_px", "HD95_relative", "HD95_mm", "BF1")
 TOLERANCE = 0.0075  # share of the image's diagonal, as in Csurka et al.
 
 

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.formatting import format_count
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of results over several data sets; ``evaluation.metrics_files.describe_intervals`` states what was done for one.
-INTERVAL_METHOD = (
-    "95 % percentile bootstrap over patients or lesions (over images if the data name neither), widened if there are "
-    "few, 2000 rounds, seed 0; the normal interval for 10,000 or more"
-)
 NO_INTERVAL_TEXT = "no interval: one patient or lesion"
 # For this many groups, a bootstrap gives the normal interval with additional noise, at 2000 times the cost.
 MAX_BOOTSTRAP_GROUPS = 10_000
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: for 400,000 images, 5 rounds at a time
 BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
 TAIL_PROBABILITY = 0.025  # probability of identical groups if the truth is at the end of an exact interval
+BOOTSTRAP, NORMAL = f"95 % bootstrap interval ({BOOTSTRAP_ROUNDS} rounds, seed 0)", "95 % normal interval"
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,29 @@ class Estimate:
         if not self.has_interval:
             return NO_INTERVAL_TEXT
         return f"{words}{factor * self.low:{form}} to {factor * self.high:{form}}"
+
+
+def describe_intervals(groups: int | None = None, unknown: int = 0) -> str:
+    """Describe how intervals are computed.
+
+    ``groups``: number of patients or lesions; None describes the method for any number. ``unknown``: number of images
+    whose patient and lesion are unknown, each of which is a group.
+    """
+    if groups is None:
+        return (
+            f"{BOOTSTRAP} over patients or lesions (over images if the data name neither), widened if there are few; "
+            f"{NORMAL} for {MAX_BOOTSTRAP_GROUPS:,} or more"
+        )
+    if groups < 2:
+        return NO_INTERVAL_TEXT
+    drawn = f"{groups:,} patients or lesions"
+    if unknown == groups:
+        drawn = f"{groups:,} images; patients unknown"
+    elif unknown:
+        drawn += f" (of {format_count(unknown, 'image')} the patient is unknown: each counts as one)"
+    if groups >= MAX_BOOTSTRAP_GROUPS:
+        return f"{NORMAL} over {drawn}"
+    return f"{BOOTSTRAP}, widened by {100 * (few_groups_factor(groups) - 1):.1f} %, over {drawn}"
 
 
 def bootstrap_mean(

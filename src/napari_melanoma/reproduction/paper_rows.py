@@ -26,7 +26,7 @@ from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trai
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
-from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.evaluation.pipeline import describe_failure
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate

@@ -11,7 +11,7 @@ from pathlib import Path
 from napari_melanoma.core.files import write_text
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD
+from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.reproduction.comparisons import (
     describe_claims,
     describe_controls,
@@ -203,7 +203,7 @@ def _calibrated_table(
         columns=("Row", "Images", "n", *(name.removeprefix(CALIBRATED) for name in metrics)),
         rows=tuple(_calibrated_cells(line, metrics) for line in lines),
         notes=tuple(describe_differences(results, metrics, all_results)),
-        introduction=(f"{CALIBRATION_NOTE} With the {INTERVAL_METHOD}.",),
+        introduction=(f"{CALIBRATION_NOTE} With the {describe_intervals()}.",),
     )
 
 
@@ -305,7 +305,7 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     for name, reason in {**plan.left_out, **missing}.items():
         rows_by_reason[reason].append(name)
     not_run = [f"Not run: {', '.join(names)}: {reason}" for reason, names in rows_by_reason.items()]
-    notes = [f"{paper.reference}. Results in per cent; ours with the {INTERVAL_METHOD}."]
+    notes = [f"{paper.reference}. Results in per cent; ours with the {describe_intervals()}."]
     for role, images in context.data.items():
         role_file = paper.roles[role]
         left_out_text = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""

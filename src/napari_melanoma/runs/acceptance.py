@@ -17,8 +17,8 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, LabeledImages
-from napari_melanoma.evaluation.compare_several import CLASS_SHOWN, ModelsComparison, compare_on_images
+from napari_melanoma.evaluation.classes import evaluate_on_images
+from napari_melanoma.evaluation.compare_several import ModelsComparison, compare_on_images
 from napari_melanoma.evaluation.comparison import (
     Advice,
     ComparedModel,
@@ -27,13 +27,13 @@ from napari_melanoma.evaluation.comparison import (
     advise_by_auc,
     read_comparison,
 )
-from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out, evaluate_labels_held_out
-from napari_melanoma.evaluation.evaluate_classifiers import evaluate_on_images
-from napari_melanoma.evaluation.mask_results import ComparisonOptions
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
+from napari_melanoma.evaluation.labels import evaluate_labels_held_out
 from napari_melanoma.evaluation.model_card import write_compared_card
-from napari_melanoma.evaluation.pair_comparison import compare_segmenters
-from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
+from napari_melanoma.evaluation.slides import evaluate_bags_held_out
+from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
+from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
@@ -43,8 +43,8 @@ from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.evaluate import LabelEvaluation
-    from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation
+    from napari_melanoma.evaluation.classes import ClassEvaluation
+    from napari_melanoma.evaluation.pipeline import Evaluation
 
 MAX_BASE_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
 NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
@@ -120,7 +120,7 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
         facts={
             "warnings": list(overlap.warnings),
             "training_overlap": overlap.facts,
-            "interval": INTERVAL_METHOD,
+            "interval": describe_intervals(),
             "provenance": collect_provenance(),
         },
         task=recipe.task,
@@ -134,7 +134,7 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     """
     folder = RunFolder(run_path)
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
-    evaluation: ClassEvaluation | LabelEvaluation
+    evaluation: Evaluation
     origin, items = "", "images"
     if recipe.bags is not None:
         evaluation, items = evaluate_bags_held_out(folder, model, run=run), "slides"
@@ -228,14 +228,13 @@ def compare_with_start(
     from napari_melanoma.classification.classifier import Classifier
 
     recipe = read_toml(folder.config, TrainRecipe)
-    images = _read_test_images(folder, models[-1]).without_training_images(models, ClassEvaluationOptions(), run=run)
-    overlap = images.overlap
-    assert overlap is not None
+    images = _read_test_images(folder, models[-1])
+    overlap = images_to_measure(models, images.samples, run=run)
     loaded = [Classifier.load(info) for info in models]
 
     def recommend(compared: ModelsComparison) -> tuple[Advice, str]:
         remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
-        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(compared), images.labels.size, remedy))
+        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(compared), len(overlap.measured), remedy))
         return advice, " ".join([reason, *notes])
 
     compared = compare_on_images(
@@ -243,10 +242,11 @@ def compare_with_start(
         images,
         out,
         ClassEvaluationOptions(),
+        overlap=overlap,
         run=run,
         conclude=lambda compared: (recommend(compared)[1], NEXT_STEP),
     )
-    comparison = _create_comparison(compared, models, images, *recommend(compared))
+    comparison = _create_comparison(compared, models, overlap, *recommend(compared))
     comparison.write(out)  # last: its existence marks the folder as complete
     return comparison
 
@@ -274,18 +274,16 @@ def _list_domain_changes(compared: ModelsComparison) -> list[DomainChange]:
     changes = []
     for part in compared.parts:
         old, new = part.models
-        metrics = (_select_metrics(estimates) for estimates in (old.metrics, new.metrics, new.difference))
+        metrics = (
+            {name: estimates[name] for name in compared.shown if name in estimates}
+            for estimates in (old.metrics, new.metrics, new.difference)
+        )
         changes.append(DomainChange(part.name, False, part.patients, *metrics))
     return changes
 
 
-def _select_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Select the metrics that comparisons show."""
-    return {name: metrics[name] for name in CLASS_SHOWN if name in metrics}
-
-
 def _create_comparison(
-    compared: ModelsComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
+    compared: ModelsComparison, models: Sequence[BundleInfo], overlap: Overlap, advice: Advice, reason: str
 ) -> Comparison:
     whole, *domains = _list_domain_changes(compared)
     old, new = (
@@ -306,8 +304,8 @@ def _create_comparison(
         failed=tuple((item.sample.image_id, item.error) for item in compared.failed),
         facts={
             "warnings": list(compared.warnings),
-            "training_overlap": images.overlap.facts if images.overlap else None,
-            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "training_overlap": overlap.facts,
+            "interval": compared.interval,
             "provenance": collect_provenance(),
         },
         task="classification",

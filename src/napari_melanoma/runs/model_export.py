@@ -22,7 +22,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, SaveError
 from napari_melanoma.core.files import discard, temporary_name, write_json, write_text
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
-from napari_melanoma.evaluation.mask_measurement import measure_sample
+from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph

@@ -18,8 +18,8 @@ from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, 
 from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.bags import Bag
-from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate import evaluate_bags
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
 from napari_melanoma.runs.estimate import estimate_run
 from napari_melanoma.runs.model_export import export_bundle
@@ -285,7 +285,9 @@ def test_it_is_evaluated_on_the_test_slides(learnt: Learnt, draw_cohort: Draw, w
     (other / "dataset.csv").write_text("\n".join(table) + "\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    found = evaluate_bags(learnt[2], [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext())
+    found = evaluate_bags(
+        BagModel.load(learnt[2]), [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext()
+    )
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     assert found.parts["all"]["AUC"].mean > 0.9
     assert len(found.predictions.labels) == 10

@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.mask_measurement import measure_sample
+from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.reproduction.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
 from napari_melanoma.training.run_data import read_data
@@ -38,7 +38,7 @@ def _make_measure(subject: RowSubject, run: RunContext) -> Callable[[Sample], Im
 
     def measure(sample: Sample) -> ImageMeasurement:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
-        columns = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
+        columns = {**{name: metrics[name] for name in OVERLAP_METRICS}, "found": int(compared.mask.any())}
         return ImageMeasurement(
             columns, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference)
         )
@@ -58,13 +58,13 @@ def _changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estim
 
 def _table(images: Sequence[Image]) -> np.ndarray:
     """Read the metrics, float64 (image, metric)."""
-    return np.array([[float(image[name]) for name in METRICS] for image in images])
+    return np.array([[float(image[name]) for name in OVERLAP_METRICS] for image in images])
 
 
 def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, float]) -> dict[str, Estimate]:
     """Average the columns of a table."""
     groups = [image["group"] for image in images]
-    return dict(zip(METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+    return dict(zip(OVERLAP_METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
 
 
 def _remark(images: Sequence[Image], trained: bool) -> str:
@@ -111,4 +111,4 @@ def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[st
     return f"Dice of {100 * ours:.1f} on the validation images, {100 * constant:.1f} for masks of the whole image"
 
 
-KIND = RowKind("segmentation", METRICS, _make_measure, _estimates, _changes, _remark, _explain_unlearned)
+KIND = RowKind("segmentation", tuple(OVERLAP_METRICS), _make_measure, _estimates, _changes, _remark, _explain_unlearned)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.metrics.metric_table import METRIC_TABLE
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.samples import ThumbnailGrid, ThumbnailItem
@@ -76,16 +78,7 @@ CONTOUR_LEGEND = (  # name, color in dark themes, color in light themes
     ("reference mask", "#5cdbf0", "#1897ad"),
 )
 PENDING_TEXTS = {"activate": "Activating ...", "discard": "Discarding ..."}
-METRICS = {  # metrics with their descriptions, by task
-    "segmentation": {"JA": "Jaccard (IoU), mean over images", "DI": "Dice, mean over images"},
-    "classification": {
-        "AUC": "Area under the ROC curve; the recommendation is based on it",
-        "sensitivity": "Sensitivity at each model's own decision threshold",
-        "specificity": "Specificity at each model's own decision threshold",
-        "ECE": "Expected calibration error; lower is better",
-    },
-}
-METRIC_LABELS = {"JA": "Jaccard", "DI": "Dice"}  # shown instead of the key
+METRICS = {"segmentation": ("JA", "DI"), "classification": ("AUC", "sensitivity", "specificity", "ECE")}
 ADVICE = {
     "activate": "Recommendation: use the new model.",
     "keep": "Recommendation: keep the old model.",
@@ -294,10 +287,13 @@ class _MetricTable(QWidget):
             grid.addWidget(quiet_label(title), 0, column)
             grid.setColumnStretch(column, int(column > 0))
         self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
-        titles = [(metric, title) for metrics in METRICS.values() for metric, title in metrics.items()]
         self._rows: dict[str, list[QLabel]] = {}
-        for number, (metric, title) in enumerate(titles):
-            name = named(QLabel(METRIC_LABELS.get(metric, metric)), f"gate_{metric}", title)
+        for number, metric in enumerate(chain(*METRICS.values())):
+            about = METRIC_TABLE[metric]
+            direction = "; lower is better" if about.better == "lower" else ""
+            name = named(
+                QLabel(about.title), f"gate_{metric}", f"{about.definition[0].upper()}{about.definition[1:]}{direction}"
+            )
             grid.addWidget(name, 2 * number + 1, 0)
             self._rows[metric] = [name]
             for column, which in enumerate(("old", "new", "difference"), start=1):

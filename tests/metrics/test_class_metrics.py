@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.evaluation.classifier_measurement import (
-    METRICS,
+from napari_melanoma.metrics.calibration import expected_calibration_error
+from napari_melanoma.metrics.class_metrics import (
     ClassPredictions,
     class_differences,
     class_estimates,
     domain_auc,
 )
-from napari_melanoma.metrics.calibration import expected_calibration_error
+from napari_melanoma.metrics.metric_table import CLASS_METRICS
 from napari_melanoma.metrics.roc_curves import ResampledScores
 
 
@@ -94,7 +94,7 @@ def test_several_classes() -> None:
     assert found["macro_AUC"].mean == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
     predicted = probabilities.argmax(1)
     assert found["class_balanced_accuracy"].mean == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
-    assert list(found) == [name for name in METRICS if name != "AUC_within"]
+    assert list(found) == [name for name in CLASS_METRICS if name != "AUC_within"]
 
 
 def test_intervals_cover_the_true_value() -> None:

@@ -1,0 +1,50 @@
+"""The table of metrics: the reference page, labels, and the metrics that are computed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, metric_label
+from napari_melanoma.metrics.overlap import overlap_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_reference_page_has_the_table() -> None:
+    spec = importlib.util.spec_from_file_location("metric_page", REPOSITORY / "scripts" / "metric_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    assert script.written(page) == page, "run python scripts/metric_page.py"
+    assert all(f"`{key}`" in page for key in METRIC_TABLE)
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("JA", "Jaccard (IoU)"),
+        ("HD95_mm", "HD95 (mm)"),
+        ("DI tumour", "Dice, tumour"),
+        ("NoC 85", "clicks to Dice 0.85"),
+        ("unknown_key", "unknown key"),
+    ],
+)
+def test_labels(key: str, label: str) -> None:
+    assert metric_label(key) == label
+
+
+def test_lower_values_are_marked_where_they_are_better() -> None:
+    marked = {key for key, metric in METRIC_TABLE.items() if metric.directed_label.endswith("(lower is better)")}
+    assert {"ECE", "Brier", "HD95_px", "inconclusive", "depth_mae_mm", "NoC 90"} <= marked
+    assert marked.isdisjoint({"JA", "AUC", "depth_bias_mm", "out_of_distribution"})
+
+
+def test_metrics_of_masks_are_in_the_table() -> None:
+    mask = np.ones((4, 4), bool)
+    assert list(overlap_metrics(mask, mask)) == list(OVERLAP_METRICS)
