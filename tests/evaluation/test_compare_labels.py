@@ -164,7 +164,7 @@ def test_an_image_that_fails_is_named(tmp_path: Path) -> None:
     ((name, why),) = found.failed
     assert (name, found.images) == ("t2", 7)
     assert "expected the values" in why
-    with pytest.raises(DataSetError, match="none of 1 images could be compared; 't2'"):
+    with pytest.raises(DataSetError, match="none of 1 images could be measured; 't2'"):
         compared(samples[2:3], tmp_path / "none", OLD, BETTER)
 
 

@@ -515,12 +515,11 @@ def compare(
     if data is None:
         compared_folders = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
         return ModelComparison(out, _several_rows(compared_folders), compared_folders.warnings)
-    values = {"split": split, "include_seen": include_seen}
     compared = compare_models(
         [to_bundle(model) for model in models],
         _to_folders(data),
         out,
-        values,
+        {"split": split, "include_seen": include_seen},
         advise=False,
         source="compare",
         run=to_run(progress),
