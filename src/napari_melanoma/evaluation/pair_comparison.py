@@ -148,7 +148,8 @@ def compare_pair(
     """Compare two models on the same images and write all files, or resume where an earlier call was stopped."""
     task = pair.task
     overlap, warnings = select_images(task, samples, include_seen=options.include_seen, overlap=overlap, run=run)
-    old, new = measure_images(task, overlap.measured, out, run=run)
+    message = "Comparing the old and the new model"
+    old, new = measure_images(task, overlap.measured, out, message=message, run=run)
     metrics = PairMetrics(old, new, pair.image_values(old), pair.image_values(new))
     comparison = with_overlap(_summarize(pair, metrics, options), overlap, warnings)
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison

@@ -406,7 +406,9 @@ class _Item:
     prediction: Any = None
 
 
-def measure_images(task: AnyTask, samples: Sequence[Sample], out: Path, *, run: RunContext) -> list[ImageMetrics]:
+def measure_images(
+    task: AnyTask, samples: Sequence[Sample], out: Path, *, message: str = "Measuring", run: RunContext
+) -> list[ImageMetrics]:
     """Measure the models of a task on the same images, each read once, or resume where an earlier call was stopped.
 
     Partial results are stored in ``out`` every few hundred images; after writing the results, the caller removes them
@@ -424,7 +426,7 @@ def measure_images(task: AnyTask, samples: Sequence[Sample], out: Path, *, run: 
             error = "" if item.error is None else describe_failure(item.sample, item.error, out)
             for index, metrics in enumerate(metrics_by_model):
                 metrics.add_failed(item.sample, error) if error else metrics.add(item.sample, item.values[index])
-            run.report(Progress(done, len(samples), "Measuring"))
+            run.report(Progress(done, len(samples), message))
     finally:
         partial.flush()
     failed = metrics_by_model[0].failed
