@@ -36,7 +36,7 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
 def test_the_better_model_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = compare_evaluation_folders([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
-    old, new = found.parts[0].standings
+    old, new = found.parts[0].models
     assert (old.model, new.model) == ("blurred", "sharp")
     assert new.difference["AUC"].low > 0
     assert new.difference["AUC"].mean == pytest.approx(new.metrics["AUC"].mean - old.metrics["AUC"].mean)
