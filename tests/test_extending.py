@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.data import sources
+from napari_melanoma.data import source_catalog, sources
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.io.results import read_table, write_rgb
@@ -104,10 +104,10 @@ def test_added_loss_is_found_and_decreases_with_the_error(added, monkeypatch):
 
 
 def test_a_data_set(added, tmp_path):
-    added(sources, "data/sources", sources.list_sources)
+    added(sources, "data/sources", source_catalog.list_sources)
     for path in ("melanoma/12.jpg", "naevus/12.jpg", "naevus/7.jpg"):
         write_rgb(tmp_path / "set" / path, np.full((8, 8, 3), 90, np.uint8))
-    found = sources.list_sources()["med_node"].read_folder(tmp_path / "set")
+    found = source_catalog.list_sources()["med_node"].read_folder(tmp_path / "set")
     assert {record.image_id: harmonize_rows([record.values]).rows[0]["diagnosis"] for record in found.importable} == {
         "melanoma_12": "melanoma",
         "naevus_12": "nevus",
@@ -121,7 +121,7 @@ DERM7PT = (
 
 from napari_melanoma.data.source_records import read_table_rows
 from napari_melanoma.data.table_mapping import strip_image_suffix
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="derm7pt",
@@ -151,7 +151,7 @@ def find(tree):
 
 def test_new_public_data_set_needs_one_file(added, tmp_path):
     """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
-    added(sources, "data/sources", sources.list_sources, DERM7PT)
+    added(sources, "data/sources", source_catalog.list_sources, DERM7PT)
     meta = tmp_path / "release_v0/meta/meta.csv"
     meta.parent.mkdir(parents=True)
     meta.write_text(
@@ -159,7 +159,7 @@ def test_new_public_data_set_needs_one_file(added, tmp_path):
         "1,melanoma (less than 0.76 mm),atypical,lower limbs,female,NEL/NEL027.JPG,NEL/Nel028.jpg\n"
         "2,reed or spitz nevus,typical,back,male,NFL/Nfl001.jpg,NFL/Nfl002.jpg\n"
     )
-    source = sources.find_source("derm7pt")
+    source = source_catalog.find_source("derm7pt")
     report = import_source(source, tmp_path / "release_v0", tmp_path / "table", run=RunContext())
     assert (report.rows, report.images, report.notes) == (4, 0, [])
     for name in ("NEL/NEL027.JPG", "NEL/NEL028.JPG"):
@@ -185,6 +185,6 @@ def test_the_page_has_examples_of_files_and_names_the_arguments_of_their_functio
     named = set(re.findall(r"`((?:build|find)\(.*?\))`", PAGE.read_text(encoding="utf-8")))
     functions = {
         *(known.build for known in zoo.list_architectures().values()),
-        *(known.find_records for known in sources.list_sources().values()),
+        *(known.find_records for known in source_catalog.list_sources().values()),
     }
     assert named == {f"{each.__name__}({', '.join(signature(each).parameters)})" for each in functions}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.sources._clinical import classify_spread, extract_columns, strip_table_name
 from napari_melanoma.data.table_schema import check_value, find_column
 

@@ -15,7 +15,7 @@ from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, rea
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 from napari_melanoma.data.merging import MergeOptions, MergeReport, merge_datasets
-from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.splits import SplitOptions, choose_splits, split_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.io.results import read_table, write_mask, write_table

@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset_import import SourceImportOptions, import_sour
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
 from napari_melanoma.data.mask_values import parse_values, read_lesion_mask
 from napari_melanoma.data.nnunet import read_nnunet_labels
-from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask, read_table
 

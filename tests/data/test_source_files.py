@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.source_files import close_archives
-from napari_melanoma.data.sources import find_source
 
 PICTURE = b"picture"
 

@@ -16,7 +16,7 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.sources import SourceRecord, describe_access, find_source, guess_source, list_sources
+from napari_melanoma.data.source_catalog import SourceRecord, describe_access, find_source, guess_source, list_sources
 
 PICTURE = b"picture"
 

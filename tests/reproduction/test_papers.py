@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.sources import list_sources
+from napari_melanoma.data.source_catalog import list_sources
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.reproduction.papers import DrawnRange, RandomSearch, kinds, papers, read_paper
 

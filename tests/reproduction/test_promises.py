@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset_import import import_source
-from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, write_bundle

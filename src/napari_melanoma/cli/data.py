@@ -124,7 +124,7 @@ app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_h
 
 def sources(current: CommandSession) -> None:
     """List the public data sets that can be imported."""
-    from napari_melanoma.data.sources import list_sources
+    from napari_melanoma.data.source_catalog import list_sources
 
     specs = [source.spec for source in list_sources().values()]
     for spec in specs:
@@ -152,7 +152,7 @@ def import_(
     """Import a public set."""
     from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
     from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.sources import NO_MAPPING, find_source
+    from napari_melanoma.data.source_catalog import NO_MAPPING, find_source
     from napari_melanoma.data.table_mapping import read_mapping
 
     current.after_stop = "What was imported is kept: run the same command again to continue."
@@ -344,7 +344,7 @@ def harmonize(
 ) -> None:
     """Harmonize a table."""
     from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
-    from napari_melanoma.data.sources import find_source
+    from napari_melanoma.data.source_catalog import find_source
     from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
     current.after_stop = "Nothing was written."

@@ -38,8 +38,8 @@ from napari_melanoma.data.mask_values import (
     resolve_class_values,
 )
 from napari_melanoma.data.nnunet import merge_channels, read_channel_order, read_nnunet_labels
+from napari_melanoma.data.source_catalog import NO_MAPPING, DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import close_archives
-from napari_melanoma.data.sources import NO_MAPPING, DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_image_size, read_photograph

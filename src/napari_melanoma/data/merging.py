@@ -35,7 +35,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.sources import list_sources
+from napari_melanoma.data.source_catalog import list_sources
 from napari_melanoma.data.splits import held_back_rank
 from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy

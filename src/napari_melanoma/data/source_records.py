@@ -18,8 +18,8 @@ from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_value
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_values import ARRAY_SUFFIX, nnunet_case_name, strip_mask_suffix
 from napari_melanoma.data.nnunet import CHANNEL, check_channel_count, note_merged
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import (
     escapes_folder,
     find_column_meanings,

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
-from napari_melanoma.data.sources import describe_access, guess_source, list_sources
+from napari_melanoma.data.source_catalog import describe_access, guess_source, list_sources
 from napari_melanoma.models.weights_files import find_weights_file
 from napari_melanoma.reproduction.papers import Budget, Paper, PhantomCohort, read_paper
 from napari_melanoma.reproduction.planning import ReproductionFolder, ReproductionPlan

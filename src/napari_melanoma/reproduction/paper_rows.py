@@ -24,7 +24,7 @@ from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.data.sources import guess_source
+from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
 from napari_melanoma.io.photographs import read_photograph

@@ -31,7 +31,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import harmonize_rows, list_counts
-from napari_melanoma.data.sources import guess_source
+from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
 from napari_melanoma.data.table_schema import SPLIT_WORDS
 from napari_melanoma.data.tabular_encoding import explain_ineligible

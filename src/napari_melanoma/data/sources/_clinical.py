@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import SourceRecord
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 Rows = Sequence[Mapping[str, str]]

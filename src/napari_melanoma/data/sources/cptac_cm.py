@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.sources._clinical import Rows, extract_columns, make_record, read_patients
 
 SPEC = SourceSpec(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_melanoma.data.dicom_headers import list_header_values, read_dicom_header
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 SPEC = SourceSpec(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from napari_melanoma.core.csv_files import CsvReader
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import ID_PATTERN, ChallengePart, find_challenge_records
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2016",

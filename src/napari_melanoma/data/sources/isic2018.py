@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import ID_PATTERN, ChallengePart, find_challenge_records
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2018",

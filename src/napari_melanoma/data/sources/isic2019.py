@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.dataset import PackedRow
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import (
     ID_PATTERN,
@@ -13,7 +14,6 @@ from napari_melanoma.data.source_records import (
     read_image_rows,
     read_table_rows,
 )
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import strip_image_suffix
 
 SPEC = SourceSpec(

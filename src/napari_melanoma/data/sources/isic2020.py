@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.dataset import PackedRow
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import (
     ID_PATTERN,
@@ -12,7 +13,6 @@ from napari_melanoma.data.source_records import (
     read_image_rows,
     read_table_rows,
 )
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2020",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from napari_melanoma.core.paths import free_name
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import read_table_rows
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2024-pathology",

@@ -5,9 +5,9 @@ The reader is based on the published names of columns and files; no table was av
 
 from __future__ import annotations
 
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import join_records, read_image_rows
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="itobos2024",

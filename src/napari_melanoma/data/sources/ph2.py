@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from napari_melanoma.data.dataset import PackedRow
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import join_records
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="ph2",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows
-from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="smartskins",

@@ -1,0 +1,134 @@
+"""The catalog of public data sets that can be imported: one module of ``data.sources`` each.
+
+A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from napari_melanoma.core.config import import_submodules
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data import sources
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES
+from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
+from napari_melanoma.data.table_mapping import TableMapping
+
+NO_MAPPING = TableMapping()
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Description of a set.
+
+    ``layout`` describes the expected files; ``images`` is the number of images in the complete set, 0 if not fixed;
+    ``ids`` is a pattern of ids that are unique to the set or its archive; ``folders`` is a pattern of folder names that
+    suggest the set; ``public`` is False for the user's own files; ``lacks`` is what an experiment may need and the set
+    does not have.
+    """
+
+    name: str
+    title: str
+    licence: str
+    url: str
+    modality: str
+    reference: str
+    layout: str
+    images: int = 0
+    ids: str = ""
+    folders: str = ""
+    public: bool = True
+    lacks: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One image or table row of a set: its files, and its values in the set's own columns and words.
+
+    ``channels``: the files of red, green and blue, if they are three; ``image`` is the first. ``original``: the file
+    that ``image_id`` is a pseudonym of, "" if it is none.
+    """
+
+    image_id: str
+    image: SourceFile | None
+    mask: SourceFile | None = None
+    values: abc.Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[SourceFile, ...] = ()
+    original: str = ""
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the image becomes a PNG: a DICOM file names its patient, and HEIC is no format of data sets."""
+        return self.image is not None and (bool(self.channels) or self.image.suffix not in IMAGE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class SourceContents:
+    """The content of a set's folder: records, notes (topic and message), and names of tables that were not read."""
+
+    records: list[SourceRecord]
+    notes: list[tuple[str, str]]
+    unread: list[str]
+
+    @property
+    def importable(self) -> list[SourceRecord]:
+        """The records to import: those with an image; all rows if there is only a table."""
+        return [record for record in self.records if record.image is not None] or self.records
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A set that can be imported: its description, and the function that finds its records."""
+
+    spec: SourceSpec
+    find_records: Callable[[SourceTree], list[SourceRecord]]
+
+    def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
+        """Read the images and table rows of the set from a folder; raises if there are none."""
+        tree = SourceTree.scan(folder, mapping)
+        try:
+            records = self.find_records(tree)
+        finally:
+            close_archives(tree.files)
+        if not records:
+            raise DataSetError(
+                f"{folder} does not contain {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
+                f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
+            )
+        return SourceContents(records, tree.notes, tree.unread)
+
+
+def describe_access(spec: SourceSpec) -> str:
+    """Describe where to get a set, its licence, and what it does not have."""
+    lacks = f" It has no {spec.lacks}." if spec.lacks else ""
+    return f"Get {spec.title} from {spec.url} (licence: {spec.licence}).{lacks}"
+
+
+@cache
+def list_sources() -> dict[str, DataSource]:
+    """List the sets that can be imported by name, in alphabetical order."""
+    modules = import_submodules(sources, "SPEC", "find")
+    return {name: DataSource(module.SPEC, module.find) for name, module in modules.items()}
+
+
+def guess_source(folder: str) -> str | None:
+    """Guess a set from the name of a folder, or from its name in a paper; None if no set matches."""
+    name, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
+    return next((spec.name for spec in specs if spec.folders and re.match(rf"({spec.folders})(?![^\W_])", name)), None)
+
+
+def find_source(name: str) -> DataSource:
+    """Return a set by its name."""
+    known = list_sources()
+    if name not in known:
+        raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
+    return known[name]
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
