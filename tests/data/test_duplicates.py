@@ -116,13 +116,13 @@ def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarra
 def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (300, duplicates.BANDS), dtype=np.uint8)
-    pairs = np.concatenate(list(find_close_pairs(np.concatenate((codes, planted(codes, bits, rng))))))
-    assert (pairs[:, 1] - pairs[:, 0] == 300).all()
+    pairs = np.concatenate(list(find_close_pairs(codes, planted(codes, bits, rng))))
+    assert (pairs[:, 0] == pairs[:, 1]).all()
     assert found * 300 <= len(pairs) <= 300
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     if hasattr(np, "bitwise_count"):
         monkeypatch.delattr(np, "bitwise_count")
-        again = np.concatenate(list(find_close_pairs(np.concatenate((codes, planted(codes, 0, rng))))))
+        again = np.concatenate(list(find_close_pairs(codes, planted(codes, 0, rng))))
         assert len(again) == 300
 
 
@@ -131,7 +131,7 @@ def test_of_many_hashes_only_those_that_agree_in_a_band_are_compared(monkeypatch
     codes[-1] = codes[0]
     compared, bits = [], duplicates._count_bits
     monkeypatch.setattr(duplicates, "_count_bits", lambda words: compared.append(words.size) or bits(words))
-    pairs = np.concatenate(list(find_close_pairs(codes)))
+    pairs = np.concatenate(list(find_close_pairs(codes, codes, is_ordered=True)))
     assert pairs.tolist() == [[0, 3_999]]
     assert 0 < sum(compared) < 0.2 * len(codes) ** 2 / 2
 
@@ -274,27 +274,34 @@ def test_it_can_be_stopped(samples: list[Sample]) -> None:
 def test_comparing_can_be_stopped() -> None:
     codes = np.zeros((600, duplicates.BANDS), np.uint8)  # all in one bucket
     run = RunContext()
-    found = find_close_pairs(codes, run=run)
+    found = find_close_pairs(codes, codes, run=run)
     next(found)
     run.cancel()
     with pytest.raises(Cancelled):
         next(found)
 
 
-def test_hashes_of_different_parts_alone_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_TILE", 4)
-    rng = np.random.default_rng(1)
-    codes = rng.integers(0, 4, (40, duplicates.BANDS), dtype=np.uint8)
-    part = rng.integers(0, 3, 40)
-    every = {(int(one), int(two)) for pairs in find_close_pairs(codes, 18) for one, two in pairs}
-    found = [(int(one), int(two)) for pairs in find_close_pairs(codes, 18, part=part) for one, two in pairs]
-    assert len(found) == len(set(found))
-    assert set(found) == {(one, two) for one, two in every if part[one] != part[two]}
-    assert 0 < len(found) < len(every)
-    compared = [
-        {*part[rows], -1, *part[columns]} for rows, columns in duplicates._comparison_blocks(np.arange(40), part)
-    ]
-    assert all(len(parts) > 2 for parts in compared)
+@pytest.mark.parametrize("tile", [4, 256])
+def test_all_close_pairs_are_found_once(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_TILE", tile)
+    codes = np.random.default_rng(1).integers(0, 4, (40, duplicates.BANDS), dtype=np.uint8)
+    distances = np.unpackbits(codes[:, None] ^ codes[None], axis=2).sum(2)
+    shares_a_band = (codes[:, None] == codes[None]).any(2)
+    expected = np.argwhere((distances <= 14) & shares_a_band)
+    found = np.concatenate(list(find_close_pairs(codes, codes, 14)))
+    assert sorted(found.tolist()) == expected.tolist()
+    ordered = np.concatenate(list(find_close_pairs(codes, codes, 14, is_ordered=True)))
+    assert sorted(ordered.tolist()) == expected[expected[:, 0] < expected[:, 1]].tolist()
+
+
+def test_images_of_one_part_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = thumbnails([skin(seed) for seed in range(6)])
+    part, compared = np.array([0, 0, 0, 1, 0, 2]), []
+    monkeypatch.setattr(
+        duplicates, "find_close_pairs", lambda codes, others, **_: compared.append((len(codes), len(others))) or ()
+    )
+    assert find_similar_pairs(pictures, part) == []
+    assert compared == [(4, 2), (1, 1), (1, 0)] * len(duplicates.VIEWS)
 
 
 def test_groups_of_the_same_pictures_are_joined(samples: list[Sample]) -> None:

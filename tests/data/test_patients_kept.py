@@ -92,8 +92,8 @@ def test_without_patients_nothing_is_written_until_that_is_confirmed(photographs
 
 
 def test_a_column_that_may_be_the_patient_is_named_in_the_error(photographs: Path) -> None:
-    odd = table(photographs.parent / "metadata.csv", "Patientenkennwort")
-    expected = r'with --map FILE\.toml \(the line Patientenkennwort = "patient_id" below \[columns\]\)'
+    odd = table(photographs.parent / "metadata.csv", "Patinet_ID")
+    expected = r'with --map FILE\.toml \(the line Patinet_ID = "patient_id" below \[columns\]\)'
     with pytest.raises(DataSetError, match=expected):
         masks_in(photographs, metadata=odd)
     with pytest.raises(DataSetError, match=expected):
@@ -122,7 +122,7 @@ def test_rows_without_a_patient_are_counted(photographs: Path) -> None:
     ("header", "cells", "about"),
     [
         ("Fallnummer", [f"F{n // EACH}" for n in range(15)], "Fallnummer"),
-        ("Patientenkennwort", [f"P{n // EACH}" for n in range(15)], "Patientenkennwort"),
+        ("Patinet_ID", [f"P{n // EACH}" for n in range(15)], "Patinet_ID"),
         ("note", ["x"] * 15, "image_id"),
     ],
 )

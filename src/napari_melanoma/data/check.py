@@ -405,7 +405,7 @@ def preview_table(path: Path) -> TablePreview:
         name: tuple(islice(dict.fromkeys(value for row in rows if (value := row[name])), MAX_SAMPLES))
         for name in header
     }
-    return TablePreview(path, samples, suggest_mapping(header, rows))
+    return TablePreview(path, samples, suggest_mapping(header))
 
 
 def survey_table(path: Path, mapping: TableMapping, *, run: RunContext) -> HarmonizeReport:

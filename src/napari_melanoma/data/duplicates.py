@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement, pairwise, product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +35,7 @@ MIN_SIMILARITY = 0.77  # at least 0.80 for these 14 pairs, at most 0.74 for 367 
 # Round lesions look more alike where views are turned: 0.85 at most for 15 pairs of different lesions in ISIC 2017 and
 # PAD-UFES-20, at least 0.95 for 201 turned copies at 60 % of the size with JPEG quality 60.
 MIN_TURNED_SIMILARITY = 0.9
-MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; at least 0.56 for these 14 pairs
+MIN_UNSHIFTED_SIMILARITY = 0.45  # without a shift; at least 0.56 for these 14 pairs
 MAX_SHIFT_PX = 3
 MIN_GRAY_DEVIATION = 2.0  # gray levels; a thumbnail with a smaller standard deviation is considered empty
 # Share of equal neighbors: 0.35 at most in 2,300 photographs, 0.97 in synthetic spots on an even background.
@@ -53,7 +53,7 @@ KEEP_DAYS = 30  # as for the cached images of a training
 DAY_S = 86400
 LOCK_TIMEOUT_S = 10.0
 FILES_PER_BATCH = 256  # files stored in one transaction; after a canceled search, complete batches are kept
-# The upright picture and its mirrored and turned views; turning by 270 degrees is that by 90 with the images exchanged.
+# The upright picture and its mirrored and turned views.
 VIEWS: tuple[Callable[[NDArray[Any]], NDArray[Any]], ...] = (
     lambda pictures: pictures,
     lambda pictures: pictures[:, :, ::-1],
@@ -62,6 +62,7 @@ VIEWS: tuple[Callable[[NDArray[Any]], NDArray[Any]], ...] = (
     lambda pictures: pictures.transpose(0, 2, 1),
     lambda pictures: pictures[:, ::-1, ::-1].transpose(0, 2, 1),
     lambda pictures: pictures[:, ::-1].transpose(0, 2, 1),
+    lambda pictures: pictures[:, :, ::-1].transpose(0, 2, 1),
 )
 _READ_PX = 96  # longest side of the image from which a thumbnail is made
 
@@ -147,32 +148,58 @@ def compute_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def find_close_pairs(
     codes: NDArray[np.uint8],
+    others: NDArray[np.uint8],
     radius: int = MAX_HAMMING_DISTANCE,
     *,
-    part: NDArray[np.integer] | None = None,
+    is_ordered: bool = False,
     run: RunContext = NULL_CONTEXT,
-) -> Iterator[NDArray[np.int32]]:
+) -> Iterator[NDArray[np.intp]]:
     """Find pairs of hashes that differ in few bits.
 
-    ``codes``: uint8 (image, band), from ``compute_hashes``. ``part``: int (image,): only hashes of different parts are
-    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Only hashes with an equal
-    band are compared: this finds all pairs that differ in fewer bits than there are bands, and nearly all others within
-    the radius.
+    ``codes``, ``others``: uint8 (image, band), from ``compute_hashes``. ``is_ordered``: both are of the same images,
+    and only pairs whose first index is the smaller one are found. Yields int (pair, 2): indices of ``codes`` and
+    ``others``, each pair once. Only hashes with an equal band are compared: this finds all pairs that differ in fewer
+    bits than there are bands, and nearly all others within the radius.
     """
+    halves, other_halves = _split_bits(codes), _split_bits(others)
+    for band in range(codes.shape[1]):
+        buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
+        run.check()
+        for rows, columns in chain.from_iterable(map(_split_into_tiles, buckets, other_buckets)):
+            if is_ordered and rows[0] >= columns[-1]:
+                continue
+            run.check()
+            # The second half of the bits is compared if the first is close
+            near = _count_bits(halves[rows, None, 0] ^ other_halves[None, columns, 0]) <= radius
+            row, column = np.nonzero(near)
+            if not len(row):
+                continue
+            pairs = np.stack((rows[row], columns[column]), axis=1)
+            differ = halves[pairs[:, 0]] ^ other_halves[pairs[:, 1]]
+            is_close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
+            # Pairs with an equal earlier band were found there
+            is_repeated = (codes[pairs[:, 0], :band] == others[pairs[:, 1], :band]).any(1)
+            yield pairs[is_close & ~is_repeated & ~(is_ordered & (pairs[:, 0] >= pairs[:, 1]))]
+
+
+def _split_bits(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return hashes as two words each, uint64 (image, 2)."""
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
-    halves = words.view(np.uint64)
-    bands = codes.shape[1]
-    for band in range(bands):
-        order = np.argsort(codes[:, band], kind="stable")
-        ends = np.searchsorted(codes[order, band], np.arange(257))
-        run.check()
-        for bucket in np.flatnonzero(np.diff(ends) > 1):  # smaller buckets have no pair
-            for pairs in _compare_bucket(halves, order[ends[bucket] : ends[bucket + 1]], radius, part, run):
-                # Pairs with an equal earlier band were found there
-                is_repeated = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)
-                if not is_repeated.all():
-                    yield np.sort(pairs[~is_repeated], axis=1).astype(np.int32)
+    return words.view(np.uint64)
+
+
+def _group_by_byte(values: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
+    """Return the indices of each of the 256 values, ascending."""
+    order = np.argsort(values, kind="stable")
+    return np.split(order, np.searchsorted(values[order], np.arange(1, 256)))
+
+
+def _split_into_tiles(
+    rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    for row, column in product(range(0, len(rows), _TILE), range(0, len(columns), _TILE)):
+        yield rows[row : row + _TILE], columns[column : column + _TILE]
 
 
 def find_similar_pairs(
@@ -189,33 +216,31 @@ def find_similar_pairs(
     similarities: dict[tuple[int, int], float] = {}
     codes, patterns = compute_hashes(thumbnails), _normalize_patterns(thumbnails)
     for view in run.track(VIEWS, "Comparing images"):
-        turned = view(thumbnails)
-        is_upright = turned is thumbnails
+        least = MIN_SIMILARITY if view is VIEWS[0] else MIN_TURNED_SIMILARITY
         turned_patterns = view(patterns)
-        for first, second in _candidates(codes, None if is_upright else compute_hashes(turned), part, run):
-            run.check()
+        for first, second in _candidates(codes, compute_hashes(view(thumbnails)), part, run):
             for index, similarity in _correlate_pairs(patterns[first], turned_patterns[second]):
-                if similarity < (MIN_SIMILARITY if is_upright else MIN_TURNED_SIMILARITY):
-                    continue
-                pair = (int(first[index]), int(second[index]))
-                key = (min(pair), max(pair))
-                similarities[key] = max(similarity, similarities.get(key, 0))
+                if similarity >= least:
+                    key = (min(first[index], second[index]), max(first[index], second[index]))
+                    similarities[key] = max(similarity, similarities.get(key, 0))
     return sorted(SimilarPair(int(textured[i]), int(textured[j]), value) for (i, j), value in similarities.items())
 
 
 def _candidates(
-    codes: NDArray[np.uint8], turned: NDArray[np.uint8] | None, part: NDArray[np.integer] | None, run: RunContext
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Yield indices, int (pair,), of images and of those whose upright, or ``turned``, hashes are close to theirs."""
-    if turned is None:
-        found = find_close_pairs(codes, part=part, run=run)
-    else:
-        found = find_close_pairs(np.concatenate((codes, turned)), part=np.repeat([0, 1], len(codes)), run=run)
-    for pairs in found:
-        first, second = pairs[:, 0], pairs[:, 1] % max(1, len(codes))
-        compared = first != second if part is None else part[first] != part[second]
-        for start in range(0, int(compared.sum()), _CHUNK):
-            yield first[compared][start : start + _CHUNK], second[compared][start : start + _CHUNK]
+    codes: NDArray[np.uint8], turned: NDArray[np.uint8], part: NDArray[np.integer] | None, run: RunContext
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield indices, int (pair,), of images and of those whose ``turned`` hashes are close to theirs."""
+    every = np.arange(len(codes))
+    sides = (
+        [(every, every)]
+        if part is None
+        else [(np.flatnonzero(part == value), np.flatnonzero(part > value)) for value in np.unique(part)]
+    )
+    for rows, columns in sides:
+        for pairs in find_close_pairs(codes[rows], turned[columns], is_ordered=part is None, run=run):
+            for start in range(0, len(pairs), _CHUNK):
+                run.check()
+                yield rows[pairs[start : start + _CHUNK, 0]], columns[pairs[start : start + _CHUNK, 1]]
 
 
 def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -234,46 +259,6 @@ def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
             (equal_along_rows + equal_along_columns) / 2 <= MAX_EQUAL_NEIGHBORS
         )
     return textured
-
-
-def _compare_bucket(
-    halves: NDArray[np.uint64],
-    members: NDArray[np.integer],
-    radius: int,
-    part: NDArray[np.integer] | None,
-    run: RunContext,
-) -> Iterator[NDArray[np.integer]]:
-    """Compare all members of a bucket tile by tile: the first half of the bits, then the second if the first is close.
-
-    Yields int (pair, 2): indices of images whose hashes are within the radius.
-    """
-    for rows, columns in _comparison_blocks(members, part):
-        run.check()
-        near = _count_bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
-        indices = np.flatnonzero(np.triu(near, 1) if rows is columns else near)
-        if len(indices):
-            first, second = rows[indices // len(columns)], columns[indices % len(columns)]
-            differ = halves[first] ^ halves[second]
-            close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
-            if close.any():
-                yield np.stack((first[close], second[close]), axis=1)
-
-
-def _comparison_blocks(
-    members: NDArray[np.integer], part: NDArray[np.integer] | None
-) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-    """Yield blocks of members to compare: row and column indices, which are the same array on the diagonal."""
-
-    def split_into_tiles(indices: NDArray[np.integer]) -> list[NDArray[np.integer]]:
-        return [indices[start : start + _TILE] for start in range(0, len(indices), _TILE)]
-
-    if part is None:
-        yield from combinations_with_replacement(split_into_tiles(members), 2)
-        return
-    ordered = members[np.argsort(part[members], kind="stable")]
-    ends = np.flatnonzero(np.diff(part[ordered])) + 1
-    for start, end in pairwise((0, *ends)):
-        yield from product(split_into_tiles(ordered[start:end]), split_into_tiles(ordered[end:]))
 
 
 def _count_bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -310,7 +295,7 @@ def _correlate_pairs(first: NDArray[np.float16], second: NDArray[np.float16]) ->
     from scipy.fft import irfft2, rfft2
 
     first, second = first.astype(np.float32), second.astype(np.float32)
-    candidates = np.flatnonzero(np.einsum("ijk,ijk->i", first, second) >= MIN_UNSHIFTED_LIKENESS)
+    candidates = np.flatnonzero(np.einsum("ijk,ijk->i", first, second) >= MIN_UNSHIFTED_SIMILARITY)
     if not len(candidates):
         return
     correlation = irfft2(rfft2(first[candidates]) * np.conj(rfft2(second[candidates])))

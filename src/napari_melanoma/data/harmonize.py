@@ -50,7 +50,6 @@ TEXT_SEPARATOR = " // "  # joins original texts in one cell; no known word conta
 MAX_LISTED_WORDS = 12  # words of one column that a message lists
 MAX_LISTED_ROWS = 3  # rows that a message lists
 MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
-MAX_COMPARED = 200  # unrecognized columns for which a similar known column is searched
 PARSER_CACHE_SIZE = 1 << 14  # cached results of a parsing step; most columns have few different words
 UNUSED_ROWS = {
     "split": "rows with another split are neither trained on nor tested, unless an option names it",
@@ -275,11 +274,12 @@ class HarmonizeReport:
 
     @property
     def unrecognized(self) -> dict[str, str]:
-        """Columns with an unknown name, mapped to the most similar column of ours, "" if none is similar."""
-        own = [
-            name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
-        ]
-        return {name: suggest_column(name) if index < MAX_COMPARED else "" for index, name in enumerate(own)}
+        """Columns with an unknown name, mapped to the column of ours with nearly the same name, "" if there is none."""
+        return {
+            name: suggest_column(name)
+            for name in self.own
+            if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
+        }
 
     def describe_unrecognized(
         self,

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections import abc, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -30,19 +29,6 @@ from napari_melanoma.data.taxonomy import (
 )
 from napari_melanoma.io.tables import REPEATED_NAME
 
-_IMAGE_FILE_NAME = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
-MIN_FILLED_SHARE = 0.1  # share of rows below which a column counts as nearly empty
-MIN_KNOWN_WORDS_SHARE = 0.6  # share of the distinct words of a column that must be known for a suggestion
-# In order of decreasing certainty
-COLUMNS_GUESSED_BY_WORDS = (
-    "sex",
-    "sub_site",
-    "site",
-    "diagnosis",
-    "modality",
-    "laterality",
-    "diagnosis_by",
-)
 Row = abc.Mapping[str, str]  # column to text
 
 
@@ -97,50 +83,23 @@ def write_mapping(path: Path, mapping: TableMapping) -> None:
     write_toml(path, mapping)
 
 
-def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> TableMapping:
-    """Suggest a mapping of columns, by their names or else by their words.
+def suggest_mapping(header: Iterable[str]) -> TableMapping:
+    """Suggest a mapping of columns by their names, which are known or differ by one letter from a known one.
 
     Each of our columns is used at most once; columns without a suggestion are not listed.
     """
-    guesses: dict[str, str] = {}
-    cells = {name: [row.get(name, "") for row in rows] for name in header}
-    full = [name for name in header if sum(map(bool, cells[name])) >= MIN_FILLED_SHARE * len(rows)]
-    sparse = [name for name in header if name not in full]  # nearly empty: considered last
-    for names in (full, sparse):
-        _assign_guesses(names, _guess_by_name, guesses)
-        _assign_guesses(names, lambda name: _guess_by_words(cells[name]), guesses)
-    return TableMapping(columns=guesses)
+    suggested: dict[str, str] = {}
+    names = list(header)
+    for find in (_find_known_column, suggest_column):
+        for name in names:
+            ours = "" if name in suggested else find(name)
+            if ours and ours not in suggested.values():
+                suggested[name] = ours
+    return TableMapping(columns=suggested)
 
 
-def _assign_guesses(header: Iterable[str], guess: Callable[[str], str], guesses: dict[str, str]) -> None:
-    """Guess our column for each column without a guess; a guess that another column has is not used."""
-    for name in header:
-        ours = guess(name) if name not in guesses else ""
-        if ours and ours not in guesses.values():
-            guesses[name] = ours
-
-
-def _guess_by_name(name: str) -> str:
-    """Return the column of ours that a name is known to mean; "" if there is none."""
+def _find_known_column(name: str) -> str:
     return next((meaning.column_name for meaning in find_column_meanings(name) if not meaning.words_only), "")
-
-
-def _guess_by_words(cells: Iterable[str]) -> str:
-    """Return the first of our columns whose taxonomy has enough of the distinct words; "" if there is none."""
-    words = {cell.strip() for cell in cells} - {""}
-    if words and all(_IMAGE_FILE_NAME.fullmatch(word) for word in words):
-        return "image_id"
-    for column in COLUMNS_GUESSED_BY_WORDS:
-        translate = load_taxonomy(column).translate
-        meant = [ours for word in words if not _is_number(word) and (ours := translate(word)) not in (None, UNKNOWN)]
-        if meant and len(meant) >= MIN_KNOWN_WORDS_SHARE * len(words):
-            return "site" if column == "sub_site" else column
-    return ""
-
-
-def _is_number(word: str) -> bool:
-    """Whether a word is a number: some taxonomies have numbers, but these identify no column."""
-    return word.replace(".", "", 1).replace(",", "", 1).isdigit()
 
 
 # Cells
@@ -411,30 +370,9 @@ def expand_diagnosis(word: str) -> Diagnosis:
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _AS_GIVEN_RANK = 1_000_000  # rank of the columns with values that an earlier import did not understand: last
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
-_REPEATED = re.compile(r"(.)\1+")
 _DIGITS = re.compile(r"\D+")
-_MIN_SIMILARITY = 0.78  # least similarity of a misspelled name to the known one
-_MIN_NAME_LETTERS = 4  # of a name that is compared by similarity; shorter names resemble too many others
+_MIN_NAME_LETTERS = 6  # of a known name that may be misspelled; page, side and note resemble shorter ones
 _MIN_UNIT_LETTERS = 2  # of a unit without brackets; a single last letter (Age_M) is ambiguous
-# Words in a column name, and the column of ours that they suggest if the whole name is unknown; the first match counts.
-_NAME_KEYWORDS = (
-    ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
-    ("patient_id", {"caseid", "caseno", "casenr", "casenumber", "fallid", "fallnr", "fallnummer"}),  # not "case type"
-    ("lesion_id", {"lesion", "lesions"}),
-    ("depth_mm", {"breslow", "thickness", "tumordicke"}),
-    ("diagnosis", {"diagnosis", "diagnose", "dx", "histology", "histopathology"}),
-    ("fitzpatrick", {"fitzpatrick", "phototype", "skintype"}),
-    ("site", {"localization", "localisation", "anatomic", "anatomical", "site", "lokalisation"}),
-    ("image_id", {"image", "img", "photo", "photograph", "file", "filename", "picture", "bild"}),
-    ("diameter_1_mm", {"diameter", "diam", "durchmesser", "durchm", "diametre", "diametro"}),
-    ("age", {"age", "alter", "edad", "idade"}),
-    ("sex", {"sex", "gender", "geschlecht", "sexo"}),
-)
-# Names that resemble a known one (pt_age) but mean something else.
-_UNRELATED_NAMES = {"page", "pages", "stage", "staging"}
-# Words with which "patient" does not mean the id: "patient age" is an age, "patient group" a category.
-_NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
-_NOT_AN_ID |= {"category", "class", "cohort", "comment", "consent", "group", "note", "notes", "status", "type"}
 
 
 @dataclass(frozen=True)
@@ -475,38 +413,34 @@ def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ..
 
 @lru_cache(maxsize=4096)
 def suggest_column(name: str) -> str:
-    """Return the column of ours that an unknown name most probably means; "" if no known name is similar.
+    """Return the column of ours that an unknown name may mean; "" if there is none.
 
-    For example ``"patient_id"`` for ``"Patienten_Kennung"``.
+    These are the names with the rule ``suggest`` in the taxonomy, and names with one letter more, less or wrong, or two
+    exchanged, than a known one: ``"diagnsis"`` suggests ``"diagnosis"``.
     """
-    name_without_bracket = _IN_BRACKETS.sub("", name.strip())
-    column_by_name = {
-        word: meanings[0].column_name for (source, word), meanings in _read_meanings().items() if not source
-    }
-    word = _normalize_name(name_without_bracket)
-    if word in _UNRELATED_NAMES:
-        return ""
-    if len(word) >= _MIN_NAME_LETTERS:
-        # The digits must be equal, so that diameter 1 and diameter 2 are not confused
-        same_number = [candidate for candidate in column_by_name if _DIGITS.sub("", candidate) == _DIGITS.sub("", word)]
-        similar = get_close_matches(
-            word,
-            [candidate for candidate in same_number if len(candidate) >= _MIN_NAME_LETTERS],
-            n=1,
-            cutoff=_MIN_SIMILARITY,
-        )
-        if similar:
-            return column_by_name[similar[0]]
-        condensed = _REPEATED.sub(r"\1", word)  # without repeated letters, such as in sexx; also for short names
-        if repeated := next(
-            (candidate for candidate in column_by_name if _REPEATED.sub(r"\1", candidate) == condensed), ""
-        ):
-            return column_by_name[repeated]
-    words_of_name = {word, *normalize_wording(_CAMEL.sub(" ", name_without_bracket)).split()}
-    suggestion = next((ours for ours, words in _NAME_KEYWORDS if words_of_name & words), "")
-    if suggestion == "patient_id" and words_of_name & _NOT_AN_ID:
-        return next((ours for ours, words in _NAME_KEYWORDS[2:] if words_of_name & words), "")
-    return suggestion
+    word = _normalize_name(_IN_BRACKETS.sub("", name.strip()))
+    if word in _read_suggestions():
+        return _read_suggestions()[word]
+    # The digits must be equal, so that diameter 1 and diameter 2 are not confused
+    similar = (
+        meanings[0].column_name
+        for (source, known), meanings in _read_meanings().items()
+        if not source and len(known) >= _MIN_NAME_LETTERS
+        if _differ_by_one_letter(word, known) and _DIGITS.sub("", known) == _DIGITS.sub("", word)
+    )
+    return next(similar, "")
+
+
+def _differ_by_one_letter(first: str, second: str) -> bool:
+    """Whether two different words become equal by adding, removing or replacing a letter, or exchanging two."""
+    if abs(len(first) - len(second)) > 1:
+        return False
+    start = 0
+    while start < min(len(first), len(second)) and first[start] == second[start]:
+        start += 1
+    first, second = first[start:], second[start:]
+    is_exchange = first[:2] == second[1::-1] and first[2:] == second[2:]
+    return is_exchange or first[1:] in (second, second[1:]) or first == second[1:]
 
 
 @lru_cache(maxsize=4096)
@@ -567,9 +501,18 @@ def _read_meanings() -> dict[tuple[str, str], tuple[ColumnMeaning, ...]]:
     for name in COLUMN_NAMES:
         meanings_by_name["", _normalize_name(name)].append(ColumnMeaning(name, 0))
     for rank, row in enumerate(read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv"), start=1):
+        if row["rule"] == "suggest":
+            continue
         meaning = ColumnMeaning(row["target"], rank, row["rule"] == "keep", row["rule"] == "only")
         for spelling in normalized_spellings(row["source"]):
             key = (row["data_set"], _strip_separators(spelling))
             if all(meaning.column_name != earlier.column_name for earlier in meanings_by_name[key]):
                 meanings_by_name[key].append(meaning)
     return {key: tuple(meanings) for key, meanings in meanings_by_name.items()}
+
+
+@cache
+def _read_suggestions() -> dict[str, str]:
+    """Read the names that only suggest a column of ours: the id of a case may be that of a patient or of a lesion."""
+    rows = read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")
+    return {_normalize_name(row["source"]): row["target"] for row in rows if row["rule"] == "suggest"}

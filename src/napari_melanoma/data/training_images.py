@@ -240,10 +240,9 @@ def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: 
         return is_trained & _mark_tiles_of_training_slides(hashed, is_trained)
     candidates = np.flatnonzero(hashed.has_texture & ~is_trained)
     if len(candidates) and len(listed.perceptual_hashes):
-        codes = np.concatenate((listed.perceptual_hashes, hashed.perceptual_hashes[candidates]))
-        part = np.repeat([0, 1], [len(listed.perceptual_hashes), len(candidates)])
-        for pairs in find_close_pairs(codes, MAX_HASH_DISTANCE, part=part):
-            is_trained[candidates[pairs[:, 1] - len(listed.perceptual_hashes)]] = True
+        codes = hashed.perceptual_hashes[candidates]
+        for pairs in find_close_pairs(codes, listed.perceptual_hashes, MAX_HASH_DISTANCE):
+            is_trained[candidates[pairs[:, 0]]] = True
     return is_trained
 
 

@@ -108,7 +108,7 @@ class ColumnsTable(QWidget):
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, KEEP_COLUMN))))
         guess_label = quiet_label(GUESSED if name in guess.columns else "")
-        guess_label.setToolTip("Guessed from the column's name or values")
+        guess_label.setToolTip("Guessed from the column's name")
         box.activated.connect(lambda _, name=name: self._on_chosen(name))
         for index, widget in enumerate((name_label, values_label, box, guess_label)):
             self._grid.addWidget(widget, number, index)
