@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
@@ -328,9 +328,8 @@ def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
     return ImageMetadata.from_source("exif", {"modality": modality, "taken_on": hints.taken_on})
 
 
-MAX_PHRASE_WORDS = 5  # words of a name that are looked up together
-MIN_SITE_LETTERS = 3  # of a phrase that may name a body site; shorter ones are ambiguous
-LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion number; larger numbers are counters of cameras
+MIN_SITE_LETTERS = 3  # of the words for a body site; shorter ones are ambiguous
+MAX_DIGITS = 2  # of a lesion number; larger ones are counters of cameras
 IMAGE_DAY_COLUMNS = (
     *("taken_on", "date_taken", "image_date", "photo_date", "acquisition_date", "aufnahmedatum", "opnamedatum"),
 )
@@ -349,39 +348,12 @@ _PATIENT = re.compile(
 _MONTH_AND_DAY = r"(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
 _DAY = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.]?){_MONTH_AND_DAY}(?!\d)")
 _DAY_FIRST = re.compile(r"(?<!\d)(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.((?:19|20)\d\d)(?!\d)")
-_NOT_LESION_NUMBER = re.compile(
-    r"(?<!\d)(?:[01]?\d|2[0-3])(?P<part>[-_.:])[0-5]\d(?P=part)[0-5]\d(?!\d)"  # a time
-    r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a date with ambiguous order
-    r"|(?<!\d)\d+(?:[.,]\d+)?(?:x|mm|cm|[uµ]m|px|y|yo|yrs?|years?|jahre?|anos|años|ans|anni|jaar)(?![^\W\d_])"
-    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # one of several files; a version
-    r"|\(\d+\)$",  # a copy, or one of many renamed files
+_LESION = re.compile(
+    r"(?<![^\W\d_])(?:lesion|läsion|laesion|lesione|lesao|lesão|lésion|mole|naevus|nevus)[ _.-]?0*(\d+)(?!\d)",
     re.IGNORECASE,
 )
-_LESION = re.compile(r"(?<![A-Za-z\d])L(\d{1,2})(?!\d)")
-# Between words that are not separated: before a capital letter, and between letters and digits
-_WORD_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-_WORD = re.compile(r"[^\W\d_]+|\d+")
-LESION_WORDS = frozenset(
-    (
-        "lesion",
-        "läsion",
-        "laesion",
-        "lesione",
-        "lesao",
-        "lesão",
-        "lésion",
-        "mole",
-        "naevus",
-        "nevus",
-        "spot",
-        "nr",
-        "no",
-    )
-)
-COUNTER_WORDS = frozenset(
-    ("img", "dsc", "dscn", "dscf", "pxl", "isic", "image", "photo", "pic", "picture", "scan", "frame", "foto", "view")
-)
-IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # not looked up as modality or site
+# Not looked up: "photo" is a word for macroscopic, but also stands before the number of a file
+NEUTRAL_WORDS = frozenset(("photo", "photograph", "slide"))
 
 
 def parse_name_metadata(path: PurePath) -> ImageMetadata:
@@ -392,47 +364,24 @@ def parse_name_metadata(path: PurePath) -> ImageMetadata:
     return merge_metadata((kind, *(_parse_name(name) for name in (stem, *reversed(path.parent.parts)))))
 
 
-@dataclass
-class _FileNameWords:
-    """The words of a file name, and the indices of those that have been interpreted."""
-
-    words: list[str]
-    used: set[int] = field(default_factory=set)
-
-    def phrases(self) -> Iterator[tuple[range, str]]:
-        """Yield indices and text of phrases of words that are neither interpreted nor numbers, the longest first."""
-        for length in range(min(MAX_PHRASE_WORDS, len(self.words)), 0, -1):
-            for start in range(len(self.words) - length + 1):
-                indices = range(start, start + length)
-                if self.used.isdisjoint(indices) and not any(self.words[index].isdigit() for index in indices):
-                    yield indices, " ".join(self.words[index] for index in indices)
-
-    def numbers(self) -> Iterator[tuple[int, int]]:
-        """Yield index and value of numbers that are not interpreted and are small enough for lesion numbers."""
-        for index, word in enumerate(self.words):
-            if index in self.used or not word.isdecimal() or len(word) > MAX_DIGITS:
-                continue
-            if int(word) <= LARGEST_NUMBER:
-                yield index, int(word)
-
-
 def _parse_name(name: str) -> ImageMetadata:
-    """Guess metadata from the name of one file or folder."""
+    """Guess metadata from the name of one file or folder.
+
+    Without patient, day, lesion and modality, all its words must name a body site, or none of them is used.
+    """
     cells: dict[str, str] = {}
     patient, lesion, rest = _parse_patient(name)
     cells["taken_on"], rest = _parse_day(rest)
-    rest = _NOT_LESION_NUMBER.sub(" ", rest)
     if match := _LESION.search(rest):
-        lesion = lesion or match.group(1)
-        rest = rest.replace(match.group(), " ", 1)
-    name_words = _FileNameWords(_WORD.findall(_WORD_BOUNDARY.sub(" ", rest)))
-    lesion = lesion or _parse_lesion_number(name_words)
-    modality_index, cells["modality"] = _parse_modality(name_words)
-    site = _parse_site(name_words)
-    cells |= site._asdict()
-    if not lesion and (site != NO_SITE or cells["modality"]):
-        # A number after the modality counts images, not lesions.
-        lesion = next((str(number) for index, number in name_words.numbers() if index < modality_index), "")
+        lesion, rest = lesion or match.group(1), rest.replace(match.group(), " ", 1)
+    words = re.split(r"[\s_]+", rest)
+    modality_index, cells["modality"] = _find_modality(words)
+    site_words = [word for index, word in enumerate(words) if word.isalpha() and index != modality_index]
+    cells |= _parse_site(" ".join(site_words))._asdict()
+    if not lesion and (cells["site"] or cells["modality"]):
+        # A number after the modality counts images, not lesions
+        numbers = [word for word in words[:modality_index] if word.isdecimal()]
+        lesion = numbers[0] if len(numbers) == 1 and len(numbers[0]) <= MAX_DIGITS else ""
     return ImageMetadata.from_source("name", cells, patient=patient, lesion=lesion.lstrip("0"))
 
 
@@ -455,58 +404,19 @@ def _parse_day(name: str) -> tuple[str, str]:
     return max((day for day in days if day >= EARLIEST_DAY), default=""), rest
 
 
-def _parse_lesion_number(name_words: _FileNameWords) -> str:
-    """Return the number after a word for lesion, empty if there is none; mark counters of cameras as interpreted."""
-    lesion = ""
-    for index, word in enumerate(name_words.words[:-1]):
-        if not name_words.words[index + 1].isdigit():
-            continue
-        if word.lower() in LESION_WORDS and not lesion:
-            lesion = name_words.words[index + 1]
-            name_words.used |= {index, index + 1}
-        elif word.lower() in COUNTER_WORDS:
-            name_words.used |= {index, index + 1}
-    return lesion
-
-
-def _parse_modality(name_words: _FileNameWords) -> tuple[int, str]:
-    """Return the index of the first word of the modality, and the modality; the number of words if there is none."""
-    for indices, phrase in name_words.phrases():
-        modality = None if phrase.lower() in IGNORED_WORDS else load_taxonomy("modality").translate(phrase)
+def _find_modality(words: Sequence[str]) -> tuple[int, str]:
+    """Return the index of the word for the modality, and the modality; the number of words if there is none."""
+    for index, word in enumerate(words):
+        modality = None if word.lower() in NEUTRAL_WORDS else load_taxonomy("modality").translate(word)
         if modality and modality != UNKNOWN:
-            name_words.used |= set(indices)
-            return indices.start, modality
-    return len(name_words.words), ""
+            return index, modality
+    return len(words), ""
 
 
-def _parse_site(name_words: _FileNameWords) -> BodySite:
-    """Return the body site from all phrases that name one and do not contradict each other."""
-    site = NO_SITE
-    sides = {
-        side
-        for index, word in enumerate(name_words.words)
-        if _is_unambiguous((index,), name_words.words) and (side := _parse_side(word))
-    }
-    for indices, phrase in list(name_words.phrases()):
-        if not name_words.used.isdisjoint(indices) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
-            continue
-        phrase_site = parse_body_site(phrase)
-        merged = merge_body_sites(site, phrase_site) if phrase_site and phrase_site != NO_SITE else None
-        if merged is not None and (merged.site or _is_unambiguous(indices, name_words.words)):
-            site = merged
-            name_words.used |= set(indices)
-    return site if len(sides) < 2 else site._replace(laterality="")
-
-
-def _parse_side(word: str) -> str:
-    """Return the side that a word names; empty if it names none."""
-    side = load_taxonomy("laterality").translate(word)
-    return side if side in ("left", "right") else ""
-
-
-def _is_unambiguous(indices: Sequence[int], words: Sequence[str]) -> bool:
-    """Return whether a side is one word and spelled out: abbreviations such as ``dir`` have other meanings, too."""
-    return len(indices) == 1 and len(words[indices[0]]) > MIN_SITE_LETTERS
+def _parse_site(words: str) -> BodySite:
+    """Return the body site, or the side alone if it is spelled out: abbreviations such as ``dir`` are ambiguous."""
+    site = parse_body_site(words) if len(words) >= MIN_SITE_LETTERS else None
+    return site if site and (site.site or len(words) > MIN_SITE_LETTERS) else NO_SITE
 
 
 @dataclass(frozen=True)
