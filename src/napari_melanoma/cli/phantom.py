@@ -42,7 +42,6 @@ SLIDE_HELP = format_help(
     "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
     "same slide. A configuration file (--config) can set further parameters.",
 )
-SIDE_STEP_PX, MAX_SIDE_FACTOR = 256, 4  # of the search for a side that is large enough: step, and factor of the limit
 COHORT_HELP = format_help(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
@@ -121,10 +120,9 @@ def slide(
         ConfigOptions(
             "phantoms.slide.config:SlidePhantomConfig",
             without=(
-                *("seed", "size", "stain_variation", "levels", "quality", "artefacts.dust", "section.width_mm"),
+                *("seed", "size", "stain_variation", "levels"),
                 *(f"lesions.{name}" for name in ("width_mm", "pigment", "mitoses_per_mm2", "position")),
-                *(f"section.{name}" for name in ("depth_mm", "curvature_per_mm", "rotation_deg", "follicles_per_mm")),
-                *(f"section.{name}" for name in ("elastosis", "cellular", "inflammation")),
+                *(f"section.{name}" for name in ("width_mm", "depth_mm", "rotation_deg")),
             ),
             names={"lesions.ulceration": "--ulcerated/--intact"},
         ),
@@ -155,39 +153,13 @@ def _build_config(values: OptionValues, path: Path | None) -> SlidePhantomConfig
 
 def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
     """Raise an error before anything is written if one of the slides is too small for its content."""
-    faults = [(config.seed, fault) for config in configs if (fault := _explain_lack_of_room(config))]
-    if not faults:
-        return
-    seed, fault = faults[0]
-    side = _find_sufficient_side(configs)
-    advice = "" if side is None else f" --size {side} is large enough{'' if len(configs) == 1 else ' for all'}."
-    if len(configs) > 1:
-        fault = f"{len(faults)} of {len(configs)} slides are too small (seed {seed}: {fault})"
-    raise ConfigError(f"{fault}{advice} Nothing was written.")
-
-
-def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
-    """Explain why a slide is too small for its content; empty if it is large enough."""
     from napari_melanoma.phantoms.slide.plan import plan_slide
 
-    try:
-        plan_slide(config)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
-def _find_sufficient_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
-    """Return the smallest sufficient side in steps of 256 pixels; None if four times the side is too small."""
-    requested = max(configs[0].size)
-    too_small = [config for config in configs if _explain_lack_of_room(config)]
-    first = requested - requested % SIDE_STEP_PX + SIDE_STEP_PX
-    for side in range(first, MAX_SIDE_FACTOR * requested + 1, SIDE_STEP_PX):
-        square = {"size": (side, side)}
-        too_small = [config for config in too_small if _explain_lack_of_room(config.model_copy(update=square))]
-        if not too_small:
-            return side
-    return None
+    for config in configs:
+        try:
+            plan_slide(config)
+        except ConfigError as error:
+            raise ConfigError(f"The slide of seed {config.seed} is too small: {error} Nothing was written.") from error
 
 
 def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path) -> None:

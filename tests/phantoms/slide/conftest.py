@@ -22,6 +22,6 @@ def plan() -> PhantomSlidePlan:
     return planned(
         seed=4,
         lesions={"breslow_mm": 0.6, "ulceration": True},
-        section={"curvature_per_mm": 0.1, "rotation_deg": 7},
-        artefacts={"pens": 1, "folds": 1, "defocus": 2, "dust": 1},
+        section={"rotation_deg": 7},
+        artefacts={"pens": 1, "folds": 1, "defocus": 2},
     )

@@ -17,7 +17,7 @@ from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, render_regi
 from napari_melanoma.slides.reading.opening import open_slide
 
 CONFIG = SlidePhantomConfig.parse(
-    {"seed": 2, "mpp": 1.0, "size": (1100, 1500), "look": "slate", "lesions": {"breslow_mm": 0.4}, "quality": 95},
+    {"seed": 2, "mpp": 1.0, "size": (1100, 1500), "look": "slate", "lesions": {"breslow_mm": 0.4}},
     "a test",
 )
 

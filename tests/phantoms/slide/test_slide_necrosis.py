@@ -18,7 +18,7 @@ from .conftest import planned
 
 def dying(share: float, **lesions: Any) -> PhantomSlidePlan:
     requested = {"breslow_mm": 0.9, "benign": 0, "necrosis": share, **lesions}
-    return planned(seed=3, lesions=requested, artefacts={"dust": 0})
+    return planned(seed=3, lesions=requested)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def pair() -> tuple[PhantomSlidePlan, PhantomSlidePlan]:
 
 
 def test_a_slide_has_no_necrosis_by_default(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
-    plain = planned(seed=3, lesions={"breslow_mm": 0.9, "benign": 0}, artefacts={"dust": 0})
+    plain = planned(seed=3, lesions={"breslow_mm": 0.9, "benign": 0})
     assert plain.config == pair[1].config
     (lesion,) = describe_slide_truth(plain)["sections"][0]["lesions"]
     assert lesion["necrosis"] == {"area_mm2": 0, "share": 0.0, "outlines": []}

@@ -31,8 +31,6 @@ CASES = [
     Case("thick", 6.0, DEEP),
     Case("ulcerated", 0.9, {"lesions": {"ulceration": True}}),
     Case("ulcerated and thick", 4.2, DEEP | {"lesions": {"ulceration": True}}),
-    Case("surface that bulges", 1.2, {"section": {"curvature_per_mm": 0.15}}),
-    Case("hollow surface", 1.2, {"section": {"curvature_per_mm": -0.1}}),
     Case("oblique cut", 1.1, {"section": {"oblique_deg": 40}}),
     Case("upside down", 0.8, {"section": {"rotation_deg": 173}}),
     Case("several sections", 0.4, {"sections": 4}),

@@ -78,7 +78,7 @@ def test_truth_is_the_same_at_any_downsample(plan: PhantomSlidePlan) -> None:
 
 @pytest.mark.parametrize("look", look_names())
 def test_tissue_stains_and_glass_does_not(look: str) -> None:
-    plan = planned(seed=1, look=look, artefacts={"dust": 0})
+    plan = planned(seed=1, look=look)
     box = Box(320, 576, 160, 160)
     rgb, classes = render_region(plan, 0, box).astype(int), render_truth(plan, 1, box)
     assert np.abs(rgb[classes == 1].mean(axis=0) - plan.look.stain.glass).max() > 40

@@ -43,21 +43,12 @@ class SectionOptions(Config):
 
     width_mm: Annotated[float, Field(ge=0.3, le=60)] | None = Field(None, description="along the surface")
     depth_mm: Annotated[float, Field(ge=0.3, le=20)] | None = Field(None, description="from the surface down")
-    curvature_per_mm: Annotated[float, Field(ge=-0.2, le=0.2)] | None = Field(
-        None, description="curvature of the surface: convex above 0, concave below"
-    )
     rotation_deg: Annotated[float, Field(ge=-180, le=180)] | None = Field(
         None, description="rotation of the section on the glass"
     )
     oblique_deg: float = Field(
         0.0, ge=0, le=60, description="tilt of the section plane in degrees; all layers appear thicker"
     )
-    follicles_per_mm: Annotated[float, Field(ge=0, le=3)] | None = Field(None, description="hair follicles")
-    elastosis: Share | None = Field(None, description="share of the upper dermis that is blue-gray by sun damage")
-    cellular: Annotated[float, Field(ge=0, le=2)] | None = Field(
-        None, description="scar rich in cells, which stains as a melanoma does, as a share of the melanomas' area"
-    )
-    inflammation: Share | None = Field(None, description="clusters of lymphocytes around vessels and below lesions")
 
 
 class SlideArtifactOptions(Config):
@@ -66,7 +57,6 @@ class SlideArtifactOptions(Config):
     pens: int = Field(0, ge=0, le=8, description="pen marks on the glass")
     folds: int = Field(0, ge=0, le=8, description="folds in each section")
     defocus: int = Field(0, ge=0, le=20, description="areas that are out of focus")
-    dust: Share = Field(0.3, description="specks on the glass")
 
 
 class SlidePhantomConfig(Config):
@@ -91,7 +81,6 @@ class SlidePhantomConfig(Config):
     levels: Annotated[int, Field(ge=1, le=12)] | None = Field(
         None, description="levels of the pyramid, each half the one before; by default down to one tile"
     )
-    quality: int = Field(85, ge=30, le=100, description="quality of the JPEG tiles")
 
 
 FIRST_LESION_LABEL = 32  # label of the first lesion of a section; the label of lesion i is 32 + i

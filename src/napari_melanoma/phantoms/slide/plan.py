@@ -81,10 +81,7 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
     width = width if options.width_mm is None else options.width_mm * MM
     depth = depth if options.depth_mm is None else options.depth_mm * MM
     angle = np.radians(rng.uniform(-9, 9) if options.rotation_deg is None else options.rotation_deg)
-    if options.curvature_per_mm is None:
-        curvature = float(rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth))
-    else:
-        curvature = options.curvature_per_mm / MM
+    curvature = float(rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth))
     for _ in range(80):
         site = _center_site(SectionSite(SurfaceFrame(0, 0, angle, curvature), width, depth), cell)
         if site is not None:
@@ -92,7 +89,7 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
         width *= 1 if options.width_mm is not None else 0.96
         depth = depth if options.depth_mm is not None else max(0.985 * depth, needed)
         angle *= 1 if options.rotation_deg is not None else 0.9
-        curvature *= 1 if options.curvature_per_mm is not None else 0.9
+        curvature *= 0.9
         if width < _SMALLEST_UM or depth < _SMALLEST_UM:
             break
     raise ConfigError(
@@ -433,10 +430,10 @@ def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
 
 
 def _draw_dust(config: SlidePhantomConfig) -> SlideSpots:
-    """Choose specks on the glass; by default about one in two square millimeters."""
+    """Choose specks on the glass, about one in two square millimeters."""
     rng = random_stream(config.seed, "dust")
     height, width = (side * config.mpp for side in config.size)
-    count = rng.poisson(1.5 * config.artefacts.dust * height * width / MM**2)
+    count = rng.poisson(0.45 * height * width / MM**2)
     return SlideSpots(
         rng.uniform(0, width, count), rng.uniform(0, height, count), 3 + rng.exponential(7, count).clip(0, 40)
     )
@@ -462,19 +459,19 @@ def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> S
     stretch = 1 / np.cos(np.radians(config.section.oblique_deg))
     rng = random_stream(seed, "section", index, "layers")
     layers = grow_layers(rng, site.width_um, site.depth_um, stretch)
-    options, drawing = config.section, SectionDrawing()
+    drawing = SectionDrawing()
     dermis_rng = random_stream(seed, "section", index, "dermis")
     amounts = {
-        "follicles": _requested_or(options.follicles_per_mm, dermis_rng.uniform(0.2, 0.9)),
-        "inflammation": _requested_or(options.inflammation, dermis_rng.uniform(0, 1)),
+        "follicles": dermis_rng.uniform(0.2, 0.9),
+        "inflammation": dermis_rng.uniform(0, 1),
         "stretch": stretch,
     }
-    elastosis = _requested_or(options.elastosis, dermis_rng.uniform(0, 1) ** 1.5)
+    elastosis = dermis_rng.uniform(0, 1) ** 1.5
     requests = _draw_requests(config, index, site)
     melanomas = [request for request in requests if request.kind == "malignant"]
     masses = [np.array([request.along, request.half_width_um, request.depth_um]) for request in melanomas]
     scar_rng = random_stream(seed, "section", index, "scars")
-    add_scars(drawing, scar_rng, layers, masses, _requested_or(options.cellular, scar_rng.uniform(0.8, 1.4)))
+    add_scars(drawing, scar_rng, layers, masses, scar_rng.uniform(0.8, 1.4))
     fill_dermis(drawing, dermis_rng, layers, amounts)
     layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
     outlines = make_layer_outlines(random_stream(seed, "section", index, "ends"), layers) + drawing.outlines

@@ -292,7 +292,6 @@ class PhantomPyramid:
 
     def __init__(self, plan: PhantomSlidePlan, folder: Path, run: RunContext) -> None:
         self._plan, self._run = plan, run
-        self._quality = plan.config.quality
         self._glass = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
         self._encoded_glass = self._encode(np.ascontiguousarray(self._glass))
         self._spools = [_TileSpool(folder) for _ in range(plan.levels - 1)]
@@ -378,7 +377,7 @@ class PhantomPyramid:
         """Compress a tile."""
         import imagecodecs
 
-        encoded: Any = imagecodecs.jpeg8_encode(tile, level=self._quality, colorspace="RGB", subsampling="420")
+        encoded: Any = imagecodecs.jpeg8_encode(tile, level=85, colorspace="RGB", subsampling="420")
         return bytes(encoded)
 
 
