@@ -178,7 +178,7 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
         stat = sample.image.stat()
         sample.image.write_bytes(b"x" * stat.st_size)
         os.utime(sample.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
+    assert len(find_duplicates(samples, RunContext())) == 1
     samples[0].image.write_bytes(b"text")
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], RunContext())
     assert thumbnails.any(axis=(1, 2)).tolist() == [False, True, True, True]

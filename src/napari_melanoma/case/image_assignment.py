@@ -89,7 +89,8 @@ def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
     """
     merged = ImageMetadata()
     for source in sources:
-        cells = {name: text for name, text in source.cells.items() if _is_addition(merged, name)}
+        kept = {*merged.cells, "sub_site"} if "site" in merged.cells else merged.cells
+        cells = {name: text for name, text in source.cells.items() if name not in kept}
         names = {name: origin for name, origin in source.origins.items() if name not in source.cells}
         origins = {name: source.origins[name] for name in cells} | names | dict(merged.origins)
         merged = ImageMetadata(
@@ -126,11 +127,6 @@ def _is_day(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-
-
-def _is_addition(metadata: ImageMetadata, name: str) -> bool:
-    """Return whether another source may add a column; it must not add a sub-site to a known site."""
-    return name not in metadata.cells and not (name == "sub_site" and "site" in metadata.cells)
 
 
 @dataclass(frozen=True)
@@ -487,7 +483,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
             if name in names:  # setdefault: of several rows for one image, the first is used
                 by_name.setdefault(name, row)
             if "path" in row:
-                file = _resolve_path(row["path"], path.parent)
+                # The path may have been written on Windows
+                file = Path(os.path.normpath(path.parent / PureWindowsPath(row["path"]).as_posix()))
                 if file not in present and not paths.contains(file):
                     outside.add(row["path"])
                 elif file.is_file():
@@ -506,7 +503,9 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     rows_with_path = {id(row) for row in by_path.values()}
     unused = [name for name, row in by_name.items() if name in ambiguous and id(row) not in rows_with_path]
     if unused:
-        notes.append((path.name, _format_ambiguous_names(unused)))
+        listed = ", ".join(unused[:MAX_NAMED]) + (" ..." if len(unused) > MAX_NAMED else "")
+        note = f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."
+        notes.append((path.name, note))
     by_stem = {compose_name(file.stem): file for file in nearby}
     return CaseTable(path, report.rows, by_name, by_path, by_stem, ambiguous, tuple(notes))
 
@@ -541,23 +540,12 @@ def names_no_image(path: Path) -> bool:
     return row is not None and not {"image_id", "path"} & row.keys()
 
 
-def _resolve_path(text: str, folder: Path) -> Path:
-    """Resolve a path in a table, which may have been written on Windows."""
-    return Path(os.path.normpath(folder / PureWindowsPath(text).as_posix()))
-
-
 def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
     """Return the normalized names of images that exist in several folders."""
     folders = defaultdict[str, set[Path]](set)
     for file in files:
         folders[compose_name(file.stem)].add(file.parent)
     return frozenset(name for name, parents in folders.items() if len(parents) > 1)
-
-
-def _format_ambiguous_names(names: list[str]) -> str:
-    """Describe the rows whose names belong to several images."""
-    listed = ", ".join(names[:MAX_NAMED]) + (" ..." if len(names) > MAX_NAMED else "")
-    return f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."
 
 
 def _list_nearby_images(path: Path) -> list[Path]:

@@ -347,23 +347,14 @@ def _last_number(stored: int, ids: Iterable[str]) -> int:
 def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
     """Return a part with other values, which are validated; set or confirmed fields are no longer guesses."""
     kind = type(part)
+    unknown = {name: kind.model_fields[name].get_default() for name in kind.model_fields.keys() & values.keys()}
     new_values = {
-        name: _get_unknown_value(kind, name) if _is_unknown(kind, name, value) else value
+        name: unknown.get(name, value) if value is None or not str(value).strip() else value
         for name, value in values.items()
     }
     certain = {*values, *confirmed}
     guesses = {name: origin for name, origin in part.guesses.items() if name not in certain}
     return kind.parse({**dict(part), "guesses": guesses, **new_values}, "what was entered")
-
-
-def _is_unknown(kind: type[CasePart], name: str, value: object) -> bool:
-    """Return whether a value of a field means unknown."""
-    return name in kind.model_fields and (value is None or (isinstance(value, str) and not value.strip()))
-
-
-def _get_unknown_value(kind: type[CasePart], name: str) -> object:
-    """Return the value by which a field states unknown: its default."""
-    return kind.model_fields[name].get_default()
 
 
 def _replace_fields(value: Value, **fields: object) -> Value:

@@ -174,7 +174,9 @@ class CaseStore:
         """
         if not self.read_only:
             if _is_as_saved(self):
-                _remove(_removable_files(self._added, self._referenced, self.folder) - _list_case_files(self.case))
+                # Masks and results that were never part of a saved case are unsaved work of the user
+                saved = {path for path in self._added if path in self._referenced or _is_risk(path, self.folder)}
+                _remove(saved - _list_case_files(self.case))
             self.read_only = "the case was closed. Open it again."
         self._lock.close()
 
@@ -206,14 +208,6 @@ def _list_case_files(case: Case) -> set[Path]:
     masks = {image.correction.path for image in images if image.correction}
     risks = {image.risk.path for image in images if image.risk}
     return masks | risks | {result.path for image in images for result in image.results}
-
-
-def _removable_files(added: set[Path], referenced: set[Path], folder: Path) -> set[Path]:
-    """Return the added files that may be removed.
-
-    Masks and results that were never part of a saved case are kept, since they are unsaved work of the user.
-    """
-    return {path for path in added if path in referenced or _is_risk(path, folder)}
 
 
 def _is_risk(path: Path, folder: Path) -> bool:
@@ -325,7 +319,8 @@ def _part_to_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dic
     order = sorted(part, key=NESTED_FIELDS.__contains__)
     values = {key: _plain_number(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in values:
-        values["path"] = _to_relative(Path(values["path"]), folder)
+        path = Path(values["path"])
+        values["path"] = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
     return {**values, **part.get("more", {})}
 
 
@@ -346,11 +341,6 @@ def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> d
                 "results and risks must be inside it. The case was not opened: correct the path."
             )
     return {**known, "more": {key: value for key, value in part.items() if key not in known}}
-
-
-def _to_relative(path: Path, folder: Path) -> str:
-    """Return a path relative to the case folder if it is inside."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _to_absolute(text: str, folder: Path) -> PurePath:

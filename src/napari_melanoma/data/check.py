@@ -214,7 +214,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         masks=sum(sample.mask is not None for sample in samples),
         usable=len(select_trainable(samples)),
         groups=table.groups,
-        reviews=_count_values(sample.review or NO_REVIEW for sample in samples),
+        reviews=dict(Counter(sample.review or NO_REVIEW for sample in samples).most_common()),
         splits=table.splits,
         diagnoses=table.diagnoses,
         shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in shapes])),
@@ -369,10 +369,6 @@ def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Fi
         unnamed = sum(path not in listed for path in files)
         if unnamed:
             yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
-
-
-def _count_values(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
 
 
 def _describe_groups(groups: Sequence[str]) -> str:

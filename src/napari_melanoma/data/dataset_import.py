@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -132,7 +132,10 @@ def import_source(
         finally:
             close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not imported:
-            raise DataSetError(_describe_failure(folder, report))
+            name, fault = report.faults[0]
+            raise DataSetError(
+                f"none of the {report.found} images in {folder} could be imported. The first: {name} {fault}"
+            )
         rows, harmonized = _harmonize_records(source.spec, imported, run)
         report.rows = len(rows)
         report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
@@ -337,21 +340,20 @@ def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) ->
     try:
         for copy, file in zip(copies, files, strict=True):
             _write_atomically(copy, file.read())
-        write_rgb(image, merge_channels(copies, order) if len(files) > 1 else _read_intact(copies[0]))
+        if len(files) > 1:
+            write_rgb(image, merge_channels(copies, order))
+        else:  # the PNG would not show any more that the file is damaged
+            write_rgb(image, read_photograph(copies[0], accept_damaged=False).rgb)
     finally:
         for copy in copies:
             remove_file(copy)
 
 
-def _read_intact(path: Path) -> NDArray[np.uint8]:
-    """Read a photograph; raise if it is damaged, which the PNG would not show any more."""
-    return read_photograph(path, accept_damaged=False).rgb
-
-
 def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tuple[str, str]]:
     """List the files of images whose ids are pseudonyms, next to the data set; returns a note on the table."""
     rows = [
-        {"image_id": record.image_id, "file": record.original, **_list_pseudonyms(unpack_row(record.values))}
+        {"image_id": record.image_id, "file": record.original}
+        | {column: unpack_row(record.values).get(column, "") for column in ("patient_id", "lesion_id")}
         for record in records
         if record.original
     ]
@@ -361,10 +363,6 @@ def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tup
     write_table(path, rows)
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     return [("image_id", f"{path} lists the file of each pseudonym. Keep it private, and do not pass it on")]
-
-
-def _list_pseudonyms(values: Mapping[str, str]) -> dict[str, str]:
-    return {column: values.get(column, "") for column in ("patient_id", "lesion_id")}
 
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> tuple[str, bool]:
@@ -432,9 +430,3 @@ def _describe_origin(source: DataSource, report: SourceImportReport) -> dict[str
     counts = {"rows": report.rows, "images": report.images, "masks": report.masks}
     counts["images_of_the_complete_set"] = spec.images
     return {**origin, "reference": spec.reference, **counts, "imported_with": collect_provenance()}
-
-
-def _describe_failure(folder: Path, report: SourceImportReport) -> str:
-    """Describe a failed import with the fault of the first image."""
-    name, fault = report.faults[0]
-    return f"none of the {report.found} images in {folder} could be imported. The first: {name} {fault}"

@@ -155,7 +155,7 @@ def describe_rows(
         ),
         groups=len(splits),
         largest_group=max(Counter(row.group for row in rows).values()),
-        counts={column: _count_values(row.get(column, "") for row in values) for column in COUNTED},
+        counts={name: dict(Counter(row[name] for row in values if row.get(name)).most_common()) for name in COUNTED},
         missing={column: sum(column not in row for row in values) for column in DESCRIBED},
         by_split=_count_by_split(values),
         age=min_median_max([float(row["age"]) for row in values if row.get("age")]),
@@ -226,11 +226,6 @@ def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, in
     for row in rows:
         counts_by_split[row.get("split") or NO_SPLIT][row.get("diagnosis", UNKNOWN_LABEL)] += 1
     return {split: dict(counts.most_common()) for split, counts in sorted(counts_by_split.items())}
-
-
-def _count_values(values: Iterable[str]) -> dict[str, int]:
-    """Count how often each value occurs, the most frequent first; empty cells are not counted."""
-    return dict(Counter(value for value in values if value).most_common())
 
 
 def min_median_max(values: Sequence[float]) -> tuple[float, ...]:

@@ -68,7 +68,8 @@ class TableFile:
             text = decode_table(raw)
             lines = list(io.StringIO(text, newline=""))
             separator, before = detect_separator(lines[:1])
-            layout = TableLayout(separator, _detect_line_end(lines), raw.startswith(BYTE_ORDER_MARKS))
+            line_end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+            layout = TableLayout(separator, line_end, raw.startswith(BYTE_ORDER_MARKS))
             records = _parse_records(lines[before:], layout)
         except (OSError, UnicodeDecodeError, CsvError, DataSetError) as error:
             raise DataSetError(f"cannot read {path}: {error}. Expected a CSV table in UTF-8.") from error
@@ -169,10 +170,6 @@ def iter_table_rows(path: Path) -> Iterator[dict[str, str]]:
         return
     yield first
     yield from rows
-
-
-def _detect_line_end(lines: list[str]) -> str:
-    return "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
 
 
 def _parse_records(lines: list[str], layout: TableLayout) -> list[TableRecord]:

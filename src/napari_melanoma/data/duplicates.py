@@ -92,8 +92,8 @@ def find_duplicates(
     """Find the images that show the same picture; files that cannot be read are skipped.
 
     ``across``: int (sample,), such as the number of the data set; only samples with different values are compared.
-    ``use_cache``: whether new thumbnails are stored. Returns pairs in the order of the samples; the earlier sample is
-    ``first``.
+    ``use_cache``: whether thumbnails are read from the cache and stored. Returns pairs in the order of the samples; the
+    earlier sample is ``first``.
     """
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache)
     pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
@@ -361,12 +361,28 @@ def make_hash_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _ThumbnailCache:
-    """The open thumbnail cache; after an error it is closed and behaves as if it were empty."""
+    """Thumbnails in a database; without a connection, or after an error, it finds and saves nothing.
 
-    def __init__(self, connection: sqlite3.Connection | None, writes: bool) -> None:
-        self._connection = connection
-        self._is_writable = writes
-        self.damaged = False
+    An error is a lock of another process, a full disk, or damage, after which the file is deleted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open or create the file; one of another format is emptied. Delete thumbnails unused for ``KEEP_DAYS``."""
+        import sqlite3
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S)
+        except (OSError, sqlite3.Error):
+            return
+        if self._execute("PRAGMA user_version", [()]) != [(CACHE_FORMAT,)]:
+            self._execute(f"DROP TABLE IF EXISTS looks; VACUUM; {CACHE_SCHEMA}")
+        self._execute("PRAGMA secure_delete = ON", [()])  # expired content is overwritten on the disk
+        self._execute("DELETE FROM looks WHERE used < ?", [(_today() - KEEP_DAYS,)])
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
         marks = ", ".join("?" * len(keys))
@@ -376,107 +392,53 @@ class _ThumbnailCache:
 
     def save(self, thumbnails: Mapping[bytes, NDArray[np.uint8]], used: Iterable[bytes]) -> None:
         """Store new thumbnails, and mark the cached ones that were used today."""
-        if not self._is_writable:
-            return
         day = _today()
         self._execute("UPDATE looks SET used = ? WHERE key = ? AND used < ?", [(day, key, day) for key in used])
         rows = [(key, day, thumbnail.tobytes()) for key, thumbnail in thumbnails.items()]
         self._execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", rows)
-
-    def remove_expired(self) -> None:
-        """Delete thumbnails that were not used for ``KEEP_DAYS``; their content is overwritten on the disk."""
-        self._execute("PRAGMA secure_delete = ON", [()])
-        self._execute("DELETE FROM looks WHERE used < ?", [(_today() - KEEP_DAYS,)])
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _execute(self, statement: str, parameter_lists: Sequence[Sequence[object]]) -> list[tuple[bytes, bytes]]:
-        """Run a statement with each of some parameter lists, in one transaction; returns the rows of the last run."""
+    def _execute(self, statement: str, parameter_lists: Sequence[Sequence[object]] | None = None) -> list[Any]:
+        """Run a statement with each of some parameter lists, in one transaction; returns the rows of the last run.
+
+        Without parameter lists, several statements are run.
+        """
         import sqlite3
 
         if self._connection is None:
             return []
-        rows: list[tuple[bytes, bytes]] = []
+        rows: list[Any] = []
         try:
             with self._connection as connection:
-                for parameters in parameter_lists:
+                if parameter_lists is None:
+                    connection.executescript(statement)
+                for parameters in parameter_lists or ():
                     rows = connection.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:  # such as a lock, a full disk, a damaged page
-            self.damaged = _is_damage(error)
+        except sqlite3.Error as error:
             self.close()
+            if type(error) is sqlite3.DatabaseError:  # no database, or damaged; a lock is a subclass
+                with suppress(OSError):
+                    self._path.unlink()
             return []
         return rows
 
 
 @contextmanager
 def _open_cache(keep: bool) -> Iterator[_ThumbnailCache]:
-    """Open the cache, read-only unless ``keep``; a damaged cache is deleted, a locked one is not used."""
+    """Open the cache; an empty one that stores nothing unless ``keep``."""
     from platformdirs import user_cache_path
 
-    path = user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite"
-    cache = _open_writable(path) if keep else _open_read_only(path)
+    cache = _ThumbnailCache(user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite")
+    if keep:
+        cache.open()
     try:
-        if keep:
-            cache.remove_expired()
         yield cache
     finally:
         cache.close()
-    if keep and cache.damaged:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _open_writable(path: Path) -> _ThumbnailCache:
-    """Open the cache for writing; a missing file is created, a damaged one replaced."""
-    import sqlite3
-
-    for _ in range(2):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return _ThumbnailCache(_connect(path), writes=True)
-        except OSError:
-            break
-        except sqlite3.Error as error:
-            if not _is_damage(error):
-                break
-            with suppress(OSError):
-                path.unlink()
-    return _ThumbnailCache(None, writes=False)
-
-
-def _open_read_only(path: Path) -> _ThumbnailCache:
-    import sqlite3
-
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
-    except sqlite3.Error:
-        return _ThumbnailCache(None, writes=False)
-    return _ThumbnailCache(connection, writes=False)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open a database and create its table; a database of another format is emptied first."""
-    import sqlite3
-
-    connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
-    try:
-        if connection.execute("PRAGMA user_version").fetchone() != (CACHE_FORMAT,):
-            connection.executescript(f"DROP TABLE IF EXISTS looks; VACUUM; {CACHE_SCHEMA}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    """Whether a file is not a database or is corrupt, as opposed to a lock, a full disk or missing permissions."""
-    import sqlite3
-
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without extended bits
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _today() -> int:

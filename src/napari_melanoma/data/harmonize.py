@@ -311,9 +311,10 @@ class HarmonizeReport:
                 schema_column = find_column(column)
                 is_moved = schema_column is not None and not schema_column.expected
                 column_kept_in = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if is_moved else column)
+                count = sum(words.values())
                 yield (
                     column,
-                    f"{_describe_cell_count(words)} {meaning} and kept in {column_kept_in}: "
+                    f"{count} cell{'s are' if count > 1 else ' is'} {meaning} and kept in {column_kept_in}: "
                     f"{self.list_cells(fault, column)}{describe_expected(column)}",
                 )
         for disagreement, rows in self.disagreements.items():
@@ -437,11 +438,6 @@ class HarmonizeTally:
         return theirs not in self._columns_with_values or (
             bool(ours) and not any(column in self._known for column in names)
         )
-
-
-def _describe_cell_count(words: Mapping[str, int]) -> str:
-    count = sum(words.values())
-    return f"{count} cell{'s are' if count > 1 else ' is'}"
 
 
 @dataclass(frozen=True)

@@ -205,15 +205,13 @@ def _read_header(path: Path) -> dict[str, str]:
 def _match_rows(names: Sequence[str], rows: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Find the row of each photograph by its name or the name of its nnU-Net case, regardless of case."""
     normalized = {normalize_name(name): row for name, row in rows.items()}
-    matched = {
-        name: next((row for row in (rows.get(name), *map(normalized.get, _name_keys(name))) if row is not None), None)
-        for name in names
-    }
-    return {name: row for name, row in matched.items() if row is not None}
-
-
-def _name_keys(name: str) -> tuple[str, str]:
-    return normalize_name(name), nnunet_case_name(normalize_name(name))
+    matched = {}
+    for name in names:
+        key = normalize_name(name)
+        row = rows.get(name) or normalized.get(key) or normalized.get(nnunet_case_name(key))
+        if row is not None:
+            matched[name] = row
+    return matched
 
 
 def _add_metadata(correction: Correction, row: dict[str, str]) -> Correction:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from textwrap import indent
 
 from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import DataSetError, InputError
@@ -97,7 +98,7 @@ class DataSource:
             close_archives(tree.files)
         if not records:
             raise DataSetError(
-                f"{folder} does not contain {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
+                f"{folder} does not contain {self.spec.title}. Expected:\n{indent(self.spec.layout, '  ')}\n"
                 f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
             )
         return SourceContents(records, tree.notes, tree.unread)
@@ -128,7 +129,3 @@ def find_source(name: str) -> DataSource:
     if name not in known:
         raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
     return known[name]
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -346,13 +346,13 @@ def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tup
     where an image is from instead of what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
+    shows_provenance = PROVENANCE_PATTERN.fullmatch
+    allowed = [
+        name
+        for name in names
+        if not any(map(shows_provenance, (name, *possible_columns(name)))) and not explain_ineligible(name, target)
+    ]
     return tuple(name for name in allowed if _is_informative(name, rows))
-
-
-def _shows_provenance(name: str) -> bool:
-    """Whether a column identifies where an image is from, by our name or another."""
-    return any(PROVENANCE_PATTERN.fullmatch(meaning) for meaning in (name, *possible_columns(name)))
 
 
 def _is_informative(name: str, rows: Sequence[Row]) -> bool:

@@ -209,7 +209,8 @@ def _place_lesion(
     for _ in range(20):
         outline = draw_outline(traits, random_stream(config.seed, "lesion", index, "shape"))
         for center in _candidate_centers(plane, outline, traits, rng):
-            if all(_is_clear_of(center, outline.radius_mm + 2.5 * traits.fade_mm, other) for other in placed):
+            reach_mm = outline.radius_mm + 2.5 * traits.fade_mm + 0.3
+            if all(math.dist(center, other.center_mm) > reach_mm + other.radius_mm for other in placed):
                 return replace(outline, center_mm=center), traits
         if config.lesion.diameter_mm is not None:
             break
@@ -234,8 +235,3 @@ def _candidate_centers(
     spread = np.linspace(0.4, 1.0, _MAX_TRIES)[:, None]
     points = rng.uniform(-1, 1, (_MAX_TRIES, 2)) * room * spread
     return [(float(y), float(x)) for y, x in points if math.hypot(y, x) <= radius or not y or not x]
-
-
-def _is_clear_of(center_mm: tuple[float, float], reach_mm: float, other_outline: LesionOutline) -> bool:
-    """Whether a lesion around ``center_mm``, with a border up to ``reach_mm`` away, does not overlap another lesion."""
-    return math.dist(center_mm, other_outline.center_mm) > reach_mm + other_outline.radius_mm + 0.3

@@ -146,7 +146,8 @@ def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: Pha
     if traits.freckles > 0:
         _add_freckles(tissue, plane, traits.freckles, random_stream(seed, "skin", "freckles"))
     if traits.redness > 0:
-        _add_redness(tissue, plane, traits.redness, random_stream(seed, "skin", "redness"))
+        red_area = ramp(fractal(plane, random_stream(seed, "skin", "redness"), 5.0, 2), 0.3, 2.4)
+        tissue.blood += np.float32(0.42 * traits.redness) * red_area
 
 
 def _add_mottling(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
@@ -165,17 +166,12 @@ def _add_furrows(
     cells = make_cell_pattern(plane, rng, FURROW_MM, 0.36, 0.22)
     strength = np.float32(amount) * (0.75 + 0.25 * np.clip(noise(plane, rng, 4.0), -2, 2))
     furrow = ramp(cells.edge, 0.16, 0.0) * strength
-    pore = _make_pores(cells) * np.float32(amount)
+    pore = ramp(cells.nearest, 0.2, 0.08) * (cells.value > 0.82) * np.float32(amount)  # in the center of some cells
     depth = np.float32(0.05 if modality == "macroscopic" else 0.01)
     tissue.relief_mm -= depth * (furrow + pore)
     tissue.relief_mm += depth * np.float32(0.35 * amount) * fractal(plane, rng, 0.5, 3)
     tissue.melanin *= 1 - np.float32(0.10) * furrow + np.float32(0.12) * pore
     tissue.blood *= 1 - np.float32(0.15) * furrow
-
-
-def _make_pores(cells: CellPattern) -> Map:
-    """Return a pore in the center of some cells, 0 to 1."""
-    return ramp(cells.nearest, 0.2, 0.08) * (cells.value > 0.82)
 
 
 def _add_freckles(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
@@ -185,12 +181,6 @@ def _add_freckles(tissue: SkinTissue, plane: Plane, amount: float, rng: np.rando
     present = np.mod(cells.value * np.float32(7.31), 1) < np.float32(0.45 * amount)
     spot = ramp(cells.nearest / size, 1.0, 0.25) * present
     tissue.melanin += np.float32(0.34) * spot * (0.6 + 0.4 * cells.value)
-
-
-def _add_redness(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Add red areas without a sharp border."""
-    area = ramp(fractal(plane, rng, 5.0, 2), 0.3, 2.4)
-    tissue.blood += np.float32(0.42 * amount) * area
 
 
 # Cellular patterns: cells are on a triangular lattice, in which every second row is shifted by half a cell.
