@@ -48,13 +48,6 @@ def test_the_output_stride_is_that_of_the_deepest_features(stride: int) -> None:
             assert low is None or low.shape[-2:] == (16, 16)
 
 
-def test_every_network_of_the_library_is_offered() -> None:
-    import segmentation_models_pytorch
-
-    known = segmentation_models_pytorch.MODEL_ARCHITECTURES_MAPPING.values()
-    assert set(get_args(SmpArchitecture)) == {network.__name__ for network in known}
-
-
 @pytest.mark.parametrize("network", get_args(SmpArchitecture))
 def test_each_library_network_predicts(network: str) -> None:
     import torch

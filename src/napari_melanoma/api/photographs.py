@@ -286,18 +286,13 @@ def segment(
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     points = _to_points(include, "include"), _to_points(exclude, "exclude")
     if any(points) or box is not None or previous is not None:
-        _check_has_no_flips(flips)
+        check_flag(flips, "flips")
+        if flips:
+            raise InputError("flips is not available with prompts. Leave one of them out.")
         prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
         return prompter.segment(*points, box=box, previous=previous, threshold=threshold)
     options = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
     return _segment_without_prompts(photograph, options, to_run(progress))
-
-
-def _check_has_no_flips(flips: bool) -> None:
-    """Refuse test-time augmentation with prompts."""
-    check_flag(flips, "flips")
-    if flips:
-        raise InputError("flips is not available with prompts. Leave one of them out.")
 
 
 def _segment_without_prompts(photograph: Photograph, values: dict[str, Any], run: RunContext) -> Segmentation:
@@ -495,15 +490,10 @@ def measure(
 
     if image is None:
         array = to_mask_array(mask)
+        if array.ndim != 2:
+            raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
         size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
-        return LesionMeasurements(measure_lesion(to_mask(array, _two_axes(array)), None, size))
+        return LesionMeasurements(measure_lesion(array.astype(np.bool_), None, size))
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     lesion = to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
     return LesionMeasurements(measure_lesion(lesion, photograph.rgb, photograph.pixel_size))
-
-
-def _two_axes(array: NDArray[np.generic]) -> tuple[int, int]:
-    """Return the shape of a mask; raise an error unless it has two axes."""
-    if array.ndim != 2:
-        raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
-    return array.shape[0], array.shape[1]

@@ -167,9 +167,11 @@ def classify_encoded(
     values = read_table_values([row], encoding)
     known = values.known[0]
     variants = [values, *drop_each_column(values, encoding).values(), values.drop_columns(np.ones(len(known), bool))]
-    probabilities = calibration.probabilities(
-        model.run_head_on_values([lesion.encoded] * len(variants), _stack_values(variants))
+    stacked = TableValues(
+        np.concatenate([variant.numbers for variant in variants]),
+        np.concatenate([variant.codes for variant in variants]),
     )
+    probabilities = calibration.probabilities(model.run_head_on_values([lesion.encoded] * len(variants), stacked))
     lesion_probabilities, positive_probabilities = probabilities[:1], probabilities[:, calibration.positive_index]
     possible = calibration.prediction_sets(lesion_probabilities, options.coverage, options.rule)[0]
     coverage = options.coverage or calibration.config.coverage
@@ -236,12 +238,6 @@ def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> st
         if unused
         else ""
     )
-
-
-def _stack_values(variants: Sequence[TableValues]) -> TableValues:
-    """Combine versions of a row into the rows of one table."""
-    numbers = np.concatenate([variant.numbers for variant in variants])
-    return TableValues(numbers, np.concatenate([variant.codes for variant in variants]))
 
 
 def _novelty_distance(calibration: PredictionCalibration, lesion: EncodedLesion) -> NoveltyDistance | None:

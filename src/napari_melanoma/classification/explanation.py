@@ -277,7 +277,11 @@ def run_pointing_game(
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue
-        _check_size(sample, rgb, structure)
+        if structure.shape != rgb.shape[:2]:
+            raise InputError(
+                f"the mask of '{sample.image_id}' has {structure.shape[0]} x {structure.shape[1]} pixels, but the "
+                f"image {rgb.shape[0]} x {rgb.shape[1]}. Select the masks of these images."
+            )
         lesion = LesionInput(rgb, structure, tables.get(sample.key, {}))
         groups.append(str(sample.group))
         for method in options.methods:
@@ -313,15 +317,6 @@ def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Ite
                         "data sets one by one, or give each image an id of its own."
                     )
                 yield sample, mask
-
-
-def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Raise an error if the mask differs in size from the image."""
-    if mask.shape != rgb.shape[:2]:
-        raise InputError(
-            f"the mask of '{sample.image_id}' has {mask.shape[0]} x {mask.shape[1]} pixels, but the image "
-            f"{rgb.shape[0]} x {rgb.shape[1]}. Select the masks of these images."
-        )
 
 
 def _row(sample: Sample, method: str, result: PointingResult) -> dict[str, object]:

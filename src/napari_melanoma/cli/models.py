@@ -14,7 +14,6 @@ from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.models.zoo import ArchitectureSpec
 
 LIST_HELP = format_help(
     "napari-melanoma models list",
@@ -54,7 +53,9 @@ def list_(current: CommandSession) -> None:
 
     bundles, unusable = list_bundles(), list_unusable_bundles()
     for info in bundles:
-        current.report.emit_item("model", _format_model(info), **_model_values(info))
+        parent = _parent_name(info)
+        text = f"{info.name:<20} {info.config.title}" + (f" (from {parent})" if parent else "")
+        current.report.emit_item("model", text, **_model_values(info))
     for folder, reason in unusable.items():
         text = f"{folder.name:<20} NOT USABLE: {reason}"
         current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
@@ -86,12 +87,9 @@ def _list_architectures(current: CommandSession) -> int:
             "reference": spec.reference,
             "options": options,
         }
-        current.report.emit_item("architecture", _format_architecture(spec, count), **facts)
+        text = f"{spec.name:<26} {_format_millions(count):>8}  {spec.title}. {spec.reference}"
+        current.report.emit_item("architecture", text, **facts)
     return len(architectures)
-
-
-def _format_architecture(spec: ArchitectureSpec, count: int | None) -> str:
-    return f"{spec.name:<26} {_format_millions(count):>8}  {spec.title}. {spec.reference}"
 
 
 def _format_millions(count: int | None) -> str:
@@ -206,11 +204,6 @@ def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: lis
     figures, usage = out.with_suffix(".json"), f"python {out.parent / EXAMPLE} --help"
     text = f"{info.name} in 8-bit integers is in {out}; the figures are in {figures}; how to use it: {usage}"
     current.finish(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=report_values(report))
-
-
-def _format_model(info: BundleInfo) -> str:
-    parent = _parent_name(info)
-    return f"{info.name:<20} {info.config.title}" + (f" (from {parent})" if parent else "")
 
 
 def _parent_name(info: BundleInfo) -> str | None:

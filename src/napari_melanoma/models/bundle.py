@@ -363,8 +363,6 @@ _FLOATS = {
     "F32": _FloatLayout("<u4", 0x7F80_0000),
     "F16": _FloatLayout("<u2", 0x7C00),
     "BF16": _FloatLayout("<u2", 0x7F80),
-    "F8_E5M2": _FloatLayout("u1", 0x7C),
-    "F8_E4M3": _FloatLayout("u1", 0x7F),
 }
 
 

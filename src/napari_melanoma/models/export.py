@@ -120,13 +120,17 @@ def export_int8(
     """
     check_export_target(path)
     require_export_packages("onnxruntime")
+    import onnx
+
     reader = _CalibrationReader(images)
     with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
         float_path = Path(folder) / "plain.onnx"
         export_network(network, float_path, side=side, metadata=metadata)
         with atomic_file(path) as temporary:
             _quantize(float_path, temporary, reader)
-            _restore_metadata(temporary, metadata)
+            model = onnx.load(temporary)
+            onnx.helper.set_model_props(model, {METADATA_FILE: metadata})  # which quantization may drop
+            onnx.save(model, temporary)
 
 
 class _CalibrationReader:
@@ -164,12 +168,3 @@ def _quantize(float_path: Path, target: Path, photographs: _CalibrationReader) -
         weight_type=QuantType.QInt8,
         reduce_range=True,  # 7-bit weights, as sums of 8-bit products saturate on x86 processors without VNNI
     )
-
-
-def _restore_metadata(path: Path, metadata: str) -> None:
-    """Write the JSON metadata again, which quantization may drop."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {METADATA_FILE: metadata})
-    onnx.save(model, path)

@@ -184,7 +184,7 @@ def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContex
         case, patches = (
             _slide_inputs(path, folder, metadata, shared, run)
             if is_slide_file
-            else _patch_inputs(path, metadata, shared)
+            else (make_patch_case(metadata), [read_patch_image(path, metadata, shared.options)])
         )
         prediction = predict_risk(patches, case, shared.model, shared.options)
         write_json(folder / RISK_FILE, {"file": path.name, **prediction.to_json()})
@@ -243,28 +243,19 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
     return ()
 
 
-def _patch_inputs(path: Path, metadata: dict[str, str], shared: _SharedInputs) -> tuple[RiskCase, list[PatchImage]]:
-    """Collect the inputs of an image that is a single patch."""
-    return make_patch_case(metadata), [read_patch_image(path, metadata, shared.options)]
-
-
 def _slide_inputs(
     path: Path, folder: Path, metadata: dict[str, str], shared: _SharedInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
     """Collect the inputs of a slide; analyze it first if it has neither a thickness line nor a result."""
-    case = read_slide_case(folder, metadata, shared.options.reader)
-    if not case.lines and not (folder / RESULT).is_file():
-        _analyze_slide_first(path, folder, shared.options, run)
-        case = read_slide_case(folder, metadata, shared.options.reader)
-    return case, cut_slide_patches(path, case.lines, read_slide_result(folder), shared.options)
-
-
-def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:
-    """Analyze a slide to find its tumor."""
     from napari_melanoma.slides.analysis import analyze_slide
 
-    record_slide(folder, path)
-    analyze_slide(path, folder, SlideOptions(model=options.slide_model, mpp=options.mpp), run)
+    options = shared.options
+    case = read_slide_case(folder, metadata, options.reader)
+    if not case.lines and not (folder / RESULT).is_file():
+        record_slide(folder, path)
+        analyze_slide(path, folder, SlideOptions(model=options.slide_model, mpp=options.mpp), run)
+        case = read_slide_case(folder, metadata, options.reader)
+    return case, cut_slide_patches(path, case.lines, read_slide_result(folder), options)
 
 
 def _result_row(outcome: RiskOutcome) -> dict[str, object]:
@@ -278,8 +269,9 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
         "warnings": "; ".join(outcome.warnings),
     }
     row |= {f"probability_{name}_alone": comparator.probability for name, comparator in outcome.comparisons.items()}
-    if outcome.depth is not None:
-        row |= _depth_columns(outcome.depth)
+    if (depth := outcome.depth) is not None:
+        low, high = depth.interval_mm or (None, None)
+        row |= zip(DEPTH_COLUMNS, (depth.mm, low, high, depth.source, depth.reader), strict=True)
     if prediction is None:
         return row
     low, high = prediction.interval or (None, None)
@@ -297,10 +289,3 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
         "missing": "; ".join(prediction.missing),
         "model": prediction.model["name"],
     }
-
-
-def _depth_columns(depth: RiskDepth) -> dict[str, object]:
-    """Return the columns of the thickness."""
-    least, most = depth.interval_mm or (None, None)
-    values = (depth.mm, least, most, depth.source, depth.reader)
-    return dict(zip(DEPTH_COLUMNS, values, strict=True))

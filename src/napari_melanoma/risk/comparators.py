@@ -107,7 +107,8 @@ def fit_table_logistic(
     ``labels``: bool (row,), true for the positive class. ``choices``: the columns and their encoding.
     """
     words = tuple(column.model_copy(update={"encoding": "one_hot"}) for column in choices.words)
-    encoding = fit_encoding([*map(_row_to_text, rows)], choices.model_copy(update={"words": words}), target)
+    texts = [{name: str(value) for name, value in row.items()} for row in rows]
+    encoding = fit_encoding(texts, choices.model_copy(update={"words": words}), target)
     regression = LogisticRegression.fit(encode_rows(rows, encoding).continuous, labels)
     weights = tuple(map(float, regression.weights))
     return TableLogistic(
@@ -159,11 +160,6 @@ def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Imag
     return ImageLogistic(
         title="Image alone", slope=float(regression.weights[0]), intercept=regression.intercept, cases=len(labels)
     )
-
-
-def _row_to_text(row: TableRow) -> dict[str, str]:
-    """Return a row with its values as text."""
-    return {name: str(value) for name, value in row.items()}
 
 
 METASTASIS = "metastasis"  # target column and positive class of risk models

@@ -73,17 +73,12 @@ def _predict_known_parts(
     model: Classifier, encoded: EncoderOutput, row: TableRow, known: KnownParts, background: NDArray[np.float32]
 ) -> float:
     """Predict the probability of the positive class when only some parts are known."""
-    columns = _known_columns(row, known)
+    columns = {name: cell for name, cell in row.items() if ("depth" if name == DEPTH_COLUMN else "patient") in known}
     if {"image", "depth"} <= known:
         logits = model.run_head([encoded], [columns])
     else:
         logits = model.run_head(_mix_features(model, encoded, known, background), [columns] * len(background))
     return float(model.calibration.probabilities(logits)[:, model.calibration.positive_index].mean())
-
-
-def _known_columns(row: TableRow, known: KnownParts) -> dict[str, object]:
-    """Return the columns of a row that belong to known parts."""
-    return {name: cell for name, cell in row.items() if ("depth" if name == DEPTH_COLUMN else "patient") in known}
 
 
 def _mix_features(

@@ -86,6 +86,7 @@ def predict_risk(
     contributions = _pool_shares(patch_contributions, patch_probabilities, options)
     distances = [model.calibration.distance(patch.embedding) for patch in encoded]
     out_of_distribution = out_of_distribution_patches(model, distances)
+    notes = dict.fromkeys(note for patch in patches for note in patch.notes)
     return RiskPrediction(
         positive=model.calibration.config.positive,
         probability=probability,
@@ -99,7 +100,7 @@ def predict_risk(
         comparators=comparisons,
         known={name: cell for name, cell in case.row.items() if name in relevant_columns(model)},
         missing=missing_columns(case.row, model.encoding),
-        warnings=(*_case_warnings(model, case), *case.notes, *_patch_notes(patches)),
+        warnings=(*_case_warnings(model, case), *case.notes, *notes),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
         provenance=collect_provenance(),
@@ -154,11 +155,6 @@ def _check_missing_values(
             _choose_depth(case.depth, depths),
             comparisons,
         )
-
-
-def _patch_notes(patches: Sequence[PatchImage]) -> tuple[str, ...]:
-    """Return the notes on all patches, without duplicates."""
-    return tuple(dict.fromkeys(note for patch in patches for note in patch.notes))
 
 
 def _class_probabilities(probability: float, model: Classifier) -> NDArray[np.float64]:
