@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ from napari_melanoma.slides.slide_table import TABLE, SlideTable
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-POLL_S = 0.5  # interval between checks for results, new workers and a request to stop
+POLL_S = 0.5  # interval between checks for new workers and a request to stop
 STOP_S = 20.0  # time for running jobs to write their results
 # Errors that concern all slides, by name
 FATAL_ERRORS = {error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)}
@@ -135,6 +136,7 @@ def run_jobs(
     """
     waiting, total = deque(jobs), skipped + len(jobs)
     running: dict[Future, tuple[CohortJob, float]] = {}
+    finished = threading.Event()
     try:
         while waiting or running:
             run.check()
@@ -144,11 +146,13 @@ def run_jobs(
             while waiting and len(running) < workers:
                 job = waiting.popleft()
                 future = client.submit(run_job, job, retries=tries - 1, pure=False)
+                future.add_done_callback(lambda _: finished.set())
                 running[future] = job, time.monotonic()
                 records.update(job, state="running", error="")
             folders = [job.folder for job, _ in running.values()]
             run.report(cohort_progress(folders, total - len(waiting) - len(running), total, workers))
-            time.sleep(POLL_S)
+            finished.wait(POLL_S)
+            finished.clear()
             for future in [future for future in running if future.done()]:
                 job, started = running[future]
                 result = job_result(future)
@@ -171,8 +175,10 @@ def _stop(running: dict[Future, tuple[CohortJob, float]], records: CohortRecords
                 send_command(job.folder, "cancel")
         time.sleep(POLL_S)
     for future, (job, started) in running.items():
-        with suppress(SaveError, ClusterError):
-            result = job_result(future) if future.done() else CohortJobResult(error="stopped")
+        result = CohortJobResult(error="stopped")
+        with suppress(ClusterError):
+            result = job_result(future) if future.done() else result
+        with suppress(SaveError):
             if result.error:
                 records.update(job, state="waiting", seconds=time.monotonic() - started)
             else:

@@ -41,6 +41,9 @@ class FakeFuture:
         assert isinstance(self.outcome, CohortJobResult)
         return self.outcome
 
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Ignore the callback: the tests do not wait."""
+
     def cancel(self) -> None:
         self.cancelled = True
 
