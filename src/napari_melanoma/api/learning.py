@@ -487,12 +487,10 @@ def compare(
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
     folder : str or os.PathLike
         Folder of the results, outside of the data sets.
-    split : str, optional
-        Only images of this split, such as ``test``.
+    split, progress
+        As for ``evaluate``.
     include_seen : bool
         Include images that one of the models was trained on.
-    progress : callable, optional
-        Called with each ``Progress``.
 
     Returns
     -------

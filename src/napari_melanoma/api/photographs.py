@@ -362,14 +362,10 @@ class Prompter:
 
     Parameters
     ----------
-    image : str or os.PathLike or numpy.ndarray or Photograph
-        As for ``read_photograph``.
+    image, pixel_size_um, progress
+        As for ``segment``.
     model : str or os.PathLike or BundleInfo
         A model that answers prompts.
-    pixel_size_um : float or (float, float), optional
-        Micrometers per pixel, or those along (row, column); needed for measurements in mm.
-    progress : callable, optional
-        Called with each ``Progress`` while the model is loaded.
 
     Raises
     ------
@@ -412,16 +408,8 @@ class Prompter:
 
         Parameters
         ----------
-        include : array_like
-            Pixels of the lesion, each (row, column).
-        exclude : array_like
-            Pixels that do not belong to the lesion, each (row, column).
-        box : (float, float, float, float), optional
-            A rectangle around the lesion: top, left, bottom, right, in pixels.
-        previous : array_like, optional
-            The mask to be corrected, (row, column), nonzero in the lesion.
-        threshold : float, optional
-            Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
+        include, exclude, box, previous, threshold
+            As for ``nm.segment``.
 
         Returns
         -------
