@@ -286,13 +286,18 @@ def segment(
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     points = _to_points(include, "include"), _to_points(exclude, "exclude")
     if any(points) or box is not None or previous is not None:
-        check_flag(flips, "flips")
-        if flips:
-            raise InputError("flips is not available with prompts. Leave one of them out.")
+        _check_has_no_flips(flips)
         prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
         return prompter.segment(*points, box=box, previous=previous, threshold=threshold)
     options = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
     return _segment_without_prompts(photograph, options, to_run(progress))
+
+
+def _check_has_no_flips(flips: bool) -> None:
+    """Refuse test-time augmentation with prompts."""
+    check_flag(flips, "flips")
+    if flips:
+        raise InputError("flips is not available with prompts. Leave one of them out.")
 
 
 def _segment_without_prompts(photograph: Photograph, values: dict[str, Any], run: RunContext) -> Segmentation:
