@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.figures.page import ReportTable, html_table
+from napari_melanoma.figures.page import Block, Report, ReportTable, Table, Text, render_report
 
 TABLE = ReportTable("A <b> table", ("Row", "n"), (("one | two", "3"), ("<script>", "")), ("A note.",))
 
@@ -20,10 +20,14 @@ def test_markdown_keeps_cells_apart() -> None:
     ]
 
 
+def rendered(*blocks: Block) -> str:
+    return render_report(Report("Title", "", blocks))
+
+
 def test_html_shows_text_as_text() -> None:
-    page = TABLE.to_html()
+    page = rendered(TABLE.to_section())
     assert "<h2>A &lt;b&gt; table</h2>" in page
-    assert '<tr><td>&lt;script&gt;</td><td class="number">–</td></tr>' in page
+    assert '<tr><th scope="row">&lt;script&gt;</th><td class="number unbroken">–</td></tr>' in page
     assert "<script>" not in page
 
 
@@ -34,38 +38,39 @@ PAIRS = ReportTable(
 
 def test_a_heading_spans_its_columns() -> None:
     assert "| Row | JA, paper | JA, ours |" in PAIRS.to_markdown()
-    head = '<tr><th rowspan="2">Row</th><th class="group" colspan="2">JA</th></tr>'
-    assert f'{head}<tr><th class="number">paper</th><th class="number">ours</th></tr>' in PAIRS.to_html()
+    head = '<tr><td class="group" colspan="1"></td><th scope="colgroup" class="group" colspan="2">JA</th></tr>'
+    names = '<th scope="col" class="number">paper</th><th scope="col" class="number">ours</th></tr>'
+    assert f'{head}\n<tr><th scope="col">Row</th>{names}' in rendered(PAIRS.to_section())
 
 
 def test_what_holds_for_all_rows_stands_above_them() -> None:
     assert PAIRS.to_markdown().splitlines()[2:4] == ["Of <all>.", ""]
-    assert PAIRS.to_html().startswith('<h2>t</h2>\n<p class="quiet">Of &lt;all&gt;.</p>\n<div class="wide">')
+    above, table = PAIRS.to_section().blocks
+    assert (above, table.kind) == (Text("Of <all>.", quiet=True), "table")
 
 
 @pytest.mark.parametrize(
     ("texts", "kind"),
     [
-        (("5", "47"), ' class="number"'),
-        (("0.856 (0.811 to 0.894)", ""), ' class="number"'),
-        (("-0.293 (-0.366 to -0.225)", "+0.1"), ' class="number"'),
-        (("0.886", "0.627, -0.259 (-0.340 to -0.185)"), ' class="number"'),
-        (("8M", "12 %"), ' class="number"'),
-        (("78.04 / 75.46", "0.50"), ' class="number"'),
+        (("5", "47"), "number"),
+        (("0.856 (0.811 to 0.894)", ""), "number"),
+        (("-0.293 (-0.366 to -0.225)", "+0.1"), "number"),
+        (("0.886", "0.627, -0.259 (-0.340 to -0.185)"), "number"),
+        (("8M", "12 %"), "number"),
+        (("78.04 / 75.46", "0.50"), "number"),
         (("1", "not known"), ""),
         (("", "–"), ""),
         (("78.04 (SMARTSKINS), 75.46 (Dermofit)",), ""),
-        (("a sentence of more than sixty letters, which is to be read and not spelt",), ' class="long"'),
+        (("a sentence of more than sixty letters, which is to be read and not spelt",), "long"),
     ],
 )
 def test_a_column_is_set_by_what_is_in_it(texts: tuple[str, ...], kind: str) -> None:
-    page = html_table(("Column",), [(text,) for text in texts])
-    assert page.startswith(f'<div class="wide"><table>\n<thead><tr><th{kind}>Column')
-    assert page.count(f"<td{kind}>") == len(texts)
+    assert Table("t", ("Row", "Column"), tuple(("a", text) for text in texts)).column_classes == ("", kind)
 
 
 def test_the_line_does_not_break_within_an_interval() -> None:
-    assert "0.856 <span>(0.811 to 0.894)</span>" in html_table(("JA",), [("0.856 (0.811 to 0.894)",)])
+    table = Table("t", ("Row", "JA"), (("a", "0.856 (0.811 to 0.894)"),))
+    assert '0.856 <span class="unbroken">(0.811 to 0.894)</span>' in rendered(table)
 
 
 def test_a_row_needs_a_text_for_each_column() -> None:

@@ -36,6 +36,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.figures.page import Block, Section, Table, write_report
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb
 from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
@@ -45,7 +46,6 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
-from napari_melanoma.reports.page import Block, Section, Table, write_report
 from napari_melanoma.reports.risk_section import format_known_data
 from napari_melanoma.reports.synoptic_section import list_synoptic_changes
 
@@ -441,7 +441,7 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert "<td>Demonstration model: melanoma 0.80; 1 lesion, 1 malignant.</td>" in page
     assert ">demonstration</td>" in page  # of the lesion
-    assert '<th scope="row">demonstration model</th><td class="number">0.08</td>' in page
+    assert '<th scope="row">demonstration model</th><td class="number unbroken">0.08</td>' in page
     (stored.results / "depth.json").unlink()
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10) " in page

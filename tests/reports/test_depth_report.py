@@ -22,7 +22,7 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     values_for_line,
 )
-from napari_melanoma.reports.page import Table
+from napari_melanoma.figures.page import Table
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
     create_slide_reading,

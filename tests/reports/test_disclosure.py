@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.depth.readings import DepthReading, ReadingChange, SlideDepthReadings
+from napari_melanoma.figures.page import Notice, Report
 from napari_melanoma.reports.disclosure import (
     disclose_changes,
     disclose_readings,
@@ -16,7 +17,6 @@ from napari_melanoma.reports.disclosure import (
     show_patient_id,
     show_times,
 )
-from napari_melanoma.reports.page import Notice, Report
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from fake_report import make_report
 
-from napari_melanoma.figures.page import CONTROL
-from napari_melanoma.reports.body_map import BodyMap, SiteMark
-from napari_melanoma.reports.page import (
+from napari_melanoma.figures.page import (
+    CONTROL,
     HEADER_LENGTH,
     NOTICE,
     Report,
@@ -22,6 +21,7 @@ from napari_melanoma.reports.page import (
     is_report,
     write_report,
 )
+from napari_melanoma.reports.body_map import BodyMap, SiteMark
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -116,7 +116,7 @@ def test_headings_are_in_order_and_tables_have_headings(tmp_path: Path) -> None:
     assert re.findall(r"<(h\d)>([^<]*)", page) == [("h1", "Title"), ("h2", "Outer"), ("h3", "Inner")]
     assert page.count('<th scope="col"') == 2
     assert page.count('<th scope="row">') == 3
-    assert '<td class="number">2.5</td>' in page
+    assert '<td class="number unbroken">2.5</td>' in page
     assert "<caption" in page
     assert '<html lang="en">' in page
 

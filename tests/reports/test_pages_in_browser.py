@@ -22,8 +22,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.depth.synoptic_fields import FIELDS
+from napari_melanoma.figures.page import NOTICE, Report, write_report
 from napari_melanoma.reports.case_report import collect_report
-from napari_melanoma.reports.page import NOTICE, Report, write_report
 from napari_melanoma.slides.synoptic_files import load_synoptic, save_synoptic
 
 BROWSER = Path(__file__).with_name("browser.py")

@@ -16,9 +16,9 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
+from napari_melanoma.figures.page import Block, Figure, Gallery, Section
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.page import Block, Figure, Gallery, Section
 from napari_melanoma.reports.slide import read_risk_section, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.risk.batch import assess_risk_of_files

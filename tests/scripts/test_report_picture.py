@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.reports.page import Report
+from napari_melanoma.figures.page import Report
 from napari_melanoma.reports.pdf import write_pdf
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from napari_melanoma.figures.page import Bar, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
-from napari_melanoma.reports.page import Bar, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 
 
 def make_report(text: str) -> Report:

@@ -37,8 +37,8 @@ def report(
     ] = False,
 ) -> None:
     """Write the report of a case and of results."""
+    from napari_melanoma.figures.page import write_report
     from napari_melanoma.reports.case_report import collect_report
-    from napari_melanoma.reports.page import write_report
     from napari_melanoma.reports.pdf import write_pdf
 
     current.after_stop = "Nothing was written."
@@ -61,7 +61,7 @@ def report(
 
 def _check_output(out: Path, *, pdf: bool) -> None:
     """Raise if an existing file that is not a report of this program would be replaced."""
-    from napari_melanoma.reports.page import is_report
+    from napari_melanoma.figures.page import is_report
     from napari_melanoma.reports.pdf import is_pdf_report
 
     if out.suffix.lower() not in (".html", ".htm"):

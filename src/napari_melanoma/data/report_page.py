@@ -6,7 +6,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,59 +33,13 @@ from napari_melanoma.data.dataset_report import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.figures.page import ReportTable, png_uri, write_html
+from napari_melanoma.figures.page import Block, Figure, Notice, ReportTable, Section, Text, png_uri, write_analysis
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
     from numpy.typing import NDArray
-
-PAGE_TEMPLATE = """{% extends "page" %}
-{% block title %}{{ title }}{% endblock %}
-{% block width %}76rem{% endblock %}
-{% block style %}
-.quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
-td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
-nav a { margin-right: 1rem; }
-{% endblock %}
-{% block content %}
-<h1>{{ title }}</h1>
-<p class="quiet">{{ facts }}; research use only</p>
-{% for warning in warnings %}<p class="notice">{{ warning }}</p>
-{% endfor %}
-<p class="lead">{{ lead }}</p>
-<nav class="quiet">{% for part in parts %}<a href="#part{{ loop.index }}">{{ part.title }}</a>{% endfor %}</nav>
-{% for part in parts %}<h2 id="part{{ loop.index }}">{{ part.title }}</h2>
-{% for line in part.lines %}<p>{{ line }}</p>
-{% endfor %}
-{% if part.picture %}<p><img alt="{{ part.title }}" src="{{ part.picture }}"></p>
-{% endif %}
-{% for table in part.tables %}{% if part.picture %}<details><summary>{{ table.title }}</summary>
-{% endif %}<div class="wide"><table>
-<thead><tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell or "–" }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% for note in table.notes %}<p class="quiet">{{ note }}</p>
-{% endfor %}{% if part.picture %}</details>
-{% endif %}{% endfor %}{% endfor %}
-{% for note in notes %}<p class="quiet">{{ note }}</p>
-{% endfor %}
-{% endblock %}
-"""
-
-
-@dataclass(frozen=True)
-class PageSection:
-    """One section of the page: text, figure and tables; the tables are collapsed if there is a figure."""
-
-    title: str
-    lines: tuple[str, ...] = ()
-    figure: Path | None = None
-    tables: tuple[ReportTable, ...] = ()
-
 
 # The color-blind safe palette of Okabe and Ito, and two colors of Tol's; gray for unknown.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
@@ -254,13 +208,13 @@ def draw_feature_importance(
     _save_figure(figure, path)
 
 
-def _new_figure(height: float) -> Figure:
-    from matplotlib.figure import Figure
+def _new_figure(height: float) -> Plot:
+    from matplotlib.figure import Figure as Plot
 
-    return Figure(figsize=(WIDTH, max(1.8, height)), layout="constrained")
+    return Plot(figsize=(WIDTH, max(1.8, height)), layout="constrained")
 
 
-def _save_figure(figure: Figure, path: Path) -> None:
+def _save_figure(figure: Plot, path: Path) -> None:
     """Write a figure as PNG, without software metadata."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
@@ -292,17 +246,24 @@ def _write_page(report: DataSourcesReport, path: Path, figures: Path) -> None:
         _shift_section,
         _duplicates_section,
     )
-    sections = [section for make in section_makers for section in make(report, figures)]
-    write_html(
-        path,
-        PAGE_TEMPLATE,
-        title=f"Data report: {whole.name}",
-        facts=f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients",
-        lead=_describe_comparability(report),
-        parts=[{**vars(section), "picture": section.figure and png_uri(section.figure)} for section in sections],
-        warnings=_list_warnings(report),
-        notes=[f"{name.capitalize()}: {whole.origin[name]}" for name in ("licence", "url") if whole.origin.get(name)],
-    )
+    blocks: list[Block] = [*map(Notice, _list_warnings(report)), Notice(_describe_comparability(report), lead=True)]
+    blocks += [section for make in section_makers for section in make(report, figures)]
+    origin = ((name, whole.origin.get(name)) for name in ("licence", "url"))
+    blocks += [Text(f"{name.capitalize()}: {value}", quiet=True) for name, value in origin if value]
+    counts = f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients"
+    write_analysis(path, f"Data report: {whole.name}", counts, blocks, contents=True)
+
+
+def _page_section(
+    title: str, lines: Sequence[str] = (), figure: Path | None = None, tables: Sequence[ReportTable] = ()
+) -> Section:
+    """Return a section of the page: text, figure and tables; the tables are collapsed if there is a figure."""
+    blocks: list[Block] = [*map(Text, lines)]
+    blocks += [Figure(png_uri(figure), title, plot=True)] if figure else []
+    for table in tables:
+        section = table.to_section()
+        blocks += [replace(section, folded=True)] if figure else section.blocks
+    return Section(title, tuple(blocks))
 
 
 def _describe_comparability(report: DataSourcesReport) -> str:
@@ -353,13 +314,13 @@ def _list_warnings(report: DataSourcesReport) -> list[str]:
     return warnings
 
 
-def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield a table with the counts of each source."""
     rows = [_source_row(name, source_report) for name, source_report in report.sources.items()]
     if len(rows) > 1:
         rows.append(_source_row("all", report.whole))
     columns = ("source", "rows", "images", "masks", "patients", "lesions", "largest group", "malignant", "age, median")
-    yield PageSection("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
+    yield _page_section("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
 
 
 def _source_row(name: str, report: DataSetReport) -> tuple[str, ...]:
@@ -370,7 +331,7 @@ def _source_row(name: str, report: DataSetReport) -> tuple[str, ...]:
     return (name, *map(str, counts), malignant, f"{report.age[1]:.0f}" if report.age else "")
 
 
-def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield the completeness of columns by source."""
     columns = [column for column in DESCRIBED if column not in ("source", "review")]
     completeness = {
@@ -384,10 +345,10 @@ def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSe
         for column in columns
     )
     table = ReportTable("Rows without a value, by column", ("column", *report.sources), rows)
-    yield PageSection("Completeness", ("Percentage of rows with a value.",), path, (table,))
+    yield _page_section("Completeness", ("Percentage of rows with a value.",), path, (table,))
 
 
-def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield the diagnoses by source and split."""
     by_part: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in report.rows:
@@ -398,10 +359,10 @@ def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSe
     path = folder / "classes.png"
     draw_shares(bars, path)
     splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
-    yield PageSection("Classes", (), path, (_counts_table(f"Rows with each diagnosis, by source{splits}", bars),))
+    yield _page_section("Classes", (), path, (_counts_table(f"Rows with each diagnosis, by source{splits}", bars),))
 
 
-def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     ages = {
         name: [float(row.values["age"]) for row in report.rows if row.source == name and row.values.get("age")]
         for name in report.sources
@@ -409,20 +370,20 @@ def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSecti
     if any(len(values) >= MIN_AGES for values in ages.values()):
         path = folder / "ages.png"
         draw_ages(ages, path)
-        yield PageSection("Ages", (), path)
+        yield _page_section("Ages", (), path)
 
 
-def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
         bars = _count_by_source(report.rows, column)
         if any(set(counts) != {""} for counts in bars.values()):
             path = folder / f"{column}.png"
             draw_shares(bars, path)
-            yield PageSection(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
+            yield _page_section(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
 
 
-def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield the distributions of image and file properties."""
     measured = report.features[IMAGE] | report.features[FILE]
     shown = {name: values for name, values in measured.items() if np.isfinite(values).any()}
@@ -431,10 +392,10 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[PageS
         draw_features(shown, [row.source for row in report.sampled_rows], path)
         count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
         drawn = f"Of {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
-        yield PageSection("Image properties", (drawn,), path)
+        yield _page_section("Image properties", (drawn,), path)
 
 
-def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield the AUC of the separation of sources, and the features that separate them."""
     if not report.shifts:
         return
@@ -456,8 +417,10 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSect
         "Logistic regression, 5 folds split by patient, intervals by bootstrap over patients. A dash means that one of "
         "the sources has no data."
     )
-    yield PageSection("Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),))
-    yield PageSection(
+    yield _page_section(
+        "Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
+    )
+    yield _page_section(
         "Features that separate sources",
         ("AUC of each feature alone; at least 0.5, because a lower value means the opposite direction.",),
         path,
@@ -468,7 +431,7 @@ def _name_pair(shift: DomainShift) -> str:
     return f"{shift.first} and {shift.second}"
 
 
-def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
+def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield the pairs of duplicate images."""
     if report.duplicates is None:
         return
@@ -489,7 +452,7 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Pag
     )
     notes = (f"Only the first {MAX_PAIRS} are shown; report.json lists all.",) if len(pairs) > MAX_PAIRS else ()
     tables = (ReportTable("Pairs", ("image", "same as", "similarity", "splits"), rows, notes=notes),) if rows else ()
-    yield PageSection("Duplicate images", (line,), None, tables)
+    yield _page_section("Duplicate images", (line,), None, tables)
 
 
 def _describe_splits(first: str, second: str) -> str:

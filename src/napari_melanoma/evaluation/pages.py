@@ -6,36 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_melanoma.figures.page import png_uri, write_html
+from napari_melanoma.figures.page import (
+    Block,
+    Figure,
+    Gallery,
+    Items,
+    Notice,
+    Section,
+    Table,
+    Text,
+    png_uri,
+    write_analysis,
+)
 
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+TitledTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """Heading, column names, rows of cells."""
-PAGE = """{% extends "page" %}
-{% block title %}{{ page.title }}{% endblock %}
-{% block width %}70rem{% endblock %}
-{% block style %}
-.quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
-{% endblock %}
-{% block content %}
-<h1>{{ page.title }}</h1>
-<p class="quiet">{{ page.facts }}; research use only</p>
-{% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
-{% endfor %}
-<p class="lead">{{ page.lead }}</p>
-{% if page.next %}<p>{{ page.next }}</p>
-{% endif %}
-{% for heading, columns, rows in page.tables %}{% if rows %}<h2>{{ heading }}</h2>
-{{ table(columns, rows) }}
-{% endif %}{% endfor %}
-{% for title, picture in pictures %}<h2>{{ title }}</h2>
-<p class="wide figure"><img alt="{{ title }}" src="{{ picture }}"></p>
-{% endfor %}
-{% if page.failed %}<h2>Not measured</h2>
-<ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
-{% for note in page.notes %}<p class="quiet">{{ note }}</p>
-{% endfor %}
-{% endblock %}
-"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Page:
     title: str
     facts: str
     lead: str
-    tables: Sequence[Table]
+    tables: Sequence[TitledTable]
     figures: Mapping[str, Path] = field(default_factory=dict)
     failed: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
@@ -58,43 +43,20 @@ class Page:
 
 def write_evaluation_page(page: Page, path: Path) -> None:
     """Write a page with its figures embedded."""
-    pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]
-    write_html(path, PAGE, page=page, pictures=pictures)
+    blocks: list[Block] = [*map(Notice, page.warnings), Notice(page.lead, lead=True)]
+    blocks += [Text(page.next)] if page.next else []
+    for heading, columns, rows in page.tables:
+        if rows:
+            blocks.append(Section(heading, (Table(heading, tuple(columns), tuple(map(tuple, rows))),)))
+    blocks += [Section(title, (Figure(png_uri(file), title, plot=True),)) for title, file in page.figures.items()]
+    blocks += [_failed_section("Not measured", page.failed)] if page.failed else []
+    write_analysis(path, page.title, page.facts, [*blocks, *(Text(note, quiet=True) for note in page.notes)])
 
 
-COMPARISON_PAGE = """{% extends "page" %}
-{% block title %}{{ page.title }}{% endblock %}
-{% block style %}
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { color: var(--quiet); font-size: .85rem; overflow-wrap: anywhere; }
-.quiet { font-size: .9rem; }
-.old { color: #a8327c; } .new { color: #8a7400; } .reference { color: #12788a; }
-@media screen and (prefers-color-scheme: dark) {
-.old { color: #e58cc4; } .new { color: #d8c14a; } .reference { color: #63c3d6; } }
-{% endblock %}
-{% block content %}
-<h1>{{ page.title }}</h1>
-<p class="quiet">{{ page.facts }}; research use only</p>
-{% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
-{% endfor %}
-<p class="lead"><b>{{ advice }}</b> {{ page.reason }}</p>
-<p>{{ next }}</p>
-{{ table(columns, page.rows) }}
-<p class="wide figure">
-<img alt="Each image before and after, and the mean difference of each data set" src="{{ figure }}"></p>
-{% for title, pictures in sides %}{% if pictures %}<h2>{{ title }}</h2>
-<p class="quiet">Contours: <b class="old">old purple</b>, <b class="new">new yellow</b>,
-<b class="reference">reference blue</b>.</p>
-<div class="pictures">
-{% for picture in pictures %}<figure><img alt="Contours of both models on {{ picture.name }}" src="{{ picture.data }}">
-<figcaption>{{ picture.name }}<br>Jaccard (IoU) {{ picture.change }}</figcaption></figure>
-{% endfor %}</div>
-{% endif %}{% endfor %}
-{% if page.failed %}<h2>Not compared</h2>
-<ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
-<p class="quiet">{{ page.note }}</p>
-{% endblock %}
-"""
+def _failed_section(title: str, failed: Sequence[tuple[str, str]]) -> Section:
+    return Section(title, (Items(tuple((f"{name}: {error}", "") for name, error in failed)),))
+
+
 ADVICE = {
     "activate": "Use the new model.",
     "keep": "Keep the old model.",
@@ -109,6 +71,7 @@ NEXT_STEPS = {
     "inconclusive": "A verdict needs more test images; the pictures show what differs. "
     f"To use the new model anyway, {ACTIVATE}.",
 }
+CONTOURS = "Contours: old purple, new yellow, reference blue."
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
 
 
@@ -143,18 +106,21 @@ class ComparisonPage:
 
 def write_comparison_page(page: ComparisonPage, figure: Path, path: Path) -> None:
     """Write the page with its pictures embedded."""
-    sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
-    words = {"advice": ADVICE[page.advice], "next": NEXT_STEPS[page.advice], "columns": COLUMNS}
-    write_html(path, COMPARISON_PAGE, page=page, sides=sides, figure=png_uri(figure), **words)
-
-
-def _pictures(images: Sequence[PicturedChange]) -> list[dict[str, str]]:
-    """Return ``name``, ``change`` and ``data``, the picture as a data URI, of each image for the template."""
-    return [
-        {
-            "name": item.name,
-            "change": f"{item.old:.2f} to {item.new:.2f} ({item.new - item.old:+.2f})",
-            "data": png_uri(item.picture),
-        }
-        for item in images
+    alt = "Each image before and after, and the mean difference of each data set"
+    blocks: list[Block] = [
+        *map(Notice, page.warnings),
+        Notice(page.reason, lead=True, headline=ADVICE[page.advice]),
+        Text(NEXT_STEPS[page.advice]),
+        Table("Metrics", COLUMNS, tuple(map(tuple, page.rows))),
+        Figure(png_uri(figure), alt, plot=True),
     ]
+    for title, changes in (("Better", page.better), ("Worse", page.worse)):
+        if changes:
+            blocks.append(Section(title, (Text(CONTOURS, quiet=True), Gallery(tuple(map(_changed_image, changes))))))
+    blocks += [_failed_section("Not compared", page.failed)] if page.failed else []
+    write_analysis(path, page.title, page.facts, [*blocks, Text(page.note, quiet=True)])
+
+
+def _changed_image(change: PicturedChange) -> Figure:
+    caption = f"{change.name}: Jaccard (IoU) {change.old:.2f} to {change.new:.2f} ({change.new - change.old:+.2f})"
+    return Figure(png_uri(change.picture), f"Contours of both models on {change.name}", caption, small=True)

@@ -28,7 +28,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
-from napari_melanoma.evaluation.pages import Page, Table, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, TitledTable, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     Overlap,
@@ -200,7 +200,7 @@ class PageContent:
 
     facts: str
     next: str
-    tables: Sequence[Table]
+    tables: Sequence[TitledTable]
     notes: Sequence[str]
 
 
@@ -616,7 +616,7 @@ def evaluation_page(
     )
 
 
-def metrics_table(parts: Parts, data: Sequence[str], metrics: Iterable[Metric]) -> Table:
+def metrics_table(parts: Parts, data: Sequence[str], metrics: Iterable[Metric]) -> TitledTable:
     """Return the table of metrics, with a column for each data set if there are several."""
     columns = data if len(data) > 1 else ()
     shown = [parts.get(name, {}) for name in (ALL_IMAGES, *columns)]  # a data set whose images all failed has none
@@ -628,7 +628,7 @@ def metrics_table(parts: Parts, data: Sequence[str], metrics: Iterable[Metric]) 
     return "Metrics", ("Metric", "Definition", "All images", *columns), rows
 
 
-def subgroups_table(subgroups: Sequence[Subgroup], metrics: Sequence[str], positive: str = "") -> Table:
+def subgroups_table(subgroups: Sequence[Subgroup], metrics: Sequence[str], positive: str = "") -> TitledTable:
     """Return the table of subgroups; ``positive``: the positive class, whose images are counted."""
     labels = (METRIC_TABLE[name].directed_label for name in metrics)
     head = ("Data set", "Property", "Value", "n", *([positive] if positive else ()), *labels)

@@ -1,119 +1,214 @@
-"""Base template of HTML pages and reports, and tables as Markdown and HTML."""
+"""HTML pages: their blocks as data, their rendering as self-contained files by one template, and Markdown tables."""
 
 from __future__ import annotations
 
 import base64
-import html
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from operator import itemgetter
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.validity import NOTICE
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-# A page extends "page" and fills the blocks; its style rules come last and take precedence.
-BASE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{% block head %}{% endblock %}
-<title>{% block title %}{% endblock %}</title>
-<style>
-:root { --ground: #f5f5f3; --paper: #fff; --ink: #1c1f23; --quiet: #5c6269; --rule: #dfdfda; --accent: #2c628f;
---lead: #eef3f8; --caution: #fbf6e3; --caution-edge: #d3a400; --bar: #eceeec; --band: #b9cfe4; --less: #a85f00; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0; }
-main { max-width: {% block width %}62rem{% endblock %}; margin: 0 auto; padding: 2rem 1.5rem;
-background: var(--paper); }
-h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-.lead { border-left: 4px solid var(--accent); background: var(--lead); padding: .5rem .9rem; margin: 1rem 0; }
-.notice { border-left: 4px solid var(--caution-edge); background: var(--caution); padding: .5rem .9rem;
-margin: 1rem 0; }
-.quiet { color: var(--quiet); } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
-.number { text-align: right; font-variant-numeric: tabular-nums; } td.number span { white-space: nowrap; }
-.group { text-align: center; } .long { min-width: 18rem; } .figure img { min-width: 36rem; background: #fff; }
-@media screen and (prefers-color-scheme: dark) {
-:root { --ground: #121417; --paper: #1b1e22; --ink: #e4e6e8; --quiet: #a7aeb5; --rule: #363b41; --accent: #7fb3dd;
---lead: #202c37; --caution: #322b16; --caution-edge: #c79a10; --bar: #2c3137; --band: #3d5873; --less: #e0993c; }
-}
-{% block style %}{% endblock %}
-@media print { body { background: none; } main { padding: 0; max-width: none; }
-thead { display: table-header-group; } tr, figure, .notice, .lead { break-inside: avoid; }
-h1, h2, h3, h4, h5, h6 { break-after: avoid; } details:not([open]) { display: none; } }
-</style>
-</head>
-<body>
-<main>
-{% block content %}{% endblock %}
-</main>
-</body>
-</html>
-"""
-
-
-def write_html(path: Path, template: str, **values: object) -> None:
-    """Render a template and write it."""
-    write_text(path, render_html(template, **values))
-
-
-def render_html(template: str, **values: object) -> str:
-    """Render a template."""
-    # Names of files that are not UTF-8 contain halves of surrogate pairs.
-    return _compile(template).render(**values).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-@lru_cache(maxsize=16)  # one for each kind of page
-def _compile(template: str) -> Template:
-    from jinja2 import DictLoader, Environment
-
-    pages = Environment(autoescape=True, trim_blocks=True, finalize=_printable, loader=DictLoader({"page": BASE}))
-    pages.globals["table"] = _render_table
-    return pages.from_string(template)
-
-
-def _printable(value: object) -> object:
-    """Replace control characters, which HTML does not allow."""
-    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Render a table as escaped HTML."""
-    from markupsafe import Markup
-
-    return Markup(html_table(columns, rows))
-
-
-def png_uri(path: Path) -> str:
-    """Encode a PNG as a data URI."""
-    return data_uri(path.read_bytes(), "image/png")
-
-
-def data_uri(content: bytes, media: str) -> str:
-    """Encode an image as a data URI."""
-    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
-
-
+GENERATOR = "napari-melanoma report"
+HEAD_BYTES = 1024  # first bytes of a file, which contain the generator
+HEADER_LENGTH = 60  # characters of the running header
+WIDE = "76rem"  # width of pages with many columns and plots
+MAX_LEVEL = 6  # of headings in HTML
+MANY_COLUMNS = 3  # a table with more columns scrolls on a phone
+SHORT_ROWS = 8  # a table with at most as many rows is kept on one page
+LINE_LETTERS = 16  # a cell with at most as many letters is kept on one line
+LONG = 60  # characters above which a text needs a wide column
 NOTHING = "–"
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 # A number, optionally with a unit (8M, 12 %), a difference or second number, and an interval in brackets.
-NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
-LONG = 60  # characters above which a text needs a wide column
+NUMBER = re.compile(r"([-+–]?\d[\d.,]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A statement that readers must not overlook; ``lead`` marks a main result and not a caution.
+
+    ``headline``: its first sentence, which is emphasized.
+    """
+
+    kind: ClassVar[str] = "notice"
+    text: str
+    lead: bool = False
+    headline: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value on a bar with its interval, from 0 to 1; a ``signed`` bar is from -1 to 1 and starts in the middle."""
+
+    text: str
+    value: float
+    interval: tuple[float, float] | None = None
+    signed: bool = False
+
+
+Cell = str | Bar
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of each row is its heading. Without columns, it is a list of labeled values.
+
+    ``caption`` describes it to screen readers, and is shown if ``titled``. ``groups``: heading above each column, ""
+    for none; adjacent columns share equal ones.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    titled: bool = False
+    groups: tuple[str, ...] = ()
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The headings of adjacent columns, and the number of columns of each."""
+        return [(group, len(list(members))) for group, members in itertools.groupby(self.groups)]
+
+    @property
+    def classes(self) -> str:
+        """The classes in CSS.
+
+        ``fields`` for labeled values; ``many`` for many columns; ``short`` if it is not broken between pages;
+        ``narrow`` if the heading of each row is kept on one line.
+        """
+        conditions = {
+            "fields": not self.columns,
+            "many": len(self.columns) > MANY_COLUMNS,
+            "short": len(self.rows) <= SHORT_ROWS,
+            "narrow": bool(self.columns) and all(len(str(row[0])) <= LINE_LETTERS for row in self.rows),
+        }
+        return " ".join(name for name, holds in conditions.items() if holds)
+
+    @property
+    def column_classes(self) -> tuple[str, ...]:
+        """The class of each column: ``number`` if it is aligned at the right, ``long`` if it contains sentences."""
+        columns = list(zip(*self.rows, strict=True)) if self.columns else []
+        return tuple(_column_class(column) if number else "" for number, column in enumerate(columns))
+
+    @staticmethod
+    def split_interval(cell: str) -> tuple[str, str]:
+        """Split a number and its interval, between which a line may break; otherwise, the second text is empty."""
+        found = NUMBER.fullmatch(cell)
+        return (found[1], found[2]) if found and found[2] else (cell, "")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as a data URI, with alternative text and caption, if any.
+
+    ``small`` pictures are narrower; a ``plot`` keeps its size, and scrolls on a phone.
+    """
+
+    kind: ClassVar[str] = "figure"
+    picture: str
+    alt: str
+    caption: str = ""
+    small: bool = False
+    plot: bool = False
+
+
+class Drawing(Protocol):
+    """A drawing as SVG with its caption."""
+
+    kind: ClassVar[str] = "drawing"
+
+    def to_svg(self, number: int) -> Markup:
+        """Return the SVG element; ``number``: of the drawing on the page, for unique ids."""
+
+    @property
+    def caption(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where they fit."""
+
+    kind: ClassVar[str] = "gallery"
+    figures: tuple[Figure | Drawing, ...]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of texts, each with the code that follows it, if any."""
+
+    kind: ClassVar[str] = "items"
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its blocks.
+
+    A ``folded`` section is opened by the reader, and is not printed. ``layout`` of printed pages: a ``whole`` section
+    is on one page if it fits; after a ``page`` follows a new page.
+    """
+
+    kind: ClassVar[str] = "section"
+    title: str
+    blocks: tuple[Block, ...]
+    subtitle: str = ""
+    folded: bool = False
+    layout: Literal["", "whole", "page"] = ""
+
+
+Block = Text | Notice | Table | Figure | Gallery | Items | Drawing | Section
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page: its title, a line below it, its blocks, and the text that identifies it on each printed page.
+
+    ``generator`` states what wrote it. ``width``: of its text, in CSS. ``contents``: whether it lists its sections.
+    """
+
+    title: str
+    subtitle: str
+    blocks: tuple[Block, ...]
+    identity: str = ""
+    program: str = ""
+    generator: str = GENERATOR
+    width: str = "58rem"
+    contents: bool = False
+
+    @cached_property
+    def page_rule(self) -> Markup:
+        """The CSS of printed pages: header with identity and notice, footer with program and page number."""
+        from markupsafe import Markup
+
+        return Markup(PAGE_RULE).format(
+            identity=css_string(self.identity or self.title),
+            notice=css_string(NOTICE),
+            program=css_string(self.program),
+        )
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of a report: a title, columns, rows of text, and sentences above and below it.
+    """A table as a section, also in Markdown: a title, columns, rows of text, and sentences above and below it.
 
     ``groups``: heading above each column; adjacent columns share equal ones. ``introduction``: above, ``notes``: below.
     """
@@ -133,69 +228,24 @@ class ReportTable:
 
     def to_markdown(self) -> str:
         """Format as GitHub Markdown."""
+        groups = self.groups or ("",) * len(self.columns)
+        headings = [f"{group}, {name}" if group else name for group, name in zip(groups, self.columns, strict=True)]
         lines = [
             f"### {self.title}",
             "",
             *(line for text in self.introduction for line in (text, "")),
-            markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
+            markdown_row(headings),
             "|" + "|".join(" --- " for _ in self.columns) + "|",
         ]
         lines += [markdown_row(row) for row in self.rows]
         lines += [line for note in self.notes for line in ("", note)]
         return "\n".join(lines) + "\n"
 
-    def to_html(self) -> str:
-        """Format as escaped HTML: a heading, a ``table``, and a ``p`` for each sentence above and below it."""
-        title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
-        return f"<h2>{title}</h2>\n{_paragraphs(self.introduction)}{table}{_paragraphs(self.notes)}"
-
-    @property
-    def _headings(self) -> list[tuple[str, str]]:
-        """The heading of the group, and the heading, of each column."""
-        return list(zip(self.groups or ("",) * len(self.columns), self.columns, strict=True))
-
-
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequence[str] = ()) -> str:
-    """Format a table as escaped HTML, which scrolls horizontally in a narrow window.
-
-    Columns of numbers are right-aligned; an interval in brackets is not broken, and a column of sentences is wide.
-
-    Returns a ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and
-    headings of several columns ``group``.
-    """
-    attributes = [_cell_attribute([row[index] for row in rows]) for index in range(len(columns))]
-    head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, attributes))
-    body = "\n".join(f"<tr>{_html_cells(row, attributes)}</tr>" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
-
-
-def _paragraphs(texts: Sequence[str]) -> str:
-    return "".join(f'<p class="quiet">{html.escape(text)}</p>\n' for text in texts)
-
-
-def _html_head(groups: Sequence[str], columns: Sequence[str], attributes: Sequence[str]) -> Iterator[str]:
-    """Yield the rows of headings: one, or two where columns share a heading."""
-    headings = list(zip(groups, columns, attributes, strict=True))
-    if not any(groups):
-        yield "".join(f"<th{attribute}>{html.escape(name)}</th>" for _, name, attribute in headings)
-        return
-    upper = ""
-    for group, members in itertools.groupby(headings, key=itemgetter(0)):
-        below = list(members)
-        if group:
-            upper += f'<th class="group" colspan="{len(below)}">{html.escape(group)}</th>'
-        else:
-            upper += "".join(f'<th{attribute} rowspan="2">{html.escape(name)}</th>' for _, name, attribute in below)
-    yield upper
-    yield "".join(f"<th{attribute}>{html.escape(name)}</th>" for group, name, attribute in headings if group)
-
-
-def _cell_attribute(texts: Sequence[str]) -> str:
-    """Return the HTML attribute of the cells of a column, by their content."""
-    filled = [text for text in texts if text not in ("", NOTHING)]
-    if filled and all(NUMBER.fullmatch(text) for text in filled):
-        return ' class="number"'
-    return ' class="long"' if any(len(text) > LONG for text in filled) else ""
+    def to_section(self) -> Section:
+        """Return the section of a page."""
+        table = Table(self.title, self.columns, self.rows, groups=self.groups)
+        above, below = ((Text(text, quiet=True) for text in texts) for texts in (self.introduction, self.notes))
+        return Section(self.title, (*above, table, *below))
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -203,15 +253,92 @@ def markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
 
 
-def _html_cells(cells: Sequence[str], attributes: Sequence[str]) -> str:
-    return "".join(f"<td{attribute}>{_html_text(cell)}</td>" for cell, attribute in zip(cells, attributes, strict=True))
+def png_uri(path: Path) -> str:
+    """Encode a PNG as a data URI."""
+    return data_uri(path.read_bytes(), "image/png")
 
 
-def _html_text(cell: str) -> str:
-    """Format the text of a cell; a line may break between a number and its interval, not within the interval."""
-    found = NUMBER.fullmatch(cell)
-    if found and found[2]:
-        return f"{html.escape(found[1])} <span>{html.escape(found[2])}</span>"
-    if found:
-        return html.escape(cell).replace(" / ", "&nbsp;/ ")
-    return html.escape(cell or NOTHING)
+def data_uri(content: bytes, media: str) -> str:
+    """Encode an image as a data URI."""
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def fields(caption: str, values: dict[str, str]) -> Table:
+    """Return labeled values as a table."""
+    return Table(caption, (), tuple(values.items()))
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a report as one HTML file without references to other files."""
+    write_text(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """Return a report as HTML without references to files."""
+    return render_html(read_template(), report=report, notice=NOTICE, max_level=MAX_LEVEL, line_letters=LINE_LETTERS)
+
+
+def write_analysis(path: Path, title: str, facts: str, blocks: Iterable[Block], *, contents: bool = False) -> None:
+    """Write the page of an analysis, which is wide; ``facts``: the line below the title."""
+    program = "napari-melanoma"
+    write_report(path, Report(title, facts, tuple(blocks), generator=program, width=WIDE, contents=contents))
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is a report that was written by this program."""
+    with path.open("rb") as file:
+        return f'name="generator" content="{GENERATOR}"'.encode() in file.read(HEAD_BYTES)
+
+
+def css_string(text: str) -> Markup:
+    """Return a text as the content of a CSS string, shortened for a running header.
+
+    All characters but letters and digits are escaped, so that none can end the string, the rule or the style element.
+    """
+    from markupsafe import Markup
+
+    shown = text if len(text) <= HEADER_LENGTH else f"{text[: HEADER_LENGTH - 1]}…"
+    return Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]) or 0xFFFD:x} ", shown))
+
+
+def _column_class(cells: Sequence[Cell]) -> str:
+    filled = [cell for cell in cells if cell not in ("", NOTHING)]
+    if filled and all(isinstance(cell, str) and NUMBER.fullmatch(cell) for cell in filled):
+        return "number"
+    return "long" if any(isinstance(cell, str) and len(cell) > LONG for cell in filled) else ""
+
+
+@cache
+def read_template() -> str:
+    """Return the template of all pages."""
+    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+
+def render_html(template: str, **values: object) -> str:
+    """Render a template."""
+    # Names of files that are not UTF-8 contain halves of surrogate pairs.
+    return _compile(template).render(**values).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@lru_cache(maxsize=4)  # one for each template
+def _compile(template: str) -> Template:
+    from jinja2 import Environment
+
+    return Environment(autoescape=True, trim_blocks=True, finalize=_printable).from_string(template)
+
+
+def _printable(value: object) -> object:
+    """Replace control characters, which HTML does not allow."""
+    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+MARGIN_BOXES = {
+    "top-left": '"{identity}"',
+    "top-right": '"{notice}"',
+    "bottom-left": '"{program}"',
+    "bottom-right": '"Page " counter(page) " of " counter(pages)',
+}
+PAGE_RULE = "@page {{ margin: 21mm 15mm 19mm; %s }}" % " ".join(  # noqa: UP031 - the rest is a format itself
+    f"@{box} {{{{ content: {content}; font: 8.5pt sans-serif; color: #5c6269; }}}}"
+    for box, content in MARGIN_BOXES.items()
+)

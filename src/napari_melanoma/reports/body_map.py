@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 
 from napari_melanoma.data.body_sites import LEFT, MIDLINE, MIDLINE_SITES, RIGHT, SiteKey, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.figures.page import render_html
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -104,8 +106,7 @@ class SiteMark:
 class BodyMap:
     """The body with marks. Lesions without a known site are only in the caption."""
 
-    kind: ClassVar[str] = "body_map"
-    width: ClassVar[float] = WIDTH
+    kind: ClassVar[str] = "drawing"
     marks: tuple[SiteMark, ...]
 
     @cached_property
@@ -132,19 +133,17 @@ class BodyMap:
         """Whether the details below the body are shown, which is so if a lesion is marked in one of them."""
         return any(spot.drawing not in WHOLE_BODY for _, spot in self.spots)
 
-    @property
-    def height(self) -> float:
-        """The height of the part of the chart that is shown."""
-        return HEIGHT if self.has_details else BODY_HEIGHT
-
-    @property
-    def drawings(self) -> Markup:
-        """The drawings as SVG, with colored sites of lesions; other sites are left out where none is marked.
-
-        All maps of a page have the same ids, of the same shapes.
-        """
+    def to_svg(self, number: int) -> Markup:
+        """Return the map with its marks; ``number``: of the map on the page, for unique ids."""
         from markupsafe import Markup
 
+        drawings = Markup(re.sub(r'( id="|href="#|url\(#)', rf"\g<1>map{number}-", self.drawings))
+        height = HEIGHT if self.has_details else BODY_HEIGHT
+        return Markup(render_html(SVG, one=self, drawings=drawings, width=WIDTH, height=height))
+
+    @property
+    def drawings(self) -> str:
+        """The drawings as SVG, with colored sites of lesions; other sites are left out where none is marked."""
         root = read_drawings()
         # A mark on one side of an unpaired site belongs to the only shape of that site.
         marked = {
@@ -162,7 +161,7 @@ class BodyMap:
                         part.remove(shape)
                 for shape in found:
                     shape.attrib.update({"class": "site", "fill": SITE_COLOR})
-        return Markup("".join(ElementTree.tostring(drawing, encoding="unicode") for drawing in root))
+        return "".join(ElementTree.tostring(drawing, encoding="unicode") for drawing in root)
 
 
 def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
@@ -223,11 +222,10 @@ def _push_apart(first: Point, second: Point, distance: float) -> tuple[Point, Po
     )
 
 
-SVG = """{% macro show_body(one) %}<svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img" aria-label="{{
-one.caption }}" font-family="sans-serif" text-anchor="middle">
-{{ one.drawings }}
+SVG = """<svg viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="{{ one.caption }}" font-family="sans-serif"
+text-anchor="middle">
+{{ drawings }}
 {% for label, (x, y) in one.placed %}<circle cx="{{ x|round(1) }}" cy="{{ y|round(1) }}" r="6.8" fill="#e69f00"
 stroke="#1c1300" stroke-width="1"/><text x="{{ x|round(1) }}" y="{{ y|round(1) + 3 }}" font-size="{{
 8.5 if label|length < 3 else 6.5 }}" font-weight="bold" fill="#1c1300">{{ label }}</text>
-{% endfor %}</svg>{% endmacro %}
-"""
+{% endfor %}</svg>"""

@@ -24,6 +24,7 @@ from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import describe_case_lesion
+from napari_melanoma.figures.page import Block, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
 from napari_melanoma.reports.collector import Collector, Problem
@@ -42,7 +43,6 @@ from napari_melanoma.reports.lesion import (
     prediction_blocks,
     result_photograph,
 )
-from napari_melanoma.reports.page import Block, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.risk_section import column_title, round_number
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section

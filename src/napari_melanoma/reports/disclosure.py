@@ -19,7 +19,7 @@ from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.reports.page import Report
+    from napari_melanoma.figures.page import Report
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44

@@ -15,6 +15,19 @@ from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.table_schema import format_field_value
+from napari_melanoma.figures.page import (
+    Bar,
+    Block,
+    Figure,
+    Gallery,
+    Notice,
+    Report,
+    Section,
+    Table,
+    Text,
+    fields,
+    write_report,
+)
 from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -29,19 +42,6 @@ from napari_melanoma.lesion.mask_record import (
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
-from napari_melanoma.reports.page import (
-    Bar,
-    Block,
-    Figure,
-    Gallery,
-    Notice,
-    Report,
-    Section,
-    Table,
-    Text,
-    fields,
-    write_report,
-)
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.risk_section import column_title, format_known_data, signed_bar, to_sentence
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.reports.page import GENERATOR, Report, render_report
+from napari_melanoma.figures.page import GENERATOR, Report, render_report
 
 Paper = Literal["a4", "letter"]
 PAPERS: tuple[Paper, ...] = get_args(Paper)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.figures.page import data_uri
+from napari_melanoma.figures.page import Figure, data_uri
 from napari_melanoma.imaging.masks import DARK, draw_overlay
-from napari_melanoma.reports.page import Figure
 from napari_melanoma.slides.lesion_files import LABEL_COLORS, UNLABELED_COLOR
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
-from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 
 NO_SHARES = "Contributions are not available for this model."
 CONTRIBUTIONS = (

@@ -23,9 +23,9 @@ from napari_melanoma.depth.readings import (
     read_depth,
 )
 from napari_melanoma.depth.t_category import format_recorded_thickness, t_category
+from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE
-from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
 from napari_melanoma.reports.pictures import (
     PATCH_PX,
     Picture,

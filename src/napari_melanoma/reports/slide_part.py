@@ -26,10 +26,10 @@ from napari_melanoma.depth.readings import (
     read_depth,
     read_depth_file,
 )
+from napari_melanoma.figures.page import Block, Notice, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT, RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
-from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
 from napari_melanoma.reports.pictures import MAX_LESIONS, draw_slide_overview, make_figure
 from napari_melanoma.reports.risk_section import RiskPictures, risk_section, to_sentence
 from napari_melanoma.reports.slide import (
@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseRisk
     from napari_melanoma.core.validity import Validity
     from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.figures.page import Figure
     from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.reports.collector import Collector
-    from napari_melanoma.reports.page import Figure
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.regions import Regions

@@ -10,8 +10,8 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.depth.reading_texts import format_headline
 from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.depth.t_category import t_category
+from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.body_map import BodyMap
-from napari_melanoma.reports.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.risk_section import to_sentence
 from napari_melanoma.reports.slide import LINE_CAPTION, latest_reading
 from napari_melanoma.reports.synoptic_section import describe_status

@@ -8,8 +8,8 @@ from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
+from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
 from napari_melanoma.reports.disclosure import show_times
-from napari_melanoma.reports.page import Block, Notice, Section, Table, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,8 @@ import numpy as np
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths, save_figure
-from napari_melanoma.figures.page import ReportTable, png_uri, write_html
+from napari_melanoma.figures.page import Block, Items, ReportTable, Section, Text, png_uri, write_analysis
+from napari_melanoma.figures.page import Figure as Plot
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, intraclass_correlation, weighted_pearson
@@ -695,36 +696,6 @@ def _format_estimate(estimate: Estimate) -> str:
 # The HTML page.
 
 PATH_NOTE = "Paths are relative to the folder of this page; data sets are listed by name only."
-PAGE = """{% extends "page" %}
-{% block title %}{{ title }}{% endblock %}
-{% block width %}80rem{% endblock %}
-{% block style %}
-h1 { font-size: 1.5rem; } .quiet, li { font-size: .9rem; } table { width: auto; font-size: .8rem; }
-td, th { vertical-align: top; padding-right: .6rem; }
-td:first-child, tr:first-child th:first-child { position: sticky; left: 0; background: var(--paper); min-width: 7rem; }
-td:last-child:not(.number) { min-width: 13rem; } code { overflow-wrap: anywhere; }
-td { font-variant-numeric: tabular-nums; }
-{% endblock %}
-{% block content %}
-<h1>{{ title }}</h1>
-{% for line in about %}<p class="quiet">{{ line }}</p>
-{% endfor %}
-{% for table in tables %}{{ table | safe }}
-{% endfor %}
-{% for picture, data in pictures %}<h2>{{ picture.title }}</h2>
-<div class="wide figure"><img alt="{{ picture.title }}" src="{{ data }}"></div>
-{% if picture.about %}<p class="quiet">{{ picture.about }}</p>
-{% endif %}
-{% endfor %}
-{% if steps %}<h2>Next steps</h2>
-<p class="quiet">{{ seen }}</p>
-<ul>
-{% for step in steps %}<li>{{ step.text }}: <code>{{ step.command }}</code></li>
-{% endfor %}
-</ul>
-{% endif %}
-{% endblock %}
-"""
 
 
 @dataclass(frozen=True)
@@ -748,7 +719,12 @@ class ReproductionPage:
 
 def write_page(page: ReproductionPage, path: Path) -> None:
     """Write a self-contained HTML file."""
-    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": PATH_NOTE}
-    values["tables"] = [table.to_html() for table in page.tables]
-    values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]
-    write_html(path, PAGE, **values)
+    blocks: list[Block] = [Text(text, quiet=True) for text in page.about]
+    blocks += [table.to_section() for table in page.tables]
+    for picture in page.pictures:
+        note = (Text(picture.about, quiet=True),) if picture.about else ()
+        blocks.append(Section(picture.title, (Plot(png_uri(picture.path), picture.title, plot=True), *note)))
+    if page.steps:
+        steps = Items(tuple((step.text, step.command) for step in page.steps))
+        blocks.append(Section("Next steps", (Text(PATH_NOTE, quiet=True), steps)))
+    write_analysis(path, page.title, "", blocks)

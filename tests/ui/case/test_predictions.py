@@ -10,8 +10,8 @@ from PIL import Image as PillowImage
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.figures.page import write_report
 from napari_melanoma.reports.case_report import collect_report
-from napari_melanoma.reports.page import write_report
 from napari_melanoma.ui.shared_state import models_changed
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
