@@ -24,6 +24,7 @@ HEADER_LENGTH = 60  # characters of the running header
 WIDE = "76rem"  # width of pages with many columns and plots
 MAX_LEVEL = 6  # of headings in HTML
 MANY_COLUMNS = 3  # a table with more columns scrolls on a phone
+DENSE_COLUMNS = 6  # a table with more columns is printed in small letters
 SHORT_ROWS = 8  # a table with at most as many rows is kept on one page
 LINE_LETTERS = 16  # a cell with at most as many letters is kept on one line
 LONG = 60  # characters above which a text needs a wide column
@@ -92,12 +93,13 @@ class Table:
     def classes(self) -> str:
         """The classes in CSS.
 
-        ``fields`` for labeled values; ``many`` for many columns; ``short`` if it is not broken between pages;
-        ``narrow`` if the heading of each row is kept on one line.
+        ``fields`` for labeled values; ``many`` and ``dense`` for many columns; ``short`` if it is not broken between
+        pages; ``narrow`` if the heading of each row is kept on one line.
         """
         conditions = {
             "fields": not self.columns,
             "many": len(self.columns) > MANY_COLUMNS,
+            "dense": len(self.columns) > DENSE_COLUMNS,
             "short": len(self.rows) <= SHORT_ROWS,
             "narrow": bool(self.columns) and all(len(str(row[0])) <= LINE_LETTERS for row in self.rows),
         }
