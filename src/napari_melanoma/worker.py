@@ -257,17 +257,6 @@ def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
         return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
 
 
-def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Estimate the time and memory of a training run.
-
-    ``arguments``: ``recipe``: the values of a ``training.recipe.TrainRecipe``. Returns the fields of the estimate.
-    """
-    from napari_melanoma.runs.estimate import estimate_run
-    from napari_melanoma.training.recipe import TrainRecipe
-
-    return vars(estimate_run(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
-
-
 SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 VERBS: tuple[Handler, ...] = (
     warm,
@@ -280,7 +269,6 @@ VERBS: tuple[Handler, ...] = (
     explain,
     classify_case,
     rate,
-    estimate,
     *SLIDE_VERBS,
 )
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}

@@ -1,4 +1,4 @@
-"""``train --check`` reports data and estimate and writes nothing; a log has a line for each epoch."""
+"""``train --check`` reports data and a measured step and writes nothing; a log has a line for each epoch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_melanoma.core.context import Milestone, Progress
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.runs import estimate as estimates
 from napari_melanoma.runs import train as workflow
-from napari_melanoma.runs.estimate import RunEstimate
+from napari_melanoma.training import step_time
+from napari_melanoma.training.step_time import StepCost
 
 RECIPE = """
 epochs = 3
@@ -32,7 +32,7 @@ start = "none"
 input_size = 32
 options = { encoder = "test_efficientnet", decoder_channels = 16 }
 """
-NEEDED = RunEstimate(7300.0, 900.0, 12, 18, 3, "cpu", "32-true", "a step measured here")
+COST = StepCost(400.0, 10.0, 2.0, 50 * 2**20, 60 * 2**20, "cpu", "32-true")
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -58,18 +58,22 @@ def blobs(tmp_path: Path) -> Path:
 @pytest.fixture
 def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the measurement of a training step by known values."""
-    monkeypatch.setattr(estimates, "estimate_run", lambda recipe, *, run: NEEDED)
+    monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
 
 
 @pytest.mark.usefixtures("known_cost", "blobs")
-def test_check_counts_and_estimates_and_writes_nothing(run, tmp_path: Path) -> None:
+def test_check_counts_images_measures_a_step_and_writes_nothing(run, tmp_path: Path) -> None:
     before = sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts)
     result = run("train", "--config", "recipe.toml", "--check", "--json")
     assert result.exit_code == 0, result.output
     last = json.loads(result.stdout.splitlines()[-1])
     assert last["images"] == {"train": 7, "validation": 3, "test": 2, "base": 0}
-    assert last["estimate"]["seconds"] == 7300
-    assert "about 2 h for 3 epochs on cpu" in last["message"]
+    estimate = last["estimate"]
+    assert (estimate["step_s"], estimate["steps"]) == (2 * 400 + 10, 3 * 3)
+    assert estimate["seconds"] == 3 * (3 * 810 + 3 * 2)
+    assert estimate["memory_mb"] == 700 + 60 + 1.4 * 2 * 50  # libraries, weights and optimizer, activations of a batch
+    assert "A step of 2 images takes 8.1e+02 s on cpu" in last["message"]
+    assert "about 2 h for 3 epochs" in last["message"]
     assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before
 
 

@@ -62,7 +62,7 @@ def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2, side: int | None
     monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
     monkeypatch.setattr(paper_rows, "reduce_input", lambda recipe, size: reduce_input(recipe, side))
     monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
-    monkeypatch.setattr("napari_melanoma.runs.train.find_precision", lambda *of: "fp32")
+    monkeypatch.setattr("napari_melanoma.runs.resolved_settings.find_precision", lambda *of: "fp32")
 
 
 @pytest.fixture(scope="session")

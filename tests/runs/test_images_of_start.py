@@ -18,7 +18,7 @@ from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.runs.train import describe_start_overlap
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import training_images_statement
-from napari_melanoma.ui.train.recipe_estimate import check_recipe_data
+from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

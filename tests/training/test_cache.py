@@ -18,16 +18,16 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.errors import SaveError, TrainingError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.training import pixel_store as decoding
-from napari_melanoma.training import pixel_store as shards
 from napari_melanoma.training.data_checks import scan_files
 from napari_melanoma.training.data_selection import decode_jobs
 from napari_melanoma.training.pixel_store import (
     INDEX,
     RETENTION_DAYS,
     CacheIndex,
+    DecodedFacts,
     ImageMaskPair,
     PixelCache,
     PixelKind,
@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
     """Return a function that decodes samples into the store."""
 
-    def filled(samples: list[Sample], run: RunContext | None = None, owner: Path | None = None) -> Filled:
+    def filled(samples: list[Sample], run: RunContext | None = None) -> Filled:
         run = run or RunContext()
         decoded.clear()
         with PixelStore.open_locked(folder, run) as store:
@@ -84,9 +84,7 @@ def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
                 if not bad & {sample.image, sample.mask}
             ]
             cache = store.cache(pairs, SIDE)
-            if owner:
-                store.register_run(owner, [cache])
-            store.prune()
+            store.prune([cache])
         return Filled(cache, sorted(decoded), faults)
 
     return filled
@@ -98,17 +96,28 @@ def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def age(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in pixel_files(folder):
         os.utime(path, (MONTHS_AGO, MONTHS_AGO))
 
 
-def shards_of(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*.npy")}
+def pixel_files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.npy"))
+
+
+def check_content(cache: PixelCache, samples: list[Sample]) -> None:
+    """Compare a cache, read in any order, with its files."""
+    order = [7, 0, 3, 3, *range(8)]
+    images, masks = cache.read(np.array(order))
+    for place, item in enumerate(order):
+        assert np.array_equal(images[place], decoding._decode_image(samples[item].image, SIDE).pixels)
+        assert np.array_equal(masks[place], decoding._decode_mask(samples[item].mask, SIDE).pixels)
 
 
 def test_pixels_are_those_of_the_files(fill_store: Callable[..., Filled], data: Path) -> None:
     samples = read_dataset(data)
-    images, masks = fill_store(samples).cache.read(np.array([5, 0, 5]))
+    cache = fill_store(samples).cache
+    check_content(cache, samples)
+    images, masks = cache.read(np.array([5, 0, 5]))
     assert images.shape == (3, 3, SIDE, SIDE)
     assert masks.shape == (3, 1, SIDE, SIDE)
     assert np.array_equal(images[0], images[2])
@@ -124,10 +133,10 @@ def test_pixels_are_those_of_the_files(fill_store: Callable[..., Filled], data: 
 def test_known_content_is_not_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
     samples = read_dataset(data)
     assert len(fill_store(samples[:6]).decoded) == 12
-    before = shards_of(folder)
+    before = pixel_files(folder)
     again = fill_store(samples)
     assert again.decoded == ["b06.png", "b06.png", "b07.png", "b07.png"]
-    assert before < shards_of(folder)
+    assert before < pixel_files(folder)
     assert len(again.cache) == 8
 
 
@@ -167,20 +176,6 @@ def test_unchanged_files_are_not_even_read(
     assert len(fill_store(samples).cache) == 8
 
 
-def test_large_data_is_kept_in_several_shards(
-    fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "SHARD_BYTES", 3 * SIDE * SIDE * 3)
-    samples = read_dataset(data)
-    cache = fill_store(samples).cache
-    assert len(cache.shards) == len(shards_of(folder)) == 4  # images by 3, 3 and 2, masks by 8
-    shuffled = np.array([7, 0, 3, 3, 5])
-    images, masks = cache.read(shuffled)
-    for place, item in enumerate(shuffled):
-        assert np.array_equal(images[place], decoding._decode_image(samples[item].image, SIDE).pixels)
-        assert np.array_equal(masks[place], decoding._decode_mask(samples[item].mask, SIDE).pixels)
-
-
 def test_a_file_that_changes_while_its_checksum_is_computed_is_refused(
     fill_store: Callable[..., Filled], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,11 +207,9 @@ def test_a_damaged_file_is_named_and_the_others_are_kept(fill_store: Callable[..
     assert fill_store(samples).decoded == ["b03.png"]
 
 
-def test_a_cancelled_decoding_keeps_only_complete_shards(
-    fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cancelled_decoding_keeps_what_was_decoded(
+    fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
-    monkeypatch.setattr(shards, "SHARD_BYTES", 3 * SIDE * SIDE * 3)
-
     def stop(progress: Progress) -> None:
         if (progress.message, progress.done) == ("Decoding images", 5):
             run.cancel()
@@ -224,20 +217,19 @@ def test_a_cancelled_decoding_keeps_only_complete_shards(
     run = RunContext(stop)
     with pytest.raises(Cancelled):
         fill_store(read_dataset(data), run)
-    assert len(shards_of(folder)) == 1
-    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
-    assert len(fill_store(read_dataset(data)).decoded) == 13
+    assert [path.name for path in folder.rglob(".*")] == []
+    assert len(fill_store(read_dataset(data)).decoded) == 11
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.training import pixel_store as shards
+from napari_melanoma.training import pixel_store
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.pixel_store import PixelStore
 from napari_melanoma.training.data_selection import select_data
-shards.SHARD_BYTES = 3 * 32 * 32 * 3
+pixel_store.SAVED_EVERY = 3
 
 def die(progress):
     if (progress.message, progress.done) == ("Decoding images", int(sys.argv[3])):
@@ -251,26 +243,23 @@ with PixelStore.open_locked(Path(sys.argv[2]), run) as store:
 
 
 @pytest.mark.parametrize("at", [4, 15])
-def test_a_killed_decoding_loses_at_most_one_shard(
+def test_a_killed_decoding_loses_only_the_last_files(
     at: int, fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), str(at)]
     assert subprocess.run(command, check=False, timeout=120).returncode == 9
     samples = read_dataset(data)
     filled = fill_store(samples)
-    assert 16 - at <= len(filled.decoded) <= 16 - at + 3 + (at > 8) * 5  # masks of one size fill one shard
-    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
-    images, masks = filled.cache.read(range(8))
-    for place, sample in enumerate(samples):
-        assert np.array_equal(images[place], decoding._decode_image(sample.image, SIDE).pixels)
-        assert np.array_equal(masks[place], decoding._decode_mask(sample.mask, SIDE).pixels)
+    assert 16 - at <= len(filled.decoded) <= 16 - at + 3  # properties are saved for three files at once
+    assert [path.name for path in folder.rglob(".*")] == []
+    check_content(filled.cache, samples)
 
 
 def test_two_processes_fill_one_store(data: Path, folder: Path, fill_store: Callable[..., Filled]) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), "-1"]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert len(shards_of(folder)) == 4  # as with one process
+    assert len(pixel_files(folder)) == 16
     assert fill_store(read_dataset(data)).decoded == []
 
 
@@ -296,31 +285,30 @@ def test_a_disk_without_room_is_reported_before_anything_is_decoded(
     with pytest.raises(SaveError, match=r"need 0\.0 GB .* are free.*cache_size"):
         fill_store(read_dataset(data))
     assert decoded == []
-    assert shards_of(folder) == set()
+    assert pixel_files(folder) == set()
 
 
-def test_unused_cached_images_are_removed(
-    fill_store: Callable[..., Filled], data: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_unused_cached_images_are_removed(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
     samples = read_dataset(data)
-    run = tmp_path / "run"
-    run.mkdir()
-    fill_store(samples[:2], owner=run)
-    fill_store(samples[2:4])
-    kept = shards_of(folder)
+    fill_store(samples[:4])
     age(folder)
-    fill_store(samples[4:6])
-    assert len(kept & shards_of(folder)) == 2  # those of the run, which can be resumed
-    (run / "bundle").mkdir()
-    age(folder)
-    fill_store(samples[6:7])
-    assert kept & shards_of(folder) == set()
+    fill_store(samples[2:6])
+    assert len(pixel_files(folder)) == 8  # those that the last run uses
     assert sorted(fill_store(samples[:1]).decoded) == ["b00.png", "b00.png"]
+
+
+def test_pixels_that_are_deleted_during_a_run_are_reported(
+    fill_store: Callable[..., Filled], data: Path, folder: Path
+) -> None:
+    cache = fill_store(read_dataset(data)).cache
+    shutil.rmtree(folder)
+    with pytest.raises(TrainingError, match="was deleted during the run"):
+        cache.read([0])
 
 
 def test_deleted_pixels_are_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
     fill_store(read_dataset(data))
-    for path in folder.glob("*.npy"):
+    for path in pixel_files(folder):
         path.unlink()
     assert len(fill_store(read_dataset(data)).decoded) == 16
 
@@ -331,8 +319,7 @@ def test_truncated_pixels_are_decoded_again(
 ) -> None:
     samples = read_dataset(data)
     expected = fill_store(samples).cache.read(np.arange(8))
-    shards.open_shard.cache_clear()
-    for path in folder.glob("*.npy"):
+    for path in pixel_files(folder):
         os.truncate(path, left if left >= 0 else path.stat().st_size - 1)
     again = fill_store(samples)
     assert len(again.decoded) == 16
@@ -341,16 +328,16 @@ def test_truncated_pixels_are_decoded_again(
 
 
 def test_measured_files_are_registered_in_groups(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen files in shards of five images and masks; what was decoded before a cancel is kept."""
+    """Sixteen files, five at once; what was decoded before a cancel is kept."""
     monkeypatch.setattr(decoding, "SAVED_EVERY", 5)
     written: list[int] = []
-    real = CacheIndex.add_decoded
+    real = CacheIndex.add_facts
 
-    def counted(self: CacheIndex, kind: PixelKind, side: int, shard: str, found: dict, kept_as: str) -> None:
-        written.append(len(found))
-        real(self, kind, side, shard, found, kept_as)
+    def counted(self: CacheIndex, kind: PixelKind, facts: dict[str, DecodedFacts]) -> None:
+        written.append(len(facts))
+        real(self, kind, facts)
 
-    monkeypatch.setattr(CacheIndex, "add_decoded", counted)
+    monkeypatch.setattr(CacheIndex, "add_facts", counted)
     samples, run = read_dataset(data), RunContext()
     with PixelStore.open_locked(folder, run) as store:
         contents = scan_files([p for s in samples for p in (s.image, s.mask)], store.index, run)

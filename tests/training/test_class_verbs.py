@@ -57,5 +57,5 @@ def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
     assert 1 < size <= checked["images"]["train"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert any(
-        event.get("message") == f"batch_size: {size} images per step are fastest on this machine." for event in events
+        event.get("message") == f"batch_size: {size} images per step fit into the free memory." for event in events
     )

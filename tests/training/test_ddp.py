@@ -18,7 +18,8 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_folder import RunFolder, RunState
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -103,6 +104,26 @@ def test_a_cancel_command_ends_both_processes(
     assert kinds[-1] == "cancelled"
     assert kinds.count("cancelled") == 1
     assert "failed" not in kinds
+
+
+@pytest.mark.parametrize("killed", ["the first process", "the second process"])
+def test_killing_one_of_two_processes_ends_both(
+    killed: str, recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, live: Live
+) -> None:
+    out, output = tmp_path / "two", tmp_path / "two.txt"
+    run = live(words(change(recipe_for_two, epochs=1000, patience=1000, samples=0), out), output)
+    wait_for(out, "epoch", run, output)
+    (helper,) = psutil.Process(run.pid).children()
+    if killed == "the first process":
+        run.kill()
+    else:
+        helper.kill()
+    run.join(PATIENCE_S)
+    psutil.wait_procs([helper], PATIENCE_S)
+    assert run.exitcode != 0
+    assert not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE
+    assert read_run(out).state in (RunState.failed, RunState.lost)
+    assert "Resume continues from epoch" in read_run(out).message or "another process" in read_run(out).message
 
 
 def wait_for(out: Path, kind: str, run: BaseProcess, output: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import engine, step_time
 from napari_melanoma.training.engine import RANKS, is_first_process, next_accumulation
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import StepCost
 from napari_melanoma.training.tasks import task
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
@@ -112,85 +115,92 @@ def test_micro_batches_shrink_to_one_image(
     assert next_accumulation(step, processes, accumulate_batches) == expected
 
 
-FULL = RuntimeError("CUDA out of memory")
-SIZES = [
-    ("a quarter of the images", 100, {}, 16),
-    ("never above 256", 100_000, {}, 256),
-    ("memory ends at 32", 100_000, {32: FULL}, 16),
-    ("slower for each image from 16 on", 100_000, {16: 1.2, 32: 1.2, 64: 1.2}, 8),
-    ("a little slower is good enough", 64, {16: 0.0108}, 16),
-    ("one size was disturbed", 1000, {8: 0.02, 32: 0.02}, 128),
-    ("small steps are the quickest", 1000, dict.fromkeys((4, 8, 16, 32), 0.02), 8),
-    ("few images", 7, {}, 2),
-    ("no more than these few images allow", 20, {2: 0.001}, 4),
+MB = 2**20
+SIZES = [  # images, bytes of an image, free memory in MB, expected
+    ("a quarter of the images", 100, MB, 10**6, 16),
+    ("never above 256", 100_000, MB, 10**6, 256),
+    ("half of the free memory", 100_000, 10 * MB, 2 * (100 + 14 * 32), 32),
+    ("a little less memory", 100_000, 10 * MB, 2 * (99 + 14 * 32), 16),
+    ("no free memory", 100_000, 10 * MB, 0, 2),
+    ("few images", 7, MB, 10**6, 2),
 ]
 
 
-@pytest.mark.parametrize(("images", "at", "expected"), [case[1:] for case in SIZES], ids=[case[0] for case in SIZES])
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, float], None]:
+    """Replace the measurement of a step, and the free memory in MB, by known values."""
+
+    def replace_measurement(image_bytes: int, free_mb: float) -> None:
+        cost = StepCost(0.1, 0.1, 0.1, image_bytes, 100 * MB, "cpu", "32-true")
+        monkeypatch.setattr(step_time, "measure_step", lambda recipe: cost)
+        monkeypatch.setattr(step_time, "_free_mb", lambda device: free_mb)
+
+    return replace_measurement
+
+
+@pytest.mark.parametrize(
+    ("images", "image_bytes", "free_mb", "expected"), [case[1:] for case in SIZES], ids=[case[0] for case in SIZES]
+)
 def test_batch_size(
-    images: int,
-    at: dict[int, float | Exception],
-    expected: int,
-    recipe: TrainRecipe,
-    monkeypatch: pytest.MonkeyPatch,
+    images: int, image_bytes: int, free_mb: float, expected: int, recipe: TrainRecipe, measured: Callable[..., None]
 ) -> None:
-    from torch import nn
-
-    def step(network: nn.Module, recipe: TrainRecipe, size: int, clock: object) -> tuple[float, int]:
-        result = at.get(size, 0.01)
-        if isinstance(result, Exception):
-            raise result
-        return result * size, 0
-
-    monkeypatch.setattr(step_time, "time_steps", step)
-    assert step_time.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
+    measured(image_bytes, free_mb)
+    assert step_time.find_batch_size(recipe, images) == expected
 
 
 @pytest.mark.parametrize(("devices", "accumulate_batches"), [(1, 3), (2, 1), (2, 8)])
 def test_a_batch_is_divided_evenly(
-    devices: int, accumulate_batches: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
+    devices: int, accumulate_batches: int, recipe: TrainRecipe, change: Change, measured: Callable[..., None]
 ) -> None:
-    from torch import nn
-
-    monkeypatch.setattr(step_time, "time_steps", lambda network, recipe, size, clock: (float(size), 0))
-    shared, network = change(recipe, devices=devices, accumulate_batches=accumulate_batches), nn.Conv2d(3, 1, 1)
-    found = [step_time.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
+    measured(MB, 10**6)
+    shared = change(recipe, devices=devices, accumulate_batches=accumulate_batches)
+    found = [step_time.find_batch_size(shared, images) for images in (10, 500, 10**6)]
     assert all(size % (devices * accumulate_batches) == 0 for size in found)
     assert found[-1] <= 256 * devices
-    assert min(found) == max(step_time.smallest_batch_size(shared), 8 if accumulate_batches == 1 else 6)
+    assert min(found) == step_time.smallest_batch_size(shared)
 
 
-def test_the_fastest_of_several_steps_counts(recipe: TrainRecipe) -> None:
-    """Disturbed measurements do not change the chosen size."""
-    import random
+def test_the_smallest_batch_if_one_step_fills_the_memory(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(recipe: TrainRecipe) -> StepCost:
+        raise RuntimeError("CUDA out of memory")
 
-    from torch import Tensor, nn
-
-    seen, now = [0], [0.0]
-
-    class Network(nn.Conv2d):
-        def forward(self, images: Tensor) -> Tensor:
-            seen[0] = len(images)
-            return super().forward(images)
-
-    for seed in range(5):
-        draw = random.Random(seed)
-
-        def clock(draw: random.Random = draw) -> float:
-            now[0] += seen[0] * 0.01 * draw.choice([1, 1, 1, 2, 5])
-            return now[0]
-
-        assert step_time.find_batch_size(Network(3, 1, 1), recipe, 130, RunContext(), clock) == 32
+    monkeypatch.setattr(step_time, "measure_step", fail)
+    assert step_time.find_batch_size(recipe, 10**6) == 2
 
 
-def test_a_step_is_timed_and_does_not_change_the_network(recipe: TrainRecipe) -> None:
-    import torch
-    from torch import nn
+def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> None:
+    ticks = itertools.count()
+    cost = step_time.measure_step(recipe, clock=lambda: 0.1 * next(ticks))
+    assert cost.update_s == pytest.approx(0.1)
+    assert (cost.image_s, cost.forward_s) == (pytest.approx(0.1 / 16), pytest.approx(0.1 / 16))
 
-    network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert step_time.find_batch_size(network, recipe, 16, RunContext()) == 4
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+def test_the_cost_of_a_larger_input_scales_with_its_area(
+    recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_time, "PROBE_SIDE", {"cpu": 32})
+
+    def cost(side: int) -> StepCost:
+        ticks = itertools.count()
+        return step_time.measure_step(change(recipe, model={"input_size": side}), clock=lambda: 0.1 * next(ticks))
+
+    small, large = cost(32), cost(64)
+    assert large.image_s == pytest.approx(4 * small.image_s)
+    assert large.image_bytes == pytest.approx(4 * small.image_bytes)
+    assert (large.update_s, large.fixed_bytes) == (pytest.approx(small.update_s), small.fixed_bytes)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_memory_is_released_after_a_measurement(
+    fails: bool, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    monkeypatch.setattr(step_time, "release_memory", released.append)
+    if fails:
+        monkeypatch.setattr(step_time, "_StepProbe", lambda *_: pytest.fail("no memory"))
+    with pytest.raises(pytest.fail.Exception) if fails else nullcontext():
+        step_time.measure_step(recipe)
+    assert released == ["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -209,27 +219,26 @@ def test_the_faster_precision_is_used_on_a_cpu(
 ) -> None:
     tried: list[str] = []
 
-    def steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: object) -> tuple[float, int]:
+    def measure(recipe: TrainRecipe) -> StepCost:
         tried.append(recipe.precision)
         disturbed = 3.0 if len(tried) == 1 else 0.0
-        return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0
+        return StepCost(disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0, 0, 0, 0, "cpu", "")
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr(step_time, "time_steps", steps)
+    monkeypatch.setattr(step_time, "measure_step", measure)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
-    assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
+    assert step_time.find_precision(wished) == expected
     assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
-    assert step_time.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to measure
 
 
 def test_bf16_is_used_if_memory_runs_out(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    def steps(*_: object) -> tuple[float, int]:
+    def measure(recipe: TrainRecipe) -> StepCost:
         raise MemoryError
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(step_time, "time_steps", steps)
+    monkeypatch.setattr(step_time, "measure_step", measure)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
-    assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
+    assert step_time.find_precision(wished) == "bf16"
 
 
 def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
@@ -237,24 +246,13 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
 ) -> None:
     run, tried = RunContext(), []
 
-    def steps(*_: object) -> tuple[float, int]:
+    def measure(recipe: TrainRecipe) -> StepCost:
         tried.append(1)
         run.cancel()
-        return 1.0, 0
+        return StepCost(1, 0, 0, 0, 0, "cpu", "")
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(step_time, "time_steps", steps)
+    monkeypatch.setattr(step_time, "measure_step", measure)
     with pytest.raises(Cancelled):
-        step_time.find_precision(
-            nn.Conv2d(3, 1, 1), recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run
-        )
+        step_time.find_precision(recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run)
     assert len(tried) == 1
-
-
-def test_real_steps_are_timed(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
-    wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
-    network = nn.Conv2d(3, 1, 3)
-    before = network.weight.clone()
-    assert step_time.find_precision(network, wished) in ("bf16", "fp32")
-    assert torch.equal(network.weight, before)

@@ -18,6 +18,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.runs.bundling import create_bundle_config
+from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
 from napari_melanoma.training.pixel_store import user_store_folder
 from napari_melanoma.training.recipe import TrainRecipe
@@ -120,7 +121,7 @@ def test_a_resumed_run_keeps_the_images_it_began_with(of_data: TrainRecipe, data
 
 def test_missing_pixels_of_a_resumed_run_are_decoded_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     began = pixels(prepare(of_data, run_folder))
-    for path in user_store_folder().glob("*.npy"):
+    for path in user_store_folder().rglob("*.npy"):
         path.unlink()
     for part, expected in zip(pixels(prepare(of_data, run_folder, resume=True)), began, strict=True):
         assert np.array_equal(part, expected)
@@ -128,7 +129,7 @@ def test_missing_pixels_of_a_resumed_run_are_decoded_again(of_data: TrainRecipe,
 
 def test_files_that_are_lost_are_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
     learnt = prepare(of_data, run_folder).samples.training
-    for path in user_store_folder().glob("*.npy"):
+    for path in user_store_folder().rglob("*.npy"):
         path.unlink()
     write_mask(learnt[0].mask, np.eye(SIDE, dtype=bool))
     learnt[1].image.unlink()
@@ -318,7 +319,7 @@ def test_search_options_are_recorded_in_the_model_after_a_resumed_run(
     edit_table(data, lambda row: {**row, "source": "phantom-cohort" if row["image_id"] in drawn else "clinic"})
     prepare(of_data, run_folder)
     resumed = prepare(of_data, run_folder, resume=True)
-    config = create_bundle_config(of_data, resumed, None)
+    config = create_bundle_config(of_data, resumed, ResolvedSettings(batch_size=2))
     assert config.synthetic_share == pytest.approx(share, abs=0.2 * (0 < share < 1))
     assert config.title.startswith(f"{of_data.title}{title}")
     assert ("hantom" in config.title) == bool(every)

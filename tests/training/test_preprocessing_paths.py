@@ -105,7 +105,7 @@ def test_preprocessed_images_are_separate_entries_of_the_store(photograph: Path,
         )
     again = [stored(tmp_path / "store", data, 64, way) for way in ways]
     assert [pixels.tobytes() for pixels in again] == [pixels.tobytes() for pixels in first]
-    assert len(list((tmp_path / "store").glob("*.npy"))) == 5  # the mask is the same for all
+    assert len(list((tmp_path / "store").rglob("*.npy"))) == 5  # the mask is the same for all
 
 
 def test_start_model_with_preprocessing_requires_the_same_preprocessing(prepared_bundle: BundleInfo) -> None:

@@ -163,7 +163,7 @@ def test_settings_left_open_in_a_recipe_are_kept(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter((8, 2))
-    monkeypatch.setattr("napari_melanoma.runs.train.find_batch_size", lambda *_: next(sizes))
+    monkeypatch.setattr("napari_melanoma.runs.resolved_settings.find_batch_size", lambda *_: next(sizes))
     recipe = change(alone, batch_size="auto")
     stop(recipe, tmp_path, "Epoch 2 of 2, ")
     resume(recipe, tmp_path)

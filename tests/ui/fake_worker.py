@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import BundleError, InputError, RunError
+from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.worker import main
 
 
@@ -81,15 +81,6 @@ def rate(arguments, run):
         os._exit(3)
     rgb = read_photograph(path).rgb
     return {"score": int(number) / 100, "lesion_found": kind != "empty", "image_sha256": array_fingerprint(rgb)}
-
-
-def estimate(arguments, run):
-    """The batch size selects faults; an epoch takes a minute."""
-    recipe = arguments["recipe"]
-    memory = 1e9 if recipe["batch_size"] == 4096 else 1130
-    if recipe["batch_size"] == 4095:
-        raise RunError("a GPU is asked for and there is none.")
-    return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "basis": "one step"}
 
 
 lesion_shares: dict[str, float] = {}
@@ -278,7 +269,7 @@ def start_test(arguments, run):
     return {}
 
 
-VERBS = (segment, encode, prompt, find_lesions, rate, estimate, classify, reclassify, explain, classify_case)
+VERBS = (segment, encode, prompt, find_lesions, rate, classify, reclassify, explain, classify_case)
 VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 

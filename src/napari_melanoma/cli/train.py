@@ -29,7 +29,7 @@ TRAIN_HELP = format_help(
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run from its last "
-    "finished epoch. --check reports the training data and the estimated time and memory, and writes nothing.",
+    "finished epoch. --check reports the data and the time and memory of one measured step and writes nothing.",
 )
 SEARCH_HELP = format_help(
     "napari-melanoma search recipe.toml --out searches/first",
@@ -47,9 +47,7 @@ def train(
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="The run folder, new unless --resume.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only check recipe and data, and estimate time and memory.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check recipe and data, and measure one step.")] = False,
     accept_leaks: Annotated[
         bool, typer.Option("--accept-leaks", help="Train although patients are probably in training and test set.")
     ] = False,
@@ -130,23 +128,23 @@ def _read_recipe(config: Path) -> TrainRecipe:
 
 
 def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) -> None:
-    """Report the data of a run, and the estimated time and memory."""
-    from dataclasses import asdict
-
-    from napari_melanoma.runs.estimate import estimate_run
+    """Report the data of a run, and the time and memory of one measured step."""
     from napari_melanoma.runs.train import check_recipe, describe_start_overlap
+    from napari_melanoma.training.step_time import estimate_run
 
     report = check_recipe(recipe, current.run)
     for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
-    estimate = estimate_run(recipe, run=current.run)
     counts = ", ".join(f"{count} {PART_TITLES[part]}" for part, count in report.counts.items())
-    text = (
-        f"{config} can run. Images: {counts}. It takes at most about {format_estimated_duration(estimate.seconds)} "
-        f"for {estimate.epochs} epochs on {estimate.device} ({estimate.precision}), and {estimate.memory_mb:.0f} MB of "
-        "memory."
-    )
-    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(estimate))
+    text, estimate = f"{config} can run. Images: {counts}.", None
+    if recipe.bags is None:  # the steps of slides as bags take milliseconds
+        estimate = estimate_run(recipe, report.counts)
+        text += (
+            f" A step of {estimate['batch_size']} images takes {estimate['step_s']:.2g} s on {estimate['device']} "
+            f"({estimate['precision']}) and {estimate['memory_mb']} MB of memory: at most about "
+            f"{format_estimated_duration(estimate['seconds'])} for {recipe.epochs} epochs."
+        )
+    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=estimate)
 
 
 def search(

@@ -8,16 +8,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.reproduction.papers import Row
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.step_time import StepCost, StepCounts
+    from napari_melanoma.training.step_time import StepCost
 
 # Measured on two cores: what a row costs besides its steps.
 START_S = 6.0  # network, optimizer, threshold, bundle
@@ -35,7 +36,7 @@ IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
 @dataclass(frozen=True)
 class TrainingPace:
-    """The fastest measured or the estimated training step of a network.
+    """The fastest measured training step of a network.
 
     ``images``: per step. ``threads``: number that was fastest; None on a GPU.
     """
@@ -239,7 +240,7 @@ def measure_candidates(
 ) -> tuple[list[RowCandidate], dict[str, str]]:
     """Find the pace of all trained rows.
 
-    ``find_paces``: measures or estimates recipes by name of the row. Returns the rows with their pace, and the faults
+    ``find_paces``: measures recipes by name of the row. Returns the rows with their pace, and the faults
     of those that have none, or that need such a row, by name.
     """
     paces, faults = find_paces({candidate.row.name: candidate.recipe for candidate in candidates if candidate.recipe})
@@ -261,72 +262,20 @@ def _others_seconds(row: Row, paces: Mapping[str, TrainingPace]) -> float:
 
 
 def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:
-    """Estimate each network on the device that runs use, and if that is a GPU also on the CPU."""
-    estimated, faults = measure_candidates(candidates, PaceEstimator(run))
-    if any(one.pace and one.pace.cost.device != CPU for one in estimated):
-        recipes = {one.row.name: one.recipe.model_copy(update={"device": CPU}) for one in estimated if one.recipe}
-        paces, _ = PaceEstimator(run)(recipes)
-        estimated = [replace(one, cpu_pace=paces.get(one.row.name)) for one in estimated]
-    return FittedRows(estimated, BudgetSize(None, None), faults=faults)
+    """Measure each network once on the device that runs use, and if that is a GPU also on the CPU."""
+    measure = partial(measure_paces, seconds=0.0, run=run)
+    measured, faults = measure_candidates(candidates, measure)
+    if any(one.pace and one.pace.cost.device != CPU for one in measured):
+        recipes = {one.row.name: one.recipe.model_copy(update={"device": CPU}) for one in measured if one.recipe}
+        paces, _ = measure(recipes)
+        measured = [replace(one, cpu_pace=paces.get(one.row.name)) for one in measured]
+    return FittedRows(measured, BudgetSize(None, None), faults=faults)
 
 
 def explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
     """Return why a row cannot run if it needs one that is left out; else None."""
     without = [name for name in row.file.needs if name in left_out]
     return f"needs the row '{without[0]}', which cannot run" if without else None
-
-
-class PaceEstimator:
-    """Estimates the pace of networks from their counts, and from one step of one of them, the first time it is used."""
-
-    def __init__(self, run: RunContext) -> None:
-        self._run = run
-        self._measured: tuple[str, StepCost, StepCounts] | None = None
-        self._counts: dict[str, tuple[int, StepCounts]] = {}  # of a network, with the side of the images
-
-    def __call__(self, recipes: Mapping[str, TrainRecipe]) -> Paces:
-        """Estimate recipes by name of the row."""
-        counts: dict[str, StepCounts] = {}
-        faults: dict[str, str] = {}
-        keys = {name: _step_key(recipe) for name, recipe in recipes.items()}
-        distinct = {keys[name]: recipe for name, recipe in recipes.items()}
-        for key, recipe in self._run.track(list(distinct.items()), "Counting the work of each network"):
-            try:
-                counts[key] = self._count(recipe)
-            except MelanomaError as error:
-                faults[key] = str(error)
-        if counts and self._measured is None:
-            self._measured = self._measure(distinct, counts)
-        paces = dict[str, TrainingPace]()
-        for name, key in keys.items():
-            if key in counts and self._measured is not None:
-                measured_key, cost, measured = self._measured
-                scaled = cost if key == measured_key else counts[key].scale(cost, measured, recipes[name])
-                paces[name] = TrainingPace(scaled, images_per_step(recipes[name]))
-        return paces, {name: faults[key] for name, key in keys.items() if key in faults}
-
-    def _count(self, recipe: TrainRecipe) -> StepCounts:
-        """Count the work of a network once, and scale it by area for other image sizes."""
-        from napari_melanoma.training.step_time import count_step
-
-        key = recipe.model_dump_json(
-            include={"model": {"architecture", "options"}, "classification": {"freeze_encoder"}}
-        )
-        if key not in self._counts:
-            self._counts[key] = (recipe.model.input_size, count_step(recipe))
-        side, counts = self._counts[key]
-        return counts.resize((recipe.model.input_size / side) ** 2)
-
-    def _measure(
-        self, recipes: Mapping[str, TrainRecipe], counts: Mapping[str, StepCounts]
-    ) -> tuple[str, StepCost, StepCounts]:
-        """Measure the network of median work, which is most like the others."""
-        from napari_melanoma.training import step_time
-
-        ordered = sorted(counts, key=lambda key: counts[key].training_work)
-        key = ordered[(len(ordered) - 1) // 2]
-        self._run.report(Progress(0, None, "Measuring a step"))
-        return key, step_time.measure_step(recipes[key]), counts[key]
 
 
 ROUNDS = 3  # each network is measured once in each round, so that its measurements are spread in time

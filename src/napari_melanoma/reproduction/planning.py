@@ -25,7 +25,6 @@ from napari_melanoma.reproduction.budget import (
     SHARE,
     TABLES_S,
     FittedRows,
-    PaceEstimator,
     RowCandidate,
     explain_missing_need,
     fit_rows,
@@ -311,7 +310,7 @@ def complete_plan(
     """Complete a plan with the rows that can run; the others are listed in ``left_out``.
 
     ``faults``: the rows whose images cannot be used, with reasons. ``draft.planning_s``: the time already used.
-    ``forecast``: estimate time and memory, also without a time limit, from counts and one measured step.
+    ``forecast``: estimate time and memory, also without a time limit, from one measured step of each network.
     """
     began = time.monotonic() - draft.planning_s
     candidates, left_out = _collect_candidates(draft, rows, data, faults, run)
@@ -442,7 +441,7 @@ def _fit_budget(
     smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
 
     measured_s = limit / (1 + len(smaller))
-    find_paces = PaceEstimator(run) if forecast else partial(measure_paces, seconds=measured_s, run=run)
+    find_paces = partial(measure_paces, seconds=0.0 if forecast else measured_s, run=run)
 
     def remaining_seconds() -> float:
         return SHARE * limit - TABLES_S - (time.monotonic() - began)
@@ -457,9 +456,8 @@ def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
     if not devices:
         return
     yield (
-        "Time is estimated from one measured step of one network, scaled by the operations and activations of the "
-        "others, and may differ by a factor of two; memory is counted. Images are those of the tables: duplicates are "
-        "found when the run begins."
+        "Time and memory are estimated from one measured step of each network. Images are those of the tables: "
+        "duplicates are found when the run begins."
     )
     if devices == {CPU}:
         yield "A GPU needs about as much memory: parameters, gradients, optimizer, activations and libraries."
@@ -527,7 +525,6 @@ def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
 def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRows) -> PlannedRow:
     """Describe a row in the plan, with its training if the row was measured."""
     from napari_melanoma.models.zoo import count_parameters
-    from napari_melanoma.runs.estimate import estimate_memory
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
     start = _describe_start(draft, candidate)
@@ -546,7 +543,7 @@ def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRo
         image_ms = round(1000 * pace.cost.image_s, 2)
         about |= {"steps": cost.steps, "epochs": epochs, "image_ms": image_ms, "threads": pace.threads}
         about |= {"input_size": fitted.input_size, "device": pace.cost.device}
-        about["memory_mb"] = estimate_memory(pace.cost, pace.images // recipe.accumulate_batches)
+        about["memory_mb"] = pace.cost.memory_mb(pace.images // recipe.accumulate_batches)
         if candidate.cpu_pace is not None:
             on_cpu = replace(candidate, pace=candidate.cpu_pace).cost(size.images)
             about["cpu_s"] = round(on_cpu.fixed + on_cpu.epoch * epochs, 1)

@@ -37,7 +37,7 @@ from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
-from napari_melanoma.runs.starting_weights import read_resolved
+from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.training.data_preparation import read_held_out
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data

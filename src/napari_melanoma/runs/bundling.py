@@ -28,11 +28,12 @@ from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, c
 from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_files import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.monitor import depth_metrics
-from napari_melanoma.training.recipe import TrainRecipe, depth_options
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ DIVERGED = (
 PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "partly phantom-trained"
 
 
-def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> BundleConfig:
+def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: ResolvedSettings) -> BundleConfig:
     """Create the configuration of a run's bundle, without the threshold."""
+    parent = resolved.parent
     fields: dict[str, Any] = {**find_normalization(recipe, parent)}
-    if parent and parent.part == "all":
-        fields["threshold"] = parent.threshold
+    if resolved.continued_model:
+        fields["threshold"] = resolved.continued_model.threshold
     if recipe.classes:
         fields["classes"] = recipe.classes
     options, data = recipe.classification, prepared.classes
@@ -80,7 +82,7 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: Pa
         name=recipe.name,
         title=_model_title(recipe.title, [*prepared.samples.training, *prepared.base_samples]),
         architecture=recipe.model.architecture,
-        options=collect_network_options(recipe, prepared),
+        options=resolved.network_options,
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
         modalities=choose_modalities(modalities, [sample.modality for sample in prepared.samples.training]),
@@ -97,20 +99,6 @@ def _model_title(title: str, training: Sequence[Sample]) -> str:
     if not phantoms or PHANTOM_NOTE in title:
         return title
     return f"{title}: {PHANTOM_NOTE}" if phantoms == len(training) else f"{title}: {PARTLY_PHANTOM_NOTE}"
-
-
-def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-    """Return the options of a network: those of the recipe, and for a classifier those that depend on the data."""
-    data = prepared.classes
-    if data is None:
-        return recipe.model.options
-    if isinstance(prepared, PreparedBags):
-        return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
-    shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
-    options = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
-    config = list_architectures()[recipe.model.architecture].spec.config.parse(options, "model.options")
-    # The options of a starting model take precedence: its weights depend on its depth scale.
-    return {**depth_options(config, data), **options} if isinstance(config, BiomarkerConfig) else options
 
 
 def choose_modalities(named: Sequence[str], present: Sequence[str | None]) -> tuple[str, ...]:

@@ -1,19 +1,14 @@
-"""The network and weights that a run starts from, its parent bundle, and the settings stored for resuming."""
+"""The network and weights that a run starts from, and its parent bundle."""
 
 from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleConfig, load_network
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
-RESOLVED_FILE = "settled.json"
-WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the first process
 
 
 class ParentModel(Config):
@@ -69,23 +62,6 @@ def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
             f"{', '.join(sorted(expected)) or 'none'}. Set classification.tabular to those of the model."
         )
     return encoding
-
-
-class ResolvedSettings(Config):
-    """Settings that are determined by the run and reused when it is resumed.
-
-    ``accumulate_batches``: number of parts of a batch whose gradients are accumulated; increased if memory runs out.
-    """
-
-    batch_size: int
-    accumulate_batches: int = 1
-    precision: Literal["fp32", "bf16"] | None = None  # None: the default of the device
-    parent: ParentModel | None = None
-
-    @property
-    def continued_model(self) -> ParentModel | None:
-        """The model that the run continues from; None if it started from an encoder or from scratch."""
-        return self.parent if self.parent and self.parent.part == "all" else None
 
 
 def find_parent(recipe: TrainRecipe) -> ParentModel | None:
@@ -212,29 +188,6 @@ def find_start_weights(recipe: TrainRecipe, folder: RunFolder, parent: ParentMod
     except MelanomaError as error:
         log.warning("the bundle that the run started from cannot be read: %s", error)
         return None
-
-
-def write_resolved(folder: RunFolder, resolved: ResolvedSettings) -> None:
-    write_json(folder.path / RESOLVED_FILE, resolved.model_dump(mode="json"))
-
-
-def read_resolved(folder: RunFolder) -> ResolvedSettings | None:
-    """Read the settings that were determined when a run began; None if they are not determined yet."""
-    path: Path = folder.path / RESOLVED_FILE
-    return ResolvedSettings.parse(read_json(path), str(path)) if path.is_file() else None
-
-
-def wait_for_resolved(folder: RunFolder, run: RunContext) -> ResolvedSettings:
-    """Wait in a helper process of a run until the first process has determined the settings."""
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
-        run.check()
-        if (resolved := read_resolved(folder)) is not None:
-            return resolved
-        time.sleep(POLL_S)
-    raise RunError(
-        f"the first process of the run did not prepare {folder.path} in time. See its output for the reason."
-    )
 
 
 def _load_imagenet_encoder(network: nn.Module, recipe: TrainRecipe) -> None:

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from napari_melanoma.training.tasks.task import Task
 
 VALIDATION_BATCH = 16  # images per forward pass of a trained network
-MAX_LESION_WEIGHT = 20.0  # without a limit, a data set with hardly any lesion pixels would suppress skin entirely
 log = logging.getLogger(__name__)
 
 
@@ -136,7 +135,8 @@ class SegmentationSetup:
         from napari_melanoma.training.tasks.prompted import PromptedSegmentationTask
         from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
-        weight = compute_lesion_weight(recipe, prepared.lesion_share)
+        weight = recipe.lesion_weight
+        assert weight != "auto"
         if recipe.prompts is not None:
             return PromptedSegmentationTask(network, recipe, config, recipe.prompts, weight)
         return SegmentationTask(network, recipe, config, weight)
@@ -155,17 +155,6 @@ class SegmentationSetup:
         config = choose_threshold(task.to(accelerator(recipe)), loader, recipe, config, run)
         log.info("validation Jaccard %.4f at threshold %.2f", config.provenance["validation_jaccard"], config.threshold)
         return TrainedModel(config)
-
-
-def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
-    """Return the weight of lesion pixels in the cross-entropy.
-
-    ``lesion_share``: share of lesion pixels in the training set, 0 to 1. With ``"auto"``, lesion and skin have the
-    same total weight; the weight is at most 20.
-    """
-    if recipe.lesion_weight != "auto":
-        return recipe.lesion_weight
-    return min(MAX_LESION_WEIGHT, (1 - lesion_share) / lesion_share) if lesion_share > 0 else 1.0
 
 
 class MulticlassSetup:

@@ -24,18 +24,22 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
-from napari_melanoma.runs.bundling import collect_network_options, create_bundle_config, predict_masks
-from napari_melanoma.runs.starting_weights import (
-    ParentModel,
+from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
+from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,
-    check_start,
-    create_network,
-    find_parent,
-    find_start_encoding,
-    find_start_weights,
+    check_step,
+    complete_resolved,
     read_resolved,
+    resolve_settings,
     wait_for_resolved,
     write_resolved,
+)
+from napari_melanoma.runs.starting_weights import (
+    ParentModel,
+    check_start,
+    create_network,
+    find_start_encoding,
+    find_start_weights,
 )
 from napari_melanoma.runs.task_setups import (
     BagSetup,
@@ -60,8 +64,8 @@ from napari_melanoma.training.engine import (
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
-from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe
-from napari_melanoma.training.step_time import find_batch_size, find_precision, smallest_batch_size
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import smallest_batch_size
 from napari_melanoma.training.whole_slides import check_bags, prepare_bags
 
 if TYPE_CHECKING:
@@ -188,12 +192,12 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
     setup = _find_setup(recipe)
-    network = _create_start_network(work, prepared)
-    resolved = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
-    config = create_bundle_config(recipe, prepared, resolved.parent)
+    resolved = _resolve_settings(work, prepared, phase)
+    network = _create_start_network(work, resolved)
+    config = create_bundle_config(recipe, prepared, resolved)
     if resolved.continued_model and recipe.wise_ft_weight < 1 and not folder.last_checkpoint.exists():
         save_initial_weights(network, folder.start_weights)
-    task = setup.create_task(recipe, network, config, prepared)
+    task = setup.create_task(resolved.apply(recipe), network, config, prepared)
     run.check()
     _log_start(work, prepared, resolved)
     options = replace(
@@ -244,14 +248,29 @@ def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
             )
 
 
-def _create_start_network(work: TrainingRun, prepared: PreparedData) -> nn.Module:
+def _resolve_settings(work: TrainingRun, prepared: PreparedData, run: RunContext) -> ResolvedSettings:
+    """Read the settings that the recipe left open, or determine and store them."""
+    recipe, folder = work.recipe, work.folder
+    if (stored := read_resolved(folder)) is not None:
+        return complete_resolved(stored, recipe, prepared)
+    resolved = resolve_settings(recipe, prepared, run)
+    if recipe.batch_size == "auto" and recipe.bags is None:
+        message = f"batch_size: {resolved.batch_size} images per step fit into the free memory."
+        folder.append_event("notice", message=message)
+    write_resolved(folder, resolved)
+    return resolved
+
+
+def _create_start_network(work: TrainingRun, resolved: ResolvedSettings) -> nn.Module:
     """Return the network with its starting weights; create it if it depends on the data."""
     if work.network is not None:
         return work.network
-    folder, options = work.folder, collect_network_options(work.recipe, prepared)
-    weights = not folder.last_checkpoint.exists()
+    folder, weights = work.folder, not work.folder.last_checkpoint.exists()
     return create_network(
-        work.recipe, options, weights=weights, notify=lambda message: folder.append_event("notice", message=message)
+        work.recipe,
+        resolved.network_options,
+        weights=weights,
+        notify=lambda message: folder.append_event("notice", message=message),
     )
 
 
@@ -278,34 +297,10 @@ def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> 
         interpolate_weights(task.network, start, work.recipe.wise_ft_weight)
 
 
-def _resolve_settings(
-    work: TrainingRun, network: nn.Module, prepared: PreparedData, run: RunContext
-) -> ResolvedSettings:
-    """Determine the settings that the recipe left open, and store them for a resumed run and for other processes.
-
-    Nothing is measured for a run on slides, whose steps are fast.
-    """
-    recipe, size = work.recipe, work.recipe.batch_size
-    precision = find_precision(network, recipe, run) if recipe.bags is None else None
-    if size == "auto" and recipe.bags is not None:
-        size = SLIDES_PER_STEP
-    elif size == "auto":
-        recipe = recipe.model_copy(update={"precision": precision})
-        size = find_batch_size(network, recipe, len(prepared.train), run)
-        # Check now, because the stored size cannot be changed later.
-        check_step(recipe, size, len(prepared.train), len(prepared.base or ()))
-        work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
-    resolved = ResolvedSettings(
-        batch_size=size, accumulate_batches=recipe.accumulate_batches, precision=precision, parent=find_parent(recipe)
-    )
-    write_resolved(work.folder, resolved)
-    return resolved
-
-
 def _create_fit_options(
     recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, resolved: ResolvedSettings
 ) -> TrainingSetup:
-    recipe, size = _with_precision(recipe, resolved), resolved.batch_size
+    recipe, size = resolved.apply(recipe), resolved.batch_size
     step = divide_step(recipe.data, size, len(prepared.train), len(prepared.base or ())).total
     return TrainingSetup(
         recipe,
@@ -335,19 +330,15 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
         epochs=recipe.epochs,
         device=device_name(recipe),
         devices=process_count(recipe),
-        precision=choose_precision(_with_precision(recipe, resolved)),
+        precision=choose_precision(resolved.apply(recipe)),
         batch_size=resolved.batch_size,
         accumulate_batches=resolved.accumulate_batches,
         **collect_provenance(),
     )
-    if recipe.precision == "auto" and choose_precision(_with_precision(recipe, resolved)) == "32-true":
+    if recipe.precision == "auto" and choose_precision(resolved.apply(recipe)) == "32-true":
         is_unsupported = choose_precision(recipe) == "32-true"
         reason = "this processor does not support it" if is_unsupported else "float32 is as fast for this network"
         folder.append_event("notice", message=f"precision bf16 is not used: {reason}.")
-
-
-def _with_precision(recipe: TrainRecipe, resolved: ResolvedSettings) -> TrainRecipe:
-    return recipe.model_copy(update={"precision": resolved.precision}) if resolved.precision else recipe
 
 
 def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings, run: RunContext) -> None:
@@ -379,10 +370,10 @@ def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     with log_helper_outcome(folder):
         resolved = wait_for_resolved(folder, helper)
         prepared = _prepare(recipe, folder, resume=True, run=helper)
-        options = collect_network_options(recipe, prepared)
-        network = create_network(recipe, options, weights=not folder.last_checkpoint.exists())
-        config = create_bundle_config(recipe, prepared, resolved.parent)
-        task = _find_setup(recipe).create_task(recipe, network, config, prepared)
+        resolved = complete_resolved(resolved, recipe, prepared)
+        network = create_network(recipe, resolved.network_options, weights=not folder.last_checkpoint.exists())
+        config = create_bundle_config(recipe, prepared, resolved)
+        task = _find_setup(recipe).create_task(resolved.apply(recipe), network, config, prepared)
         fit_options = _create_fit_options(recipe, folder, prepared, resolved)
         try:
             fit(task, fit_options, helper)
@@ -451,15 +442,18 @@ def _event_type(error: Exception) -> str:
 
 @contextmanager
 def log_helper_outcome(folder: RunFolder) -> Iterator[None]:
-    """Write an event for an error of a helper process, unless another process caused it."""
+    """Write an event for an error of a helper process; if another process ended the run, end without an error.
+
+    Lightning kills all processes when one of those that it started has ended with an error.
+    """
     try:
         yield
-    except (Cancelled, TrainingDiverged):
-        log.info("ended together with the first process, which logs the reason")
     except Exception as error:
-        if not is_peer_lost(error):
-            cause = explain_error(error)
-            folder.append_event("failed", type=_event_type(cause), message=str(cause))
+        if isinstance(error, Cancelled | TrainingDiverged) or is_peer_lost(error):
+            log.info("ended together with another process, which logs the reason")
+            return
+        cause = explain_error(error)
+        folder.append_event("failed", type=_event_type(cause), message=str(cause))
         raise
 
 
@@ -507,18 +501,3 @@ def _check_devices(recipe: TrainRecipe) -> None:
         raise RunError("several devices in one run are not supported on Windows. Set devices = 1.")
     if recipe.devices != "auto" and recipe.devices > available:
         raise RunError(f'devices = {recipe.devices}, but {available} are available. Lower it, or set devices = "auto".')
-
-
-def check_step(recipe: TrainRecipe, batch_size: int, train: int, base: int) -> None:
-    """Raise an error if a step cannot be divided evenly among the devices."""
-    step, parts = (
-        divide_step(recipe.data, batch_size, train, base).total,
-        process_count(recipe) * recipe.accumulate_batches,
-    )
-    if step % parts:
-        raise RunError(
-            f"a step of {step} images cannot be divided evenly among {process_count(recipe)} devices with "
-            f"gradient accumulation {recipe.accumulate_batches}. Set batch_size to a multiple of {parts}, at most "
-            "the number of "
-            "images."
-        )

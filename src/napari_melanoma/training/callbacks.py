@@ -1,21 +1,16 @@
-"""Extensions of Lightning for a run: events, metrics, checkpoints, pause, averaged weights, and helper processes.
+"""Extensions of Lightning for a run: events, metrics, checkpoints, pause, and averaged weights.
 
 Imports torch.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +18,13 @@ import psutil
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
-from napari_melanoma.training.monitor import PEER_LOST, divergence_message, monitor_for_recipe, monitor_from_values
+from napari_melanoma.training.monitor import divergence_message, monitor_for_recipe, monitor_from_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -401,92 +394,3 @@ class DistributedRows:
         if is_distributed:
             torch.distributed.all_reduce(gathered)
         return gathered.cpu()
-
-
-POLL_S = 0.5
-GRACE_S = 15.0  # time for this process to end by itself after a helper has failed
-log = logging.getLogger(__name__)
-
-
-class ChildProcesses:
-    """The helper processes of a run, one for each further device; reports a failed helper that the run waits for.
-
-    Lightning's own observer kills this process without a message, even if a helper ended normally.
-
-    ``on_failure``: called with a description of the failure, such as "exit code 1", if the run does not end by itself.
-    ``poll_s``: seconds between two checks. ``grace_s``: seconds that the run may take to end by itself.
-    """
-
-    def __init__(self, on_failure: Callable[[str], None], poll_s: float = POLL_S, grace_s: float = GRACE_S) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._on_failure = on_failure
-        self._poll_s, self._grace_s = poll_s, grace_s
-
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Watch the helpers, including those that start later, inside the ``with`` block."""
-        done = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(done,), daemon=True, name="watching helpers")
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the running helpers."""
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    def _watch(self, done: threading.Event) -> None:
-        """Poll until a helper has failed, then give the run some time to end by itself."""
-        while not done.wait(self._poll_s):
-            codes = [process.poll() for process in self.processes]
-            failed = next((code for code in codes if code), None)
-            if failed is not None:
-                if not done.wait(self._grace_s):
-                    self._on_failure(f"ended by signal {-failed}" if failed < 0 else f"exit code {failed}")
-                return
-
-
-class WatchedDDP(DDPStrategy):
-    """Lightning's strategy for several devices; ``ChildProcesses`` watches the processes that it starts."""
-
-    def __init__(self, children: ChildProcesses) -> None:
-        super().__init__()
-        self._children = children
-
-    def _configure_launcher(self) -> None:
-        """Select the launcher of the processes."""
-        assert self.cluster_environment is not None  # as in DDPStrategy
-        self._launcher = _ChildLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
-        self._launcher.children = self._children
-
-
-class _ChildLauncher(_SubprocessScriptLauncher):
-    """Starts this command again for each further device; Lightning's own observer has no process to watch."""
-
-    children: ChildProcesses
-
-    def kill(self, signum: signal.Signals | int) -> None:
-        self.children.send_signal(int(signum))
-
-    def _call_children_scripts(self) -> None:
-        super()._call_children_scripts()
-        self.children.processes, self.procs = self.procs, []
-
-
-def abort_run(folder: RunFolder, children: ChildProcesses, reason: str) -> None:
-    """Report a failure and end this process, which is blocked waiting for a lost process."""
-    last = next(iter(folder.read_events()[-1:]), {})
-    message = str(last.get("message")) if last.get("kind") == "failed" else PEER_LOST.format(reason=reason)
-    log.error("the run failed: %s", message)
-    if last.get("kind") != "failed":
-        with suppress(SaveError):
-            folder.append_final_event("failed", type="TrainingError", message=message)
-    sys.stderr.write(f"Error: {message}\n")
-    sys.stderr.flush()
-    children.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-    os._exit(1)

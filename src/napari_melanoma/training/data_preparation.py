@@ -9,11 +9,10 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,17 +37,14 @@ from napari_melanoma.training.data_selection import (
     select_data,
 )
 from napari_melanoma.training.pixel_store import (
-    DecodedFacts,
-    DecodedFiles,
     DecodeJob,
     ImageMaskPair,
     PixelCache,
     PixelKind,
     PixelStore,
+    check_disk_space,
     decode_missing,
-    items_per_shard,
     label_counts,
-    read_items,
     user_store_folder,
 )
 from napari_melanoma.training.recipe import NO_LABEL, ClassData, ClassPart, check_depth_count
@@ -137,8 +133,7 @@ def prepare_data(
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
         caches = (prepared.train, prepared.validation, prepared.base, prepared.unlabelled)
-        store.register_run(folder.path, [cache for cache in caches if cache])
-        store.prune()
+        store.prune([cache for cache in caches if cache is not None])
     return prepared
 
 
@@ -233,7 +228,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         for job, sha in zip(decode_jobs(row.sample, scan.infos, recipe.mask_kind, keep=True), shas, strict=False):
             if job.info.sha == sha:
                 jobs.append(job)
-            elif views_only or store.slot(job.kind, side, sha) is None:
+            elif views_only or not store.has(job.kind, side, sha):
                 unusable.append(job.path)
     unusable += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not unusable:
@@ -248,7 +243,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
 def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
     """Whether both files of a row are decoded."""
     side = recipe.data.cache_size
-    return bool(store.slot("image", side, row.image_sha) and store.slot(recipe.mask_kind, side, row.mask_sha))
+    return store.has("image", side, row.image_sha) and store.has(recipe.mask_kind, side, row.mask_sha)
 
 
 def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> PreparedData:
@@ -392,19 +387,6 @@ def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, A
         ) from error
 
 
-class ViewCache(PixelCache):
-    """Decoded views of a classifier, in order; their masks are empty."""
-
-    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Copy a batch from the cache.
-
-        Returns uint8 (item, 3, row, column), and zeros as masks, uint8 (item, 1, row, column).
-        """
-        places = self.places[np.asarray(items, dtype=np.int64)]
-        images = read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side))
-        return images, np.zeros((len(images), 1, self.side, self.side), np.uint8)
-
-
 class ViewJob(NamedTuple):
     """A view to crop: its checksum, and the files of photograph and mask."""
 
@@ -418,20 +400,20 @@ def view_sha(row: DataRow) -> str:
     return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
 
 
-def view_kind(recipe: TrainRecipe) -> PixelKind:
+def view_kind(recipe: TrainRecipe) -> str:
     """Return the kind under which views are stored; views with different settings have different kinds."""
     assert recipe.classification is not None
     view, preprocessing = recipe.classification.view, recipe.model.preprocessing
     unused = {"stain"} if preprocessing.stain == "none" else set()
     steps = preprocessing.model_dump(mode="json", exclude=unused)
     settings = json.dumps([view.model_dump(mode="json"), steps], sort_keys=True)
-    return cast("PixelKind", f"view {hashlib.sha256(settings.encode()).hexdigest()[:16]}")
+    return f"view-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
 
 def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
     """Find the rows whose view is not in the store, in order; test images need none."""
     kind, side = view_kind(recipe), recipe.data.cache_size
-    return [row for row in rows if row.part != "test" and store.slot(kind, side, view_sha(row)) is None]
+    return [row for row in rows if row.part != "test" and not store.has(kind, side, view_sha(row))]
 
 
 def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
@@ -439,41 +421,28 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
     kind, side = view_kind(recipe), recipe.data.cache_size
     missing = {view_sha(row): row.sample for row in missing_views(rows, store, recipe)}
     jobs = [ViewJob(sha, sample.image, sample.mask) for sha, sample in missing.items()]
-    shape, faults = (3, side, side), dict[Path, str]()
-    crop = partial(_cut_view, recipe=recipe)
-    done = 0
-    for first in range(0, len(jobs), items_per_shard(shape)):
-        batch = jobs[first : first + items_per_shard(shape)]
-        decoded: DecodedFiles = {}
+    check_disk_space(store.folder, [(3, side, side)] * len(jobs))
+    faults: dict[Path, str] = {}
 
-        def pixels(batch: list[ViewJob] = batch, decoded: DecodedFiles = decoded) -> Iterator[NDArray]:
-            nonlocal done
-            for number, (job, view) in enumerate(map_in_threads(crop, batch, run)):
-                if isinstance(view, str):
-                    faults[job.image] = view
-                    yield np.zeros(shape, np.uint8)  # not registered in the index
-                else:
-                    decoded[job.sha] = number, DecodedFacts(side, side, 0.0, "")
-                    yield view
-                done += 1
-                run.report(Progress(done, len(jobs), "Preparing lesion views"))
+    def crop(job: ViewJob) -> str:
+        view = _cut_view(job, recipe)
+        if isinstance(view, str):
+            return view
+        store.write(kind, side, job.sha, view)
+        return ""
 
-        shard = store.add((len(batch), *shape), pixels())
-        store.add_decoded(kind, side, shard, decoded)
+    for done, (job, fault) in enumerate(map_in_threads(crop, jobs, run), start=1):
+        if fault:
+            faults[job.image] = fault
+        run.report(Progress(done, len(jobs), "Preparing lesion views"))
     return faults
 
 
-def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> ViewCache:
-    """Return the cache of decoded views, in the order of the rows."""
-    kind, side = view_kind(recipe), recipe.data.cache_size
-    shards: dict[str, int] = {}
-    places = np.empty((len(rows), 4), np.int32)
-    for item, row in enumerate(rows):
-        slot = store.slot(kind, side, view_sha(row))
-        assert slot is not None
-        # The columns for the mask repeat those of the image, and are not read.
-        places[item] = (shards.setdefault(slot.shard, len(shards)), slot.place) * 2
-    return ViewCache(store.folder, side, tuple(shards), places)
+def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> PixelCache:
+    """Return the cache of decoded views, in the order of the rows; their masks are empty."""
+    side = recipe.data.cache_size
+    pairs = tuple(ImageMaskPair(view_sha(row), "") for row in rows)
+    return PixelCache(store.version(view_kind(recipe), side), None, side, pairs)
 
 
 def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
@@ -493,4 +462,4 @@ def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
     view = crop_view(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
     if view is None:
         return f"{job.mask} contains no lesion."
-    return np.ascontiguousarray(view.image.transpose(2, 0, 1))
+    return view.image.transpose(2, 0, 1)

@@ -360,12 +360,10 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     data_checks.check_readable(scan.faults)
     data_checks.check_stated_sizes(samples, scan.infos)
     keep_pixels = keep and table is None  # a classifier reads views, which are stored later
-    not_kept = [*chosen.unlabelled, *chosen.for_test]
+    to_decode = [(sample, keep_pixels) for sample in chosen.for_training]
+    to_decode += [(sample, False) for sample in (*chosen.unlabelled, *chosen.for_test)]
     masks = recipe.mask_kind
-    jobs = [
-        *_jobs(chosen.for_training, scan.infos, masks, keep_pixels),
-        *_jobs(not_kept, scan.infos, masks, keep=False),
-    ]
+    jobs = [job for sample, kept in to_decode for job in decode_jobs(sample, scan.infos, masks, keep=kept)]
     data_checks.check_readable(decode_missing(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_checks.check_sizes(samples, facts)
@@ -547,10 +545,6 @@ def decode_jobs(
     """
     kinds: tuple[PixelKind, ...] = ("image", masks)
     return [DecodeJob(kind, path, infos[path], keep) for kind, path in zip(kinds, sample_files(sample), strict=False)]
-
-
-def _jobs(samples: Iterable[Sample], infos: Mapping[Path, FileInfo], masks: PixelKind, keep: bool) -> list[DecodeJob]:
-    return [job for sample in samples for job in decode_jobs(sample, infos, masks, keep=keep)]
 
 
 def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFacts]:

@@ -148,7 +148,7 @@ def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     import torch
     from lightning.pytorch import Trainer
 
-    from napari_melanoma.training.callbacks import AtomicCheckpoints, ChildProcesses, WatchedDDP, abort_run
+    from napari_melanoma.training.callbacks import AtomicCheckpoints
 
     run.check()  # importing Lightning takes seconds
     recipe, last = setup.recipe, setup.folder.last_checkpoint
@@ -158,14 +158,13 @@ def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     task.train()
     task.set_loaders(setup.loaders, setup.accumulate_batches)
     device, is_distributed = accelerator(recipe), process_count(recipe) > 1
-    helpers = ChildProcesses(lambda reason: abort_run(setup.folder, helpers, reason))
-    with _quiet_lightning(), helpers.watch():
+    with _quiet_lightning():
         trainer = Trainer(
             max_epochs=recipe.epochs if task.has_weights else 1,
             accelerator=device,
             devices=process_count(recipe) // recipe.nodes,
             num_nodes=recipe.nodes,
-            strategy=WatchedDDP(helpers) if is_distributed else "auto",
+            strategy="ddp" if is_distributed else "auto",
             sync_batchnorm=is_distributed and device == "cuda" and not recipe.model.freeze_normalisation,
             precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
             accumulate_grad_batches=setup.accumulate_batches,

@@ -1,32 +1,32 @@
 """The store of decoded images, shared by all runs of a user.
 
-An image or mask is decoded and resized once, identified by the SHA-256 of its file, and written to a shard: a NumPy
-file with many images, which training maps into memory. An SQLite index lists files, their properties and positions.
+An image or mask is decoded and resized once, identified by the SHA-256 of its file, and written to a NumPy file of its
+own, ``VERSION/SHA[:2]/SHA.npy``; a version is a kind of pixels, their preprocessing and their side. An SQLite index
+lists the files that were read and their properties.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import sqlite3
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
 from napari_melanoma.core.context import Progress, map_in_threads
-from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.errors import SaveError, TrainingError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.prediction_config import NO_PREPROCESSING, PreprocessingConfig
-from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import hash_pixels
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
@@ -40,15 +40,12 @@ if TYPE_CHECKING:
 RETENTION_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"
 WAIT_S = 0.5  # between checks whether a run that waits for the lock was canceled
-SHARD_BYTES = 2**29  # 1,700 images of 320 px: 230 files for 400,000 images; a crash costs half a minute of decoding
-MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
-SAVED_EVERY = 500  # files of which only properties are stored; saving each one would take longer than decoding
+SAVED_EVERY = 500  # files whose properties are saved at once; saving each one would take longer than decoding
 RESERVE_BYTES = 2**28  # left free on the disk
 PixelKind = Literal["image", "mask", "labels"]
-KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
 
-FORMAT = 2  # version of the tables
-# ``files``: FileInfo by path. ``facts``: DecodedFacts. ``slots``: PixelSlot. ``uses``: the shards that a run needs.
+FORMAT = 3  # version of the tables
+# ``files``: FileInfo by path. ``facts``: DecodedFacts.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha TEXT, width INTEGER, height INTEGER
@@ -56,10 +53,6 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS facts (
     kind TEXT, sha TEXT, rows INTEGER, columns INTEGER, lesion REAL, pixels TEXT, PRIMARY KEY (kind, sha)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS slots (
-    kind TEXT, side INTEGER, sha TEXT, shard TEXT, place INTEGER, PRIMARY KEY (kind, side, sha)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS uses (run TEXT, shard TEXT, PRIMARY KEY (run, shard)) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 """
 
@@ -88,7 +81,6 @@ class PixelStore:
         self.folder = folder
         self.index = index
         self.preprocessing = preprocessing
-        self._present = complete_shards(folder)  # users or the system may have deleted or truncated some
 
     @classmethod
     @contextmanager
@@ -106,85 +98,59 @@ class PixelStore:
         with CacheIndex.open_copy(folder / INDEX) as index:
             yield cls(folder, index, preprocessing)
 
-    def slot(self, kind: PixelKind, side: int, sha: str) -> PixelSlot | None:
-        """Return where the pixels of a file with this SHA-256 are stored; None if they are missing."""
-        slot = self.index.slot(self._index_kind(kind), side, sha)
-        return slot if slot and slot.shard in self._present else None
+    def version(self, kind: str, side: int) -> Path:
+        """Return the folder of a kind of pixels; images with different preprocessing are separate versions."""
+        key = self.preprocessing.cache_key if kind == "image" else ""
+        return self.folder / "-".join(filter(None, (kind, key, str(side))))
 
-    def add_decoded(self, kind: PixelKind, side: int, shard: str, decoded: DecodedFiles) -> None:
-        """Register decoded files, whose pixels are already in a shard.
+    def has(self, kind: str, side: int, sha: str) -> bool:
+        """Whether the pixels of a file with this SHA-256 are stored; the system may have deleted or truncated them."""
+        try:
+            size = pixel_path(self.version(kind, side), sha).stat().st_size
+        except OSError:
+            return False
+        return size == _file_bytes(_shape(kind, side))
 
-        ``shard``: its name, empty if no pixels were stored.
-        """
-        self.index.add_decoded(kind, side, shard, decoded, self._index_kind(kind))
+    def write(self, kind: str, side: int, sha: str, pixels: NDArray[np.uint8]) -> None:
+        """Store the pixels of a file, (channel, row, column)."""
+        with atomic_file(pixel_path(self.version(kind, side), sha)) as temporary:
+            np.save(temporary, np.ascontiguousarray(pixels))
 
-    def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
-        """Write a shard and return its name; the caller registers its content with ``add_decoded``.
-
-        ``shape``: of the shard, items first. ``pixels``: uint8, one array for each item.
-        """
-        name = write_shard(self.folder, shape, pixels)
-        self._present.add(name)
-        return name
-
-    def cache(self, pairs: Sequence[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
+    def cache(self, pairs: Iterable[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
         """Return the decoded images and masks, in the order of the pairs.
 
         ``side``: side of the decoded images in pixels. ``masks``: kind of the masks.
         """
-        shards: dict[str, int] = {}
-        places = np.empty((len(pairs), 4), np.int32)
-        kinds: tuple[PixelKind, PixelKind] = ("image", masks)
-        for item, pair in enumerate(pairs):
-            for first, kind, sha in zip((0, 2), kinds, pair, strict=True):
-                slot = self.slot(kind, side, sha)
-                assert slot is not None
-                places[item, first : first + 2] = shards.setdefault(slot.shard, len(shards)), slot.place
-        return PixelCache(self.folder, side, tuple(shards), places)
+        return PixelCache(self.version("image", side), self.version(masks, side), side, tuple(pairs))
 
-    def _index_kind(self, kind: PixelKind) -> str:
-        """Return the kind in the table of positions: images with different preprocessing are separate entries."""
-        key = self.preprocessing.cache_key if kind == "image" else ""
-        return f"{kind} {key}" if key else kind
-
-    def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
-        """Protect the shards of a run from deletion for as long as it can be resumed."""
-        shards = {name for cache in caches for name in cache.shards}
-        self.index.register_run(str(run.absolute()), shards)
-        for name in shards:
-            with suppress(OSError):
-                os.utime(self.folder / name)
-
-    def prune(self) -> None:
+    def prune(self, caches: Iterable[PixelCache]) -> None:
         """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk.
 
-        Shards of runs that can be resumed are kept.
+        ``caches``: those of the current run, which uses them now.
         """
-        runs = self.index.runs()
-        finished = [run for run in runs if not can_resume(Path(run))]
-        kept_shards = {name for run in runs.keys() - finished for name in runs[run]}
+        for path in {path for one in caches for path in one.paths}:
+            os.utime(path)
         limit = time.time() - RETENTION_DAYS * 86400
-        for path in self.folder.iterdir():
-            if path.name.startswith((INDEX, LOCK)) or path.name in kept_shards:
+        for path in self.folder.rglob("*"):
+            if path.name.startswith((INDEX, LOCK)):
                 continue
             # Hidden files are left over from a killed process, as only one process writes at a time.
             with suppress(OSError):  # on Windows, files that another process reads are kept until the next time
-                if path.name.startswith(".") or path.stat().st_mtime < limit:
-                    _remove(path)
-        self._present = complete_shards(self.folder)
-        self.index.remove(finished, self.index.shards() - self._present)
+                if path.is_file() and (path.name.startswith(".") or path.stat().st_mtime < limit):
+                    path.unlink()
 
 
-def can_resume(run: Path) -> bool:
-    """Whether a run may still need its images: its folder exists and contains no model yet."""
-    return run.is_dir() and not RunFolder(run).bundle.is_dir()
+def pixel_path(version: Path, sha: str) -> Path:
+    """Return the file of the pixels with this SHA-256, in a folder of at most some thousands."""
+    return version / sha[:2] / f"{sha}.npy"
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+@cache
+def _file_bytes(shape: tuple[int, ...]) -> int:
+    """Return the size of a NumPy file with pixels of this shape."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.tell() + int(np.prod(shape))
 
 
 @contextmanager
@@ -211,19 +177,27 @@ def _lock(folder: Path, run: RunContext) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class PixelCache:
-    """Decoded images and their masks in order; shards are opened when read, so that passing a cache copies no pixels.
+    """Decoded images and their masks in order; files are opened when read, so that passing a cache copies no pixels.
 
-    ``side``: side of the decoded images in pixels. ``places``: int32 (item, 4): index of the shard in ``shards`` and of
-    the image in it, then the same for the mask.
+    ``images``, ``masks``: folders of the versions; without masks, they are read as empty. ``side``: side of the decoded
+    images in pixels.
     """
 
-    folder: Path
+    images: Path
+    masks: Path | None
     side: int
-    shards: tuple[str, ...]
-    places: NDArray[np.int32]
+    pairs: tuple[ImageMaskPair, ...]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.pairs)
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """The files of all images and masks."""
+        for pair in self.pairs:
+            yield pixel_path(self.images, pair.image_sha)
+            if self.masks is not None:
+                yield pixel_path(self.masks, pair.mask_sha)
 
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch from the cache.
@@ -231,20 +205,24 @@ class PixelCache:
         Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the class indices of label
         images.
         """
-        places = self.places[np.asarray(items, dtype=np.int64)]
-        return (
-            read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side)),
-            read_items(self.folder, self.shards, places[:, 2:], (1, self.side, self.side)),
-        )
+        pairs = [self.pairs[item] for item in items]
+        images = np.empty((len(pairs), 3, self.side, self.side), np.uint8)
+        masks = np.zeros((len(pairs), 1, self.side, self.side), np.uint8)
+        try:
+            for place, pair in enumerate(pairs):
+                images[place] = np.load(pixel_path(self.images, pair.image_sha), mmap_mode="r")
+                if self.masks is not None:
+                    masks[place] = np.load(pixel_path(self.masks, pair.mask_sha), mmap_mode="r")
+        except FileNotFoundError as error:
+            raise TrainingError(
+                f"{error.filename}, a decoded image, was deleted during the run. Resume the run: it is decoded again "
+                "from the data set."
+            ) from error
+        return images, masks
 
     def concatenate(self, other: PixelCache | None) -> PixelCache:
-        """Append the images of another cache of the same folder and side, without copying pixels."""
-        if other is None:
-            return self
-        other_places = other.places + np.array([len(self.shards), 0] * 2, np.int32)
-        return PixelCache(
-            self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, other_places])
-        )
+        """Append the images of another cache of the same versions, without copying pixels."""
+        return self if other is None else replace(self, pairs=self.pairs + other.pairs)
 
 
 class FileInfo(NamedTuple):
@@ -269,17 +247,6 @@ class DecodedFacts(NamedTuple):
     columns: int
     lesion: float
     pixels: str
-
-
-# Decoded files by SHA-256: the index in the shard, and the properties.
-DecodedFiles = dict[str, tuple[int, DecodedFacts]]
-
-
-class PixelSlot(NamedTuple):
-    """The shard that holds the pixels of an image or mask, and their index in it."""
-
-    shard: str
-    place: int
 
 
 @dataclass(frozen=True)
@@ -330,46 +297,11 @@ class CacheIndex:
         row = self.connection.execute(query, (kind, sha)).fetchone()
         return DecodedFacts(*row) if row else None
 
-    def slot(self, kind: str, side: int, sha: str) -> PixelSlot | None:
-        """Return where the pixels of the file with this SHA-256 are stored; None if they are not."""
-        query = "SELECT shard, place FROM slots WHERE kind = ? AND side = ? AND sha = ?"
-        row = self.connection.execute(query, (kind, side, sha)).fetchone()
-        return PixelSlot(*row) if row else None
-
-    def add_decoded(self, kind: PixelKind, side: int, shard: str, decoded: DecodedFiles, index_kind: str = "") -> None:
-        """Register decoded files, whose pixels are already on disk.
-
-        ``shard``: its name, empty if no pixels were stored.
-        """
+    def add_facts(self, kind: PixelKind, facts: dict[str, DecodedFacts]) -> None:
+        """Register the properties of decoded files by SHA-256."""
         with self.connection as connection:
-            facts = [(kind, sha, *properties) for sha, (_, properties) in decoded.items()]
-            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", facts)
-            if shard:
-                slots = [(index_kind or kind, side, sha, shard, number) for sha, (number, _) in decoded.items()]
-                connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
-
-    def register_run(self, run: str, shards: Iterable[str]) -> None:
-        """Record the shards that a run needs, so that they are kept."""
-        with self.connection as connection:
-            connection.execute("DELETE FROM uses WHERE run = ?", (run,))
-            connection.executemany("INSERT INTO uses VALUES (?, ?)", [(run, shard) for shard in shards])
-
-    def runs(self) -> dict[str, set[str]]:
-        """Return the shards of each run."""
-        shards_by_run: dict[str, set[str]] = {}
-        for run, shard in self.connection.execute("SELECT run, shard FROM uses"):
-            shards_by_run.setdefault(run, set()).add(shard)
-        return shards_by_run
-
-    def remove(self, runs: Iterable[str], shards: Iterable[str]) -> None:
-        """Delete the records of finished runs and deleted shards."""
-        with self.connection as connection:
-            connection.executemany("DELETE FROM uses WHERE run = ?", [(run,) for run in runs])
-            connection.executemany("DELETE FROM slots WHERE shard = ?", [(shard,) for shard in shards])
-
-    def shards(self) -> set[str]:
-        """Return the names of the shards in use."""
-        return {shard for (shard,) in self.connection.execute("SELECT DISTINCT shard FROM slots")}
+            rows = [(kind, sha, *properties) for sha, properties in facts.items()]
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 def _open_or_create(path: Path) -> sqlite3.Connection:
@@ -379,7 +311,7 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         raise  # for example a full disk: the file may be intact
     except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)  # its shards are unusable now, and are deleted when they are old
+        path.unlink(missing_ok=True)
         return _connect(path)
 
 
@@ -406,62 +338,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def items_per_shard(shape: Sequence[int]) -> int:
-    """Return the number of items in a full shard; ``shape``: of one item, uint8."""
-    return max(1, SHARD_BYTES // int(np.prod(shape)))
-
-
-def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np.uint8]]) -> str:
-    """Write a shard item by item, and return its unique name.
-
-    ``shape``: of the shard, items first. ``items``: uint8, ``shape[0]`` arrays.
-    """
-    name = f"{uuid.uuid4().hex[:16]}.npy"
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for item in items:
-            file.write(np.ascontiguousarray(item).data)
-    return name
-
-
-def complete_shards(folder: Path) -> set[str]:
-    """Return the names of the shards whose file size matches their header; others were truncated."""
-    return {path.name for path in folder.glob("*.npy") if _is_complete(path)}
-
-
-def _is_complete(path: Path) -> bool:
-    """Compare the size of a shard with its header."""
-    try:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
-            return path.stat().st_size == file.tell() + int(np.prod(shape, dtype=np.int64))
-    except (OSError, ValueError):
-        return False
-
-
-@lru_cache(maxsize=MAX_OPEN_SHARDS)
-def open_shard(path: Path) -> NDArray[np.uint8]:
-    """Map a shard into memory, uint8 (item, ...), read-only; the map is cached."""
-    return np.load(path, mmap_mode="r")
-
-
-def read_items(
-    folder: Path, names: Sequence[str], places: NDArray[np.int32], shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """Copy items from shards, reading them in the order in which they are stored.
-
-    ``places``: int32 (item, 2): index of the shard in ``names``, and of the item in it. Returns uint8 (item, ...), in
-    the order of ``places``.
-    """
-    items = np.empty((len(places), *shape), np.uint8)
-    for item in np.lexsort(places.T[::-1]):
-        shard, slot = places[item]
-        items[item] = open_shard(folder / names[shard])[slot]
-    return items
-
-
 class DecodeJob(NamedTuple):
     """A file to decode; ``keep``: whether to store its pixels."""
 
@@ -484,86 +360,49 @@ def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run:
     ``side``: side of the decoded images in pixels.
     """
     missing = list({(job.kind, job.info.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values())
-    _check_disk_space(store.folder, [job for job in missing if job.keep], side)
-    filler = _StoreFiller(store, side, run, len(missing))
-    for kind in KINDS:
-        to_store = [job for job in missing if job.keep and job.kind == kind]
-        size = items_per_shard(_shape(kind, side))
-        for first in range(0, len(to_store), size):
-            filler.write_pixels(kind, to_store[first : first + size])
-    filler.inspect([job for job in missing if not job.keep])
-    return filler.faults
+    check_disk_space(store.folder, [_shape(job.kind, side) for job in missing if job.keep])
+    faults: dict[Path, str] = {}
+    pending: dict[PixelKind, dict[str, DecodedFacts]] = {}
 
+    def save() -> None:
+        for kind, facts in pending.items():
+            store.index.add_facts(kind, facts)
+        pending.clear()
 
-class _StoreFiller:
-    """Decodes files into a store, reports progress, and collects failures."""
-
-    def __init__(self, store: PixelStore, side: int, run: RunContext, total: int) -> None:
-        self.faults: dict[Path, str] = {}
-        self._store = store
-        self._side = side
-        self._run = run
-        self._total = total
-        self._done = 0
-
-    def write_pixels(self, kind: PixelKind, jobs: Sequence[DecodeJob]) -> None:
-        """Decode files of one kind into one shard."""
-        shape = _shape(kind, self._side)
-        decoded: DecodedFiles = {}
-
-        def pixels() -> Iterator[NDArray[np.uint8]]:
-            for number, (job, file) in enumerate(self._decode_all(jobs)):
-                if file is None:
-                    yield np.zeros(shape, np.uint8)  # not registered in the index
-                else:
-                    decoded[job.info.sha] = number, file.facts
-                    yield file.pixels
-
-        shard = self._store.add((len(jobs), *shape), pixels())
-        self._store.add_decoded(kind, self._side, shard, decoded)
-
-    def inspect(self, jobs: Sequence[DecodeJob]) -> None:
-        """Decode files to determine their properties, without storing their pixels."""
-        pending: dict[PixelKind, dict[str, tuple[int, DecodedFacts]]] = {kind: {} for kind in KINDS}
-
-        def save() -> None:
-            for kind, facts in pending.items():
-                if facts:
-                    self._store.add_decoded(kind, self._side, "", facts)
-                    facts.clear()
-
-        try:
-            for count, (job, decoded) in enumerate(self._decode_all(jobs), start=1):
-                if decoded is not None:
-                    pending[job.kind][job.info.sha] = 0, decoded.facts
-                if count % SAVED_EVERY == 0:
-                    save()
-        finally:
-            save()
-
-    def _decode_all(self, jobs: Sequence[DecodeJob]) -> Iterator[tuple[DecodeJob, DecodedPixels | None]]:
-        """Decode in threads and collect failures."""
-        decode = partial(_decode, side=self._side, preprocessing=self._store.preprocessing)
-        for job, decoded in map_in_threads(decode, jobs, self._run):
-            if isinstance(decoded, str):
-                self.faults[job.path] = decoded
-                yield job, None
+    try:
+        for done, (job, result) in enumerate(map_in_threads(partial(_decode_into, store, side), missing, run), start=1):
+            if isinstance(result, str):
+                faults[job.path] = result
             else:
-                yield job, decoded
-            self._done += 1
-            self._run.report(Progress(self._done, self._total, "Decoding images"))
+                pending.setdefault(job.kind, {})[job.info.sha] = result
+            if done % SAVED_EVERY == 0:
+                save()
+            run.report(Progress(done, len(missing), "Decoding images"))
+    finally:
+        save()
+    return faults
 
 
 def _is_missing(job: DecodeJob, store: PixelStore, side: int) -> bool:
-    """Whether the pixels of a file, or its properties if pixels are not stored, are missing."""
+    """Whether the properties of a file are missing, or its pixels if they are to be stored."""
+    return store.index.facts(job.kind, job.info.sha) is None or (
+        job.keep and not store.has(job.kind, side, job.info.sha)
+    )
+
+
+def _decode_into(store: PixelStore, side: int, job: DecodeJob) -> DecodedFacts | str:
+    """Decode a file and store its pixels; return its properties, or why it cannot be used."""
+    decoded = _decode(job, side, store.preprocessing)
+    if isinstance(decoded, str):
+        return decoded
     if job.keep:
-        return store.slot(job.kind, side, job.info.sha) is None
-    return store.index.facts(job.kind, job.info.sha) is None
+        store.write(job.kind, side, job.info.sha, decoded.pixels)
+    return decoded.facts
 
 
-def _shape(kind: PixelKind, side: int) -> tuple[int, ...]:
-    """Return the shape of one item, (channel, row, column)."""
-    return (3 if kind == "image" else 1, side, side)
+def _shape(kind: str, side: int) -> tuple[int, ...]:
+    """Return the shape of pixels, (channel, row, column)."""
+    return (1 if kind in ("mask", "labels") else 3, side, side)
 
 
 def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> DecodedPixels | str:
@@ -619,14 +458,14 @@ def label_counts(facts: DecodedFacts) -> dict[int, int]:
     return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
 
 
-def _check_disk_space(folder: Path, jobs: Sequence[DecodeJob], side: int) -> None:
-    """Refuse more pixels than the disk has room for."""
-    needed = sum(int(np.prod(_shape(job.kind, side))) for job in jobs)
+def check_disk_space(folder: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse more pixels than the disk has room for; ``shapes``: of the arrays to store."""
+    needed = sum(map(_file_bytes, shapes))
     if not needed:
         return
     free = shutil.disk_usage(folder).free
     if needed > free - RESERVE_BYTES:
         raise SaveError(
-            f"{len(jobs)} decoded images and masks need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            f"{len(shapes)} decoded images and masks need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
             "are free. Free some space on that disk, or decrease data.cache_size."
         )

@@ -15,14 +15,11 @@ from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import (
     DEPTH_COLUMN,
-    DepthInputConfig,
-    DepthScale,
     PreprocessingConfig,
     TabularConfig,
     TileConfig,
     ViewConfig,
 )
-from napari_melanoma.metrics.agreement import standardize_depth
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
@@ -283,26 +280,6 @@ def depth_mismatch(
     return ""
 
 
-def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
-    """Return the options of a depth network that depend on the training data.
-
-    ``depth_mean`` and ``depth_std``, on the network's scale; and ``measured``, the position of measured depths among
-    the tabular inputs, if the classifier uses them.
-    """
-    options_from_data: dict[str, Any] = {}
-    if options.predicts_depth:
-        standardized = standardize_depth(data.train.depth_mm, DepthScale(log=options.depth_log))
-        known_depths = standardized[~np.isnan(standardized)]
-        check_depth_count(len(known_depths), len(standardized))
-        options_from_data = {
-            "depth_mean": round(float(known_depths.mean()), 6),
-            "depth_std": round(float(known_depths.std()) or 1.0, 6),
-        }
-    if options.predicts_depth and options.depth_source == "measured":
-        options_from_data["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
-    return options_from_data
-
-
 def check_depth_count(depths: int, images: int) -> None:
     """Raise if too few training images have a depth."""
     if depths < MIN_DEPTHS:
@@ -310,20 +287,6 @@ def check_depth_count(depths: int, images: int) -> None:
             f"{depths} of {images} training images have a depth, expected at least {MIN_DEPTHS}. Fill in the column "
             "that classification.depth.column names, or remove classification.depth."
         )
-
-
-def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
-    """Return the position and scale of the measured depth among the tabular inputs."""
-    columns = encoding.numbers if encoding else ()
-    for column in columns:
-        if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
-            assert encoding is not None
-            position = [input_column.field for input_column in encoding.continuous].index(DEPTH_COLUMN)
-            return DepthInputConfig(place=position, mean=column.mean, std=column.std)
-    raise DataSetError(
-        f'depth_source = "measured" needs {{ name = "{DEPTH_COLUMN}", missing = "unknown" }} among '
-        "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
-    )
 
 
 SLIDES_PER_STEP = 4  # if a recipe for slides has no batch size, or "auto"
@@ -520,7 +483,7 @@ class TrainRecipe(Config):
         2, title="Cycle growth factor", ge=1, le=10, description="growth factor of the cycle length"
     )
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
-        16, description="images per step over all devices; auto: the fastest that fits into memory"
+        16, description="images per step over all devices; auto: the largest that fits into half of the free memory"
     )
     accumulate_batches: int = Field(
         1,

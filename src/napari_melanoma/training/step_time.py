@@ -1,20 +1,19 @@
-"""Time training steps on this machine to find the cost of a recipe, the best batch size and the faster precision."""
+"""Measure a training step on this machine: its time and memory, the batch size that fits, and the faster precision."""
 
 from __future__ import annotations
 
-import copy
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.models.inference import is_out_of_memory, memory_layout
 from napari_melanoma.training.engine import accelerator, choose_precision, process_count, release_memory
+from napari_melanoma.training.loader import divide_step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,100 +22,16 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 
-LONG_S = 2.0  # a step of this duration needs no repetition
+MB = 2**20
+MOST_REPEATS, ENOUGH_S = 5, 0.5  # a step is repeated until the total reaches ENOUGH_S seconds
 PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the timed step; fewer leave a GPU idle
 MAX_PROBE_IMAGES = 16  # smaller images are timed in larger numbers, so that fixed costs of a step weigh less
-COUNTED_IMAGES = 2  # batch normalization needs two
 PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # input side; the cost of a larger input scales with its area
 OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that an optimizer stores for each weight
 FLOAT_BYTES = 4
+PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # of the libraries; on a graphics card their share of its memory
+WORKSPACE = 1.4  # factor of the stored activations for gradients and convolution workspace
 Clock = Callable[[], float]
-
-
-class Repeats(NamedTuple):
-    """How often a step is timed.
-
-    At least ``least`` times, then until the total reaches ``enough_s`` seconds or ``most`` times; no further repetition
-    once the total reaches ``long_s``.
-    """
-
-    least: int
-    most: int
-    enough_s: float
-    long_s: float = math.inf
-
-
-PROBE_REPEATS, SIZE_REPEATS = Repeats(1, 5, 0.5), Repeats(3, 20, 0.2, LONG_S)
-
-
-def fastest_seconds(
-    step: Callable[[], None], device: str, clock: Clock = time.perf_counter, repeats: Repeats = PROBE_REPEATS
-) -> float:
-    """Repeat a step and return its shortest time; other programs may have slowed down the rest.
-
-    ``clock``: returns seconds.
-    """
-    times: list[float] = []
-    while sum(times) < repeats.long_s and (
-        len(times) < repeats.least or (len(times) < repeats.most and sum(times) < repeats.enough_s)
-    ):
-        _synchronize(device)
-        began = clock()
-        step()
-        _synchronize(device)
-        times.append(clock() - began)
-    return min(times)
-
-
-def _synchronize(device: str) -> None:
-    """Wait until a device has finished all queued work."""
-    import torch
-
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-
-
-def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
-    """Time training steps on a copy of a network, after one step to warm up.
-
-    ``size``: number of random images. ``clock``: returns seconds. Returns the seconds of the fastest step, and the
-    bytes of main memory that the steps took.
-    """
-    import torch
-
-    device = accelerator(recipe)
-    before = psutil.Process().memory_info().rss
-    model = copy.deepcopy(network).to(device).to(memory_format=memory_layout(device)).train()
-    optimizer = torch.optim.AdamW(model.parameters())
-    side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
-    images = torch.rand(size, 3, side, side).to(device, memory_format=memory_layout(device))
-    table_inputs = _dummy_table_inputs(model, size, device)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=mixed):
-            loss = model(images, *table_inputs).float().square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    step()
-    seconds = fastest_seconds(step, device, clock, SIZE_REPEATS)
-    return seconds, max(0, psutil.Process().memory_info().rss - before)
-
-
-def _dummy_table_inputs(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
-    """Zeros for the tabular inputs of a classifier, (row, input) and int64 (row, embedding); () for other networks."""
-    import torch
-
-    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-
-    if not isinstance(network, ClassifierNetwork):
-        return ()
-    shape = network.tabular
-    continuous = torch.zeros(count, shape.continuous, device=device)
-    return continuous, torch.zeros(count, len(shape.cardinalities), dtype=torch.int64, device=device)
 
 
 @dataclass(frozen=True)
@@ -136,133 +51,70 @@ class StepCost:
     device: str
     precision: str
 
+    def memory_mb(self, images: int) -> int:
+        """Return the memory of a step with a number of images on a device, in MB."""
+        return round(PROGRAM_MB[self.device] + (self.fixed_bytes + WORKSPACE * images * self.image_bytes) / MB)
+
 
 def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
-    """Time a few small steps of a recipe's network, with random weights on random images.
+    """Time a small step of a recipe's network, with random weights on random images.
 
     ``clock``: returns seconds.
     """
-    device = accelerator(recipe)
-    try:
-        return _measure_step(recipe, device, clock)
-    finally:  # a long-lived process, such as the viewer's worker, must not hold memory that a training needs
-        release_memory(device)
-
-
-def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     import torch
 
+    device = accelerator(recipe)
     side = min(recipe.model.input_size, PROBE_SIDE[device])
     area_ratio = (recipe.model.input_size / side) ** 2
-    model = recipe.model.model_copy(update={"input_size": side})
-    probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
-    with _saved_tensor_sizes() as saved_sizes:
-        probe.forward_backward()
-    saved = _activation_bytes(probe.network, saved_sizes)
-    learn_s = fastest_seconds(probe.forward_backward, device, clock)
-    update_s = fastest_seconds(probe.step_optimizer, device, clock)
-    with torch.inference_mode():
-        probe.network.eval()
-        forward_s = fastest_seconds(probe.predict, device, clock)
+    try:
+        model = recipe.model.model_copy(update={"input_size": side})
+        probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
+        with _saved_tensor_sizes() as sizes:
+            probe.forward_backward()
+        image_s = area_ratio * fastest_seconds(probe.forward_backward, device, clock) / probe.images
+        update_s = fastest_seconds(probe.step_optimizer, device, clock)
+        with torch.inference_mode():
+            probe.network.eval()
+            forward_s = area_ratio * fastest_seconds(probe.predict, device, clock) / probe.images
+    finally:
+        release_memory(device)
+    parameters = {_storage_key(parameter): parameter.numel() for parameter in probe.network.parameters()}
+    stored = sum(size for key, size in sizes.items() if key not in parameters)
+    states = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
     return StepCost(
-        image_s=area_ratio * learn_s / probe.images,
+        image_s=image_s,
         update_s=update_s,
-        forward_s=area_ratio * forward_s / probe.images,
-        image_bytes=round(area_ratio * saved / probe.images),
-        fixed_bytes=_fixed_bytes(sum(parameter.numel() for parameter in probe.network.parameters()), recipe),
+        forward_s=forward_s,
+        image_bytes=round(area_ratio * stored / probe.images),
+        fixed_bytes=FLOAT_BYTES * states * sum(parameters.values()),
         device=device,
         precision=choose_precision(recipe),
     )
 
 
-# Work of a byte that is written and read again, in floating-point operations. Counted operations alone would rank
-# depthwise convolutions, which mostly move data, far too low.
-BYTE_WORK = 16
+def fastest_seconds(step: Callable[[], None], device: str, clock: Clock = time.perf_counter) -> float:
+    """Repeat a step and return its shortest time; other programs may have slowed down the rest.
 
-
-@dataclass(frozen=True)
-class StepCounts:
-    """Work of a network for one image, counted without running it, to scale the measured cost of another network.
-
-    ``operations``: of a prediction, floating point. ``activation_bytes``: of its layers. ``stored_bytes``: of those
-    that a training step stores. ``parameters``: of the whole network.
+    ``clock``: returns seconds.
     """
-
-    operations: float
-    activation_bytes: float
-    stored_bytes: float
-    parameters: int
-    has_frozen_encoder: bool
-
-    @property
-    def prediction_work(self) -> float:
-        """Relative time of a prediction."""
-        return self.operations + BYTE_WORK * self.activation_bytes
-
-    @property
-    def training_work(self) -> float:
-        """Relative time of a training step: the backward pass takes twice as long as the forward pass."""
-        return self.prediction_work * (1 if self.has_frozen_encoder else 3)
-
-    def resize(self, area_ratio: float) -> StepCounts:
-        """Return the counts for images of another area."""
-        per_image = {
-            name: area_ratio * getattr(self, name) for name in ("operations", "activation_bytes", "stored_bytes")
-        }
-        return replace(self, **per_image)
-
-    def scale(self, cost: StepCost, measured: StepCounts, recipe: TrainRecipe) -> StepCost:
-        """Estimate the cost of a recipe with these counts from the cost of another network, with its own counts."""
-        return StepCost(
-            image_s=cost.image_s * self.training_work / measured.training_work,
-            update_s=cost.update_s * self.parameters / measured.parameters,
-            forward_s=cost.forward_s * self.prediction_work / measured.prediction_work,
-            image_bytes=round(self.stored_bytes),
-            fixed_bytes=_fixed_bytes(self.parameters, recipe),
-            device=cost.device,
-            precision=cost.precision,
-        )
+    times: list[float] = []
+    while not times or (len(times) < MOST_REPEATS and sum(times) < ENOUGH_S):
+        _synchronize(device)
+        began = clock()
+        step()
+        _synchronize(device)
+        times.append(clock() - began)
+    return min(times)
 
 
-def count_step(recipe: TrainRecipe) -> StepCounts:
-    """Count the work of a recipe's network at its input size; nothing is computed or allocated."""
+def _synchronize(device: str) -> None:
+    """Wait until a device has finished all queued work."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    from napari_melanoma.models.zoo import build_network
-
-    with torch.device("meta"):
-        network = build_network(recipe.model.architecture, recipe.model.options)
-    side = recipe.model.input_size
-    images = torch.empty(COUNTED_IMAGES, 3, side, side, device="meta")
-    counter = FlopCounterMode(display=False)
-    inputs = (images, *_dummy_table_inputs(network, COUNTED_IMAGES, "meta"))
-    with counter, _saved_tensor_sizes() as activations:
-        network(*inputs)
-    is_frozen = recipe.classification is not None and recipe.classification.freeze_encoder
-    stored = activations
-    if is_frozen:
-        _freeze_encoder(network, recipe)
-        with _saved_tensor_sizes() as stored:
-            network(*inputs)
-    return StepCounts(
-        operations=counter.get_total_flops() / COUNTED_IMAGES,
-        activation_bytes=_activation_bytes(network, activations) / COUNTED_IMAGES,
-        stored_bytes=_activation_bytes(network, stored) / COUNTED_IMAGES,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        has_frozen_encoder=is_frozen,
-    )
-
-
-def _activation_bytes(network: nn.Module, saved_sizes: Mapping[int, int]) -> int:
-    """Return the bytes of saved tensors that are no parameters."""
-    parameters = {_storage_key(parameter) for parameter in network.parameters()}
-    return sum(size for key, size in saved_sizes.items() if key not in parameters)
-
-
-def _fixed_bytes(parameters: int, recipe: TrainRecipe) -> int:
-    """Return the memory of weights, gradients and optimizer."""
-    return FLOAT_BYTES * parameters * (2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0))
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 class _StepProbe:
@@ -272,7 +124,7 @@ class _StepProbe:
         import numpy as np
         import torch
 
-        from napari_melanoma.models.zoo import build_network
+        from napari_melanoma.models.zoo import build_network, find_encoder
         from napari_melanoma.training.augmentation import BatchAugmentation
         from napari_melanoma.training.losses import make_class_loss, make_loss
         from napari_melanoma.training.random_numbers import PartnerSampler
@@ -294,7 +146,9 @@ class _StepProbe:
         self._classifies = recipe.task == "classification"
         self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
         self._idle = make_idle_weight(self.network)
-        _freeze_encoder(self.network, recipe)
+        encoder = find_encoder(self.network)
+        if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
+            encoder.requires_grad_(False)
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         weights = trainable if self._idle is None else [self._idle]
         groups = [{"params": weights, "lr": recipe.learning_rate}]
@@ -349,28 +203,15 @@ def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
 
 
 def _storage_key(tensor: Tensor) -> int:
-    """Return a number that tensors with the same storage share; those on the device meta have no data pointer."""
+    """Return a number that tensors with the same storage share."""
     return tensor.untyped_storage()._cdata
 
 
-def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
-    """Freeze the encoder if the recipe requires it."""
-    from napari_melanoma.models.zoo import find_encoder
-
-    encoder = find_encoder(network)
-    if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
-        encoder.requires_grad_(False)
-
-
 MAX_BATCH, MIN_BATCH = 256, 2  # per micro-batch and device; batch normalization needs two
-USUAL_BATCH = 8  # lower bound of a step if memory and data allow: training with smaller batches is unstable
 MIN_STEPS = 4  # per epoch
-TOLERATED_SLOWDOWN = 1.1  # time per image relative to the fastest size; smaller differences are noise
-GIVE_UP_SLOWDOWN = 1.5  # stop after two sizes in a row that are this much slower
-SHARE_OF_FREE_MEMORY = 0.5  # largest share of free main memory for a step; more would swap out other programs
-PRECISION_IMAGES = 2 * MIN_BATCH
-PRECISION_ROUNDS = 2  # alternating, so that a disturbance affects both precisions
+SHARE_OF_FREE_MEMORY = 0.5  # largest share of the free memory for a step; more would swap out other programs
 MIN_SPEEDUP = 1.1  # a smaller gain is not worth the lost digits
+PRECISION_ROUNDS = 2  # alternating, so that a disturbance affects both precisions
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
@@ -378,82 +219,77 @@ def smallest_batch_size(recipe: TrainRecipe) -> int:
     return MIN_BATCH * process_count(recipe) * recipe.accumulate_batches
 
 
-def find_batch_size(
-    network: nn.Module, recipe: TrainRecipe, images: int, run: RunContext, clock: Clock = time.perf_counter
-) -> int:
-    """Time real steps of 2, 4, 8 ... random images per micro-batch on a copy of the network.
+def find_batch_size(recipe: TrainRecipe, images: int) -> int:
+    """Choose the images of a step over all devices for ``batch_size = "auto"``, from the memory of one measured step.
 
-    ``clock``: returns seconds. Returns the images of a step over all devices: a power of two for each micro-batch,
-    at most 256 for a device and at most a quarter of the images; the largest that fits and is not slower per image
-    than the fastest by more than 10 %, but at least 8 if memory and images allow.
+    ``images``: of the training set. Returns a power of two for each micro-batch: the largest that needs at most half
+    of the free memory, at most 256 for a device and at most a quarter of the images.
     """
-    if not any(True for _ in network.parameters()):  # nothing to time
+    try:
+        return _largest_batch(recipe, images, measure_step(recipe))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         return smallest_batch_size(recipe)
+
+
+def _largest_batch(recipe: TrainRecipe, images: int, cost: StepCost) -> int:
     parts = process_count(recipe) * recipe.accumulate_batches
     limit = min(MAX_BATCH // recipe.accumulate_batches, images // (MIN_STEPS * parts))
-    per_image: dict[int, float] = {}
-
-    def measure_size(size: int) -> int | None:
-        """Time a size; return the bytes of main memory that it used, or None if memory ran out."""
-        run.check()
-        try:
-            seconds, used = time_steps(network, recipe, size, clock)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-        per_image[size] = min(seconds / size, per_image.get(size, math.inf))
-        return used
-
-    size = MIN_BATCH
-    while size <= limit:
-        free = psutil.virtual_memory().available
-        used = measure_size(size)
-        if used is None or 2 * used > SHARE_OF_FREE_MEMORY * free or _is_too_slow(list(per_image.values())):
-            break
+    free_mb, size = SHARE_OF_FREE_MEMORY * _free_mb(cost.device), MIN_BATCH
+    while 2 * size <= limit and cost.memory_mb(2 * size) - PROGRAM_MB[cost.device] <= free_mb:
         size *= 2
-    for size in [size for size, seconds in per_image.items() if size * seconds < LONG_S]:
-        measure_size(size)  # again later: a disturbance has ended by then, or affects all sizes
-    release_memory(accelerator(recipe))
-    return parts * _choose_size(per_image, parts)
+    return parts * size
 
 
-def _is_too_slow(per_image: Sequence[float]) -> bool:
-    """Whether the last two sizes were far too slow; a single one may have been disturbed."""
-    return len(per_image) > 2 and min(per_image[-2:]) > GIVE_UP_SLOWDOWN * min(per_image)
+def _free_mb(device: str) -> float:
+    """Return the free memory of a device, in MB."""
+    import torch
+
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
+    return free / MB
 
 
-def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
-    """Choose among the measured sizes of a micro-batch.
-
-    ``per_image``: seconds per image by size, in ascending order. ``parts``: micro-batches of a step.
-    """
-    if not per_image:
-        return MIN_BATCH
-    fastest = min(per_image.values())
-    best = max(size for size, seconds in per_image.items() if seconds <= TOLERATED_SLOWDOWN * fastest)
-    return max(best, next((size for size in per_image if parts * size >= USUAL_BATCH), max(per_image)))
-
-
-def find_precision(network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT) -> Precision:
+def find_precision(recipe: TrainRecipe, run: RunContext = NULL_CONTEXT) -> Precision:
     """Choose between float32 and bfloat16 for a recipe with ``precision = "auto"``.
 
-    A GPU with bfloat16 support uses it. A CPU with bfloat16 support uses it if a step of a few images is at least 1.1
-    times as fast as in float32.
+    A GPU with bfloat16 support uses it. A CPU with bfloat16 support uses it if a step is at least 1.1 times as fast as
+    in float32.
     """
     default: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
-    trainable = any(True for _ in network.parameters())
-    if recipe.precision != "auto" or default == "fp32" or accelerator(recipe) != "cpu" or not trainable:
+    if recipe.precision != "auto" or default == "fp32" or accelerator(recipe) != "cpu":
         return default
     seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     try:
         for _ in range(PRECISION_ROUNDS):
             for precision, times in seconds.items():
                 run.check()
-                variant = recipe.model_copy(update={"precision": precision})
-                times.append(time_steps(network, variant, PRECISION_IMAGES, time.perf_counter)[0])
+                times.append(measure_step(recipe.model_copy(update={"precision": precision})).image_s)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         return "bf16"  # bfloat16 needs less memory
     return "bf16" if min(seconds["fp32"]) >= MIN_SPEEDUP * min(seconds["bf16"]) else "fp32"
+
+
+def estimate_run(recipe: TrainRecipe, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Estimate the cost of all epochs of a run from one measured step; a run may stop earlier.
+
+    ``counts``: number of images of each part. Returns ``step_s``, the seconds of a step; ``seconds`` of all epochs,
+    with validation; ``memory_mb`` of one device; ``batch_size``, ``steps``, ``epochs``, ``device`` and ``precision``.
+    """
+    cost, train = measure_step(recipe), counts["train"]
+    batch = _largest_batch(recipe, train, cost) if recipe.batch_size == "auto" else recipe.batch_size
+    shares, processes = divide_step(recipe.data, batch, train, counts["base"]), process_count(recipe)
+    steps = max(1, train // shares.train)
+    step_s = cost.image_s * shares.total / processes + cost.update_s
+    return {
+        "step_s": round(step_s, 4),
+        "seconds": round(recipe.epochs * (steps * step_s + counts["validation"] * cost.forward_s), 1),
+        "memory_mb": cost.memory_mb(-(-shares.total // (processes * recipe.accumulate_batches))),
+        "batch_size": shares.total,
+        "steps": steps * recipe.epochs,
+        "epochs": recipe.epochs,
+        "device": cost.device,
+        "precision": cost.precision,
+    }

@@ -21,7 +21,6 @@ from napari_melanoma.data.bags import Bag
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
-from napari_melanoma.runs.estimate import estimate_run
 from napari_melanoma.runs.model_export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.tile_models import BagModel
@@ -301,14 +300,6 @@ def test_it_is_evaluated_on_the_test_slides(learnt: Learnt, draw_cohort: Draw, w
 def test_it_is_not_exported_as_a_model_of_images(learnt: Learnt, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not from images"):
         export_bundle(learnt[2], tmp_path / "mil.onnx")
-
-
-def test_checking_estimates_the_cost(whole: tuple[TrainRecipe, Path]) -> None:
-    recipe, run = whole
-    few, many = (estimate_run(recipe.model_copy(update={"epochs": epochs}), run=RunContext()) for epochs in (1, 10_000))
-    assert 0 < few.seconds < many.seconds
-    assert few.steps * 10_000 == many.steps
-    assert few.images == len([row for row in rows_of(run) if row["part"] == "train"])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.train.recipe_estimate import check_network
+from napari_melanoma.ui.train.recipe_check import check_network
 
 
 @pytest.mark.parametrize(

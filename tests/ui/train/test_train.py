@@ -14,8 +14,7 @@ import pytest
 from fake_runs import FakeRun, fake_run
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
-from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -30,7 +29,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QWidget,
 )
-from reused_worker import FakeWorkerClient
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.core import paths, processes
@@ -42,7 +40,7 @@ from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.train import data_sets, recipe_estimate
+from napari_melanoma.ui.train import data_sets, recipe_check
 from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
@@ -94,8 +92,7 @@ class Launched:
 def user(home, monkeypatch):
     """Data folders of this test alone, and no waiting for controls to rest."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr(recipe_estimate, "CHECK_DELAY_MS", 10)
-    monkeypatch.setattr(recipe_estimate, "ESTIMATE_DELAY_MS", 10)
+    monkeypatch.setattr(recipe_check, "CHECK_DELAY_MS", 10)
     return home
 
 
@@ -152,26 +149,22 @@ def opens_dock(user, nothing_left, qtbot):
 
     def open_dock():
         window, viewer = QMainWindow(), ViewerModel()
-        client = FakeWorkerClient()
-        dock = TrainDock(viewer, client)
+        dock = TrainDock(viewer)
         frame = QDockWidget()
         frame.setWidget(dock)
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
         window.setCentralWidget(QWidget())
         window.resize(900, 700)
         window.show()
-        opened.append((window, dock, client))
+        opened.append((window, dock))
         trainer = Trainer(viewer, dock, qtbot)
         trainer.until(lambda: dock.run_controller._is_listed)
         trainer.waits()
         return trainer
 
     yield open_dock
-    for window, dock, client in opened:
+    for window, dock in opened:
         wait_until_idle(qtbot, dock)
-        if isalive(client):
-            client.leave()
-            client.deleteLater()
         window.hide()
         window.deleteLater()
 
@@ -190,13 +183,11 @@ def ready(trainer, blobs):
 
 
 def test_a_folder_is_counted_and_reported_when_it_is_gone(ready, opens_dock, blobs):
-    # It is counted and ticked, and the worker estimates the training.
+    # It is counted and ticked.
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
     said = "12 images with masks: 8 for training, 2 for validation, 2 for testing."
-    assert ready.says("forecast").startswith(said)
-    minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
-    assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
+    assert ready.says("image_counts") == said
     # Once it is gone, the next edit reports it.
     blobs.rename(blobs.with_name("elsewhere"))
     ready.types("epochs", "3")
@@ -303,7 +294,7 @@ def test_data_sets_are_dropped_chosen_and_confirmed_and_other_files_reported(tra
 def test_corrections_are_added_automatically_and_not_missed_before_they_are_counted(
     opens_dock, launched, user, monkeypatch
 ):
-    checked, check = [], recipe_estimate.check_recipe_data
+    checked, check = [], recipe_check.check_recipe_data
 
     def note(recipe, run):
         checked.append(recipe.data.datasets)
@@ -314,7 +305,7 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
         return count_images(folder, **options)
 
     monkeypatch.setattr(data_sets, "count_images", slow)
-    monkeypatch.setattr(recipe_estimate, "check_recipe_data", note)
+    monkeypatch.setattr(recipe_check, "check_recipe_data", note)
     trainer = opens_dock()
     assert trainer.dock.data_picker.is_empty
     assert checked == []
@@ -339,7 +330,7 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     base = write_data_set(user / "known", 6)
     rows.add([base])
     ready.waits()
-    assert "base data" in ready.says("forecast")
+    assert "base data" in ready.says("image_counts")
     # A launch that fails is reported.
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
@@ -369,11 +360,10 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
         ready.dock.run_page.run_view.command_requested.emit(wish)
         ready.waits()
         assert wish_of(launched.paths[0]) == wish
-    # While it is active, nothing is measured, and a second run waits for it.
+    # A second run waits for it.
     ready.clicks("back")
     ready.waits()
     assert "mine-01" in ready.says("runs_at_work")
-    assert "estimated when no run is active" in ready.says("forecast")
     first = launched.last
     ready.starts()
     assert ready.dock.status.text == f"{launched.paths[1].name} waits for mine-01."
@@ -388,39 +378,9 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     assert ready.dock.run_page.path is None
     assert wish_of(first.path) == "run"
     assert "continues in the background" in ready.dock.status.text
-    # When no run is active any more, estimates are resumed.
-    first.dead().tell("finished", threshold=0.5)
-    ready.dock.run_list.refresh()
-    ready.waits()
-    ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
 
-def test_estimates_follow_the_recipe_and_the_images_and_values_out_of_range_disable_start(
-    ready, blobs, user, monkeypatch
-):
-    asked, real = [], ready.dock._client.request
-    monkeypatch.setattr(
-        ready.dock._client, "request", lambda verb, **values: (asked.append(verb), real(verb, **values))[1]
-    )
-    # The learning rate is not measured.
-    before = ready.says("forecast")
-    ready.types("learning_rate", "1e-5")
-    assert asked == []
-    assert ready.says("forecast") == before
-    # An outdated estimate is not shown.
-    said, line = [], before.splitlines()[-1]
-    ready.dock.forecaster.changed.connect(
-        lambda: said.append((ready.dock.forecaster.recipe, ready.dock.forecaster.summary))
-    )
-    ready.types("epochs", "7")
-    assert asked == ["estimate"]
-    ours = [words for recipe, words in said if recipe is not None and recipe.epochs == 7]
-    assert not [words for words in ours if line in words]
-    assert any("Estimating time and memory" in words for words in ours)
-    assert "About 7 min" in ours[-1]
-    assert "About 7 min" in ready.says("forecast")
-    # Changed images are estimated again.
-    asked.clear()
+def test_counts_follow_the_images_and_values_out_of_range_disable_start(ready, blobs, user):
     write_data_set(user / "more", 20)
     (user / "more" / "dataset.csv").replace(blobs / "dataset.csv")
     for kind in ("images", "masks"):
@@ -428,16 +388,8 @@ def test_estimates_follow_the_recipe_and_the_images_and_values_out_of_range_disa
             file.replace(blobs / kind / file.name)
     ready.dock.data_picker.recount()
     ready.waits()
-    assert asked == ["estimate"]
     assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
-    # A training that may run out of memory, or cannot be estimated, may be started.
-    for batch_size, warning in (
-        ("4096", "may run out of memory"),
-        ("4095", "could not be estimated: a GPU is asked for"),
-    ):
-        advanced(ready).types("batch_size", batch_size)
-        assert warning in ready.says("warning")
-        assert ready.dock.start_button.isEnabled()
+    assert ready.says("image_counts").startswith("20 images with masks")
     # Values that are not allowed disable Start.
     for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
         ready.types(name, typed)
@@ -446,17 +398,6 @@ def test_estimates_follow_the_recipe_and_the_images_and_values_out_of_range_disa
         ready.clicks(f"{name}.reset")
         ready.waits()
         assert ready.dock.start_button.isEnabled()
-
-
-@pytest.mark.both_qts
-def test_closing_the_dock_after_its_worker(ready, qapp):
-    client = ready.dock._client
-    client.close()
-    client.deleteLater()
-    qapp.sendPostedEvents(client, QEvent.Type.DeferredDelete)
-    assert not isalive(client)
-    ready.dock.hide()
-    assert not ready.dock.isVisible()
 
 
 def test_another_start_keeps_entered_values_and_an_incompatible_network_is_reported(ready, user):

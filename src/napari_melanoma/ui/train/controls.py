@@ -62,7 +62,7 @@ class TrainControls(QWidget):
         self.run_page = RunPage(self.icons, self.settings)
         self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the starting model does not have")
         self.start_hint.setToolTip("")
-        self.forecast_label = named(quiet_label(), "forecast", "Images, time and memory of the training")
+        self.counts_label = named(quiet_label(), "image_counts", "Images of the training")
         self.warning_label = named(QLabel(), "warning", "Why the training cannot start, or warnings")
         self.start_button = named(QPushButton("Start"), "primary", "Start the training")
         self.status = StatusLine(self.icons)
@@ -193,11 +193,11 @@ class TrainControls(QWidget):
         column.setSpacing(4)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
-        self.forecast_label.setMinimumHeight(3 * self.forecast_label.fontMetrics().lineSpacing())
-        self.forecast_label.setAlignment(Qt.AlignmentFlag.AlignBottom)
+        self.counts_label.setMinimumHeight(2 * self.counts_label.fontMetrics().lineSpacing())
+        self.counts_label.setAlignment(Qt.AlignmentFlag.AlignBottom)
         self.warning_label.setProperty("fault", True)
         self.warning_label.setWordWrap(True)
-        for widget in (line, self.forecast_label, self.warning_label, self.start_button):
+        for widget in (line, self.counts_label, self.warning_label, self.start_button):
             column.addWidget(widget)
         return part
 

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.compat import isalive
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
@@ -16,7 +15,7 @@ from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.train.recipe_estimate import READING, RunForecast
+from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -25,7 +24,6 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -39,30 +37,27 @@ TILE_RECIPE = "classify-tiles"  # selected when the data are tiles
 BOTH_KINDS = "Photographs and tiles of slides are ticked. Tick data sets of one type only."
 NEEDS_TILE_RECIPE = "The data are tiles of slides. Select a recipe for tiles of slides."
 NEEDS_TILES = "The recipe is for tiles of slides. Tick a data set of tiles, or select another recipe."
-RUN_ACTIVE = "time and memory are estimated when no run is active"
 
 
 class TrainDock(TrainControls):
     """Train a model on corrections or other data sets, in a process that can continue without napari."""
 
-    def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         reuse_shader_programs()
         self._viewer = napari_viewer
-        self._client = client or WorkerClient()
-        self.forecaster = RunForecast(self._client, self)
+        self.recipe_check = RecipeCheck(self)
         self.run_controller = RunController(self)
         self.opener = PhotographOpener(napari_viewer, self)
         self._saving = LatestJobQueue(self)
-        self._data_error = ""  # the last one of the forecast
+        self._data_error = ""  # the last one of the check
         self._kinds: frozenset[bool] = frozenset()
         self._connect()
         self._add_shortcuts()
         self._restore()
         self.setAcceptDrops(True)
-        # Not methods of the dock, since it no longer exists when they are called.
-        for cleanup in (self.connections.close, partial(_close, self._client)):
-            self.destroyed.connect(cleanup)
+        # Not a method of the dock, since it no longer exists when this is called.
+        self.destroyed.connect(self.connections.close)
 
     def _connect(self) -> None:
         self.data_picker.changed.connect(self._on_data)
@@ -72,8 +67,8 @@ class TrainDock(TrainControls):
         self.recipe_picker.changed.connect(self._on_recipe)
         self.recipe_picker.save_requested.connect(self._on_save)
         self.recipe_form.changed.connect(self._check_recipe)
-        self.forecaster.changed.connect(self._show_forecast)
-        self.run_controller.changed.connect(self._on_runs)
+        self.recipe_check.changed.connect(self._show_check)
+        self.run_controller.changed.connect(self._show_check)
         self.start_button.clicked.connect(self._on_start)
         self.welcome.dropped.connect(self.data_picker.training_list.add)
         self.welcome.link_activated.connect(self._on_link)
@@ -101,12 +96,6 @@ class TrainDock(TrainControls):
         self.run_controller.guard.watch()
         self.start_picker.refresh()
         self._check_recipe()
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop the worker that estimates time and memory, which frees its memory."""
-        super().hideEvent(event)
-        if isalive(self._client):  # when napari exits, Qt may delete the client before the dock
-            self.forecaster.stop()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Accept files and folders while the settings are shown."""
@@ -187,18 +176,15 @@ class TrainDock(TrainControls):
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
         error = self._find_obvious_error()
         if error:
-            self.forecaster.set_error(error)
+            self.recipe_check.set_error(error)
         else:
-            self._forecast_recipe()
+            try:
+                recipe = self.build_recipe()
+                self.start_picker.encoder = find_imagenet_name(recipe.model.architecture, recipe.model.options)
+                self.recipe_check.set_recipe(recipe)
+            except ConfigError as config_error:
+                self.recipe_check.set_error(str(config_error))
         self.update_start_hint()
-
-    def _forecast_recipe(self) -> None:
-        try:
-            recipe = self.build_recipe()
-            self.start_picker.encoder = find_imagenet_name(recipe.model.architecture, recipe.model.options)
-            self.forecaster.set_recipe(recipe)
-        except ConfigError as error:
-            self.forecaster.set_error(str(error))
 
     def _find_obvious_error(self) -> str:
         """Return an error that can be found without reading files; empty if there is none."""
@@ -213,28 +199,21 @@ class TrainDock(TrainControls):
             return NEEDS_TILES if shipped.is_of_slides else NEEDS_TILE_RECIPE
         return next(iter(self.recipe_form.faults), "")
 
-    def _show_forecast(self) -> None:
-        forecast = self.forecaster
-        if forecast.data_error != self._data_error:  # the counts in the list may be outdated
-            self._data_error = forecast.data_error
+    def _show_check(self) -> None:
+        check = self.recipe_check
+        if check.data_error != self._data_error:  # the counts in the list may be outdated
+            self._data_error = check.data_error
             self.data_picker.recount()
-        self.forecast_label.setText(forecast.summary)
-        self.forecast_label.setToolTip(forecast.estimate_basis)
-        self.warning_label.setText(forecast.error or forecast.warnings)
-        self.warning_label.setVisible(bool(forecast.error or forecast.warnings))
+        self.counts_label.setText(check.summary)
+        self.warning_label.setText(check.error or check.warning)
+        self.warning_label.setVisible(bool(check.error or check.warning))
         self.update_state(
-            "Starting ..." if self.run_controller.starting else forecast.error, empty=self.data_picker.is_empty
+            "Starting ..." if self.run_controller.starting else check.error, empty=self.data_picker.is_empty
         )
 
-    def _on_runs(self) -> None:
-        self.forecaster.suspend(RUN_ACTIVE if self.run_controller.active_runs else "")
-        self._show_forecast()
-
     def _on_start(self) -> None:
-        recipe = self.forecaster.recipe
-        if recipe is not None:
-            self.forecaster.stop()
-            self.run_controller.start(recipe)
+        if self.recipe_check.recipe is not None:
+            self.run_controller.start(self.recipe_check.recipe)
 
     def _on_save(self, path: Path) -> None:
         if not self.data_picker.datasets:
@@ -258,12 +237,6 @@ class TrainDock(TrainControls):
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
-
-
-def _close(client: WorkerClient) -> None:
-    """Close a worker, unless Qt has deleted it."""
-    if isalive(client):
-        client.close()
 
 
 def _save(path: Path, recipe: TrainRecipe, run: RunContext) -> str:

@@ -276,7 +276,7 @@ class RunLauncher(QObject):
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     """Check a recipe again, because files may have changed, and launch it."""
     from napari_melanoma.runs import launching
-    from napari_melanoma.ui.train.recipe_estimate import check_recipe_data
+    from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
     check_recipe_data(recipe, run)
     path = launching.create_run_folder(recipe.name)

@@ -1,0 +1,189 @@
+"""Check a recipe before it runs, and count its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.train.data_sets import check_is_folder
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
+
+NO_TEST_IMAGES = "none for testing"
+DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
+READING = "Reading the data ..."
+CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
+
+
+@dataclass(frozen=True)
+class RecipeImageCounts:
+    """Numbers of images of a run.
+
+    ``test``: test set. ``left_out``: not used, because other images of their patients are in the test set.
+    ``warning``: not empty if the starting model was trained on test images.
+    """
+
+    training: int
+    validation: int
+    test: int
+    base: int = 0
+    left_out: int = 0
+    warning: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The numbers as one line."""
+        total = format_count(self.training + self.validation + self.test + self.left_out, "image")
+        parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
+        parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
+        if self.left_out:
+            parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
+        base = f"; {format_count(self.base, 'image')} of base data" if self.base else ""
+        return f"{total} with masks: {', '.join(parts)}{base}"
+
+
+def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
+    """Check a recipe and its data, and count the images.
+
+    No images are read, except thumbnails of the test set, which are compared with the training data of the starting
+    model.
+    """
+    from napari_melanoma.evaluation.training_overlap import start_overlap_warning
+    from napari_melanoma.training.data_checks import check_counts
+    from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
+
+    check_network(recipe)
+    run.check()
+    shared = set(recipe.data.datasets) & set(recipe.data.base)
+    if shared:
+        names = ", ".join(sorted(Path(name).name for name in shared))
+        raise DataSetError(f"the data set {names} is both training data and base data. Tick it only once.")
+    for name in (*recipe.data.datasets, *recipe.data.base):
+        check_is_folder(Path(name).expanduser())
+    selected, table, _ = select_labeled(select_samples(recipe), recipe)
+    check_counts(selected.parts)
+    if table is not None:
+        check_run_classes(selected, recipe, table)
+    parts = selected.parts
+    return RecipeImageCounts(
+        len(parts.training),
+        len(parts.validation),
+        len(parts.test),
+        len(selected.base),
+        len(selected.left_out),
+        start_overlap_warning(recipe, selected, run),
+    )
+
+
+def check_network(recipe: TrainRecipe) -> None:
+    """Check that the network of a recipe matches its starting model."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+    from napari_melanoma.models.zoo import list_architectures
+    from napari_melanoma.runs.starting_weights import check_start
+
+    model = recipe.model
+    config = list_architectures()[model.architecture].spec.config
+    options = config.parse(model.options, f"the options of {model.architecture}")
+    if not model.starts_from_bundle:
+        check_start(recipe)
+        return
+    start = find_bundle(model.start).config
+    if not recipe.continues_from(start):  # only the encoder is used
+        check_start(recipe)
+        return
+    if recipe.task == "classification":  # options that depend on the data are not compared
+        options = options.model_copy(update={name: config.model_fields[name].default for name in DATA_OPTIONS})
+        start = start.model_copy(update={"options": {k: v for k, v in start.options.items() if k not in DATA_OPTIONS}})
+    if start.architecture != model.architecture:
+        difference = f"its network is {start.architecture}, the recipe's is {model.architecture}"
+    elif config.parse(start.options, "the start") != options:
+        difference = f"its {start.architecture} has other options than the recipe's"
+    else:
+        return
+    raise ConfigError(
+        f"The weights of {start.name} do not fit: {difference}. "
+        "Reset architecture and options under Advanced, Model, or select another start."
+    )
+
+
+class RecipeCheck(QObject):
+    """Check the displayed recipe and its data in a thread, and count the images.
+
+    ``error``: why the recipe cannot be started, empty if it can. ``data_error``: the same if it concerns the data
+    sets, else empty.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.recipe: TrainRecipe | None = None
+        self.error = ""
+        self.data_error = ""
+        self._image_counts: RecipeImageCounts | None = None
+        self._checks = LatestJobQueue(self, CHECK_DELAY_MS)
+        self._checks.succeeded.connect(self._on_checked)
+        self._checks.failed.connect(self._on_failed)
+
+    @property
+    def warning(self) -> str:
+        """A warning about the comparison after the run."""
+        return self._image_counts.warning if self._image_counts else ""
+
+    @property
+    def summary(self) -> str:
+        """The numbers of images."""
+        return _to_sentence(self._image_counts.summary) if self._image_counts else ""
+
+    def set_recipe(self, recipe: TrainRecipe) -> None:
+        previous, self.recipe = self.recipe, recipe
+        if previous and (previous.data, previous.seed) != (recipe.data, recipe.seed):
+            self._image_counts = None
+        if not self._image_counts:
+            self.error = READING
+        self._checks.submit("check", lambda: partial(_try_check, recipe))
+        self.changed.emit()
+
+    def set_error(self, message: str) -> None:
+        """Discard the recipe, and set the error that prevents it."""
+        self.recipe, self._image_counts = None, None
+        self._checks.drop("check")
+        self.error = message
+        self.changed.emit()
+
+    def _on_checked(self, result: tuple[TrainRecipe, RecipeImageCounts | Exception]) -> None:
+        recipe, counts = result
+        if recipe != self.recipe:
+            return
+        if isinstance(counts, RecipeImageCounts):
+            self._image_counts, self.error, self.data_error = counts, "", ""
+            self.changed.emit()
+        else:
+            self._on_failed(counts)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._image_counts = None
+        self.error = _to_sentence(str(error))
+        self.data_error = self.error if isinstance(error, DataSetError) else ""
+        self.changed.emit()
+
+
+def _try_check(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, RecipeImageCounts | Exception]:
+    try:
+        return recipe, check_recipe_data(recipe, run)
+    except MelanomaError as error:
+        return recipe, error
+
+
+def _to_sentence(text: str) -> str:
+    """Capitalize a text and end it with a period."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
