@@ -211,7 +211,7 @@ def command_of(process):
 @pytest.fixture
 def shared_client(client, monkeypatch):
     """Use the fake worker as the shared worker of docks."""
-    from napari_melanoma.ui.widgets import worker_client
+    from napari_melanoma.ui import worker_client
 
     monkeypatch.setattr(worker_client._SharedWorker, "client", client)
     monkeypatch.setattr(worker_client._SharedWorker, "users", 1)

@@ -73,7 +73,7 @@ if (heavy | late) & set(sys.modules):
     raise SystemExit(f"imported with the docks: {(heavy | late) & set(sys.modules)}")
 import napari
 from napari_melanoma.ui import launch, sample_data
-from napari_melanoma.ui.widgets import worker_client
+from napari_melanoma.ui import worker_client
 from pathlib import Path
 worker_client._SharedWorker.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
 draw = sample_data._make_layers  # a smaller sample and window: drawing and analysis take as long as there are pixels

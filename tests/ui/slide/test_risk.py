@@ -17,9 +17,9 @@ from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.models.installed_bundles import user_models_folder
+from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets import worker_client
 
 from .test_depth import draws as draws_depth
 from .test_depth import proposes

@@ -25,7 +25,6 @@ from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
@@ -42,7 +41,6 @@ class CaseDock(CaseControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        reuse_shader_programs()
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
         self.comparison = CaseComparison(self, napari_viewer, self.controller)

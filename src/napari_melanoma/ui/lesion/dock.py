@@ -37,7 +37,6 @@ from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SavedVersions, Sa
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
-from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.file_drop import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
@@ -68,7 +67,6 @@ class LesionDock(LesionControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        reuse_shader_programs()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._searched: set[str] = set()  # photographs whose recovery and saved result were looked up

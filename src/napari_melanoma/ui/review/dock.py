@@ -27,7 +27,6 @@ from napari_melanoma.ui.review.photographs import (
 )
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
-from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -212,7 +211,6 @@ class ReviewDock(ReviewControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        reuse_shader_programs()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._chosen_paths: Sequence[Path] = ()

@@ -40,7 +40,6 @@ from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
-from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
@@ -83,7 +82,6 @@ class SlideDock(SlideControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        reuse_shader_programs()
         self._viewer = napari_viewer
         context = self.context
         self.opener = SlideOpener(napari_viewer, self)

@@ -19,7 +19,6 @@ from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -44,7 +43,6 @@ class TrainDock(TrainControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        reuse_shader_programs()
         self._viewer = napari_viewer
         self.recipe_check = RecipeCheck(self)
         self.run_controller = RunController(self)

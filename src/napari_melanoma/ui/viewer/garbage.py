@@ -1,4 +1,8 @@
-"""Shorter pauses for Python's garbage collection, during which napari's window does not respond."""
+"""Shorter pauses for Python's garbage collection, during which napari's window does not respond.
+
+napari collects all garbage when a layer is removed. With the Lesion dock, that took 138 to 217 ms of processor time;
+with the libraries excluded, 8 to 32 ms. Only a plugin knows when its libraries are loaded, so napari cannot do so.
+"""
 
 from __future__ import annotations
 
