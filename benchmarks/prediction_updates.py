@@ -23,13 +23,13 @@ from napari_melanoma.ui.widgets.job import tasks
 ALLOWED_S = 0.3
 
 
-def seconds_until_answered(dock: Any, change: Callable[[], None]) -> float:  # noqa: ANN401 - imported when timed
+def seconds_until_predicted(dock: Any, change: Callable[[], None]) -> float:  # noqa: ANN401 - imported when timed
     """Make a change, and wait until the dock shows a new valid prediction."""
     identity = str(dock.picker.identity)
-    before = dock.answering.answer(identity)
+    before = dock.prediction_controller.current_prediction(identity)
 
     def follows() -> bool:
-        now = dock.answering.answer(identity)
+        now = dock.prediction_controller.current_prediction(identity)
         return now is not None and now is not before
 
     begun = time.perf_counter()
@@ -40,7 +40,7 @@ def seconds_until_answered(dock: Any, change: Callable[[], None]) -> float:  # n
 
 def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     """Paint at the border of the mask at different rows."""
-    labels = dock.work.book.mask(str(dock.picker.identity))
+    labels = dock.controller.store.mask(str(dock.picker.identity))
     labels.brush_size = max(labels.data.shape) // 40
     rows = np.flatnonzero(labels.data.any(axis=1))
     if not len(rows):
@@ -48,12 +48,12 @@ def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     times = []
     for row in np.quantile(rows, np.linspace(0.2, 0.8, count), method="nearest").tolist():
         edge = int(np.flatnonzero(labels.data[row])[-1])
-        times.append(seconds_until_answered(dock, lambda at=(row, edge): labels.paint(at, 1)))
+        times.append(seconds_until_predicted(dock, lambda at=(row, edge): labels.paint(at, 1)))
         wait(tasks.is_idle)
     return times
 
 
-def forms(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
+def enter_ages(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     """Enter a different age each time."""
     times = []
     for age in range(30, 30 + 5 * count, 5):
@@ -62,7 +62,7 @@ def forms(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
             dock.patient.show_row({"age": str(age), "sex": "female"})
             dock.patient.edited.emit()
 
-        times.append(seconds_until_answered(dock, fill))
+        times.append(seconds_until_predicted(dock, fill))
         wait(tasks.is_idle)
     return times
 
@@ -82,7 +82,7 @@ def main() -> int:
     dock.analyze_button.click()
     wait(tasks.is_idle)
     medians = []
-    for what, measure in (("stroke", strokes), ("metadata", forms)):
+    for what, measure in (("stroke", strokes), ("metadata", enter_ages)):
         times = measure(dock, arguments.repeats)[1:]
         medians.append(statistics.median(times))
         print(f"{what}: median {medians[-1]:.2f} s ({min(times):.2f} to {max(times):.2f}), {len(times)} times")

@@ -63,20 +63,20 @@ from tiatoolbox import logger
 from tiatoolbox.models.engine.patch_predictor import PatchPredictor
 from tiatoolbox.models.models_abc import ModelABC
 logger.setLevel("ERROR")
-asked = json.loads(sys.argv[1])
+requested = json.loads(sys.argv[1])
 
 class Network(ModelABC):
     def __init__(self):
         super().__init__()
-        self.network = timm.create_model(asked["architecture"], num_classes=2)
-        self.network.load_state_dict(torch.load(asked["weights"], weights_only=True))
+        self.network = timm.create_model(requested["architecture"], num_classes=2)
+        self.network.load_state_dict(torch.load(requested["weights"], weights_only=True))
 
     def forward(self, images):
         return self.network(images).softmax(1)
 
     @staticmethod
     def infer_batch(model, batch, *, device):
-        mean, std = (torch.tensor(asked[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+        mean, std = (torch.tensor(requested[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
         images = batch.to(device).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
             found = model((images - mean) / std)
@@ -93,13 +93,14 @@ class Network(ModelABC):
 def cpu():
     return sum(os.times()[:4])
 
-how = {"batch_size": asked["batch_size"], "num_workers": asked["workers"], "device": "cpu", "verbose": False}
+how = {"batch_size": requested["batch_size"], "num_workers": requested["workers"], "device": "cpu", "verbose": False}
 predictor = PatchPredictor(Network().eval(), **how)
 for line in sys.stdin:
     started, processor = time.perf_counter(), cpu()
     out = predictor.run(
-        [asked["slide"]], patch_mode=False, patch_input_shape=(asked["tile"],) * 2, stride_shape=(asked["tile"],) * 2,
-        input_resolutions=[{"units": "mpp", "resolution": asked["mpp"]}], save_dir=line.strip(), overwrite=True,
+        [requested["slide"]], patch_mode=False, patch_input_shape=(requested["tile"],) * 2,
+        stride_shape=(requested["tile"],) * 2,
+        input_resolutions=[{"units": "mpp", "resolution": requested["mpp"]}], save_dir=line.strip(), overwrite=True,
         output_type="zarr", auto_get_mask=False, return_probabilities=True)
     import zarr
     path = next(iter(out.values())) if isinstance(out, dict) else out

@@ -90,7 +90,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "review", "train", "body", "case", "changes"),
-            *("slide", "channels", "beside", "tray", "depth", "risk"),
+            *("slide", "channels", "side-by-side", "tray", "depth", "risk"),
         ),
         help="pictures of one dock only",
     )
@@ -111,7 +111,7 @@ def main() -> int:
         "changes": change_pictures,
         "slide": slide_pictures,
         "channels": channel_pictures,
-        "beside": side_by_side_pictures,
+        "side-by-side": side_by_side_pictures,
         "tray": tray_pictures,
         "depth": depth_pictures,
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),

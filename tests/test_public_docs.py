@@ -123,13 +123,13 @@ def is_explained_elsewhere(argument: ast.arg) -> bool:
 def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[str]:
     written = [entry.name for title in ("Parameters", "Other Parameters") for entry in sections[title]]
     named = {name.strip(" *") for entry in written for name in entry.split(",")}
-    asked = {
+    requested = {
         argument.arg
         for argument in parameters(public)
         if is_public(argument.arg) and argument.arg != "parent" and not is_explained_elsewhere(argument)
     }
     surplus = named - {argument.arg for argument in parameters(public)}
-    return sorted(asked - named) + sorted(f"{name} (no such parameter)" for name in surplus)
+    return sorted(requested - named) + sorted(f"{name} (no such parameter)" for name in surplus)
 
 
 def exported(tree: ast.Module) -> set[str]:

@@ -120,3 +120,31 @@ def forbidden_texts(strings: Iterable[tuple[int, str]]) -> Iterator[str]:
 def test_string_literals_are_searched() -> None:
     strings = [(1, "colour_centre"), (2, "the Colour `centre` of"), (3, "see https://a.org/anew, 2 millimetres")]
     assert list(forbidden_texts(strings)) == ["2: colour"]
+
+
+# Names of stored keys, fields, options and controls that have been replaced; core/renamed_keys.py has the new ones.
+OLD_NAMES = (
+    "asked|unlike|likeness|said|depth_said|depth_in_words|tuning|tuning_\\w+|learn|learn_also|held_out|held_out_\\w+|"
+    "blend|take|crossed|standings|theirs|beside|beside_\\w+|\\w+_beside|\\w+_words|take over|cannot tell"
+)
+OLD_NAME = re.compile(
+    rf"(?<![\w\"'])([\"'])(?:{OLD_NAMES})\1|^ {{4}}(?:{OLD_NAMES}): |[(, ](?:{OLD_NAMES})=(?!=)|^(?:{OLD_NAMES}) = "
+    r"|\b(?:draw_ticket|SlideStops)\b",
+    re.MULTILINE,
+)
+SOURCES = [
+    path
+    for folder in ("src", "tests", "scripts", "benchmarks", "recipes")
+    for path in sorted((REPOSITORY / folder).rglob("*"))
+    if path.suffix in (".py", ".toml", ".json", ".csv") and path.stem not in ("renamed_keys", "test_renamed_keys")
+]
+
+
+def test_replaced_names_are_not_used() -> None:
+    assert len(SOURCES) > 500
+    assert [
+        f"{path.relative_to(REPOSITORY)}: {found[0].strip()}"
+        for path in SOURCES
+        if path != Path(__file__)
+        for found in OLD_NAME.finditer(path.read_text(encoding="utf-8"))
+    ] == []

@@ -92,7 +92,7 @@ def test_a_table_adds_no_image_outside_its_folder_to_a_case_that_was_not_named(t
     table.write_text("image_id,path,age\nprecious,../victim/masks/precious.png,50\n")
     found = read_case_table(table)
     assert found.images == []
-    assert any("outside" in said for _, said in found.notes)
+    assert any("outside" in predicted for _, predicted in found.notes)
     assert read_case_table(table, [victim]).images == [victim]
 
 

@@ -39,9 +39,9 @@ def test_gaps_are_counted_whole_and_apart_from_drawing(bench, qtbot, capsys):
     assert 99 - bench.TICK_MS <= max(gaps.apart) <= max(gaps.found) - 199
     assert bench.report("at rest", gaps, [], moving=False) == bench.percentile(gaps.found, 0.99)
     assert bench.report("panning", gaps, [30.0], moving=True) == bench.percentile(gaps.apart, 0.99)
-    said = capsys.readouterr().out
-    assert f"max {max(gaps.found):4.0f} ms" in said
-    assert "1 frames p50  30.0" in said
+    predicted = capsys.readouterr().out
+    assert f"max {max(gaps.found):4.0f} ms" in predicted
+    assert "1 frames p50  30.0" in predicted
 
 
 def test_a_frame_counts_as_drawing_until_it_is_on_the_screen(bench, monkeypatch):

@@ -97,7 +97,7 @@ def of(name: str, patient: str) -> CollectedImage:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "is_noted"),
+    ("own", "other", "is_noted"),
     [
         ("K-7", "K-7", False),
         ("K-7", "K-8", True),
@@ -105,10 +105,10 @@ def of(name: str, patient: str) -> CollectedImage:
         ("K-7", "", False),
     ],
 )
-def test_images_of_another_patient_are_noted(ours: str, theirs: str, is_noted: bool) -> None:
+def test_images_of_another_patient_are_noted(own: str, other: str, is_noted: bool) -> None:
     notes = (("patient", "another patient in 2 images: check that they belong to this case."),)
-    for patient_id in (ours, pseudonym(ours)):
-        filed = file_images(set_patient(Case(), patient_id=patient_id), [of("a", theirs), of("b", theirs)])
+    for patient_id in (own, pseudonym(own)):
+        filed = file_images(set_patient(Case(), patient_id=patient_id), [of("a", other), of("b", other)])
         assert filed.notes == (notes if is_noted else ())
 
 

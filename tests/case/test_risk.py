@@ -108,7 +108,7 @@ def store(case: Case, tmp_path: Path) -> Iterator[CaseStore]:
         yield opened
 
 
-def asked(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
+def requested(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
     """The risk of the first lesion."""
     found = latest_risk(case.lesions[0])
     assert found is not None
@@ -128,29 +128,29 @@ def test_it_is_outdated_when_the_case_changes(
     store: CaseStore, edits: dict[str, object], changes: tuple[str, ...]
 ) -> None:
     kept = set_lesion(save_risk(store, store.case, "I1", ANSWER), "L1", **edits)
-    assert find_changed_fields(*asked(kept)) == changes
-    assert "age" in find_changed_fields(*asked(set_patient(kept, age=70)))
-    assert "age" in find_changed_fields(*asked(set_patient(kept, age=None)))  # erased
+    assert find_changed_fields(*requested(kept)) == changes
+    assert "age" in find_changed_fields(*requested(set_patient(kept, age=70)))
+    assert "age" in find_changed_fields(*requested(set_patient(kept, age=None)))  # erased
 
 
 def test_values_of_the_slide_do_not_outdate_the_risk(store: CaseStore) -> None:
     case = set_lesion(store.case, "L1", depth_mm=1.2, site="lower extremity")
     kept = save_risk(store, case, "I1", ANSWER)
-    assert find_changed_fields(*asked(kept)) == ()
-    found = find_overruled_fields(*asked(kept))
+    assert find_changed_fields(*requested(kept)) == ()
+    found = find_overruled_fields(*requested(kept))
     assert found["depth_mm"] == ("1.2", "1.4")
     assert found["site"][1] == ""
     assert set(found) == {"depth_mm", "site"}
     mended = set_lesion(kept, "L1", depth_mm=1.4)
-    assert (find_changed_fields(*asked(mended)), set(find_overruled_fields(*asked(mended)))) == ((), {"site"})
+    assert (find_changed_fields(*requested(mended)), set(find_overruled_fields(*requested(mended)))) == ((), {"site"})
     thicker = set_lesion(kept, "L1", depth_mm=1.8)
-    assert (find_changed_fields(*asked(thicker)), set(find_overruled_fields(*asked(thicker)))) == (
+    assert (find_changed_fields(*requested(thicker)), set(find_overruled_fields(*requested(thicker)))) == (
         ("depth_mm",),
         {"site"},
     )
-    assert find_changed_fields(*asked(set_lesion(kept, "L1", depth_mm=None))) == ("depth_mm",)
+    assert find_changed_fields(*requested(set_lesion(kept, "L1", depth_mm=None))) == ("depth_mm",)
     again = save_risk(store, thicker, "I1", ANSWER)
-    assert find_changed_fields(*asked(again)) == ()
+    assert find_changed_fields(*requested(again)) == ()
 
 
 def test_undo_restores_the_previous_risk_and_no_data_remain(case: Case, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_mirror_images_are_used_if_the_bundle_asks_for_them(
 ) -> None:
     config = classifier_bundle.config
     assert config.classifier is not None
-    asked = config.model_copy(update={"classifier": config.classifier.model_copy(update={"mirrored": True})})
-    mirrored = Classifier(BundleInfo(classifier_bundle.path, asked), classifier.network)
+    requested = config.model_copy(update={"classifier": config.classifier.model_copy(update={"mirrored": True})})
+    mirrored = Classifier(BundleInfo(classifier_bundle.path, requested), classifier.network)
     rgb = picture(np.random.default_rng(14), True).rgb
     turned = [np.ascontiguousarray(rgb[:: 1 - 2 * (place & 1), :: 1 - (place & 2)]) for place in range(4)]
     rows = [{"age": "70"}] * 4
@@ -89,19 +89,19 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     drawn = picture(np.random.default_rng(14), True)
     image, out = tmp_path / "image.npy", tmp_path / "heat.npy"
     np.save(image, drawn.rgb)
-    asked = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
+    requested = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
     desk = ClassificationRequests(lambda name: classifier)
     with pytest.raises(InputError, match="has not classified a lesion yet"):
         desk.reclassify({"model": "violet", "row": {}}, RunContext())
 
-    first = desk.classify(asked, RunContext())["prediction"]
+    first = desk.classify(requested, RunContext())["prediction"]
     young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["prediction"]
-    reply = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
+    reply = desk.explain({**requested, "method": "occlusion", "out": str(out)}, RunContext())
 
     assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
     assert (
         young["probabilities"]
-        == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["prediction"]["probabilities"]
+        == desk.classify({**requested, "row": {"age": "30"}}, RunContext())["prediction"]["probabilities"]
     )
     assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
     place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
@@ -148,13 +148,13 @@ def test_each_of_several_lesions_has_its_own_prediction(tmp_path) -> None:
     for name, array in {"image": rgb, "mask": labels > 0, "lesions": labels, "second": labels == 2}.items():
         np.save(tmp_path / f"{name}.npy", array)
     desk = ClassificationRequests(load_classifier)
-    asked = {"model": "melanoma-small", "image": str(tmp_path / "image.npy"), "row": {"age": "50"}}
+    requested = {"model": "melanoma-small", "image": str(tmp_path / "image.npy"), "row": {"age": "50"}}
 
     whole = desk.classify(
-        {**asked, **{name: str(tmp_path / f"{name}.npy") for name in ("mask", "lesions")}}, RunContext()
+        {**requested, **{name: str(tmp_path / f"{name}.npy") for name in ("mask", "lesions")}}, RunContext()
     )
     older = desk.reclassify({"model": "melanoma-small", "row": {"age": "80"}}, RunContext())
-    alone = desk.classify({**asked, "mask": str(tmp_path / "second.npy")}, RunContext())
+    alone = desk.classify({**requested, "mask": str(tmp_path / "second.npy")}, RunContext())
 
     assert len(whole["lesions"]) == len(older["lesions"]) == 2
     assert whole["lesions"][1]["probabilities"] == pytest.approx(alone["prediction"]["probabilities"], abs=1e-4)

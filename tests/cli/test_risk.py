@@ -30,7 +30,7 @@ ANSWER = RiskPrediction(
     patches=(PatchPrediction("deepest place", (0, 0, 600, 600), 0.314, 1.7),),
     shares={"image": 0.05, "depth": -0.2, "patient": 0.0},
     without=0.464,
-    beside={
+    comparators={
         "breslow": ComparatorPrediction("Breslow thickness alone", 0.42),
         "clark": ComparatorPrediction("Clark level alone", None, "unknown"),
     },

@@ -64,9 +64,9 @@ TRANSLATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "theirs", "ours"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
-def test_words_of_others(name: str, theirs: str, ours: str | None) -> None:
-    assert load_taxonomy(name).translate(theirs) == ours
+@pytest.mark.parametrize(("name", "given", "ours"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
+def test_words_of_others(name: str, given: str, ours: str | None) -> None:
+    assert load_taxonomy(name).translate(given) == ours
 
 
 @pytest.mark.parametrize("name", list_taxonomies())

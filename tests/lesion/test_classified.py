@@ -63,10 +63,10 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
-    recorder = SimpleNamespace(folder=folder, asked=[])
+    recorder = SimpleNamespace(folder=folder, requested=[])
 
     def answer(photograph, mask, form, model, options, *, run) -> ClassPrediction:
-        recorder.asked.append(photograph.name)
+        recorder.requested.append(photograph.name)
         share = float(form.get("age", 50)) / 100
         return ClassPrediction(
             classes=("other", "melanoma"),
@@ -105,8 +105,8 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
         draw(tmp_path / "photos" / f"{name}.png", radius)
     patients = tmp_path / "patients.csv"
     patients.write_text("image_id,age\none,90\n", encoding="utf-8")
-    asked = ClassifyOptions(model=str(teller.folder))
-    options = BatchOptions(classify=asked, form={"age": "50"}, metadata=patients, workers=2)
+    requested = ClassifyOptions(model=str(teller.folder))
+    options = BatchOptions(classify=requested, form={"age": "50"}, metadata=patients, workers=2)
 
     heard: list[str] = []
 
@@ -137,11 +137,11 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert stored["prediction"]["validity"]["reasons"][0]["code"] == "out_of_distribution"
     assert stored["form"] == {"age": "90"}
 
-    assert sorted(teller.asked) == ["one", "two"]
+    assert sorted(teller.requested) == ["one", "two"]
     assert go(options).skipped == 3
-    assert sorted(teller.asked) == ["one", "two"]
+    assert sorted(teller.requested) == ["one", "two"]
     assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 2  # the form of 'two' alone is another
-    assert teller.asked.count("two") == 2
+    assert teller.requested.count("two") == 2
     assert go(BatchOptions(workers=2)).skipped == 3  # nobody asks: the results that are there will do
 
 
@@ -229,7 +229,7 @@ def test_a_result_without_a_lesion_is_classified_by_a_model_for_whole_photograph
     assert go(options).done == 1
     assert rows(tmp_path / "out")["none"]["probability_melanoma"] != ""
     assert go(options).skipped == 1
-    assert teller.asked == ["none"]
+    assert teller.requested == ["none"]
 
 
 def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:

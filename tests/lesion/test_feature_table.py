@@ -50,10 +50,10 @@ class Contrast:
     def __init__(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
         self.info = BundleInfo(folder, BundleConfig(name="contrast", title="Contrast", architecture="none"))
-        self.asked = 0
+        self.requested = 0
 
     def vectors(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        self.asked += len(inputs)
+        self.requested += len(inputs)
         return np.array([(64, image.std()) for image in inputs], np.float32)
 
 
@@ -98,10 +98,10 @@ def test_a_resumed_call_measures_only_the_remaining_images(patient: Path, tmp_pa
     assert not out.exists()
     again = Contrast(tmp_path)
     compute_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
-    assert (model.asked, again.asked) == (7, 0)
+    assert (model.requested, again.requested) == (7, 0)
     stopped = out.read_bytes()
     compute_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
-    assert again.asked == 7
+    assert again.requested == 7
     assert out.read_bytes() == stopped
     assert not list(tmp_path.glob("*.unfinished"))
 

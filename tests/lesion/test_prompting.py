@@ -135,9 +135,9 @@ def test_command_line_and_python_return_the_mask_of_the_dock(
     if threshold is None:  # the dock has the model's
         request = {"model": str(bundle.path), "image": str(array), "out": str(out), "options": prompts}
         answer = PromptRequests(load_segmenter).prompt(request, RunContext())
-        asked = PromptOptions.parse(prompts, "test").to_prompts()
+        requested = PromptOptions.parse(prompts, "test").to_prompts()
         qualities, level = np.array(answer["qualities"], np.float32), answer["model"]["threshold"]
-        docked = PromptedMasks(np.load(out), qualities, (300, 400), asked, level)
+        docked = PromptedMasks(np.load(out), qualities, (300, 400), requested, level)
         assert level == 0.45
         assert np.array_equal(docked.best_mask, found.mask)
 
@@ -299,10 +299,10 @@ def test_the_worker_encodes_a_photograph_before_its_first_prompt(
     )
     model = PromptedSegmenter.load(prompted_bundle)
     service = PromptRequests(lambda name: model)
-    asked = {"model": "prompted", "image": str(tmp_path / "image.npy")}
-    assert service.encode(asked, RunContext())["model"]["name"] == "prompted"
+    requested = {"model": "prompted", "image": str(tmp_path / "image.npy")}
+    assert service.encode(requested, RunContext())["model"]["name"] == "prompted"
     assert encoded == [1]
-    service.prompt({**asked, "options": {"include": [[5, 5]]}, "out": str(tmp_path / "out.npy")}, RunContext())
+    service.prompt({**requested, "options": {"include": [[5, 5]]}, "out": str(tmp_path / "out.npy")}, RunContext())
     assert encoded == [1]
 
 

@@ -33,10 +33,10 @@ class Model:
             folder, BundleConfig(name="fake", title="Fake", architecture="none", input_size=SIDE, threshold=0.6)
         )
         self._answer = answer
-        self.asked: list[np.ndarray] = []
+        self.requested: list[np.ndarray] = []
 
     def logits(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        self.asked += inputs
+        self.requested += inputs
         return np.stack([self._answer(image.astype(np.float32).mean(-1)) for image in inputs]).astype(np.float32)
 
 
@@ -70,13 +70,13 @@ def test_a_rating_records_rater_and_image(tmp_path: Path, path: Path) -> None:
     assert found.model_fingerprint == model.info.fingerprint
     assert found.image_sha256 == array_fingerprint(read_photograph(path).rgb)
     assert 0 < found.score < 0.2
-    assert [image.shape for image in model.asked] == [(SIDE, SIDE, 3)]
+    assert [image.shape for image in model.requested] == [(SIDE, SIDE, 3)]
 
 
 def test_disagreement_asks_eight_different_views(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     assert rate_photograph(model, path, "disagreement").score == 0.0
-    assert len({image.tobytes() for image in model.asked}) == 8
+    assert len({image.tobytes() for image in model.requested}) == 8
     assert rate_photograph(Model(tmp_path, upper), path, "disagreement").score > 0.5
 
 

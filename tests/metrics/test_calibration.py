@@ -60,11 +60,11 @@ def test_a_bias_that_was_put_in_is_found() -> None:
 def test_bias_mends_what_a_temperature_cannot() -> None:
     """The calibration error of shifted logits is large after a temperature alone."""
     logits, labels = drawn(2, bias=(1.0, -1.0))
-    seen, asked = slice(None, MANY // 2), slice(MANY // 2, None)
-    warm = softmax(logits[asked], fit_temperature(logits[seen], labels[seen]))
-    mended = softmax(logits[asked], *fit_calibration(logits[seen], labels[seen]))
-    assert expected_calibration_error(warm[:, 1], labels[asked] == 1) > 0.1
-    assert expected_calibration_error(mended[:, 1], labels[asked] == 1) < 0.02
+    seen, requested = slice(None, MANY // 2), slice(MANY // 2, None)
+    warm = softmax(logits[requested], fit_temperature(logits[seen], labels[seen]))
+    mended = softmax(logits[requested], *fit_calibration(logits[seen], labels[seen]))
+    assert expected_calibration_error(warm[:, 1], labels[requested] == 1) > 0.1
+    assert expected_calibration_error(mended[:, 1], labels[requested] == 1) < 0.02
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [0] * 50, [0] * 50 + [1] * 9], ids=["two", "one class", "nine"])

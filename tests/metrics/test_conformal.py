@@ -27,8 +27,8 @@ def test_the_true_class_is_covered_as_often_as_asked(rule: str, coverage: float,
     found = []
     for _ in range(40):
         known, truth = drawn(random, 200, classes)
-        asked, labels = drawn(random, 500, classes)
-        sets = conformal_sets(asked, known, truth, coverage, rule)
+        requested, labels = drawn(random, 500, classes)
+        sets = conformal_sets(requested, known, truth, coverage, rule)
         found.append(sets[np.arange(500), labels].mean())
     assert coverage - 0.02 <= np.mean(found) <= coverage + (0.05 if rule == "class_conditional" else 0.03)
 
@@ -42,9 +42,9 @@ def test_each_class_by_itself_is_covered() -> None:
         scores = random.normal(size=count) + 1.2 * labels - 2.5
         return softmax(np.stack([0 * scores, scores], axis=1)), labels
 
-    (known, truth), (asked, labels) = rare(4000), rare(8000)
+    (known, truth), (requested, labels) = rare(4000), rare(8000)
     of_rare = {
-        rule: conformal_sets(asked, known, truth, 0.9, rule)[labels == 1, 1].mean()
+        rule: conformal_sets(requested, known, truth, 0.9, rule)[labels == 1, 1].mean()
         for rule in ("lac", "class_conditional")
     }
     assert of_rare["lac"] < 0.5
@@ -67,11 +67,11 @@ def test_no_set_leaves_out_a_more_probable_class(rule: str) -> None:
     own = np.where(truth == 0, random.uniform(0.8, 0.99, 180), random.uniform(0.2, 0.5, 180))
     known = np.repeat((1 - own)[:, None] / 2, 3, axis=1)
     known[np.arange(180), truth] = own
-    asked = random.dirichlet([1, 1, 1], 500)
-    asked[0] = 0.33, 0.42, 0.25
-    sets = conformal_sets(asked, known, truth, 0.9, rule)
-    least = np.where(sets, asked, np.inf).min(axis=1)
-    assert (sets == (asked >= least[:, None])).all()
+    requested = random.dirichlet([1, 1, 1], 500)
+    requested[0] = 0.33, 0.42, 0.25
+    sets = conformal_sets(requested, known, truth, 0.9, rule)
+    least = np.where(sets, requested, np.inf).min(axis=1)
+    assert (sets == (requested >= least[:, None])).all()
     if rule == "class_conditional":
         assert sets[0].all()
 
@@ -110,9 +110,9 @@ def test_cumulative_probability_counts_the_last_class_half() -> None:
 
 def test_each_class_by_itself_is_the_usual_rule() -> None:
     random = np.random.default_rng(3)
-    (known, truth), (asked, _) = drawn(random, 300, 3), drawn(random, 300, 3)
-    usual, lac = conformal_sets(asked, known, truth, 0.9), conformal_sets(asked, known, truth, 0.9, "lac")
-    assert (usual == conformal_sets(asked, known, truth, 0.9, "class_conditional")).all()
+    (known, truth), (requested, _) = drawn(random, 300, 3), drawn(random, 300, 3)
+    usual, lac = conformal_sets(requested, known, truth, 0.9), conformal_sets(requested, known, truth, 0.9, "lac")
+    assert (usual == conformal_sets(requested, known, truth, 0.9, "class_conditional")).all()
     assert (usual != lac).any()
 
 
@@ -120,8 +120,8 @@ def test_sets_grow_with_the_coverage() -> None:
     """A class in the set at 80 % is also in the set at 95 %."""
     random = np.random.default_rng(2)
     known, truth = drawn(random, 300, 3)
-    asked, _ = drawn(random, 300, 3)
+    requested, _ = drawn(random, 300, 3)
     for rule in RULES:
-        small, large = (conformal_sets(asked, known, truth, share, rule) for share in (0.8, 0.95))
+        small, large = (conformal_sets(requested, known, truth, share, rule) for share in (0.8, 0.95))
         assert (small <= large).all()
         assert large.sum() > small.sum()

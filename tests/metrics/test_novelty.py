@@ -18,9 +18,9 @@ def test_distance_is_that_of_mahalanobis_with_the_covariance_of_ledoit_and_wolf(
     """As computed by scikit-learn, divided by the square root of the number of features."""
     from sklearn.covariance import LedoitWolf
 
-    known, asked = embeddings(60), embeddings(30, seed=1)
-    expected = np.sqrt(LedoitWolf().fit(known).mahalanobis(asked) / 40)
-    np.testing.assert_allclose(MahalanobisDetector.fit(known).distance(asked), expected, rtol=1e-3)
+    known, requested = embeddings(60), embeddings(30, seed=1)
+    expected = np.sqrt(LedoitWolf().fit(known).mahalanobis(requested) / 40)
+    np.testing.assert_allclose(MahalanobisDetector.fit(known).distance(requested), expected, rtol=1e-3)
 
 
 def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
@@ -64,9 +64,9 @@ def test_the_threshold_is_a_distance_that_was_measured() -> None:
 def test_nearest_cases_are_those_that_are_nearest() -> None:
     """A training case is nearest to itself, the others follow by their cosine distance relative to the mean."""
     known = embeddings(50)
-    asked = np.concatenate([known[7:8], embeddings(3, seed=5)])
-    found = MahalanobisDetector.fit(known.astype(np.float16)).find_nearest(asked, 5)
-    away, others = asked - known.mean(axis=0), known - known.mean(axis=0)
+    requested = np.concatenate([known[7:8], embeddings(3, seed=5)])
+    found = MahalanobisDetector.fit(known.astype(np.float16)).find_nearest(requested, 5)
+    away, others = requested - known.mean(axis=0), known - known.mean(axis=0)
     cosine = 1 - away @ others.T / np.linalg.norm(away, axis=1)[:, None] / np.linalg.norm(others, axis=1)
     np.testing.assert_array_equal(found.indices, np.argsort(cosine, axis=1)[:, :5])
     np.testing.assert_allclose(found.distances, np.sort(cosine, axis=1)[:, :5], atol=2e-3)
@@ -82,7 +82,7 @@ def test_fewer_cases_than_asked_are_all_of_them() -> None:
 
 def test_many_images_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same."""
-    novelty, asked = MahalanobisDetector.fit(embeddings(50)), embeddings(20, seed=1)
-    whole = novelty.find_nearest(asked, 3)
+    novelty, requested = MahalanobisDetector.fit(embeddings(50)), embeddings(20, seed=1)
+    whole = novelty.find_nearest(requested, 3)
     monkeypatch.setattr("napari_melanoma.metrics.out_of_distribution.MAX_VALUES_AT_ONCE", 100)
-    np.testing.assert_array_equal(novelty.find_nearest(asked, 3).indices, whole.indices)
+    np.testing.assert_array_equal(novelty.find_nearest(requested, 3).indices, whole.indices)

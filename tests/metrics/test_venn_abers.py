@@ -8,16 +8,16 @@ import pytest
 from napari_melanoma.metrics.calibration import MAX_BINS, ProbabilityBand, VennAbers
 
 
-def by_definition(scores: np.ndarray, labels: np.ndarray, asked: float) -> list[float]:
+def by_definition(scores: np.ndarray, labels: np.ndarray, requested: float) -> list[float]:
     """Isotonic regression with one more case of either label, as scikit-learn fits it."""
     from sklearn.isotonic import isotonic_regression
 
     found = []
     for label in (0.0, 1.0):
-        distinct, index = np.unique(np.append(scores, asked), return_inverse=True)
+        distinct, index = np.unique(np.append(scores, requested), return_inverse=True)
         counts = np.bincount(index)
         means = np.bincount(index, weights=np.append(labels, label)) / counts
-        found.append(isotonic_regression(means, sample_weight=counts)[np.searchsorted(distinct, asked)])
+        found.append(isotonic_regression(means, sample_weight=counts)[np.searchsorted(distinct, requested)])
     return found
 
 
@@ -28,9 +28,9 @@ def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
     places = int(random.integers(1, 25))
     scores = random.integers(0, places, int(random.integers(1, 40))).astype(float)
     labels = random.random(len(scores)) < random.choice([0.0, 0.2, 0.5, 1.0])
-    asked = np.concatenate([scores, random.uniform(-1, places + 1, 10)])
-    found = VennAbers.fit(scores, labels).predict(asked)
-    expected = np.array([by_definition(scores, labels, one) for one in asked])
+    requested = np.concatenate([scores, random.uniform(-1, places + 1, 10)])
+    found = VennAbers.fit(scores, labels).predict(requested)
+    expected = np.array([by_definition(scores, labels, one) for one in requested])
     np.testing.assert_allclose(np.stack(found, axis=1), expected, atol=1e-12)
 
 
@@ -39,8 +39,8 @@ def test_a_case_of_weight_two_is_two_cases() -> None:
     scores, labels = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0, 1, 0, 1])
     weighted = VennAbers.fit(scores, labels, [2, 1, 0, 1])
     repeated = VennAbers.fit([0.0, 0.0, 1.0, 3.0], [0, 0, 1, 1])
-    asked = np.linspace(-1, 4, 21)
-    np.testing.assert_array_equal(weighted.predict(asked), repeated.predict(asked))
+    requested = np.linspace(-1, 4, 21)
+    np.testing.assert_array_equal(weighted.predict(requested), repeated.predict(requested))
 
 
 CURVES = {

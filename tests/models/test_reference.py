@@ -27,8 +27,8 @@ from napari_melanoma.models.bundle import (
 )
 
 CONFIG = BundleConfig(
-    name="asked",
-    title="asked",
+    name="requested",
+    title="requested",
     task="classification",
     architecture="image_tabular",
     classes=("other", "melanoma"),
@@ -55,7 +55,7 @@ def bundle(tmp_path: Path, reference: ReferenceCases) -> BundleInfo:
     """A bundle with these cases, whose network is a single layer."""
     from torch import nn
 
-    return write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "# asked\n", reference)
+    return write_bundle(tmp_path / "requested", CONFIG, nn.Linear(2, 2), "# asked\n", reference)
 
 
 def same(one: ReferenceCases | None, other: ReferenceCases) -> bool:
@@ -75,7 +75,7 @@ def test_a_reference_is_written_and_read(bundle: BundleInfo, reference: Referenc
 def test_a_bundle_without_reference_has_none(tmp_path: Path) -> None:
     from torch import nn
 
-    info = write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "")
+    info = write_bundle(tmp_path / "requested", CONFIG, nn.Linear(2, 2), "")
     assert read_reference(info) is None
     assert not (info.path / REFERENCE_FILE).exists()
 
@@ -102,7 +102,7 @@ def test_non_finite_references_are_not_written(bundle: BundleInfo, reference: Re
     with pytest.raises(SaveError, match="not finite"):
         write_bundle(bundle.path, CONFIG, nn.Linear(2, 2), "", broken)
     assert same(read_reference(bundle), reference)
-    assert [path.name for path in bundle.path.parent.iterdir()] == ["asked"]
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["requested"]
 
 
 def test_arrays_of_different_lengths_are_refused(reference: ReferenceCases) -> None:

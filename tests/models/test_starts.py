@@ -118,10 +118,10 @@ def test_published_encoders_match_in_order(name: str, options: dict[str, Any], m
     import timm
     import torch
 
-    make, asked = timm.create_model, []
+    make, requested = timm.create_model, []
 
     def published_one(title: str, *, pretrained: bool) -> torch.nn.Module:
-        asked.append((title, pretrained))
+        requested.append((title, pretrained))
         return make(title.split(".")[0], pretrained=False)
 
     monkeypatch.setattr(timm, "create_model", published_one)
@@ -131,7 +131,7 @@ def test_published_encoders_match_in_order(name: str, options: dict[str, Any], m
         assert encoder is not None
         assert published is not None
         load_imagenet_weights(encoder, published)  # raises where a shape differs
-    assert asked == [(published, True)]
+    assert requested == [(published, True)]
 
 
 @pytest.mark.parametrize("options", [{"width": 0.35}, {"width": 0.5}])
@@ -145,16 +145,16 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
     make = encoders.get_encoder
     encoder = find_encoder(build_network("smp", {"encoder": "mobilenet_v2"}))
     assert encoder is not None
-    asked = []
+    requested = []
 
     def published(name: str, *, weights: str) -> object:
-        asked.append((name, weights))
+        requested.append((name, weights))
         return make(name, weights=None)
 
     monkeypatch.setattr(encoders, "get_encoder", published)
     before = encoder.state_dict()["features.3.conv.0.0.weight"].clone()
     load_imagenet_weights(encoder, "mobilenet_v2")
-    assert asked == [("mobilenet_v2", "imagenet")]
+    assert requested == [("mobilenet_v2", "imagenet")]
     assert not bool((encoder.state_dict()["features.3.conv.0.0.weight"] == before).any())
     monkeypatch.setattr(encoders, "get_encoder", lambda *_, **__: (_ for _ in ()).throw(ConnectionError()))
     with pytest.raises(BundleError, match=r"mobilenet_v2 could not be downloaded \(ConnectionError\)"):

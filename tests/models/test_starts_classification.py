@@ -128,16 +128,16 @@ def test_weights_of_the_hub_are_used_if_allowed(monkeypatch: pytest.MonkeyPatch)
 
     torch.manual_seed(3)
     hub = timm.create_model("efficientformerv2_s0").eval()
-    asked = []
+    requested = []
 
     def create(name: str, **arguments: Any) -> Any:
-        asked.append((name, arguments))
+        requested.append((name, arguments))
         return hub
 
     network: Any = build_network("image_tabular", {"encoder": "efficientformerv2_s0"}).eval()
     monkeypatch.setattr(timm, "create_model", create)
     load_imagenet_weights(network.encoder, "efficientformerv2_s0")
-    assert asked == [("efficientformerv2_s0", {"pretrained": True})]
+    assert requested == [("efficientformerv2_s0", {"pretrained": True})]
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network.encode(images)[-1], stages(hub, images))

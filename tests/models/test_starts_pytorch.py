@@ -100,7 +100,7 @@ WEIGHTS = {f"conv{number}.weight": number for number in range(3)}
 
 
 @pytest.mark.parametrize(
-    ("beside", "within"), [({"epoch": 3}, "state_dict"), ({"a": 1, "b": 2}, "model"), ({"epoch": 3}, "net")]
+    ("outside", "within"), [({"epoch": 3}, "state_dict"), ({"a": 1, "b": 2}, "model"), ({"epoch": 3}, "net")]
 )
 def test_counters_and_prefixes_are_ignored(beside: dict[str, int], within: str, tmp_path: Path) -> None:
     import torch

@@ -123,15 +123,15 @@ def dicom() -> bytes:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 
-    dataset, asked = Dataset(), Dataset()
+    dataset, requested = Dataset(), Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Miller^Anna", RECORD, "19700304"
     dataset.StudyDate, dataset.PatientAge, dataset.InstitutionName = "20210304", "091Y", "A clinic"
     dataset.DeviceSerialNumber, dataset.PatientComments = "20034", "her sister had one too"
     dataset.ImageType, dataset.BurnedInAnnotation = ["ORIGINAL", "PRIMARY", "LABEL"], "YES"
-    asked.RequestingPhysician = "Doe^John"
-    dataset.RequestAttributesSequence = [asked]
+    requested.RequestingPhysician = "Doe^John"
+    dataset.RequestAttributesSequence = [requested]
     dataset.private_block(0x0011, "maker", create=True).add_new(1, "LO", "more")
     file = BytesIO()
     dataset.SOPClassUID, dataset.SOPInstanceUID = VLPhotographicImageStorage, "1.2.3"

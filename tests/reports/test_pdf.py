@@ -100,11 +100,11 @@ def test_every_text_of_every_block_is_printed() -> None:
 
 
 def test_neither_files_nor_addresses_are_read(tmp_path: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
     private = tmp_path / "private.css"
@@ -119,7 +119,7 @@ def test_neither_files_nor_addresses_are_read(tmp_path: Path) -> None:
         )
         content = print_page(f"<title>Case 7</title><h1>Case 7</h1><p>one</p><p>two</p>{extra}", "a4")
         server.shutdown()
-    assert asked == []
+    assert requested == []
     assert len(pages_of(content)) == 1
     assert PdfReader(io.BytesIO(content)).attachments == {}
 

@@ -92,8 +92,8 @@ def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
         write_rgb(folder / f"images/m{index}.png", skin.clip(0, 255).astype(np.uint8))
         write_mask(folder / f"masks/m{index}.png", mask)
         patient = {"age": int(rng.normal(70 if melanoma else 40, 4)), "sex": "female", "site": "posterior torso"}
-        said = {"melanoma": int(melanoma), "diagnosis": "melanoma" if melanoma else "nevus"}
-        table.append({"image_id": f"m{index}", "patient_id": f"p{index // 2}", **patient, **said})
+        predicted = {"melanoma": int(melanoma), "diagnosis": "melanoma" if melanoma else "nevus"}
+        table.append({"image_id": f"m{index}", "patient_id": f"p{index // 2}", **patient, **predicted})
     write_table(folder / "dataset.csv", table)
     return folder
 

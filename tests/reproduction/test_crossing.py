@@ -214,8 +214,8 @@ def test_predicted_masks_are_used_and_missing_lesions_are_noted(
 
 def test_slow_rows_wait_if_there_is_no_time(sets: Path, patched: Patched) -> None:
     with patched():
-        asked = options(sets, "a-only", "b-only", "data-set-alone").model_copy(update={"minutes": 0.7})
-        plan = check(asked, run=RunContext()).plan
+        requested = options(sets, "a-only", "b-only", "data-set-alone").model_copy(update={"minutes": 0.7})
+        plan = check(requested, run=RunContext()).plan
     assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
     assert "run only if the others leave time" in plan.late[0]
     tables = {"P1": 55, "P2": 95, "P3": 76, "P4": 40}

@@ -142,7 +142,7 @@ def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
 ) -> None:
     drawn, reported = [], []
 
-    def draw(asked: object, folder: Path, run: RunContext) -> None:
+    def draw(requested: object, folder: Path, run: RunContext) -> None:
         drawn.append(patients(folder))
         law = {"law": {}, "auc_of_these": {"all": 0.95, "depth": 0.75}}
         (folder / "cohort.json").write_text(json.dumps(law), encoding="utf-8")

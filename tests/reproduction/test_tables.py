@@ -111,8 +111,8 @@ def test_columns_name_paper_and_reproduction() -> None:
 def test_the_use_of_the_validation_set_is_that_of_the_recipes(
     paper: str, budget: Budget, role: str, rows: tuple[str, ...], text: str
 ) -> None:
-    said = describe_validation([read_paper(paper).rows[name] for name in rows], budget, role)
-    assert said == (f" Of the patients of the other folds, {text}" if text else "")
+    predicted = describe_validation([read_paper(paper).rows[name] for name in rows], budget, role)
+    assert predicted == (f" Of the patients of the other folds, {text}" if text else "")
 
 
 def test_the_metrics_of_a_row_are_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:

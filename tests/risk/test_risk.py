@@ -49,12 +49,12 @@ def options(model: Path, **more: object) -> RiskOptions:
     return RiskOptions.model_validate({"model": str(model), **more})
 
 
-def asked(picture: PatchImage, form: dict[str, str], loaded: Classifier, **more: object) -> RiskPrediction:
+def requested(picture: PatchImage, form: dict[str, str], loaded: Classifier, **more: object) -> RiskPrediction:
     return predict_risk([picture], make_patch_case(form), loaded, options(loaded.info.path, **more))
 
 
 def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage, loaded: Classifier) -> None:
-    answer = asked(picture, FORM, loaded)
+    answer = requested(picture, FORM, loaded)
     looked = loaded.run_encoder([loaded.crop_image(picture.rgb, None)])
     expected = loaded.calibration.probabilities(loaded.run_head(looked, [FORM]))[0, 1]
     assert answer.probability == pytest.approx(float(expected))
@@ -68,13 +68,13 @@ def test_patches_are_stain_normalized_as_in_training(picture: PatchImage, loaded
     config = loaded.info.config.model_copy(update={"preprocessing": preprocessing})
     model = Classifier(replace(loaded.info, config=config), loaded.network)
     normalized = PatchImage(prepare_network_input(picture.rgb, 64, preprocessing), "patch", width_mm=3.0)
-    answer = asked(picture, FORM, model)
-    assert answer.probability == pytest.approx(asked(normalized, FORM, loaded).probability)
-    assert answer.probability != asked(picture, FORM, loaded).probability
+    answer = requested(picture, FORM, model)
+    assert answer.probability == pytest.approx(requested(normalized, FORM, loaded).probability)
+    assert answer.probability != requested(picture, FORM, loaded).probability
 
 
 def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:
-    answer = asked(picture, FORM, loaded)
+    answer = requested(picture, FORM, loaded)
     answer = replace(answer, probability=0.4)  # below 0.5, so that a set without the other cases is not shown
     for possible, message in {
         (
@@ -87,7 +87,7 @@ def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: 
 
 
 def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) -> None:
-    answer = asked(picture, FORM, loaded)
+    answer = requested(picture, FORM, loaded)
     assert answer.shares is not None
     assert answer.without is not None
     assert {*answer.shares} == {*PARTS}
@@ -96,7 +96,7 @@ def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) ->
 
 
 def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loaded: Classifier) -> None:
-    answer = asked(picture, {}, loaded)
+    answer = requested(picture, {}, loaded)
     assert answer.shares is not None
     assert answer.shares["patient"] == pytest.approx(0, abs=1e-7)
     assert answer.missing == ("age", "depth_mm", "sex")
@@ -108,21 +108,21 @@ def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loa
 
 
 def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchImage, loaded: Classifier) -> None:
-    thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
+    thin, thick = (requested(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
     assert thick.depth == RiskDepth(5.0, "metadata")
     assert thick.depth.description == "depth 5.00 mm, from the patient table"
 
 
 def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: Classifier) -> None:
-    thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
+    thin, thick = (requested(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     low, high = (one.comparators["breslow"].probability for one in (thin, thick))
     assert low is not None
     assert high is not None
     assert low < 0.4 < 0.8 < high
     assert thin.comparators["image"].probability == thick.comparators["image"].probability
     assert "Breslow thickness alone" in thin.comparisons_text
-    without = asked(picture, {"age": "64"}, loaded)
+    without = requested(picture, {"age": "64"}, loaded)
     assert (without.comparators["breslow"].probability, without.comparators["breslow"].why) == (
         None,
         "depth_mm is unknown",
@@ -149,7 +149,7 @@ def test_without_reference_cases_nothing_is_claimed(
     picture: PatchImage, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:
     info = find_risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
-    answer = asked(picture, FORM, Classifier.load(info, "cpu"))
+    answer = requested(picture, FORM, Classifier.load(info, "cpu"))
     assert (answer.interval, answer.shares, answer.contributions_text, answer.comparisons_text) == (None, None, "", "")
     assert answer.headline.startswith("Not valid: the error is unknown.")
 
@@ -163,7 +163,7 @@ def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Calla
 
 
 def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchImage, loaded: Classifier) -> None:
-    reported = json.loads(json.dumps(asked(picture, FORM, loaded).to_json()))
+    reported = json.loads(json.dumps(requested(picture, FORM, loaded).to_json()))
     assert reported["notice"].startswith("Research use only")
     assert reported["options"]["model"] == "tiny-risk"
     assert str(loaded.info.path) not in json.dumps(reported)
@@ -172,7 +172,7 @@ def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: Patch
 
 
 def test_unknown_word_gives_a_warning(picture: PatchImage, loaded: Classifier) -> None:
-    answer = asked(picture, {**FORM, "sex": "x"}, loaded)
+    answer = requested(picture, {**FORM, "sex": "x"}, loaded)
     assert any("sex: unknown value 'x'" in one for one in answer.warnings)
     assert "sex" in answer.missing
 

@@ -36,8 +36,8 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     values = {"task": "classification", "data": {"datasets": [str(tmp_path / "set")]}}
-    asked = {"target": "metastasis", "positive": "metastasis", "view": {"region": "photograph"}}
-    write_toml(folder.config, TrainRecipe.model_validate({**values, "classification": asked}))
+    requested = {"target": "metastasis", "positive": "metastasis", "view": {"region": "photograph"}}
+    write_toml(folder.config, TrainRecipe.model_validate({**values, "classification": requested}))
     samples = read_dataset(tmp_path / "set")
     parts = ["validation" if number < TUNED else "train" for number in range(COUNT)]
     write_data(folder.data, [DataRow(part, one, "", "") for part, one in zip(parts, samples, strict=True)])
@@ -101,6 +101,6 @@ def test_comparators_are_fitted_for_metastasis_only_and_failures_are_reported(en
     assert fit_comparators_if_metastasis(recipe, ended, bundle, RunContext()) == ""
     assert read_comparators(ended.bundle).table == {}
     about = {"target": "metastasis", "positive": "metastasis"}
-    asked = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
+    requested = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
     (ended.path.parent / "set/images/p0.png").write_bytes(b"gone")
-    assert "The model has no comparators" in fit_comparators_if_metastasis(asked, ended, bundle, RunContext())
+    assert "The model has no comparators" in fit_comparators_if_metastasis(requested, ended, bundle, RunContext())

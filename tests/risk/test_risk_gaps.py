@@ -49,7 +49,7 @@ def learnt(loaded: Classifier, classification: dict[str, float], **known: int) -
     return Classifier(replace(loaded.info, config=config), loaded.network, "cpu")
 
 
-def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskPrediction:
+def requested(patches: Path, form: dict[str, str], model: Classifier) -> RiskPrediction:
     """Its answer to the first patch."""
     picture = PatchImage(read_photograph(patches / "p0.png").rgb, "patch", width_mm=3.0)
     return predict_risk([picture], make_patch_case(form), model, RiskOptions(model=model.info.name))
@@ -57,27 +57,27 @@ def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskPredict
 
 def test_model_trained_without_missing_values_requires_complete_rows(patches: Path, loaded: Classifier) -> None:
     model = learnt(loaded, NEVER)
-    answer = asked(patches, WHOLE, model)
+    answer = requested(patches, WHOLE, model)
     assert answer.shares is None
     assert any("trained without missing values" in one for one in answer.warnings)
     with pytest.raises(
         MissingValuesError, match=r"age, sex are missing, and 'tiny-risk' .*no case lacked one, drop_form = 0"
     ) as message:
-        asked(patches, {"depth_mm": "2.4"}, model)
+        requested(patches, {"depth_mm": "2.4"}, model)
     assert "Breslow thickness alone 0." in str(message.value)
     with pytest.raises(MissingValuesError, match=r"age \('400' is not recognized\) is missing"):
-        asked(patches, {**WHOLE, "age": "400"}, model)
+        requested(patches, {**WHOLE, "age": "400"}, model)
     assert message.value.depth.mm == 2.4
     assert message.value.comparisons["breslow"].probability is not None
-    assert asked(patches, {}, loaded).missing == ("age", "depth_mm", "sex")  # this one has learnt what that means
+    assert requested(patches, {}, loaded).missing == ("age", "depth_mm", "sex")  # this one has learnt what that means
 
 
 def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: Path, loaded: Classifier) -> None:
     model = learnt(loaded, NEVER, age=40)  # of 60
     assert {*required_columns(model.info.config)} == {"depth_mm", "sex"}
-    assert asked(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
+    assert requested(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
     with pytest.raises(MissingValuesError, match="sex is missing"):
-        asked(patches, {"depth_mm": "2.4"}, model)
+        requested(patches, {"depth_mm": "2.4"}, model)
     assert required_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
 
 
@@ -125,19 +125,19 @@ def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, me
 
 
 def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, loaded: Classifier) -> None:
-    usual = asked(patches, WHOLE, loaded)
+    usual = requested(patches, WHOLE, loaded)
     assert not [one for one in usual.warnings if "far" in one]
     assert any(
         "depth_mm 60: far outside the training cases" in one
-        for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
+        for one in requested(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
     )
-    assert any("age: unknown value" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
+    assert any("age: unknown value" in one for one in requested(patches, {**WHOLE, "age": "400"}, loaded).warnings)
     classifier = loaded.info.config.classifier
     assert classifier is not None
     config = loaded.info.config.model_copy(
         update={"classifier": classifier.model_copy(update={"novelty_threshold": 1e-6})}
     )
-    strange = asked(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
+    strange = requested(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
     assert strange.patches[0].out_of_distribution
     assert strange.headline.startswith("Not valid: the image is out of distribution.")
     assert not usual.patches[0].out_of_distribution

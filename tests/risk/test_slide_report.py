@@ -37,10 +37,10 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
     folder = tmp_path / "results" / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
     write_json(folder / "result.json", content)
-    asked = {"slide": str(slide), "folder": str(folder), "model": str(model)}
+    requested = {"slide": str(slide), "folder": str(folder), "model": str(model)}
     row = {"age": "64", "sex": "male"}
-    predict_slide_risk({**asked, "row": row, "options": {"model": str(model)}}, RunContext())
-    explain_slide_risk({**asked, "method": "attention"}, RunContext())
+    predict_slide_risk({**requested, "row": row, "options": {"model": str(model)}}, RunContext())
+    explain_slide_risk({**requested, "method": "attention"}, RunContext())
     return folder
 
 
@@ -97,8 +97,8 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [{**LINE, "at_least": True}], "notes": [], "validity": validity.to_json()}
     write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth})
-    asked = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
-    predict_slide_risk(asked, RunContext())
+    requested = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
+    predict_slide_risk(requested, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
     assert f"Thickness used {validity.headline('')} (depth measured by the analysis of the slide)." in text
     answer = json.loads((folder / "risk.json").read_text())

@@ -25,9 +25,9 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
     folder = tmp_path / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
     write_json(folder / "result.json", content)
-    asked = {"slide": str(slide), "folder": str(folder), "model": str(model)}
-    predict_slide_risk({**asked, "row": ROW, "options": {"model": str(model)}}, RunContext())
-    return asked
+    requested = {"slide": str(slide), "folder": str(folder), "model": str(model)}
+    predict_slide_risk({**requested, "row": ROW, "options": {"model": str(model)}}, RunContext())
+    return requested
 
 
 def test_saved_risk_of_a_slide_is_read_again(reported: dict[str, str], slide: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_map_lies_on_the_patch_and_goes_with_its_answer(reported: dict[str, st
     assert inside.min() >= 0
     assert inside.max() <= 1
 
-    asked = {**reported, "row": {"age": "20"}, "options": {"model": reported["model"]}}
-    predict_slide_risk(asked, RunContext())
+    requested = {**reported, "row": {"age": "20"}, "options": {"model": reported["model"]}}
+    predict_slide_risk(requested, RunContext())
     assert read_risk(folder).maps == ()
 
 

@@ -69,10 +69,10 @@ def test_folds_read_the_images_of_the_data_set(
 def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: ModuleType, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     truth = random.random(60) < 0.4
-    said = np.clip(0.3 + 0.4 * truth + random.normal(0, 0.2, 60), 0, 1).round(4)
+    predicted = np.clip(0.3 + 0.4 * truth + random.normal(0, 0.2, 60), 0, 1).round(4)
     cuts = np.where(np.arange(60) % 2, 0.45, 0.55)
     rows = [
-        {"image_id": f"i{n}", "class": "melanoma" if truth[n] else "nevus", "both": f"{said[n]}", "image": "0.5"}
+        {"image_id": f"i{n}", "class": "melanoma" if truth[n] else "nevus", "both": f"{predicted[n]}", "image": "0.5"}
         | {
             "threshold": f"{cuts[n]}",
             "held": f"{n % 5 > 0:d}",
@@ -86,7 +86,7 @@ def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: Mo
     ]
     found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
     held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "inconclusive"))
-    pooled = PooledPredictions(truth, said, said, (said >= cuts).astype(float), held, several)
+    pooled = PooledPredictions(truth, predicted, predicted, (predicted >= cuts).astype(float), held, several)
     expected = estimate_metrics(pooled, [f"p{n // 2}" for n in range(60)])
     assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
     assert found["sets"]["held"] == expected["COV"]

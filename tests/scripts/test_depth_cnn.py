@@ -60,16 +60,16 @@ def test_a_patch_is_cut_where_the_analysis_measured_and_once(
     candidate = {"surface": [10.0, 50.0], "deepest": [90.0, 50.0], "mm": 0.3, "interval_mm": None, "at_least": False}
     depth = {"candidates": [candidate], "notes": [], "ulceration": False, "at_least": False, "clark_estimate": None}
     (folder / "result.json").write_text(json.dumps({"breslow_mm": 0.3, "depth": depth}), encoding="utf-8")
-    asked: list[Any] = []
+    requested: list[Any] = []
 
     def cut(path: Path, lines: Any, content: Any, options: Any) -> list[Any]:
-        asked.append((path, lines, options.patches))
+        requested.append((path, lines, options.patches))
         return [SimpleNamespace(rgb=np.full((8, 8, 3), 90, np.uint8))]
 
     monkeypatch.setattr(cnn, "cut_slide_patches", cut)
     found = [cnn.patch_of(tmp_path, "test-000") for _ in range(2)]
     assert found[0] == found[1] == tmp_path / "cnn" / "patches" / "test-000.png"
-    ((path, lines, patches),) = asked
+    ((path, lines, patches),) = requested
     assert (path, patches) == (tmp_path / "slides" / "test-000.tif", 1)
     assert lines[0] == ((10.0, 50.0), (90.0, 50.0))
 

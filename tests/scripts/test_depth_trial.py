@@ -62,11 +62,11 @@ def test_errors_coverage_and_categories_are_told(scripts: tuple[ModuleType, Modu
     _, report = scripts
     known = [*rows(0.1), *rows(0.1, "calibration"), {**rows(0)[0], "slide": "test-060", "mm": None, "why": "no tumour"}]
     evaluated = report.with_law(known, report.fitted(known, "skin-demo"))
-    said = report.report(evaluated, tmp_path)
-    assert "mean_absolute_error_mm: 0.100 (0.100 to 0.100)" in said
-    assert "coverage: 1.000 (0.940 to 1.000)" in said
-    assert "t_category_right: 1.000" in said
-    assert "not measured: test-060 (true 0.3): no tumour" in said
+    predicted = report.report(evaluated, tmp_path)
+    assert "mean_absolute_error_mm: 0.100 (0.100 to 0.100)" in predicted
+    assert "coverage: 1.000 (0.940 to 1.000)" in predicted
+    assert "t_category_right: 1.000" in predicted
+    assert "not measured: test-060 (true 0.3): no tumour" in predicted
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"scatter.png", "bland_altman.png", "errors.png"}
 
 

@@ -359,13 +359,13 @@ def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
 ) -> None:
     from napari_melanoma.slides.engine import TileReader
 
-    plain, kept, asked = TileReader._read_region, tmp_path / "kept.tif", []
+    plain, kept, requested = TileReader._read_region, tmp_path / "kept.tif", []
 
     def gone(self: TileReader, box: Any) -> np.ndarray:
-        asked.append(box)
-        if len(asked) == 60:
+        requested.append(box)
+        if len(requested) == 60:
             slide_path.rename(kept)
-        if len(asked) >= 60:
+        if len(requested) >= 60:
             self._slide.close()  # a file that is open stays readable on this system, on others it does not
         return plain(self, box)
 

@@ -37,13 +37,13 @@ class Hungry(nn.Module):
 
     def __init__(self, network: nn.Module, most: int, fault: Callable[[], Exception]) -> None:
         super().__init__()
-        self.network, self.most, self.fault, self.asked = network, most, fault, list[int]()
+        self.network, self.most, self.fault, self.requested = network, most, fault, list[int]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.asked.append(len(images))
+        self.requested.append(len(images))
         if len(images) > self.most:
             raise self.fault()
         return self.network(images)
@@ -72,14 +72,14 @@ def test_smaller_passes_give_the_same_result(
     def then_memory_runs_out(*given: Any) -> SlideResult:
         made = store(*given)
         hungry.most = 2
-        hungry.asked.clear()
+        hungry.requested.clear()
         return made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "_open_or_create_store", then_memory_runs_out)
         found = analysed(slide_path, tmp_path / "found", options, model)
-    assert hungry.asked[:3] == [8, 4, 2]
-    assert set(hungry.asked[2:]) == {2}  # the larger passes are not tried again
+    assert hungry.requested[:3] == [8, 4, 2]
+    assert set(hungry.requested[2:]) == {2}  # the larger passes are not tried again
     text = [one for one in notices(found.folder) if "out of memory: continuing" in one]
     assert text == [
         "out of memory: continuing with 4 tiles per pass.",
@@ -103,14 +103,14 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
     def then_memory_is_gone(*given: Any) -> SlideResult:
         made = store(*given)
         hungry.most = 0
-        hungry.asked.clear()
+        hungry.requested.clear()
         return made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "_open_or_create_store", then_memory_is_gone)
         patch.setattr(workflow, "load_model", lambda options: model)
         workflow.analyze_slides([slide_path], tmp_path / "out", options, run=RunContext(), on_status=seen.append)
-    assert hungry.asked == [8, 4, 2, 1]
+    assert hungry.requested == [8, 4, 2, 1]
     assert seen[0].status == "failed"
     assert "too small for one tile of 'darkness'. Close other programs" in seen[0].error
     hungry.most = 2**62

@@ -291,7 +291,7 @@ REFUSED = [
     ("no holes", lambda all: fill_holes(all, {"x"}), "no holes"),
     ("a dot", lambda all: split_regions(all, {"x"}, np.array([(5.0, 5.0), (5.0, 5.0)])), "no length"),
     ("half way", lambda all: split_regions(all, {"x"}, HALF_WAY), "one region is selected, 'x', .* Draw .* across it"),
-    ("beside", lambda all: split_regions(all, {"far", "shut"}, HALF_WAY), "2 regions are selected, 'far', 'shut', and"),
+    ("far", lambda all: split_regions(all, {"far", "shut"}, HALF_WAY), "2 regions are selected, 'far', 'shut', and"),
     ("locked", lambda all: grow_regions(all, {"shut"}, 5, UM, SIZE), "locked: 'shut'"),
     ("locked split", lambda all: split_regions(all, {"shut"}, np.array([(950.0, 0.0), (950.0, 1999.0)])), "locked"),
     ("locked union", lambda all: unite_regions(all, {"x", "shut"}), "locked"),

@@ -34,12 +34,12 @@ def again(
     """
 
     def analysed(
-        run: RunContext | None = None, *, asked: bool = True, copied: bool = True, **changes: Any
+        run: RunContext | None = None, *, requested: bool = True, copied: bool = True, **changes: Any
     ) -> SlideOutcome:
         if copied and run is None and not changes and not (tmp_path / "out").exists():
             return replace(finished, folder=shutil.copytree(finished.folder, tmp_path / "out"))
         model, force = tile_model(), changes.pop("force", False)
-        if not asked:
+        if not requested:
             model.predict = lambda tiles: pytest.fail("a tile was asked for again")  # type: ignore[method-assign]
         now = options.model_copy(update=changes)
         return analyze_slide(slide_path, tmp_path / "out", now, run or RunContext(), load=lambda: model, force=force)
@@ -68,7 +68,7 @@ def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config
     folder = again().folder
     mine = correct(folder, config)  # at the thresholds of the analysis, or at others that a person chose
     before = texts(folder)
-    outcome = again(asked=False)
+    outcome = again(requested=False)
     assert outcome.already_done
     assert texts(folder) == before
     assert files.read_lesions(folder) == mine
@@ -112,7 +112,7 @@ def test_where_lesions_are_found_anew_those_of_a_person_are_kept_and_it_is_said(
 def test_a_lesion_that_was_removed_is_a_correction_too(again: Again) -> None:
     folder = again().folder
     files.save_lesions(folder, (), LesionConfig(), corrected=True)
-    assert again(asked=False).content["lesions"] == []
+    assert again(requested=False).content["lesions"] == []
     assert any("lesions-kept-1" in one for one in again(force=True).content["warnings"])
 
 
@@ -183,7 +183,7 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     found = files.read_lesions(folder)
     assert found is not None
     assert [lesion.origin for lesion in found] == ["classed", "drawn"]
-    reported = again(asked=False).content
+    reported = again(requested=False).content
     assert [row["origin"] for row in reported["lesions"]] == ["classed", "drawn"]
     assert [row["origin"] for row in read_table(folder / "lesions.csv")] == ["classed", "drawn"]
     assert read_slide_result(folder)["corrected_by_hand"] is True
@@ -197,7 +197,7 @@ def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again
     (folder / "lesions.geojson").write_text(text)
     with pytest.raises(InputError, match=r"lesions\.geojson"):
         files.read_lesions(folder)
-    assert "lesions.geojson" in again(asked=False).content["warnings"][-1]
+    assert "lesions.geojson" in again(requested=False).content["warnings"][-1]
     files.save_lesions(folder, (), LesionConfig())
     assert (folder / "lesions-kept-1.geojson").read_text() == text
 

@@ -138,11 +138,13 @@ def test_a_stain_that_is_left_as_it_is_is_no_other_one(tmp_path: Path, kept: dic
     options = SlideOptions(model="tiny")
     settings = {**options.tile_settings, "weights": "w", **({"stain": kept} if kept else {})}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
-    asked = SlideOptions(model="tiny", stain=StainConfig(method="none"))
+    requested = SlideOptions(model="tiny", stain=StainConfig(method="none"))
     assert (
-        saved_results.describe_difference(tmp_path, asked) == saved_results.describe_difference(tmp_path, options) == ""
+        saved_results.describe_difference(tmp_path, requested)
+        == saved_results.describe_difference(tmp_path, options)
+        == ""
     )
-    assert SlideResult.open(tmp_path).spec.settings.keys() >= asked.tile_settings.keys()
+    assert SlideResult.open(tmp_path).spec.settings.keys() >= requested.tile_settings.keys()
 
 
 def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:

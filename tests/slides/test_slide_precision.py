@@ -64,12 +64,12 @@ def test_inaccurate_half_precision_is_replaced_by_float32_with_a_notice(
     assert content["precision_difference"] > MAX_DIFFERENCE
 
 
-@pytest.mark.parametrize(("asked", "least"), [("bf16", 0.0), ("fp32", None)])
+@pytest.mark.parametrize(("requested", "least"), [("bf16", 0.0), ("fp32", None)])
 def test_the_result_says_in_which_precision_and_how_far_off(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, asked: str, least: float | None
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, requested: str, least: float | None
 ) -> None:
-    model = tile_model(precision=asked)
+    model = tile_model(precision=requested)
     content = analyze_slide(slide_path, tmp_path / "out", options, RunContext(), load=lambda: model).content
-    assert content["precision"] == asked
+    assert content["precision"] == requested
     found = content["precision_difference"]
     assert (found is None) if least is None else (least <= found <= MAX_DIFFERENCE)

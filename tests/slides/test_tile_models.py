@@ -153,13 +153,13 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
     assert model.precision == "bf16"
 
 
-@pytest.mark.parametrize(("asked", "begun"), [("bf16", "fp32"), ("fp32", "bf16")])
+@pytest.mark.parametrize(("requested", "begun"), [("bf16", "fp32"), ("fp32", "bf16")])
 def test_analysis_resumes_in_its_first_precision(
-    tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
+    tile_model: LoadModel, requested: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     reported: list[str] = []
-    model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
+    model, tiles = tile_model(network=Steep().eval(), precision=requested), tiles_of(8)
     model.set_notice_callback(reported.append)
     for _ in range(2):  # also after a slide that was complete
         model.reset(8)

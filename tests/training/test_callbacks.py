@@ -192,8 +192,8 @@ def epochs_through(
     for epoch, (jaccard, loss) in enumerate(measured, start=first):
         trainer.current_epoch = epoch
         values = {"loss": 1.0, "validation_loss": loss, "validation_jaccard": jaccard}
-        asked = SimpleNamespace(task="segmentation", monitor=monitor)
-        keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values, recipe=asked))
+        requested = SimpleNamespace(task="segmentation", monitor=monitor)
+        keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values, recipe=requested))
         if trainer.should_stop:
             break
     return kept, trainer.should_stop

@@ -79,8 +79,8 @@ def test_partners_of_an_image_do_not_depend_on_its_batch(masks: torch.Tensor, se
 @given(seed=seeds, train=st.integers(1, 50), base=st.integers(0, 50), places=st.lists(st.integers(0, 10**5)))
 def test_partners_are_others_of_the_same_part(seed: int, train: int, base: int, places: list[int]) -> None:
     how = config(mosaic_probability=1, cutmix_probability=1)
-    asked = keys(*places).reshape(-1, 2)
-    found, own = PartnerSampler(how, seed, train, base).sample(asked), asked[:, 1] % (train + base)
+    requested = keys(*places).reshape(-1, 2)
+    found, own = PartnerSampler(how, seed, train, base).sample(requested), requested[:, 1] % (train + base)
     for partner, place in zip(found, np.concatenate([np.repeat(own, 3), own]), strict=True):
         assert 0 <= partner < train + base
         assert (partner >= train) == (place >= train)

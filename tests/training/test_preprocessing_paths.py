@@ -114,8 +114,8 @@ def test_start_model_with_preprocessing_requires_the_same_preprocessing(prepared
     recipe = TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": model}, "the test")
     with pytest.raises(RunError, match=r"Set model.preprocessing = \{ remove_hair = true, .* working_size = 128 \}"):
         find_parent(recipe)
-    asked = recipe.model.model_copy(update={"preprocessing": PREPARED})
-    parent = find_parent(recipe.model_copy(update={"model": asked}))
+    requested = recipe.model.model_copy(update={"preprocessing": PREPARED})
+    parent = find_parent(recipe.model_copy(update={"model": requested}))
     assert parent is not None
     assert parent.name == "prepared"
 

@@ -127,9 +127,9 @@ def test_an_existing_cache_is_reused() -> None:
     assert (evaluated.looked, other.looked) == (0, 6)
 
 
-def recipe(augmentation: dict[str, object], **asked: object) -> TrainRecipe:
+def recipe(augmentation: dict[str, object], **requested: object) -> TrainRecipe:
     values = {"task": "classification", "data": {"datasets": ["any"]}, "augmentation": augmentation}
-    return TrainRecipe.model_validate({**values, "classification": {"freeze_encoder": True, **asked}})
+    return TrainRecipe.model_validate({**values, "classification": {"freeze_encoder": True, **requested}})
 
 
 @pytest.mark.parametrize("name", [name for name in STILL if name not in ("aspect", "flip")])

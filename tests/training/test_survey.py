@@ -99,10 +99,10 @@ def test_a_table_with_val_and_test_states_which_is_the_test_set(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
     data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "test"} if number < 6 else {})
-    asked = change(recipe, data={"datasets": (str(data),)})
-    found = check_data(asked, RunContext())
+    requested = change(recipe, data={"datasets": (str(data),)})
+    found = check_data(requested, RunContext())
     assert found.warnings[0].startswith("Not used: the split 'test' (6 images). The test set is the split 'val'")
-    found = check_data(change(asked, data={"test_split": "test"}), RunContext())
+    found = check_data(change(requested, data={"test_split": "test"}), RunContext())
     assert found.counts["test"] == 6
     assert found.warnings[0].startswith("Not used: the split 'val' (4 images). The test set is the split 'test'")
 

@@ -156,7 +156,7 @@ def describe_share(share, arguments, verb):
         else ["other"],
         "coverage": 0.9,
         "operating_point": {**OPERATING_POINT, "specificity_interval": [0.5, 0.6]},
-        "novelty": {"distance": 30.0 if "unlike" in model else 10.0, "limit": 20.0},
+        "novelty": {"distance": 30.0 if "novel" in model else 10.0, "limit": 20.0},
         "contributions": changes,
         "from_image": likely(share, {}),
         "neighbours": alike,

@@ -11,8 +11,8 @@ from pytestqt.qt_compat import qt_api
 
 @pytest.mark.both_qts
 def test_the_binding_asked_for_is_the_one_in_use(qapp):
-    asked = os.environ["QT_API"]
-    assert qtpy.API_NAME.lower() == asked
-    assert qt_api.pytest_qt_api == asked
+    requested = os.environ["QT_API"]
+    assert qtpy.API_NAME.lower() == requested
+    assert qt_api.pytest_qt_api == requested
     owners = {kind.__module__.split(".")[0].lower() for kind in type(qapp).__mro__}
-    assert owners & {"pyqt6", "pyside6"} == {asked}
+    assert owners & {"pyqt6", "pyside6"} == {requested}

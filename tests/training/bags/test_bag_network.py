@@ -31,11 +31,11 @@ def network(**options: Any) -> BagNetwork:
 def test_order_and_pieces_change_nothing(options: dict[str, Any]) -> None:
     import torch
 
-    asked = network(**options)
+    requested = network(**options)
     tiles = 4 * torch.randn(500, SMALL["features"], generator=torch.Generator().manual_seed(1))
     order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        whole, pieces = asked.pool_chunks([tiles]), asked.pool_chunks(tiles[order].split(37))
+        whole, pieces = requested.pool_chunks([tiles]), requested.pool_chunks(tiles[order].split(37))
     torch.testing.assert_close(pieces.logits, whole.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pieces.embedding, whole.embedding, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pieces.weights, whole.weights[order], rtol=1e-4, atol=1e-7)
@@ -48,16 +48,16 @@ def test_order_and_pieces_change_nothing(options: dict[str, Any]) -> None:
 def test_the_weights_are_those_of_the_paper(gated: bool) -> None:
     import torch
 
-    asked = network(pooling="gated" if gated else "plain")
-    tiles, part = torch.randn(20, SMALL["features"]), asked.attention
+    requested = network(pooling="gated" if gated else "plain")
+    tiles, part = torch.randn(20, SMALL["features"]), requested.attention
     assert part is not None
     with torch.inference_mode():
-        h = asked.project(tiles)
+        h = requested.project(tiles)
         inner = torch.tanh(h @ part.content.weight.T + part.content.bias)
         if part.gate is not None:
             inner = inner * torch.sigmoid(h @ part.gate.weight.T + part.gate.bias)
         expected = (inner @ part.score.weight[0]).exp()
-        found = asked.pool_chunks([tiles])
+        found = requested.pool_chunks([tiles])
     torch.testing.assert_close(found.weights, expected / expected.sum(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.embedding, found.weights @ h, rtol=1e-4, atol=1e-5)
 
@@ -72,10 +72,12 @@ def test_mean_pooling_has_equal_weights() -> None:
 def test_every_weight_has_a_gradient() -> None:
     import torch
 
-    asked = network(heads=2).train()
-    asked(torch.randn(9, SMALL["features"])).square().sum().backward()
-    sizes = {name: float(value.grad.abs().max()) for name, value in asked.named_parameters() if value.grad is not None}
-    lazy = [name for name, _ in asked.named_parameters() if sizes.get(name, 0) < 1e-6 * max(sizes.values())]
+    requested = network(heads=2).train()
+    requested(torch.randn(9, SMALL["features"])).square().sum().backward()
+    sizes = {
+        name: float(value.grad.abs().max()) for name, value in requested.named_parameters() if value.grad is not None
+    }
+    lazy = [name for name, _ in requested.named_parameters() if sizes.get(name, 0) < 1e-6 * max(sizes.values())]
     assert lazy == []
 
 
@@ -103,10 +105,10 @@ def config(**more: Any) -> dict[str, Any]:
 def test_a_bundle_restores_the_network(tmp_path: Path) -> None:
     import torch
 
-    asked, tiles = network(), torch.randn(30, SMALL["features"])
-    info = write_bundle(tmp_path / "mil", BundleConfig(**config()), asked, "# mil\n")
+    requested, tiles = network(), torch.randn(30, SMALL["features"])
+    info = write_bundle(tmp_path / "mil", BundleConfig(**config()), requested, "# mil\n")
     with torch.inference_mode():
-        torch.testing.assert_close(load_network(info)(tiles), asked(tiles), rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(load_network(info)(tiles), requested(tiles), rtol=1e-2, atol=1e-2)
     with pytest.raises(BundleError, match="classifies whole slides from tile embeddings"):
         require_task(info, "classification")  # it cannot be used for photographs
 

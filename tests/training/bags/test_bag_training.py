@@ -268,8 +268,10 @@ def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeReci
     text = (data / "dataset.csv").read_text().splitlines()
     rare = [line.replace("naevus", "keratosis") if place % 4 == 1 else line for place, line in enumerate(text)]
     (data / "dataset.csv").write_text("\n".join(rare))
-    asked = {"target": "diagnosis", "class_weight": "balanced"}
-    bundle = train(bag_recipe(data, epochs=1, classification=asked), tmp_path / "run", resume=False, run=RunContext())
+    requested = {"target": "diagnosis", "class_weight": "balanced"}
+    bundle = train(
+        bag_recipe(data, epochs=1, classification=requested), tmp_path / "run", resume=False, run=RunContext()
+    )
     assert bundle is not None
     assert bundle.config.classes == ("keratosis", "melanoma", "naevus")
     assert metrics(tmp_path / "run")["macro_AUC"]["count"] == 8

@@ -50,21 +50,21 @@ def rows(person):
     return {row.id: row for row in map(person.row, person.dock.tree._top_items())}
 
 
-def said(person, name):
+def predicted(person, name):
     label = person.dock.findChild(QLabel, name)
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
 def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
-    assert "Press" in said(someone, "answer_hint")
+    assert "Press" in predicted(someone, "answer_hint")
     someone.clicks("case_answer")
     found = rows(someone)
     assert all(found[name].subtitle.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
     assert [found[name].state for name in found] == ["", "", "outlier"]
     assert someone.status == "3 lesions classified by melanoma-test."
     someone.picks(list(found)[-1])
-    assert "outlier among 3 lesions of this patient" in said(someone, "lesion_odd")
-    assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
+    assert "outlier among 3 lesions of this patient" in predicted(someone, "lesion_odd")
+    assert predicted(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
 
 
@@ -74,7 +74,7 @@ def test_predictions_become_outdated_and_are_restored_unless_they_are_damaged(so
     someone.waits()
     assert rows(someone)["L1"].subtitle.startswith("Outdated: press classify · ")
     someone.picks("L1")
-    assert "the case has changed since" in said(someone, "lesion_odd")
+    assert "the case has changed since" in predicted(someone, "lesion_odd")
     someone.clicks("case_undo")
     assert rows(someone)["L1"].subtitle.startswith("melanoma")
     someone.dock.controller.close()
@@ -109,7 +109,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()
     assert "is installed" in button.toolTip()
-    assert "is installed" in said(someone, "answer_hint")
+    assert "is installed" in predicted(someone, "answer_hint")
 
 
 def test_models_are_not_listed_for_each_change_of_the_case(someone, monkeypatch):

@@ -122,12 +122,12 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
 def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
-    asked = []
-    monkeypatch.setattr(guard, "_confirm_close", lambda: asked.append(str(desk.saver.error)))
+    requested = []
+    monkeypatch.setattr(guard, "_confirm_close", lambda: requested.append(str(desk.saver.error)))
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     assert not window.close()
-    qtbot.waitUntil(lambda: asked == ["the disk is full"], timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: requested == ["the disk is full"], timeout=PATIENCE_MS)
     assert window.isVisible()
     assert desk.saver.has_unsaved_changes
     desk.saver.discard_changes()  # else it asks once more when the window goes

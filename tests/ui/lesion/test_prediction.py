@@ -450,10 +450,10 @@ def test_the_default_classifier_is_selected_until_the_user_selects_another(viewe
 
 
 def test_an_out_of_distribution_image_gives_a_warning(person, models):
-    add_classifier(models, "unlike-model")
+    add_classifier(models, "novel-model")
     person.dock.classifier.refresh()
     analyzed(person)
-    chooses_model(person, "unlike-model")
+    chooses_model(person, "novel-model")
     section = person.dock.prediction_section
     assert text_of(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
     assert not section.verdict.isVisibleTo(section)
@@ -465,7 +465,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert section.verdict.isVisibleTo(section)
     chooses_model(person, "melanoma-test")
     assert text_of(person, "answer_validity") == ""
-    chooses_model(person, "unlike-model")
+    chooses_model(person, "novel-model")
     assert not section.verdict.isVisibleTo(section)  # hidden again
     section.validity.show_anyway_button.click()
     analyzed(person, name="other", rgb=photograph(lesions=((60, 80, 45),)))

@@ -123,20 +123,20 @@ def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(ana
 
 def answers(monkeypatch, name):
     """Press the button of this name in every dialog."""
-    asked = []
+    requested = []
 
     def answered(box):
-        asked.append(box.text())
+        requested.append(box.text())
         pressed = box.findChild(QWidget, name)
         box.deleteLater()
         return pressed
 
     monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.exec_question", answered)
-    return asked
+    return requested
 
 
 def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkeypatch):
-    person, dock, asked = analysed, analysed.dock, answers(monkeypatch, "none")
+    person, dock, requested = analysed, analysed.dock, answers(monkeypatch, "none")
     person.clicks("lesion_draw")
     goes_around(person, box(2, 14.1, 4, 15.9))  # glass: nothing was asked of the model there
     person.until(lambda: "Choose malignant or benign" in dock.status.text)
@@ -144,7 +144,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     assert len(person.viewer.layers[DRAWING].data) == 1
     assert "not a lesion yet" in person.label_text("draw_hint")
     person.clicks("lesion_draw")  # away with it, and on second thought not
-    assert asked == ["Discard the outline that you drew?"]
+    assert requested == ["Discard the outline that you drew?"]
     assert dock.edit_buttons["draw"].isChecked()
     assert len(person.viewer.layers[DRAWING].data) == 1
     combo = person.finds(QComboBox, "draw_class")
@@ -156,7 +156,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     assert "Choose malignant or benign" not in dock.status.text
     assert "not a lesion yet" not in person.label_text("draw_hint")
     person.clicks("lesion_draw")
-    assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
+    assert (dock.edit_buttons["draw"].isChecked(), len(requested)) == (False, 1)
 
     # It is discarded only after confirmation.
     combo.setCurrentIndex(0)

@@ -50,8 +50,8 @@ def test_missing_suffix_is_added(analysed, tmp_path):
 
 def types_name(person, dialog, path):
     """Enter a name in a dialog, and press Return."""
-    asked = next(w for w in QApplication.topLevelWidgets() if w.objectName() == dialog and w.isVisible())
-    line = asked.findChild(QLineEdit)
+    requested = next(w for w in QApplication.topLevelWidgets() if w.objectName() == dialog and w.isVisible())
+    line = requested.findChild(QLineEdit)
     line.setText(str(path))
     person.qtbot.keyClick(line, Qt.Key.Key_Return)
     person.waits()

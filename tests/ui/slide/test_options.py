@@ -87,9 +87,9 @@ def test_shown_options_are_returned_before_and_after_the_section_is_opened(perso
 
 def check_returned_options(dock, everything):
     for options in (SlideOptions(), everything, SlideOptions(stain=StainConfig()), SlideOptions()):
-        asked = options.model_copy(update={"model": "tiny", "lesions": dock.get_options(dock.slide.info).lesions})
-        dock.set_options(asked)
-        assert dock.get_options(dock.slide.info) == asked
+        requested = options.model_copy(update={"model": "tiny", "lesions": dock.get_options(dock.slide.info).lesions})
+        dock.set_options(requested)
+        assert dock.get_options(dock.slide.info) == requested
     dock.set_options(everything.model_copy(update={"model": "tiny"}))
     assert dock.options_section.text() == "Options  (30 changed)"
 
@@ -156,10 +156,10 @@ def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, l
     person.opens_slides(slide_path)
     dock.options_controller.set_options()
     launched.fingerprint = dock.slide.info.fingerprint
-    asked = SlideOptions(tile_um=3000.0)
-    settings = {key: value for key, value in asked.tile_settings.items() if key != "model"}
+    requested = SlideOptions(tile_um=3000.0)
+    settings = {key: value for key, value in requested.tile_settings.items() if key != "model"}
     FakeAnalysis(
-        dock.result_location.folder, slide_path, launched.fingerprint, "tiny", settings, asked
+        dock.result_location.folder, slide_path, launched.fingerprint, "tiny", settings, requested
     ).begins().finishes()
     person.viewer.layers.clear()
     person.opens_slides(slide_path)

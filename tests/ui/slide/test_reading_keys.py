@@ -429,12 +429,12 @@ def check_late_drag(lively, monkeypatch):
     rests(lively)
 
     camera = SimpleNamespace(center=(0.0, 256.0, 256.0), zoom=60.0, mouse_pan=True)
-    asked = []
-    monkeypatch.setattr(kinetic, "get_camera", lambda viewer: asked.append(viewer) or camera)
+    requested = []
+    monkeypatch.setattr(kinetic, "get_camera", lambda viewer: requested.append(viewer) or camera)
     drag(lively)
     lively.clock.fixed = lively.clock() + 60  # the machine is busy drawing
-    before = len(asked)
-    lively.until(lambda: len(asked) > before + 1)
+    before = len(requested)
+    lively.until(lambda: len(requested) > before + 1)
     camera.center = (0.0, 250.0, 250.0)
     lively.clock.resume()
     lively.until(lambda: camera.center[1] < 250)

@@ -233,7 +233,7 @@ def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
 
 def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
     person, store = listing, listing.dock.regions.store
-    old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"theirs": [1, {"a": 2}]})
+    old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"other_program": [1, {"a": 2}]})
     store.apply_edit(lambda regions: (*regions, old))
     clicks_row(person, 3)
     presses(person, "region_lock")

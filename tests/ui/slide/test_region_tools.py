@@ -319,10 +319,10 @@ def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(d
     person, mouse, at = drawing, CanvasMouse(drawing), tiles((6, 8))[0]
     tolerance, reach = (person.finds(QDoubleSpinBox, f"region_{name}") for name in ("tolerance", "reach"))
     unlimited = reach.value()
-    may_read, asked, read = threading.Event(), [], DisplayedWindow.read_colors
+    may_read, requested, read = threading.Event(), [], DisplayedWindow.read_colors
 
     def read_slowly(window):
-        asked.append(window)
+        requested.append(window)
         assert may_read.wait(60)
         return read(window)
 
@@ -332,12 +332,12 @@ def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(d
         patch.setattr(DisplayedWindow, "read_colors", read_slowly)
         mouse.presses(at)
         mouse.releases(at)
-        person.until(lambda: bool(asked))
+        person.until(lambda: bool(requested))
         assert regions(person) == ()
         may_read.set()
         person.until(lambda: len(regions(person)) == 1)
         person.waits()
-    assert len(asked) == 1  # not once more for the outlines
+    assert len(requested) == 1  # not once more for the outlines
     presses(person, "region_undo")
     assert regions(person) == ()
 

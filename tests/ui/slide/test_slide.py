@@ -380,12 +380,12 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     layer.refresh()
     dock.tissue_section.method_combo.setCurrentIndex(1)
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is not None
-    asked = []
+    requested = []
     dock.run_manager.options_differ.disconnect()
-    dock.run_manager.options_differ.connect(lambda request, difference: asked.append((request, difference)))
+    dock.run_manager.options_differ.connect(lambda request, difference: requested.append((request, difference)))
     person.clicks("primary")
-    person.until(lambda: len(asked) == 1)
-    request, difference = asked[0]
+    person.until(lambda: len(requested) == 1)
+    request, difference = requested[0]
     assert "tissue was corrected" in difference
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 

@@ -58,10 +58,10 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    person.asked = []
+    person.requested = []
 
     def answered(box):
-        person.asked.append(box.text())
+        person.requested.append(box.text())
         pressed = box.findChild(QWidget, "replace")
         box.deleteLater()
         return pressed
@@ -81,7 +81,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
     person.waits()
-    assert person.asked == []  # it is what there is
+    assert person.requested == []  # it is what there is
     np.testing.assert_array_equal(read_mask(launched.options[-1].tissue_mask), person.drawn != 0)
 
     finds_tissue(person, "tissue_find")
@@ -91,7 +91,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
 
     # It can be reset.
     finds_tissue(person, "tissue_anew")
-    assert len(person.asked) == 1
+    assert len(person.requested) == 1
     person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
     assert "corrected by you" not in person.label_text("tissue_summary")
     assert person.viewer.layers[LAYER].data[:, :200].any()
@@ -114,7 +114,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert LAYER not in person.viewer.layers
-    person.asked.clear()
+    person.requested.clear()
     begun, goes_on = slow_overview
     begun.clear()
     goes_on.clear()
@@ -126,7 +126,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person.until(lambda: dock.slide is not None and dock.slide.info.path == other)
     goes_on.set()
     person.waits()
-    assert len(person.asked) == 1
+    assert len(person.requested) == 1
     assert dock.tissue_controller.get_corrected_mask(slide) is None
 
 

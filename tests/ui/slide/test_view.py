@@ -147,7 +147,7 @@ def test_results_of_a_view_are_restored(person, launched, slide_path):
 
 
 def test_results_of_another_view_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
-    person, dock, asked = ready, ready.dock, []
+    person, dock, requested = ready, ready.dock, []
     analyses_view(person, launched)
     launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
     launched.last.finishes()
@@ -157,7 +157,7 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
     answers = iter([QMessageBox.StandardButton.Cancel, "replace"])
 
     def answered(box):
-        asked.append(box.informativeText())
+        requested.append(box.informativeText())
         wanted = next(answers)
         pressed = box.button(wanted) if wanted != "replace" else box.findChild(QWidget, "replace")
         box.deleteLater()
@@ -166,9 +166,9 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
     monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
     center_view(person.viewer, dock.slide, (100, 100), 120)
     person.clicks("analyse_view")
-    person.until(lambda: len(asked) == 1)
+    person.until(lambda: len(requested) == 1)
     person.waits()
-    assert "different region" in asked[0]
+    assert "different region" in requested[0]
     assert frame_of(person) == kept
     assert len(person.rows()) == 2
     combo = person.finds(QComboBox, "slide_scope")
@@ -224,20 +224,20 @@ def test_a_start_succeeds_although_something_else_fails_meanwhile(ready, launche
 
 
 def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
-    person, dock, asked = ready, ready.dock, []
+    person, dock, requested = ready, ready.dock, []
     dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
 
     def answered(box):
-        asked.append(box.objectName())
+        requested.append(box.objectName())
         box.deleteLater()
 
     monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
     person.clicks("primary")
     person.waits()
-    assert asked == ["replace_lesions"]
+    assert requested == ["replace_lesions"]
     assert launched.options == []
     dock.heatmap_controls.threshold_box.setValue(0.99)  # manual edits are kept, one undo step away
     person.until(lambda: [row[1] for row in person.rows()] == ["benign *"])

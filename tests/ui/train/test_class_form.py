@@ -87,9 +87,9 @@ def recipe_of(form: RecipeForm) -> TrainRecipe:
 
 
 def columns_of(form: RecipeForm) -> list[str]:
-    asked = recipe_of(form).classification
-    assert asked is not None
-    found = asked.tabular
+    requested = recipe_of(form).classification
+    assert requested is not None
+    found = requested.tabular
     return [] if found is None else [column.name for column in (*found.numbers, *found.words)]
 
 
@@ -122,9 +122,9 @@ def test_columns_that_reveal_the_target_cannot_be_ticked(shown: RecipeForm, pati
 def test_another_target_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
     read(shown.classification_form, patients, qtbot)
     pick_target(shown.classification_form, "diagnosis", qtbot)
-    asked = recipe_of(shown).classification
-    assert asked is not None
-    assert (asked.target, asked.positive) == ("diagnosis", "melanoma")
+    requested = recipe_of(shown).classification
+    assert requested is not None
+    assert (requested.target, requested.positive) == ("diagnosis", "melanoma")
     assert shown.classification_form.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
 
 
@@ -155,9 +155,9 @@ def test_a_target_that_follows_from_the_diagnosis_can_be_selected_again(
     read(shown.classification_form, patients, qtbot)
     for target in ("diagnosis", "melanoma"):
         pick_target(shown.classification_form, target, qtbot)
-        asked = recipe_of(shown).classification
-        assert asked is not None
-        assert asked.target == target
+        requested = recipe_of(shown).classification
+        assert requested is not None
+        assert requested.target == target
     assert shown.classification_form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
 
 

@@ -183,25 +183,25 @@ def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
     assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
     assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
     assert not gate.discard_button.isEnabled()
-    with answering("activate_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
+    with answering("activate_anyway_yes") as requested, qtbot.waitSignal(gate.activate_requested):
         stage.clicks(gate.activate_button)
-    assert "This model was discarded." in asked[0]
-    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in asked[0]
+    assert "This model was discarded." in requested[0]
+    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in requested[0]
 
 
 @contextmanager
 def answering(button):
     """Press a button of the next question, Cancel where none is named; gives what was asked."""
-    asked = []
+    requested = []
 
     def press():
         box = QApplication.activeModalWidget()
-        asked.append(box.informativeText())
+        requested.append(box.informativeText())
         chosen = box.findChild(QAbstractButton, button) if button else box.button(QMessageBox.StandardButton.Cancel)
         chosen.click()
 
     QTimer.singleShot(0, press)
-    yield asked
+    yield requested
 
 
 FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
@@ -209,9 +209,9 @@ FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
 
 def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run, qtbot):
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
-    with answering("") as asked, qtbot.assertNotEmitted(gate.activate_requested):
+    with answering("") as requested, qtbot.assertNotEmitted(gate.activate_requested):
         stage.clicks(gate.activate_button)
-    assert asked[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
+    assert requested[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
     assert gate.activate_button.isEnabled(), "nothing was chosen"
     with answering("activate_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
         stage.clicks(gate.activate_button)

@@ -10,16 +10,16 @@ from napari_melanoma.ui.train.recipe_check import check_network
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ({"architecture": "unet_p4"}, "its network is deeplabv3plus, the recipe's is unet_p4"),
         ({"options": {"encoder": "resnet18"}}, "its deeplabv3plus has other options than the recipe's"),
     ],
     ids=["network", "options"],
 )
-def test_a_network_whose_weights_do_not_fit_is_named(model: dict[str, object], said: str) -> None:
+def test_a_network_whose_weights_do_not_fit_is_named(model: dict[str, object], message: str) -> None:
     values = {"data": {"datasets": ["data"]}, "model": {"start": "lesion-small", **model}}
     with pytest.raises(ConfigError) as refused:
         check_network(TrainRecipe.parse(values, "the test"))
     # A name is not at the beginning, where a sentence would give it a capital.
-    assert str(refused.value).startswith(f"The weights of lesion-small do not fit: {said}. ")
+    assert str(refused.value).startswith(f"The weights of lesion-small do not fit: {message}. ")

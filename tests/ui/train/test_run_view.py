@@ -71,8 +71,8 @@ ENABLED = {
 def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path):
     for state in STATES:
         show(view, qtbot, fake_run(tmp_path, state))
-        said, more = WORDS[state]
-        assert text(view, "run_state") == said
+        predicted, more = WORDS[state]
+        assert text(view, "run_state") == predicted
         assert more in text(view, "run_more"), state
         assert text(view, "run_name") == f"run-{state} · Fine-tuned on my masks"
         buttons = view.buttons

@@ -64,7 +64,7 @@ def listed(stage, folder, qtbot):
         wait_until_idle(qtbot, one)
 
 
-def said(runs, row):
+def predicted(runs, row):
     return runs.view.model().index(row).data(Qt.ItemDataRole.AccessibleTextRole)
 
 
@@ -83,9 +83,9 @@ def test_runs_are_listed_with_their_figures_the_newest_first(listed, folder):
         events.write_text(events.read_text().replace('"time": 17', f'"time": {17 + number}'))
     runs = listed()
     assert [report.name for report in runs.reports] == ["run-3", "run-2", "run-1"]
-    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · validation Jaccard 0.750"
-    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · validation Jaccard 0.750"
-    assert said(runs, 2).endswith("3 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model) · in use")
+    assert predicted(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · validation Jaccard 0.750"
+    assert predicted(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · validation Jaccard 0.750"
+    assert predicted(runs, 2).endswith("3 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model) · in use")
 
 
 # Look, Resume, Remove.
@@ -148,7 +148,7 @@ def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, q
     runs = listed()
     runs.select(run.path)
     run.epoch(3).step(4, 1)
-    until(qtbot, lambda: "epoch 5 of 20" in said(runs, 0))
+    until(qtbot, lambda: "epoch 5 of 20" in predicted(runs, 0))
     assert runs.selected.path == run.path
     later = fake_run(folder, "queued", "run-later")
     until(qtbot, lambda: len(runs.reports) == 2)

@@ -155,9 +155,9 @@ MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in list_arch
 
 def test_computed_fields_are_not_shown(stage):
     form = form_of(stage, list_architectures()["image_tabular"].spec.config)
-    asked = set(form.values())
-    assert {"encoder", "fusion", "tabular_layers"} <= asked
-    assert not {"tabular", "classes"} & asked
+    requested = set(form.values())
+    assert {"encoder", "fusion", "tabular_layers"} <= requested
+    assert not {"tabular", "classes"} & requested
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

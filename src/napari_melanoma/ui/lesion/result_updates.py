@@ -98,7 +98,7 @@ class LesionController(QObject):
         if self.store.mask(identity) is not None:
             self.pending_options[identity] = options
             self._replace(
-                identity, partial(_with_current_options, result, options), expected=previous_digest or "", key="take"
+                identity, partial(_with_current_options, result, options), expected=previous_digest or "", key="options"
             )
         elif self.store.image(identity) is not None:
             expected = None if self.store.mask_digest(identity) is None else previous_digest
@@ -122,7 +122,9 @@ class LesionController(QObject):
         if expected is None:
             self.pending_options.pop(identity, None)
             return
-        self._replace(identity, partial(_with_current_options, result, options), expected=expected, key="take")
+        self._replace(
+            identity, partial(_with_current_options, result, options), expected=expected, key="update_options"
+        )
         self.watcher.mark_edited(identity)
 
     def _on_removed(self, identity: str, removed_layers: dict[str, Layer]) -> None:
