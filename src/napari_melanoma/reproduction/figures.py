@@ -28,7 +28,7 @@ from napari_melanoma.reproduction.image_figures import (
     draw_explanations,
     draw_stages,
 )
-from napari_melanoma.reproduction.kinds.classification import pool
+from napari_melanoma.reproduction.kinds import pool
 from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,

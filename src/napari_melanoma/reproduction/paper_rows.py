@@ -33,7 +33,7 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.reproduction.budget import reduce_input, use_threads
-from napari_melanoma.reproduction.kinds.segmentation import measure_validation, pool_validation
+from napari_melanoma.reproduction.kinds import measure_validation, pool_validation
 from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     EVALUATION,
@@ -89,12 +89,17 @@ def train_row(
         train(recipe, folder.run.path, resume=begun, run=run, evaluate=False)
 
 
+def split_values(folders: Iterable[Path]) -> dict[str, Any]:
+    """Return the data of a recipe; all rows use the same split, which is not checked for leaks again."""
+    return {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True}
+
+
 def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and initial weights; rows of the same role use the same split."""
     assert row.file.train is not None
     folders = context.data[row.file.train].folders
     values: dict[str, Any] = {
-        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True},
+        "data": split_values(folders),
         "model": {"start": initial_weights(context, row)},
     }
     return complete_recipe_with(context, row, values)
@@ -251,11 +256,11 @@ def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> N
 
 def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
     """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
-    folders = [str(folder) for role in row.file.train_roles for folder in context.cross_validated[role].folders(fold)]
+    folders = [folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(fold)]
     unseen = [str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)]
     values: dict[str, Any] = {
         "seed": fold,  # else all folds would be calibrated on nearly the same images
-        "data": {"datasets": folders, "split": TRAIN, "test_split": TEST, "accept_leaks": True},
+        "data": split_values(folders),
         "model": {"start": initial_weights(context, row, fold)},
     }
     if _predicts_masks(context, row):

@@ -22,6 +22,7 @@ from napari_melanoma.data.dataset import Key
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
+from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.calibration import softmax
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
 
+NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
+# P2 keeps the largest contour and fills it.
+LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
 Rows = Mapping[Key, Mapping[str, str]]
 """Rows of the tables of data sets, by data set and image id."""
 # Colors of the frame of a picture, as in P4.
@@ -216,9 +220,6 @@ def _make_mask_finder(
 
 def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Segment a photograph; return the mask, and its largest region, filled, as in P2."""
-    from napari_melanoma.imaging.postprocessing import refine_mask
-    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
-
     mask = segmenter.probability(rgb) >= segmenter.info.config.threshold
     return mask, refine_mask(mask, LARGEST_FILLED)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_melanoma.core.files import write_text
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
+from napari_melanoma.metrics.metric_table import PAPER_METRICS
 from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.reproduction.comparisons import (
     describe_claims,
@@ -47,6 +48,12 @@ SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the
 CALIBRATION_NOTE = (
     "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
     "sampling, so that a probability of one half is reached by fewer images."
+)
+CLASSIFICATION_NOTE = (
+    "Classifiers decide at a probability of one half, of the network's probabilities as trained, as in the papers; a "
+    "second table has calibrated probabilities. "
+    + "; ".join(f"{metric.key}: {metric.definition}" for metric in PAPER_METRICS.values())
+    + "."
 )
 FOLD_PREDICTION = " Each image is predicted by a model that was not trained on its fold."
 # Columns of tables.csv before the metrics.
@@ -324,7 +331,8 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     parts = (*not_run, *phantoms, *notes, *_about_folds(context), *notices)
     shown_kinds = dict.fromkeys(item.row.file.kind for item in results)
     kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
-    parts = (*parts, paper.note, *kind_notes, paper.later, *describe_claims(context.paper, results))
+    definitions = [CLASSIFICATION_NOTE] if "classification" in shown_kinds else []
+    parts = (*parts, *definitions, paper.note, *kind_notes, paper.later, *describe_claims(context.paper, results))
     return [_without_folders(context, text) for text in (*parts, nothing) if text]
 
 
