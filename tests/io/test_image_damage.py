@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
-from napari_melanoma.io import pillow_images
+from napari_melanoma.io import image_damage, pillow_images
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 SIDE = 64
@@ -84,6 +84,7 @@ CASES = {
         Case("without the last padding", NARROW_BMP[:-1], None),
         Case("three quarters", BMP[: 54 + SIDE * SIDE * 3 * 3 // 4], "image file is truncated"),
         Case("runs", run_length_bmp(6, stated=6), None),
+        Case("runs that end early", run_length_bmp(3, stated=6), None),
         Case("runs without an end", run_length_bmp(6, stated=6, ended=False), None),
         Case("half of the runs", run_length_bmp(3, stated=6, ended=False), "3 of its 6 rows are missing"),
         Case(
@@ -120,6 +121,12 @@ def test_damage_is_described(kind, case: Case) -> None:
     else:
         assert damage is not None
         assert case.damage in damage
+
+
+def test_damaged_boxes_of_a_heic_are_left_to_its_decoder() -> None:
+    truncated = (HEIC[:stop] for stop in range(0, HEIC.index(b"mdat"), 9))
+    for content in (b"\0\0\0\x18ftypheic", b"\0\0\0\2meta", *truncated):
+        assert image_damage.find_heif_damage(content) is None
 
 
 @pytest.mark.parametrize(

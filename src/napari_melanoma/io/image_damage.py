@@ -124,7 +124,7 @@ def find_heif_damage(content: bytes) -> str | None:
     """Check that the HEVC data of the pictures in a HEIC, which are decoded without errors, have no forbidden bytes."""
     try:
         pictures = list(_hevc_items(content))
-    except (struct.error, IndexError, ValueError, StopIteration):
+    except (struct.error, LookupError, ValueError):
         return None  # libheif reports errors of the boxes
     position = content.find(b"hvcC")
     configuration = content[position + 4 : position + 5 + _LENGTH_SIZE_OFFSET] if position >= 0 else b""
@@ -162,10 +162,8 @@ def _boxes(content: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, 
 
 def _hevc_items(content: bytes) -> Iterator[bytes]:
     """Yield the data of each picture in HEVC: the tiles, thumbnails and further pictures of a file."""
-    meta_start, meta_stop = next(
-        (start, stop) for kind, start, stop in _boxes(content, 0, len(content)) if kind == b"meta"
-    )
-    boxes = {kind: (start, stop) for kind, start, stop in _boxes(content, meta_start + 4, meta_stop)}
+    meta = next(((start, stop) for kind, start, stop in _boxes(content, 0, len(content)) if kind == b"meta"), (0, 0))
+    boxes = {kind: (start, stop) for kind, start, stop in _boxes(content, meta[0] + 4, meta[1])}
     start, stop = boxes.get(b"iinf", (0, 0))
     kinds: dict[int, bytes] = {}
     for kind, begin, _ in _boxes(content, start + (8 if content[start] else 6), stop):
