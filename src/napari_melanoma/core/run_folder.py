@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.csv_files import CsvWriter
+from napari_melanoma.core.csv_files import CsvReader, CsvWriter
 from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
@@ -138,10 +138,12 @@ class RunFolder:
         """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run will repeat."""
         path = self.path / "metrics.csv"
         if path.exists():
-            header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
-            earlier = [row for row in rows if _epoch(row, header) < epoch]
-            header = ",".join(rename_keys("metrics", dict.fromkeys(header.split(","))))
-            write_text(path, "".join(f"{row}\n" for row in (header, *earlier) if row))
+            header, *rows = [*CsvReader(path.read_text(encoding="utf-8").splitlines())] or [[]]
+            earlier = [row for row in rows if len(row) == len(header) and _epoch(row) < epoch]
+            text = io.StringIO(newline="")
+            if header:
+                CsvWriter(text).write_rows([rename_keys("metrics", dict.fromkeys(header)), *earlier])
+            write_text(path, text.getvalue())
 
     def read_command(self) -> RunCommand:
         """Read the user's command from ``control.json``; ``"run"`` if the file is missing or invalid."""
@@ -197,11 +199,10 @@ class RunFolder:
             handler.close()
 
 
-def _epoch(row: str, header: str) -> float:
-    """Return the epoch of a row of ``metrics.csv`` (the first column); infinity for a truncated row."""
-    complete = row.count(",") == header.count(",")
+def _epoch(row: list[str]) -> float:
+    """Return the epoch of a row of ``metrics.csv`` (the first column); infinity for an invalid row."""
     try:
-        return float(row.split(",", 1)[0]) if complete else math.inf
+        return float(row[0])
     except ValueError:
         return math.inf
 

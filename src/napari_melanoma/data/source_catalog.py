@@ -105,9 +105,9 @@ class DataSource:
 
 
 def describe_access(spec: SourceSpec) -> str:
-    """Describe where to get a set, its licence, and what it does not have."""
+    """Describe where to get a set, its license, and what it does not have."""
     lacks = f" It has no {spec.lacks}." if spec.lacks else ""
-    return f"Get {spec.title} from {spec.url} (licence: {spec.licence}).{lacks}"
+    return f"Get {spec.title} from {spec.url} (license: {spec.licence}).{lacks}"
 
 
 @cache
