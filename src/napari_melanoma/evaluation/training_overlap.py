@@ -332,24 +332,6 @@ def _resemble_photographs(samples: Sequence[Sample]) -> bool:
     return sum(kind in MODALITY_WORDS for kind in recognized) > len(recognized) / 2
 
 
-def select_images(
-    models: Sequence[BundleInfo],
-    samples: Sequence[Sample],
-    *,
-    run: RunContext,
-    include: bool = False,
-    overlap: Overlap | None = None,
-) -> tuple[Overlap, tuple[str, ...]]:
-    """Select the images to measure models on, unless ``overlap`` is given, and warn of images of other modalities.
-
-    Returns the overlap, and the warnings on modalities, which are reported.
-    """
-    overlap = overlap or images_to_measure(models, samples, run=run, include=include)
-    warnings = modality_warnings(models, overlap.measured)
-    report_warnings(warnings, len(overlap.measured), run)
-    return overlap, warnings
-
-
 def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
     """Add the overlap and warnings to a comparison, and withdraw its advice if the overlap requires it."""
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
