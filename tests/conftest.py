@@ -1,14 +1,13 @@
-"""What every test stands on: folders of its own instead of the user's, one Qt binding, the shared data or a reason."""
+"""Shared by all tests: separate folders instead of the user's, one Qt binding, a virtual display, small models."""
 
 from __future__ import annotations
 
 import atexit
 import gc
-import importlib
 import importlib.util
 import os
-import pkgutil
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import coverage
 import pytest
 from hypothesis import settings
 
@@ -77,8 +75,6 @@ def _import_triton_first() -> None:
 
 _keep_bytecode()  # before anything large is imported
 
-MANY_MODULES = 300
-
 # As early as this, because napari reads NAPARI_CONFIG, and QSettings its folder, once in a process.
 _home = tempfile.mkdtemp(prefix="napari-melanoma-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
@@ -97,82 +93,6 @@ if hasattr(providers, "is_local_module_file"):
     vars(providers)["is_local_module_file"] = lambda path: False
 
 
-class Tracing:
-    """Traces the tests whose paths TRACED_TESTS lists (the Makefile says why), where it is set under `coverage run`.
-
-    A worker of xdist imports the measured packages at once, so that their first lines count, and then traces nothing
-    until such a test. The process that starts the workers runs no test, and leaves them what lets them trace.
-    """
-
-    def __init__(self) -> None:
-        self._tests = tuple(os.environ.get("TRACED_TESTS", "").split())
-        self._coverage = coverage.Coverage.current() if self._tests else None
-        self._is_on = True
-        if self._coverage is not None and "PYTEST_XDIST_WORKER" in os.environ:
-            for package in self._coverage.get_option("run:source"):
-                for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-                    importlib.import_module(found.name)
-            self.switch(on=False)
-
-    def follow(self, item: pytest.Item) -> None:
-        """Trace from here on what this test runs, processes that it starts included, or do not."""
-        path = item.path.relative_to(REPOSITORY).as_posix()
-        self.switch(on=f"{path}/".startswith(tuple(f"{test}/" for test in self._tests)))
-
-    def switch(self, *, on: bool) -> None:
-        """Start or stop; without coverage, or while it is so already, nothing happens."""
-        if self._coverage is None or on == self._is_on:
-            return
-        self._is_on = on
-        if on:
-            self._coverage.start()
-        else:
-            self._coverage.stop()
-            os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # what has processes of our own traced
-
-
-TRACING = Tracing()
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection() -> Iterator[None]:
-    """Collect tests without collecting garbage: hardly any arises, and looking for it takes a tenth of the time."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.enable()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Trace what is measured; pytest goes on as usual."""
-    TRACING.follow(item)
-
-
-class _Loaded:
-    """How many modules there were when garbage collection was last told to leave alone what they have made."""
-
-    modules = 0
-
-
-@pytest.fixture(autouse=True)
-def quick_collection() -> Iterator[None]:
-    """Leave out of garbage collection what imports have made: torch and napari alone make it ten times as slow."""
-    yield
-    if len(sys.modules) - _Loaded.modules > MANY_MODULES:
-        _Loaded.modules = len(sys.modules)
-        gc.collect()
-        gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def usual_collection_at_the_end() -> Iterator[None]:
-    """Let the interpreter find everything when it ends."""
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Only check what is given to ``os.fsync``: thousands of calls wait for the disk, and no test cuts the power.
@@ -185,7 +105,8 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of tests on real images; `make real-data` runs them, no coverage threshold counts them."""
+    """Register the markers; CONTRIBUTING.md has their rules."""
+    config.addinivalue_line("markers", "slow: takes more than a few seconds, run by `make test-all` only")
     config.addinivalue_line("markers", "real_data: needs the real photographs or slides of the fixture shared_data")
 
 
@@ -193,6 +114,25 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what uses real images, also through other fixtures."""
     if "shared_data" in getattr(item, "fixturenames", ()):
         item.add_marker("real_data")
+
+
+@pytest.fixture(scope="session")
+def qapp_args(qapp_args: list[str]) -> list[str]:
+    """Start a virtual display for the windows of this process, so that no window pops up or takes the focus of another.
+
+    Without Xvfb, or where QT_QPA_PLATFORM is set, windows open where Qt opens them.
+    """
+    server = shutil.which("Xvfb")
+    if sys.platform == "linux" and server is not None and "QT_QPA_PLATFORM" not in os.environ:
+        receiver, sender = os.pipe()
+        command = [server, "-displayfd", str(sender), "-terminate", "-screen", "0", "1920x1200x24", "-nolisten", "tcp"]
+        display = subprocess.Popen(command, pass_fds=[sender], stderr=subprocess.DEVNULL)
+        atexit.register(display.kill)
+        os.close(sender)
+        with os.fdopen(receiver) as number:
+            os.environ["DISPLAY"] = f":{number.readline().strip()}"
+        os.environ.pop("WAYLAND_DISPLAY", None)
+    return qapp_args
 
 
 @pytest.fixture(scope="session")

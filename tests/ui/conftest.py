@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import gc
-import os
 import sys
 import tempfile
 import threading
-from collections import Counter
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from message_boxes import press_button
-from qtpy.QtCore import QEvent
-from quick_napari import (
-    compute_once,
-    ignore_other_windows,
-    parse_unit_of_pixels_once,
-    read_attributes_directly,
-    restyle_only_when_changed,
-    set_dims_only_when_changed,
-    update_shortcuts_when_seen,
-)
-from reused_viewer import ReusedViewer
-from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
-from napari_melanoma.ui.viewer import garbage
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.worker_client import WorkerClient
 
 SHAPE = (120, 160)
 PATIENCE_MS = 60_000
-VIEWERS = ("shown_viewer", "viewer")
-# Relative duration of tests that use these fixtures.
-COSTS = {"make_napari_viewer": 12, "shown_viewer": 8, "viewer": 6, "opens_dock": 6, "person": 6}
-UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+WINDOW_SIZE = (800, 520)  # nearly the smallest: without a GPU, drawing takes as long as there are pixels
+
+
+def make_fake_client():
+    """Return a client of the fake worker."""
+    return WorkerClient([sys.executable, str(FAKE_WORKER)])
 
 
 def wait_until_idle(qtbot, *scopes, timeout=2 * PATIENCE_MS):
@@ -62,83 +50,8 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 def pytest_configure(config):
     """Register the markers; CONTRIBUTING.md has their rules."""
+    config.addinivalue_line("markers", "path: a main path of a dock in a window, run by `make test`")
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
-    config.addinivalue_line("markers", "own_viewer: gets a new viewer: it leaves callbacks there or needs all parts")
-
-
-@pytest.hookimpl(trylast=True)  # of what -m leaves
-def pytest_collection_modifyitems(config, items):
-    """Run tests of one kind of viewer one after the other; keep one part of the files, such as 1/2, if that is set.
-
-    The variable is ``NAPARI_MELANOMA_TEST_PART``.
-    """
-    items.sort(key=lambda item: [makes_viewer(item), *(name in item.fixturenames for name in VIEWERS)])
-    part_setting = os.environ.get("NAPARI_MELANOMA_TEST_PART")
-    if not part_setting:
-        return
-    part, parts = (int(number) for number in part_setting.split("/"))
-    cost = Counter()
-    for item in items:
-        cost[item.path] += max(COSTS.get(name, 1) for name in ("", *item.fixturenames))
-    load, index = [0] * parts, {}
-    for path in sorted(cost, key=lambda path: (-cost[path], path)):
-        index[path] = load.index(min(load))
-        load[index[path]] += cost[path]
-    config.hook.pytest_deselected(items=[item for item in items if index[item.path] != part - 1])
-    items[:] = [item for item in items if index[item.path] == part - 1]
-
-
-@pytest.fixture(autouse=True)
-def quick_collection(qapp):
-    """Exclude imported objects from garbage collection, since napari collects whenever a layer is removed."""
-    leave_out_what_is_there(qapp)
-    yield
-    leave_out_what_is_there(qapp)
-
-
-def leave_out_what_is_there(qapp):
-    """Freeze existing objects if there are more than tests create."""
-    if len(gc.get_objects()) > UNUSUAL:
-        qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        gc.collect()
-        gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_read_or_written_for_each_viewer():
-    """Read plugin manifests once, and do not write napari's settings: both take longer than most tests.
-
-    Garbage collection when a layer is removed is also limited; napari does it for drivers on Windows. A dock does not
-    freeze objects, since it would unfreeze those of ``quick_collection`` when it is closed.
-    """
-    from napari._vispy import canvas
-    from napari.settings import NapariSettings
-    from npe2 import PluginManifest
-
-    read = functools.cache(PluginManifest.from_file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PluginManifest, "from_file", staticmethod(lambda path: read(path).model_copy(deep=True)))
-        patch.setattr(NapariSettings, "save", lambda self, *_, **__: None)
-        patch.setattr(garbage, "gc", SimpleNamespace(**{**vars(gc), "freeze": lambda: None, "unfreeze": lambda: None}))
-        compute_once(patch)
-        read_attributes_directly(patch)
-        set_dims_only_when_changed(patch)
-        parse_unit_of_pixels_once(patch)
-        ignore_other_windows(patch)
-        restyle_only_when_changed(patch)
-        update_shortcuts_when_seen(patch)
-        if sys.platform != "win32":
-            patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
-        yield
-
-
-@pytest.fixture
-def thawed(monkeypatch):
-    """Let docks themselves leave libraries out of garbage collection, and nothing be left out before."""
-    monkeypatch.setattr(garbage, "gc", gc)
-    gc.unfreeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
@@ -154,18 +67,12 @@ def home(tmp_path, monkeypatch, qapp):
     return tmp_path
 
 
-@pytest.fixture(scope="session", autouse=True)
-def reused_worker(qapp):
-    yield
-    ReusedWorker.end()
-
-
 @pytest.fixture
 def client(home, nothing_left):
     """A worker client with the fake worker."""
-    made = FakeWorkerClient()
+    made = make_fake_client()
     yield made
-    made.leave()
+    made.close()
     made.deleteLater()
     assert not list(home.glob("napari-melanoma-worker-*"))
 
@@ -193,11 +100,7 @@ def nothing_left(qtbot, qapp):
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
 
     qtbot.waitUntil(ended, timeout=PATIENCE_MS)
-    assert not [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if FAKE_WORKER.name in command_of(child) and child.pid != ReusedWorker.pid()
-    ]
+    assert not [child for child in psutil.Process().children(recursive=True) if FAKE_WORKER.name in command_of(child)]
 
 
 def command_of(process):
@@ -218,63 +121,21 @@ def shared_client(client, monkeypatch):
     return client
 
 
-@pytest.fixture(scope="session")
-def reused_viewer(qapp, nothing_read_or_written_for_each_viewer):
-    made = ReusedViewer(qapp)
-    yield made
-    made.close()
+@pytest.fixture
+def viewer(client, make_napari_viewer):
+    """An empty viewer without a visible window."""
+    return make_napari_viewer(show=False)
 
 
 @pytest.fixture
-def make_napari_viewer(reused_viewer, closed_viewer, make_napari_viewer):
-    """Make viewers that are closed after the test; those that are reused are faster."""
-    return make_napari_viewer
-
-
-@pytest.fixture
-def closed_viewer(reused_viewer):
-    """Close the viewer of other tests: there is one at a time."""
-    reused_viewer.close()
-
-
-def makes_viewer(item):
-    """Return whether a test has a viewer of its own."""
-    return "make_napari_viewer" in item.fixturenames or item.get_closest_marker("own_viewer") is not None
-
-
-def empty_viewer(request, is_shown):
-    if makes_viewer(request.node):
-        yield request.getfixturevalue("make_napari_viewer")(show=is_shown)
-        return
-    reused = request.getfixturevalue("reused_viewer")
-    is_drawn = is_shown and ("drawn" in request.fixturenames or "undrawn" not in request.fixturenames)
-    yield reused.get(is_shown, request.getfixturevalue("qtbot"), is_drawn=is_drawn)
-    if hasattr(request.node, "rep_call") and not request.node.rep_call.failed:
-        reused.empty()
-    else:
-        reused.discard()
-
-
-@pytest.fixture
-def viewer(client, request):
-    """An empty viewer without a visible window, the same for all tests that do not make their own."""
-    yield from empty_viewer(request, is_shown=False)
-
-
-@pytest.fixture
-def undrawn():
-    """Leave the canvas of ``shown_viewer`` empty, for tests about something else than drawing."""
-
-
-@pytest.fixture
-def drawn(shown_viewer):
-    """Draw the layers of ``shown_viewer`` and create their controls, also where a fixture requests ``undrawn``."""
-
-
-@pytest.fixture
-def shown_viewer(nothing_left, request):
-    """An empty viewer in a visible window, the same for all tests that do not make their own."""
-    yield from empty_viewer(request, is_shown=True)
+def shown_viewer(nothing_left, make_napari_viewer, qtbot):
+    """An empty viewer in a visible window."""
+    made = make_napari_viewer(show=True)
+    window = made.window._qt_window
+    window.resize(*WINDOW_SIZE)
+    window.activateWindow()
+    qtbot.waitExposed(window)
+    return made
 
 
 @pytest.fixture

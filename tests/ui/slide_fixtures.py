@@ -125,12 +125,12 @@ def slide_path(tmp_path):
     return draw_slide(tmp_path / "section.tif")
 
 
-def person(user, undrawn, shown_viewer, qtbot):
+def person(user, shown_viewer, qtbot):
     yield from with_slide_dock(shown_viewer, qtbot)
 
 
-def unseen_person(user, undrawn, request, qtbot):
-    """User of a viewer without a visible window, where nothing is drawn, unless the test uses the shown one."""
+def unseen_person(user, request, qtbot):
+    """User of a hidden viewer, which draws nothing, unless the test uses the shown one."""
     name = "shown_viewer" if "shown_viewer" in request.fixturenames else "viewer"
     yield from with_slide_dock(request.getfixturevalue(name), qtbot)
 

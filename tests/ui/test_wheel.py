@@ -93,7 +93,7 @@ def check_wheel(dock):
 
 @pytest.mark.both_qts
 @pytest.mark.parametrize("name", [one for one in DOCKS if one != "Slide"])
-def test_scrolling_over_a_dock_changes_nothing(name, user, undrawn, shown_viewer, shared_client, qtbot):
+def test_scrolling_over_a_dock_changes_nothing(name, user, shown_viewer, shared_client, qtbot):
     _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", name)
     person = Person(shown_viewer, dock, qtbot)
     if name == "Lesion":

@@ -222,7 +222,6 @@ def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, 
     qtbot.wait(200)  # nothing looks at the window once more
 
 
-@pytest.mark.own_viewer  # readers keep their callbacks in it
 def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     own = draw_slide(tmp_path / "own.tif")
     viewer.open(own, plugin="napari-melanoma")

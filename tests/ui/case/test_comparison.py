@@ -406,7 +406,6 @@ def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer,
     assert camera.zoom == pytest.approx(zoom)
 
 
-@pytest.mark.own_viewer  # readers keep their callbacks in it
 def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, tmp_path):
     path = tmp_path / "dropped.png"
     PillowImage.fromarray(np.full((600, 800, 3), 200, np.uint8)).save(path)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gc
 import weakref
 
-import pytest
-
 PATIENCE_MS = 60_000
 
 
-@pytest.mark.own_viewer  # with all that napari keeps for a layer
-def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(thawed, person, qtbot):
+def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot):
     person.opens()
     person.analyses()
     result = person.lesion.result
@@ -27,6 +24,7 @@ def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(thawed, perso
     person.analyses()  # replaces data of the previous photograph, such as the ROI thumbnail
 
     def left():
+        gc.unfreeze()
         gc.collect()
         return [ref() for ref in known if ref() is not None]
 

@@ -712,7 +712,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
     proposes(person.dock.result_location.folder, 0.2, 0.12)

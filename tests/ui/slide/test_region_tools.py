@@ -280,7 +280,7 @@ def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tm
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("shown_viewer")
 def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(drawing):
     person, dock = drawing, drawing.dock
     slide_layers.set_angle(person.viewer, dock.slide, 37.0)

@@ -39,7 +39,7 @@ def place(viewer):
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("shown_viewer")
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     viewer.window._qt_window.resize(1500, 900)
@@ -257,7 +257,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, slide_path, tmp_path):
     beside = person.dock.sections.side_by_side
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=40))

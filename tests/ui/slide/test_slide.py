@@ -140,7 +140,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("shown_viewer")
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
     # The empty dock shows where to drop a slide.
     dock, viewer = person.dock, person.viewer

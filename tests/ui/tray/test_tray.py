@@ -399,7 +399,6 @@ def test_a_tile_is_dragged_into_the_view(person, folder):
     assert person.dock.content.chosen == (folder,)  # the Tray itself does not take it as a new folder
 
 
-@pytest.mark.own_viewer  # the second view connects napari's settings to itself
 def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_case(person, folder, two_cases, qtbot):
     draw_slide(folder / "s3.tif", tint=3)
     person.shows(folder)

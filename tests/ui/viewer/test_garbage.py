@@ -24,6 +24,13 @@ def connections():
     made.close()
 
 
+@pytest.fixture
+def thawed():
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
 def test_a_frozen_layer_is_freed_when_it_is_removed(viewer, connections, thawed, qtbot):
     gone = [weakref.ref(viewer.add_image(np.zeros((8, 8)))) for _ in range(2)]
     dock = QObject()

@@ -118,7 +118,6 @@ def by_napari(person, paths):
         person.viewer.open(path, plugin="napari-melanoma")
 
 
-@pytest.mark.own_viewer  # readers keep their callbacks in it
 def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, shape in zip(paths, [(200, 400, 3), (400, 200, 3)], strict=True):
