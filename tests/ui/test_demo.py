@@ -48,6 +48,7 @@ def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tm
         run_demo(bad, tmp_path / "out", headless=True)
 
 
+@pytest.mark.path
 def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, qtbot):
     import napari
     import numpy as np

@@ -91,6 +91,7 @@ def check_wheel(dock):
     return focused
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.parametrize("name", [one for one in DOCKS if one != "Slide"])
 def test_scrolling_over_a_dock_changes_nothing(name, user, shown_viewer, shared_client, qtbot):
@@ -107,6 +108,7 @@ def test_scrolling_over_a_dock_changes_nothing(name, user, shown_viewer, shared_
     person.waits()
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_viewer):
     dock = analysed.dock

@@ -266,6 +266,7 @@ def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
     assert _find_slide_results(tmp_path / "results", [slide]) == [tmp_path / "results" / "section"]
 
 
+@pytest.mark.path
 def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
@@ -324,6 +325,7 @@ def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
     assert 0 < sum(bool(image.results) for image in images) < 4
 
 
+@pytest.mark.path
 def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, viewer, qtbot, tmp_path):
     def correction():
         return five.case.find_image("I1").correction
@@ -435,6 +437,7 @@ def test_an_invalid_value_keeps_the_guess_and_belongs_to_its_lesion(five):
     assert five.fault("lesion_diameter_1_mm") == five.dock.findChild(QLineEdit, "lesion_diameter_1_mm").text() == ""
 
 
+@pytest.mark.path
 def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
     def combo(field):
         return five.dock.findChild(QComboBox, f"synoptic_{field}")
@@ -478,6 +481,7 @@ def report_of(person, lesion="L1"):
     return person.case.find_lesion(lesion).synoptic
 
 
+@pytest.mark.path
 def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, photos):
     person = reporting
     for field, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
@@ -532,6 +536,7 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     assert case.find_lesion("L2").synoptic.value("comment") == "of the second lesion"
 
 
+@pytest.mark.path
 def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):
     five.types("patient_age", "54")
     five.clicks("case_report")
@@ -583,6 +588,7 @@ def test_images_are_dragged_between_lesions_and_files_dropped_on_them(five, tmp_
     assert five.status.startswith("No new images.")
 
 
+@pytest.mark.path
 def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     second = CaseDock(viewer)
     viewer.window.add_dock_widget(second, name="second")
@@ -629,6 +635,7 @@ def test_corrections_of_a_read_only_case_are_saved_later_and_kept_for_a_missing_
     assert someone.case.find_image("I1").path == away / "renamed.png"
 
 
+@pytest.mark.path
 def test_changes_of_another_program_are_not_overwritten(five, photos):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
@@ -653,6 +660,7 @@ def test_a_removed_case_folder_is_reported_as_removed_and_can_be_created_again(f
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
 
 
+@pytest.mark.path
 def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)
@@ -740,6 +748,7 @@ def tab_stops(dock, first):
             return found
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     dock = five.dock

@@ -55,6 +55,7 @@ def predicted(person, name):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
+@pytest.mark.path
 def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in predicted(someone, "answer_hint")
     someone.clicks("case_answer")

@@ -109,6 +109,7 @@ def test_rows_show_guesses_missing_files_and_unassigned_images(tmp_path):
     assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk, window, qtbot, tmp_path):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())

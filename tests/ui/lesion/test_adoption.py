@@ -46,6 +46,7 @@ def shown(person):
     return person.finds(QToolButton, "use_labels").isVisibleTo(person.dock)
 
 
+@pytest.mark.path
 def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person, tmp_path):
     ReviewSettings().corrections = tmp_path / "corrections"
     person.dock.corrections_controller.corrections_store.folder = tmp_path / "corrections"

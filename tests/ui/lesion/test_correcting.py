@@ -22,6 +22,7 @@ def analyzed(person):
     return person
 
 
+@pytest.mark.path
 def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(analyzed):
     labels, slider = analyzed.layer("mask"), analyzed.finds(QSlider, "threshold_slider")
     before, model = analyzed.lesion.result, analyzed.mask.copy()

@@ -96,6 +96,7 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     assert len(corrections.rows()) == 1
 
 
+@pytest.mark.path
 def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections, tmp_path):
     own = analyzed.mask.copy()
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])

@@ -13,6 +13,7 @@ from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
+@pytest.mark.path
 def test_the_user_is_asked_and_the_mark_stays(person, tmp_path, qtbot):
     path = tmp_path / "half.jpg"
     PillowImage.fromarray(lesion_phantom(LesionPhantomConfig(seed=3, size=(160, 200))).rgb).save(path, quality=90)

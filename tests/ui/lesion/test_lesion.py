@@ -72,6 +72,7 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     assert "ermoscopic" in dock.picker.modality.currentText()
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_analyze_segments_the_lesion_and_adds_layers(person):
     image = person.opens(scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
@@ -165,6 +166,7 @@ def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
+@pytest.mark.path
 def test_analyze_all_keeps_corrected_masks_and_takes_other_number_types_and_alpha(person):
     rgb = person.opens("one").data
     person.analyses()
@@ -200,6 +202,7 @@ def begins_a_long_analysis(person, qtbot):
     qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
 
 
+@pytest.mark.path
 def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, qtbot):
     person.opens()
     # It is cancelled.
@@ -236,6 +239,7 @@ def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, 
     assert person.dock.status.text == "mole was removed during its analysis. Its result was discarded."
 
 
+@pytest.mark.path
 def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, client):
     odd = LesionOptions.parse(
         {
@@ -262,6 +266,7 @@ def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, 
     second.deleteLater()
 
 
+@pytest.mark.path
 def test_a_corrected_mask_is_replaced_only_after_confirmation(person):
     person.opens()
     person.analyses()

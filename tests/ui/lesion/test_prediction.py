@@ -79,6 +79,7 @@ def analyzed(person, name="mole", **options):
     return image
 
 
+@pytest.mark.path
 def test_a_prediction_with_patient_data(person):
     analyzed(person)
     check_prediction(person)
@@ -218,6 +219,7 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     assert text_of(person, "answer_earlier") == ""
 
 
+@pytest.mark.path
 def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, models, monkeypatch):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     image = analyzed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
@@ -472,6 +474,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert not section.verdict.isVisibleTo(section), "the number of another photograph"
 
 
+@pytest.mark.path
 def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.dock.settings.folder = tmp_path
     analyzed(person)

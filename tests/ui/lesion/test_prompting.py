@@ -40,6 +40,7 @@ def prompts(person, start, end=None, **options):
     person.waits()
 
 
+@pytest.mark.path
 def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     image = person.opens(rgb=two_lesions())
     person.clicks("click")
@@ -78,6 +79,7 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     assert not person.mask[70, 115]
 
 
+@pytest.mark.path
 def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used(person):
     person.opens(rgb=two_lesions())
     person.analyses()

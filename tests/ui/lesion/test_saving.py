@@ -43,6 +43,7 @@ def corrected(analyzed):
     return analyzed
 
 
+@pytest.mark.path
 def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(corrected, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -205,6 +206,7 @@ def crashed(corrected):
     return corrected
 
 
+@pytest.mark.path
 def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed, qtbot, tmp_path):
     left = shutil.copytree(recovery.recovery_root(), tmp_path / "left by the crash")
 
@@ -275,6 +277,7 @@ def press(button):
     QTimer.singleShot(20, look)
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_closing_asks_about_corrections(window, monkeypatch):
     window.opens()
@@ -300,6 +303,7 @@ def test_closing_asks_about_corrections(window, monkeypatch):
     recovery.discard_unsaved(window.dock.controller.store)
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     window.opens()

@@ -37,6 +37,7 @@ def stored(corrections):
     return row["review"], read_mask(corrections.folder / row["mask_path"])
 
 
+@pytest.mark.path
 def test_the_second_lesion_is_reported_and_outlined_unless_it_is_selected_or_all_are(two):
     assert "2 lesions found; showing the largest." in two.dock.status.text
     assert two.finds(QLabel, "several_lesions").text().startswith("2 lesions found; showing the largest.")

@@ -107,6 +107,7 @@ def three(reviewer, tmp_path):
     return reviewer
 
 
+@pytest.mark.path
 def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_open_if_edited(
     three, tmp_path, qtbot, person_draws
 ):
@@ -160,6 +161,7 @@ def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_op
     assert not [name for name in three.layers if name.startswith("b-90")]
 
 
+@pytest.mark.path
 def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp_path, monkeypatch):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")

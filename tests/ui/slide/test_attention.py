@@ -40,6 +40,7 @@ class Answered(FakeAnalysis):
         return self.dies()
 
 
+@pytest.mark.path
 def test_attention_is_shown_as_heatmap(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)

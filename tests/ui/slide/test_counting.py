@@ -43,6 +43,7 @@ def within(person, area):
     return person.label_text("count_text")
 
 
+@pytest.mark.path
 def test_points_are_clicked_counted_and_restored(counting, slide_path):
     person, dock, mouse = counting, counting.dock, CanvasMouse(counting)
     view = dock.counts._view

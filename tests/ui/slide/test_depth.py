@@ -149,6 +149,7 @@ def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path, 
     assert len(reads) == 2
 
 
+@pytest.mark.path
 def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QLabel, "depth_head") is None
@@ -252,6 +253,7 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     person.waits()
 
 
+@pytest.mark.path
 def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     person = measuring
     draws(person)
@@ -510,6 +512,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert "was not added to the case" in person.dock.status.text
 
 
+@pytest.mark.path
 def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
     sets_reader(person, "Reader A")
@@ -540,6 +543,7 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     ]
 
 
+@pytest.mark.path
 def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2, 0.12)

@@ -61,6 +61,7 @@ def slides(person, name: str, value: int) -> None:
     person.waits()
 
 
+@pytest.mark.path
 def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_path, tmp_path) -> None:
     person, slide = displaying, displaying.dock.slide.slide
     before, scan = shown(person).copy(), slide.read_region(0, Box(0, 0, 64, 64)).copy()

@@ -51,6 +51,7 @@ def box(top, left, bottom, right):
     ]
 
 
+@pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person, dock = analysed, analysed.dock

@@ -57,6 +57,7 @@ def begins_area(person, *corners):
     return layer
 
 
+@pytest.mark.path
 def test_a_line_is_saved_although_another_slide_is_displayed_or_it_is_closed_at_once(person, slide_path, tmp_path):
     other = draw_slide(tmp_path / "other.tif")
     person.opens_slides(other)

@@ -94,6 +94,7 @@ def test_unavailable_entries_show_what_to_do_first_and_errors_are_shown(analysed
     assert len(read_table(tmp_path / "readings.csv")) == 1
 
 
+@pytest.mark.path
 def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_them(analysed, tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr("napari.utils.notifications.show_info", messages.append)

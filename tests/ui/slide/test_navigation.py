@@ -122,6 +122,7 @@ def opens_list(person):
     person.finds(QToolButton, "worklist_next")
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_slides_of_the_folder_are_listed_and_opened(person, folder):

@@ -94,6 +94,7 @@ def check_returned_options(dock, everything):
     assert dock.options_section.text() == "Options  (30 changed)"
 
 
+@pytest.mark.path
 def test_options_are_stored_and_used_by_the_analysis_and_invalid_ones_block_it(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)

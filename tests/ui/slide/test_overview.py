@@ -43,6 +43,7 @@ def color_at(picture, point):
     return np.array([color.red(), color.green(), color.blue()])
 
 
+@pytest.mark.path
 def test_it_turns_with_the_picture_and_clicks_are_right(reader):
     for angle in (0.0, 90.0, 180.0, -90.0, 30.0):
         check_picture(reader, angle)

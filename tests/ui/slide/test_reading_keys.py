@@ -87,6 +87,7 @@ def test_keys_act_on_the_image_once_a_slide_is_opened_and_after_a_position_was_e
     assert QApplication.focusWidget() is canvas
 
 
+@pytest.mark.path
 def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
     for angle in (0.0, 90.0):
         check_arrows(reader, angle)
@@ -482,6 +483,7 @@ def test_a_program_that_is_missing_says_nothing():
     assert kinetic._run_program("no-such-program-of-a-desktop") == ""
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_wheel_double_click_and_keys_act_at_the_pointer(reader):
     check_wheel(reader)

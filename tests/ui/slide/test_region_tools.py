@@ -66,6 +66,7 @@ def tiles(*points):
     return [(row * TILE, column * TILE) for row, column in points]
 
 
+@pytest.mark.path
 def test_shapes_drawn_with_the_mouse_become_regions_split_them_and_cut_holes(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
     presses(person, "region_rectangle")

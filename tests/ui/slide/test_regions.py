@@ -72,6 +72,7 @@ def kept(person):
     return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
 
+@pytest.mark.path
 def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_undone_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
@@ -297,6 +298,7 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
     assert "changed by another program" in dock.status.text
 
 
+@pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
     person, depth, goes_on = annotating, depth_page(annotating).store, Event()

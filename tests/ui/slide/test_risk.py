@@ -134,6 +134,7 @@ def test_bundle_is_selected_by_folder_once_the_section_is_opened_and_others_are_
     assert person.dock.settings.get("slide/risk_model", "") == str(other)
 
 
+@pytest.mark.path
 def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     person, view = waiting, page(waiting).view
     assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."

@@ -22,6 +22,7 @@ def test_normalize_angle(angle, expected):
     assert normalize_angle(angle) == expected
 
 
+@pytest.mark.path
 def test_all_layers_rotate_together(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     slide, before = dock.slide, dock.lesions.findings.lesions

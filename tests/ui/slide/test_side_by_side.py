@@ -38,6 +38,7 @@ def place(viewer):
     return np.array([*get_camera(viewer).center[-2:], get_camera(viewer).zoom])
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
@@ -209,6 +210,7 @@ def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(
     assert beside.model is None
 
 
+@pytest.mark.path
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
     person, beside = sections, sections.dock.sections.side_by_side
     words = person.finds(QLabel, "side_by_side_hint")

@@ -43,6 +43,7 @@ def ours(widget):
     return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
+@pytest.mark.path
 def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -100,6 +101,7 @@ def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     assert person.sees((40, 30))
 
 
+@pytest.mark.path
 def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     dock, path = person.dock, draw_slide(tmp_path / "bare.tif", mpp=None)
     person.opens_slides(path)
@@ -139,6 +141,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert not dock.analyze_button.isEnabled()
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
@@ -239,6 +242,7 @@ def press(viewer, world):
                 next(steps)
 
 
+@pytest.mark.path
 def test_reopened_results_are_found_corrected_and_undone(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
@@ -283,6 +287,7 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
 
 
+@pytest.mark.path
 def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -390,6 +395,7 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
+@pytest.mark.path
 def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launched, slide_path, tmp_path):
     from napari_melanoma.core.errors import RunError
 

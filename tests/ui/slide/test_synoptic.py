@@ -101,6 +101,7 @@ def is_shown(person, name: str) -> bool:
     return not person.finds(QWidget, name).isHidden()
 
 
+@pytest.mark.path
 def test_answers_are_saved_and_decide_the_category_unless_they_are_wrong(reporting, tmp_path: Path) -> None:
     person = reporting
     assert text(person, "synoptic_stage") == "No T category"
@@ -195,6 +196,7 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
     assert stored(person).answer("breslow").at_least
 
 
+@pytest.mark.path
 def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_with_its_slide(
     reporting, tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ def replace_scale(slide, um: float):
     return SimpleNamespace(identity=slide.identity, info=info)
 
 
+@pytest.mark.path
 def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rests_on(reporting) -> None:
     person = reporting
     opens(person)

@@ -27,6 +27,7 @@ def removes(person, row):
     person.waits()
 
 
+@pytest.mark.path
 def test_manual_class_survives_every_threshold_and_edits_a_change_of_class(analysed):
     person, before = analysed, analysed.rows()
     person.dock.lesion_table.selectRow(1)

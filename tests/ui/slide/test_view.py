@@ -68,6 +68,7 @@ def frame_of(person):
     return round(top), round(left), round(bottom - top), round(right - left)
 
 
+@pytest.mark.path
 def test_view_has_separate_results(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     wanted = dock.analysis_region.get_visible_region()

@@ -64,6 +64,7 @@ def place_of(person):
     return view.row, view.column, view.width_px
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_back_and_forward_among_settled_views(person, slide_path):
@@ -381,6 +382,7 @@ def test_hidden_layers_stay_hidden(analysed, tmp_path):
     assert not viewer.layers["section lesions"].visible
 
 
+@pytest.mark.path
 def test_closing_saves_unsaved_lesions(analysed):
     path = analysed.dock.slide.info.path
     analysed.dock.heatmap_controls.threshold_box.setValue(0.8)

@@ -329,6 +329,7 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
     assert trainer.dock.start_button.isEnabled()
 
 
+@pytest.mark.path
 def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(ready, launched, blobs, user):
     # Base data are used unless they are the training data.
     ready.dock.data_picker.base_list.add([blobs])
@@ -460,6 +461,7 @@ def test_shipped_recipes_are_shown_and_returned(ready, blobs, monkeypatch):
     assert not ready.dock.start_button.isEnabled()
 
 
+@pytest.mark.path
 def test_a_recipe_is_saved_and_loaded_and_restored_with_its_data_by_the_next_dock(ready, user, blobs, opens_dock):
     ready.types("epochs", "5")
     path = user / "mine.toml"
@@ -564,6 +566,7 @@ def close(trainer, pressed):
     return closed, asked
 
 
+@pytest.mark.path
 def test_closing_can_be_cancelled_keep_the_run_or_stop_it_and_does_not_ask_about_a_detached_run(ready, launched):
     ready.starts()
     (run,) = launched.paths
@@ -589,6 +592,7 @@ def finished_run():
     return run
 
 
+@pytest.mark.path
 def test_a_model_is_discarded_activated_once_and_announced(opens_dock, launched, qtbot):
     run, other = finished_run(), fake_run(launching.runs_folder(), "finished", "run-other")
     trainer = opens_dock()

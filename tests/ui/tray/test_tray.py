@@ -166,6 +166,7 @@ def test_the_start_page_says_what_to_do_and_a_bad_folder_what_is_wrong(person, t
     assert "Add them in the Case dock" in person.dock.empty_label.text()
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, folder):
     slide = folder / "s2.tif"
@@ -333,6 +334,7 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     assert len(set(states)) > MANY * 0.95
 
 
+@pytest.mark.path
 def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     person.shows(folder)
     person.dock.window().activateWindow()
@@ -386,6 +388,7 @@ def drags(person, start, target):
         QApplication.sendEvent(viewport, event)
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_a_tile_is_dragged_into_the_view(person, folder):
     person.shows(folder)

@@ -51,6 +51,7 @@ class Docks:
         return not frame.visibleRegion().isEmpty()
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
     lesion, train, review = (stage.opens(name) for name in ("Lesion", "Train", "Review"))

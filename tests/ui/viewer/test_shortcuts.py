@@ -45,6 +45,7 @@ def actions_of(menu):
             yield from actions_of(action.menu())
 
 
+@pytest.mark.path
 def test_keys_of_all_docks_are_declared_connected_and_without_conflicts_with_napari(window):
     viewer, docks = window
     check_conflicts_with_napari(viewer)
@@ -121,6 +122,7 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
         assert len(acts) == 1, (key, acts)
 
 
+@pytest.mark.path
 @pytest.mark.both_qts
 def test_a_key_of_two_docks_acts_in_the_right_one_and_the_list_opens_from_everywhere(window, qtbot):
     viewer, docks = window
