@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 IMAGE ?=
 OUT ?= demo-output
 WORKERS ?= 2
-# Without a display nobody could close the window: the demo then writes its files and ends.
+# Without a display the window could not be closed: the demo then writes its files and ends.
 HEADLESS ?= $(if $(filter Linux,$(shell uname -s)),$(if $(DISPLAY)$(WAYLAND_DISPLAY),,yes))
 DISPLAYED := scripts/with-display.sh
 VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)

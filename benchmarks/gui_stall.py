@@ -62,8 +62,8 @@ import numpy as np
 from napari_melanoma.worker import main
 
 def segment(arguments, run):
-    grey = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
-    np.save(arguments["out"], (1 / (1 + np.exp(20 * (grey - 0.5)))).astype(np.float32))
+    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
+    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
     return {"model": {"name": "stand-in", "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}}
 
 raise SystemExit(main({"segment": segment}))
@@ -293,7 +293,7 @@ def main() -> int:
             dock.analyze_button.click()
             wait(tasks.is_idle)
 
-        longest += [stall_of(stalls, f"Analyse {repeat + 1}", analyse) for repeat in range(arguments.repeats)]
+        longest += [stall_of(stalls, f"Analyze {repeat + 1}", analyse) for repeat in range(arguments.repeats)]
         dock.heatmap.check.setChecked(was_shown)  # the dock saves this setting
         viewer.close()
     found = {"opening the dock": (open_ms, OPEN_MS), "the longest stall": (max(longest), STALL_MS)}

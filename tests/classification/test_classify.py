@@ -277,7 +277,7 @@ def test_a_stored_prediction_without_age_groups_is_read(tmp_path, reference: Ref
     assert ClassPrediction.from_json(stored) == answer
 
 
-def test_another_sensitivity_moves_the_cut(tmp_path, reference: ReferenceCases) -> None:
+def test_another_sensitivity_moves_the_threshold(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     cuts = [ask(model, sensitivity=level).operating_point.threshold for level in (0.99, 0.8, 0.5)]
     assert cuts == sorted(cuts)

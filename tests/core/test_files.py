@@ -147,7 +147,7 @@ def test_a_deleted_working_folder_does_not_hide_the_error(monkeypatch: pytest.Mo
     assert "cannot write note.txt: No such file" in str(save_error(Path("note.txt"), missing))
 
 
-def test_a_file_in_the_place_of_a_parent_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SaveError, match="out"):
         write_text(tmp_path / "out" / "note.txt", "words")

@@ -33,12 +33,12 @@ def test_napari_puts_a_map_of_single_pixels_on_the_slides_own() -> None:
     assert (place.scale, place.translate) == ((0.25, 0.5), (0.0, 0.0))
 
 
-def test_napari_gets_the_centre_of_the_first_cell() -> None:
+def test_napari_gets_the_center_of_the_first_cell() -> None:
     assert PLACE.scale == (112.0, 112.0)
     assert PLACE.translate == ((100 + 224 - 0.5) * 0.25, (200 + 112 - 0.5) * 0.5)
 
 
-def test_without_a_scale_there_are_pixels_and_no_millimetres() -> None:
+def test_without_a_scale_there_are_pixels_and_no_millimeters() -> None:
     place = MapPlacement(0, 0, 8, 4)
     assert (place.cell_um, place.cell_area_mm2) == (None, None)
     assert (place.scale, place.translate) == ((8, 4), (3.5, 1.5))

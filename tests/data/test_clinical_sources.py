@@ -208,7 +208,7 @@ def test_slides_of_metastases_and_frozen_sections_are_left_out_and_noted(tmp_pat
     ]
 
 
-def test_slides_of_cptac_are_those_of_the_tumour(tmp_path: Path) -> None:
+def test_slides_of_cptac_are_those_of_the_tumor(tmp_path: Path) -> None:
     files = {
         "portal.csv": "Case_ID,Slide_ID,Specimen_Type,Tumor,Tumor_Site,Gender,Age_at_Diagnosis\n"
         "C3L-99001,C3L-99001-21,tumor_tissue,CM,Skin of trunk,Male,52\n"

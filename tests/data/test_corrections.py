@@ -530,7 +530,7 @@ def test_invalid_corrections_are_refused(values: dict, message: str) -> None:
         drawn(**values)
 
 
-def test_a_photograph_without_colours_is_refused() -> None:
+def test_a_photograph_without_colors_is_refused() -> None:
     with pytest.raises(DataSetError, match=r"expected uint8 \(row, column, 3\)"):
         Correction("grey", np.zeros(SHAPE, np.uint8), square(3), "accepted")
 

@@ -197,7 +197,7 @@ def test_the_same_picture_without_split_is_no_leak(folder: Path) -> None:
     assert check(folder).faults == []
 
 
-def test_what_was_set_aside_is_no_fault(tmp_path: Path) -> None:
+def test_excluded_rows_are_no_fault(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     write_table(table, [{"image_id": "a", "age": "", "age_as_given": "430"}, {"image_id": "b", "age": "45"}])
     found = check(table)

@@ -134,7 +134,7 @@ def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() 
         pytest.param(["0", "2"], "1e30", 10.0, id="no farther than ten"),
     ],
 )
-def test_a_standardised_number_stays_in_bounds(known: list[str], requested: str, expected: float) -> None:
+def test_a_standardized_number_stays_in_bounds(known: list[str], requested: str, expected: float) -> None:
     choices = TabularConfig(numbers=(NumberColumn(name="naevi"),), words=())
     encoding = fit_encoding([{"naevi": text} for text in known], choices)
     assert encode_rows([{"naevi": requested}], encoding).continuous.tolist() == [[expected]]

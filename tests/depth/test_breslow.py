@@ -116,7 +116,7 @@ def test_a_phantom_is_as_thick_as_it_was_drawn(how: dict[str, Any]) -> None:
     assert np.hypot(*(best.deepest - drawn.line[1])) < 0.15 * 1000 * drawn.mm
 
 
-def test_a_tumour_drawn_to_the_cell_is_measured_to_the_cell() -> None:
+def test_a_tumor_drawn_to_the_cell_is_measured_to_the_cell() -> None:
     (best,) = breslow_candidates(maps_of(with_tumour(bottom=160)), place())
     assert best.mm == pytest.approx(100 * CELL_UM / 1000, abs=1e-3)
     assert best.surface[0] == pytest.approx(60, abs=0.3)
@@ -217,7 +217,7 @@ def test_predicted_nevi_are_not_measured() -> None:
     assert [one.mm for one in found] == pytest.approx([60 * CELL_UM / 1000], abs=1e-3)
 
 
-def test_cells_of_a_melanoma_that_look_like_a_naevus_are_part_of_it() -> None:
+def test_nevus_like_cells_of_a_melanoma_are_part_of_it() -> None:
     classes = ("background", "dermis", "epidermis", "naevus", "melanoma")
     labels = with_tumour(bottom=160)
     labels[labels == TUMOUR] = 4
@@ -335,7 +335,7 @@ def test_a_map_without_the_classes_is_refused() -> None:
         breslow_candidates(maps, place())
 
 
-def test_probabilities_tell_what_is_certain_and_what_is_possible() -> None:
+def test_certain_and_possible_depth_follow_from_probabilities() -> None:
     sure = maps_of(with_tumour(bottom=160), CLASSES).probability.astype(np.float32) / 255
     sure[:, 160:165, 200:300] = np.array([0, 0.6, 0, 0.4])[:, None, None]
     sure[:, 150:160, 200:300] = np.array([0, 0.4, 0, 0.6])[:, None, None]

@@ -20,7 +20,7 @@ def test_lab_agrees_with_scikit_image() -> None:
     np.testing.assert_allclose(to_lab(rgb), rgb2lab(rgb), atol=0.05)
 
 
-def test_every_reference_colour_is_its_own_nearest() -> None:
+def test_every_reference_color_is_its_own_nearest() -> None:
     for name, rgb in ABCD_COLORS.items():
         assert color_shares(to_lab(np.array([rgb], np.uint8)))[name] == 1
 
@@ -47,7 +47,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(("name", "colors", "widths", "expected"), COUNTS, ids=[case[0] for case in COUNTS])
-def test_number_of_colours(name: str, colors: list[str], widths: list[int], expected: int) -> None:
+def test_number_of_colors(name: str, colors: list[str], widths: list[int], expected: int) -> None:
     mask, rgb = striped([ABCD_COLORS[color] for color in colors], widths)
     assert color_measurements(mask, rgb)["color_count"] == expected
 

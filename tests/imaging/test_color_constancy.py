@@ -29,7 +29,7 @@ def test_a_tint_is_corrected(light: tuple[float, float, float], power: float) ->
     assert gains * np.array(light) == pytest.approx(np.full(3, (gains * light).mean()), rel=0.02)
 
 
-def test_the_mean_of_grey_world_is_that_of_a_hand_computed_table() -> None:
+def test_the_mean_of_gray_world_is_that_of_a_hand_computed_table() -> None:
     rgb = np.array([[[100, 50, 50], [140, 70, 30]]], np.uint8)  # means 120, 60, 40
     brightness = np.sqrt((120**2 + 60**2 + 40**2) / 3)
     assert illuminant_gains(rgb, 1.0) == pytest.approx(brightness / np.array([120, 60, 40]))

@@ -27,7 +27,7 @@ def test_no_lesion_no_contour() -> None:
     assert trace_contours(np.zeros((5, 5), bool)) == []
 
 
-def test_one_pixel_is_a_diamond_around_its_centre() -> None:
+def test_one_pixel_is_a_diamond_around_its_center() -> None:
     mask = np.zeros((5, 6), bool)
     mask[2, 3] = True
     (polygon,) = trace_contours(mask)
@@ -53,7 +53,7 @@ def test_holes_have_contours_of_their_own() -> None:
 
 @settings(max_examples=50)
 @given(arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))))
-def test_every_polygon_is_closed_and_the_centres_lie_on_the_right_side(mask: np.ndarray) -> None:
+def test_every_polygon_is_closed_and_the_centers_lie_on_the_right_side(mask: np.ndarray) -> None:
     found = trace_contours(mask)
     assert all(np.array_equal(polygon[0], polygon[-1]) and len(polygon) >= 4 for polygon in found)
     centres = np.argwhere(np.ones_like(mask))

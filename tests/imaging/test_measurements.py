@@ -49,7 +49,7 @@ def test_every_measurement_is_explained_and_named_with_its_unit() -> None:
         assert measurement.name.endswith(suffix)
 
 
-def test_a_disk_in_millimetres() -> None:
+def test_a_disk_in_millimeters() -> None:
     mask = disk(100)
     found = measure_lesion(mask, photograph(mask), PixelSize(20, 20))
     assert found["area_mm2"] == pytest.approx(math.pi * 4, rel=0.01)

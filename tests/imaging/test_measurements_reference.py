@@ -20,7 +20,7 @@ def test_every_column_is_explained(repository: Path) -> None:
     assert set(MEASUREMENT_COLUMNS) <= explained
 
 
-def test_the_reference_colours_are_those_of_the_code(repository: Path) -> None:
+def test_the_reference_colors_are_those_of_the_code(repository: Path) -> None:
     text = page(repository)
     assert "| " + " | ".join(ABCD_COLORS) + " |" in text
     assert "| " + " | ".join(", ".join(map(str, color)) for color in ABCD_COLORS.values()) + " |" in text

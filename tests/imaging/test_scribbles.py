@@ -107,7 +107,7 @@ def test_far_from_the_strokes_nothing_changes() -> None:
     np.testing.assert_array_equal(redrawn[:, :60], start[:, :60])
 
 
-def test_another_lesion_of_the_same_colour_is_not_added() -> None:
+def test_another_lesion_of_the_same_color_is_not_added() -> None:
     redrawn = redraw_border(believed(ONE_LOBE), photograph(LOBES | MOLE), ONE_LOBE, IN_LOBE)
     assert not (redrawn & MOLE).any()
 

@@ -142,7 +142,7 @@ def test_the_table_is_near_the_exact_function(method: StainMethod) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_batches_are_normalised_tile_by_tile(method: StainMethod) -> None:
+def test_batches_are_normalized_tile_by_tile(method: StainMethod) -> None:
     tiles = np.stack([mixed(STAINS[0], seed, side=33) for seed in range(3)])
     fit = fit_stain(tiles, StainConfig(method=method))
     together = normalize_stain(tiles, fit)

@@ -100,14 +100,14 @@ def test_srgb_under_its_own_profile_stays_exactly(scene) -> None:
     np.testing.assert_array_equal(to_srgb8(Image.fromarray(scene), profile), scene)
 
 
-def test_grey_follows_its_profile(old_grey_profile) -> None:
+def test_gray_follows_its_profile(old_grey_profile) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     found = to_srgb8(Image.fromarray(grey), old_grey_profile)
     expected = in_srgb(np.repeat(grey[..., None], 3, axis=-1), SRGB, 1.8)
     assert np.abs(found - expected).max() <= 2
 
 
-def test_grey_with_the_profile_of_colours_follows_it_too(matrix_profile) -> None:
+def test_gray_with_the_profile_of_colors_follows_it_too(matrix_profile) -> None:
     grey = np.full((16, 16), 128, np.uint8)
     found = to_srgb8(Image.fromarray(grey), matrix_profile(SRGB, 1.0))
     assert np.abs(found.astype(int) - 188).max() <= 2
@@ -147,7 +147,7 @@ def test_the_profile_applies_below_transparency(scene, matrix_profile) -> None:
     assert np.abs(found - in_srgb(scene, DISPLAY_P3, 2.2)).max() <= 2
 
 
-def test_a_png_with_one_transparent_grey() -> None:
+def test_a_png_with_one_transparent_gray() -> None:
     buffer = BytesIO()
     Image.fromarray(np.array([[10, 20]] * 2, np.uint8)).save(buffer, "PNG", transparency=10)
     assert to_srgb8(Image.open(buffer), None)[0].tolist() == [[255] * 3, [20] * 3]

@@ -36,7 +36,7 @@ def test_a_photograph_without_scale_stays_in_pixels(scene, tmp_path) -> None:
     assert keywords == {"name": "naevus", "rgb": True, "metadata": {"napari_melanoma": about}}
 
 
-def test_a_known_scale_is_in_micrometres(scaled) -> None:
+def test_a_known_scale_is_in_micrometers(scaled) -> None:
     [(_, keywords, _)] = read_layers("photo.dcm")
     assert keywords["scale"] == (20.0, 10.0)
     assert keywords["units"] == ("um", "um")

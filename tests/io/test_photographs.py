@@ -108,7 +108,7 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     assert read_image_size(path) == (48, 32)
 
 
-def test_deep_grey_rounds_instead_of_cutting(tmp_path) -> None:
+def test_deep_gray_rounds_instead_of_cutting(tmp_path) -> None:
     deep = np.full((16, 16), 1000, np.uint16)
     deep[0, 0] = 65535
     (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
@@ -121,7 +121,7 @@ def test_one_bit(tmp_path) -> None:
     np.testing.assert_array_equal(read_photograph(tmp_path / "bits.png").rgb[..., 1], bits * 255)
 
 
-def test_a_transparent_colour_of_a_palette_becomes_white(tmp_path) -> None:
+def test_a_transparent_color_of_a_palette_becomes_white(tmp_path) -> None:
     image = Image.new("P", (16, 16), 0)
     image.putpalette([200, 0, 0, 0, 200, 0])
     image.paste(1, (0, 0, 8, 16))

@@ -190,7 +190,7 @@ def test_messages_for_unsuitable_pixels_state_the_reason(pixels, options, messag
     assert message in str(caught.value)
 
 
-def test_a_colour_space_without_a_name(tmp_path) -> None:
+def test_a_color_space_without_a_name(tmp_path) -> None:
     path = tmp_path / "photo.tif"
     tifffile.imwrite(path, PIXELS[..., 0], metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:

@@ -298,7 +298,7 @@ def test_every_lesion_of_a_photograph_has_a_row_of_its_own(tmp_path: Path, draw:
     assert not (out / "one" / "lesions.csv").exists()
 
 
-def test_a_given_pixel_size_gives_millimetres(photographs, tmp_path: Path, model) -> None:
+def test_a_given_pixel_size_gives_millimeters(photographs, tmp_path: Path, model) -> None:
     analyse(photographs[:1], tmp_path / "out", model, pixel_size_um=20.0)
     row = rows(tmp_path / "out")["p0"]
     assert float(row["area_mm2"]) == pytest.approx(float(row["area_px"]) * 0.02**2, rel=1e-4)

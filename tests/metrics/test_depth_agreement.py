@@ -32,7 +32,7 @@ def cases(scale: DepthScale, count: int, seed: int, own_spread: bool) -> tuple[n
 
 
 @each_scale
-def test_millimetres_come_back(scale: DepthScale) -> None:
+def test_millimeters_come_back(scale: DepthScale) -> None:
     mm = np.array([0.0, 0.2, 1.0, 6.0, np.nan])
     np.testing.assert_allclose(depth_to_mm(standardize_depth(mm, scale), scale), mm, atol=1e-12)
     assert depth_to_mm(-99.0, scale) == 0

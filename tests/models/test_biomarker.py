@@ -86,7 +86,7 @@ def test_attention_can_start_from_the_strongest_maps() -> None:
     assert float(weights[6, 2]) == pytest.approx(1 / (1 + math.exp(-2.0 * (5.0 + 5.0))), rel=1e-6)
 
 
-def test_features_of_the_image_can_be_normalised_before_they_are_joined(images: Tensor, row: Tensor) -> None:
+def test_features_of_the_image_can_be_normalized_before_they_are_joined(images: Tensor, row: Tensor) -> None:
     import torch
 
     network = built(image_normalised=True, use_depth=False, use_table=False, tabular={})
@@ -97,7 +97,7 @@ def test_features_of_the_image_can_be_normalised_before_they_are_joined(images: 
     assert not any("image_norm" in name for name in built().state_dict())
 
 
-def test_normalised_features_of_a_single_image_can_be_trained_on(images: Tensor) -> None:
+def test_normalized_features_of_a_single_image_can_be_trained_on(images: Tensor) -> None:
     """If memory is short, a step is divided into micro-batches of one image."""
     network = built(image_normalised=True, use_depth=False, use_table=False, tabular={}).train()
     assert network(images[:1]).isfinite().all()

@@ -85,7 +85,7 @@ def test_a_classifier_gives_another_its_encoder_and_not_its_head(tmp_path: Path)
         assert torch.equal(value, expected), name
 
 
-def test_another_epsilon_of_normalisation_gives_the_same_maps(tmp_path: Path) -> None:
+def test_another_epsilon_of_normalization_gives_the_same_maps(tmp_path: Path) -> None:
     import torch
     from torch import nn
 

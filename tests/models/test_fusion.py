@@ -83,7 +83,7 @@ def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
 
 
 @pytest.mark.parametrize(("fusion", "cause"), [*((name, "number") for name in WITH_TABLE), ("concat", "word")])
-def test_information_of_the_table_is_learnt_with_it(fusion: Fusion, cause: Cause) -> None:
+def test_training_with_the_table_uses_its_information(fusion: Fusion, cause: Cause) -> None:
     """All types of fusion read the table in the same way, so that one of them learns from words."""
     assert share_right_after_learning(network_of(fusion), cause) > 0.9
 
@@ -97,7 +97,7 @@ def test_the_table_has_no_effect_without_it() -> None:
 
 
 @pytest.mark.parametrize("fusion", WITH_IMAGE)
-def test_information_of_the_image_is_learnt_with_it(fusion: Fusion) -> None:
+def test_training_with_the_image_uses_its_information(fusion: Fusion) -> None:
     assert share_right_after_learning(network_of(fusion), "image") > 0.9
 
 
@@ -136,7 +136,7 @@ def test_p1_puts_vectors_of_the_same_length_side_by_side_before_one_linear_layer
     assert widths == [(5, 200), (200, 100), (100, 24)]
 
 
-def test_p1_drops_half_of_the_tables_values_and_normalises_its_numbers() -> None:
+def test_p1_drops_half_of_the_tables_values_and_normalizes_its_numbers() -> None:
     from torch import nn
 
     assert FusionConfig().tabular_dropout == 0.5

@@ -25,7 +25,7 @@ def test_shrinking_is_antialiased() -> None:
     assert np.ptp(fit_input(stripes, 64)) < 40
 
 
-def test_tensor_is_normalised_by_channel() -> None:
+def test_tensor_is_normalized_by_channel() -> None:
     config = BundleConfig(name="x", title="x", architecture="unet", mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
     tensor = to_tensor([np.full((32, 32, 3), 255, np.uint8)], config)
     assert tensor.shape == (1, 3, 32, 32)

@@ -83,7 +83,7 @@ ELEMENTS = [
 
 @pytest.mark.parametrize("modality", MODALITIES)
 @pytest.mark.parametrize(("group", "options"), ELEMENTS, ids=["hairs", "ruler", "bubbles", "ink"])
-def test_an_artefact_changes_only_what_it_covers(modality: str, group: str, options: dict) -> None:
+def test_an_artifact_changes_only_what_it_covers(modality: str, group: str, options: dict) -> None:
     values = {"seed": 3, "modality": modality, "camera": {"blur_mm": 0, "noise": 0}}
     bare = phantom(**values, artefacts=CLEAN["artefacts"])
     dressed = phantom(**values, **{group: options})
@@ -197,7 +197,7 @@ def test_a_lesion_is_darker_than_the_skin_around_it(modality: str, skin_type: in
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_the_ticks_of_the_ruler_are_a_millimetre_apart(modality: str) -> None:
+def test_the_ticks_of_the_ruler_are_a_millimeter_apart(modality: str) -> None:
     values = {"seed": 4, "modality": modality, "size": (450, 600), "camera": {"noise": 0}}
     shown = phantom(**values, artefacts=CLEAN["artefacts"] | {"ruler": True})
     ruler = shown.parameters["ruler"]

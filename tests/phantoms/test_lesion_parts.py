@@ -16,7 +16,7 @@ from napari_melanoma.phantoms.lesion.traits import TYPE_ANGLES, encode_srgb, fin
 from napari_melanoma.phantoms.skin_texture import Plane, fractal, noise, ramp, random_stream
 
 
-def test_pixel_centres_lie_symmetrically_around_the_middle() -> None:
+def test_pixel_centers_lie_symmetrically_around_the_middle() -> None:
     plane = Plane.from_size((4, 8), 16.0)
     assert plane.pixel_mm == 2.0
     assert plane.extent_mm == (8.0, 16.0)
@@ -43,7 +43,7 @@ def test_a_texture_is_the_same_at_another_resolution_and_on_a_part(texture) -> N
     assert np.abs(part - fine[box.slices]).max() < 1e-4
 
 
-def test_cells_are_those_of_the_nearest_centres() -> None:
+def test_cells_are_those_of_the_nearest_centers() -> None:
     plane = Plane.from_size((90, 120), 12.0)
     cells = make_cell_pattern(plane, random_stream(2, "cells"), 1.0, 0.3, 0.0)
     y, x = np.meshgrid(plane.y, plane.x, indexing="ij")
@@ -67,7 +67,7 @@ def test_cells_on_a_coarser_grid_are_nearly_equal() -> None:
 
 
 @pytest.mark.parametrize("skin_type", TYPE_ANGLES)
-def test_melanin_is_found_for_the_colour_of_each_skin_type(skin_type: int) -> None:
+def test_melanin_is_found_for_the_color_of_each_skin_type(skin_type: int) -> None:
     for angle in TYPE_ANGLES[skin_type]:
         density = np.full((1, 1), find_melanin(angle, 0.2), np.float32)
         colour = reflectance(density, np.full((1, 1), 0.2, np.float32))

@@ -43,7 +43,7 @@ def test_days_of_photographs() -> None:
     assert format_days_later("2024-05-02", "") == ""
 
 
-def test_readers_have_initials_that_tell_them_apart() -> None:
+def test_initials_of_readers_differ() -> None:
     names = ("Anna Schmidt", "Anton Schulz", "Bernd Vogel", "model", "", "42")
     assert label_readers(names, personal=False) == {
         "Anna Schmidt": "AS 1",

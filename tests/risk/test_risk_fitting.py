@@ -45,7 +45,7 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
     return folder
 
 
-def test_depth_and_image_are_fitted_and_a_column_that_nobody_filled_in_is_not(ended: RunFolder) -> None:
+def test_depth_and_image_are_fitted_and_an_empty_column_is_not(ended: RunFolder) -> None:
     found = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext())
     assert read_comparators(ended.bundle) == found
     assert {*found.table} == {"breslow"}
@@ -59,9 +59,7 @@ def test_depth_and_image_are_fitted_and_a_column_that_nobody_filled_in_is_not(en
 
 
 @pytest.mark.parametrize(("drawn", "marked"), [(COUNT, True), (COUNT - 1, False)])
-def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
-    ended: RunFolder, drawn: int, marked: bool
-) -> None:
+def test_synthetic_patients_are_recognized_by_their_rows(ended: RunFolder, drawn: int, marked: bool) -> None:
     rows = [
         replace(row, sample=replace(row.sample, synthetic=place < drawn))
         for place, row in enumerate(read_data(ended.data))

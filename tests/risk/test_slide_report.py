@@ -107,7 +107,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     assert not [one for one in answer["warnings"] if "thickness" in one]
 
 
-def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(reported: Path, tmp_path: Path) -> None:
+def test_a_changed_reading_is_shown_and_makes_the_risk_outdated(reported: Path, tmp_path: Path) -> None:
     line = ((400.0, 500.0), (760.0, 500.0))
     reading = DepthReading(
         reader="A",

@@ -226,7 +226,7 @@ def test_tissue_is_detected_by_default(
     assert outcome.content["tiles_total"] == pytest.approx(224, abs=16)
 
 
-def test_stain_is_normalised_and_colours_change_the_answer(
+def test_stain_normalization_changes_the_prediction(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, finished: SlideOutcome, tmp_path: Path
 ) -> None:
     from napari_melanoma.imaging.stain import StainConfig
@@ -290,7 +290,7 @@ def test_a_corrupt_tile_is_counted_and_warned_of(
     assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
 
 
-def test_tissue_is_found_around_a_corrupt_tile_which_is_told_as_failed(
+def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     found = options.model_copy(update={"tissue_mask": None})

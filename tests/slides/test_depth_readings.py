@@ -65,7 +65,7 @@ def test_changes_of_another_window_are_backed_up_and_reported(tmp_path: Path) ->
     assert read_depth(folder).reading_by("A").mm == 1.0
 
 
-def test_what_is_put_aside_within_a_second_is_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_backups_made_within_a_second_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.time, "strftime", lambda form: "20260102-100000")
     path = tmp_path / "depth.json"
     for text in ("first", "second", "third"):

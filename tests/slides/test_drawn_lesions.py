@@ -67,7 +67,7 @@ def test_the_users_class_counts_whatever_the_model_says() -> None:
     assert lesion.probability == pytest.approx(0.9)
 
 
-def test_where_nothing_was_analysed_the_user_says_the_class() -> None:
+def test_without_an_analysis_the_user_sets_the_class() -> None:
     aside = box(200, 1700, 400, 1900)
     with pytest.raises(InputError, match="Choose malignant or benign"):
         drawn(aside)

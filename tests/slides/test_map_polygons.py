@@ -70,7 +70,7 @@ def test_nothing_has_no_polygon() -> None:
     assert cell_polygons(np.zeros((3, 4), bool), PLACE) == ()
 
 
-def test_what_was_drawn_takes_the_cells_whose_centres_it_holds() -> None:
+def test_what_was_drawn_takes_the_cells_whose_centers_it_holds() -> None:
     drawn = Polygon(((0.4, 0.4), (0.4, 2.6), (2.6, 2.6), (2.6, 0.4)))
     found = rasterize_polygons([drawn], MapPlacement(0, 0, 1, 1), Box(0, 0, 4, 4))
     np.testing.assert_array_equal(

@@ -93,9 +93,7 @@ def test_the_command_says_so_and_the_slide_stays_in_the_table(
 @pytest.mark.parametrize(
     "changes", [{"force": True}, {"lesions": LesionConfig(low=0.2, high=0.3)}, {"force": True, "min_tissue": 0.9}]
 )
-def test_where_lesions_are_found_anew_those_of_a_person_are_kept_and_it_is_said(
-    again: Again, changes: dict[str, Any]
-) -> None:
+def test_edited_lesions_are_kept_when_lesions_are_found_again(again: Again, changes: dict[str, Any]) -> None:
     folder = again().folder
     for number in (1, 2):  # the second time it is told by another name
         mine = correct(folder)
@@ -116,7 +114,7 @@ def test_a_lesion_that_was_removed_is_a_correction_too(again: Again) -> None:
     assert any("lesions-kept-1" in one for one in again(force=True).content["warnings"])
 
 
-def test_lesions_that_nobody_touched_are_not_kept(again: Again) -> None:
+def test_unedited_lesions_are_not_kept(again: Again) -> None:
     folder = again().folder
     again(lesions=LesionConfig(low=0.2, high=0.3))
     again(force=True)

@@ -87,7 +87,7 @@ def test_a_table_without_its_outlines_is_no_saved_result(tmp_path: Path) -> None
     assert files.read_lesions(tmp_path) == ()
 
 
-def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_tissue(tmp_path: Path) -> None:
+def test_benign_lesions_are_found_by_models_with_such_a_class(tmp_path: Path) -> None:
     values = np.zeros((4, 4, 3), np.float32)
     values[..., 0] = 1
     values[0, 0], values[3, 3] = (0.1, 0.1, 0.8), (0.1, 0.8, 0.1)

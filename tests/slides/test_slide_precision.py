@@ -41,7 +41,7 @@ def half_black(tmp_path: Path) -> Path:
     return tmp_path / "half.tif"
 
 
-def test_tiles_that_stand_for_the_tissue_lie_all_over_it() -> None:
+def test_sampled_tiles_are_spread_over_the_tissue() -> None:
     wanted = np.zeros((80, 120), np.bool_)
     wanted[5:75, 10:110] = True
     passes = coarse_to_fine(wanted)

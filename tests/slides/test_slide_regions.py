@@ -68,7 +68,7 @@ def test_the_smaller_region_of_a_reader_counts():
         assert (labels == 1).sum() == 2400
 
 
-def test_where_readers_differ_nothing_is_learnt_and_the_pair_is_named():
+def test_regions_on_which_readers_differ_are_left_out_and_named():
     regions = [region(0, 0, 20, reader="A"), region(10, 0, 20, SKIN, "B"), region(50, 50, 10, reader="B")]
     found = RegionMap(regions, NUMBERS)
     assert found.disagreement(PLACE, WHOLE) == {("A", "B"): 200}

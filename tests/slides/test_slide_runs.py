@@ -199,7 +199,7 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
 
 
 @pytest.mark.usefixtures("dark")
-def test_malignant_lesions_are_counted_where_the_model_tells(
+def test_malignant_lesions_are_counted_if_the_model_has_that_class(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = drawn_slide(tmp_path / "s.tif")

@@ -73,9 +73,7 @@ def test_every_option_that_moves_a_value_is_tried() -> None:
 
 
 @pytest.mark.parametrize("field", list(VALUES))
-def test_an_option_that_is_set_changed_or_taken_away_is_told(
-    field: str, made: Callable[..., SlideOptions], tmp_path: Path
-) -> None:
+def test_changed_options_are_described(field: str, made: Callable[..., SlideOptions], tmp_path: Path) -> None:
     usual, first = SlideOptions(model="m", **BESIDE.get(field, {})), made(field, 0)
     pairs = [(usual, first), (first, usual)]
     if VALUES[field][1] is not None:

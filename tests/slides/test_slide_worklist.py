@@ -27,7 +27,7 @@ def list_work_items(folder: Path, out: Path) -> tuple[WorkItem, ...]:
     return tuple(WorkItemReader(out).read(list_work_slides(folder), RunContext()).values())
 
 
-def test_each_state_is_told(tmp_path: Path) -> None:
+def test_states_of_slides(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     slides = [draw_slide(tmp_path / "in" / f"s{n}.tif", tint=n) for n in range(1, 7)]
     out = tmp_path / "out"

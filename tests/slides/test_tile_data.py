@@ -107,7 +107,7 @@ def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_pa
     assert any("too few for a split by patient" in message for _, message in report.notes)
 
 
-def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn_slide):
+def test_each_class_is_in_the_training_and_the_validation_set(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
     naevi = [box(0, 0, 96, 128, "Nevus"), box(0, 256, 96, 448, "Nevus"), box(352, 0, 448, 256, "Nevus")]
     report = made([annotated(path, [*naevi, box(192, 192, 256, 288, "Melanoma")])], tmp_path / "tiles")

@@ -99,7 +99,7 @@ def test_a_few_tiles_do_not_cost_a_whole_batch(tile_model: LoadModel) -> None:
     assert sizes == [16, 16, 32, 40, 40, 40, 16]
 
 
-def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
+def test_normalization_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
     from napari_melanoma.classification.classifier import Classifier, LesionInput
 
     tiles = tiles_of(3, side=64)

@@ -135,7 +135,7 @@ def test_tiles_cover_what_the_border_promises(grid: TileGrid) -> None:
 
 @settings(max_examples=30)
 @given(GRIDS)
-def test_a_tile_is_found_at_the_centre_of_its_cell(grid: TileGrid) -> None:
+def test_a_tile_is_found_at_the_center_of_its_cell(grid: TileGrid) -> None:
     for row in range(grid.rows):
         for column in range(grid.columns):
             centre = grid.placement.to_slide((row + 0.5, column + 0.5))

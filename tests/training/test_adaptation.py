@@ -260,7 +260,7 @@ def test_adabn_without_images_changes_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_adabn_needs_batch_normalisation() -> None:
+def test_adabn_needs_batch_normalization() -> None:
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network = build_network("image_tabular", {"encoder": "test_convnext"})

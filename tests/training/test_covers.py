@@ -73,7 +73,7 @@ def test_bubbles_have_a_rim_brighter_and_a_ring_darker_than_the_skin() -> None:
     assert (images.amin((1, 2, 3)) < SKIN - 10).sum() >= 12
 
 
-def test_corners_are_darker_than_the_centre() -> None:
+def test_corners_are_darker_than_the_center() -> None:
     drawn = chance(0, 32)
     light = vignette_light(torch.zeros(32, 3, SIDE, SIDE), drawn)[:, 0]
     assert torch.equal(light[:, SIDE // 2, SIDE // 2], torch.ones(32))

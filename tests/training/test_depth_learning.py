@@ -245,7 +245,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("values", "fault"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_recipe_that_cannot_predict_millimetres_is_refused(
+def test_a_recipe_that_cannot_predict_millimeters_is_refused(
     values: dict[str, Any], fault: str, deep: TrainRecipe, change: Change
 ) -> None:
     with pytest.raises(ConfigError, match=fault):

@@ -127,7 +127,7 @@ def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> No
     assert [step for step, rate in enumerate(rates) if rate == 0.1] == [0, 10, 20, 30, 40, 50]
 
 
-def test_every_optimiser_of_the_recipe_has_its_function() -> None:
+def test_every_optimizer_of_the_recipe_has_its_function() -> None:
     from napari_melanoma.training.tasks.task import OPTIMIZERS
 
     assert set(TrainRecipe.model_fields["optimiser"].annotation.__args__) == set(OPTIMIZERS)

@@ -157,7 +157,7 @@ def test_unusable_label_images_are_refused(case: Fault, tiles: Path, tmp_path: P
         check_data(recipe_of(data), RunContext())
 
 
-def test_colours_are_no_labels(tiles: Path, tmp_path: Path) -> None:
+def test_colors_are_no_labels(tiles: Path, tmp_path: Path) -> None:
     data = spoilt(tiles, tmp_path / "spoilt", lambda labels: labels, 0)
     Image.fromarray(COLOURS.astype(np.uint8)[read_labels(data / "masks/t00.png")]).save(data / "masks/t00.png")
     with pytest.raises(DataSetError, match="found colors"):

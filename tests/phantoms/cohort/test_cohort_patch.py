@@ -97,7 +97,7 @@ def test_the_same_patient_gives_the_same_patch(patch: CohortPatch) -> None:
 
 
 @pytest.mark.parametrize(("patch_px", "step"), [(512, 6), (256, 12), (1000, 3), (3000, 1)])
-def test_a_slide_is_never_coarser_than_a_micrometre(patch_px: int, step: int) -> None:
+def test_a_slide_is_never_coarser_than_a_micrometer(patch_px: int, step: int) -> None:
     config = CohortConfig(count=10, patch_px=patch_px)
     assert downsample_factor(config) == step
     slide = make_slide_config(PATIENT, config)
@@ -105,7 +105,7 @@ def test_a_slide_is_never_coarser_than_a_micrometre(patch_px: int, step: int) ->
     assert slide.mpp * step * patch_px == pytest.approx(3000)
 
 
-def test_every_patient_has_a_slide_that_the_tumour_fits_on() -> None:
+def test_every_patient_has_a_slide_that_the_tumor_fits_on() -> None:
     for number, depth in enumerate((0.2, 0.5, 3.0, 6.0)):
         for turn in (False, True):
             patient = replace(PATIENT, depth_mm=depth, seed=90 + number, ulcerated=turn, necrosis=0.0)

@@ -29,7 +29,7 @@ def filled(polygon: np.ndarray, box: Box, downsample: float = 1.0) -> np.ndarray
     return mask
 
 
-def test_a_pixel_is_inside_if_its_centre_is() -> None:
+def test_a_pixel_is_inside_if_its_center_is() -> None:
     mask = filled(SQUARE, Box(0, 0, 6, 8))
     assert np.array_equal(np.argwhere(mask).min(axis=0), [1, 2])
     assert np.array_equal(np.argwhere(mask).max(axis=0), [3, 5])

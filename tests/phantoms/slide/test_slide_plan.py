@@ -54,7 +54,7 @@ def test_the_thickest_part_has_the_requested_thickness(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "mpp" not in case.requested], ids=lambda case: case.name)
-def test_the_truth_holds_tumour_to_the_deepest_point_and_no_further(case: Case) -> None:
+def test_the_truth_holds_tumor_to_the_deepest_point_and_no_further(case: Case) -> None:
     plan = plan_slide(slide_of(case, 2))
     section = plan.sections[0]
     (lesion,) = (one for one in section.lesions if one.depth_line)

@@ -86,7 +86,7 @@ def test_tissue_stains_and_glass_does_not(look: str) -> None:
     assert nuclei[classes == 2].mean() > nuclei[classes == 1].mean()
 
 
-def test_artefacts_leave_the_truth_as_it_is(plan: PhantomSlidePlan) -> None:
+def test_artifacts_leave_the_truth_as_it_is(plan: PhantomSlidePlan) -> None:
     clean = plan_slide(plan.config.model_copy(update={"artefacts": type(plan.config.artefacts)()}))
     whole = Box(0, 0, 512, 512)
     assert np.array_equal(render_truth(clean, 4, whole), render_truth(plan, 4, whole))

@@ -67,7 +67,7 @@ def test_level_array_has_the_attributes_that_napari_needs(write_svs) -> None:
             level[::-1]
 
 
-def test_a_slide_is_a_layer_in_micrometres(write_svs) -> None:
+def test_a_slide_is_a_layer_in_micrometers(write_svs) -> None:
     from napari.layers import Image, Layer
 
     path = write_svs(mpp="0.4")

@@ -36,7 +36,7 @@ def test_openslide_and_tifffile_agree(write_svs) -> None:
             np.testing.assert_array_equal(theirs.read_region(index, box), ours.read_region(index, box))
 
 
-def test_the_jpeg_2000_of_old_aperio_scanners_has_its_colours(tissue, tmp_path) -> None:
+def test_the_jpeg_2000_of_old_aperio_scanners_has_its_colors(tissue, tmp_path) -> None:
     padded = np.zeros((448, 320, 3), np.uint8)
     padded[:410, :300] = np.asarray(Image.fromarray(tissue).convert("YCbCr"))
     corners = [(row, column) for row in range(0, 448, 64) for column in range(0, 320, 64)]
@@ -127,7 +127,7 @@ def test_an_ome_zarr_folder_is_a_slide(version, tissue, tmp_path) -> None:
         np.testing.assert_array_equal(slide.read_region(1, Box(100, 100, 60, 60))[:, :50], tissue[200:320:2, 200::2])
 
 
-def test_channels_of_ome_zarr_have_names_and_colours(tissue, tmp_path) -> None:
+def test_channels_of_ome_zarr_have_names_and_colors(tissue, tmp_path) -> None:
     channels = [{"label": name, "color": colour} for name, colour in (("DAPI", "0000FF"), ("A", "00ff00"), ("B", "?"))]
     folder = write_zarr(tmp_path / "a.zarr", tissue.astype(np.uint16), "0.4", unit=None, channels=channels)
     with open_slide(folder) as slide:

@@ -40,7 +40,7 @@ CASES = [
 
 @pytest.mark.filterwarnings("ignore:.*the file states no pixel size")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_tiff_file_is_told_by_its_tags(case: Case, tissue, tmp_path) -> None:
+def test_a_tiff_file_is_recognized_by_its_tags(case: Case, tissue, tmp_path) -> None:
     path = tmp_path / f"a.{case.ending}"
     tifffile.imwrite(path, tissue, **case.options)
     assert is_slide(path) is case.slide

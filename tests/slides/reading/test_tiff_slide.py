@@ -133,7 +133,7 @@ def test_a_jpeg_of_another_size_than_its_tile_is_damage(size, tissue, tmp_path) 
         slide.read_region(0, Box(64, 0, 64, 128))
 
 
-def test_a_viewer_sees_a_mark_in_the_place_of_a_damaged_tile(damaged_svs, write_svs, caplog) -> None:
+def test_a_damaged_tile_is_marked(damaged_svs, write_svs, caplog) -> None:
     sound = open_slide(write_svs("sound.svs")).read_region(0, Box(0, 0, 410, 300))
     with open_slide(damaged_svs) as slide:
         for _ in range(2):
@@ -167,7 +167,7 @@ def test_a_truncated_file_warns_and_shows_what_is_there(tissue, tmp_path) -> Non
         ("palette", {"photometric": "palette"}, "8 bits"),
     ],
 )
-def test_other_colours_become_rgb_of_8_bits(samples, options, expected, tissue, tmp_path) -> None:
+def test_other_colors_become_rgb_of_8_bits(samples, options, expected, tissue, tmp_path) -> None:
     alpha = np.full((*tissue.shape[:2], 1), 255, np.uint8)
     alpha[:100] = 0
     grey = tissue[..., 0]
@@ -187,7 +187,7 @@ def test_other_colours_become_rgb_of_8_bits(samples, options, expected, tissue, 
     assert expected
 
 
-def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) -> None:
+def test_channels_of_fluorescence_keep_names_colors_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
     text = {
         "axes": "CYX",
@@ -247,7 +247,7 @@ def test_levels_that_nothing_marks_are_found_by_their_shape(tissue, tmp_path) ->
     ],
     ids=["complex numbers", "CMYK"],
 )
-def test_samples_that_are_no_colours_are_refused(data, options, message, tmp_path) -> None:
+def test_samples_that_are_no_colors_are_refused(data, options, message, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", data, tile=(32, 32), **options)
     with pytest.raises(UnreadableImage, match=message):
         open_slide(tmp_path / "a.tif")
