@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.ipynb"))
 
 

@@ -146,6 +146,7 @@ def number(pattern: str, text: str) -> list[float]:
     return [float(one) for one in found.groups()]
 
 
+@pytest.mark.slow
 def test_the_case_is_filled_in_from_table_and_slide(full: FullCase) -> None:
     case = CaseStore.open_read_only(full.case).case
     (lesion,) = case.lesions

@@ -109,6 +109,7 @@ def test_the_scale_is_found_where_it_is_not_known() -> None:
     assert largest_error(found, here, there) < UM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "side_px"),
     [(tissue(7), FINE_PX), (np.zeros(SHAPE, np.float32), 256)],

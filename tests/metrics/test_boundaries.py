@@ -137,6 +137,7 @@ def test_both_ways_are_alike(mask: np.ndarray, reference: np.ndarray) -> None:
     assert (f1_within(mask, reference, 0.0) == 1.0) == bool((border_pixels(mask) == border_pixels(reference)).all())
 
 
+@pytest.mark.slow
 def test_torchmetrics_finds_the_same() -> None:
     torch = pytest.importorskip("torch")
     from torchmetrics.functional.segmentation import hausdorff_distance as torchmetrics_distance

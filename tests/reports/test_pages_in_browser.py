@@ -26,6 +26,8 @@ from napari_melanoma.figures.page import NOTICE, Report, write_report
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.slides.synoptic_files import load_synoptic, save_synoptic
 
+pytestmark = pytest.mark.slow
+
 BROWSER = Path(__file__).with_name("browser.py")
 PRINTED = "case"  # the last page, which the browser prints
 UNAVAILABLE = 3  # exit code of the browser

@@ -248,6 +248,7 @@ def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path
     assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]
 
 
+@pytest.mark.slow
 def test_patches_of_all_tissue_need_no_depth(model: Path, tmp_path: Path) -> None:
     section = np.full((900, 1600, 3), 245, np.uint8)
     rng = np.random.default_rng(0)

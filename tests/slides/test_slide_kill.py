@@ -49,7 +49,7 @@ from napari_melanoma.cli import app
 app({words!r}, prog_name="napari-melanoma")
 """
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 @pytest.fixture(scope="module")

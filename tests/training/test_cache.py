@@ -255,6 +255,7 @@ def test_a_killed_decoding_loses_only_the_last_files(
     check_content(filled.cache, samples)
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store(data: Path, folder: Path, fill_store: Callable[..., Filled]) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), "-1"]
     both = [subprocess.Popen(command) for _ in range(2)]

@@ -53,6 +53,7 @@ def first(evaluated: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> B
     return learnt(evaluated, tmp_path_factory.mktemp("first") / "run")
 
 
+@pytest.mark.slow
 def test_a_classifier_is_compared_with_the_one_it_started_from(
     evaluated: TrainRecipe, first: BundleInfo, tmp_path: Path, change: Change
 ) -> None:

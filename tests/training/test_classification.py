@@ -102,6 +102,7 @@ def test_information_of_the_image_requires_no_table(
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
 
 
+@pytest.mark.slow
 def test_the_last_epoch_can_be_kept_without_early_stopping(
     class_recipe: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:

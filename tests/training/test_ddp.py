@@ -30,6 +30,7 @@ PATIENCE_S = 300
 EPOCHS = 6
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("user_folders"),
     pytest.mark.skipif(sys.platform == "win32", reason="several devices are refused on Windows"),
 ]

@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "2"))
 PATIENCE_S = 600
 LONGEST_S = 0.3
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def words(recipe: TrainRecipe, out: Path) -> list[str]:

@@ -54,6 +54,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def lasting_messages():
+    """Keep brief messages until they are replaced: on a slow machine they would end before a test reads them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_melanoma.ui.widgets.status_line.BRIEF_MS", 10 * PATIENCE_MS)
+        yield
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch, qapp):
     """Separate settings and recovery files for each test; napari's own folders stay, since Qt has icons there."""

@@ -39,7 +39,7 @@ IN_THIS_PROCESS: dict[str, Any] = {
     "silence_logs": logging.CRITICAL,
     "memory_limit": 0,
 }
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 @pytest.fixture
