@@ -130,6 +130,13 @@ def shared_client(client, monkeypatch):
 
 
 @pytest.fixture
+def make_napari_viewer(make_napari_viewer):
+    """Make viewers that are closed after the test, and checked by napari for leaks."""
+    yield make_napari_viewer
+    gc.unfreeze()  # docks exclude objects from garbage collection; a viewer among them would count as a leak
+
+
+@pytest.fixture
 def viewer(client, make_napari_viewer):
     """An empty viewer without a visible window."""
     return make_napari_viewer(show=False)
