@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,18 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 DOCUMENTS = [*(REPOSITORY / name for name in ROOT_PAGES), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+BUILD_FILES = [
+    *(REPOSITORY / name for name in (".ci/run", "Makefile", "pyproject.toml", "tox.ini")),
+    *sorted((REPOSITORY / "scripts").glob("*.sh")),
+    *sorted((REPOSITORY / ".github").rglob("*.yml")),
+]
+# Not the scenarios of golden files, whose commands and records belong together.
+SCRIPTS = [
+    path
+    for folder in ("benchmarks", "examples", "scripts")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
+    if path.parent.name != "golden"
+]
 
 # Phrase to avoid, in lower case and at the start of a word: what to write instead. Those of INSIDE are found anywhere.
 PHRASES = {
@@ -147,4 +160,36 @@ def test_replaced_names_are_not_used() -> None:
         for path in SOURCES
         if path != Path(__file__)
         for found in OLD_NAME.finditer(path.read_text(encoding="utf-8"))
+    ] == []
+
+
+def test_comments_of_build_files_use_plain_english() -> None:
+    assert [
+        f"{path.name}:{number}: {found[0]}"
+        for path in BUILD_FILES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for found in FORBIDDEN.finditer(line.partition("#")[2].lower())
+    ] == []
+
+
+def test_scripts_use_plain_english() -> None:
+    assert [f"{path.name}:{found}" for path in SCRIPTS for found in forbidden_texts(texts(path))] == []
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and text of each string and comment of a module."""
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if tokenize.tok_name[token.type] in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
+                yield token.start[0], token.string
+
+
+def test_names_of_tests_use_plain_english() -> None:
+    modules = sorted((REPOSITORY / "tests").rglob("*.py"))
+    assert len(modules) > 100
+    assert [
+        f"{path.name}: {name}: {found[0]}"
+        for path in modules
+        for name in re.findall(r"^ *def test_(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for found in FORBIDDEN.finditer(name.replace("_", " "))
     ] == []

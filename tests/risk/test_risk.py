@@ -162,7 +162,7 @@ def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Calla
         find_risk_model("lesion-small")
 
 
-def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchImage, loaded: Classifier) -> None:
+def test_the_prediction_is_valid_json_and_names_no_folder(picture: PatchImage, loaded: Classifier) -> None:
     reported = json.loads(json.dumps(requested(picture, FORM, loaded).to_json()))
     assert reported["notice"].startswith("Research use only")
     assert reported["options"]["model"] == "tiny-risk"
@@ -307,7 +307,7 @@ def test_patch_and_slide_of_the_same_name_have_separate_folders(
     assert [one.name for one in found.outcomes] == ["section-2", "section"]
 
 
-def test_comparators_survive_the_file_and_a_damaged_one_is_told(
+def test_comparators_are_restored_and_a_damaged_file_is_reported(
     model: Path, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:
     assert {*read_comparators(model).table} == {"breslow", "clark"}

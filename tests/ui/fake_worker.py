@@ -261,19 +261,7 @@ def find_slide_biomarkers(arguments, run):
     return {"file": str(write_gallery(folder, read_risk(folder).prediction, "Ranked.", features))}
 
 
-<<<<<<< HEAD
-def start_test(arguments, run):
-    """Continue as a new process would in the environment of another test."""
-    os.environ.clear()
-    os.environ.update(arguments["environment"])
-    lesion_shares.clear()
-    return {}
-
-
 VERBS = (segment, encode, prompt, find_lesions, rate, classify, reclassify, explain, classify_case)
-=======
-VERBS = (segment, encode, prompt, find_lesions, rate, estimate, classify, reclassify, explain, classify_case)
->>>>>>> fb6b6d46 (Run window tests against napari itself with a new viewer for each test)
 VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 

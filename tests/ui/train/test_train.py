@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from conftest import PATIENCE_MS, Person, make_fake_client, wait_until_idle
+from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
@@ -149,12 +149,7 @@ def opens_dock(user, nothing_left, qtbot):
 
     def open_dock():
         window, viewer = QMainWindow(), ViewerModel()
-<<<<<<< HEAD
         dock = TrainDock(viewer)
-=======
-        client = make_fake_client()
-        dock = TrainDock(viewer, client)
->>>>>>> fb6b6d46 (Run window tests against napari itself with a new viewer for each test)
         frame = QDockWidget()
         frame.setWidget(dock)
         window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
@@ -170,12 +165,6 @@ def opens_dock(user, nothing_left, qtbot):
     yield open_dock
     for window, dock in opened:
         wait_until_idle(qtbot, dock)
-<<<<<<< HEAD
-=======
-        if isalive(client):
-            client.close()
-            client.deleteLater()
->>>>>>> fb6b6d46 (Run window tests against napari itself with a new viewer for each test)
         window.hide()
         window.deleteLater()
 
