@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 from message_boxes import press_button
+from napari import Viewer
+from qtpy.QtCore import QEvent
 
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.worker_client import WorkerClient
@@ -130,10 +132,12 @@ def shared_client(client, monkeypatch):
 
 
 @pytest.fixture
-def make_napari_viewer(make_napari_viewer):
-    """Make viewers that are closed after the test, and checked by napari for leaks."""
+def make_napari_viewer(make_napari_viewer, qapp):
+    """Make viewers that are closed after the test; docks are deleted before napari looks for viewers that are left."""
     yield make_napari_viewer
-    gc.unfreeze()  # docks exclude objects from garbage collection; a viewer among them would count as a leak
+    Viewer.close_all()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gc.unfreeze()  # docks exclude objects from garbage collection
 
 
 @pytest.fixture
