@@ -220,6 +220,7 @@ def test_masks_of_structures_need_a_heatmap(run, classifier: Path, phantoms: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_predicted_masks_change_the_predictions(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """The same images with masks of the shipped model give other predictions, and the report states it."""
     command = ["evaluate", "--model", classifier, "--data", phantoms]

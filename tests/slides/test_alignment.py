@@ -34,6 +34,7 @@ def amount() -> np.ndarray:
     return np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False], ids=["scale in the file and from the user", "no scales"])
 def test_another_stain_at_another_scale_is_registered(tmp_path: Path, amount: np.ndarray, known: bool) -> None:
     half = ndimage.zoom(np.rot90(amount), 0.5, order=1, grid_mode=True, mode="nearest")

@@ -101,6 +101,7 @@ def metrics(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_class_and_depth_are_trained_together(deep: TrainRecipe, slabs: Path, tmp_path: Path, change: Change) -> None:
     data = {"datasets": [str(slabs)]}
     recipe = change(deep, epochs=8, keep="last", data=data, model={"options": {**OPTIONS, "depth_log": True}})

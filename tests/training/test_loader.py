@@ -117,6 +117,7 @@ def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepar
     assert torch.equal(here[1], there[1])
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_as_this_process(recipe: TrainRecipe, prepared: PreparedData) -> None:
     import torch
 

@@ -79,6 +79,7 @@ def preference_of_target(task: PromptedSegmentationTask, *, is_clicked: bool) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_click_makes_the_clicked_disk_preferred() -> None:
     """Two disks look the same: without a click neither is preferred, with one that which was clicked."""
     task = make_task(make_recipe(prompts={"composites": 0.0, "clicks": 1}))
