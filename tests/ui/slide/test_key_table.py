@@ -76,7 +76,6 @@ def type_key(person, key):
     QTest.keyClick(person.canvas, code, SHIFT if modifiers else NONE)
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_every_key_leaves_every_tool_active_and_moves_the_view_as_without_a_tool(annotator):
     person, camera = annotator, get_camera(annotator.viewer)
