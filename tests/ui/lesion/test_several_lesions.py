@@ -7,7 +7,7 @@ import pytest
 from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 
-from conftest import photograph
+from conftest import photograph, until
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
@@ -48,8 +48,8 @@ def test_the_second_lesion_is_reported_and_outlined_unless_it_is_selected_or_all
     # The status line follows the number of lesions, unless it shows something else.
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
+    until(two.qtbot, lambda: "lesions found" not in two.dock.status.text)
     assert "analyzed in" in two.dock.status.text
-    assert "lesions found" not in two.dock.status.text
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert "2 lesions found; showing the largest." in two.dock.status.text
