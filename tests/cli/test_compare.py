@@ -133,12 +133,12 @@ def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bu
     assert "the output folder for the comparison of evaluations is missing. Add --out DIR." in refused.stderr
 
 
-def test_base_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
+def test_replay_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
     shutil.copytree(clinic, clinic.with_name("known"))
-    words = ("--data", clinic, "--base", clinic.with_name("known"), "--out", "out")
+    words = ("--data", clinic, "--replay", clinic.with_name("known"), "--out", "out")
     assert run("compare", *("--model", tiny_bundle.path) * 2, *words).exit_code == 0
     domains = json.loads(Path("out/comparison.json").read_text())["domains"]
-    assert {domain["name"]: domain["base"] for domain in domains} == {"clinic": False, "known": True}
+    assert {domain["name"]: domain["replay"] for domain in domains} == {"clinic": False, "known": True}
 
 
 def test_the_comparison_of_a_run(run: Run, finished: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_option_without_effect_on_a_run_is_rejected(run: Run, finished: Path)
         (("--model", "a", "--data", "b", "--out", "c"), "Give a run folder, or the old and the new model"),
         (("nowhere",), "nowhere is not a started run"),
         (
-            (*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"),
+            (*("--model", "a") * 3, "--data", "b", "--replay", "b", "--out", "c"),
             "more than two models get no recommendation",
         ),
         (("nowhere", "--split", "val"), "a run or an evaluation has its own models and images"),
@@ -265,7 +265,7 @@ def test_two_data_sets_of_one_name_are_rejected(
     run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path
 ) -> None:
     shutil.copytree(clinic, tmp_path / "elsewhere/clinic")
-    words = ("--data", clinic, "--base", tmp_path / "elsewhere/clinic", "--out", "out")
+    words = ("--data", clinic, "--replay", tmp_path / "elsewhere/clinic", "--out", "out")
     done = run("compare", *("--model", tiny_bundle.path) * 2, *words)
     assert done.exit_code != 0
     assert "two data sets have the name 'clinic'" in " ".join(done.output.split())

@@ -72,11 +72,11 @@ def test_recipes_are_listed(run: Run) -> None:
 
 
 def test_a_recipe_is_written_ready_to_run(run: Run, lines) -> None:
-    words = ("recipes", "write", "fine-tune", "--data", "corrections", "--base", "isic2017", "--out", "recipe.toml")
+    words = ("recipes", "write", "fine-tune", "--data", "corrections", "--replay", "isic2017", "--out", "recipe.toml")
     done = run(*words)
     assert done.exit_code == 0, done.output
     recipe = read_toml(Path("recipe.toml"), TrainRecipe)
-    assert (recipe.data.datasets, recipe.data.base, recipe.model.start) == (
+    assert (recipe.data.datasets, recipe.data.replay, recipe.model.start) == (
         ("corrections",),
         ("isic2017",),
         "lesion-small",

@@ -67,7 +67,7 @@ def test_check_counts_images_measures_a_step_and_writes_nothing(run, tmp_path: P
     result = run("train", "--config", "recipe.toml", "--check", "--json")
     assert result.exit_code == 0, result.output
     last = json.loads(result.stdout.splitlines()[-1])
-    assert last["images"] == {"train": 7, "validation": 3, "test": 2, "base": 0}
+    assert last["images"] == {"train": 7, "validation": 3, "test": 2, "replay": 0}
     estimate = last["estimate"]
     assert (estimate["step_s"], estimate["steps"]) == (2 * 400 + 10, 3 * 3)
     assert estimate["seconds"] == 3 * (3 * 810 + 3 * 2)

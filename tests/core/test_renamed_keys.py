@@ -46,8 +46,8 @@ def test_other_objects_read_old_keys() -> None:
 
 
 def test_contained_objects_read_old_keys() -> None:
-    old = {"tuning_auc": 0.9, "data": {"learn": 9, "held_out": 3}, "recipe": {"data": {"tuning_fraction": 0.2}}}
-    new = {"validation_auc": 0.9, "data": {"train": 9, "test": 3}, "recipe": {"data": {"validation_fraction": 0.2}}}
+    old = {"tuning_auc": 0.9, "data": {"learn": 9, "base": 3}, "recipe": {"data": {"tuning_fraction": 0.2}}}
+    new = {"validation_auc": 0.9, "data": {"train": 9, "replay": 3}, "recipe": {"data": {"validation_fraction": 0.2}}}
     assert rename_keys("provenance", old) == new
 
 
@@ -56,14 +56,16 @@ def test_an_older_run_is_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,loss,tuning_loss,tuning_jaccard\n0,0.5,0.6,0.7\n1,0.4,0.5,0.8\n")
     (tmp_path / "events.jsonl").write_text('{"kind": "started", "time": 1, "learn": 9, "tuning": 2, "held_out": 3}\n')
     images = "part,image_id,domain,group,split,diagnosis,modality,review,image,mask,image_sha,mask_sha,drawn\n"
-    (tmp_path / "data.csv").write_text(f"{images}held_out,one,d,one,,,,,one.png,,0,,0\n")
+    (tmp_path / "data.csv").write_text(
+        f"{images}held_out,one,d,one,,,,,one.png,,0,,0\nbase,two,e,two,,,,,two.png,,0,,0\n"
+    )
     run = read_run(tmp_path)
     assert run.recipe is not None
     assert run.recipe.data.validation_fraction == 0.2
     assert run.metrics[1]["validation_jaccard"] == run.best == 0.8
     (event,) = RunFolder(tmp_path).read_events()
     assert (event["train"], event["validation"], event["test"]) == (9, 2, 3)
-    assert [row.part for row in read_data(tmp_path / "data.csv")] == ["test"]
+    assert [row.part for row in read_data(tmp_path / "data.csv")] == ["test", "replay"]
     RunFolder(tmp_path).drop_metrics_from(1)
     assert (tmp_path / "metrics.csv").read_text().startswith("epoch,loss,validation_loss,validation_jaccard\n")
 
@@ -74,10 +76,16 @@ def test_an_older_recipe_is_read() -> None:
     assert (recipe.accumulate_batches, recipe.wise_ft_weight) == (2, 0.6)
     assert (recipe.model.start_weights, recipe.model.pixels) == ("encoder", "standardized")
     assert recipe.data.test_fraction == 0.3
+    replay = TrainRecipe.parse(
+        {"name": "old", "data": {"datasets": ["d"], "base": ["e"], "base_share": 0.3}}, "one"
+    ).data
+    assert (replay.replay, replay.replay_share) == (("e",), 0.3)
 
 
-def test_older_advice_is_read() -> None:
-    assert rename_keys("comparison", {"advice": "cannot tell"}) == {"advice": "inconclusive"}
+def test_an_older_comparison_is_read() -> None:
+    old = {"advice": "cannot tell", "domains": [{"name": "clinic", "base": True}]}
+    new = {"advice": "inconclusive", "domains": [{"name": "clinic", "replay": True}]}
+    assert rename_keys("comparison", old) == new
 
 
 def test_an_older_risk_is_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
 SIDE = 60
 EXACT = ComparisonOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
-BASE = EXACT.model_copy(update={"base": ("old-clinic",)})
+REPLAY = EXACT.model_copy(update={"replay": ("old-clinic",)})
 
 
 class Reader:
@@ -126,16 +126,16 @@ def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) 
     assert (found.old.threshold, found.new.threshold, found.advice) == (0.5, 0.7, "keep")
 
 
-def test_a_loss_on_base_data_keeps_the_old_model(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_loss_on_replay_data_keeps_the_old_model(samples: list[Sample], tmp_path: Path) -> None:
     """The new model gains on ten new images and loses on each of the old ones."""
     kept = squares(tmp_path / "old-clinic", 8)
     for sample in kept:
         rgb = read_photograph(sample.image).rgb.copy()
         rgb[rgb < 200] += 100
         write_rgb(sample.image, rgb)
-    worse_on_base = Reader("new", {-1: 5, **{100 + n: 15 for n in range(8)}})
-    found = compared([*samples, *kept], tmp_path / "out", OLD, worse_on_base, BASE)
-    assert {d.name: (d.base, round(d.difference["JA"].mean, 3)) for d in found.domains} == {
+    worse_on_replay = Reader("new", {-1: 5, **{100 + n: 15 for n in range(8)}})
+    found = compared([*samples, *kept], tmp_path / "out", OLD, worse_on_replay, REPLAY)
+    assert {d.name: (d.replay, round(d.difference["JA"].mean, 3)) for d in found.domains} == {
         "clinic": (False, 0.25), "old-clinic": (True, -0.25),
     }  # fmt: skip
     assert found.advice == "keep"

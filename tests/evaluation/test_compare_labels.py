@@ -138,23 +138,23 @@ def test_intervals_are_over_slides(tmp_path: Path) -> None:
     assert "Only 12 images of 4 patients" in found.reason
 
 
-def test_a_loss_on_base_data_keeps_the_old_model(tmp_path: Path) -> None:
+def test_a_loss_on_replay_data_keeps_the_old_model(tmp_path: Path) -> None:
     kept = tiles(tmp_path / "known")
     for sample in kept:  # of another color, which only the old model can read
         labels = np.repeat(np.arange(3, dtype=np.uint8), SIDE // 3)[None].repeat(SIDE, 0)
         write_rgb(sample.image, np.stack([50 * labels, 50 * labels, labels * 0 + 9], axis=2))
 
-    class WorseOnBase(Misreading):
+    class WorseOnReplay(Misreading):
         def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
             return super().predict_labels(rgb) if rgb[0, 0, 2] != 9 else np.zeros(rgb.shape[:2], np.uint8)
 
-    options = ComparisonOptions(base=("known",), notes=("A note.",))
+    options = ComparisonOptions(replay=("known",), notes=("A note.",))
     samples = [*tiles(tmp_path / "slides"), *kept]
-    found = compared(samples, tmp_path / "out", OLD, WorseOnBase("new", {1: 0.25}), options)
+    found = compared(samples, tmp_path / "out", OLD, WorseOnReplay("new", {1: 0.25}), options)
     assert found.advice == "keep"
     assert "is worse on known" in found.reason
     assert found.reason.endswith("A note.")
-    assert [(domain.name, domain.base) for domain in found.domains] == [("known", True), ("slides", False)]
+    assert [(domain.name, domain.replay) for domain in found.domains] == [("known", True), ("slides", False)]
 
 
 def test_an_image_that_fails_is_named(tmp_path: Path) -> None:

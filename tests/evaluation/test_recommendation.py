@@ -9,10 +9,10 @@ from napari_melanoma.metrics.statistics import Estimate
 
 
 def change(
-    low: float, high: float, *, name: str = "new", count: int = 40, patients: int = 30, base: bool = False
+    low: float, high: float, *, name: str = "new", count: int = 40, patients: int = 30, replay: bool = False
 ) -> DomainChange:
     level = {"JA": Estimate(0.8, 0.7, 0.9, count)}
-    return DomainChange(name, base, patients, level, level, {"JA": Estimate((low + high) / 2, low, high, count)})
+    return DomainChange(name, replay, patients, level, level, {"JA": Estimate((low + high) / 2, low, high, count)})
 
 
 BETTER, GAIN = "The new model is better", "Jaccard (IoU) +0.020 (95 % interval +0.010 to +0.030)"
@@ -23,11 +23,11 @@ CASES = [
     ("alike", change(-0.004, 0.006), [], "inconclusive", "The models perform equally well"),
     ("few images", change(0.2, 0.3, count=4), [], "inconclusive", "Only 4 images of 30 patients or lesions"),
     ("few patients", change(0.2, 0.3, patients=2), [], "inconclusive", "Only 40 images of 2 patients or lesions"),
-    ("a loss on old data", change(0.01, 0.03), [change(-0.05, -0.02, name="old", base=True)], "keep",
+    ("a loss on old data", change(0.01, 0.03), [change(-0.05, -0.02, name="old", replay=True)], "keep",
      "The new model is worse on old: Jaccard (IoU) -0.035"),
-    ("perhaps a loss on old data", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "inconclusive",
+    ("perhaps a loss on old data", change(0.01, 0.03), [change(-0.02, 0.01, name="old", replay=True)], "inconclusive",
      f"{BETTER} on the new images: {GAIN}, but it may lose more than 0.01 on old"),
-    ("no loss on old data", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "activate",
+    ("no loss on old data", change(0.01, 0.03), [change(-0.005, 0.01, name="old", replay=True)], "activate",
      BETTER),
     ("a data set that is too small", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "activate", BETTER),
     ("a gain at the limit", change(0.0, 0.03), [], "inconclusive", "The difference may be due to chance"),
@@ -42,10 +42,10 @@ def test_advice(new: DomainChange, others: list[DomainChange], advice: str, reas
 
 
 def test_the_reason_states_what_was_compared() -> None:
-    kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)])[1]
+    kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", replay=True)])[1]
     assert kept.endswith("It loses no more than 0.01 on old.")
     assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were compared.")
-    few = change(-0.5, -0.1, name="few", patients=3, base=True)
+    few = change(-0.5, -0.1, name="few", patients=3, replay=True)
     assert advise(change(0.01, 0.03), [few])[1].endswith("). Too few images or patients for a verdict on few.")
 
 

@@ -46,10 +46,10 @@ def data_set(folder: Path, count: int, split: str = "") -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_bundle: BundleInfo) -> TrainRecipe:
-    """A recipe with corrections and base data that starts from the bundle with random weights."""
+    """A recipe with corrections and replay data that starts from the bundle with random weights."""
     data = {
         "datasets": [str(data_set(tmp_path / "corrections", 9))],
-        "base": [str(data_set(tmp_path / "known", 6, "val"))],
+        "replay": [str(data_set(tmp_path / "known", 6, "val"))],
     }
     return TrainRecipe.parse({"data": data, "model": {"start": str(tiny_bundle.path)}}, "the test")
 
@@ -69,20 +69,20 @@ def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> Ru
     return folder
 
 
-def test_held_out_images_of_the_run_and_of_its_base(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_held_out_images_of_the_run_and_of_its_replay(finished: RunFolder, recipe: TrainRecipe) -> None:
     found = find_test_images(recipe, finished)
-    samples, base = found.samples, found.base
+    samples, replay = found.samples, found.replay
     assert found.notes == ()
     of_run = split_trainable(read_dataset(Path(recipe.data.datasets[0])), recipe.data, 0).test
     assert [sample.image_id for sample in samples if sample.domain == "corrections"] == [s.image_id for s in of_run]
     assert [sample.image_id for sample in samples if sample.domain == "known"] == [f"known{n}" for n in range(6)]
-    assert base == ("known",)
+    assert replay == ("known",)
 
 
-def test_base_images_used_for_training_are_not_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
-    learnt = read_dataset(Path(recipe.data.base[0]))[0]
+def test_replay_images_used_for_training_are_not_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
+    learnt = read_dataset(Path(recipe.data.replay[0]))[0]
     with finished.data.open("a") as table:
-        table.write(f"base,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
+        table.write(f"replay,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
     assert "known0" not in {sample.image_id for sample in find_test_images(recipe, finished).samples}
 
 
@@ -93,7 +93,7 @@ def test_the_comparison_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -
     assert found.old.fingerprint == found.new.fingerprint == tiny_bundle.fingerprint
     assert found.difference["JA"].mean == 0
     assert found.advice == "inconclusive"
-    assert {domain.name: domain.base for domain in found.domains} == {"corrections": False, "known": True}
+    assert {domain.name: domain.replay for domain in found.domains} == {"corrections": False, "known": True}
     assert set(messages) == {"Comparing the old and the new model"}
     report = read_run(finished.path)
     assert report.comparison == found
@@ -108,7 +108,7 @@ def test_a_run_from_scratch_is_compared_with_the_shipped_model(finished: RunFold
 def settled(folder: RunFolder, fingerprint: str) -> None:
     """Store which weights a run started from."""
     parent = {"name": "tiny", "fingerprint": fingerprint, "mean": [0] * 3, "std": [1] * 3, "threshold": 0.5}
-    write_json(folder.path / "settled.json", {"batch_size": 2, "parent": parent})
+    write_json(folder.path / "resolved_settings.json", {"batch_size": 2, "parent": parent})
 
 
 def renewed(bundle: BundleInfo, folder: Path, name: str, provenance: dict[str, object]) -> BundleInfo:
@@ -149,14 +149,14 @@ def test_the_old_model_is_found_by_its_weights(
         ({"test_fraction": 0.2}, ""),
         ({"test_fraction": 0.5}, ""),
         ({"test_split": "test"}, ""),
-        ({"datasets": ["elsewhere"], "base": [], "split": "all"}, ""),
+        ({"datasets": ["elsewhere"], "replay": [], "split": "all"}, ""),
     ],
 )
 def test_possible_training_images_of_the_old_model_are_reported(
     values: dict[str, object], expected: str, finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
 ) -> None:
     """Of the model itself, or of its parent."""
-    data = {"datasets": ["corrections"], "base": ["known"], **values}
+    data = {"datasets": ["corrections"], "replay": ["known"], **values}
     samples = find_test_images(recipe, finished).samples
     itself = renewed(tiny_bundle, user_models_folder() / "itself", "itself", {"recipe": {"data": data}})
     child = {"parent": {"name": "itself", "fingerprint": itself.fingerprint}, "recipe": {"data": {"datasets": ["x"]}}}
@@ -185,25 +185,27 @@ def test_accepted_masks_are_counted(finished: RunFolder) -> None:
     assert accepted_masks in compare_run(finished.path, run=RunContext()).reason
 
 
-def test_missing_base_data_do_not_prevent_a_comparison(finished: RunFolder, recipe: TrainRecipe) -> None:
-    base = Path(recipe.data.base[0])
-    base.rename(base.parent / "moved")
+def test_missing_replay_data_do_not_prevent_a_comparison(finished: RunFolder, recipe: TrainRecipe) -> None:
+    replay = Path(recipe.data.replay[0])
+    replay.rename(replay.parent / "moved")
     found = compare_run(finished.path, run=RunContext())
     assert {domain.name for domain in found.domains} == {"corrections"}
-    assert "The base data (known) are no longer readable" in found.reason
+    assert "The replay data (known) are no longer readable" in found.reason
     write_data(finished.data, [])
     with pytest.raises(DataSetError):
         find_test_images(recipe, finished)
 
 
-def test_the_number_of_base_images_is_limited(
+def test_the_number_of_replay_images_is_limited(
     finished: RunFolder, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BASE_IMAGES", 4)
+    monkeypatch.setattr(module, "MAX_REPLAY_IMAGES", 4)
     found = find_test_images(recipe, finished)
     assert sum(sample.domain == "known" for sample in found.samples) == 4
     assert found == find_test_images(recipe, finished)
-    assert found.notes == ("Of the 6 test images of the base data, 4 were compared, chosen by a hash of their names.",)
+    assert found.notes == (
+        "Of the 6 test images of the replay data, 4 were compared, chosen by a hash of their names.",
+    )
 
 
 def test_a_cancelled_comparison_keeps_the_earlier_one(finished: RunFolder) -> None:
@@ -217,7 +219,7 @@ def test_a_cancelled_comparison_keeps_the_earlier_one(finished: RunFolder) -> No
 
 
 def test_a_run_without_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
-    alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"base": ()})})
+    alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"replay": ()})})
     write_data(finished.data, [])
     with pytest.raises(RunError, match=r"run-01 has no test images.*Set data\.test_fraction"):
         find_test_images(alone, finished)

@@ -128,13 +128,13 @@ def test_the_recipe_for_whole_slides_starts_from_scratch() -> None:
 
 
 def test_fine_tuning_has_small_learning_rates() -> None:
-    recipe = find_shipped_recipe("fine-tune").complete(["corrections"], "lesion-small", data={"base": ["known"]})
+    recipe = find_shipped_recipe("fine-tune").complete(["corrections"], "lesion-small", data={"replay": ["known"]})
     first = TrainRecipe.parse({"data": {"datasets": ["x"]}}, "the defaults")
     assert recipe.learning_rate < first.learning_rate
     assert recipe.model.freeze_normalisation
     assert 0 < recipe.ema_decay < 1
     assert recipe.patience >= recipe.epochs, "few validation images do not stop the run"
-    assert (recipe.data.base, recipe.data.base_share) == (("known",), 0.5)
+    assert (recipe.data.replay, recipe.data.replay_share) == (("known",), 0.5)
 
 
 def test_the_network_is_that_of_the_bundle(tiny_bundle: BundleInfo) -> None:

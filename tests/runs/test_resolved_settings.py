@@ -12,7 +12,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs.resolved_settings import (
-    RESOLVED_FILE,
+    OLD_RESOLVED_FILE,
     ResolvedSettings,
     complete_resolved,
     read_resolved,
@@ -26,7 +26,7 @@ OPTIONS = {"encoder": "test_efficientnet"}
 
 def prepared(lesion_share: float = 0.1) -> Any:
     """Twenty training images without classes."""
-    return SimpleNamespace(train=range(20), base=None, classes=None, lesion_share=lesion_share)
+    return SimpleNamespace(train=range(20), replay=None, classes=None, lesion_share=lesion_share)
 
 
 def recipe_of(**values: Any) -> TrainRecipe:
@@ -55,7 +55,7 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_settings_of_an_older_run_are_completed(tmp_path: Path) -> None:
-    write_json(tmp_path / RESOLVED_FILE, {"batch_size": 8, "pieces": 2, "parent": None})
+    write_json(tmp_path / OLD_RESOLVED_FILE, {"batch_size": 8, "pieces": 2, "parent": None})
     stored = read_resolved(RunFolder(tmp_path))
     assert stored is not None
     completed = complete_resolved(stored, recipe_of(lesion_weight="auto"), prepared(0.25))

@@ -284,9 +284,9 @@ def test_processes_share_the_steps_of_one(class_recipe: TrainRecipe, tmp_path: P
                 assert alone[tuple(key)] == row.tolist()
 
 
-def test_base_data_is_refused_with_a_message(class_recipe: TrainRecipe, change: Change) -> None:
-    with pytest.raises(ConfigError, match=r"data\.base is supported for segmentation only"):
-        change(class_recipe, data={"base": ("elsewhere",)})
+def test_replay_data_is_refused_with_a_message(class_recipe: TrainRecipe, change: Change) -> None:
+    with pytest.raises(ConfigError, match=r"data\.replay is supported for segmentation only"):
+        change(class_recipe, data={"replay": ("elsewhere",)})
 
 
 def test_views_are_cropped_by_predicted_masks(

@@ -53,7 +53,7 @@ def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
     assert checked["estimate"]["memory_mb"] > 100
     assert checked["estimate"]["steps"] > 0
     run_json(["train", "--config", str(config), "--out", str(tmp_path / "run")])
-    size = json.loads((tmp_path / "run" / "settled.json").read_text())["batch_size"]
+    size = json.loads((tmp_path / "run" / "resolved_settings.json").read_text())["batch_size"]
     assert 1 < size <= checked["images"]["train"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert any(

@@ -73,7 +73,7 @@ def check_whole(out: Path) -> int:
     assert all(isinstance(json.loads(line)["kind"], str) for line in lines[:-1])
     checkpoints = {path.name: path for path in (out / "checkpoints").glob("[!.]*.ckpt")}
     states = {name: torch.load(path, weights_only=True) for name, path in checkpoints.items()}
-    for name in ("config.toml", "settled.json", "control.json", "data.csv"):
+    for name in ("config.toml", "resolved_settings.json", "control.json", "data.csv"):
         path = out / name
         assert not path.exists() or path.stat().st_size
     last = states.get("last.ckpt", {})

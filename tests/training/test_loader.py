@@ -88,21 +88,21 @@ def test_validation_images_are_read_once_over_all_ranks_in_equally_many_batches(
         assert set(masks.unique().tolist()) <= {0, 255}
 
 
-def test_base_data_fills_its_share_of_each_batch(
+def test_replay_data_fills_its_share_of_each_batch(
     recipe: TrainRecipe, draw: Callable[..., Path], tmp_path: Path
 ) -> None:
-    base = draw(tmp_path / "base", count=12, seed=1)
-    data = recipe.data.model_copy(update={"base": (str(base),), "base_share": 0.25})
+    replay = draw(tmp_path / "replay", count=12, seed=1)
+    data = recipe.data.model_copy(update={"replay": (str(replay),), "replay_share": 0.25})
     recipe = recipe.model_copy(update={"data": data})
     prepared = prepare_data(recipe, RunFolder(tmp_path / "run"), resume=False, run=RunContext())
-    assert prepared.base is not None
-    assert len(prepared.base) == len(prepared.base_samples) == 8  # those of its training split
+    assert prepared.replay is not None
+    assert len(prepared.replay) == len(prepared.replay_samples) == 8  # those of its training split
     for images, _, keys in training_loader(prepared, recipe, 4):
-        places = keys[:, 1] % (len(prepared.train) + len(prepared.base))
-        from_base = places >= len(prepared.train)
-        assert from_base.sum() == 1
-        expected = prepared.base.read(places[from_base] - len(prepared.train))[0]
-        assert np.array_equal(images.numpy()[from_base], expected)
+        places = keys[:, 1] % (len(prepared.train) + len(prepared.replay))
+        from_replay = places >= len(prepared.train)
+        assert from_replay.sum() == 1
+        expected = prepared.replay.read(places[from_replay] - len(prepared.train))[0]
+        assert np.array_equal(images.numpy()[from_replay], expected)
 
 
 def test_batches_travel_to_another_process_without_their_pixels(prepared: PreparedData) -> None:

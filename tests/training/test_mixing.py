@@ -76,15 +76,15 @@ def test_partners_of_an_image_do_not_depend_on_its_batch(masks: torch.Tensor, se
 
 
 @settings(max_examples=30)
-@given(seed=seeds, train=st.integers(1, 50), base=st.integers(0, 50), places=st.lists(st.integers(0, 10**5)))
-def test_partners_are_others_of_the_same_part(seed: int, train: int, base: int, places: list[int]) -> None:
+@given(seed=seeds, train=st.integers(1, 50), replay=st.integers(0, 50), places=st.lists(st.integers(0, 10**5)))
+def test_partners_are_others_of_the_same_part(seed: int, train: int, replay: int, places: list[int]) -> None:
     how = config(mosaic_probability=1, cutmix_probability=1)
     requested = keys(*places).reshape(-1, 2)
-    found, own = PartnerSampler(how, seed, train, base).sample(requested), requested[:, 1] % (train + base)
+    found, own = PartnerSampler(how, seed, train, replay).sample(requested), requested[:, 1] % (train + replay)
     for partner, place in zip(found, np.concatenate([np.repeat(own, 3), own]), strict=True):
-        assert 0 <= partner < train + base
+        assert 0 <= partner < train + replay
         assert (partner >= train) == (place >= train)
-        assert partner != place or (train, base)[int(place >= train)] == 1
+        assert partner != place or (train, replay)[int(place >= train)] == 1
 
 
 def test_partners_are_drawn_evenly_and_differ_between_epochs() -> None:

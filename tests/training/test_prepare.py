@@ -72,7 +72,7 @@ def test_without_validation_images_the_test_images_are_monitored(
 
 
 def pixels(prepared: PreparedData) -> list[np.ndarray]:
-    caches = [cache for cache in (prepared.train, prepared.validation, prepared.base) if cache]
+    caches = [cache for cache in (prepared.train, prepared.validation, prepared.replay) if cache]
     return [part for cache in caches for part in cache.read(range(len(cache)))]
 
 
@@ -80,7 +80,7 @@ def test_prepared_data_match_the_split_and_the_table(of_data: TrainRecipe, run_f
     prepared = prepare(of_data, run_folder)
     parts = prepared.samples
     assert [len(prepared.train), len(prepared.validation)] == [len(parts.training), len(parts.validation)] == [16, 4]
-    assert prepared.base is None
+    assert prepared.replay is None
     assert {sample.split for sample in parts.test} == {"val"}
     assert not {s.group for s in parts.training} & {s.group for s in [*parts.validation, *parts.test]}
     masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.training]
@@ -169,7 +169,7 @@ def spoil_image(data: Path) -> None:
     (data / "images/b05.png").write_bytes(content[:200])
 
 
-def spoil_held_out(data: Path) -> None:
+def spoil_test_set(data: Path) -> None:
     (data / "masks/b23.png").write_bytes(b"no image")
 
 
@@ -201,7 +201,7 @@ def leave_no_mask(data: Path) -> None:
         (spoil_size, r"found 4 of another size: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
         (spoil_orientation, r"found 1 of another size: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
         (spoil_image, r"1 of the files cannot be used.*b05\.png is damaged.*Replace"),
-        (spoil_held_out, r"b23\.png cannot be read as a mask"),
+        (spoil_test_set, r"b23\.png cannot be read as a mask"),
         (leave_no_lesion, "found no pixel of lesion in any of the 16 training masks"),
         (leave_no_skin, "found no pixel of skin in any of the 16 training masks"),
         (leave_one_patient, "all 20 images of the training and validation sets are of one patient"),
@@ -228,17 +228,17 @@ def test_faulty_data_is_reported_first(
     assert not run_folder.path.exists()
 
 
-def test_missing_base_data_are_reported(
+def test_missing_replay_data_are_reported(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
-    with pytest.raises(DataSetError, match=r"data\.base: .* is not a data set.*leave data\.base empty"):
-        check_data(change(of_data, data={"base": (str(tmp_path / "nowhere"),)}), RunContext())
-    edit_table(base := draw(tmp_path / "base", count=8), lambda row: {**row, "split": "test"})
-    with pytest.raises(DataSetError, match=r"data\.base: found no image with a mask in the split 'train'"):
-        check_data(change(of_data, data={"base": (str(base),)}), RunContext())
+    with pytest.raises(DataSetError, match=r"data\.replay: .* is not a data set.*leave data\.replay empty"):
+        check_data(change(of_data, data={"replay": (str(tmp_path / "nowhere"),)}), RunContext())
+    edit_table(replay := draw(tmp_path / "replay", count=8), lambda row: {**row, "split": "test"})
+    with pytest.raises(DataSetError, match=r"data\.replay: found no image with a mask in the split 'train'"):
+        check_data(change(of_data, data={"replay": (str(replay),)}), RunContext())
 
 
-@pytest.mark.parametrize("tested_by", ["the data", "the base data"])
+@pytest.mark.parametrize("tested_by", ["the data", "the replay data"])
 def test_a_test_image_under_another_name_is_not_trained_on(
     tested_by: str,
     of_data: TrainRecipe,
@@ -250,9 +250,9 @@ def test_a_test_image_under_another_name_is_not_trained_on(
     events: Callable[[Path], list[dict[str, Any]]],
 ) -> None:
     recipe, tested = of_data, data / "images/b22.png"
-    if tested_by == "the base data":
-        base = draw(tmp_path / "base", count=12, seed=5)
-        recipe, tested = change(of_data, data={"base": (str(base),)}), base / "images/b10.png"
+    if tested_by == "the replay data":
+        replay = draw(tmp_path / "replay", count=12, seed=5)
+        recipe, tested = change(of_data, data={"replay": (str(replay),)}), replay / "images/b10.png"
     learnt = prepare(of_data, RunFolder(tmp_path / "before")).samples.training[0]
     Image.open(tested).save(tmp_path / "again.png", compress_level=0)  # the same pixels in another file
     shutil.move(tmp_path / "again.png", learnt.image)
@@ -278,7 +278,7 @@ def test_a_check_counts_warns_and_writes_nothing(of_data: TrainRecipe, data: Pat
     write_mask(data / "masks/b00.png", np.zeros((SIDE, SIDE), dtype=bool))
     before = sorted(tmp_path.rglob("*"))
     report = check_data(of_data, RunContext())
-    assert report.counts == {"train": 16, "validation": 4, "test": 4, "base": 0}
+    assert report.counts == {"train": 16, "validation": 4, "test": 4, "replay": 0}
     assert report.groups == 10
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3

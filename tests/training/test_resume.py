@@ -170,4 +170,4 @@ def test_settings_left_open_in_a_recipe_are_kept(
     stop(recipe, tmp_path, "Epoch 2 of 2, ")
     resume(recipe, tmp_path)
     assert [event["batch_size"] for event in events(tmp_path) if event["kind"] == "started"] == [8, 8]
-    assert json.loads((tmp_path / "settled.json").read_text())["batch_size"] == 8
+    assert json.loads((tmp_path / "resolved_settings.json").read_text())["batch_size"] == 8

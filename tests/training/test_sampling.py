@@ -16,8 +16,8 @@ from napari_melanoma.training.recipe import DataConfig
 DATA = DataConfig(datasets=("somewhere",))
 
 
-def sampler(count: int, step: StepShares, base: int = 0, rank: Rank = SINGLE_PROCESS, seed: int = 1) -> EpochSampler:
-    return EpochSampler([""] * count, base, step, seed, rank)
+def sampler(count: int, step: StepShares, replay: int = 0, rank: Rank = SINGLE_PROCESS, seed: int = 1) -> EpochSampler:
+    return EpochSampler([""] * count, replay, step, seed, rank)
 
 
 def test_each_epoch_is_a_permutation_of_its_own() -> None:
@@ -44,34 +44,34 @@ def test_an_epoch_has_full_steps_and_omits_different_images_each_time() -> None:
 
 @given(
     train=st.integers(2, 40),
-    base=st.integers(0, 30),
+    replay=st.integers(0, 30),
     batch=st.integers(2, 20),
     sampling=st.sampled_from(["shuffle", "balanced", "mixed"]),
     epoch=st.integers(0, 200),
 )
 @settings(max_examples=60)
-def test_step_has_the_requested_shares(train: int, base: int, batch: int, sampling: str, epoch: int) -> None:
+def test_step_has_the_requested_shares(train: int, replay: int, batch: int, sampling: str, epoch: int) -> None:
     config = DATA.model_copy(update={"sampling": sampling})
-    step = divide_step(config, batch, train, base)
-    assert step.total == (batch if base else min(batch, train))
+    step = divide_step(config, batch, train, replay)
+    assert step.total == (batch if replay else min(batch, train))
     assert step.train >= 1
-    assert (step.base >= 1) == (base > 0)
-    order = sampler(train, step, base)
+    assert (step.replay >= 1) == (replay > 0)
+    order = sampler(train, step, replay)
     keys = order.keys(epoch)
     assert keys.shape == (max(1, train // step.train), step.total, 2)
     images = keys[..., 1] % order.total
-    assert (np.sum(images >= train, axis=1) == step.base).all()
+    assert (np.sum(images >= train, axis=1) == step.replay).all()
     assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # a repeated image is augmented differently
     assert keys.min() >= 0
 
 
 @pytest.mark.parametrize(("processes", "accumulate_batches"), [(1, 1), (2, 1), (1, 4), (2, 2)])
 def test_ranks_and_micro_batches_share_the_same_steps(processes: int, accumulate_batches: int) -> None:
-    step = StepShares(shuffled=4, balanced=2, base=2)
-    whole = sampler(30, step, base=9).keys(3)
+    step = StepShares(shuffled=4, balanced=2, replay=2)
+    whole = sampler(30, step, replay=9).keys(3)
     found = []
     for rank in range(processes):
-        order = sampler(30, step, base=9, rank=Rank(rank, processes, accumulate_batches))
+        order = sampler(30, step, replay=9, rank=Rank(rank, processes, accumulate_batches))
         order.set_epoch(3)
         batches = list(order)
         assert len(batches) == len(order) == len(whole) * accumulate_batches
@@ -82,7 +82,7 @@ def test_ranks_and_micro_batches_share_the_same_steps(processes: int, accumulate
 
 
 def test_each_rank_gets_images_of_all_sources() -> None:
-    order = sampler(64, StepShares(shuffled=8, base=8), base=64, rank=Rank(0, 2))
+    order = sampler(64, StepShares(shuffled=8, replay=8), replay=64, rank=Rank(0, 2))
     images = np.concatenate([keys for epoch in range(10) for keys in _epoch(order, epoch)])[:, 1] % order.total
     assert 0.4 < np.mean(images >= 64) < 0.6
 
@@ -108,8 +108,8 @@ def test_mixed_sampling_shuffles_half_of_a_step() -> None:
     assert 0.25 < np.mean(images >= 90) < 0.35
 
 
-def test_base_images_are_repeated_only_after_all_were_used() -> None:
-    order = sampler(6, StepShares(shuffled=3, base=2), base=7)
+def test_replay_images_are_repeated_only_after_all_were_used() -> None:
+    order = sampler(6, StepShares(shuffled=3, replay=2), replay=7)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(7)]) % order.total
     drawn = images[images >= 6]
     assert len(drawn) == 28

@@ -125,9 +125,9 @@ def test_probable_patients_in_training_and_test_set_are_refused(
     assert any("probable patient leak" in warning for warning in found.warnings)
 
 
-def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
-    """The base is the same folder: its patients are those of the run."""
-    same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "test_split": "train"})
+def test_replay_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
+    """The replay data are in the same folder: their patients are those of the run."""
+    same = change(recipe, data={"replay": recipe.data.datasets, "split": "val", "test_split": "train"})
     chosen = select_samples(same)
     assert not {s.group for s in chosen.for_training} & {s.group for s in chosen.for_test}
 
@@ -150,7 +150,7 @@ def test_a_name_in_test_and_training_data_is_reported(
 
 def test_two_data_sets_of_one_name_are_refused(recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path) -> None:
     folders = [str(draw(tmp_path / clinic / "data")) for clinic in ("north", "south")]
-    for data in ({"datasets": folders}, {"datasets": folders[:1], "base": folders[1:]}):
+    for data in ({"datasets": folders}, {"datasets": folders[:1], "replay": folders[1:]}):
         with pytest.raises(DataSetError, match=r"two data sets have the name 'data': .*north.*south.*rename one"):
             select_samples(change(recipe, data=data))
 
@@ -208,19 +208,19 @@ def test_a_lesion_in_the_test_set_of_another_data_set_is_excluded(
     if left_out:  # image 0 of the first set is a test image too, and its image 1 is excluded
         chosen = SelectedSamples(TrainingSplit(second[1:5], second[5:], first[:1]), left_out=(first[1],))
     else:
-        chosen = SelectedSamples(TrainingSplit([*first[:4], *second[1:4]], second[4:], second[:1]), base=(first[4],))
+        chosen = SelectedSamples(TrainingSplit([*first[:4], *second[1:4]], second[4:], second[:1]), replay=(first[4],))
     kept, (notice,) = remove_leaks(*find(chosen))
     expected = second[2:5] if left_out else [*first[2:4], *second[2:4]]
     assert kept.parts.training == expected
-    assert kept.base == chosen.base
+    assert kept.replay == chosen.replay
     assert notice.startswith(f"{REMOVED} {1 if left_out else 3} of the images, ")
 
 
-def test_base_and_validation_data_exclude_such_a_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
+def test_replay_and_validation_data_exclude_such_a_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
     first, second = two_sets
-    chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
+    chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), replay=(first[0], first[4]))
     kept, notices = remove_leaks(*find(chosen))
-    assert (kept.parts.validation, kept.base) == ([first[2]], (first[4],))
+    assert (kept.parts.validation, kept.replay) == ([first[2]], (first[4],))
     assert [notice.split(",")[0] for notice in notices] == [
         "Removed from the training data",
         "Removed from the validation set",
@@ -243,5 +243,5 @@ def test_only_slides_that_share_half_of_their_tiles_are_copies(shared, expected)
     glass = [Sample(f"{g}{n}", Path(f"{g}{n}"), None, g, "", "d") for g in "ab" for n in (10, 11)]
     facts |= {sample.image: Pixels("glass") for sample in glass}
     first, second = [*first, *glass[:2]], [*second, *glass[2:]]
-    chosen = SimpleNamespace(parts=TrainingSplit(first, [], second), base=(), for_test=tuple(second), left_out=())
+    chosen = SimpleNamespace(parts=TrainingSplit(first, [], second), replay=(), for_test=tuple(second), left_out=())
     assert len(find_copied_slides(chosen, facts)) == expected

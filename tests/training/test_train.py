@@ -84,11 +84,11 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     assert known["train_images"] == known["data"]["domains"] == {"blobs": 16}
     assert known["parent"] is None
     assert known["corrections"] == 0
-    assert {name: known["data"][name] for name in ("train", "validation", "test", "base")} == {
+    assert {name: known["data"][name] for name in ("train", "validation", "test", "replay")} == {
         "train": 16,
         "validation": 4,
         "test": 4,
-        "base": 0,
+        "replay": 0,
     }
     assert len(known["data"]["fingerprint"]) == 64
     assert known["recipe"]["data"]["datasets"] == ["blobs"]

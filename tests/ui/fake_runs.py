@@ -151,7 +151,7 @@ class FakeRun:
         (self.path / "bundle" / "config.json").write_text("{}")
         return self
 
-    def compare(self, *, images=37, gain=0.021, half=0.013, advice="activate", reason=None, shown=5, base=True):
+    def compare(self, *, images=37, gain=0.021, half=0.013, advice="activate", reason=None, shown=5, replay=True):
         """Write a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
         from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, DomainChange, ImageChange
         from napari_melanoma.metrics.statistics import Estimate
@@ -175,7 +175,7 @@ class FakeRun:
             return ImageChange(f"{sign}-{number}", "mine", photograph, 0.8, new, 0.88, 0.9, picture)
 
         domains = [DomainChange("mine", False, 22, old, new, difference)]
-        if base:
+        if replay:
             domains.append(DomainChange("isic2017", True, 150, old, {**new, "JA": near(0.84)}, less))
         text = reason or "It gains JA +0.021 on images that neither has seen. It loses no more than 0.01 on isic2017."
         Comparison(

@@ -41,11 +41,11 @@ INCOMPLETE = (
 HAS_OWN_IMAGES = (
     "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not both."
 )
-BASE_OF_SEVERAL = (
-    "--base names data sets on which the new model must not perform worse than the old one; more than two models get "
+REPLAY_OF_SEVERAL = (
+    "--replay names data sets on which the new model must not perform worse than the old one; more than two models get "
     "no recommendation. Give the data set with --data: results are reported for each data set."
 )
-FOR_SEGMENTATION = "--base, --flips and --no-refine apply to segmentation models only, not to classifiers."
+FOR_SEGMENTATION = "--replay, --flips and --no-refine apply to segmentation models only, not to classifiers."
 FOR_CLASSIFIERS = (
     "--target, --masks, --segmenter and --sensitivity apply to classifiers only, not to segmentation models."
 )
@@ -64,9 +64,9 @@ def compare(
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
     ] = None,
-    base: Annotated[
+    replay: Annotated[
         list[Path] | None,
-        typer.Option("--base", metavar="DATASET", help="Data set on which the new model must not be worse."),
+        typer.Option("--replay", metavar="DATASET", help="Data set on which the new model must not be worse."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     *,
@@ -79,27 +79,27 @@ def compare(
 ) -> None:
     """Compare models."""
     if runs and all(_is_evaluation_folder(path) for path in runs):
-        _reject_if(model or data or base or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _reject_if(model or data or replay or no_refine or options or classifier_options, HAS_OWN_IMAGES)
         _compare_evaluation_folders(runs, out, current)
         return
     if runs:
-        _reject_if(model or data or base or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _reject_if(model or data or replay or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
         _compare_runs(runs, current)
         return
     current.after_stop = "Nothing was written."
     if not model or len(model) < 2 or not data or out is None:
         raise InputError(INCOMPLETE)
-    _reject_if(base and len(model) > 2, BASE_OF_SEVERAL)
-    bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
+    _reject_if(replay and len(model) > 2, REPLAY_OF_SEVERAL)
+    bundles = _prepare_comparison(model, [*data, *(replay or [])], out, current)
     if any(info.config.task == "classification" for info in bundles):
-        _reject_if(base or "flips" in options or no_refine, FOR_SEGMENTATION)
+        _reject_if(replay or "flips" in options or no_refine, FOR_SEGMENTATION)
         values = {**classifier_options, **options}
     else:
         _reject_if(classifier_options, FOR_CLASSIFIERS)
         if not all(info.config.segments_one_class for info in bundles):
             _reject_if("flips" in options or no_refine, FOR_ONE_LESION)
         values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
-    _compare_bundles(bundles, data, base or [], out, values, current)
+    _compare_bundles(bundles, data, replay or [], out, values, current)
 
 
 def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
@@ -116,7 +116,7 @@ def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, curre
 def _compare_bundles(
     bundles: list[BundleInfo],
     data: list[Path],
-    base: list[Path],
+    replay: list[Path],
     out: Path,
     values: OptionValues,
     current: CommandSession,
@@ -128,7 +128,7 @@ def _compare_bundles(
     are_classifiers = any(info.config.task == "classification" for info in bundles)
     if are_classifiers or len(bundles) > 2:
         current.after_stop = "Run the same command again to continue."
-    comparison = compare_models(bundles, data, out, values, base=base, source="the command line", run=current.run)
+    comparison = compare_models(bundles, data, out, values, replay=replay, source="the command line", run=current.run)
     if isinstance(comparison, Comparison):
         _report_comparison(current, out, comparison)
         location = f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}"

@@ -55,12 +55,12 @@ def write(
         Literal["all", "encoder"],
         typer.Option(help="Weights to load: all with its classes, or the encoder with a new head for other classes."),
     ] = "all",
-    base: Annotated[
+    replay: Annotated[
         list[Path] | None,
         typer.Option(
-            "--base",
+            "--replay",
             metavar="DATASET",
-            help="Base data: earlier training data of the model, mixed in to preserve its performance on them.",
+            help="Replay data: earlier training data of the model, mixed in to preserve its performance on them.",
         ),
     ] = None,
 ) -> None:
@@ -72,7 +72,7 @@ def write(
     if out.exists():
         raise ConfigError(f"{out} exists already. Name another file, or remove it.")
     shipped = find_shipped_recipe(name)
-    values = {"data": {"base": [str(folder) for folder in base]}} if base else {}
+    values = {"data": {"replay": [str(folder) for folder in replay]}} if replay else {}
     recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, start_weights, **values)
     write_toml(out, recipe)
     run = f"napari-melanoma train --config {out} --out RUN"

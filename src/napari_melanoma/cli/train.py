@@ -22,7 +22,7 @@ PART_TITLES = {
     "train": "for training",
     "validation": "for validation",
     "test": "for testing",
-    "base": "of the base data",
+    "replay": "of the replay data",
 }
 TRAIN_HELP = format_help(
     "napari-melanoma train --config recipe.toml --out runs/first",

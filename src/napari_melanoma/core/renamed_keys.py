@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PARTS = {"learn": "train", "tuning": "validation", "held_out": "test"}
+PARTS = {"learn": "train", "tuning": "validation", "held_out": "test", "base": "replay"}
 _MEASURED = (
     *("auc", "accuracy", "average_precision", "calibration_error", "depth_mae_mm", "depth_r"),
     *("dice", "dice_of_classes", "images", "jaccard", "loss"),
@@ -21,6 +21,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "CaseRisk": {"beside": "comparators"},
     "ClassifierConfig": {"unlike": "novelty_threshold"},
     "DataConfig": {
+        "base": "replay",
+        "base_share": "replay_share",
         "held_out_fraction": "test_fraction",
         "held_out_split": "test_split",
         "tuning_fraction": "validation_fraction",
@@ -31,6 +33,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "RowFile": {"learn": "train", "learn_also": "train_also"},
     "SourceSplit": {"held_out": "test_fraction"},
     "TrainRecipe": {"blend": "wise_ft_weight", "pieces": "accumulate_batches"},
+    "comparison.domain": {"base": "replay"},
     "evaluation": {"cut": "threshold"},  # metrics.json
     "event": {**PARTS, **MEASURES, "pieces": "accumulate_batches"},  # events.jsonl of a run
     "metrics": MEASURES,  # metrics.csv of a run
@@ -50,6 +53,7 @@ VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 # Kind of object: key: kind of the object that it contains. Configurations in configurations need no entry.
 CONTAINED: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"provenance": "provenance"},
+    "comparison": {"domains": "comparison.domain"},
     "provenance": {"data": "provenance.data", "recipe": "TrainRecipe"},
     "risk": {"patches": "risk_patch"},
     "TrainRecipe": {"data": "DataConfig", "model": "ModelConfig"},

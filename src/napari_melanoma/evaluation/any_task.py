@@ -92,20 +92,20 @@ def compare_models(
     out: Path,
     options: Mapping[str, Any],
     *,
-    base: Sequence[Path] = (),
+    replay: Sequence[Path] = (),
     advise: bool = True,
     source: str,
     run: RunContext,
 ) -> Comparison | ModelsComparison:
     """Load models, compare each with the first one on the same images and write the results.
 
-    ``base``: data sets on which the second of two segmentation models must not do worse. ``advise``: recommend one of
+    ``replay``: data sets on which the second of two segmentation models must not do worse. ``advise``: recommend one of
     two models for masks. Models for label images always get a recommendation, classifiers never. ``options`` and
     ``source``: as for ``evaluate_model``.
     """
     from napari_melanoma.lesion.segmentation import Segmenter
 
-    require_outside_datasets(out, [*datasets, *base])
+    require_outside_datasets(out, [*datasets, *replay])
     if len(models) < 2:
         raise InputError(f"a comparison needs two models or more; found {len(models)}.")
     tasks, values = {evaluation_task(info) for info in models}, dict(options)
@@ -114,13 +114,15 @@ def compare_models(
             kinds = "; ".join(f"'{info.name}' is a model for {info.config.task}" for info in models)
             raise InputError(f"models of different tasks cannot be compared: {kinds}. Give models of one task.")
         return compare_classifiers(models, datasets, out, ClassEvaluationOptions.parse(values, source), run=run)
-    check_evaluated_datasets([*datasets, *base])
-    new_samples, base_samples = (
+    check_evaluated_datasets([*datasets, *replay])
+    new_samples, replay_samples = (
         [sample for folder in folders for sample in select_for_split(read_dataset(folder), values.get("split"))]
-        for folders in (datasets, base)
+        for folders in (datasets, replay)
     )
     if tasks == {"masks"} and (len(models) > 2 or not advise):
         settings = EvaluationOptions.parse(values, source)
         return compare_masks([Segmenter.load(info) for info in models], new_samples, out, settings, run=run)
-    settings = ComparisonOptions.parse({"base": sorted({sample.domain for sample in base_samples}), **values}, source)
-    return compare_segmenters(models, [*new_samples, *base_samples], out, settings, run=run)
+    settings = ComparisonOptions.parse(
+        {"replay": sorted({sample.domain for sample in replay_samples}), **values}, source
+    )
+    return compare_segmenters(models, [*new_samples, *replay_samples], out, settings, run=run)

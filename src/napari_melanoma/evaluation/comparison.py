@@ -47,11 +47,11 @@ class ComparedModel:
 class DomainChange:
     """Metrics of both models on the images of one data set, and their differences (new minus old).
 
-    ``base``: whether the new model must not do worse on these images. ``patients``: number of patients or lesions.
+    ``replay``: whether the new model must not do worse on these images. ``patients``: number of patients or lesions.
     """
 
     name: str
-    base: bool
+    replay: bool
     patients: int
     old: dict[str, Estimate]
     new: dict[str, Estimate]
@@ -276,7 +276,7 @@ def _read_model(values: Mapping[str, Any]) -> ComparedModel:
 
 def _read_domain(values: Mapping[str, Any]) -> DomainChange:
     estimates = {key: _read_estimates(values[key]) for key in ("old", "new", "difference")}
-    return DomainChange(values["name"], values["base"], values["patients"], **estimates)
+    return DomainChange(values["name"], values["replay"], values["patients"], **estimates)
 
 
 def _read_image(values: Mapping[str, Any], folder: Path) -> ImageChange:
@@ -327,7 +327,7 @@ def advise(
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
         return "inconclusive", _loss_reason(gain, worst, metric)
-    undecided = [change.name for change in domains if change.base and change not in decided]
+    undecided = [change.name for change in domains if change.replay and change not in decided]
     return "activate", _gain_reason(gain, decided, metric, undecided)
 
 
@@ -361,9 +361,9 @@ def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
 
 
 def _gain_reason(gain: Estimate, decided: Sequence[DomainChange], metric: str, undecided: Sequence[str]) -> str:
-    """Explain the gain, and that the base data sets do not lose; ``undecided``: base data sets with too few images."""
-    base = [domain.name for domain in decided if domain.base]
-    sentences = [f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}."] if base else []
+    """Explain the gain, and that replay data sets do not lose; ``undecided``: replay data sets with too few images."""
+    replay = [domain.name for domain in decided if domain.replay]
+    sentences = [f"It loses no more than {TOLERATED_LOSS} on {', '.join(replay)}."] if replay else []
     if undecided:
         sentences.append(f"Too few images or patients for a verdict on {', '.join(undecided)}.")
     sentences = sentences or ["No other images were compared."]

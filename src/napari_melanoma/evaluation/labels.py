@@ -82,7 +82,7 @@ def evaluate_labels(
     return run_evaluation(LabelTask([model], options), samples, out, include_seen=options.include_seen, run=run)
 
 
-def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
+def evaluate_labels_test_set(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
     """Evaluate the model of a run on its held-out images."""
     from napari_melanoma.slides.tile_models import TissueSegmenter
 

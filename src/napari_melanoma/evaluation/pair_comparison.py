@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     ContourImages = tuple[NDArray[np.uint8], Mask, Mask, Mask]
 
-NEW_IMAGES = "new images"  # name for the images that belong to no base data set
+NEW_IMAGES = "new images"  # name for the images that belong to no replay data set
 MAX_PICTURES = 12  # images with the largest change, in each direction
 PAGE_NAME = "comparison.html"
 MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown
@@ -73,7 +73,7 @@ log = logging.getLogger(__name__)
 class ComparisonOptions(EvaluationOptions):
     """Which images are compared, and how masks are made."""
 
-    base: tuple[str, ...] = Field((), description="names of data sets on which the new model must not do worse")
+    replay: tuple[str, ...] = Field((), description="names of data sets on which the new model must not do worse")
     notes: tuple[str, ...] = Field(
         (), description="sentences on the images or models, appended to the reason of the advice"
     )
@@ -177,10 +177,10 @@ def _summarize(pair: ModelPair, metrics: PairMetrics, options: ComparisonOptions
     def estimate(name: str, selected: NDArray[np.bool_]) -> DomainChange:
         indices = metrics.old.measured[selected]
         groups = [metrics.old.samples[index].group for index in indices]
-        return DomainChange(name, name in options.base, len(set(groups)), *pair.estimate(metrics, indices, groups))
+        return DomainChange(name, name in options.replay, len(set(groups)), *pair.estimate(metrics, indices, groups))
 
     domains = [estimate(str(name), sample_domains == name) for name in np.unique(sample_domains)]
-    is_new = ~np.isin(sample_domains, options.base)
+    is_new = ~np.isin(sample_domains, options.replay)
     new_images = estimate(NEW_IMAGES, is_new if is_new.any() else ~is_new)
     advice, reason = pair.advise(new_images, domains, options.remedy)
     whole = estimate("all", np.ones(len(measured), bool))
@@ -284,7 +284,7 @@ class ModelPair(ABC):
     def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:
         """Return the advice and its reason.
 
-        ``new``: on the images of no base data set. ``domains``: on each data set. ``remedy``: what to do if too few
+        ``new``: on the images of no replay data set. ``domains``: on each data set. ``remedy``: what to do if too few
         images could be compared; "": the default sentence.
         """
         return advise(new, domains, remedy=remedy)

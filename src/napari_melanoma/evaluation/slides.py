@@ -31,7 +31,7 @@ from napari_melanoma.evaluation.labeled_images import (
 )
 from napari_melanoma.evaluation.pipeline import ImageMetrics, check_evaluated_datasets, run_evaluation
 from napari_melanoma.slides.tile_models import BagModel
-from napari_melanoma.training.data_preparation import read_held_out
+from napari_melanoma.training.data_preparation import read_test_set
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.run_data import read_data
 from napari_melanoma.training.whole_slides import bag_samples, explain_mismatch
@@ -50,10 +50,10 @@ def evaluate_bags(
     return run_evaluation(task, slides.samples, out, include_seen=options.include_seen, run=run)
 
 
-def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
+def evaluate_bags_test_set(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
     """Evaluate the model of a run on its held-out slides."""
     rows = read_data(folder.data)
-    labels, metadata = read_held_out(folder.path, rows)
+    labels, metadata = read_test_set(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "test"]
     assert info.config.classifier is not None
     slides = LabeledImages(samples, metadata, labels, info.config.classifier.positive, 0, info.config.classes)

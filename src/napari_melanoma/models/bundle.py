@@ -142,7 +142,7 @@ class BundleConfig(Config):
         """Share of synthetic images (phantoms) in the training data; 0 if unknown."""
         data = self.provenance.get("data")
         counts = data if isinstance(data, dict) else {}
-        total = counts.get("train", 0) + counts.get("base", 0)
+        total = counts.get("train", 0) + counts.get("replay", 0)
         return counts.get("drawn", 0) / total if total else 0.0
 
     @property

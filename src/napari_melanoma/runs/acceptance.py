@@ -28,17 +28,17 @@ from napari_melanoma.evaluation.comparison import (
     read_comparison,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
-from napari_melanoma.evaluation.labels import evaluate_labels_held_out
+from napari_melanoma.evaluation.labels import evaluate_labels_test_set
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
-from napari_melanoma.evaluation.slides import evaluate_bags_held_out
+from napari_melanoma.evaluation.slides import evaluate_bags_test_set
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
 from napari_melanoma.runs.resolved_settings import read_resolved
-from napari_melanoma.training.data_preparation import read_held_out
+from napari_melanoma.training.data_preparation import read_test_set
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.classes import ClassEvaluation
     from napari_melanoma.evaluation.pipeline import Evaluation
 
-MAX_BASE_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
-NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
+MAX_REPLAY_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
+NO_REPLAY = "The replay data ({names}) are no longer readable, so the performance on them was not checked."
 ACCEPTED = (
     "Reference masks accepted without correction: {count} of {total}. A mask drawn by a model favors that model; "
     "corrected masks are better evidence."
@@ -63,7 +63,7 @@ NO_START = (
 )
 ALONE = "On {count} test {items}: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
-MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
+MANY = "Of the {count} test images of the replay data, {shown} were compared, chosen by a hash of their names."
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 ACTIVATED, DISCARDED = "adopted.json", "discarded.json"  # in the run folder
 # For models whose provenance does not state how their data were split.
@@ -71,9 +71,9 @@ DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split
 
 
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
-    """Compare the model of a run with its starting model, on test images of the run and its base data.
+    """Compare the model of a run with its starting model, on test images of the run and its replay data.
 
-    A model for lesion segmentation without a starting model is compared with the shipped model. Of the base data, at
+    A model for lesion segmentation without a starting model is compared with the shipped model. Of the replay data, at
     most 500 test images are used. The result is also written to ``comparison/`` in the run folder; an earlier result is
     kept if the user cancels. The reason of the recommendation includes limitations, for example that the old model may
     have been trained on some of the test images.
@@ -98,7 +98,7 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
             remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
-            options = ComparisonOptions(base=test_images.base, notes=notes, remedy=remedy)
+            options = ComparisonOptions(replay=test_images.replay, notes=notes, remedy=remedy)
             compare_segmenters([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)
 
@@ -137,9 +137,9 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     evaluation: Evaluation
     origin, items = "", "images"
     if recipe.bags is not None:
-        evaluation, items = evaluate_bags_held_out(folder, model, run=run), "slides"
+        evaluation, items = evaluate_bags_test_set(folder, model, run=run), "slides"
     elif recipe.classes:
-        evaluation = evaluate_labels_held_out(folder, model, run=run)
+        evaluation = evaluate_labels_test_set(folder, model, run=run)
     else:
         evaluation, origin = (
             evaluate_on_test_images(folder, model, run=run),
@@ -162,40 +162,44 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images of a run: those of its own data, then of its base data.
+    """The test images of a run: those of its own data, then of its replay data.
 
-    ``base``: names of the base data sets among them. ``notes``: sentences about limitations.
+    ``replay``: names of the replay data sets among them. ``notes``: sentences about limitations.
     """
 
     samples: tuple[Sample, ...]
-    base: tuple[str, ...]
+    replay: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
 def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     """Find the test images of a run in ``data.csv``, which lists the part of each image.
 
-    Of the base data at most 500 are included, chosen by a hash of their names; none if the base data cannot be read.
+    Of the replay data at most 500 are included, chosen by a hash of their names; none if they cannot be read.
     """
     rows = read_data(folder.data)
     samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
-        base_images = [sample for sample in _base_test_images(recipe) if sample.group not in groups]
+        replay_images = [sample for sample in _replay_test_images(recipe) if sample.group not in groups]
     except DataSetError:
         if not samples:
             raise
-        base_names = ", ".join(Path(name).name for name in recipe.data.base)
-        return TestImages(tuple(samples), (), (NO_BASE.format(names=base_names),))
-    if not samples and not base_images:
+        replay_names = ", ".join(Path(name).name for name in recipe.data.replay)
+        return TestImages(tuple(samples), (), (NO_REPLAY.format(names=replay_names),))
+    if not samples and not replay_images:
         raise RunError(
             f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.test_fraction, or "
             "give images the split named by data.test_split."
         )
-    notes = (MANY.format(shown=MAX_BASE_IMAGES, count=len(base_images)),) if len(base_images) > MAX_BASE_IMAGES else ()
-    base_images = sample_by_name(base_images, MAX_BASE_IMAGES)
+    notes = (
+        (MANY.format(shown=MAX_REPLAY_IMAGES, count=len(replay_images)),)
+        if len(replay_images) > MAX_REPLAY_IMAGES
+        else ()
+    )
+    replay_images = sample_by_name(replay_images, MAX_REPLAY_IMAGES)
     return TestImages(
-        (*samples, *base_images), tuple(sorted({sample.domain for sample in base_images} - domains)), notes
+        (*samples, *replay_images), tuple(sorted({sample.domain for sample in replay_images} - domains)), notes
     )
 
 
@@ -211,9 +215,9 @@ def _read_run_model(folder: RunFolder) -> BundleInfo:
         raise RunError(f"{folder.path.name} has no model yet. Wait until the run has finished.") from error
 
 
-def _base_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
-    """Return the test images of the base data, split by the rules of the recipe."""
-    folders = [Path(name).expanduser() for name in recipe.data.base]
+def _replay_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
+    """Return the test images of the replay data, split by the rules of the recipe."""
+    folders = [Path(name).expanduser() for name in recipe.data.replay]
     return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 
@@ -263,7 +267,7 @@ def evaluate_on_test_images(folder: RunFolder, model: BundleInfo, *, run: RunCon
 def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     """Read the test images of a run, with the labels stored when it began."""
     rows = read_data(folder.data)
-    labels, patient_data = read_held_out(folder.path, rows)
+    labels, patient_data = read_test_set(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "test"]
     assert model.config.classifier is not None
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
@@ -433,7 +437,7 @@ def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], str, fl
     """Return the names of a model's training data sets, their split, and the test fraction."""
     recipe = provenance.get("recipe") or {}
     rules = {**DEFAULT_SPLIT, **(recipe.get("data") or {})}
-    names = [Path(name).name for key in ("datasets", "base") for name in rules.get(key) or ()]
+    names = [Path(name).name for key in ("datasets", "replay") for name in rules.get(key) or ()]
     return sorted({*names, *(provenance.get("train_images") or {})}), rules["split"], rules["test_fraction"]
 
 

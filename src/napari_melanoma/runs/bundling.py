@@ -80,7 +80,7 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
         modalities = (*modalities, SLIDE)
     return BundleConfig(
         name=recipe.name,
-        title=_model_title(recipe.title, [*prepared.samples.training, *prepared.base_samples]),
+        title=_model_title(recipe.title, [*prepared.samples.training, *prepared.replay_samples]),
         architecture=recipe.model.architecture,
         options=resolved.network_options,
         input_size=recipe.model.input_size,
@@ -154,14 +154,14 @@ def _jaccard_curves(
 def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
     """Return the provenance of a bundle: parent, data, recipe, software."""
     parts = prepared.samples
-    training = [*parts.training, *prepared.base_samples]
+    training = [*parts.training, *prepared.replay_samples]
     counts = dict(sorted(Counter(sample.domain for sample in training).items()))
     return {
         "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
         "data": {
             "fingerprint": prepared.fingerprint,
             "train": len(parts.training),
-            "base": len(prepared.base_samples),
+            "replay": len(prepared.replay_samples),
             "validation": len(parts.validation),
             "test": len(parts.test),
             "domains": counts,
@@ -182,7 +182,7 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
 def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
     """Dump a recipe with names of folders and files instead of paths."""
     values = recipe.model_dump(mode="json")
-    for key in ("datasets", "base"):
+    for key in ("datasets", "replay"):
         values["data"][key] = [Path(name).name for name in values["data"][key]]
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name

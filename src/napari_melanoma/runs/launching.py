@@ -82,7 +82,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     remove_file(out / PROCESS_FILE)  # stamp of the previous process
     folder.append_event("launched", resumed=resume)
     try:
-        outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
+        outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.replay))
         stamp = spawn_detached(build_command(out, resume=resume, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
         message = f"no process could be started: {error}"

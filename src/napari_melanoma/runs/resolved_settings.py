@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,7 +31,7 @@ from napari_melanoma.training.whole_slides import PreparedBags
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
 
-RESOLVED_FILE = "settled.json"
+RESOLVED_FILE, OLD_RESOLVED_FILE = "resolved_settings.json", "settled.json"
 WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the first process
 MAX_LESION_WEIGHT = 20.0  # without a limit, a data set with hardly any lesion pixels would suppress skin entirely
 
@@ -74,7 +73,7 @@ def resolve_settings(recipe: TrainRecipe, prepared: PreparedData, run: RunContex
     elif size == "auto":
         size = find_batch_size(recipe.model_copy(update={"precision": precision}), len(prepared.train))
         # Check now, because the stored size cannot be changed later.
-        check_step(recipe, size, len(prepared.train), len(prepared.base or ()))
+        check_step(recipe, size, len(prepared.train), len(prepared.replay or ()))
     return ResolvedSettings(
         batch_size=size,
         accumulate_batches=recipe.accumulate_batches,
@@ -104,9 +103,9 @@ def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
     return min(MAX_LESION_WEIGHT, (1 - lesion_share) / lesion_share) if lesion_share > 0 else 1.0
 
 
-def check_step(recipe: TrainRecipe, batch_size: int, train: int, base: int) -> None:
+def check_step(recipe: TrainRecipe, batch_size: int, train: int, replay: int) -> None:
     """Raise an error if a step cannot be divided evenly among the devices."""
-    step, processes = divide_step(recipe.data, batch_size, train, base).total, process_count(recipe)
+    step, processes = divide_step(recipe.data, batch_size, train, replay).total, process_count(recipe)
     parts = processes * recipe.accumulate_batches
     if step % parts:
         raise RunError(
@@ -170,8 +169,10 @@ def write_resolved(folder: RunFolder, resolved: ResolvedSettings) -> None:
 
 def read_resolved(folder: RunFolder) -> ResolvedSettings | None:
     """Read the settings that were determined when a run began; None if they are not determined yet."""
-    path: Path = folder.path / RESOLVED_FILE
-    return ResolvedSettings.parse(read_json(path), str(path)) if path.is_file() else None
+    for path in (folder.path / RESOLVED_FILE, folder.path / OLD_RESOLVED_FILE):
+        if path.is_file():
+            return ResolvedSettings.parse(read_json(path), str(path))
+    return None
 
 
 def complete_resolved(resolved: ResolvedSettings, recipe: TrainRecipe, prepared: PreparedData) -> ResolvedSettings:

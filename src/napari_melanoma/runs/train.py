@@ -301,7 +301,7 @@ def _create_fit_options(
     recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, resolved: ResolvedSettings
 ) -> TrainingSetup:
     recipe, size = resolved.apply(recipe), resolved.batch_size
-    step = divide_step(recipe.data, size, len(prepared.train), len(prepared.base or ())).total
+    step = divide_step(recipe.data, size, len(prepared.train), len(prepared.replay or ())).total
     return TrainingSetup(
         recipe,
         folder,
@@ -324,7 +324,7 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
         train=len(parts.training),
         validation=len(parts.validation),
         test=len(parts.test),
-        base=len(prepared.base_samples),
+        replay=len(prepared.replay_samples),
         resumed=work.resume,
         epoch=work.epochs,
         epochs=recipe.epochs,
@@ -344,7 +344,7 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
 def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings, run: RunContext) -> None:
     """Compare the new model with its starting model, or evaluate it alone; a failure does not affect the model."""
     folder = work.folder
-    if not prepared.samples.test and not prepared.base_samples:
+    if not prepared.samples.test and not prepared.replay_samples:
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
     from napari_melanoma.runs.acceptance import compare_run, evaluate_alone
@@ -481,7 +481,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
-    check_step(recipe, size, report.counts["train"], report.counts["base"])
+    check_step(recipe, size, report.counts["train"], report.counts["replay"])
     return report
 
 

@@ -70,9 +70,9 @@ CLASSES_FILE = "classes.json"
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The decoded data of a run; ``samples`` and ``base_samples`` are in the order of the caches.
+    """The decoded data of a run; ``samples`` and ``replay_samples`` are in the order of the caches.
 
-    ``train``, ``validation``: the training and validation sets. ``base``: images that preserve the initial model's
+    ``train``, ``validation``: the training and validation sets. ``replay``: images that preserve the initial model's
     performance; None without. ``unlabelled``: images of the target domain of an adaptation; None without.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
     several classes, the share of each class in all pixels of the training masks.
@@ -80,9 +80,9 @@ class PreparedData:
 
     train: PixelCache
     validation: PixelCache
-    base: PixelCache | None
+    replay: PixelCache | None
     samples: TrainingSplit
-    base_samples: tuple[Sample, ...]
+    replay_samples: tuple[Sample, ...]
     fingerprint: str
     lesion_share: float
     classes: ClassData | None = None
@@ -94,8 +94,8 @@ class PreparedData:
 class TrainingDataReport:
     """Summary of the data that a recipe would train on.
 
-    ``counts``: images of the parts ``train``, ``validation``, ``test`` and ``base``. ``groups``: patients or lesions in
-    the training and validation sets. ``domains``, ``classes``: training images of each data set and class.
+    ``counts``: images of the parts ``train``, ``validation``, ``test`` and ``replay``. ``groups``: patients or lesions
+    in the training and validation sets. ``domains``, ``classes``: training images of each data set and class.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1.
     """
 
@@ -132,7 +132,7 @@ def prepare_data(
         prepared = _assemble(rows, store, recipe)
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
-        caches = (prepared.train, prepared.validation, prepared.base, prepared.unlabelled)
+        caches = (prepared.train, prepared.validation, prepared.replay, prepared.unlabelled)
         store.prune([cache for cache in caches if cache is not None])
     return prepared
 
@@ -179,7 +179,7 @@ def report_data(
             "train": len(parts.training),
             "validation": len(parts.validation),
             "test": len(parts.test),
-            "base": len(chosen.base),
+            "replay": len(chosen.replay),
         },
         groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
         domains=dict(sorted(Counter(sample.domain for sample in parts.training).items())),
@@ -196,7 +196,7 @@ def _data_rows(selection: DataSelection) -> list[DataRow]:
         ("train", parts.training),
         ("validation", parts.validation),
         ("test", parts.test),
-        ("base", selection.chosen.base),
+        ("replay", selection.chosen.replay),
         ("unlabelled", selection.chosen.unlabelled),
     )
     return [
@@ -259,13 +259,13 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
         pairs = [ImageMaskPair(row.image_sha, row.mask_sha) for row in chosen]
         return store.cache(pairs, recipe.data.cache_size, recipe.mask_kind)
 
-    base = tuple(samples("base"))
+    replay = tuple(samples("replay"))
     return PreparedData(
         train=cache("train"),
         validation=cache("validation"),
-        base=cache("base") if base else None,
+        replay=cache("replay") if replay else None,
         samples=TrainingSplit(samples("train"), samples("validation"), samples("test")),
-        base_samples=base,
+        replay_samples=replay,
         fingerprint=data_fingerprint(rows),
         lesion_share=_lesion_share(rows, store, recipe.mask_kind),
         label_shares=_label_shares(rows, store, len(recipe.classes)),
@@ -359,7 +359,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     return ClassData(tuple(content["names"]), encoding, domains, part("train"), part("validation"), part("unlabelled"))
 
 
-def read_held_out(
+def read_test_set(
     folder: Path, rows: Sequence[DataRow]
 ) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
     """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""

@@ -93,27 +93,27 @@ class ClassTable:
 class SelectedSamples:
     """The images of a run, by part.
 
-    ``base``: images that preserve the initial model's performance, and ``base_held_out`` the test images of their data
+    ``replay``: images that preserve the initial model's performance, and ``replay_test`` the test images of their data
     sets. ``left_out``: excluded, because their patient is in a test set. ``unlabelled``: images of the target domain of
     an adaptation. ``without_mask``: images of all parts that a classifier cannot use, because its view needs a mask.
     """
 
     parts: TrainingSplit
-    base: tuple[Sample, ...] = ()
-    base_held_out: tuple[Sample, ...] = ()
+    replay: tuple[Sample, ...] = ()
+    replay_test: tuple[Sample, ...] = ()
     left_out: tuple[Sample, ...] = ()
     unlabelled: tuple[Sample, ...] = ()
     without_mask: tuple[Sample, ...] = ()
 
     @property
     def for_training(self) -> list[Sample]:
-        """Samples that a training reads: training, validation and base data."""
-        return [*self.parts.training, *self.parts.validation, *self.base]
+        """Samples that a training reads: training, validation and replay data."""
+        return [*self.parts.training, *self.parts.validation, *self.replay]
 
     @property
     def for_test(self) -> list[Sample]:
         """Test samples, to which only the finished model is applied."""
-        return [*self.parts.test, *self.base_held_out]
+        return [*self.parts.test, *self.replay_test]
 
 
 def read_classes(
@@ -213,12 +213,12 @@ def filter_samples(
         validation=[sample for sample in parts.validation if predicate(sample)],
         test=[sample for sample in parts.test if predicate(sample)],
     )
-    base, base_test = (tuple(filter(predicate, part)) for part in (chosen.base, chosen.base_held_out))
+    replay, replay_test = (tuple(filter(predicate, part)) for part in (chosen.replay, chosen.replay_test))
     notice = (
         f"{len(removed)} of {len(samples)} images {reason} and are excluded: "
         f"{format_names([s.image_id for s in removed])}."
     )
-    return replace(chosen, parts=parts, base=base, base_held_out=base_test), [notice]
+    return replace(chosen, parts=parts, replay=replay, replay_test=replay_test), [notice]
 
 
 def check_classes(chosen: SelectedSamples, table: ClassTable, noun: str = "images", advice: str = MORE_IMAGES) -> None:
@@ -417,7 +417,7 @@ def select_labeled(
         if not labeled:
             advice = "" if mask_notices else " Correct the column split, or set data.split."
             raise DataSetError(f"the data sets have no usable image in the split '{recipe.data.split}'.{advice}")
-        table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
+        table = read_classes([*recipe.data.datasets, *recipe.data.replay], config, labeled, config.adaptation.to)
         if config.tabular:
             check_columns([table.rows[sample.key] for sample in labeled], config.tabular, config.target)
     except DataSetError as error:
@@ -474,7 +474,7 @@ def _with_lesions(
 def list_datasets(recipe: TrainRecipe) -> list[Path]:
     """List the folders of all data sets of a recipe."""
     to = recipe.classification.adaptation.to if recipe.classification else ()
-    return [Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)]
+    return [Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.replay, *to)]
 
 
 def select_samples(recipe: TrainRecipe) -> SelectedSamples:
@@ -491,21 +491,23 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     ):  # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
-    if not recipe.data.base:
+    if not recipe.data.replay:
         return SelectedSamples(parts, left_out=parts.left_out, unlabelled=unlabelled, without_mask=without_mask)
     try:
-        base, base_without_mask = _split(recipe, recipe.data.base)
+        replay, replay_without_mask = _split(recipe, recipe.data.replay)
     except DataSetError as error:
-        raise DataSetError(f"data.base: {error} Name another folder, or leave data.base empty.") from error
-    usable = (*base.training, *base.validation)
+        raise DataSetError(f"data.replay: {error} Name another folder, or leave data.replay empty.") from error
+    usable = (*replay.training, *replay.validation)
     if not usable:
         raise DataSetError(
-            f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
-            f"{format_names(recipe.data.base)}. Name another folder, or leave data.base empty."
+            f"data.replay: found no image with a mask in the split '{recipe.data.split}' of "
+            f"{format_names(recipe.data.replay)}. Name another folder, or leave data.replay empty."
         )
-    left_out = (*parts.left_out, *base.left_out)
-    without_mask += base_without_mask
-    return _without_test_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled, without_mask))
+    left_out = (*parts.left_out, *replay.left_out)
+    without_mask += replay_without_mask
+    return _without_test_patients(
+        SelectedSamples(parts, usable, tuple(replay.test), left_out, unlabelled, without_mask)
+    )
 
 
 def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, ...]:
@@ -557,17 +559,17 @@ def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFa
 
 
 def _without_test_patients(chosen: SelectedSamples) -> SelectedSamples:
-    """Exclude patients of the test sets from all other parts; base data and data sets may share patients."""
+    """Exclude patients of the test sets from all other parts; replay data and data sets may share patients."""
     evaluated = {sample.group for sample in chosen.for_test}
     parts, left_out = chosen.parts, [sample for sample in chosen.for_training if sample.group in evaluated]
     if not left_out:
         return chosen
-    training, validation, base = (
+    training, validation, replay = (
         [sample for sample in samples if sample.group not in evaluated]
-        for samples in (parts.training, parts.validation, chosen.base)
+        for samples in (parts.training, parts.validation, chosen.replay)
     )
     parts = TrainingSplit(training, validation, parts.test)
-    return replace(chosen, parts=parts, base=tuple(base), left_out=(*chosen.left_out, *left_out))
+    return replace(chosen, parts=parts, replay=tuple(replay), left_out=(*chosen.left_out, *left_out))
 
 
 def _group_names(samples: Iterable[Sample]) -> str:
@@ -594,7 +596,7 @@ def _check_patient_leaks(chosen: SelectedSamples, recipe: TrainRecipe) -> list[s
     for part, samples in (("training", chosen.for_training), ("test", chosen.for_test)):
         for sample in samples:
             parts[sample.domain][sample.image_id] = part
-    folders = [Path(name).expanduser() for name in (*recipe.data.datasets, *recipe.data.base)]
+    folders = [Path(name).expanduser() for name in (*recipe.data.datasets, *recipe.data.replay)]
     leaks = [message for folder in folders for message in find_patient_leaks(folder, parts[folder.name])]
     if leaks and not recipe.data.accept_leaks:
         raise DataSetError(
@@ -721,9 +723,9 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
     }
     if not dropped:
         return chosen, []
-    training, validation, base = (
+    training, validation, replay = (
         [sample for sample in in_part if id(sample) not in dropped]
-        for in_part in (chosen.parts.training, chosen.parts.validation, chosen.base)
+        for in_part in (chosen.parts.training, chosen.parts.validation, chosen.replay)
     )
     notices = []
     for rank, removed_from, kept_in in (
@@ -733,13 +735,13 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
         removed = [sample for sample in samples if dropped.get(id(sample)) == rank]
         if removed:
             notices.append(_leak_notice(removed, same, removed_from, kept_in))
-    return replace(chosen, parts=TrainingSplit(training, validation, chosen.parts.test), base=tuple(base)), notices
+    return replace(chosen, parts=TrainingSplit(training, validation, chosen.parts.test), replay=tuple(replay)), notices
 
 
 def _with_ranks(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
     """Return all images and the ranks of their parts; excluded images rank as test images, like their patients."""
     parts = (
-        [*chosen.parts.training, *chosen.base],
+        [*chosen.parts.training, *chosen.replay],
         chosen.parts.validation,
         [*chosen.for_test, *chosen.left_out],
     )

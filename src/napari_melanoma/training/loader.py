@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import ClassPart, DataConfig, TrainRecipe
 
 
-SHUFFLED, BALANCED, BASE, MIXED = range(4)  # separate the random numbers of these purposes
+SHUFFLED, BALANCED, REPLAY, MIXED = range(4)  # separate the random numbers of these purposes
 # Images, uint8 (batch, 3, row, column); masks or class indices, uint8 (batch, 1, row, column); keys, int64 (batch, 2).
 ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
 @dataclass(frozen=True)
 class StepShares:
-    """The number of images in a step: shuffled and class-balanced training images, and base images."""
+    """The number of images in a step: shuffled and class-balanced training images, and replay images."""
 
     shuffled: int
     balanced: int = 0
-    base: int = 0
+    replay: int = 0
 
     @property
     def train(self) -> int:
@@ -50,20 +50,20 @@ class StepShares:
     @property
     def total(self) -> int:
         """All images of the step."""
-        return self.train + self.base
+        return self.train + self.replay
 
 
-def divide_step(data: DataConfig, batch_size: int, train: int, base: int) -> StepShares:
-    """Divide a step into shuffled, balanced and base images.
+def divide_step(data: DataConfig, batch_size: int, train: int, replay: int) -> StepShares:
+    """Divide a step into shuffled, balanced and replay images.
 
-    A step has ``batch_size`` images; without base data at most the number of training images.
+    A step has ``batch_size`` images; without replay data at most the number of training images.
 
-    ``train``, ``base``: numbers of training and base images.
+    ``train``, ``replay``: numbers of training and replay images.
     """
-    from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
-    from_data = batch_size - from_base if base else min(batch_size, train)
+    from_replay = min(max(1, round(batch_size * data.replay_share)), batch_size - 1) if replay else 0
+    from_data = batch_size - from_replay if replay else min(batch_size, train)
     balanced = {"shuffle": 0, "balanced": from_data, "mixed": from_data // 2}[data.sampling]
-    return StepShares(from_data - balanced, balanced, from_base)
+    return StepShares(from_data - balanced, balanced, from_replay)
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,18 @@ Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]  # loaders of traini
 class EpochSampler:
     """Batches of keys (epoch, key) for each epoch; ``key % total`` is the index of the image.
 
-    The indices of the training images come first, then those of the base images. An image that is repeated in an epoch
-    gets another key (``index + total``, ``index + 2 * total`` and so on), so that it is augmented differently.
+    The indices of the training images come first, then those of the replay images. An image repeated in an epoch gets
+    another key (``index + total``, ``index + 2 * total`` and so on), so that it is augmented differently.
 
-    ``classes``: the class of each training image, for balanced sampling. ``base``: number of base images. ``shares``:
-    the composition of a step over all ranks.
+    ``classes``: the class of each training image, for balanced sampling. ``replay``: number of replay images.
+    ``shares``: the composition of a step over all ranks.
     """
 
     def __init__(
-        self, classes: Sequence[str], base: int, shares: StepShares, seed: int, rank: Rank = SINGLE_PROCESS
+        self, classes: Sequence[str], replay: int, shares: StepShares, seed: int, rank: Rank = SINGLE_PROCESS
     ) -> None:
         self._classes = classes
-        self._base = base
+        self._replay = replay
         self._shares = shares
         self._seed = seed
         self._rank = rank
@@ -107,8 +107,8 @@ class EpochSampler:
 
     @property
     def total(self) -> int:
-        """Number of images, including base data."""
-        return len(self._classes) + self._base
+        """Number of images, including replay data."""
+        return len(self._classes) + self._replay
 
     @property
     def steps(self) -> int:
@@ -130,7 +130,7 @@ class EpochSampler:
 
     def keys(self, epoch: int) -> NDArray[np.int64]:
         """Return the keys of a whole epoch, over all ranks: int64 (step, image of the step, 2), each (epoch, key)."""
-        parts = [self._shuffled(epoch), self._balanced(epoch), self._from_base(epoch)]
+        parts = [self._shuffled(epoch), self._balanced(epoch), self._from_replay(epoch)]
         images = np.concatenate(parts, axis=1)
         # Mix the sources, so that each rank gets images from all of them.
         images = self._generator(MIXED, epoch).permuted(images, axis=1)
@@ -157,17 +157,17 @@ class EpochSampler:
         weights = 1 / counts[members]
         return self._generator(BALANCED, epoch).choice(len(weights), size, p=weights / weights.sum())
 
-    def _from_base(self, epoch: int) -> NDArray[np.int64]:
-        """Base images in random order, (step, image); it continues over epochs, so that all are used equally often."""
-        count = self.steps * self._shares.base
+    def _from_replay(self, epoch: int) -> NDArray[np.int64]:
+        """Replay images in random order, (step, image); it continues over epochs, to use all equally often."""
+        count = self.steps * self._shares.replay
         if not count:
             return np.empty((self.steps, 0), np.int64)
         positions = np.arange(epoch * count, (epoch + 1) * count)  # in an endless sequence of shuffled rounds
-        rounds = positions // self._base
+        rounds = positions // self._replay
         images = []
         for round_number in np.unique(rounds):
-            order = self._generator(BASE, int(round_number)).permutation(self._base)
-            images.append(order[positions[rounds == round_number] % self._base])
+            order = self._generator(REPLAY, int(round_number)).permutation(self._replay)
+            images.append(order[positions[rounds == round_number] % self._replay])
         return (len(self._classes) + np.concatenate(images)).reshape(self.steps, -1)
 
 
@@ -247,16 +247,16 @@ def training_loader(
     its number of micro-batches in a step; by default a single process and one. The loader yields ``ImageBatch``,
     ``ClassBatch`` or ``BagBatch``, by the type of ``prepared``; its sampler has ``set_epoch``.
     """
-    base = prepared.base
-    shares = divide_step(recipe.data, batch_size, len(prepared.train), len(base or ()))
+    replay = prepared.replay
+    shares = divide_step(recipe.data, batch_size, len(prepared.train), len(replay or ()))
     classes = sampled_classes(prepared, recipe.data.balance_by)
-    sampler = EpochSampler(classes, len(base or ()), shares, recipe.seed, rank)
+    sampler = EpochSampler(classes, len(replay or ()), shares, recipe.seed, rank)
     if isinstance(prepared, PreparedBags):
         return _loader(TrainingBags(prepared, recipe), sampler, recipe.workers)
     if prepared.classes is not None:
         return _loader(TrainingViews(prepared, recipe), sampler, recipe.workers)
-    partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.train), len(base or ()))
-    return _loader(TrainingBatches(prepared.train.concatenate(base), partners), sampler, recipe.workers)
+    partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.train), len(replay or ()))
+    return _loader(TrainingBatches(prepared.train.concatenate(replay), partners), sampler, recipe.workers)
 
 
 def validation_loader(

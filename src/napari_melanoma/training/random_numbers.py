@@ -89,15 +89,16 @@ class MixingTargets:
 class PartnerSampler:
     """Chooses the partners of the images of a batch.
 
-    Training images have training images as partners, base images have base images, so that the shares of a step do not
-    change; an image is its own partner only if there is no other, and a mosaic shows four different images if possible.
+    Training images have training images as partners, replay images have replay images, so that the shares of a step
+    do not change; an image is its own partner only if there is no other, and a mosaic shows four different images if
+    possible.
     """
 
-    def __init__(self, config: AugmentationConfig, seed: int, train: int, base: int = 0) -> None:
+    def __init__(self, config: AugmentationConfig, seed: int, train: int, replay: int = 0) -> None:
         self._config = config
         self._seed = seed
         self._train = train
-        self._base = base
+        self._replay = replay
 
     def __bool__(self) -> bool:
         """Whether any image can need a partner."""
@@ -111,7 +112,7 @@ class PartnerSampler:
         """
         rng = draw_random_numbers(self._seed, keys)
         targets = MixingTargets(self._config, rng)
-        indices = keys[:, 1] % (self._train + self._base)
+        indices = keys[:, 1] % (self._train + self._replay)
         neighbors = self._draw_others(indices[targets.mosaic], rng.subset(targets.mosaic), NEIGHBORS)
         donors = self._draw_others(indices[targets.cutmix], rng.subset(targets.cutmix), DONORS)
         return np.concatenate([neighbors, donors])
@@ -119,13 +120,13 @@ class PartnerSampler:
     def _draw_others(
         self, indices: NDArray[np.int64], rng: BatchRandomNumbers, names: tuple[str, ...]
     ) -> NDArray[np.int64]:
-        """Draw other images of the same data (training or base) for each index, one per name.
+        """Draw other images of the same data (training or replay) for each index, one per name.
 
         The other images are divided into as many ranges as there are names, and each name draws from its own range,
         so that the images differ. Returns int64 (index * name,).
         """
-        is_base = indices >= self._train
-        first, count = np.where(is_base, self._train, 0), np.where(is_base, self._base, self._train)
+        is_replay = indices >= self._train
+        first, count = np.where(is_replay, self._train, 0), np.where(is_replay, self._replay, self._train)
         shares = np.stack(
             [(number + rng.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
         )

@@ -361,11 +361,11 @@ class DataConfig(Config):
         title="Accept probable patient leaks",
         description="train although patients that the table does not name are probably in the training and test sets",
     )
-    base: tuple[str, ...] = Field(
-        (), title="Base data sets", description="folders of data sets that preserve the initial model's performance"
+    replay: tuple[str, ...] = Field(
+        (), title="Replay data sets", description="folders of data sets that preserve the initial model's performance"
     )
-    base_share: float = Field(
-        0.5, title="Base images per batch (share)", gt=0, lt=1, description="share of base images in each batch"
+    replay_share: float = Field(
+        0.5, title="Replay images per batch (share)", gt=0, lt=1, description="share of replay images in each batch"
     )
     sampling: Literal["shuffle", "balanced", "mixed"] = Field(
         "shuffle",
@@ -613,9 +613,9 @@ class TrainRecipe(Config):
                 f"model.preprocessing is on ({self.model.preprocessing.description}), but slides are analyzed without "
                 "it: set the stain of tiles in the options of the slide analysis"
             )
-        if self.classification is not None and self.data.base:
+        if self.classification is not None and self.data.replay:
             raise ValueError(
-                "data.base is supported for segmentation only; a classifier trains on all of data.datasets"
+                "data.replay is supported for segmentation only; a classifier trains on all of data.datasets"
             )
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(
@@ -636,10 +636,10 @@ class TrainRecipe(Config):
                 "data.validation_fraction is 0, but the calibration of a classifier needs validation images"
             )
         wrong = {"keep": self.keep != "last", "threshold_rule": self.threshold_rule != "half"}
-        if any(wrong.values()) or self.data.base:
+        if any(wrong.values()) or self.data.replay:
             raise ValueError(
                 "data.validation_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
-                "threshold_rule = 'half' and leave data.base empty, or set a share such as 0.1"
+                "threshold_rule = 'half' and leave data.replay empty, or set a share such as 0.1"
             )
         return self
 

@@ -42,7 +42,7 @@ DataPart = Literal[
     "train",  # training set
     "validation",  # validation set
     "test",  # test set
-    "base",  # preserves the performance of the initial model
+    "replay",  # preserves the performance of the initial model
     "unlabelled",  # from the target domain of an adaptation, used without labels
 ]
 PARTS: tuple[DataPart, ...] = get_args(DataPart)

@@ -280,7 +280,7 @@ def estimate_run(recipe: TrainRecipe, counts: Mapping[str, int]) -> dict[str, An
     """
     cost, train = measure_step(recipe), counts["train"]
     batch = _largest_batch(recipe, train, cost) if recipe.batch_size == "auto" else recipe.batch_size
-    shares, processes = divide_step(recipe.data, batch, train, counts["base"]), process_count(recipe)
+    shares, processes = divide_step(recipe.data, batch, train, counts["replay"]), process_count(recipe)
     steps = max(1, train // shares.train)
     step_s = cost.image_s * shares.total / processes + cost.update_s
     return {

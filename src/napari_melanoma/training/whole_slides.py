@@ -218,9 +218,9 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
     return PreparedBags(
         train=cast("PixelCache", train),  # PreparedData expects caches; the engine uses only the length of both
         validation=cast("PixelCache", validation),
-        base=None,
+        replay=None,
         samples=TrainingSplit(samples("train"), samples("validation"), samples("test")),
-        base_samples=(),
+        replay_samples=(),
         fingerprint=data_fingerprint(rows),
         lesion_share=0.0,
         classes=read_run_classes(folder.path, rows),

@@ -77,7 +77,7 @@ def test_each_data_set_has_its_row(gate, run):
     assert rows == [
         ("all 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
         ("mine, 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
-        ("isic2017 (base data), 37 images", "0.842 → 0.840", "-0.002 (-0.008 to +0.004)"),
+        ("isic2017 (replay data), 37 images", "0.842 → 0.840", "-0.002 (-0.008 to +0.004)"),
     ]
     assert "isic2017" in gate._forest.accessibleDescription()
 

@@ -320,18 +320,18 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
 
 @pytest.mark.path
 def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(ready, launched, blobs, user):
-    # Base data are used unless they are the training data.
-    ready.dock.data_picker.base_list.add([blobs])
+    # Replay data are used unless they are the training data.
+    ready.dock.data_picker.replay_list.add([blobs])
     ready.waits()
-    assert "The data set blobs is both training data and base data" in ready.says("warning")
+    assert "The data set blobs is both training data and replay data" in ready.says("warning")
     assert not ready.dock.start_button.isEnabled()
-    rows = ready.dock.data_picker.base_list
+    rows = ready.dock.data_picker.replay_list
     ready.qtbot.mouseClick(rows.findChild(QAbstractButton, "remove blobs"), Qt.MouseButton.LeftButton)
     ready.waits()
-    base = write_data_set(user / "known", 6)
-    rows.add([base])
+    replay = write_data_set(user / "known", 6)
+    rows.add([replay])
     ready.waits()
-    assert "base data" in ready.says("image_counts")
+    assert "replay data" in ready.says("image_counts")
     # A launch that fails is reported.
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
@@ -351,7 +351,7 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     ready.waits()
     assert launched.recipes == [shown]
     assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
-    assert (shown.data.datasets, shown.data.base) == ((str(blobs),), (str(base),))
+    assert (shown.data.datasets, shown.data.replay) == ((str(blobs),), (str(replay),))
     assert shown.model.start == "lesion-small"
     assert ready.dock.is_run_page_shown
     assert ready.dock.run_page.path == launched.paths[0] == launching.runs_folder() / "mine-01"

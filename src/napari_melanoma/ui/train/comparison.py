@@ -387,7 +387,7 @@ def list_changes(comparison: Comparison) -> list[MetricChange]:
     if len(comparison.domains) > 1:
         rows += [
             MetricChange(
-                f"{domain.name}{' (base data)' if domain.base else ''}, {format_count(domain.images, 'image')}",
+                f"{domain.name}{' (replay data)' if domain.replay else ''}, {format_count(domain.images, 'image')}",
                 domain.old[comparison.metric].mean,
                 domain.new[comparison.metric].mean,
                 domain.difference[comparison.metric],

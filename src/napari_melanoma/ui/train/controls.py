@@ -88,14 +88,14 @@ class TrainControls(QWidget):
     def build_recipe(self) -> TrainRecipe:
         """Return the recipe with the values in the form, and the selected data and starting model."""
         selected: dict[str, Any] = {
-            "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "base": self.data_picker.base_data},
+            "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "replay": self.data_picker.replay_data},
             "model": {"start": self.start_picker.start, "start_weights": self.start_picker.start_weights},
         }
         return TrainRecipe.parse(overlay_values(self.recipe_form.values(), selected), "the recipe")
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         """Show a recipe as if the user had entered its values."""
-        self.data_picker.select(recipe.data.datasets, recipe.data.base)
+        self.data_picker.select(recipe.data.datasets, recipe.data.replay)
         self.start_picker.start, self.start_picker.start_weights = recipe.model.start, recipe.model.start_weights
         self.recipe_form.set_values(recipe)
 

@@ -25,7 +25,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
 INDENT_PX = 20  # aligns the description with the text of the check box above it
-NO_BASE = "Optional: data that the model was trained on."
+NO_REPLAY = "Optional: data that the model was trained on."
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
 
 
 class DataPicker(QWidget):
-    """Two lists of data sets: training data, and base data, which preserve the performance of the starting model."""
+    """Two lists of data sets: training data, and replay data, which preserve the performance of the starting model."""
 
     changed = Signal()
     added = Signal(str)  # a message
@@ -386,17 +386,17 @@ class DataPicker(QWidget):
         super().__init__()
         self._settings = settings
         self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
-        self.base_list = DataSetList("base_data", "Base data sets", settings, icons)
-        self._hint = quiet_label(NO_BASE)
+        self.replay_list = DataSetList("replay_data", "Replay data sets", settings, icons)
+        self._hint = quiet_label(NO_REPLAY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         for title, name, data_list, tip in (
             ("training data", "add_data", self.training_list, "Add a folder with dataset.csv, or drop one on the dock"),
             (
-                "base data",
-                "add_base",
-                self.base_list,
+                "replay data",
+                "add_replay",
+                self.replay_list,
                 "Add earlier training data of the model, to preserve its performance on them (optional)",
             ),
         ):
@@ -419,14 +419,14 @@ class DataPicker(QWidget):
         return tuple(str(folder) for folder in self.training_list.folders)
 
     @property
-    def base_data(self) -> tuple[str, ...]:
-        """Folders of the base data."""
-        return tuple(str(folder) for folder in self.base_list.folders)
+    def replay_data(self) -> tuple[str, ...]:
+        """Folders of the replay data."""
+        return tuple(str(folder) for folder in self.replay_list.folders)
 
     @property
     def has_uncounted(self) -> bool:
         """Whether a ticked data set has not been counted yet."""
-        return self.training_list.has_uncounted or self.base_list.has_uncounted
+        return self.training_list.has_uncounted or self.replay_list.has_uncounted
 
     @property
     def kinds(self) -> frozenset[bool]:
@@ -442,15 +442,15 @@ class DataPicker(QWidget):
             row.counts is None or row.counts.images or not row.is_corrections for row in self.training_list.rows
         )
 
-    def select(self, datasets: Sequence[str], base: Sequence[str]) -> None:
+    def select(self, datasets: Sequence[str], replay: Sequence[str]) -> None:
         """Tick only the data sets of a recipe."""
         self.training_list.select_only([Path(name) for name in datasets])
-        self.base_list.select_only([Path(name) for name in base])
+        self.replay_list.select_only([Path(name) for name in replay])
 
     def recount(self) -> None:
         """Count every data set again, because files may have changed."""
         self.training_list.recount()
-        self.base_list.recount()
+        self.replay_list.recount()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Accept files and folders."""
@@ -460,9 +460,9 @@ class DataPicker(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
         """Add folders to the list onto which they are dropped."""
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        onto_base = self.base_list.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
+        onto_replay = self.replay_list.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
         event.acceptProposedAction()
-        (self.base_list if onto_base else self.training_list).add(paths)
+        (self.replay_list if onto_replay else self.training_list).add(paths)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Count the corrections again, because another dock may have added some."""
@@ -473,5 +473,5 @@ class DataPicker(QWidget):
         self.training_list.set_corrections_folder(self._settings.corrections)
 
     def _on_changed(self) -> None:
-        self._hint.setVisible(not self.base_list.rows)
+        self._hint.setVisible(not self.replay_list.rows)
         self.changed.emit()

@@ -152,7 +152,7 @@ class TrainDock(TrainControls):
             if self.start_picker.start != previous_start:  # for the next session, which restores recipe and start
                 self.settings.set("train/start", self.start_picker.start)
         elif loaded is not None:
-            self.data_picker.select(loaded.data.datasets, loaded.data.base)
+            self.data_picker.select(loaded.data.datasets, loaded.data.replay)
             self.start_picker.start, self.start_picker.start_weights = loaded.model.start, loaded.model.start_weights
         self._show_base_recipe(self.recipe_form.set_recipe)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FILE_KIND = "Recipes"  # in file dialogs
 VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
 # Fields with controls of their own, here or elsewhere in the dock
-EXCLUDED_FIELDS = ("task", "data.datasets", "data.base", "model.start", "model.start_weights", "classification")
+EXCLUDED_FIELDS = ("task", "data.datasets", "data.replay", "model.start", "model.start_weights", "classification")
 
 
 class RecipeForm(QWidget):

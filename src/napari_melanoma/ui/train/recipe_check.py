@@ -35,7 +35,7 @@ class RecipeImageCounts:
     training: int
     validation: int
     test: int
-    base: int = 0
+    replay: int = 0
     left_out: int = 0
     warning: str = ""
 
@@ -47,8 +47,8 @@ class RecipeImageCounts:
         parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
-        base = f"; {format_count(self.base, 'image')} of base data" if self.base else ""
-        return f"{total} with masks: {', '.join(parts)}{base}"
+        replay = f"; {format_count(self.replay, 'image')} of replay data" if self.replay else ""
+        return f"{total} with masks: {', '.join(parts)}{replay}"
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
@@ -63,11 +63,11 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
 
     check_network(recipe)
     run.check()
-    shared = set(recipe.data.datasets) & set(recipe.data.base)
+    shared = set(recipe.data.datasets) & set(recipe.data.replay)
     if shared:
         names = ", ".join(sorted(Path(name).name for name in shared))
-        raise DataSetError(f"the data set {names} is both training data and base data. Tick it only once.")
-    for name in (*recipe.data.datasets, *recipe.data.base):
+        raise DataSetError(f"the data set {names} is both training data and replay data. Tick it only once.")
+    for name in (*recipe.data.datasets, *recipe.data.replay):
         check_is_folder(Path(name).expanduser())
     selected, table, _ = select_labeled(select_samples(recipe), recipe)
     check_counts(selected.parts)
@@ -78,7 +78,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(parts.training),
         len(parts.validation),
         len(parts.test),
-        len(selected.base),
+        len(selected.replay),
         len(selected.left_out),
         start_overlap_warning(recipe, selected, run),
     )
