@@ -333,7 +333,7 @@ def test_nonsense_is_refused_with_an_error_of_the_package(call: str, tmp_path: P
         ("volume_mm3", "there is no such measurement .known: area_px"),
     ],
 )
-def test_a_measurement_that_is_missing_says_why(lesion, name: str, reason: str) -> None:
+def test_a_missing_measurement_has_a_reason(lesion, name: str, reason: str) -> None:
     measured = nm.measure(lesion[1])
     assert name not in measured
     with pytest.raises(nm.NotMeasured, match=f"^'{name}' was not measured: {reason}"):
@@ -425,7 +425,7 @@ def test_an_empty_heatmap_gives_a_warning(lesion, monkeypatch: pytest.MonkeyPatc
     assert any("no image region that increases the probability of melanoma" in text for text in shown.warnings)
 
 
-def test_a_classification_has_what_its_file_has(lesion, tmp_path: Path) -> None:
+def test_a_classification_matches_its_file(lesion, tmp_path: Path) -> None:
     found = nm.classify(*lesion, age=25, sex="female")
     stored = json.loads((found.save(tmp_path) / "classification.json").read_text(encoding="utf-8"))
     point = stored["operating_point"]

@@ -43,7 +43,7 @@ def test_a_configuration_is_frozen_and_refuses_unknown_keys(config: type[Config]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
-def test_what_may_be_none_is_none_by_default(config: type[Config]) -> None:
+def test_optional_fields_default_to_none(config: type[Config]) -> None:
     """TOML has no null: a field that is left out comes back as its default."""
     optional = {
         name: field.default

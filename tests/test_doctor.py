@@ -104,7 +104,7 @@ def test_the_layout_of_pdf_reports_is_checked(monkeypatch: pytest.MonkeyPatch) -
     assert "reinstall weasyprint" in check.fix
 
 
-def test_what_keeps_weasyprint_from_loading_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_why_weasyprint_cannot_load_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an installation in which the package, or one of its libraries, is missing."""
     package = tmp_path / "weasyprint"
     package.mkdir()

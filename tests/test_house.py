@@ -109,7 +109,7 @@ def test_a_module_can_be_read_at_one_sitting() -> None:
     assert found == []
 
 
-def test_what_is_public_is_documented() -> None:
+def test_public_names_are_documented() -> None:
     """By the rules of test_public_docs."""
     assert len(MODULES) > 100
     found = [f"{path.relative_to(PACKAGE)}: {fault}" for path in MODULES for fault in examine(path).undocumented]
@@ -128,7 +128,7 @@ def test_source_texts_use_plain_english() -> None:
     assert [f"{path.relative_to(PACKAGE)}:{found}" for path in own for found in examine(path).forbidden_texts] == []
 
 
-def test_what_counts_as_too_long() -> None:
+def test_detection_of_long_code() -> None:
     body = "    pass\n"
     text = f"def f():\n{body * 60}def g():\n{body * 59}class K:\n{body * 399}class L:\n{body * 398}print()\n"
     text += "from napari_melanoma.core import _paths, paths\nfrom lightning import _launch\n"
@@ -194,7 +194,7 @@ def test_no_file_names_a_path_of_one_machine() -> None:
         ("https://example.org/scratch/papers", False),
     ],
 )
-def test_what_counts_as_a_path_of_one_machine(line: str, is_one: bool) -> None:
+def test_detection_of_machine_paths(line: str, is_one: bool) -> None:
     assert bool(OF_ONE_MACHINE.search(line)) is is_one
 
 

@@ -29,7 +29,7 @@ def test_qsettings_follows(user_folders: Path) -> None:
     assert Path(settings.fileName()).is_relative_to(user_folders)
 
 
-def test_what_is_compiled_is_kept_for_the_processes_that_tests_start() -> None:
+def test_subprocesses_reuse_compiled_modules() -> None:
     assert not sys.dont_write_bytecode
     child = "import sys; raise SystemExit(sys.dont_write_bytecode or (sys.pycache_prefix or '') != sys.argv[1])"
     command = [sys.executable, "-c", child, sys.pycache_prefix or ""]

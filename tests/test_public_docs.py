@@ -231,7 +231,7 @@ def bare(a: int) -> int: ...
 '''
 
 
-def test_the_check_finds_what_it_looks_for() -> None:
+def test_the_check_finds_faults() -> None:
     assert list(faults(ast.parse(BAD))) == [
         "f: no hints for b",
         "f: Parameters: b, c, d (no such parameter)",

@@ -107,7 +107,7 @@ def test_documents_use_plain_english() -> None:
         ("A message tells you what to do", True),
     ],
 )
-def test_what_counts_as_plain(text: str, is_plain: bool) -> None:
+def test_detection_of_phrases_to_avoid(text: str, is_plain: bool) -> None:
     assert (FORBIDDEN.search(text.lower()) is None) == is_plain
 
 

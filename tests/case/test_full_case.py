@@ -246,7 +246,7 @@ def test_the_synoptic_report_is_exchanged(full: FullCase) -> None:
         assert (rows["mitotic_rate"]["state"], rows["mitotic_rate"]["value"]) == ("not assessed", "")
 
 
-def test_nothing_personal_is_shared_and_what_is_planted_is_found(full: FullCase, tmp_path: Path) -> None:
+def test_no_personal_data_are_shared_and_planted_data_are_found(full: FullCase, tmp_path: Path) -> None:
     assert [name for name in PERSONAL if name in full.text] == []
     call("audit", full.root / "shared")
     page = (full.root / "shared" / "report.html").read_text(encoding="utf-8")

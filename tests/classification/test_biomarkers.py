@@ -39,7 +39,7 @@ def draw(folder: Path, picture: Any, count: int, positives: int) -> dict[str, tu
     return patches
 
 
-def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
+def test_the_strongest_feature_is_found_and_shown(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     patches = draw(tmp_path / "data", picture, 24, 12)
     out, options = tmp_path / "out", BiomarkerOptions(count=4, shown=2)
     found = find_biomarkers(classifier, [tmp_path / "data"], out, options, run=RunContext())

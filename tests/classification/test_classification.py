@@ -42,7 +42,7 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
     assert classifier.logits([]).shape == (0, 2)
 
 
-def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
+def test_encoded_images_are_reused_for_other_patient_data(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
     looked = classifier.run_encoder([classifier.crop_image(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
@@ -50,7 +50,7 @@ def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture)
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
-def test_mirror_images_are_used_if_the_bundle_asks_for_them(
+def test_flips_are_used_if_the_bundle_requires_them(
     classifier: Classifier, classifier_bundle: BundleInfo, picture
 ) -> None:
     config = classifier_bundle.config
@@ -85,7 +85,7 @@ def test_lesion_segmentation_model_is_rejected(tiny_bundle: BundleInfo) -> None:
         Classifier.load(tiny_bundle)
 
 
-def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, tmp_path) -> None:
+def test_the_worker_predicts_again_and_explains(classifier: Classifier, picture, tmp_path) -> None:
     drawn = picture(np.random.default_rng(14), True)
     image, out = tmp_path / "image.npy", tmp_path / "heat.npy"
     np.save(image, drawn.rgb)

@@ -170,7 +170,7 @@ def test_changed_patient_data_do_not_run_the_encoder_again(tmp_path, reference: 
     assert again.probabilities == ask(model, row).probabilities
 
 
-def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: ReferenceCases) -> None:
+def test_the_contribution_of_a_column_is_the_change_without_it(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     both = ask(model, {"age": "70", "sex": "male"})
     adds = {one.field: one.change for one in both.contributions}
@@ -204,9 +204,7 @@ def test_more_coverage_leaves_more_classes(tmp_path, reference: ReferenceCases) 
     assert sizes[0] < sizes[-1]
 
 
-def test_a_dermoscopic_model_does_not_assess_what_is_certainly_a_smartphone_photograph(
-    tmp_path, reference: ReferenceCases
-) -> None:
+def test_a_dermoscopic_model_rejects_certain_smartphone_photographs(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     config = model.info.config.model_copy(update={"modalities": ("dermoscopic",)})
     model.info = BundleInfo(model.info.path, config)
@@ -284,7 +282,7 @@ def test_another_sensitivity_moves_the_threshold(tmp_path, reference: ReferenceC
     assert ask(model, sensitivity=0.9).operating_point == POINT
 
 
-def test_a_picture_of_something_else_is_unlike(tmp_path, reference: ReferenceCases) -> None:
+def test_a_different_picture_is_out_of_distribution(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference, novelty_threshold=3.0)
     assert not ask(model).is_out_of_distribution
     far = ask(model, red=255)
@@ -315,7 +313,7 @@ def test_prediction_survives_json(tmp_path, reference: ReferenceCases) -> None:
         assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
-def test_an_empty_mask_is_refused_and_a_wish_to_stop_obeyed(tmp_path, reference: ReferenceCases) -> None:
+def test_an_empty_mask_is_rejected_and_a_stop_request_is_followed(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     picture, mask = photograph()
     with pytest.raises(InputError, match="no lesion to look at"):

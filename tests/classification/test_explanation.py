@@ -55,7 +55,7 @@ def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, metho
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_heat_lies_in_the_pixels_of_the_photograph(classifier: Classifier, picture, method: str) -> None:
+def test_a_heatmap_is_aligned_with_the_photograph(classifier: Classifier, picture, method: str) -> None:
     """The same view, cropped from a large photograph around a mask, and as a photograph of its own."""
     drawn = picture(np.random.default_rng(5), True)
     rgb = np.full((300, 400, 3), 170, np.uint8)
@@ -90,7 +90,7 @@ def rim_of(rgb: np.ndarray) -> np.ndarray:
     return rgb[rim]
 
 
-def test_what_speaks_for_one_class_speaks_against_the_other(classifier: Classifier, picture) -> None:
+def test_evidence_of_two_classes_is_opposite(classifier: Classifier, picture) -> None:
     view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
     for method in METHODS:
         of = [compute_evidence(classifier, view, NOT_OLD, method, place, RunContext()) for place in (0, 1)]
@@ -111,7 +111,7 @@ def test_a_class_or_method_that_is_not_there_is_refused(classifier: Classifier, 
         explain(classifier, lesion, "guess")  # type: ignore[arg-type]
 
 
-def test_occlusion_reports_its_progress_and_stops_when_asked(classifier: Classifier, picture) -> None:
+def test_occlusion_reports_progress_and_can_be_cancelled(classifier: Classifier, picture) -> None:
     reports = []
 
     def stop(progress) -> None:

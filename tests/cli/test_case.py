@@ -48,7 +48,7 @@ def test_slide_measurements_are_printed(run, tmp_path: Path) -> None:
     assert "L1  upper extremity, depth in mm 1.34, Clark level 4, mitoses per mm² 3" in lines
 
 
-def test_the_same_command_adds_what_is_new(run, pictures: Path) -> None:
+def test_repeating_the_command_adds_new_files(run, pictures: Path) -> None:
     run("case", "K", "--from", "pictures")
     Image.new("RGB", (30, 20), (9, 9, 9)).save(pictures / "nose_dermoscopy.png")
     again = run("case", "K", "--from", "pictures")
@@ -112,7 +112,9 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
     assert "0 lesions classified: " in lines(result.stdout)[-1]["message"]
 
 
-def test_a_cancelled_prediction_states_what_is_kept(run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_prediction_states_which_results_remain(
+    run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from napari_melanoma.case import results
     from napari_melanoma.core.context import Cancelled
 

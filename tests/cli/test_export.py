@@ -72,7 +72,7 @@ def test_synoptic_reports_of_slides_and_cases_are_written(run: Callable[..., Res
     assert "Miller" in (analyzed / "own" / "case" / "L1" / "synoptic.fhir.json").read_text(encoding="utf-8")
 
 
-def test_what_has_no_report_yet_is_named_and_left_out(run: Callable[..., Result], analyzed: Path) -> None:
+def test_lesions_without_report_are_listed_and_skipped(run: Callable[..., Result], analyzed: Path) -> None:
     report = SynopticReport(answers={"extent": SynopticAnswer(value="in_situ")})
     with CaseStore.create(analyzed / "case", set_lesion(add_lesion(add_lesion(Case())), "L2", synoptic=report)):
         pass

@@ -32,7 +32,7 @@ def test_the_report_of_a_case_and_its_slide(run: Run, reported: ReportedCase, tm
     assert (tmp_path / "out/report.html").read_bytes() == before  # the same inputs give the same report
 
 
-def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+def test_a_pdf_is_written_next_to_the_report(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
     from pypdf import PdfReader
 
     result = run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter")
@@ -47,7 +47,7 @@ def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: 
         assert "Research use only; not for diagnosis." in text
 
 
-def test_a_pdf_of_others_is_not_replaced_beside_a_report(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+def test_a_foreign_pdf_next_to_a_report_is_not_replaced(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
     assert run("report", reported.folder, "--out", "report.html").exit_code == 0
     (tmp_path / "report.pdf").write_text("mine", encoding="utf-8")
     result = run("report", reported.folder, "--out", "report.html", "--pdf")

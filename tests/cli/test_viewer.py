@@ -37,7 +37,7 @@ def test_each_signal_that_stops_a_command_ends_the_viewer(monkeypatch: pytest.Mo
     assert reset == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1), signal.SIG_DFL)
 
 
-def test_what_apples_gpus_lack_is_left_to_the_processor_before_torch_is_imported(
+def test_mps_fallback_is_set_before_torch_is_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cli, "app", lambda **_: None)

@@ -122,7 +122,7 @@ def test_a_configuration_cannot_change_and_compares_by_content() -> None:
         sizes=st.lists(st.integers(1, 4096)).map(tuple),
     )
 )
-def test_toml_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     write_toml(path, recipe)
     assert read_toml(path, Recipe) == recipe
@@ -154,7 +154,7 @@ class Named(Config):
     part: Annotated[str, OneOf(lambda: NAMES)] = "first"
 
 
-def test_a_name_must_be_among_those_that_are_found_when_asked():
+def test_a_name_must_be_available():
     with pytest.raises(ConfigError, match=r"'part' is 'second'; no such name \(known: first\)"):
         Named.parse({"part": "second"}, "here")
     NAMES.append("second")

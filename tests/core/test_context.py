@@ -24,7 +24,7 @@ def test_a_report_follows_each_item() -> None:
     assert seen == ["a", Progress(1, 2, "reading"), "b", Progress(2, 2, "reading")]
 
 
-def test_what_has_no_length_has_no_total() -> None:
+def test_progress_without_length_has_no_total() -> None:
     seen: list[Progress] = []
     assert list(RunContext(seen.append).track(iter("ab"), "reading")) == ["a", "b"]
     assert [progress.total for progress in seen] == [None, None]

@@ -44,7 +44,7 @@ def test_safe_name(name: str, expected: str) -> None:
 
 
 @given(st.text(max_size=100))
-def test_a_safe_name_is_safe_and_stays_what_it_is(name: str) -> None:
+def test_a_safe_name_is_unchanged(name: str) -> None:
     safe = safe_name(name)
     assert 0 < len(safe) <= MAX_NAME_LENGTH + len("image-")
     assert safe.isascii()

@@ -118,7 +118,7 @@ def test_a_folder_without_access_is_an_error(tmp_path: Path, monkeypatch: pytest
         write_text(tmp_path / "closed" / "note.txt", "words")
 
 
-def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
+def test_an_error_without_a_number_keeps_its_message(tmp_path: Path) -> None:
     assert "encoder error -2" in str(save_error(tmp_path / "mask.png", OSError("encoder error -2")))
 
 
@@ -241,7 +241,7 @@ def test_a_folder_never_replaces_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
-def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_replacing_a_link_keeps_its_target_folder(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").touch()
     (tmp_path / "lesion12").symlink_to("elsewhere")
@@ -252,7 +252,7 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path: Pat
     assert everything_in(tmp_path / "elsewhere") == ["kept"]
 
 
-def test_json_knows_no_infinity(tmp_path: Path) -> None:
+def test_json_replaces_infinity(tmp_path: Path) -> None:
     values = {"depth_mm": math.nan, "nested": [{"far": math.inf, "near": (-math.inf, 1.5)}], "true": True, "µm": "ü"}
     write_json(tmp_path / "result.json", values)
     text = (tmp_path / "result.json").read_text(encoding="utf-8")
@@ -271,7 +271,7 @@ JSON_VALUES = st.recursive(
 
 @settings(max_examples=40)
 @given(value=JSON_VALUES)
-def test_json_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)
     assert json.loads(path.read_text(encoding="utf-8")) == value
@@ -363,7 +363,7 @@ def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkey
     ("number", "least", "reason"),
     [(5, 2, "may be open in another program: close it there"), (None, 1, "no permission to write there")],
 )
-def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least, reason):
+def test_a_locked_file_is_an_error_with_a_reason(tmp_path, monkeypatch, number, least, reason):
     monkeypatch.setattr("napari_melanoma.core.files.IN_USE_TIMEOUT_S", 0.05)
     target = tmp_path / "control.json"
     target.write_text("old")

@@ -68,7 +68,7 @@ def test_a_second_file_of_the_same_name_is_refused(package: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_folder_passes_over_what_its_files_share(
+def test_shared_texts_of_each_folder_are_ignored(
     package: ModuleType, listing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "_parts.py").write_text("1 / 0")

@@ -32,7 +32,7 @@ def test_areas_outside_the_grid_are_clipped():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(-3, 13), st.floats(-3, 13)), min_size=3, max_size=9))
-def test_even_odd_is_what_a_point_by_point_test_says(points):
+def test_even_odd_fill_matches_a_point_in_polygon_test(points):
     from skimage.measure import points_in_poly
 
     # No vertex and no diagonal through the center of a cell, where either result is right.

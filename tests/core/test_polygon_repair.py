@@ -33,7 +33,7 @@ def test_an_area_that_is_enclosed_twice_counts_once() -> None:
     assert part.area == pytest.approx(100 + 2 * 6 - 8 * 0)
 
 
-def test_holes_go_with_the_part_that_they_lie_in() -> None:
+def test_holes_belong_to_the_part_around_them() -> None:
     hole: Ring = ((8.0, 4.0), (8.0, 6.0), (9.0, 6.0), (9.0, 4.0))
     parts = untangle_polygon(Polygon(EIGHT, (hole,)))
     assert [set(inner) for part in parts for inner in part.holes] == [set(hole)]
@@ -55,7 +55,7 @@ def winding(ring: Ring, point: tuple[float, float]) -> int:
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), corners=st.integers(4, 12), step=st.sampled_from([1e-6, 5.0]))
-def test_parts_are_sound_and_cover_what_the_ring_winds_around(seed: int, corners: int, step: float) -> None:
+def test_parts_are_valid_and_cover_the_enclosed_area(seed: int, corners: int, step: float) -> None:
     """With wide steps, vertices lie on other vertices and edges."""
     random = np.random.default_rng(seed)
     ring: Ring = tuple(map(tuple, (random.uniform(0, 40, (corners, 2)) // step * step).tolist()))
@@ -68,7 +68,7 @@ def test_parts_are_sound_and_cover_what_the_ring_winds_around(seed: int, corners
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-30, 60), st.integers(-30, 60)), min_size=3, max_size=3, unique=True))
-def test_a_triangle_is_cut_at_the_slide(points: list[tuple[int, int]]) -> None:
+def test_a_triangle_is_clipped_to_the_slide(points: list[tuple[int, int]]) -> None:
     triangle = Polygon(tuple((float(row), float(column)) for row, column in points))
     left = clip_polygon(triangle, (30, 20))
     whole = polygon2mask((90, 90), as_array(triangle.outer) + 29.5)

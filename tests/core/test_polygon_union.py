@@ -51,7 +51,7 @@ def test_two_discs_cover_less_by_their_lens() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_areas_drawn_at_random_cover_what_a_picture_of_them_does(seed: int) -> None:
+def test_random_areas_match_their_rasterization(seed: int) -> None:
     from skimage.draw import polygon2mask
 
     random, side = np.random.default_rng(seed), 600

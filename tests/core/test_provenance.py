@@ -19,7 +19,7 @@ from napari_melanoma.core import provenance as module
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 
 
-def test_provenance_says_what_ran_and_when() -> None:
+def test_provenance_has_version_and_time() -> None:
     found = collect_provenance()
     assert found["program"] == "napari-melanoma"
     assert found["version"] == napari_melanoma.__version__

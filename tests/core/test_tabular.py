@@ -17,7 +17,7 @@ SITE = FittedWords(name="site", words=("head/neck", "torso", "palms/soles"), mis
 SOURCE = FittedWords(name="source", encoding="one_hot", words=("a", "b"))  # two words, and unknown
 
 
-def test_an_encoding_gives_the_shape_of_what_it_makes() -> None:
+def test_an_encoding_states_the_shape_of_its_output() -> None:
     shape = TabularEncoding(numbers=(AGE, SIZE), words=(SEX, SOURCE, SITE)).shape
     assert shape == TabularShape(continuous=2 + 3 + 3, cardinalities=(3, 4), widths=(3, 3), silent=(False, True))
     assert shape.width == 8 + 6
@@ -42,7 +42,7 @@ def test_a_shape_survives_the_options_of_a_bundle() -> None:
         pytest.param({"continuous": -1}, "continuous", id="fewer than none"),
     ],
 )
-def test_what_does_not_go_together_is_refused(values: dict[str, Any], message: str) -> None:
+def test_inconsistent_options_are_rejected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TabularShape.parse(values, "options")
 

@@ -185,7 +185,7 @@ def test_undo_where_nothing_was_done(corrections: Corrections, folder: Path) -> 
     assert content(folder) == {}
 
 
-def test_undo_leaves_what_was_edited_by_hand_since(corrections: Corrections, folder: Path) -> None:
+def test_undo_keeps_later_manual_edits(corrections: Corrections, folder: Path) -> None:
     corrections.add(drawn(0, diagnosis="nevus"))
     corrections.add(drawn(0, mask=square(10), diagnosis="melanoma"))
     table = folder / "dataset.csv"
@@ -196,7 +196,7 @@ def test_undo_leaves_what_was_edited_by_hand_since(corrections: Corrections, fol
     assert np.array_equal(read_mask(folder / row["mask_path"]), square(4))
 
 
-def test_undo_does_not_bring_back_what_was_deleted_by_hand(corrections: Corrections, folder: Path) -> None:
+def test_undo_does_not_restore_manual_deletions(corrections: Corrections, folder: Path) -> None:
     corrections.add(drawn(0))
     corrections.add(drawn(1))
     corrections.add(drawn(1, mask=square(9)))
@@ -411,7 +411,7 @@ def test_a_long_writer_is_named(corrections: Corrections, folder: Path, monkeypa
         corrections.add(drawn())
 
 
-def test_many_at_once_keep_what_was_added_before_a_stop(corrections: Corrections) -> None:
+def test_stopping_keeps_the_photographs_added_before(corrections: Corrections) -> None:
     run = RunContext()
 
     def until_stopped():

@@ -156,7 +156,7 @@ def test_faults_within_the_table(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_without_a_patient_beside_others_are_reported(tmp_path: Path) -> None:
+def test_some_rows_without_a_patient_are_reported(tmp_path: Path) -> None:
     rows = [{"image_id": f"i{n}", "patient_id": "" if n < 5 else f"p{n}"} for n in range(40)]
     write_table(tmp_path / "rows.csv", rows)
     ((_, message),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
@@ -179,7 +179,7 @@ def test_row_without_split_is_not_reported_as_a_leak(tmp_path: Path) -> None:
     assert found.notes == [("split", f"{message}: data split assigns them the split of the others")]
 
 
-def test_what_the_table_calls_the_same_is_in_one_split(tmp_path: Path) -> None:
+def test_near_duplicates_in_different_splits_are_faults(tmp_path: Path) -> None:
     rows = [
         {"image_id": "a", "lesion_id": "l", "near_duplicate_of": "b", "split": "train"},
         {"image_id": "b", "lesion_id": "m", "near_duplicate_of": "c", "split": "test"},

@@ -118,7 +118,7 @@ def test_the_table_of_the_benchmark_is_understood(tmp_path: Path) -> None:
     assert (report.rows, report.unmapped) == (500, {})
 
 
-def test_unknown_words_of_split_and_review_stay_in_their_columns_and_are_reported() -> None:
+def test_unknown_values_of_split_and_review_are_kept_and_reported() -> None:
     """A row without a split could be trained on, and so could a mask without a review state."""
     cells = (("a", "tset", "Corrected"), ("b", "val", "ok"))
     found = harmonize_rows({"image_id": name, "split": split, "review": review} for name, split, review in cells)

@@ -64,7 +64,7 @@ def test_pictures_that_the_table_calls_the_same_stay_together(tmp_path: Path, se
     assert check_data(tmp_path, run=RunContext()).faults == []
 
 
-def test_who_has_an_image_in_the_test_part_is_in_no_fold() -> None:
+def test_test_patients_are_in_no_fold() -> None:
     samples = [Sample(str(n), Path("x"), None, f"p{n // 2}", "", "set") for n in range(8)]
     splits = ["test", "train", *["train"] * 6]
     dealt = choose_folds(samples, splits, [""] * 8, SplitOptions(folds=3))

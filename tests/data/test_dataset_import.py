@@ -61,13 +61,13 @@ def test_a_set_becomes_a_data_set(downloaded: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["downloads", "ph2"]
 
 
-def test_what_is_there_is_not_replaced(downloaded: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_replaced(downloaded: Path, tmp_path: Path) -> None:
     (tmp_path / "ph2").mkdir()
     with pytest.raises(DataSetError, match="already exists"):
         imported(downloaded, tmp_path / "ph2")
 
 
-def test_a_stopped_import_goes_on(downloaded: Path, tmp_path: Path) -> None:
+def test_a_stopped_import_resumes(downloaded: Path, tmp_path: Path) -> None:
     def stop(progress: Progress) -> None:
         if progress.done == 2:
             run.cancel()

@@ -67,7 +67,7 @@ def test_a_patient_in_both_sources_is_in_one_fold() -> None:
 
 
 @pytest.mark.parametrize("patients", [1, 3])
-def test_what_few_patients_have_is_no_feature_however_many_images(patients: int) -> None:
+def test_columns_of_few_patients_are_not_features(patients: int) -> None:
     families, names, groups = drawn(0.0)
     groups[:20] = [f"s0/p{place % patients}" for place in range(20)]
     age = families["table"]["age"]

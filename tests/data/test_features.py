@@ -110,7 +110,7 @@ def test_a_name_alone_is_a_column_with_the_default_encoding() -> None:
     assert config.words == (WordColumn(name="site"), WordColumn(name="sex", min_count=2))
 
 
-def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() -> None:
+def test_p1_encodes_categories_as_indices_and_fills_numbers_with_group_means() -> None:
     choices = TabularConfig(numbers=(age(missing="category_average", by="site"),))
     rows = [*ROWS, {"age": "60", "sex": "male", "site": "head/neck"}, {"age": "70", "sex": "male", "site": "head/neck"}]
     encoding = fit_encoding(rows, choices)
@@ -316,7 +316,7 @@ def test_choices_follow_the_schema_and_the_style() -> None:
         choose_encodings([], rows)
 
 
-def test_a_table_for_what_deals_with_gaps_itself() -> None:
+def test_a_table_for_models_that_accept_missing_values() -> None:
     matrix, categorical = to_matrix(read_table_values([*ROWS, {}], fit_encoding(ROWS, TabularConfig())))
     gap = np.nan
     np.testing.assert_array_equal(

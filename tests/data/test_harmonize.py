@@ -277,7 +277,7 @@ def test_an_id_with_an_outside_path_is_changed_and_reported() -> None:
     assert "'../../evil' is now 'evil'" in message
 
 
-def test_where_a_file_lies_is_no_id_that_was_changed() -> None:
+def test_a_file_path_is_not_a_renamed_id() -> None:
     found = harmonize_rows([{"image_id": "a", "path": "/data/a.png", "notes": "../b/a.png"}])
     assert (found.rows[0]["image_id"], found.report.renamed) == ("a", {})
 

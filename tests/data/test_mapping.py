@@ -15,7 +15,7 @@ MINE = TableMapping(
 )
 
 
-def test_columns_and_words_are_exchanged() -> None:
+def test_columns_and_values_are_mapped() -> None:
     row = {"Bild": "a", "Befund": " MM ", "Notiz": "seen twice", "camera": "X"}
     assert MINE.apply(row) == {"image_id": "a", "diagnosis": "melanoma", "camera": "X"}
 
@@ -69,7 +69,7 @@ def test_columns_are_suggested_by_name_alone() -> None:
     assert suggest_mapping(header).columns == expected
 
 
-def test_the_words_of_a_mapping_count_under_the_name_that_others_use() -> None:
+def test_mapped_values_apply_to_the_original_column_name() -> None:
     assert TableMapping(words={"sex": {"W": "female"}}).apply({"Geschlecht": "W"}) == {"Geschlecht": "female"}
 
 

@@ -134,7 +134,7 @@ def test_objects_that_disagree(bring: Import, tmp_path: Path) -> None:
     assert report.faults == [("one.png", "its objects disagree about the diagnosis: melanoma, nevus")]
 
 
-def test_a_table_says_whose_photographs_they_are(bring: Import, tmp_path: Path) -> None:
+def test_a_table_assigns_photographs_to_patients(bring: Import, tmp_path: Path) -> None:
     table = tmp_path / "known.csv"
     table.write_text("patient_id,age,image_id,diagnosis\np7,60,one,melanoma\np7,60,two,\n", encoding="utf-8")
     masks = coco(tmp_path / "c.json", ("one.png", "nevus", outline(0, 5)), ("two.jpg", "nevus", outline(0, 9)))
@@ -147,7 +147,7 @@ def test_a_table_says_whose_photographs_they_are(bring: Import, tmp_path: Path) 
         bring(masks, metadata=table)
 
 
-def test_a_table_in_the_words_of_others(bring: Import, tmp_path: Path) -> None:
+def test_a_table_with_foreign_column_names_and_values(bring: Import, tmp_path: Path) -> None:
     table = tmp_path / "known.csv"
     table.write_bytes("Patient;Bild;Diagnose\np7;one.png;Nävus\np8;two.jpg;Muttermal\n".encode("cp1252"))
     bring(coco(tmp_path / "c.json", ("one.png", "x", outline(0, 5)), ("two.jpg", "x", outline(0, 9))), metadata=table)
@@ -214,7 +214,7 @@ def test_photographs_of_one_name_or_one_content(tmp_path: Path, images: Path, br
     assert faults["one.png"] == "shows the same pixels as another photograph: only one mask is imported"
 
 
-def test_masks_beside_their_photographs(tmp_path: Path, images: Path, bring: Import) -> None:
+def test_masks_next_to_their_photographs(tmp_path: Path, images: Path, bring: Import) -> None:
     masks_of(images, one_mask=square(9), two_segmentation=square(8))
     report = bring(images)
     assert report.added == ["one", "two"]

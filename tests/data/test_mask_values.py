@@ -383,7 +383,7 @@ def test_the_only_region_of_nnunet_is_the_lesion(nnunet: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x_cp_masks.png", "x_cp_masks.tif", "x_mask.tiff"])
-def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str) -> None:
+def test_masks_next_to_a_photograph_are_not_photographs(tmp_path: Path, name: str) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all" / name, TWO.astype(np.uint16) if "cp" in name else LESION.astype(np.uint8))
     options = SourceImportOptions(no_patients=True)

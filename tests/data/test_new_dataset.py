@@ -11,7 +11,7 @@ from napari_melanoma.core.locks import is_locked
 from napari_melanoma.data.dataset import assemble_folder
 
 
-def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_path: Path, monkeypatch) -> None:
+def test_a_discarded_folder_is_removed_before_its_lock_is_released(tmp_path: Path, monkeypatch) -> None:
     seen = []
 
     def removed(place: Path, **how: object) -> None:
@@ -27,7 +27,7 @@ def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_earlier_try_left_is_not_discarded(tmp_path: Path) -> None:
+def test_files_of_an_earlier_attempt_are_kept(tmp_path: Path) -> None:
     for error in (ValueError, KeyError):
         with pytest.raises(error), assemble_folder(tmp_path / "new", discard_on=KeyError) as place:
             (place / "images" / "a.png").touch()

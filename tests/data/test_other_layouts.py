@@ -96,7 +96,7 @@ def test_other_folders_are_listed_as_not_used(tmp_path: Path) -> None:
     assert any(about == "folders" and "ward1, ward2: not used" in message for about, message in report.notes)
 
 
-def test_annotations_beside_the_images_are_listed_as_not_used(tmp_path: Path) -> None:
+def test_annotations_next_to_images_are_listed_as_unused(tmp_path: Path) -> None:
     photograph(tmp_path / "in/a.png", 0)
     (tmp_path / "in/instances.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     (tmp_path / "in/masks.npz").write_bytes(b"PK")
@@ -107,7 +107,7 @@ def test_annotations_beside_the_images_are_listed_as_not_used(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("values", [MASK, MASK * np.uint8(255), MASK[None].astype(np.float64)])
-def test_arrays_beside_the_images_are_their_masks(tmp_path: Path, values: np.ndarray) -> None:
+def test_arrays_next_to_images_are_their_masks(tmp_path: Path, values: np.ndarray) -> None:
     photograph(tmp_path / "in/a.png", 0)
     photograph(tmp_path / "in/b.png", 1)
     np.save(tmp_path / "in/a.npy", values)
@@ -159,7 +159,7 @@ def test_tables_that_were_not_named_are_listed(tmp_path: Path) -> None:
     assert "patients.csv. To use one, name it with --metadata" in dict(import_all(tmp_path).notes)["tables"]
 
 
-def test_images_beside_annotations_are_counted(tmp_path: Path) -> None:
+def test_images_next_to_annotations_are_counted(tmp_path: Path) -> None:
     photograph(tmp_path / "in/a.png", 0)
     write_mask(tmp_path / "annotations/b.png", MASK)
     ring = [[2, 3], [20, 3], [20, 18]]

@@ -13,7 +13,9 @@ ROWS = st.dictionaries(st.text(max_size=3), st.text(st.characters(exclude_charac
 
 @settings(max_examples=50)
 @given(ROWS, ROWS, ROWS)
-def test_it_is_what_it_was_made_of(own: dict[str, str], below: dict[str, str], deepest: dict[str, str]) -> None:
+def test_a_phantom_matches_its_configuration(
+    own: dict[str, str], below: dict[str, str], deepest: dict[str, str]
+) -> None:
     row = PackedRow(own).with_defaults(below).with_defaults(deepest)
     expected = {**deepest, **below, **own}
     assert unpack_row(row) == dict(row.items()) == expected

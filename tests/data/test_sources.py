@@ -554,7 +554,7 @@ def test_a_record_matches_its_source(tmp_path: Path) -> None:
         *(("PH2Dataset", "ph2"), ("ph2", "ph2"), ("ph21", None), ("SMARTSKINS", "smartskins"), ("dermofits", None)),
     ],
 )
-def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> None:
+def test_public_sets_are_recognized_by_whole_names(name: str, source: str | None) -> None:
     assert guess_source(name) == source
 
 

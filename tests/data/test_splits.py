@@ -125,11 +125,11 @@ def test_no_patient_is_on_two_sides(count: int, each: int, tested: float, valida
     )
 
 
-def test_the_held_out_share_is_near_the_requested_one() -> None:
+def test_the_test_share_is_near_the_requested_one() -> None:
     assert len(split_trainable(samples(2000), Rules(test_fraction=0.3), 0).test) == pytest.approx(600, abs=60)
 
 
-def test_of_three_groups_one_is_held_out_whatever_their_names() -> None:
+def test_one_of_three_groups_is_the_test_set() -> None:
     """A fraction of one in a thousand draws none of them."""
     rules = Rules(test_fraction=0.001)
     assert [len(split_trainable(samples(n), rules, 0).test) for n in range(1, 6)] == [0, 0, 1, 1, 1]
@@ -144,7 +144,7 @@ def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert split_trainable(samples(50), Rules(test_fraction=0.0), 0).test == []
 
 
-def test_what_has_no_mask_is_left_out() -> None:
+def test_samples_without_mask_are_excluded() -> None:
     without = [Sample(f"n{n}", Path("x"), None, f"n{n}", "train", "a") for n in range(5)]
     parts = split_trainable(samples(10, "train") + without, Rules(), 0)
     assert len(parts.training) + len(parts.validation) == 10

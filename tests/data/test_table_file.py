@@ -67,7 +67,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "message"), FAULTS, ids=[message for _, message in FAULTS])
-def test_what_is_no_table(tmp_path: Path, text: bytes, message: str) -> None:
+def test_invalid_tables(tmp_path: Path, text: bytes, message: str) -> None:
     with pytest.raises(DataSetError, match=message):
         make(tmp_path / "t.csv", text)
 

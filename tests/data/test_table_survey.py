@@ -48,6 +48,6 @@ def test_the_survey_reports_and_can_be_cancelled(tmp_path):
         survey_table(path, TableMapping(), run=run)
 
 
-def test_a_table_without_rows_is_said_to_have_none(tmp_path):
+def test_a_table_without_rows_is_reported(tmp_path):
     with pytest.raises(DataSetError, match="has no rows: expected a header"):
         preview_table(written(tmp_path / "t.csv", ["image_id,age"]))

@@ -65,7 +65,7 @@ TRANSLATIONS = [
 
 
 @pytest.mark.parametrize(("name", "given", "ours"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
-def test_words_of_others(name: str, given: str, ours: str | None) -> None:
+def test_foreign_values(name: str, given: str, ours: str | None) -> None:
     assert load_taxonomy(name).translate(given) == ours
 
 
@@ -90,7 +90,7 @@ def test_sources_may_mean_their_own() -> None:
     assert words.translate("biopsy", "pad-ufes-20") == "histopathology"
 
 
-def test_a_word_lies_below_another() -> None:
+def test_hierarchy_of_two_values() -> None:
     words = load_taxonomy("diagnosis")
     assert words.is_within("lentigo maligna", "melanoma")
     assert list(words.iter_ancestors("lentigo maligna")) == [
@@ -126,7 +126,7 @@ def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, me
         module.load_taxonomy.__wrapped__("side")
 
 
-def test_how_words_are_compared() -> None:
+def test_comparison_of_values() -> None:
     assert normalize_wording(" Melanoma, in-situ (NOS)") == "melanoma in situ nos"
     assert normalize_wording("Außenknöchel") == "aussenknochel"
     assert normalized_spellings("Rücken") == ("rucken", "ruecken")
@@ -197,7 +197,7 @@ TRANSLATED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), TRANSLATED, ids=[text for text, _ in TRANSLATED])
-def test_what_follows_from_a_diagnosis(text: str, expected: Diagnosis) -> None:
+def test_expansion_of_a_diagnosis(text: str, expected: Diagnosis) -> None:
     assert expand_diagnosis(translate_diagnosis(text) or "") == expected
 
 
@@ -215,7 +215,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("name", "text", "message"), VALUES)
-def test_what_may_stand_in_a_cell(name: str, text: str, message: str) -> None:
+def test_validation_of_cells(name: str, text: str, message: str) -> None:
     column = find_column(name)
     assert column is not None
     assert check_value(column, text) == message
@@ -257,7 +257,7 @@ def test_tables_name_columns_and_sources_that_are_there() -> None:
     assert levels == {"group", "diagnosis", "detail"}
 
 
-def test_every_subtype_lies_below_a_diagnosis() -> None:
+def test_every_subtype_belongs_to_a_diagnosis() -> None:
     words = load_taxonomy("diagnosis")
     for word in words.words[:-1]:
         meant = expand_diagnosis(translate_diagnosis(word) or "")

@@ -179,7 +179,7 @@ def test_hashing_stops_within_a_few_images(tmp_path: Path) -> None:
     assert len(hashed) < 50
 
 
-def test_entries_of_older_lists_are_read_in_plain_words(tmp_path) -> None:
+def test_entries_of_older_lists_are_read(tmp_path) -> None:
     old = "synthetic tiles of scripts/demo.py as the version drew them that it was trained with; listed are today's"
     TrainingImages(unlisted=(old, "weights.pt")).write(tmp_path / "images.safetensors")
     found = TrainingImages.read(tmp_path / "images.safetensors").unlisted

@@ -150,7 +150,7 @@ def test_pixel_sizes_of_rows_and_columns_are_taken_apart() -> None:
     assert after.deepest == pytest.approx(before.deepest, abs=6)
 
 
-def test_a_map_that_lies_elsewhere_moves_the_ends_alone() -> None:
+def test_the_position_of_a_map_changes_only_the_line_ends() -> None:
     maps = maps_of(with_tumour())
     here = breslow_candidates(maps, place())[0]
     there = breslow_candidates(maps, MapPlacement(1000, 2000, 1, 1, place().pixel_size))[0]
@@ -244,7 +244,7 @@ CUTS = [
 
 
 @pytest.mark.parametrize("case", CUTS, ids=lambda case: case.name)
-def test_what_reaches_the_end_of_the_section_is_at_least_so_thick(case: Cut) -> None:
+def test_depth_at_the_end_of_the_section_is_a_lower_bound(case: Cut) -> None:
     best = breslow_candidates(maps_of(with_tumour(case.bottom, case.columns)), place())[0]
     assert best.at_least == case.cut
     assert (

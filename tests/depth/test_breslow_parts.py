@@ -78,7 +78,7 @@ def test_categories_are_those_of_the_eighth_edition(mm: float, plain: str, ulcer
 
 
 @pytest.mark.parametrize("mm", [0.0, -1.0, math.nan, math.inf])
-def test_no_category_of_what_is_no_thickness(mm: float) -> None:
+def test_an_invalid_thickness_has_no_category(mm: float) -> None:
     with pytest.raises(ValueError, match="expected a positive thickness"):
         t_category(mm, False)
 
@@ -151,7 +151,7 @@ def measured(random: np.random.Generator, count: int) -> tuple[list[float], list
     return truth.tolist(), features
 
 
-def test_intervals_cover_as_often_as_asked() -> None:
+def test_intervals_have_the_requested_coverage() -> None:
     random = np.random.default_rng(5)
     shares, widths = [], []
     for _ in range(40):
@@ -164,7 +164,7 @@ def test_intervals_cover_as_often_as_asked() -> None:
     assert np.mean(widths) > 0.3  # wide where it was hard
 
 
-def test_an_interval_ends_at_nothing_and_holds_what_was_measured() -> None:
+def test_an_interval_includes_the_measurement_and_ends_at_zero() -> None:
     low, high = DepthIntervalModel(0.9, (0.05, 0.1, 1.0), 2.0, 1.5, 100, "").interval(DepthFeatures(0.1, 0.1, 0.3))
     assert low == 0.0
     assert high == pytest.approx(0.1 + 1.5 * (0.05 + 0.01 + 0.2))

@@ -65,7 +65,7 @@ def test_automatic_reading_has_no_reader_until_accepted() -> None:
     assert set_values(NONE, "A", FIRST) is NONE
 
 
-def test_each_override_says_what_was_before_and_who_did_it() -> None:
+def test_each_override_records_the_previous_value_and_the_user() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     moved = (LINE[0], (1700.0, 200.0))
     depth = set_values(NONE, "A", FIRST, **values_for_line(base, moved, SIZE))
@@ -91,7 +91,7 @@ def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
     assert [one[0] for one in record(again, "")] == ["line", "mm", "line"]
 
 
-def test_a_line_drawn_beside_a_predicted_one_is_by_hand() -> None:
+def test_a_line_drawn_next_to_a_predicted_line_is_manual() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     drawn = values_for_line(base, ((100.0, 900.0), (700.0, 900.0)), SIZE, drawn=True)
     reading = set_values(NONE, "A", FIRST, **drawn).readings[0]
@@ -105,7 +105,7 @@ def test_readers_stay_apart() -> None:
     assert current_reading(depth, base, "C").author("clark") == "model"
 
 
-def test_values_of_the_model_are_not_those_of_a_reader_who_has_not_chosen_them() -> None:
+def test_model_values_are_not_attributed_to_a_reader() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     drawn = values_for_line(base, ((100.0, 900.0), (700.0, 900.0)), SIZE, drawn=True)
     measured = set_values(NONE, "A", FIRST, **drawn)
@@ -157,7 +157,7 @@ def test_a_line_that_was_accepted_in_an_earlier_version_is_the_readers() -> None
     assert taken_along.author("mm") == "model"
 
 
-def test_what_was_done_is_never_unsaid() -> None:
+def test_undo_keeps_the_history_of_a_reading() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     one = accept(NONE, base)
     one = set_values(one, "A", FIRST, ulcerated=True)
@@ -210,7 +210,7 @@ def test_areas_over_each_other_are_counted_once() -> None:
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.5), pytest.approx(4 / 3))
 
 
-def test_another_scale_reaches_what_was_measured() -> None:
+def test_a_change_of_scale_updates_measurements() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     depth = accept(NONE, base)
     twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "A", SECOND)

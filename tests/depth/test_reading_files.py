@@ -56,7 +56,7 @@ def test_invalid_readings_are_reported(tmp_path: Path, text: str) -> None:
         read_depth(tmp_path)
 
 
-def test_an_analysis_says_where_to_measure() -> None:
+def test_an_analysis_proposes_where_to_measure() -> None:
     line = {"surface": [10.0, 20.0], "deepest": [500, 20]}
     good = {**line, "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": True, "section": 0, "notes": ["a"], "new": 1}
     reported = {"depth": {"candidates": [good, {"mm": 1}, 7], "clark_estimate": 4, "ulceration": True, "notes": ["b"]}}
@@ -68,5 +68,5 @@ def test_an_analysis_says_where_to_measure() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"depth": None}, {"depth": {"candidates": 3, "clark_estimate": "x"}}])
-def test_an_analysis_without_depth_says_nothing(content: dict[str, object]) -> None:
+def test_an_analysis_without_depth_has_no_depth_output(content: dict[str, object]) -> None:
     assert parse_proposals(content) == SlideDepthProposals()

@@ -44,7 +44,7 @@ def reading(mm: float | None, **values: object) -> DepthReading:
     ],
     ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
 )
-def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) -> None:
+def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) -> None:
     assert format_headline(given) == head
 
 
@@ -66,11 +66,11 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
     ],
     ids=["straddles", "near a border", "no ulceration", "edge", "scale", "scale along columns"],
 )
-def test_what_to_know_is_said(given: DepthReading, message: str) -> None:
+def test_warnings_of_a_reading(given: DepthReading, message: str) -> None:
     assert message in " ".join(reading_warnings(given, SIZE))
 
 
-def test_what_is_certain_needs_no_warning() -> None:
+def test_a_certain_reading_has_no_warning() -> None:
     assert reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
 
 
@@ -94,7 +94,7 @@ def test_what_is_certain_needs_no_warning() -> None:
     ],
     ids=["none", "area only", "none found", "no area", "small area"],
 )
-def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, message: str) -> None:
+def test_mitoses_state_the_counted_area(given: MitosisCount, message: str) -> None:
     assert format_mitoses(given) == message
 
 
@@ -113,7 +113,7 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
     assert describe_other_readings(depth, "A") == "-0.50 mm compared with B."
 
 
-def test_what_a_model_found_is_said_with_its_notes() -> None:
+def test_description_of_depth_proposals() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
     message = describe_proposals(found, DepthReading())
@@ -128,7 +128,7 @@ def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "1e9", "nan", "2.5 cm"])
-def test_what_is_no_length_is_refused(text: str) -> None:
+def test_invalid_lengths_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_length(text)
 

@@ -212,7 +212,7 @@ ENDS: dict[str, tuple[tuple[slice, slice], dict[str, Any], SectionSurface, bool]
 
 
 @pytest.mark.parametrize(("tumor", "changes", "above", "expected"), ENDS.values(), ids=ENDS)
-def test_what_the_end_of_the_section_cuts(
+def test_detection_of_lesions_truncated_by_the_section(
     tumor: tuple[slice, slice], changes: dict[str, Any], above: SectionSurface, expected: bool
 ) -> None:
     lesion = cells((40, 40), tumor)

@@ -154,11 +154,11 @@ def test_case_suggests_where_there_is_no_reading() -> None:
     ],
     ids=["nothing", "in situ", "mitoses without an area", "area without a count", "none found", "impossible length"],
 )
-def test_what_a_reading_suggests(reading: DepthReading, expected: dict[str, object]) -> None:
+def test_prefilled_values_of_a_reading(reading: DepthReading, expected: dict[str, object]) -> None:
     assert values_of(SynopticReport().prefill(reading)) == expected
 
 
-def test_own_answers_stay_and_suggestions_follow_the_reading() -> None:
+def test_user_values_stay_and_suggestions_follow_the_reading() -> None:
     own = SynopticAnswer(state=NOT_ASSESSED)
     given = SynopticReport().set_answer("ulceration", own, "A", WHEN).prefill(READING)
     assert given.answer("ulceration") == own
@@ -311,7 +311,7 @@ INVASIVE = [
         ("none", ALWAYS),
     ],
 )
-def test_only_what_a_tumor_needs_counts_as_missing(extent: str, missing: list[str]) -> None:
+def test_only_required_fields_of_a_tumor_count_as_missing(extent: str, missing: list[str]) -> None:
     assert report(extent=extent).check() == (f"Not filled in: {', '.join(missing)}.",)
     complete = {one.name: NOT_ASSESSED for one in FIELDS if one.absent and one.name != "extent"}
     specimen = {"procedure": "excision", "laterality": "left", "site": "torso"}
@@ -344,7 +344,7 @@ def test_rounded_rate_and_consistent_margins_are_accepted() -> None:
         ({"ulceration": 3}, "'answers.ulceration' is 3"),
     ],
 )
-def test_faulty_answers_are_rejected(answers: object, message: str) -> None:
+def test_faulty_outputs_are_rejected(answers: object, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         SynopticReport.parse({"answers": answers}, "a file")
     assert message in str(caught.value)

@@ -44,7 +44,7 @@ def test_category_by_recorded_thickness_and_ulceration(
         assert stage.reason.startswith(beginning)
 
 
-def test_reason_states_what_decided() -> None:
+def test_the_reason_names_the_deciding_data() -> None:
     stage = stage_primary_tumor(TumorFindings(mm=1.34, ulcerated=False, ulceration="ulceration not identified"))
     assert stage.text == ("pT2a: 1.34 mm, recorded as 1.3 mm, above 1.0 and at most 2.0 mm; ulceration not identified")
 
@@ -115,5 +115,5 @@ def test_lower_bound_gives_the_same_category_as_a_bound(mm: float, ulcerated: bo
         (0.04, "0.04 mm", "less than 0.1 mm"),
     ],
 )
-def test_thickness_is_shown_with_two_digits_that_are_recorded_alike(mm: float, measured: str, recorded: str) -> None:
+def test_thickness_is_shown_and_recorded_with_two_digits(mm: float, measured: str, recorded: str) -> None:
     assert (format_thickness(mm), format_recorded_thickness(mm)) == (measured, recorded)

@@ -57,7 +57,7 @@ class Obedient:
         return answer
 
 
-def test_each_click_lies_in_the_largest_error_that_is_left() -> None:
+def test_each_click_is_in_the_largest_remaining_error() -> None:
     truth = disk((20, 20), 10) | disk((70, 70), 10)
     trial = run_trial(Obedient(), np.zeros((100, 100, 3), np.uint8), truth, 4)
     assert trial.dice == pytest.approx([0, 2 / 3, 1, 1, 1], abs=0.01)

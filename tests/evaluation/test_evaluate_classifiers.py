@@ -316,7 +316,7 @@ def test_images_without_a_mask_are_reported(model: Darkness, tmp_path: Path) -> 
     )
 
 
-def test_an_outcome_is_not_looked_for_among_diagnoses(model: Darkness, tmp_path: Path) -> None:
+def test_an_outcome_is_not_derived_from_diagnoses(model: Darkness, tmp_path: Path) -> None:
     config = model.info.config
     assert config.classifier is not None
     outcome = config.classifier.model_copy(update={"positive": "metastasis"})

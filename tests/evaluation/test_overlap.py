@@ -160,9 +160,7 @@ def test_a_replaced_list_is_rejected(thirty: Path, trained: BundleInfo, tmp_path
     assert "does not match the bundle 'trained'" in warning
 
 
-def test_two_models_are_compared_on_what_neither_was_trained_on(
-    thirty: Path, trained: BundleInfo, tmp_path: Path
-) -> None:
+def test_two_models_are_compared_on_images_new_to_both(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models, samples = [Dark(trained, 4), Dark(other)], read_dataset(thirty)
     found = compared(models, samples, tmp_path / "out", ComparisonOptions(**dict(OPTIONS)))
@@ -251,7 +249,7 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
 
 
-def test_a_damaged_list_leaves_open_what_the_model_was_trained_on(thirty: Path, trained: BundleInfo) -> None:
+def test_a_damaged_list_makes_the_training_images_unknown(thirty: Path, trained: BundleInfo) -> None:
     (trained.path / FILE_NAME).write_bytes(b"damaged")
     with Image.open(thirty / "images/i3.png") as image:
         assert not was_trained_on(trained, np.asarray(image.convert("RGB")))
@@ -267,7 +265,7 @@ def test_models_that_share_their_training_images_share_a_sentence(
     assert overlap.summary == message
 
 
-def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+def test_too_few_images_are_reported_once_with_a_remedy(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     samples = [sample for sample in read_dataset(thirty) if sample.image_id in {"i0", "i1", "i20", "i21", "i22"}]
     overlap = find_overlap([trained], samples, run=RUN)
     (remedy,) = overlap.more_images_notice(0.2)

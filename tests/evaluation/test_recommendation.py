@@ -41,7 +41,7 @@ def test_advice(new: DomainChange, others: list[DomainChange], advice: str, reas
     assert (found, text[: len(reason)]) == (advice, reason)
 
 
-def test_the_reason_states_what_was_compared() -> None:
+def test_the_reason_names_the_compared_data() -> None:
     kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", replay=True)])[1]
     assert kept.endswith("It loses no more than 0.01 on old.")
     assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were compared.")

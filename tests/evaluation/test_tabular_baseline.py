@@ -46,7 +46,7 @@ def test_an_informative_and_an_uninformative_column(table: Path) -> None:
     assert age.count == 239
 
 
-def test_rows_without_a_class_are_counted_and_words_are_accepted(table: Path) -> None:
+def test_rows_without_a_class_are_counted_and_values_accepted(table: Path) -> None:
     assert measured(table, ("age",)).left_out == 1
     by_words = measured(table, ("age", "site"), "diagnosis")
     assert (by_words.predictions.positive, by_words.predictions.classes, by_words.left_out) == (

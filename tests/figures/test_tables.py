@@ -43,7 +43,7 @@ def test_a_heading_spans_its_columns() -> None:
     assert f'{head}\n<tr><th scope="col">Row</th>{names}' in rendered(PAIRS.to_section())
 
 
-def test_what_holds_for_all_rows_stands_above_them() -> None:
+def test_notes_for_all_rows_are_above_the_table() -> None:
     assert PAIRS.to_markdown().splitlines()[2:4] == ["Of <all>.", ""]
     above, table = PAIRS.to_section().blocks
     assert (above, table.kind) == (Text("Of <all>.", quiet=True), "table")
@@ -64,7 +64,7 @@ def test_what_holds_for_all_rows_stands_above_them() -> None:
         (("a sentence of more than sixty letters, which is to be read and not spelt",), "long"),
     ],
 )
-def test_a_column_is_set_by_what_is_in_it(texts: tuple[str, ...], kind: str) -> None:
+def test_a_column_is_encoded_by_its_values(texts: tuple[str, ...], kind: str) -> None:
     assert Table("t", ("Row", "Column"), tuple(("a", text) for text in texts)).column_classes == ("", kind)
 
 

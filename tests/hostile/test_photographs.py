@@ -60,7 +60,7 @@ def is_told(kind: str, damage: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", hostile.KINDS)
-def test_what_is_damaged_is_refused_and_what_is_whole_is_read(kind: str, phantom: np.ndarray, tmp_path: Path) -> None:
+def test_damaged_files_are_rejected_and_intact_files_read(kind: str, phantom: np.ndarray, tmp_path: Path) -> None:
     whole = hostile.encoded(kind, phantom)
     clean = read(whole, tmp_path)
     assert clean is not None
@@ -78,7 +78,7 @@ def test_what_is_damaged_is_refused_and_what_is_whole_is_read(kind: str, phantom
                 assert wrong(found, clean.rgb) <= MOST_WRONG, (damage, seed)
 
 
-def test_damage_is_refused_by_default_with_what_is_missing(phantom: np.ndarray, tmp_path: Path) -> None:
+def test_damage_is_rejected_by_default_with_a_description(phantom: np.ndarray, tmp_path: Path) -> None:
     whole = hostile.encoded("jpeg", phantom)
     path = tmp_path / "mole.jpg"
     path.write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")

@@ -58,7 +58,7 @@ def test_a_hair_over_a_lesion_leaves_the_lesion() -> None:
     assert (np.abs(bald.astype(int) - skin).max(2) > 10).mean() < 0.01
 
 
-def test_a_phantom_without_its_hairs_looks_like_one_drawn_without() -> None:
+def test_removing_the_hairs_equals_a_phantom_without_hairs() -> None:
     hairy, plain = (
         lesion_phantom(
             LesionPhantomConfig(

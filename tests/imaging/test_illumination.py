@@ -68,7 +68,7 @@ def test_circles_are_found_and_no_bars_or_windows(case: Case) -> None:
     assert sides == (None if case.sides is None else pytest.approx(case.sides, abs=0.06))
 
 
-def test_what_is_inside_has_no_black_in_it_whatever_the_shape_of_the_photograph() -> None:
+def test_the_crop_of_a_circular_view_has_no_black() -> None:
     rgb = in_circle(np.full((300, 451, 3), 180, np.uint8), 0.9)
     inside = crop_to_circle(rgb)
     assert inside is not None
@@ -98,7 +98,7 @@ def test_other_things_in_a_circle_are_still_no_skin(name: str, radius: float) ->
 
 
 @pytest.mark.parametrize("name", ["ISIC_0000004", "ISIC_0000036", "ISIC_0000290"])
-def test_melanomas_in_a_circle_look_dermoscopic(shared_data: Path, name: str) -> None:
+def test_melanomas_in_a_circular_view_are_dermoscopic(shared_data: Path, name: str) -> None:
     path = shared_data / "isic2017" / "images" / f"{name}.jpg"
     assert recognize_modality(np.asarray(Image.open(path).convert("RGB"))).kind == "dermoscopic"
 

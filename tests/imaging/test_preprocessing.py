@@ -21,7 +21,7 @@ def test_nothing_is_done_by_default() -> None:
     assert np.array_equal(prepare_network_input(rgb, 64, config), fit_input(rgb, 64))
 
 
-def test_images_kept_at_another_size_are_treated_alike() -> None:
+def test_cached_images_of_another_size_are_treated_the_same() -> None:
     """Training keeps images at its own size and shrinks them again; use goes straight to the network's."""
     artefacts = ArtifactOptions(hairs=15, ruler=False, bubbles=0, ink=False)
     rgb = lesion_phantom(LesionPhantomConfig(seed=1, size=(300, 400), artefacts=artefacts)).rgb

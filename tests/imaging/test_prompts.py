@@ -46,7 +46,7 @@ def test_strokes_are_drawn_in_both_maps() -> None:
 
 
 @pytest.mark.parametrize("at", [(0, 0), (63, 63), (31.5, 0), (-3, 5), (90, 90)])
-def test_a_click_at_the_edge_is_cut_off(at: tuple[float, float]) -> None:
+def test_a_click_at_the_edge_is_clipped(at: tuple[float, float]) -> None:
     drawn = np.zeros((64, 64), np.float32)
     draw_click(drawn, *at)
     expected = disk((64, 64), at, 64 * CLICK_RADIUS) if max(at) < 64 else np.zeros((64, 64), bool)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_a_user_clicks_in_the_middle_of_the_largest_error() -> None:
     assert simulate_click(np.zeros((9, 9), bool), np.ones((9, 9), bool)) == (4, 4, False)
 
 
-def test_a_random_click_lies_well_inside_the_same_error() -> None:
+def test_a_random_click_is_well_inside_the_same_error_region() -> None:
     truth = disk((100, 100), (50, 40), 20)
     clicks = {simulate_click(truth, np.zeros_like(truth), np.random.default_rng(seed)) for seed in range(20)}
     assert len(clicks) > 10
@@ -141,7 +141,7 @@ def test_where_marks_overlap_the_nearer_click_counts() -> None:
 
 
 @pytest.mark.parametrize("center", [(0, 0), (9, 14), (4.6, 7.2), (-2, 3), (30, 30), (-1, -1)])
-def test_a_disk_is_cut_off_at_the_border(center: tuple[float, float]) -> None:
+def test_a_disk_is_clipped_at_the_border(center: tuple[float, float]) -> None:
     drawn = np.zeros((10, 15), np.uint8)
     draw_disk(drawn, center, 3.5, 2)
     assert np.array_equal(drawn == 2, disk((10, 15), center, 3.5))  # type: ignore[arg-type]

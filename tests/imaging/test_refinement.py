@@ -116,7 +116,7 @@ def test_smoothing_keeps_shape_and_range(probability: np.ndarray, smoothing: flo
 
 
 @pytest.mark.parametrize("smoothing", [0.004, 0.05])
-def test_smoothing_leaves_what_is_constant(smoothing: float) -> None:
+def test_smoothing_preserves_constants(smoothing: float) -> None:
     probability = np.full((300, 200), 0.3, np.float32)
     smooth = smooth_probability(probability, RefinementConfig(smoothing=smoothing))
     np.testing.assert_allclose(smooth, 0.3, atol=1e-6)

@@ -138,7 +138,7 @@ def test_landmarks_near_a_line_are_not_mirrored_by_noise() -> None:
     assert not any(flips)
 
 
-def test_landmarks_at_other_distances_keep_the_scale_and_say_the_error() -> None:
+def test_landmarks_at_other_distances_keep_the_scale_and_report_the_error() -> None:
     found = register_landmarks([(0, -100), (0, 100), (60, 0)], [(0, -110), (0, 110), (60, 0)])
     assert found.scale == pytest.approx(1.0)
     assert found.error == pytest.approx(10 * np.sqrt(2 / 3), rel=0.05)

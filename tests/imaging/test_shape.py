@@ -124,7 +124,7 @@ def test_the_border_of_a_hole_counts() -> None:
     assert crofton_perimeter(ring) == pytest.approx(2 * math.pi * 100 + 4 * 60, rel=0.02)
 
 
-def test_lines_of_every_direction_come_out_alike() -> None:
+def test_lines_of_every_direction_have_equal_width() -> None:
     errors = [crofton_perimeter(rectangle(400, 200, degrees)) / 1200 - 1 for degrees in range(0, 90, 5)]
     assert max(np.abs(errors)) < 0.016
 

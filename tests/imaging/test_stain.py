@@ -77,7 +77,7 @@ def test_unmixing_needs_stains() -> None:
         stain_amounts(np.zeros((1, 3), np.uint8), StainFit(config=StainConfig(method="reinhard")))
 
 
-def test_two_slides_of_one_tissue_become_alike() -> None:
+def test_normalization_makes_two_slides_of_one_tissue_similar() -> None:
     one, other = mixed(STAINS[0], strength=(0.9, 0.6)), mixed(STAINS[2], strength=(0.6, 0.9))
     before = np.abs(one.astype(float) - other).mean()
     after = np.abs(

@@ -24,7 +24,7 @@ def half(value: float) -> np.ndarray:
     return found
 
 
-def test_shares_are_those_of_what_was_painted() -> None:
+def test_shares_match_the_painted_areas() -> None:
     everywhere = np.full((SIDE, SIDE), 0.4)
     melanin = np.zeros((SIDE, SIDE))
     melanin[:50, 150:] = 1.0  # an eighth of a half: one sixteenth of all

@@ -93,7 +93,7 @@ def test_padding_is_no_skin_whether_black_or_white(value: int) -> None:
     assert abs(padded(one, value).contrast_to_everything - one.contrast) > 2
 
 
-def test_a_lesion_cut_by_the_view_is_compared_with_the_skin_that_is_left() -> None:
+def test_a_clipped_lesion_is_compared_with_the_visible_skin() -> None:
     skin, lesion = np.array((215, 175, 155)), np.array((110, 75, 55))
     rows, columns = np.indices((300, 400))
     view, spot = np.hypot(rows - 150, columns - 200) < 140, np.hypot(rows - 150, columns - 310) < 60

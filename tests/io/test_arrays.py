@@ -23,7 +23,7 @@ def test_photograph_and_mask(tmp_path: Path) -> None:
     [RGB.astype(float), RGB[..., 0], RGB[:0], RGB[None], np.array([{"a": 1}], dtype=object)],
     ids=["float", "gray", "empty", "stack", "objects"],
 )
-def test_what_is_no_photograph_is_refused(array: np.ndarray, tmp_path: Path) -> None:
+def test_invalid_photographs_are_rejected(array: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "rgb.npy", array, allow_pickle=True)
     with pytest.raises(UnreadableImage, match=r"rgb\.npy"):
         read_rgb_array(tmp_path / "rgb.npy")

@@ -113,7 +113,7 @@ def test_gray_with_the_profile_of_colors_follows_it_too(matrix_profile) -> None:
     assert np.abs(found.astype(int) - 188).max() <= 2
 
 
-def test_cmyk_goes_through_its_profile(key_only_profile) -> None:
+def test_cmyk_is_converted_by_its_profile(key_only_profile) -> None:
     inks = np.zeros((16, 16, 4), np.uint8)
     inks[:8, :, 0] = 255
     inks[8:, :, 3] = 255

@@ -26,7 +26,7 @@ def header(**elements: object) -> DicomHeader:
     return read_header(file)
 
 
-def test_what_a_header_says() -> None:
+def test_values_of_a_header() -> None:
     region = Dataset()
     region.CodeMeaning = "Forearm"
     found = header(

@@ -111,7 +111,7 @@ def test_a_mask_has_two_dimensions(tmp_path) -> None:
     ],
     ids=["two labels", "two labels without a background", "many", "scribbles inside alone"],
 )
-def test_what_is_no_mask_is_not_made_one(labels, meta, message, tmp_path) -> None:
+def test_invalid_labels_are_not_saved_as_mask(labels, meta, message, tmp_path) -> None:
     with pytest.raises(SaveError, match=message):
         write_mask_layer(str(tmp_path / "cells.png"), np.array([list(labels)]), meta)
     assert list(tmp_path.iterdir()) == []

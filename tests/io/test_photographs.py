@@ -279,7 +279,7 @@ def test_malformed_exif_is_ignored(exif: bytes, place: int, scene, tmp_path) -> 
     np.testing.assert_array_equal(read_photograph(path).rgb, scene)
 
 
-def test_a_cut_png_is_damaged_also_where_its_exif_is_malformed(scene, tmp_path) -> None:
+def test_a_truncated_png_with_malformed_exif_is_damaged(scene, tmp_path) -> None:
     path = tmp_path / "cut.png"
     Image.fromarray(scene).save(path)
     whole = path.read_bytes()

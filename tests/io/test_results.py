@@ -55,7 +55,7 @@ def test_masks_of_others(name, values, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("content", "found"), [(b"", "no image"), (b"II*\0", "TIFF"), (b"\x89PNG\r\n\x1a\n", "")])
-def test_what_is_no_mask(content, found, tmp_path) -> None:
+def test_invalid_masks(content, found, tmp_path) -> None:
     (tmp_path / "mask.png").write_bytes(content)
     with pytest.raises(UnreadableImage, match=f"cannot be read as a mask.*{found}.*expected a PNG"):
         read_mask(tmp_path / "mask.png")
@@ -93,7 +93,7 @@ def test_labels_of_others(tmp_path) -> None:
         ("lossy.jpg", LABELS, "found JPEG"),
     ],
 )
-def test_what_is_no_label_image(name, values, found, tmp_path) -> None:
+def test_invalid_label_images(name, values, found, tmp_path) -> None:
     Image.fromarray(values).save(tmp_path / name)
     with pytest.raises(UnreadableImage, match=f"cannot be read as a label image.*{found}"):
         read_labels(tmp_path / name)
@@ -199,7 +199,7 @@ def test_tables_of_others(tmp_path) -> None:
         (None, "there is no file"),
     ],
 )
-def test_what_is_no_table(content, message, tmp_path) -> None:
+def test_invalid_tables(content, message, tmp_path) -> None:
     if content is not None:
         (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -216,7 +216,7 @@ WRITERS = [
 
 
 @pytest.mark.parametrize(("name", "write"), WRITERS, ids=[case[0] for case in WRITERS])
-def test_a_full_disk_leaves_what_was_there(name, write, tmp_path, monkeypatch) -> None:
+def test_a_full_disk_keeps_the_existing_file(name, write, tmp_path, monkeypatch) -> None:
     def half(path: Path, data: bytes) -> int:
         with path.open("wb") as file:
             file.write(data[: len(data) // 2])

@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_table(tmp_path: Path, name: str) -> None:
+def test_invalid_tables(tmp_path: Path, name: str) -> None:
     text, message = REFUSED[name]
     (tmp_path / "t.csv").write_bytes(text)
     with pytest.raises(DataSetError, match=message):

@@ -45,7 +45,7 @@ def test_a_small_photograph_stays_small(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no photograph"])
-def test_what_is_no_photograph_is_refused(tmp_path, content):
+def test_invalid_photographs_are_rejected(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UnreadableImage):
         read_thumbnail(tmp_path / "a.jpg", 50)

@@ -47,7 +47,7 @@ def test_metadata_that_breaks_parsers_is_refused(tmp_path: Path, part: str, cont
     assert len(str(caught.value)) < 800
 
 
-def test_a_shape_that_is_a_lie_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_declared_shape_is_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "a" / STORE
     zarr.create_group(store=folder)
     (folder / "0").mkdir()

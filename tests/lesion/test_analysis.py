@@ -237,7 +237,7 @@ def test_flips_give_a_steadier_mask_and_a_band_along_its_border(tmp_path: Path) 
     assert (saved_result["options"]["flips"], saved_result["uncertain_area_px"]) == (True, int(result.band.sum()))
 
 
-def test_the_band_follows_the_threshold_without_asking_again() -> None:
+def test_the_band_follows_the_threshold_without_new_predictions() -> None:
     result = analyze_lesion(blurred(_photograph((100, 230, 40))), Leaning(), FLIPS, run=RunContext())
     stricter = derive_result(
         result.photograph, result.prediction, FLIPS.model_copy(update={"threshold": 0.9}), result.model

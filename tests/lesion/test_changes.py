@@ -99,7 +99,7 @@ GROWN = [
 
 
 @pytest.mark.parametrize(("again", "growth", "scaled"), GROWN)
-def test_known_growth_lies_in_the_interval(again: str, growth: float, scaled: bool) -> None:
+def test_the_interval_contains_known_growth(again: str, growth: float, scaled: bool) -> None:
     first, grown = phantom(), phantom(growth)
     second = AGAIN[again](grown)
     true_area = 100 * (grown.mask.sum() / first.mask.sum() - 1)
@@ -224,7 +224,7 @@ def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
     return np.where(one.mask[..., None], one.photograph.rgb, np.uint8((215, 170, 150)))
 
 
-def test_the_same_ruler_beside_another_lesion_is_refused() -> None:
+def test_the_same_ruler_next_to_another_lesion_is_rejected() -> None:
     # At 192 x 256 and 240 x 320, 2 to 4 features of the rulers match, and the refusal is that of too few features.
     with pytest.raises(MelanomaError, match="A ruler in both photographs is not enough"):
         compare_photographs(phantom(ruler=True, shape=(270, 360)), phantom(0, 13, ruler=True, shape=(270, 360)))
@@ -336,7 +336,7 @@ def with_another_lesion(one: MeasuredPhotograph, row: int, column: int) -> Measu
     return MeasuredPhotograph(replace(one.photograph, rgb=rgb), other)
 
 
-def test_a_lesion_cut_by_the_round_view_is_compared_by_color_only() -> None:
+def test_a_lesion_clipped_by_a_round_view_is_compared_by_color_only() -> None:
     # If the view is shifted by a fifth, common features remain in two quarters only, and the comparison is refused.
     shifted = in_round_view(phantom(0.5, shape=WIDE), right=-WIDE[1] // 6)
     found = compare_photographs(in_round_view(phantom(shape=WIDE)), shifted)

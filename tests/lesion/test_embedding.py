@@ -30,7 +30,7 @@ def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
 
 
 @pytest.mark.parametrize("name", ["deeplabv3plus_mobilenetv2", "deeplabv3plus_xception"])
-def test_encoders_that_answer_in_another_form(name: str) -> None:
+def test_encoders_with_other_output_shapes(name: str) -> None:
     """One gives the deepest features alone, one a pair."""
     network = build_network(name, list_architectures()[name].spec.small).eval()
     config = BundleConfig(name="b", title="B", architecture=name, input_size=32)

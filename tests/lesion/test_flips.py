@@ -44,7 +44,7 @@ def test_symmetric_network_ignores_flips(photographs: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found.mean, alone, rtol=1e-6)
 
 
-def test_what_leans_to_one_side_is_evened_out_and_shown(photographs: list[np.ndarray]) -> None:
+def test_flips_average_an_asymmetric_model_and_give_its_range(photographs: list[np.ndarray]) -> None:
     """The column of a pixel and that of its mirror image add up to 7 everywhere."""
     found, plain = predict_flipped_logits(Leaning(), photographs), Even().logits(photographs)
     columns = np.arange(SIDE)
@@ -53,7 +53,7 @@ def test_what_leans_to_one_side_is_evened_out_and_shown(photographs: list[np.nda
     np.testing.assert_allclose(found.high, plain + np.maximum(columns, 7 - columns), atol=1e-5)
 
 
-def test_the_answer_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
+def test_the_mask_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
     wide = np.repeat(photographs[0], 3, axis=1)
     answer = predict_with_flips(Leaning(), wide)
     assert (answer.probability.shape, answer.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))

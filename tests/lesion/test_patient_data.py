@@ -22,7 +22,7 @@ def test_values_that_cannot_be_parsed_are_kept() -> None:
     assert PatientTable({"sex": "robot"}).patient_data("any") == {"sex": "robot"}
 
 
-def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
+def test_row_values_take_precedence_and_defaults_fill_the_rest(tmp_path) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\nmale,nu\u0308,\n", encoding="utf-8")
     forms = PatientTable({"age": "50", "sex": "female"}, table)

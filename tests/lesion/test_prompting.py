@@ -180,7 +180,7 @@ def test_progress_is_reported_with_prompts(prompted_bundle: BundleInfo, rgb: np.
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (90, 120)])
-def test_photographs_of_any_size_answer(prompted_bundle: BundleInfo, shape: tuple[int, int]) -> None:
+def test_photographs_of_any_size_are_segmented(prompted_bundle: BundleInfo, shape: tuple[int, int]) -> None:
     last = np.array([[shape[0] - 1, shape[1] - 1]])
     found = nm.segment(np.zeros(shape, np.uint8), prompted_bundle, include=last, box=np.array([-1, -1, 1, 1]))
     assert found.mask.shape == shape
@@ -247,7 +247,7 @@ def test_all_lesions_are_proposed_once(prompted_bundle: BundleInfo) -> None:
         assert one.inside.mean() == pytest.approx(0.09, abs=0.03)
 
 
-def test_healthy_skin_is_not_proposed_although_a_click_in_it_is_answered(prompted_bundle: BundleInfo) -> None:
+def test_healthy_skin_is_segmented_only_by_clicks(prompted_bundle: BundleInfo) -> None:
     gray = np.full((900, 1200), 200, np.uint8)
     gray[100:400, 100:450], gray[500:800, 700:1000] = 60, 60
     found, _ = find_spots(prompted_bundle, gray, outlines_skin=True)
@@ -306,7 +306,7 @@ def test_the_worker_encodes_a_photograph_before_its_first_prompt(
     assert encoded == [1]
 
 
-def test_the_selected_model_answers_prompts_if_it_supports_them(prompted_bundle: BundleInfo) -> None:
+def test_the_selected_model_is_used_for_prompts_if_it_supports_them(prompted_bundle: BundleInfo) -> None:
     assert find_prompted_model(str(prompted_bundle.path)) == str(prompted_bundle.path)
     assert find_prompted_model("lesion-small") == find_prompted_model("not installed") == "lesion-click"
 

@@ -73,7 +73,7 @@ def test_a_rating_records_rater_and_image(tmp_path: Path, path: Path) -> None:
     assert [image.shape for image in model.requested] == [(SIDE, SIDE, 3)]
 
 
-def test_disagreement_asks_eight_different_views(tmp_path: Path, path: Path) -> None:
+def test_disagreement_uses_eight_different_views(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     assert rate_photograph(model, path, "disagreement").score == 0.0
     assert len({image.tobytes() for image in model.requested}) == 8

@@ -14,7 +14,7 @@ SMALL = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 2
 JUDGED = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
 
 
-def test_bland_and_altman_find_what_they_published() -> None:
+def test_bland_altman_published_values() -> None:
     found = bland_altman(SMALL, LARGE)
     assert (found.bias.mean, found.sd) == pytest.approx((-2.1, 38.8), abs=0.05)
     assert (found.low.mean, found.high.mean) == pytest.approx((-79.7, 75.5), abs=1.7)  # they take 2 for 1.96
@@ -56,13 +56,13 @@ def test_the_slope_is_that_of_least_squares() -> None:
     assert alone.count == 3
 
 
-def test_shrout_and_fleiss_find_what_they_published() -> None:
+def test_shrout_fleiss_published_values() -> None:
     found = intraclass_correlation(JUDGED)
     assert (found.mean, found.low, found.high) == pytest.approx((0.290, 0.019, 0.761), abs=0.001)
     assert found.count == 6
 
 
-def test_intervals_hold_what_they_promise() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     random, held = np.random.default_rng(1), np.zeros(3)
     rounds, sd_thing, sd_read = 400, 1.0, 0.3
     truth = np.array([0.1, 0.1 + 1.959964 * sd_read * np.sqrt(2), sd_thing**2 / (sd_thing**2 + sd_read**2)])
@@ -100,7 +100,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("first", "second", "reason"), REFUSED)
-def test_what_cannot_be_compared_is_refused(first: list, second: list, reason: str) -> None:
+def test_an_impossible_comparison_is_rejected(first: list, second: list, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         bland_altman(first, second)
 

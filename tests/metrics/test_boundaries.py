@@ -131,7 +131,7 @@ def test_scipy_finds_the_same_distances(mask: np.ndarray, reference: np.ndarray)
 
 @settings(deadline=None, max_examples=40)
 @given(masks, masks)
-def test_both_ways_are_alike(mask: np.ndarray, reference: np.ndarray) -> None:
+def test_both_methods_agree(mask: np.ndarray, reference: np.ndarray) -> None:
     assert hausdorff_distance(mask, reference) == hausdorff_distance(reference, mask)
     assert f1_within(mask, reference, 1.0) == pytest.approx(f1_within(reference, mask, 1.0))
     assert (f1_within(mask, reference, 0.0) == 1.0) == bool((border_pixels(mask) == border_pixels(reference)).all())

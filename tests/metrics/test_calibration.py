@@ -35,7 +35,7 @@ def test_softmax_adds_up_whatever_the_size() -> None:
     np.testing.assert_allclose(chances, [[1, 0], [0.5, 0.5], [0.25, 0.75]])
 
 
-def test_one_sigmoid_is_a_softmax_beside_zero() -> None:
+def test_a_sigmoid_equals_a_softmax_with_zero() -> None:
     """A network of one output is padded with a zero."""
     np.testing.assert_allclose(softmax([[0.0, 2.0]])[0, 1], 1 / (1 + np.exp(-2.0)))
 
@@ -57,7 +57,7 @@ def test_a_bias_that_was_put_in_is_found() -> None:
     assert sum(found.bias) == pytest.approx(0)
 
 
-def test_bias_mends_what_a_temperature_cannot() -> None:
+def test_bias_calibrates_beyond_temperature() -> None:
     """The calibration error of shifted logits is large after a temperature alone."""
     logits, labels = drawn(2, bias=(1.0, -1.0))
     seen, requested = slice(None, MANY // 2), slice(MANY // 2, None)

@@ -21,7 +21,7 @@ def drawn(random: np.random.Generator, count: int, classes: int) -> tuple:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_true_class_is_covered_as_often_as_asked(rule: str, coverage: float, classes: int) -> None:
+def test_the_true_class_has_the_requested_coverage(rule: str, coverage: float, classes: int) -> None:
     """Over 40 draws of 200 cases, also for an inaccurate model, and not much more often."""
     random = np.random.default_rng(0)
     found = []

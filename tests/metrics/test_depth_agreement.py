@@ -47,7 +47,7 @@ def test_the_scale_by_hand() -> None:
 @each_scale
 @pytest.mark.parametrize("own_spread", [False, True])
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
-def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spread: bool, coverage: float) -> None:
+def test_intervals_cover_new_depths_at_the_requested_rate(scale: DepthScale, own_spread: bool, coverage: float) -> None:
     half = conformal_margin(*cases(scale, 8000, 2, own_spread), scale, coverage)
     assert half is not None
     predicted, true = cases(scale, 4000, 1, own_spread)

@@ -23,7 +23,7 @@ def test_distance_is_that_of_mahalanobis_with_the_covariance_of_ledoit_and_wolf(
     np.testing.assert_allclose(MahalanobisDetector.fit(known).distance(requested), expected, rtol=1e-3)
 
 
-def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
+def test_novelty_limit_separates_other_images_from_similar_ones() -> None:
     """About one of a hundred similar images is out of distribution, and nearly all with another covariance."""
     novelty = MahalanobisDetector.fit(embeddings(800))
     limit = choose_distance_threshold(novelty.distance(embeddings(1000, seed=1)))
@@ -73,14 +73,14 @@ def test_nearest_cases_are_those_that_are_nearest() -> None:
     assert found.indices[0, 0] == 7
 
 
-def test_fewer_cases_than_asked_are_all_of_them() -> None:
+def test_too_large_a_sample_returns_all_cases() -> None:
     """No image has no neighbors."""
     novelty = MahalanobisDetector.fit(embeddings(3))
     assert novelty.find_nearest(embeddings(2), 10).indices.shape == (2, 3)
     assert novelty.find_nearest(np.zeros((0, 40)), 2).distances.shape == (0, 2)
 
 
-def test_many_images_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_predicted_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same."""
     novelty, requested = MahalanobisDetector.fit(embeddings(50)), embeddings(20, seed=1)
     whole = novelty.find_nearest(requested, 3)

@@ -41,7 +41,7 @@ each_way = pytest.mark.parametrize("estimate", [bootstrap_mean, mean_of_table, m
 
 
 @each_way
-def test_an_interval_ends_where_theory_says(estimate: Callable[..., Estimate]) -> None:
+def test_an_interval_has_the_theoretical_limits(estimate: Callable[..., Estimate]) -> None:
     """Values without skewness, so that the mean is normally distributed: 1.96 standard errors below and above it."""
     values = 0.8 + 0.1 * np.linspace(-1, 1, 100)
     found, error = estimate(values, rounds=20_000), values.std(ddof=1) / 10
@@ -70,7 +70,7 @@ def test_copies_of_one_patient_narrow_nothing() -> None:
 
 
 @pytest.mark.parametrize("patients", [5, 6, 12])
-def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients: int) -> None:
+def test_intervals_of_few_patients_have_nominal_coverage(patients: int) -> None:
     """One to five images of each patient, who differ; no difference in truth, which 95 of 100 intervals hold.
 
     Plain percentiles hold it in 82, 84 and 91 of 100: a gain is claimed three times as often as it may be.

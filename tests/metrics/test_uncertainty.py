@@ -87,7 +87,7 @@ def test_disagreement(masks: list[np.ndarray], expected: float) -> None:
 
 @settings(max_examples=30)
 @given(arrays(bool, (3, 5, 4)), st.randoms())
-def test_disagreement_is_a_share_and_knows_no_order(masks: np.ndarray, random) -> None:
+def test_disagreement_is_a_share_independent_of_order(masks: np.ndarray, random) -> None:
     shuffled = random.sample(list(masks), 3)
     assert 0.0 <= mask_disagreement(list(masks)) <= 1.0
     assert mask_disagreement(shuffled) == pytest.approx(mask_disagreement(list(masks)), abs=1e-12)
@@ -118,7 +118,7 @@ def test_another_lesion_has_no_part_in_the_band_of_the_one_that_is_kept() -> Non
     assert np.flatnonzero(uncertain_band(low, high, 0.5, mask, every)).tolist() == [6, 7, 14, 15]
 
 
-def test_where_nothing_was_found_everything_that_any_answer_found_is_shown() -> None:
+def test_the_band_without_a_mask_covers_all_detections() -> None:
     low, high = answers((slice(14, 16), 0.1, 0.9))
     nothing = np.zeros((1, 20), bool)
     assert np.flatnonzero(uncertain_band(low, high, 0.5, nothing, BELT)).tolist() == [14, 15]

@@ -37,7 +37,7 @@ def test_it_is_small(demo: BundleInfo) -> None:
     assert sum(path.stat().st_size for path in SHIPPED_FOLDER.rglob("*")) < MOST_OF_ALL
 
 
-def test_tissues_of_an_unseen_look_are_drawn() -> None:
+def test_tissues_of_an_unseen_appearance_are_segmented() -> None:
     info = find_bundle("tissue-demo")
     plan = plan_slide(SlidePhantomConfig(seed=77, size=(1024, 1024), mpp=1.0, family="test"))
     labels = render_truth(plan, 2.0, Box(0, 0, 512, 512))

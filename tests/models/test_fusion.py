@@ -148,7 +148,7 @@ def test_p1_drops_half_of_the_tables_values_and_normalizes_its_numbers() -> None
     assert norm.num_features == 2
 
 
-def test_annex_b_has_features_of_the_image_beside_layers_of_the_table() -> None:
+def test_annex_b_concatenates_image_features_and_table_layers() -> None:
     from torch import nn
 
     network = network_of("annex_b", head="p2", tabular_layers=(32, 8))

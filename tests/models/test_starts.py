@@ -27,7 +27,7 @@ PAPERS = [
 
 
 @pytest.mark.parametrize(("name", "options", "expected"), PAPERS)
-def test_as_many_weights_as_the_paper_says(name: str, options: dict[str, Any], expected: float) -> None:
+def test_number_of_weights_matches_the_paper(name: str, options: dict[str, Any], expected: float) -> None:
     assert count_parameters(name, options) == pytest.approx(expected, rel=0.1)
 
 
@@ -162,7 +162,7 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("start", ["imagenet", "none", "lesion-small", "my.model-2"])
-def test_words_and_names_are_not_files(start: str) -> None:
+def test_values_and_names_are_not_files(start: str) -> None:
     assert find_weights_file(start) is None
 
 

@@ -260,7 +260,7 @@ def test_a_bad_configuration_is_refused(values: dict, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_lesions_without_room_are_refused_with_what_to_do() -> None:
+def test_lesions_without_space_are_rejected_with_a_remedy() -> None:
     config = LesionPhantomConfig.parse({"lesions": 6, "field_mm": 12, "lesion": {"diameter_mm": 8}}, "test")
     with pytest.raises(ConfigError, match=r"6 lesions of 8\.0 mm do not fit .* fewer or smaller ones"):
         lesion_phantom(config)

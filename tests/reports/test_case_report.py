@@ -250,7 +250,7 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
     ],
     ids=["reading", "case", "unknown"],
 )
-def test_the_summary_states_what_decided_the_t_category(
+def test_the_summary_explains_the_t_category(
     reported: ReportedCase, tmp_path: Path, has_readings: bool, depth_mm: float | None, category: str
 ) -> None:
     (reported.results / "synoptic.json").unlink()
@@ -265,7 +265,7 @@ def test_the_summary_states_what_decided_the_t_category(
     assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
 
 
-def test_the_summary_states_what_has_changed_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
+def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
     _set_value(reported.results / "synoptic.json", "signed_values", {"Breslow thickness": "1.42 mm"})
     collected = collect(reported.folder, reported.results)
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
@@ -418,7 +418,7 @@ def _set_value(path: Path, name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_is_damaged_is_named_and_the_rest_is_shown(name: str, reported: ReportedCase, tmp_path: Path) -> None:
+def test_damaged_parts_are_reported_and_others_shown(name: str, reported: ReportedCase, tmp_path: Path) -> None:
     about, damage, text = DAMAGES[name]
     damage(reported)
     found = collect(reported.folder, reported.results)
@@ -447,7 +447,7 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10) " in page
 
 
-def test_what_is_not_valid_has_its_reason_in_place_of_the_number(tmp_path: Path) -> None:
+def test_invalid_values_are_replaced_by_a_reason(tmp_path: Path) -> None:
     stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True).check())
     (stored.results / "depth.json").unlink()
     (stored.results / "synoptic.json").unlink()
@@ -504,7 +504,7 @@ def test_problems_of_several_cases_name_the_case(stored: ReportedCase, reported:
     assert [one.about for one in collect(reported.folder).problems] == ["Image 1"]
 
 
-def test_a_slide_without_results_says_so(stored: ReportedCase, collected: CollectedReport, tmp_path: Path) -> None:
+def test_a_slide_without_results_states_this(stored: ReportedCase, collected: CollectedReport, tmp_path: Path) -> None:
     sentence = "No result folder of this slide was found or specified: its analysis is not included."
     assert sentence in text_of(collect(stored.folder), tmp_path / "alone.html")
     assert sentence not in text_of(collected, tmp_path / "both.html")

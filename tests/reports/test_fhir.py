@@ -132,12 +132,12 @@ def test_the_patient_has_no_id_of_a_hospital_and_no_suggested_sex(user_folders: 
 
 
 @pytest.mark.parametrize(("source", "notes"), [("", [{"text": "a detail"}]), ("model", None)])
-def test_a_suggested_answer_has_no_note(source: str, notes: object) -> None:
+def test_a_suggested_value_has_no_note(source: str, notes: object) -> None:
     report = one_answer("breslow", value=1.3, detail="a detail", suggested_by=source)
     assert value_of(report, "breslow").get("note") == notes
 
 
-def test_words_outside_of_a_value_set_are_found() -> None:
+def test_values_outside_of_a_value_set_are_found() -> None:
     resource = build_diagnostic_report(SynopticReport(), CasePatient(sex="female"))
     resource["contained"][0]["gender"] = "unsaid"
     (patient, _) = RELEASES[0].model_validate(resource).contained
@@ -151,7 +151,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @MANY
 @given(report=reports())
-def test_what_has_no_value_has_none_in_any_output(report: SynopticReport, folder: Path) -> None:
+def test_empty_fields_are_empty_in_all_outputs(report: SynopticReport, folder: Path) -> None:
     write_synoptic_json(folder / "a.json", report)
     write_synoptic_table(folder / "a.csv", report)
     stored = json.loads((folder / "a.json").read_text(encoding="utf-8"))

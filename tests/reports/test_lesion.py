@@ -61,7 +61,7 @@ def test_a_corrected_border_is_reported(tmp_path, corrected):
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
-def test_a_mask_by_clicks_is_reported_with_the_model_that_answered(tmp_path, by_hand):
+def test_a_mask_by_clicks_is_reported_with_its_model(tmp_path, by_hand):
     _, result = report(tmp_path)
     lesions = [PromptOptions(include=((30, 40), (31, 41)), exclude=((2, 2),)), PromptOptions(box=(1, 1, 9, 9))]
     record = PromptRecord(model=vars(replace(STAMP, name="lesion-click")), lesions=lesions, by_hand=by_hand)

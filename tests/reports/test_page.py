@@ -121,7 +121,7 @@ def test_headings_are_in_order_and_tables_have_headings(tmp_path: Path) -> None:
     assert '<html lang="en">' in page
 
 
-def test_deep_sections_have_headings_that_html_knows(tmp_path: Path) -> None:
+def test_deep_sections_have_valid_html_headings(tmp_path: Path) -> None:
     section = Section("8", ())
     for number in range(7, 0, -1):
         section = Section(str(number), (section,))

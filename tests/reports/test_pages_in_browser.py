@@ -191,7 +191,7 @@ def test_pages_follow_the_color_scheme(reports: list[Visit]) -> None:
     assert backgrounds == {"light": {"rgb(245, 245, 243)"}, "dark": {"rgb(18, 20, 23)"}}
 
 
-def test_the_browser_finds_what_is_wrong(visits: list[Visit]) -> None:
+def test_the_browser_check_finds_faults(visits: list[Visit]) -> None:
     for one in (one for one in visits if one.page == "faulty"):
         assert one.requests == ["http://example.org/x.png"]
         assert {message.split(":")[0] for message in one.messages} == {"alert", "ErrorMessageLevel"}

@@ -70,9 +70,7 @@ def test_a_report_is_printed_with_its_identity_on_each_page_and_without_dates(tm
         (ImportError("halted"), r"the Python package cannot be imported \(halted\)\. Print .* Or: Reinstall it"),
     ],
 )
-def test_without_weasyprint_the_error_states_what_is_missing_and_what_to_do(
-    error: ImportError | OSError, expected: str
-) -> None:
+def test_missing_weasyprint_is_an_error_with_a_remedy(error: ImportError | OSError, expected: str) -> None:
     assert re.search(expected, str(WeasyPrintError.from_error(error)))
 
 

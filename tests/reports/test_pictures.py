@@ -116,7 +116,7 @@ def test_the_overview_of_a_slide_has_its_scale(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [PixelSize(0.5, 0.5), PixelSize(0.5, 1.0), PixelSize(2.0, 1.0)])
-def test_a_line_is_as_long_as_the_bar_says(size: PixelSize, tmp_path: Path) -> None:
+def test_a_line_has_the_length_of_the_scale_bar(size: PixelSize, tmp_path: Path) -> None:
     ends = ((60.0, 100.0), (360.0, 100.0))
     with open_slide(draw_slide(tmp_path / "section.tif"), size) as slide:
         picture = draw_depth_line(slide, ends)

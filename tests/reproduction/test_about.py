@@ -62,7 +62,7 @@ def test_models_of_the_folds_are_described_only_if_there_are_any(
     assert ("Of the patients of the other folds" in text) is has_folds
 
 
-def test_notes_on_classifiers_are_shown_only_beside_classifiers(work: ReproductionContext) -> None:
+def test_notes_on_classifiers_are_shown_only_with_classifiers(work: ReproductionContext) -> None:
     about_masks = " ".join(page_notes(work, {}, [learnt("simple-cnn", 0.9)]))
     assert "Dice (DI)" in about_masks
     assert "folds" not in about_masks

@@ -67,7 +67,7 @@ def done(data: Path, tmp_path_factory: pytest.TempPathFactory, patched: Patched)
         yield ChainRun(reproduce(options(data), out, run=RunContext()), out, segmented_by)
 
 
-def test_the_chain_runs_with_what_it_needs(done: ChainRun) -> None:
+def test_the_chain_runs_with_its_requirements(done: ChainRun) -> None:
     assert done.found.missing.all == {}
     assert done.found.plan.left_out == {}
     assert {item.row.name for item in done.found.results} == {*CHAIN}
@@ -94,7 +94,7 @@ def test_the_chain_is_marked_if_the_network_of_its_masks_has_not_learned(done: C
     assert masks not in results["cls-lite0"].remark
 
 
-def test_the_literature_is_printed_beside_our_result(done: ChainRun) -> None:
+def test_literature_values_are_printed_with_the_result(done: ChainRun) -> None:
     text = (done.out / "tables.md").read_text(encoding="utf-8")
     assert "### Comparison with the literature (the paper's table 3)" in text
     assert "| Al-Masni et al. 2020, ResNet-50 | HAM10000 | – | 87.74 | 89.34 | 61.90 | 65.39 |" in text

@@ -51,7 +51,7 @@ def test_a_claim_is_compared_with_both_tables(skills: tuple[float, ...], text: s
     assert text in sentence
 
 
-def test_another_network_stands_in_only_where_the_papers_did_not_run_or_learn() -> None:
+def test_a_substitute_network_is_used_only_if_the_original_cannot_run() -> None:
     stand_in = [found(name, skill) for name, skill in zip(STAND_IN, (0.6, 0.7, 0.9), strict=True)]
     own = [found(name, skill) for name, skill in zip(OWN, (0.6, 0.9, 0.7), strict=True)]
     (sentence,) = describe_claims(PAPER, stand_in)
@@ -171,7 +171,7 @@ def test_a_segmentation_has_learned_if_it_is_better_than_masks_of_the_whole_imag
     assert (row.kind.explain_unlearned(row, [], evaluation) == "") is learned
 
 
-def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
+def test_an_interval_below_50_does_not_include_it() -> None:
     row = PAPER.rows["a-only"]
     images = [{**image, "role": "A"} for image in found("a-only", 0.2).images]
     assert row.kind.explain_unlearned(row, images, {}) == "the interval of its AUC lies below 50"

@@ -65,7 +65,7 @@ def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest
         ("meta-table-alone", {}, ""),
     ],
 )
-def test_a_plan_says_what_each_row_starts_from(row: str, weights: dict[str, str], start: str) -> None:
+def test_a_plan_lists_the_starting_weights_of_each_row(row: str, weights: dict[str, str], start: str) -> None:
     draft = ReproductionPlan(paper="P2", budget="full", data={"HAM10000": ("ham",)}, weights=weights)
     role = CrossValidatedRole("HAM10000", Path("folds"), ("ham",), 5, images=100, positives=20, groups=50)
     data = ReproductionImages({}, {"HAM10000": role})

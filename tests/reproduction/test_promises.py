@@ -191,7 +191,7 @@ def run_checked(options: ReproduceOptions, out: Path, patched: Patched, unread: 
     [("P1", "ages"), ("P1", "other modalities")]
     + [("P2", lacking) for lacking in ("masks", "melanomas", "labels", "ages, other modalities")],
 )
-def test_what_a_check_promises_is_what_runs(
+def test_check_and_run_agree(
     paper: str,
     lacking: str,
     tmp_path: Path,
@@ -216,7 +216,7 @@ def keeps_its_promise(options: ReproduceOptions, out: Path, patched: Patched, la
 
 
 @pytest.mark.parametrize("lacking", LACKING_P3)
-def test_what_a_check_promises_of_p3_is_what_runs(
+def test_check_and_run_agree_on_p3(
     lacking: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -266,7 +266,7 @@ def test_the_target_of_a_row_is_checked_in_each_fold(
 
 
 @pytest.mark.parametrize("value", ["", "0"])
-def test_patients_of_one_class_are_rejected_alike_by_check_and_run(
+def test_patients_of_one_class_are_rejected_by_check_and_run(
     value: str, tmp_path: Path, patients: Callable[..., Path]
 ) -> None:
     folder = patients(tmp_path / "s", 20)
@@ -279,7 +279,7 @@ def test_patients_of_one_class_are_rejected_alike_by_check_and_run(
 
 
 @pytest.mark.parametrize(("role", "lacking"), [("M", one) for one in LACKING_P4] + [("D", "masks")])
-def test_what_a_check_promises_of_p4_is_what_runs(
+def test_check_and_run_agree_on_p4(
     role: str, lacking: str, tmp_path: Path, spots: Callable[..., Path], planned: None, patched: Patched
 ) -> None:
     folders = {one: spots(tmp_path / one.lower(), 20, seed=seed) for seed, one in enumerate(("M", "D"))}
@@ -291,7 +291,7 @@ def test_what_a_check_promises_of_p4_is_what_runs(
     assert plan.left_out.keys() == expected
 
 
-def test_p4_without_a_role_is_rejected_alike_by_check_and_run(tmp_path: Path, spots: Callable[..., Path]) -> None:
+def test_p4_without_a_role_is_rejected_by_check_and_run(tmp_path: Path, spots: Callable[..., Path]) -> None:
     options = ReproduceOptions(paper="P4", budget="small", rows=P4_ROWS, data=(f"M={spots(tmp_path / 'm')}",))
     for begin in (check, partial(reproduce, out=tmp_path / "out")):
         with pytest.raises(InputError, match="P4 needs dermoscopic photographs as D"):
@@ -299,9 +299,7 @@ def test_p4_without_a_role_is_rejected_alike_by_check_and_run(tmp_path: Path, sp
 
 
 @pytest.mark.parametrize("lacking", ["melanomas", "labels"])
-def test_what_no_row_can_use_is_rejected_alike_by_check_and_run(
-    lacking: str, tmp_path: Path, moles: Callable[..., Path]
-) -> None:
+def test_unusable_data_are_rejected_by_check_and_run(lacking: str, tmp_path: Path, moles: Callable[..., Path]) -> None:
     options = options_of("P1", tmp_path, moles, lacking)
     with pytest.raises(InputError, match="--labels B=FILE"):
         check(options, run=RunContext())
@@ -349,7 +347,7 @@ def test_the_data_sets_of_p1_are_recognized_and_take_labels(tmp_path: Path, plan
     assert plan.labels == {"B": str(labels)}
 
 
-def test_what_a_data_set_lacks_is_said_before_the_download() -> None:
+def test_missing_labels_of_a_data_set_are_reported_before_the_download() -> None:
     with pytest.raises(InputError, match=r"iToBoS 2024 from .* no labels of melanoma.*"):
         fill_roles(read_paper("P1"), [], ("A", "B"))
 

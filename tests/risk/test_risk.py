@@ -53,7 +53,7 @@ def requested(picture: PatchImage, form: dict[str, str], loaded: Classifier, **m
     return predict_risk([picture], make_patch_case(form), loaded, options(loaded.info.path, **more))
 
 
-def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage, loaded: Classifier) -> None:
+def test_the_prediction_is_the_networks_and_within_its_interval(picture: PatchImage, loaded: Classifier) -> None:
     answer = requested(picture, FORM, loaded)
     looked = loaded.run_encoder([loaded.crop_image(picture.rgb, None)])
     expected = loaded.calibration.probabilities(loaded.run_head(looked, [FORM]))[0, 1]
@@ -86,7 +86,7 @@ def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: 
         assert replace(answer, possible=possible).headline.startswith(message)
 
 
-def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) -> None:
+def test_contributions_sum_to_the_prediction(picture: PatchImage, loaded: Classifier) -> None:
     answer = requested(picture, FORM, loaded)
     assert answer.shares is not None
     assert answer.without is not None
@@ -95,7 +95,7 @@ def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) ->
     assert min(abs(share) for share in answer.shares.values()) > 1e-6
 
 
-def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loaded: Classifier) -> None:
+def test_empty_patient_data_have_no_contribution(picture: PatchImage, loaded: Classifier) -> None:
     answer = requested(picture, {}, loaded)
     assert answer.shares is not None
     assert answer.shares["patient"] == pytest.approx(0, abs=1e-7)
@@ -107,14 +107,14 @@ def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loa
     assert "predicted by the network from the image" in answer.depth.description
 
 
-def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchImage, loaded: Classifier) -> None:
+def test_a_measured_depth_changes_the_prediction_and_is_listed(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (requested(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
     assert thick.depth == RiskDepth(5.0, "metadata")
     assert thick.depth.description == "depth 5.00 mm, from the patient table"
 
 
-def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: Classifier) -> None:
+def test_depth_clark_and_image_are_comparators(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (requested(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     low, high = (one.comparators["breslow"].probability for one in (thin, thick))
     assert low is not None
@@ -234,7 +234,7 @@ def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None
     assert (known.depth.mm, known.notes, known.row, known.validity.valid) == (0.4, (), {"depth_mm": "0.4"}, True)
 
 
-def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path, model: Path) -> None:
+def test_patches_are_extracted_at_the_deepest_positions(slide: Path, tmp_path: Path, model: Path) -> None:
     own = result(tmp_path / "section")
     known = read_slide_case(own, {}, None)
     (patch,) = cut_slide_patches(slide, known.lines, {}, options(model))

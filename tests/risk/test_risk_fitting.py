@@ -73,7 +73,7 @@ def test_phantom_cases_are_marked(ended: RunFolder) -> None:
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom
 
 
-def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder) -> None:
+def test_excluded_rows_are_listed_in_result_and_log(ended: RunFolder) -> None:
     table = ended.path.parent / "set/dataset.csv"
     rows = read_table(table)
     rows[0]["depth_mm"], rows[1]["metastasis"], rows[2]["image_id"] = "999", "", "../p2"

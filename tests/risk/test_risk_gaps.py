@@ -81,7 +81,7 @@ def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: 
     assert required_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
 
 
-def test_what_is_refused_keeps_its_row_and_what_needs_less(
+def test_rejected_patients_keep_their_row_and_simpler_predictions(
     patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "load_risk_model", lambda name: learnt(loaded, NEVER))
@@ -158,7 +158,7 @@ def test_a_photograph_is_no_patch(
         read_patch_image(tmp_path / "skin.png", form, RiskOptions(model="any"))
 
 
-def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, patches: Path) -> None:
+def test_a_square_photograph_of_skin_is_classified_as_skin(tmp_path: Path, patches: Path) -> None:
     phantom = lesion_phantom(LesionPhantomConfig(seed=2, modality="dermoscopic", size=(300, 300)))
     write_rgb(tmp_path / "skin.png", phantom.rgb)
     options = RiskOptions(model="any")

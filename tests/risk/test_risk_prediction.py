@@ -23,7 +23,7 @@ def test_shares_of_a_sum_are_its_terms_and_of_a_product_are_even() -> None:
     assert together == pytest.approx(dict.fromkeys(PARTS, 1 / 3))
 
 
-def test_shares_add_up_to_what_knowing_all_changes() -> None:
+def test_contributions_sum_to_the_total_change() -> None:
     answers = dict(zip(coalitions(PARTS), np.random.default_rng(0).random(8), strict=True))
     found = shapley_shares(answers, PARTS)
     assert sum(found.values()) == pytest.approx(answers[frozenset(PARTS)] - answers[frozenset()])
@@ -55,7 +55,7 @@ def test_a_logistic_regression_agrees_with_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("truth", [True, False])
-def test_cases_that_are_all_alike_give_their_share(truth: bool) -> None:
+def test_identical_cases_give_their_share(truth: bool) -> None:
     found = LogisticRegression.fit(np.ones((9, 2)), np.full(9, truth))
     assert found.predict([[5.0, -5.0]])[0] == pytest.approx(0.95 if truth else 0.05)
 
@@ -65,7 +65,7 @@ def test_separable_cases_do_not_run_away() -> None:
     assert 0.9 < found.predict([[1.0]])[0] < 1
 
 
-def test_a_patch_looks_down_from_a_little_above_the_surface() -> None:
+def test_a_patch_starts_slightly_above_the_surface() -> None:
     row, column = patch_center((1000, 500), (3000, 500), UM, 3.0)
     assert (row, column) == (1000 + 1300 / 0.5, 500)  # 3 mm high, 0.2 mm of it above: its middle 1.3 mm below
     (place,) = choose_patch_positions([((1000, 500), (3000, 500))], [], UM, 3.0, 3)

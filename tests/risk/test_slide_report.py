@@ -61,7 +61,7 @@ def text_of(page: Path) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<style>.*</style>|<[^>]*>", " ", whole, flags=re.DOTALL))
 
 
-def test_the_page_says_the_risk_and_all_that_it_rests_on(reported: Path, tmp_path: Path) -> None:
+def test_the_page_shows_the_risk_and_its_inputs(reported: Path, tmp_path: Path) -> None:
     answer = json.loads((reported / "risk.json").read_text())
     path = reported / "risk.json"
     path.write_text(

@@ -73,7 +73,7 @@ def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str
 
 
 @pytest.mark.parametrize("method", ["attention", "grad_cam"])
-def test_a_map_lies_on_the_patch_and_goes_with_its_answer(reported: dict[str, str], method: str) -> None:
+def test_a_map_overlays_the_patch_and_is_removed_with_its_prediction(reported: dict[str, str], method: str) -> None:
     explain_slide_risk({**reported, "method": method}, RunContext())
     folder = Path(reported["folder"])
     (found,) = read_risk(folder).maps
@@ -107,7 +107,7 @@ def test_features_are_ranked_with_places_on_the_slide(reported: dict[str, str]) 
         assert left <= column <= left + width
 
 
-def test_without_an_answer_or_with_another_model_nothing_is_explained(reported: dict[str, str], tmp_path: Path) -> None:
+def test_explanations_need_a_prediction_of_the_same_model(reported: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Run the risk prediction first"):
         find_slide_biomarkers({**reported, "folder": str(tmp_path / "none")}, RunContext())
     with pytest.raises(BundleError, match="no model named"):
@@ -129,7 +129,7 @@ def test_a_model_that_remembers_nothing_ranks_nothing(
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"probability": null}', '{"probability": 0.5, "patches": 3}'])
-def test_what_is_damaged_is_named_and_not_shown(reported: dict[str, str], damage: str) -> None:
+def test_damaged_files_are_reported_and_not_shown(reported: dict[str, str], damage: str) -> None:
     folder = Path(reported["folder"])
     (folder / "risk.json").write_text(damage)
     kept = read_risk(folder)

@@ -69,7 +69,7 @@ def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> Ru
     return folder
 
 
-def test_held_out_images_of_the_run_and_of_its_replay(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_test_images_of_the_run_and_of_its_replay_data(finished: RunFolder, recipe: TrainRecipe) -> None:
     found = find_test_images(recipe, finished)
     samples, replay = found.samples, found.replay
     assert found.notes == ()

@@ -34,7 +34,9 @@ def corrections(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bundle: BundleInfo, known: bool) -> None:
+def test_test_images_that_the_initial_model_was_trained_on(
+    tmp_path: Path, tiny_bundle: BundleInfo, known: bool
+) -> None:
     data = corrections(tmp_path / "corrections")
     start = install_bundle(tiny_bundle)
     samples = read_dataset(data) if known else []

@@ -215,7 +215,7 @@ def test_the_example_runs_as_a_program(exported: Path, tiny_bundle: BundleInfo, 
     ],
     ids=["unknown word", "unknown column", "turned mask"],
 )
-def test_the_example_refuses_what_would_give_other_numbers(
+def test_the_example_rejects_different_preprocessing(
     exported: Path, tmp_path: Path, arguments: tuple[str, ...], mask_size: tuple[int, int], message: str
 ) -> None:
     photo, mask = save_phantom(tmp_path / "photo.png", SIZES[0]), tmp_path / "mask.png"

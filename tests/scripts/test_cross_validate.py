@@ -66,7 +66,7 @@ def test_folds_read_the_images_of_the_data_set(
     assert found == [names]
 
 
-def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: ModuleType, tmp_path: Path) -> None:
+def test_predictions_are_pooled_as_in_the_reproduction(script: ModuleType, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     truth = random.random(60) < 0.4
     predicted = np.clip(0.3 + 0.4 * truth + random.normal(0, 0.2, 60), 0, 1).round(4)

@@ -148,12 +148,12 @@ TELLING = [
 
 
 @pytest.mark.parametrize(("before", "after"), VARYING)
-def test_what_varies_between_runs_is_no_difference(before: str, after: str) -> None:
+def test_values_that_vary_between_runs_are_ignored(before: str, after: str) -> None:
     assert Names().lines(before) == Names().lines(after)
 
 
 @pytest.mark.parametrize(("before", "after"), TELLING)
-def test_what_a_user_reads_is_compared(before: str, after: str) -> None:
+def test_differences_in_texts_are_found(before: str, after: str) -> None:
     assert Names().lines(before) != Names().lines(after)
 
 
@@ -205,7 +205,7 @@ def test_folders_are_compared_by_name_and_content(tmp_path: Path) -> None:
     assert "a.txt[1]: 'in <root>' became 'elsewhere'" in compare_folders(old, new, 1e-6)
 
 
-def test_scenarios_bring_those_that_they_need_and_say_why_they_cannot_run(tmp_path: Path) -> None:
+def test_scenarios_include_their_requirements_or_a_reason(tmp_path: Path) -> None:
     first, second = Scenario("first", [CopyData("none.jpg", "a.jpg")]), Scenario("second", [], ["first"])
     known = {scenario.name: scenario for scenario in (first, second, Scenario("third", []))}
     chosen = with_needs(["second"], known)

@@ -64,7 +64,7 @@ def test_the_lesion_that_was_drawn_is_found(finished: SlideOutcome) -> None:
     assert str(finished.folder.parent) not in (finished.folder / "result.json").read_text()
 
 
-def test_the_heatmap_lies_where_the_tiles_do(finished: SlideOutcome) -> None:
+def test_the_heatmap_is_aligned_with_the_tiles(finished: SlideOutcome) -> None:
     with tifffile.TiffFile(finished.folder / "heatmap.ome.tif") as tiff:
         assert tiff.is_ome
         heat, message = tiff.asarray(), tiff.ome_metadata or ""
@@ -103,7 +103,7 @@ def test_dense_maps_are_stitched_and_measured_finely(
     assert stitched[66:].max() < 0.05
 
 
-def test_embeddings_lie_in_the_order_of_work(
+def test_embeddings_are_in_the_order_of_processing(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     import torch
@@ -305,7 +305,7 @@ def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     assert outcome.content["tiles_total"] == sound.content["tiles_total"] > 200
 
 
-def test_a_truncated_slide_is_refused_with_what_to_do(
+def test_a_truncated_slide_is_rejected_with_a_remedy(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     os.truncate(slide_path, 3000)
@@ -329,7 +329,7 @@ def test_a_folder_that_may_not_be_written(
         analysed(slide_path, tmp_path / "out", options, tile_model())
 
 
-def test_a_full_disk_keeps_what_is_done(
+def test_a_full_disk_keeps_finished_results(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.io.slide_store import SlideResultWriter
@@ -354,7 +354,7 @@ def test_a_full_disk_keeps_what_is_done(
     assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
 
 
-def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
+def test_an_interrupted_slide_can_be_resumed(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.slides.engine import TileReader

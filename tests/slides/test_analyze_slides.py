@@ -133,7 +133,7 @@ def test_whatever_a_library_raises_fails_its_slide_alone(
 
 
 @pytest.mark.parametrize("stop", [Cancelled, KeyboardInterrupt, SystemExit])
-def test_what_stops_all_is_no_fault_of_a_slide(
+def test_a_cancellation_is_not_an_error_of_a_slide(
     stop: type[BaseException], two: list[Path], options: SlideOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*arguments: Any) -> None:

@@ -114,7 +114,7 @@ def test_nothing_of_another_program_is_lost_when_points_change(tmp_path, slide_p
     ]
 
 
-def test_what_is_not_a_point_is_left_out(tmp_path):
+def test_only_points_are_read(tmp_path):
     one = {"geometry": {"type": "Point", "coordinates": [3, 4]}, "properties": {"classification": {"name": "A"}}}
     bad = [7, {}, {**one, "properties": None}, {**one, "geometry": {"type": "LineString", "coordinates": [[1, 2]]}}]
     (tmp_path / COUNTS).write_text(json.dumps({"features": [*bad, one]}))

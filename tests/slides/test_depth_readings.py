@@ -195,7 +195,7 @@ def test_slides_that_may_differ_are_combined_by_the_name_of_their_folder_with_a_
     assert ([slide.name for slide in collected.slides], collected.notes) == (["A/section", "B/section"], ())
 
 
-def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> None:
+def test_an_impossible_comparison_is_rejected(results: Path, tmp_path: Path) -> None:
     gathered = collect_readings([results])
     for readers in (["A"], ["A", "A"], ["A", "B", "C"]):
         with pytest.raises(InputError, match=r"requires two readers\. Select two of A, B, model with"):

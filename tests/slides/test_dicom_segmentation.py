@@ -95,7 +95,7 @@ def labels() -> np.ndarray:
     return found
 
 
-def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
+def test_dicom_segmentation_round_trip(tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom")
     level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     segments = [LesionSegment(3, "lesion 3, malignant"), LesionSegment(8, "lesion 8, benign", is_manual=True)]
@@ -112,7 +112,7 @@ def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
     assert source.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == level.header.SOPInstanceUID
 
 
-def test_a_segmentation_of_predictions_that_are_not_valid_says_so(tmp_path: Path) -> None:
+def test_a_segmentation_of_invalid_predictions_states_this(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     invalid = "Not valid: the model is a demonstration"
@@ -135,7 +135,7 @@ def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeyp
     assert find_dicom_level(tmp_path).height == 25
 
 
-def test_what_is_no_dicom_slide_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_other_files_than_dicom_slides_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"II*\0")
     with pytest.raises(InputError, match=r"slide\.svs is not a DICOM slide: a DICOM segmentation must reference"):
         find_dicom_level(tmp_path / "slide.svs")
@@ -157,7 +157,7 @@ def test_a_slide_without_lesions_and_a_poor_header_are_refused(tmp_path: Path) -
     assert not (tmp_path / "seg.dcm").exists()
 
 
-def test_without_highdicom_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_highdicom_states_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ConfigError, match=r"pip install 'napari-melanoma\[dicom\]'"):

@@ -54,14 +54,14 @@ def test_a_circle_is_no_staircase_of_cells() -> None:
     assert lesion.extent == pytest.approx(math.pi / 4, rel=0.01)
 
 
-def test_what_is_smaller_than_a_cell_is_answered_by_the_cell_it_lies_in() -> None:
+def test_a_small_lesion_has_the_probability_of_its_cell() -> None:
     lesion = drawn(box(310, 510, 330, 530))
     assert lesion.probability == pytest.approx(0.9)
     assert lesion.area_px == pytest.approx(400, rel=3e-3)
     assert lesion.tissue_share == pytest.approx(0.04 / 160, rel=3e-3)
 
 
-def test_the_users_class_counts_whatever_the_model_says() -> None:
+def test_the_users_class_overrides_the_model() -> None:
     lesion = drawn(box(210, 420, 590, 780), label="benign")
     assert (lesion.label, lesion.origin) == ("benign", "drawn")
     assert lesion.probability == pytest.approx(0.9)
@@ -76,7 +76,7 @@ def test_without_an_analysis_the_user_sets_the_class() -> None:
     assert (lesion.label, lesion.tissue_share) == ("malignant", 0.0)
 
 
-def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told() -> None:
+def test_malignancy_is_not_reported_where_no_lesion_is_detected() -> None:
     presence = np.full((10, 20), 0.02, np.float32)
     presence[:, 10:] = 0.8
     shares = LesionMaps(presence, PLACE, malignancy=np.full((10, 20), 0.7, np.float32))
@@ -104,6 +104,6 @@ def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
         (Polygon(((300.0, 500.0), (400.0, 500.0))), "encloses no area"),
     ],
 )
-def test_what_is_no_lesion_is_refused(polygon: Polygon, message: str) -> None:
+def test_invalid_lesions_are_rejected(polygon: Polygon, message: str) -> None:
     with pytest.raises(InputError, match=message):
         drawn(polygon)

@@ -20,7 +20,7 @@ def test_a_cell_that_waits_has_the_mean_of_the_smallest_square_with_something_kn
     assert filled[0, 0] == pytest.approx(0.2)
 
 
-def test_what_is_no_tissue_stays_empty() -> None:
+def test_background_stays_empty() -> None:
     values = np.array([[0.5, NAN, NAN]], np.float32)
     filled = fill_waiting(values, np.array([[False, True, False]]))
     np.testing.assert_array_equal(np.isnan(filled), [[False, False, True]])

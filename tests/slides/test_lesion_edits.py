@@ -99,7 +99,7 @@ def test_a_line_that_does_not_part_it_is_refused(line: list[tuple[float, float]]
         split_lesion(FOUND, 1, line, MAPS, CONFIG)
 
 
-def test_what_was_merged_falls_apart_again() -> None:
+def test_undo_of_a_merge() -> None:
     split = split_lesion(merge_lesions(FOUND, [1, 3], MAPS, CONFIG), 1, [(90, 0), (90, 390)], MAPS, CONFIG)
     assert areas(split) == {1: 120, 2: 40, 3: 24}
 

@@ -93,7 +93,7 @@ def test_smaller_passes_give_the_same_result(
     ]
 
 
-def test_memory_for_not_one_tile_ends_with_what_to_do(
+def test_too_little_memory_for_one_tile_is_an_error_with_a_remedy(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     hungry = Hungry(tile_model()._network, most=2**62, fault=FAULTS["computer"])
@@ -118,9 +118,7 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_looking_for_what_is_unlike_takes_smaller_parts_too(
-    fault: str, demo_tiles: BundleInfo, encoder: nn.Module
-) -> None:
+def test_novelty_detection_uses_smaller_parts_too(fault: str, demo_tiles: BundleInfo, encoder: nn.Module) -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     hungry = Hungry(encoder, most=2**62, fault=FAULTS[fault])
     familiar = TileNoveltyDetector(demo_tiles, hungry, _novelty(demo_tiles))

@@ -45,7 +45,7 @@ def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
     ["", "{", "[]", '{"format_version": 2, "fingerprint": "x"}'],
     ids=["empty", "cut off", "a list", "of another version"],
 )
-def test_what_cannot_be_understood_is_no_note(tmp_path: Path, text: str) -> None:
+def test_invalid_notes_are_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / NOTES).write_text(text)
     assert read_notes(tmp_path) == SlideNotes()
 

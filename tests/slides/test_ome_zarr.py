@@ -56,7 +56,7 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     np.testing.assert_array_equal(own["0"][0], labels)
 
 
-def test_levels_are_means_of_what_is_known(tmp_path: Path) -> None:
+def test_levels_are_means_of_known_pixels(tmp_path: Path) -> None:
     values = np.full((1, 300, 300), 0.5, np.float32)
     values[0, 1::2] = np.nan
     write_ome_zarr(tmp_path / "a.ome.zarr", values, ("p",), PLACE)
@@ -79,7 +79,7 @@ def test_without_a_scale_no_unit_is_claimed(tmp_path: Path) -> None:
     assert all("unit" not in axis for axis in scales["axes"])
 
 
-def test_what_is_no_folder_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_is_not_replaced_by_a_store(tmp_path: Path) -> None:
     (tmp_path / "a.ome.zarr").write_text("mine")
     with pytest.raises(SaveError):
         write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), PLACE)

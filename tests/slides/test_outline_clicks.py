@@ -132,7 +132,7 @@ def test_distances_are_in_the_unit_of_the_pixel_size():
     ("at", "include", "message"),
     [((5, 190), True, "no outline here"), ((130, 80), True, "already inside"), ((100, 135), False, "not inside")],
 )
-def test_a_click_without_effect_says_what_to_do(at, include, message):
+def test_a_click_without_effect_shows_a_hint(at, include, message):
     with pytest.raises(InputError, match=message):
         find_clicked_outline([("only", (LESION,))], click(*at, include=include))
 

@@ -19,7 +19,7 @@ def test_a_single_patch_is_its_own_map() -> None:
     assert (place.top, place.left, place.step_y, place.step_x) == (100, 200, 10, 5)
 
 
-def test_patches_lie_where_they_are_and_the_larger_counts_where_two_overlap() -> None:
+def test_patches_keep_their_positions_and_the_maximum_wins_in_overlaps() -> None:
     boxes = [Box(0, 0, 96, 96), Box(48, 48, 96, 96), Box(300, 0, 96, 96)]
     values, place = compose_patch_maps([np.full((3, 3), value, np.float32) for value in (0.2, 0.9, 0.5)], boxes, HUGE)
     assert values.shape == (396, 144)
@@ -30,7 +30,7 @@ def test_patches_lie_where_they_are_and_the_larger_counts_where_two_overlap() ->
     assert np.isnan(values[200, 20])
 
 
-def test_what_lies_beside_the_slide_is_left_out() -> None:
+def test_patches_outside_the_slide_are_ignored() -> None:
     values, _ = compose_patch_maps([np.ones((2, 2), np.float32)], [Box(-48, 48, 96, 96)], (200, 96))
     assert np.isnan(values[:48]).all()
     assert np.isnan(values[:, 48:]).all()

@@ -60,7 +60,7 @@ def test_without_corrections_lesions_are_those_that_are_found() -> None:
 
 
 @pytest.mark.parametrize("config", [LOWER, HIGHER], ids=["lower", "higher"])
-def test_what_was_made_by_hand_stays_as_it_is(config: LesionConfig) -> None:
+def test_manual_lesions_are_preserved(config: LesionConfig) -> None:
     corrected = set_lesion_class(FOUND, 2, "benign")
     corrected = split_lesion(corrected, 1, [(0, 120), (100, 120)], MAPS, USUAL)
     corrected = add_lesion(corrected, [box(17, 33, 19, 36)], MAPS, USUAL, "malignant")
@@ -72,14 +72,14 @@ def test_what_was_made_by_hand_stays_as_it_is(config: LesionConfig) -> None:
 
 
 @pytest.mark.parametrize("config", [LOWER, USUAL, HIGHER], ids=["lower", "as before", "higher"])
-def test_what_was_removed_stays_away(config: LesionConfig) -> None:
+def test_removed_lesions_are_not_detected_again(config: LesionConfig) -> None:
     corrected = remove_lesion(FOUND, 1)
     gone = removed_lesions(FOUND, corrected, MAPS)
     assert gone == FOUND[:1]
     assert not cells(again(corrected, config, gone))[2:8, 2:22].any()
 
 
-def test_a_lesion_that_is_much_larger_than_what_was_drawn_in_it_is_found_beside_it() -> None:
+def test_a_detection_much_larger_than_a_drawn_lesion_is_added() -> None:
     corrected = add_lesion(FOUND[:1], [box(12, 20, 16, 22)], MAPS, USUAL, "benign")
     drawn, *others = again(corrected, LOWER)
     assert drawn == corrected[-1]
@@ -87,7 +87,7 @@ def test_a_lesion_that_is_much_larger_than_what_was_drawn_in_it_is_found_beside_
     assert cells((drawn, *others)).max() == 1
 
 
-def test_what_is_drawn_where_one_was_removed_is_not_removed() -> None:
+def test_a_lesion_drawn_at_a_removed_one_is_kept() -> None:
     corrected = remove_lesion(FOUND, 2)
     gone = removed_lesions(FOUND, corrected, MAPS)
     drawn = add_lesion(corrected, [box(12, 2, 16, 8)], MAPS, USUAL, "malignant")

@@ -161,7 +161,7 @@ def test_growth_ends_at_the_border_and_closes_holes():
     assert min(min(vertex) for vertex in grown[0].polygons[0].outer) == 0
 
 
-def test_holes_are_cut_and_filled():
+def test_holes_are_added_and_filled():
     before = (region("x", square(0, 0, 100)), region("tissue", square(0, 0, 1000)))
     holed = cut_hole(before, (), [Polygon(square(40, 40, 20))])  # the smaller region below it
     assert holed[1] == before[1]
@@ -299,7 +299,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("operation", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
-def test_what_is_refused_changes_nothing(operation, message):
+def test_rejected_operations_change_nothing(operation, message):
     regions = (
         region("x", square(0, 0, 100)),
         region("same", square(0, 0, 100)),

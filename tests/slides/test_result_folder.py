@@ -94,7 +94,7 @@ def test_a_folder_that_shows_something_else_is_left_alone(whose: str, tmp_path: 
     assert slide_folder(tmp_path / "out", path).name == "x"
 
 
-def test_a_slide_that_is_gone_still_has_a_place_to_say_so(tmp_path: Path) -> None:
+def test_a_missing_slide_keeps_its_row_with_a_message(tmp_path: Path) -> None:
     write_notes(tmp_path / "out" / "x", SlideNotes("of another"))
     assert slide_folder(tmp_path / "out", tmp_path / "x.svs").name == "x-unread"
 

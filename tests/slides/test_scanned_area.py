@@ -186,7 +186,7 @@ def test_nested_objects_and_nuclei_are_moved_but_no_properties(tmp_path: Path) -
     assert outer.properties["coordinates"] == [1, 2]
 
 
-def test_training_tiles_of_imported_regions_show_what_was_annotated(scan: Path, tmp_path: Path) -> None:
+def test_training_tiles_match_the_imported_regions(scan: Path, tmp_path: Path) -> None:
     skin, lesion = region_of(rectangle(0, 0, *AREA), "Skin"), region_of(rectangle(*LESION), "Tumour")
     scan.with_suffix(".geojson").write_text(as_qupath_writes([skin, lesion]), encoding="utf-8")
     options = TileDataOptions(mpp=0.5, tile_px=32, share=0.9)

@@ -64,7 +64,7 @@ def kept(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("config", [LesionConfig(), LesionConfig(low=0.7, high=0.9)])
-def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config: LesionConfig) -> None:
+def test_corrections_are_kept_if_an_analysis_is_repeated(again: Again, config: LesionConfig) -> None:
     folder = again().folder
     mine = correct(folder, config)  # at the thresholds of the analysis, or at others that a person chose
     before = texts(folder)
@@ -76,7 +76,7 @@ def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config
     assert kept(folder) == []
 
 
-def test_the_command_says_so_and_the_slide_stays_in_the_table(
+def test_the_command_reports_it_and_the_slide_stays_in_the_table(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
@@ -121,7 +121,7 @@ def test_unedited_lesions_are_not_kept(again: Again) -> None:
     assert kept(folder) == []
 
 
-def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_analysis_keeps_lesions_drawn_in_between(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
     whole = again()
     mine = correct(whole.folder)
@@ -138,7 +138,7 @@ def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, m
     assert (whole.folder / "lesions-kept-2.geojson").read_bytes() == drawn
 
 
-def test_tiles_that_failed_are_tried_again_and_what_stays_so_is_left_alone(
+def test_failed_tiles_are_retried_once(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.slides.engine import TileReader
@@ -190,7 +190,7 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
 
 
 @pytest.mark.parametrize("text", ["{", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', "[1]"])
-def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again, text: str) -> None:
+def test_unreadable_lesions_are_reported_and_never_overwritten(again: Again, text: str) -> None:
     folder = again().folder
     (folder / "lesions.geojson").write_text(text)
     with pytest.raises(InputError, match=r"lesions\.geojson"):
@@ -211,7 +211,7 @@ def test_outlines_without_measurements_are_not_read_as_lesions(again: Again) -> 
         files.read_lesions(folder)
 
 
-def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
+def test_the_table_of_contents_lists_requested_and_current_values(again: Again) -> None:
     folder = again().folder
     correct(folder, LesionConfig(low=0.7, high=0.9))
     content = read_slide_result(folder)
@@ -219,7 +219,7 @@ def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
     assert content["lesions_asked"]["high"] == 0.6
 
 
-def test_the_model_of_many_slides_begins_each_as_asked(
+def test_a_model_for_many_slides_starts_each_with_its_options(
     options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
@@ -229,7 +229,7 @@ def test_the_model_of_many_slides_begins_each_as_asked(
     assert (models.get_reset().precision, models.get_reset().batch_size) == ("fp32", 8)
 
 
-def test_a_result_in_two_precisions_says_so(
+def test_a_result_in_two_precisions_states_both(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)

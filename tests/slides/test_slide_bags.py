@@ -81,7 +81,7 @@ def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel, 
     return analyze_slide(path, folder, options, RunContext(), load=lambda: model, **how)
 
 
-def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
+def test_the_slide_is_classified_with_attention_on_the_lesion(
     slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
 ) -> None:
     model = slide_model()
@@ -178,7 +178,7 @@ def test_a_stated_prevalence_counts(
     ],
     ids=["tile scale", "bundle scale", "stain", "target", "prevalence"],
 )
-def test_what_the_model_did_not_learn_from_is_refused(
+def test_inputs_that_differ_from_the_training_are_rejected(
     slide_path: Path,
     options: SlideOptions,
     slide_model: Callable[..., TileModel],

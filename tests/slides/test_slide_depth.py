@@ -83,7 +83,7 @@ def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     assert found["notes"][2].startswith("no interval")
 
 
-def test_only_what_is_around_lesions_is_read() -> None:
+def test_only_tiles_around_lesions_are_read() -> None:
     labels = section(500, 5000, 0.6)
     found = depth_map(labels, 2)
     assert measured(found)["breslow_mm"] == pytest.approx(0.6, abs=1e-3)
@@ -142,7 +142,7 @@ def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.M
     ("share", "category", "low_mm", "note"),
     [(0.0, "T1b", 0.8, "the category is T1b or higher"), (0.1, "T1b", 0.7, "the category is T1a or higher")],
 )
-def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
+def test_the_depth_of_a_truncated_lesion_is_a_lower_bound(
     monkeypatch: pytest.MonkeyPatch, share: float, category: str, low_mm: float, note: str
 ) -> None:
     law = DepthIntervalModel(0.9, (share, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
@@ -171,7 +171,7 @@ def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
     assert reported["depth"]["candidates"][0]["lesion"] == main.index
 
 
-def test_it_stops_when_asked_to() -> None:
+def test_cancellation_stops_it() -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
@@ -191,7 +191,7 @@ CONTENT = {
 }
 
 
-def test_the_table_has_what_is_said_of_the_depth() -> None:
+def test_the_table_contains_the_depth() -> None:
     reported = measured(depth_map(section(250, 400, 0.5)))
     row = status_to_row(
         SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **reported, "breslow_interval_mm": [0.4, 0.6]})

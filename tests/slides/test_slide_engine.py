@@ -55,7 +55,7 @@ def ordered(grid: TileGrid) -> np.ndarray:
     return np.concatenate(coarse_to_fine(np.ones(grid.shape, np.bool_)))
 
 
-def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
+def test_tiles_equal_the_slide_in_any_grouping(slide: Slide) -> None:
     grid = grid_of(slide)
     tiles, places = TileReader(slide, grid), ordered(grid)
     whole = slide.read_region(0, Box(0, 0, 512, 512))
@@ -69,7 +69,7 @@ def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
             np.testing.assert_array_equal(shown.get(tuple(place), tile), tile)
 
 
-def test_tiles_of_another_scale_are_resized_alike_alone_and_together(slide: Slide) -> None:
+def test_tiles_are_resized_equally_alone_and_in_batches(slide: Slide) -> None:
     grid = grid_of(slide, mpp=0.8)
     assert grid.read_px != (grid.side_px, grid.side_px)
     places = np.argwhere(np.ones(grid.shape, np.bool_)).astype(np.int32)
@@ -193,7 +193,7 @@ def test_a_fault_of_any_stage_arrives_and_no_thread_stays(
     assert threading.active_count() <= before + 8  # those of zarr stay for all stores
 
 
-def test_what_was_done_before_a_cancel_is_kept(tile_model: LoadModel, slide: Slide, tmp_path: Path) -> None:
+def test_tiles_finished_before_a_cancellation_are_kept(tile_model: LoadModel, slide: Slide, tmp_path: Path) -> None:
     grid, run, done = grid_of(slide), RunContext(), []
     order = ordered(grid)
     result = store(tmp_path, grid, order)
@@ -209,7 +209,7 @@ def test_what_was_done_before_a_cancel_is_kept(tile_model: LoadModel, slide: Sli
     assert (SlideResult.open(tmp_path).state == DONE).sum() == 24
 
 
-def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
+def test_a_missing_slide_is_reported(slide: Slide, slide_path: Path) -> None:
     grid = grid_of(slide)
 
     class Gone(Damaged):
@@ -315,7 +315,7 @@ def until(done: Callable[[], bool]) -> None:
     assert done()
 
 
-def test_what_is_answered_reaches_the_disk_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_flushed_after_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.slides.engine.FLUSH_S", 0.05)
     writer, places = Counting(), np.zeros((2, 2), np.int32)
     with _WriterThread(writer) as writing:  # type: ignore[arg-type]

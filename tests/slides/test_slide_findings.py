@@ -109,7 +109,7 @@ def test_benign_lesions_are_found_by_models_with_such_a_class(tmp_path: Path) ->
         ((), {}, ""),
     ],
 )
-def test_the_class_that_is_meant(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
+def test_resolution_of_class_names(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
     assert saved_results.default_target(classes, content) == expected
 
 

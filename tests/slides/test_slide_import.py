@@ -47,7 +47,7 @@ def test_classes_of_other_programs_are_understood(name: str, label: str | None) 
     assert class_to_label(name) == label
 
 
-def test_what_did_not_change_stays_and_the_rest_is_measured(maps: LesionMaps) -> None:
+def test_imports_keep_unchanged_lesions_and_measure_others(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
     first, second = map(lesion_to_annotation, lesions)
     grown = replace(second, polygons=(square(100, 100, 40),))
@@ -71,7 +71,7 @@ def test_a_class_that_was_changed_is_taken_over(maps: LesionMaps) -> None:
     assert [one.label for one in replace_lesions(lesions, reported, maps, CONFIG)] == ["benign", "benign"]
 
 
-def test_what_is_not_in_the_file_is_dropped(maps: LesionMaps) -> None:
+def test_lesions_missing_in_the_file_are_removed(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
     assert replace_lesions(lesions, [lesion_to_annotation(lesions[1])], maps, CONFIG) == (lesions[1],)
 

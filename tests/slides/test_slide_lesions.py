@@ -82,7 +82,7 @@ def test_malignant_ones_come_first_and_of_those_the_largest() -> None:
     assert reported == [(1, "malignant", 40), (2, "malignant", 4), (3, "malignant", 1), (4, "benign", 84)]
 
 
-def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:
+def test_a_malignancy_map_gives_the_class_and_the_position() -> None:
     given_maps = maps(r2_6_c2_6=0.9, r10_14_c2_6=0.9)
     malignancy = np.full((20, 30), 0.1, np.float32)
     malignancy[10:14, 2:6] = 0.8
@@ -104,7 +104,7 @@ def test_no_lesion_is_more_probable_than_the_slide_at_its_most() -> None:
     assert lesion.probability <= float(given_maps.target.max()) + 1e-6
 
 
-def test_tissue_weighs_cells_and_is_what_shares_are_of() -> None:
+def test_shares_are_weighted_by_tissue() -> None:
     tissue = np.ones((20, 30), np.float32)
     tissue[2, :] = 0.0
     tissue[3, :] = 0.5
@@ -116,7 +116,7 @@ def test_tissue_weighs_cells_and_is_what_shares_are_of() -> None:
 
 
 @pytest.mark.parametrize("tissue", [None, np.ones((20, 30), np.float32)], ids=["no tissue map", "tissue"])
-def test_what_is_unknown_is_no_lesion_and_no_tissue(tissue: np.ndarray | None) -> None:
+def test_unknown_cells_are_neither_lesion_nor_tissue(tissue: np.ndarray | None) -> None:
     presence = maps(r2_6_c2_6=0.9).presence.copy()
     presence[:, 4:] = np.nan
     (lesion,) = find_lesions(LesionMaps(presence, PLACE, tissue=tissue), CONFIG)
@@ -150,7 +150,7 @@ def test_holes_are_kept_or_filled() -> None:
     assert round(solid.area_px / PLACE.cell_area_px) == 49
 
 
-def test_smoothing_drops_single_tiles_but_not_at_the_border_of_what_is_known() -> None:
+def test_smoothing_removes_single_tiles_except_at_the_border() -> None:
     given_maps = maps(r2_3_c2_3=0.9, r8_14_c8_16=0.9)
     presence = given_maps.presence.copy()
     presence[14:] = np.nan

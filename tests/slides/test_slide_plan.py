@@ -85,7 +85,7 @@ def overview_in(glass: tuple[int, int, int]) -> np.ndarray:
     return rgb
 
 
-def test_what_lies_beyond_the_bounds_of_a_slide_is_no_tissue_and_no_glass() -> None:
+def test_areas_outside_the_bounds_are_neither_tissue_nor_glass() -> None:
     picture = overview_in((225, 222, 232))
     picture[::7, ::5] = 254  # as JPEG leaves a filling: neither of one value nor with straight ends
     info: Any = SimpleNamespace(levels=[LevelInfo(3000, 3000, 1.0)], bounds=Box(1000, 1000, 1000, 1000))

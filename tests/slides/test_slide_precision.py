@@ -65,7 +65,7 @@ def test_inaccurate_half_precision_is_replaced_by_float32_with_a_notice(
 
 
 @pytest.mark.parametrize(("requested", "least"), [("bf16", 0.0), ("fp32", None)])
-def test_the_result_says_in_which_precision_and_how_far_off(
+def test_the_result_states_precision_and_deviation(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, requested: str, least: float | None
 ) -> None:
     model = tile_model(precision=requested)

@@ -78,7 +78,7 @@ def test_a_replacement_that_fails_leaves_the_finished_result(
     assert seen(finished) == before
 
 
-def test_a_replacement_goes_on_where_it_was_cancelled_and_takes_the_place(
+def test_a_cancelled_replacement_resumes_and_replaces_the_folder(
     slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel
 ) -> None:
     with pytest.raises(Cancelled):
@@ -93,7 +93,7 @@ def test_a_replacement_goes_on_where_it_was_cancelled_and_takes_the_place(
     assert not (finished / UNFINISHED).exists()
 
 
-def test_a_replacement_that_was_killed_goes_on(
+def test_a_killed_replacement_resumes(
     slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""

@@ -48,7 +48,7 @@ def region(top, left, side, of=TUMOUR, reader=""):
     return region_from_vertices(square(top, left, side), of, reader)
 
 
-def test_what_crosses_itself_becomes_what_it_runs_around():
+def test_a_self_intersecting_polygon_becomes_its_enclosed_area():
     eight = region_from_vertices(np.array([(0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)]), TUMOUR, "A")
     assert len(eight.polygons) == 2
     assert sum(polygon.area for polygon in eight.polygons) == pytest.approx(50)
@@ -56,7 +56,7 @@ def test_what_crosses_itself_becomes_what_it_runs_around():
 
 
 @pytest.mark.parametrize("vertices", [[(0, 0), (1, 1)], [(0, 0), (5, 5), (10, 10)]], ids=["two points", "a line"])
-def test_what_encloses_nothing_is_refused(vertices):
+def test_polygons_without_area_are_rejected(vertices):
     with pytest.raises(InputError, match="encloses no area"):
         region_from_vertices(np.array(vertices, float), TUMOUR)
 
@@ -97,7 +97,7 @@ def test_a_window_of_a_map_is_that_part_of_the_map(step):
     assert np.array_equal(found.labels(place, Box(5, 7, 12, 9)), whole[5:17, 7:16])
 
 
-def test_what_was_painted_is_found_again_cell_by_cell():
+def test_regions_of_painted_labels_round_trip():
     labels = np.zeros((20, 20), np.uint8)
     labels[2:8, 3:9], labels[10:15, 10:15], labels[4, 4] = 1, 2, 0
     place = MapPlacement(10, 20, 4, 4)
@@ -181,7 +181,7 @@ def test_points_and_lines_stay_in_the_file_of_the_regions(tmp_path, slide_path):
     assert again.unread == (line,)
 
 
-def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
+def test_regions_of_another_program_are_repaired_named_and_added_once(tmp_path):
     known = (region(1, 1, 10),)
     eight = Annotation((Polygon(((50.0, 50.0), (60.0, 60.0), (60.0, 50.0), (50.0, 60.0))),), "Other: name")
     path = tmp_path / "them.geojson"
@@ -209,7 +209,7 @@ def test_ids_are_unique_and_classes_change_by_id():
     assert [region.class_name for region in changed] == ["Tumour", "Skin", "Tumour"]
 
 
-def test_files_of_regions_are_found_beside_slides_and_in_results(tmp_path, slide_path):
+def test_region_files_are_found_next_to_slides_and_in_results(tmp_path, slide_path):
     assert find_region_files(slide_path, []) == []
     beside = slide_path.with_suffix(".geojson")
     write_geojson(beside, [region(0, 0, 5)])

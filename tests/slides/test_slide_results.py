@@ -40,7 +40,7 @@ def order() -> np.ndarray:
     )
 
 
-def test_what_is_put_is_read_back(tmp_path: Path, order: np.ndarray) -> None:
+def test_results_round_trip(tmp_path: Path, order: np.ndarray) -> None:
     created = SlideResult.create(tmp_path, spec_of(features=6, dense_px=2), order)
     writer, random = created.writer(), np.random.default_rng(1)
     values = {
@@ -92,9 +92,7 @@ def test_a_fault_between_data_and_flag_leaves_tiles_to_do(
 
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="Windows brings names to the disk by itself")
-def test_what_is_done_reaches_the_disk_after_the_data(
-    tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_state_is_written_after_the_data(tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     created = SlideResult.create(tmp_path, spec_of(features=6), order)
     seen: list[tuple[str, Path]] = []
     plain_sync, plain_replace = os.fsync, Path.replace
@@ -147,7 +145,7 @@ def test_results_of_something_else_are_refused(
     assert "--force" in str(refused.value)
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path, order: np.ndarray) -> None:
+def test_folders_without_results_are_rejected(tmp_path: Path, order: np.ndarray) -> None:
     with pytest.raises(InputError, match="has no results of a slide"):
         SlideResult.open(tmp_path)
     SlideResult.create(tmp_path, spec_of(), order)
@@ -199,7 +197,7 @@ def refuse_removal(*_: object, **__: object) -> None:
     raise PermissionError(errno.EACCES, "in use")
 
 
-def test_a_store_that_is_begun_again_goes_as_a_whole(
+def test_restarting_a_store_removes_all_of_it(
     tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SlideResult.create(tmp_path, spec_of(), order)

@@ -137,7 +137,7 @@ def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
+def test_a_missing_run_is_lost(tmp_path: Path) -> None:
     found = read_slide_run_status(tmp_path / "nothing")
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
     assert found.message == "The process ended unexpectedly: no tile finished."
@@ -240,7 +240,7 @@ def _resumed(folder: Path) -> bool:
 
 
 @pytest.mark.usefixtures("dark")
-def test_the_verb_writes_what_it_says(
+def test_the_command_writes_the_reported_files(
     run: Callable[..., Result], slide_path: Path, mask_path: Path, tmp_path: Path
 ) -> None:
     words = ["--tissue-mask", mask_path, "--batch-size", 16, "--precision", "fp32", "--score", "maximum"]
@@ -264,7 +264,7 @@ def test_the_verb_writes_what_it_says(
     assert json.loads((tmp_path / "out" / "section" / "result.json").read_text())["target"] == "benign"
 
 
-def test_the_verb_refuses_what_it_cannot_do(run: Callable[..., Result], slide_path: Path) -> None:
+def test_the_command_rejects_invalid_options(run: Callable[..., Result], slide_path: Path) -> None:
     missing = run("slide", "nothing.svs", "--out", "out")
     assert missing.exit_code == 2
     assert "nothing.svs" in missing.stderr

@@ -89,7 +89,7 @@ def test_changed_options_are_described(field: str, made: Callable[..., SlideOpti
 
 
 @pytest.mark.parametrize("field", PICTURES)
-def test_a_picture_counts_by_what_it_shows_and_not_by_its_name(
+def test_pictures_are_identified_by_content_not_by_name(
     field: str, made: Callable[..., SlideOptions], tmp_path: Path
 ) -> None:
     options = made(field, 0)

@@ -95,7 +95,7 @@ def test_the_order_of_tiles_hardly_matters() -> None:
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
-def test_where_no_tile_answered_there_is_nothing() -> None:
+def test_areas_without_tiles_are_empty() -> None:
     mosaic = TileBlender(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
     mosaic.add(np.ones((1, SIDE, SIDE)), 100, 10)
     mosaic.add(np.ones((1, SIDE, SIDE)), 12, 4)

@@ -154,7 +154,7 @@ def test_any_content_is_read_or_reported_and_saved_unchanged(values: dict[str, o
         {"procedure": {"state": "not assessed"}},
     ],
 )
-def test_schema_rejects_what_the_model_rejects(answers: dict[str, object]) -> None:
+def test_schema_and_model_reject_the_same(answers: dict[str, object]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"answers": answers}, json.loads(SCHEMA.read_text(encoding="utf-8")))
 

@@ -99,7 +99,7 @@ def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
     assert {row["patient_id"]: row["split"] for row in more if row["patient_id"] in splits} == splits
 
 
-def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_path):
+def test_areas_of_few_patients_stay_together_with_a_note(slide_path, tmp_path):
     report = made([annotated(slide_path, usual())], tmp_path / "tiles")
     rows = read_table(tmp_path / "tiles" / "dataset.csv")
     assert {row["patient_id"] for row in rows} == {""}
@@ -135,12 +135,12 @@ def test_missing_validation_class_suggests_where_to_annotate(tmp_path, drawn_sli
         check_run_classes(chosen, recipe, table)
 
 
-def test_where_a_tile_was_cut_is_nothing_to_learn_from(slide_path, tmp_path):
+def test_tile_positions_are_not_training_columns(slide_path, tmp_path):
     made([annotated(slide_path, [*usual(), box(0, 0, 100, 100, "Fold")])], tmp_path / "tiles")
     assert not list_eligible_columns(read_table(tmp_path / "tiles" / "dataset.csv"), "tissue")
 
 
-def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
+def test_classes_are_renamed_selected_or_not_found(slide_path, tmp_path):
     annotated(slide_path, [*usual(), box(0, 0, 32, 32, "Ignore*")])
     options = OPTIONS.model_copy(update={"classes": ("Tumour=melanoma", "Skin=Background")})
     report = made([slide_path], tmp_path / "tiles", options)
@@ -151,7 +151,7 @@ def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_readers_who_differ_are_refused_agreed_on_or_one_of_them_counts(slide_path, tmp_path):
+def test_disagreeing_readers_are_rejected_merged_or_selected(slide_path, tmp_path):
     annotated(slide_path, [box(0, 0, 256, 448, reader="A"), box(128, 0, 448, 448, "Tumour", "B")])
     with pytest.raises(DataSetError, match=r"A and B differ on 0\.0143 mm²"):
         made([slide_path], tmp_path / "refused")

@@ -170,9 +170,7 @@ def test_analysis_resumes_in_its_first_precision(
     assert reported[0].startswith(f"started in {begun}; resuming in the same precision")
 
 
-def test_where_a_processor_lacks_a_precision_that_is_said(
-    tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsupported_precision_is_reported(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
     reported: list[str] = []
     model = tile_model(precision=None)
@@ -241,7 +239,7 @@ def test_folding_changes_nothing_but_the_passes(name: str) -> None:
         torch.testing.assert_close(quick(images), expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
 
 
-def test_what_cannot_be_traced_is_folded_in_parts(dense_bundle: BundleInfo) -> None:
+def test_batch_norms_of_untraceable_networks_are_folded(dense_bundle: BundleInfo) -> None:
     from napari_melanoma.models.bundle import load_network
 
     network = load_network(dense_bundle)

@@ -15,7 +15,7 @@ MASKS = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
 @settings(max_examples=30)
 @given(MASKS, st.integers(1, 20))
-def test_each_wanted_tile_comes_once(wanted: np.ndarray, first: int) -> None:
+def test_each_requested_tile_is_read_once(wanted: np.ndarray, first: int) -> None:
     passes = coarse_to_fine(wanted, first)
     together = np.concatenate([*passes, np.empty((0, 2), np.int32)])
     assert together.dtype == np.int32
@@ -26,7 +26,7 @@ def test_each_wanted_tile_comes_once(wanted: np.ndarray, first: int) -> None:
 
 @settings(max_examples=30)
 @given(MASKS.filter(np.any), st.integers(1, 20))
-def test_after_each_pass_every_block_that_holds_a_wanted_tile_has_one(wanted: np.ndarray, first: int) -> None:
+def test_each_pass_reads_one_tile_of_each_requested_block(wanted: np.ndarray, first: int) -> None:
     passes = coarse_to_fine(wanted, first)
     size = 1
     while size < max(wanted.shape) and len({tuple(place // size) for place in np.argwhere(wanted)}) > first:
@@ -56,7 +56,7 @@ def test_islands_are_in_the_first_pass() -> None:
     assert [3, 97] in coarse_to_fine(wanted, 30)[0].tolist()
 
 
-def test_nothing_wanted() -> None:
+def test_no_requested_tile() -> None:
     assert coarse_to_fine(np.zeros((5, 5), bool)) == []
 
 

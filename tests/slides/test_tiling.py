@@ -76,7 +76,7 @@ def test_overlap_is_a_share_of_the_side() -> None:
     assert grid.block_box((1, 3), (0, 2)) == Box(7, 0, 17, 17)
 
 
-def test_a_part_is_tiled_from_its_own_corner_and_cut_at_the_slide() -> None:
+def test_a_part_is_tiled_from_its_corner_and_clipped_to_the_slide() -> None:
     grid = planned(100, 100, within=Box(80, -5, 50, 30))
     assert grid.area == Box(80, 0, 20, 25)
     assert (grid.shape, grid.box(0, 0)) == ((2, 3), Box(80, 0, 10, 10))
@@ -117,7 +117,7 @@ GRIDS = st.builds(
 
 @settings(max_examples=30)
 @given(GRIDS)
-def test_tiles_cover_what_the_border_promises(grid: TileGrid) -> None:
+def test_tiles_have_the_stated_border(grid: TileGrid) -> None:
     covered = np.zeros((grid.area.height + 2 * grid.side_px, grid.area.width + 2 * grid.side_px), int)
     for row in range(grid.rows):
         for column in range(grid.columns):
@@ -171,7 +171,7 @@ def test_a_tissue_mask_between_pixels_counts_by_its_area() -> None:
     np.testing.assert_allclose(share, [[0.75 * 0.25, 0], [0.25 * 0.25, 0]], atol=1e-6)
 
 
-def test_the_map_of_pixels_lies_where_the_tiles_do() -> None:
+def test_the_pixel_map_is_aligned_with_the_tiles() -> None:
     grid = plan_tiles(pyramid(4000, 4000), PixelSize(0.25, 0.5), TilingConfig(overlap=0.5), Box(100, 200, 2000, 2000))
     place = grid.pixel_placement
     assert (place.top, place.left) == (100, 200)

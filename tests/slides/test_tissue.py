@@ -89,7 +89,7 @@ def test_uneven_light_is_no_tissue() -> None:
 
 
 @pytest.mark.parametrize("colour", INKS)
-def test_ink_beside_and_over_tissue_is_left_out(colour: str) -> None:
+def test_ink_next_to_and_on_tissue_is_excluded(colour: str) -> None:
     scene = Scene().ink(colour, slice(20, 30), slice(10, 300)).ink(colour, slice(100, 112), slice(200, 310))
     tissue = found_on(scene)
     assert tissue.pen[22:28, 15:295].mean() > 0.98
@@ -99,7 +99,7 @@ def test_ink_beside_and_over_tissue_is_left_out(colour: str) -> None:
     assert not (tissue.mask & tissue.pen).any()
 
 
-def test_ink_that_covers_much_is_said() -> None:
+def test_extensive_ink_is_reported() -> None:
     scene = Scene().ink("green", slice(0, 60), slice(0, 320))
     assert any("ink" in line for line in found_on(scene).warnings)
     assert not found_on(scene, find_pen=False).pen.any()
@@ -181,7 +181,7 @@ def test_a_uniform_picture_is_no_trouble() -> None:
         assert not tissue.mask.any()
 
 
-def test_a_picture_cut_out_of_tissue_is_all_tissue() -> None:
+def test_a_crop_of_tissue_is_all_tissue() -> None:
     inside = Scene().rgb()[90:150, 100:200]
     tissue = find_tissue(inside, (4.0, 4.0), TissueConfig())
     assert tissue.mask.all()
@@ -189,7 +189,7 @@ def test_a_picture_cut_out_of_tissue_is_all_tissue() -> None:
     assert estimate_glass_color(inside) == DEFAULT_WHITE
 
 
-def test_what_was_not_scanned_is_no_tissue() -> None:
+def test_unscanned_areas_are_not_tissue() -> None:
     scene, rgb = Scene(), Scene().rgb()
     rgb[:, :30] = 0
     rgb[:25] = 0
@@ -271,7 +271,7 @@ def test_a_real_slide(shared_data: Path) -> None:
     ("name", "um"),
     [("OS-2-ndpi.ome.tif", 0.25), ("OS-1-detail.ome.tif", 0.25), ("puma_metastatic_melanoma_roi_094.tif", 0.22)],
 )
-def test_pictures_cut_out_of_real_tissue_of_any_stain(shared_data: Path, name: str, um: float) -> None:
+def test_crops_of_real_tissue_of_any_stain(shared_data: Path, name: str, um: float) -> None:
     """Ki-67 with blue counterstain and holes, pale H&E, and a dense melanoma metastasis."""
     import tifffile
 

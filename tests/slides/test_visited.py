@@ -56,7 +56,7 @@ def test_a_tilted_view_covers_its_own_area():
     assert not visited[left[0] // 40, left[1] // 40]
 
 
-def test_a_view_beside_the_slide_is_nothing():
+def test_a_view_outside_the_slide_is_not_recorded():
     assert not add_view(empty_visited(SIZE), SIZE, view(center=(9000, 9000))).any()
 
 

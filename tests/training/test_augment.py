@@ -159,7 +159,7 @@ def test_augmentation_changes_the_requested_share_of_images(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", COLORS)
-def test_a_color_change_does_what_its_name_says(field: str) -> None:
+def test_each_color_change_has_its_effect(field: str) -> None:
     images, masks = batch(16, SIDE)
     varied = BatchAugmentation(changed(**{field: 0.2}), SIDE, 0)(images, masks, keys(*range(16)))[0].double()
     before, after = (torch.einsum("ij,bjyx->biyx", torch.from_numpy(RGB_TO_YIQ), x.double()) for x in (images, varied))
@@ -180,7 +180,7 @@ def test_a_color_change_does_what_its_name_says(field: str) -> None:
 
 
 @pytest.mark.parametrize("quality", [30, 50, 75, 95])
-def test_recompression_is_what_jpeg_does(quality: int) -> None:
+def test_recompression_equals_jpeg(quality: int) -> None:
     rgb = np.ascontiguousarray(batch(1, SIDE)[0][0].permute(1, 2, 0).numpy())
     file = BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=quality)

@@ -207,7 +207,7 @@ def test_a_damaged_file_is_named_and_the_others_are_kept(fill_store: Callable[..
     assert fill_store(samples).decoded == ["b03.png"]
 
 
-def test_a_cancelled_decoding_keeps_what_was_decoded(
+def test_a_cancelled_decoding_keeps_the_decoded_images(
     fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
     def stop(progress: Progress) -> None:

@@ -42,7 +42,7 @@ def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
 
 
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
-def test_nothing_depends_on_what_else_is_in_the_batch(how: str, class_recipe: TrainRecipe, change: Change) -> None:
+def test_results_are_independent_of_the_batch(how: str, class_recipe: TrainRecipe, change: Change) -> None:
     recipe = change(class_recipe, classification={how: 0.6})
     whole, halves = varied(recipe, KEYS), [varied(recipe, KEYS[part]) for part in (slice(0, 3), slice(3, 8))]
     assert torch.equal(whole.shares, torch.cat([half.shares for half in halves]))

@@ -159,7 +159,7 @@ def test_a_check_counts_the_classes(class_recipe: TrainRecipe) -> None:
     assert check_data(class_recipe, RunContext()).classes == {"other": 16, "melanoma": 8}
 
 
-def test_the_column_of_malignancy_gives_classes_in_words(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
+def test_the_malignancy_column_gives_named_classes(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
     edit(data, lambda place, row: {**row, "target": int(place % 3 == 0)})
     recipe = change(class_recipe, classification={"target": "target", "positive": "malignant"})
     assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
@@ -223,7 +223,7 @@ def test_cells_that_count_as_unknown_are_reported(
     assert classes.encoding.numbers[0].std < 20
 
 
-def test_rare_words_are_reported(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
+def test_rare_values_are_reported(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
     edit(data, lambda place, row: {**row, "sex": f"word {place}" if place < 9 else row["sex"]})
     rare = change(class_recipe, classification={"tabular": {**TABLE, "words": [{"name": "sex", "min_count": 2}]}})
     (drawn_shares,) = [text for text in check_data(rare, RunContext()).warnings if "'sex'" in text]

@@ -51,7 +51,7 @@ def test_colors_stay_colors_and_a_mask_is_cleared_only_in_the_dark(cover: type[R
 
 
 @pytest.mark.parametrize("cover", COVERS)
-def test_an_image_is_covered_alike_in_any_batch(cover: type[RandomAugmentation]) -> None:
+def test_coverage_of_an_image_is_independent_of_its_batch(cover: type[RandomAugmentation]) -> None:
     drawn = chance(3)
     together = laid(cover, drawn)[0]
     for place in range(4):
@@ -82,7 +82,7 @@ def test_corners_are_darker_than_the_center() -> None:
     assert (light[:, SIDE // 2].diff(dim=1)[:, : SIDE // 2 - 4] >= 0).all()  # brighter towards the middle
 
 
-def test_a_square_of_the_mean_color_is_cut_out() -> None:
+def test_a_square_is_masked_with_the_mean_color() -> None:
     images = torch.rand(20, 3, SIDE, SIDE) * 255
     before, drawn = images.clone(), chance(5, 20)
     Cutout(AugmentationConfig(cutout_probability=1))(images, torch.zeros(20, 1, SIDE, SIDE), drawn)

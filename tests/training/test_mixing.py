@@ -128,7 +128,7 @@ def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
     assert len({int(one[0, 0, 0]) for one in found}) == 4  # any of the four may be at the top left
 
 
-def test_a_mosaic_keeps_the_shape_of_what_it_shows(masks: torch.Tensor) -> None:
+def test_a_mosaic_preserves_the_aspect_ratio(masks: torch.Tensor) -> None:
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     disk = ((rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 16**2).to(torch.uint8) * 255
     numbers = draw_random_numbers(1, keys(*range(10)))

@@ -100,7 +100,7 @@ def test_restarts_fall_along_half_a_cosine() -> None:
 
 
 @given(st.integers(0, 5000), st.integers(1, 300), st.floats(1, 10))
-def test_a_step_lies_in_its_cycle(step: int, first: int, growth: float) -> None:
+def test_a_step_is_within_its_cycle(step: int, first: int, growth: float) -> None:
     from napari_melanoma.training.schedules import position_in_cycle
 
     course = ScheduleSteps(10_000, first, growth)

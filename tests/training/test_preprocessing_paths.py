@@ -73,9 +73,7 @@ def test_patches_are_stored_with_normalized_stain(photograph: Path, tmp_path: Pa
     assert not np.array_equal(stored(tmp_path / "store", photograph.parents[1], 64, PreprocessingConfig()), expected)
 
 
-def test_images_are_preprocessed_alike_everywhere(
-    prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path
-) -> None:
+def test_preprocessing_is_the_same_everywhere(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
     model = Recording(prepared_bundle, load_network(prepared_bundle))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
     expected, plain = (

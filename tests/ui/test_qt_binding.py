@@ -10,7 +10,7 @@ from pytestqt.qt_compat import qt_api
 
 
 @pytest.mark.both_qts
-def test_the_binding_asked_for_is_the_one_in_use(qapp):
+def test_the_requested_binding_is_used(qapp):
     requested = os.environ["QT_API"]
     assert qtpy.API_NAME.lower() == requested
     assert qt_api.pytest_qt_api == requested

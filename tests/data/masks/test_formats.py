@@ -161,7 +161,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_a_format_draws(case: Case, tmp_path: Path) -> None:
+def test_masks_of_each_format(case: Case, tmp_path: Path) -> None:
     path = written(tmp_path, case.content)
     assert detect_format(path) == detect_format(tmp_path) == case.format
     (one,), left_out = read_masks(path)
@@ -245,7 +245,7 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize(("content", "message"), LEFT_OUT, ids=[message for _, message in LEFT_OUT])
-def test_what_encloses_nothing_is_left_out(content: Any, message: str, tmp_path: Path) -> None:
+def test_polygons_without_area_are_skipped(content: Any, message: str, tmp_path: Path) -> None:
     written(tmp_path, content, "a.json")
     kind = detect_format(tmp_path)
     whole = {"coco": coco([[4, 2, 14, 2, 14, 12]]), "labelme": labelme(SQUARE), "geojson": geojson("Polygon", [SQUARE])}
@@ -329,7 +329,7 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
         read_masks(tmp_path, "coco")
 
 
-def test_points_outside_are_counted_and_cut_off(tmp_path: Path) -> None:
+def test_points_outside_are_counted_and_clipped(tmp_path: Path) -> None:
     outline = [[4, -5], [14, -5], [14, 12], [4, 12.4]]
     ((one,), _) = read_masks(written(tmp_path, labelme(outline)))
     assert one.area.count_points_outside(SHAPE) == 2

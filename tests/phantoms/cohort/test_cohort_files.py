@@ -79,7 +79,7 @@ def test_it_is_a_data_set_with_nothing_wrong(drawn: Path) -> None:
     assert {sample.split for sample in samples} == {"train", "test"}
 
 
-def test_every_cell_is_in_the_words_of_the_table(drawn: Path) -> None:
+def test_every_cell_has_a_value_of_the_table(drawn: Path) -> None:
     for row in table(drawn / "dataset.csv"):
         for name, text in row.items():
             column = find_column(name)

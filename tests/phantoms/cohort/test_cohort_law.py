@@ -47,7 +47,7 @@ def test_half_of_all_have_a_metastasis(facts: RiskFactors) -> None:
 
 
 @pytest.mark.parametrize("part", ["log_depth", "ulceration", "decade", "male", "site", "necrosis"])
-def test_without_any_one_of_its_parts_the_answer_is_worse(facts: RiskFactors, part: str) -> None:
+def test_each_part_improves_the_prediction(facts: RiskFactors, part: str) -> None:
     truth = np.random.default_rng(1).random(ROWS) < LAW.probability(facts)
     zero = (0.0,) * len(SITES) if part == "site" else 0.0
     without = replace(LAW, **{part: zero}).probability(facts)
@@ -55,7 +55,7 @@ def test_without_any_one_of_its_parts_the_answer_is_worse(facts: RiskFactors, pa
     assert lost > 0.002
 
 
-def test_the_answer_without_the_image_is_the_mean_over_what_it_may_show(facts: RiskFactors) -> None:
+def test_the_prediction_without_an_image_is_the_mean_over_images(facts: RiskFactors) -> None:
     thick = (facts.depth_mm > 1.0) & (facts.depth_mm < 1.3) & (facts.age > 55) & (facts.age < 65)
     assert LAW.probability(facts)[thick].mean() == pytest.approx(
         LAW.probability_without_image(facts)[thick].mean(), abs=0.01
@@ -78,5 +78,5 @@ def test_area_under_the_curve(answer: list[float], truth: list[int], area: float
     assert area_under_curve(np.array(answer, float), np.array(truth, bool)) == area
 
 
-def test_no_area_where_all_are_alike() -> None:
+def test_identical_values_have_no_area() -> None:
     assert area_under_curve(np.arange(3.0), np.ones(3, bool)) is None

@@ -79,7 +79,7 @@ def test_the_control_has_the_same_patients_and_random_labels(patients: tuple[Pat
     assert all(abs(area - 0.5) < 0.08 for area in areas(control).values())
 
 
-def test_test_patients_have_looks_that_training_never_uses(patients: tuple[Patient, ...]) -> None:
+def test_test_patients_have_unseen_appearances(patients: tuple[Patient, ...]) -> None:
     families = {(one.split, make_slide_config(one, CONFIG).family) for one in patients[:60]}
     assert families == {("train", "train"), ("test", "test")}
 

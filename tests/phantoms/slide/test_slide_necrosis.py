@@ -72,7 +72,7 @@ def test_outlines_have_the_listed_size_and_share(pair: tuple[PhantomSlidePlan, P
     assert counted == pytest.approx(known["area_mm2"], rel=0.1)
 
 
-def test_outlines_lie_over_the_melanoma_in_the_files_for_qupath(
+def test_qupath_files_outline_the_melanoma(
     pair: tuple[PhantomSlidePlan, PhantomSlidePlan],
 ) -> None:
     drawn = [(one.class_name, one.name) for one in make_annotations(pair[0])]

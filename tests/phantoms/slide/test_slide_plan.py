@@ -123,7 +123,7 @@ def test_a_slide_without_sections_is_blank() -> None:
     assert not render_truth(plan, 1, Box(0, 0, 512, 512)).any()
 
 
-def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_for_training() -> None:
+def test_test_appearances_differ_from_training_appearances() -> None:
     train, test = family_looks("train"), family_looks("test")
     assert len(train) + len(test) == len(LOOKS)
     for one in train:
@@ -136,7 +136,7 @@ def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_f
 
 
 @pytest.mark.parametrize("family", ["train", "test"])
-def test_a_slide_has_a_look_of_its_family(family: str) -> None:
+def test_a_synthetic_slide_has_the_stain_of_its_family(family: str) -> None:
     config = SlidePhantomConfig.parse({"family": family, "size": (2048, 2048)}, "a test")
     found = {plan_slide(config.model_copy(update={"seed": seed})).look for seed in range(12)}
     assert len(found) > 1

@@ -67,7 +67,7 @@ def start(slides: list[Path], tmp_path: Path) -> Start:
     return begun
 
 
-def test_what_is_done_is_not_done_again_and_what_failed_is(start: Start, hired: list[str], tmp_path: Path) -> None:
+def test_only_failed_slides_are_repeated(start: Start, hired: list[str], tmp_path: Path) -> None:
     first = start()
     assert (first.done, first.failed, first.skipped) == (2, 1, 0)
     content = json.loads((tmp_path / "out" / "cohort.json").read_text())
@@ -104,7 +104,7 @@ def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: lis
     }
 
 
-def test_other_settings_are_refused_with_what_differs(start: Start, hired: list[str], tmp_path: Path) -> None:
+def test_other_settings_are_rejected_with_the_differences(start: Start, hired: list[str], tmp_path: Path) -> None:
     start(SlideOptions(min_tissue=0.1))
     hired.clear()
     message = r"cohort\.json was written with other settings: min_tissue was 0\.1, now 0\.3\. Use the"

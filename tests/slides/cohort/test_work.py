@@ -117,13 +117,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         (["--scheduler", "gopher://host:70"], "'gopher://host:70' is not a scheduler"),
     ],
 )
-def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[object], message: str) -> None:
+def test_invalid_options_are_rejected(run: Callable[..., Result], words: list[object], message: str) -> None:
     result = run(*words)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
 
 
-def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dask_states_the_package_to_install(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cohort_cluster, "find_spec", lambda name: None)
     result = run("--processes", 2)
     assert result.exit_code == 1

@@ -203,7 +203,7 @@ def test_a_damaged_strip_is_marked_in_the_first_picture(flat, tmp_path, monkeypa
         assert shown.shape == (768, 320, 3)
 
 
-def test_what_an_analysis_reads_is_never_rough(flat, monkeypatch) -> None:
+def test_an_analysis_reads_exact_pixels(flat, monkeypatch) -> None:
     rough_soon(monkeypatch)
     path, image = flat
     with open_slide(path) as slide:
@@ -243,7 +243,7 @@ def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
     assert tiled.samples_per_side(tiles, depth) == side
 
 
-def test_a_thumbnail_goes_around_damage_and_says_where_it_is(flat, damage, caplog) -> None:
+def test_a_thumbnail_avoids_damaged_tiles_and_lists_them(flat, damage, caplog) -> None:
     path, _ = flat
     with open_slide(path) as slide:
         sound, nothing = slide.thumbnail_around_damage(192)

@@ -23,7 +23,7 @@ def test_it_is_never_larger_than_it_may_be(puts: list[tuple[int, int]]) -> None:
         assert cache.used_bytes == sum(size for key, size in held.items() if cache.get(key) is not None)
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_least_recently_used_tiles_are_evicted() -> None:
     cache = TileCache(30)
     for key in "abc":
         cache.put(key, np.zeros(10, np.uint8))
@@ -51,7 +51,7 @@ def test_closing_a_slide_removes_only_its_tiles() -> None:
     assert cache.get((2, 0)) is not None
 
 
-def test_what_is_forgotten_while_the_cache_is_at_work_goes_with_the_next_array() -> None:
+def test_owners_dropped_during_a_lock_are_removed_later() -> None:
     cache = TileCache(100)
     cache.put((1, 0), np.zeros(10, np.uint8))
     with cache._lock:  # a slide is finalized at any time, here in the thread that holds the lock

@@ -36,7 +36,7 @@ def test_a_level_is_sliced_as_an_array_is(key, write_svs) -> None:
         np.testing.assert_array_equal(level[key], whole[key])
 
 
-def test_colors_of_the_display_do_not_reach_what_the_slide_reads(write_svs) -> None:
+def test_display_colors_do_not_change_slide_pixels(write_svs) -> None:
     colors = DisplayColors(stain="eosin_he", contrast=1.5)
     with open_slide(write_svs()) as slide:
         level = LevelArray(slide, 0)
@@ -88,7 +88,7 @@ def test_a_slide_is_a_layer_in_micrometers(write_svs) -> None:
     assert layer.extent.world[1] == pytest.approx([409 * 0.4, 299 * 0.4], abs=0.2)
 
 
-def test_without_a_scale_it_stays_in_pixels_and_says_so(tissue, tmp_path) -> None:
+def test_results_without_a_scale_are_in_pixels(tissue, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", tile=(64, 64), metadata=None)
     with pytest.warns(UserWarning, match=r"a\.tif: the file states no pixel size, so lengths are in pixels\. Set it"):
         [(_, keywords, _)] = read_layers(str(tmp_path / "a.tif"))
@@ -125,7 +125,7 @@ class Painted(TileSource):
         return np.stack(place, axis=-1).astype(np.uint8)
 
 
-def test_what_was_not_scanned_is_cut_off_and_the_rest_keeps_its_place() -> None:
+def test_unscanned_borders_are_cropped_without_a_shift() -> None:
     levels = fill_pyramid([Painted(1200, 1600, 64, 64)])
     sizes = tuple(LevelInfo(grid.height, grid.width, 1200 / grid.height, built) for grid, built in levels)
     info = SlideInfo(Path("a.mrxs"), "a", "MRXS", sizes, PixelSize(0.5, 0.25, "file"), bounds=Box(401, 803, 300, 200))

@@ -58,7 +58,7 @@ def test_the_jpeg_2000_of_old_aperio_scanners_has_its_colors(tissue, tmp_path) -
         assert slide.info.format == "Aperio SVS"
 
 
-def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:
+def test_openslide_continues_after_a_damaged_tile(damaged_svs) -> None:
     with open_with_openslide(damaged_svs) as slide:
         for _ in range(2):
             with pytest.raises(DamagedTile, match=r"slide\.svs cannot be decoded"):
@@ -85,7 +85,7 @@ def test_a_slide_that_openslide_cannot_open_again_is_opened_once_it_is_back(dama
     handle.slide.close()
 
 
-def test_what_openslide_cannot_open_says_why(tmp_path) -> None:
+def test_files_that_openslide_cannot_open_are_reported(tmp_path) -> None:
     (tmp_path / "a.ndpi").write_bytes(b"II*\0" + bytes(200))
     with pytest.raises(UnreadableImage, match=r"a\.ndpi cannot be opened as a slide.*Copy it again"):
         open_with_openslide(tmp_path / "a.ndpi")
@@ -213,7 +213,7 @@ def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> 
     assert np.abs(read.astype(int) - known).max() <= 6
 
 
-def test_pictures_that_cannot_be_read_say_why(tissue, tmp_path, monkeypatch) -> None:
+def test_unreadable_pictures_have_a_reason(tissue, tmp_path, monkeypatch) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(tissue).save(path)
     monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
@@ -245,7 +245,7 @@ def test_a_profile_is_applied_on_request(tissue, tmp_path) -> None:
         assert apply_icc_profile(read, slide) is read
 
 
-def test_what_can_name_a_patient_is_hidden() -> None:
+def test_identifying_metadata_are_hidden() -> None:
     message = {
         "aperio.AppMag": "20",
         "openslide.mpp-x": "0.5",

@@ -134,7 +134,7 @@ def test_edges_coincide_on_all_levels_of_a_padded_pyramid(name: str, tmp_path: P
 
 
 @pytest.mark.parametrize("states_scale", [True, False])
-def test_a_square_slide_padded_alike_on_both_axes_is_recognized(states_scale: bool, tmp_path: Path) -> None:
+def test_a_square_slide_with_equal_padding_is_recognized(states_scale: bool, tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", picture((1000, 1000), (80, 160, 640, 880)), states_scale)
     with open_slide(path) as slide:
         assert [level.downsample for level in slide.info.levels] == [1, 2, 4, 8]

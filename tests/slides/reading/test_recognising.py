@@ -91,7 +91,7 @@ def test_the_reason_of_a_damaged_file_names_no_python_code(write_svs: Callable, 
         ("index.mrxs", b"x", "has an unknown format|cannot be opened"),
     ],
 )
-def test_what_is_no_slide_says_what_was_expected(name, content, message, tmp_path) -> None:
+def test_files_that_are_no_slides_are_rejected(name, content, message, tmp_path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnreadableImage, match=message):
         open_slide(tmp_path / name)
@@ -124,7 +124,7 @@ def test_slides_are_found_in_folders_by_content(write_svs: Callable, tissue, tmp
     assert [path.name for path in find_slides([str(tmp_path / "b*.svs")])] == ["b2.svs", "b10.svs"]
 
 
-def test_what_an_analysis_left_between_the_slides_is_no_slide(write_svs: Callable, tissue, tmp_path) -> None:
+def test_analysis_results_are_not_slides(write_svs: Callable, tissue, tmp_path) -> None:
     slide = write_svs("a.svs")
     for name, mark in (("a", "slide.json"), ("b", "result.zarr/zarr.json")):
         (tmp_path / name / mark).parent.mkdir(parents=True)

@@ -46,7 +46,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_is_believed(case: str) -> None:
+def test_validation_of_scales(case: str) -> None:
     (y_um, x_um, magnification), believed, warning = CASES[case]
     scale = validate_scale(y_um, x_um, magnification)
     size = scale.pixel_size
@@ -102,7 +102,7 @@ def test_resolution_tags_may_be_floating_point_numbers(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("unit", "believed"), [("µm", 0.25), ("nm", None), ("mm", None), ("pixel", None)])
-def test_a_unit_of_ome_that_lies_is_not_believed(unit: str, believed: float | None, tmp_path) -> None:
+def test_an_implausible_ome_unit_is_rejected(unit: str, believed: float | None, tmp_path) -> None:
     message = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
     message |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb", metadata=message)

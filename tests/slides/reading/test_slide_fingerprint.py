@@ -64,7 +64,7 @@ def test_a_slide_of_which_much_is_lost_is_another_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 3, 8, 16, 200, 5000])
-def test_a_file_that_is_cut_off_or_damaged_is_no_error(tmp_path: Path, length: int) -> None:
+def test_a_truncated_or_damaged_file_is_not_an_error(tmp_path: Path, length: int) -> None:
     path = drawn(tmp_path / "a.tif")
     path.write_bytes(path.read_bytes()[:length])
     assert len(slide_fingerprint(path)) == 64

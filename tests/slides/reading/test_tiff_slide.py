@@ -61,7 +61,7 @@ def test_any_region_is_the_pixels_that_were_written_with_white_outside(top, left
     np.testing.assert_array_equal(read, around[top + 90 : top + 90 + height, left + 90 : left + 90 + width])
 
 
-def test_an_aperio_slide_says_its_scale_and_hides_its_user(write_svs, tissue) -> None:
+def test_an_aperio_slide_has_its_scale_and_hides_its_user(write_svs, tissue) -> None:
     with open_slide(write_svs()) as slide:
         info = slide.info
         assert (info.format, info.kind, info.name) == ("Aperio SVS", "brightfield", "slide")
@@ -146,7 +146,7 @@ def test_a_damaged_tile_is_marked(damaged_svs, write_svs, caplog) -> None:
             slide.read_region(0, Box(0, 0, 410, 300))
 
 
-def test_a_truncated_file_warns_and_shows_what_is_there(tissue, tmp_path) -> None:
+def test_a_truncated_file_is_shown_with_a_warning(tissue, tmp_path) -> None:
     path = tmp_path / "ahead.tif"
     tifffile.imwrite(path, tissue, photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
     with tifffile.TiffFile(path) as tiff:
@@ -313,7 +313,7 @@ def test_the_label_is_read_with_its_pixels(write_svs: Callable[..., Path]) -> No
         slide.associated_image("label")
 
 
-def test_a_damaged_or_huge_label_is_an_error_that_says_so(
+def test_a_damaged_or_huge_label_image_is_an_error(
     write_svs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_svs()

@@ -221,7 +221,7 @@ def test_another_lesion_an_image_or_a_removed_layer_ends_the_comparison(someone,
         assert not any("photograph" in layer.name for layer in viewer.layers)
 
 
-def test_what_cannot_be_compared_has_a_reason(someone, case):
+def test_an_impossible_comparison_has_a_reason(someone, case):
     someone.picks("L2")
     assert not someone.dock.lesion_page.comparison_section.isVisibleTo(someone.dock)
     someone.picks("L1")

@@ -120,7 +120,7 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
-def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypatch):
+def test_closing_an_unsavable_case_shows_a_message_box(desk, window, qtbot, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     requested = []

@@ -155,7 +155,7 @@ def test_layers_are_resampled_to_the_photograph(shape, photo, labels):
     assert np.array_equal(read_labels("1", source, None, LesionOptions(), RunContext()).mask, expected)
 
 
-def test_labels_that_are_moved_are_cut_and_reported(person):
+def test_moved_labels_are_clipped_and_reported(person):
     person.opens(scale=(20, 20), units="um", translate=(100, 100))
     adopts(person, two_labels(), scale=(0.02, 0.02), units="mm", translate=(1.3, 0.1))
     assert person.mask[100:, 30:59].all()

@@ -35,7 +35,7 @@ def short(window, tmp_path):
     window.qtbot.wait(50)
 
 
-def test_in_a_short_dock_no_line_or_button_is_cut_off(short):
+def test_a_short_dock_clips_no_line_or_button(short):
     for name in ("standing", "status", "notice_of_use"):
         label = short.finds(QLabel, name)
         assert label.isVisible(), name

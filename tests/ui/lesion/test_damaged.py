@@ -14,7 +14,7 @@ viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
 @pytest.mark.path
-def test_the_user_is_asked_and_the_mark_stays(person, tmp_path, qtbot):
+def test_the_user_confirms_and_the_mark_stays(person, tmp_path, qtbot):
     path = tmp_path / "half.jpg"
     PillowImage.fromarray(lesion_phantom(LesionPhantomConfig(seed=3, size=(160, 200))).rgb).save(path, quality=90)
     path.write_bytes(path.read_bytes()[:-2][: path.stat().st_size * 2 // 3] + b"\xff\xd9")

@@ -30,7 +30,7 @@ SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
         ("large", "other", {}, True, " Outdated. Changed since then: the mask, the model, the patient data."),
     ],
 )
-def test_a_note_lists_what_has_changed(model, digest, row, same, expected):
+def test_a_note_lists_the_changes(model, digest, row, same, expected):
     earlier = SavedPrediction("one", ANSWER, {"age": "54"}, "abc", same)
     assert earlier.describe_status(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
 

@@ -46,7 +46,7 @@ def test_the_warning_is_visible_only_with_its_photograph_and_links_to_its_file(p
     assert shown == [tmp_path / "section.tif"]
 
 
-def test_the_dock_asks_for_an_uncertain_type_and_the_answer_is_stored(person, monkeypatch):
+def test_an_uncertain_type_is_requested_in_the_dock_and_stored(person, monkeypatch):
     monkeypatch.setattr(analysis, "recognize_modality", lambda rgb: ModalityEstimate("macroscopic", 0.95))
     notice, label = person.dock.modality_notice, person.finds(QLabel, "modality_warning")
     combo = person.finds(QComboBox, "photograph_type")

@@ -30,7 +30,7 @@ def form(qtbot):
 
 
 @pytest.mark.both_qts
-def test_each_column_of_the_model_has_a_field_with_its_words(form):
+def test_each_column_of_the_model_has_a_field_with_its_values(form):
     form.set_encoding(ENCODING)
     assert list(form.fields) == ["age", "packs_a_day", "sex", "itch", "site", "soap_brand"]
     assert form.findChild(QLineEdit, "patient_age").placeholderText() == "unknown"
@@ -80,7 +80,7 @@ def image():
     return Image(np.zeros((4, 4, 3), np.uint8), rgb=True)
 
 
-def test_edits_are_kept_beside_the_values_of_the_case(image):
+def test_edits_are_kept_in_addition_to_case_values(image):
     rows = PatientRows()
     assert rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
     assert not rows.set_case("a", "P-1", {"age": "54", "sex": "female"})

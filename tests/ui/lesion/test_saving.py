@@ -279,7 +279,7 @@ def press(button):
 
 @pytest.mark.path
 @pytest.mark.both_qts
-def test_closing_asks_about_corrections(window, monkeypatch):
+def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatch):
     window.opens()
     window.analyses()
     window.draws(window.layer("mask"), [(10, 100), (10, 140)])

@@ -270,7 +270,7 @@ def person_draws(qtbot):
     return draw
 
 
-def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
+def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
     folder = folder_of(tmp_path / "photos", *(f"slow-{number}" for number in range(10, 30)))
     reviewer.dock.welcome.dropped.emit([folder])
     qtbot.waitUntil(lambda: "Rating 2 of 20" in reviewer.dock.status.text, timeout=PATIENCE_MS)

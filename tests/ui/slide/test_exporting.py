@@ -57,7 +57,7 @@ def types_name(person, dialog, path):
     person.waits()
 
 
-def test_unavailable_entries_show_what_to_do_first_and_errors_are_shown(analysed, tmp_path):
+def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path):
     # Errors are shown.
     exports(analysed, "dicom", tmp_path / "out.dcm")
     assert "is not a DICOM slide" in analysed.dock.status.text

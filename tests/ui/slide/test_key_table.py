@@ -165,7 +165,7 @@ def test_escape_finishes_a_polygon_then_ends_the_tool_then_leaves_the_reading_mo
     assert not dock.reading_mode.mode.is_on
 
 
-def test_one_key_hides_and_shows_what_lies_on_the_slide(annotator):
+def test_one_key_toggles_all_overlays(annotator):
     person, viewer, slide = annotator, annotator.viewer, annotator.dock.slide
     overlays = [layer for layer in viewer.layers if layer not in slide.layers]
     person.dock.heatmap_controls.visible_check.setChecked(False)

@@ -170,7 +170,7 @@ def zoom_is_kept_by_bookmarks(reader):
 
 
 @pytest.mark.both_qts
-def test_tab_goes_through_lesions_regions_and_bookmarks(analysed, qtbot):
+def test_tab_cycles_lesions_regions_and_bookmarks(analysed, qtbot):
     dock = analysed.dock
     center_view(analysed.viewer, dock.slide, (300.0, 100.0), 100.0)
     dock.navigation.add_bookmark()
@@ -441,7 +441,7 @@ def check_late_drag(lively, monkeypatch):
     lively.until(lambda: camera.center[1] < 250)
 
 
-def test_a_drag_that_is_late_glides_and_what_is_no_throw_does_not(lively, monkeypatch):
+def test_only_a_fast_drag_glides(lively, monkeypatch):
     with monkeypatch.context() as patch:
         check_late_drag(lively, patch)
     rests(lively)
@@ -479,7 +479,7 @@ def test_the_setting_of_the_system_is_read(monkeypatch, platform, answer, is_red
     assert kinetic.read_system_setting(RunContext()) == is_reduced
 
 
-def test_a_program_that_is_missing_says_nothing():
+def test_a_missing_program_has_no_output():
     assert kinetic._run_program("no-such-program-of-a-desktop") == ""
 
 

@@ -129,7 +129,7 @@ def test_the_slide_gets_the_width_of_the_window(reader):
         assert dock.body.isVisible()
 
 
-def test_name_and_overview_lie_in_the_corner_of_the_image(reader):
+def test_name_and_overview_are_in_the_corner_of_the_image(reader):
     dock = reader.dock
     press(reader, Qt.Key.Key_F8)
     inset, toolbar = dock.reading_mode.mode.inset, dock.reading_mode.mode.toolbar
@@ -580,7 +580,7 @@ def check_messages(reader, monkeypatch):
     assert QLabel.text(label).endswith("…")
 
 
-def test_progress_is_shown_beside_any_tab(reader, slide_path):
+def test_progress_is_shown_with_any_tab(reader, slide_path):
     folder = reader.dock.result_location.folder
     analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().works(56)
     reader.dock.run_panel.set_folder(folder)

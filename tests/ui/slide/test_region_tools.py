@@ -67,7 +67,7 @@ def tiles(*points):
 
 
 @pytest.mark.path
-def test_shapes_drawn_with_the_mouse_become_regions_split_them_and_cut_holes(drawing):
+def test_drawn_shapes_create_split_and_hole_regions(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
     presses(person, "region_rectangle")
     mouse.drags(*tiles((2, 2), (6, 5)))

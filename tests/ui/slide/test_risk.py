@@ -182,7 +182,7 @@ def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, perso
     assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
-def test_gallery_goes_to_its_tiles_and_changed_inputs_are_named(waiting):
+def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
     check_gallery(person)

@@ -102,7 +102,7 @@ def is_shown(person, name: str) -> bool:
 
 
 @pytest.mark.path
-def test_answers_are_saved_and_decide_the_category_unless_they_are_wrong(reporting, tmp_path: Path) -> None:
+def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path: Path) -> None:
     person = reporting
     assert text(person, "synoptic_stage") == "No T category"
     chooses(person, "extent", "invasive melanoma")
@@ -197,9 +197,7 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
 
 
 @pytest.mark.path
-def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_with_its_slide(
-    reporting, tmp_path: Path
-) -> None:
+def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide(reporting, tmp_path: Path) -> None:
     person = reporting
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Enter your name first.")

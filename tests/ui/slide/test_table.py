@@ -99,7 +99,7 @@ def test_missing_values_come_last():
     assert sort_lesions(lesions, -1, descending=True) == lesions
 
 
-def test_the_number_beside_the_class_is_the_one_that_decides_it():
+def test_the_number_next_to_the_class_determines_it():
     values = np.broadcast_to(np.array([0.36, 0.28, 0.36], np.float32)[:, None, None], (3, 4, 4))
     place = MapPlacement(0, 0, 100, 100, PixelSize(1, 1))
     classes = ("normal", "nevus", "melanoma")

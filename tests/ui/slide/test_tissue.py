@@ -131,7 +131,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     assert dock.tissue_controller.get_corrected_mask(slide) is None
 
 
-def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monkeypatch):
+def test_a_cancelled_detection_keeps_the_shown_lesions(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
     dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)

@@ -318,7 +318,7 @@ def test_notes_that_cannot_be_read_are_not_replaced_by_looking_at_the_slide(pers
     assert len(read_notes(folder).bookmarks) == 1
 
 
-def test_saving_the_view_keeps_what_another_window_has_saved(person, slide_path):
+def test_saving_the_view_keeps_changes_of_another_window(person, slide_path):
     open_located(person, slide_path)
     person.dock.navigation.add_bookmark()
     person.waits()

@@ -218,7 +218,7 @@ def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run,
     assert wished.args == [run.path]
 
 
-def test_what_the_models_were_trained_on_is_shown(gate, run):
+def test_images_used_for_training_are_shown(gate, run):
     summary = "Left out: 3 of 40 images (3 patients or lesions), because 'lesion-small' was trained on them."
     run.compare()
     path = run.path / "comparison" / "comparison.json"

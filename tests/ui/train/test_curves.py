@@ -177,7 +177,7 @@ def test_one_point_can_be_seen(curves):
     assert curves.plots["loss"]._items["training"].opts["symbol"] is None
 
 
-def test_ticks_stand_at_whole_epochs(curves):
+def test_ticks_are_at_whole_epochs(curves):
     plot = curves.plots["loss"]
     for epochs in (1, 3, 20, 400):
         plot.set_epochs(epochs)

@@ -138,7 +138,7 @@ def test_resume_is_requested(stage, listed, folder, qtbot):
     assert wished.args == [run.path]
 
 
-def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, qtbot, monkeypatch):
+def test_the_list_updates_and_keeps_the_selection(listed, folder, qtbot, monkeypatch):
     threads = set()
     real = runs_list._list_runs_timed
     monkeypatch.setattr(
@@ -185,7 +185,7 @@ def test_a_list_that_cannot_be_read_is_not_read_again_at_once(stage, folder, qtb
 
 
 @pytest.mark.parametrize("pressed", ["Cancel", "Remove"])
-def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
+def test_removing_requires_confirmation(stage, listed, folder, qtbot, pressed):
     run = fake_run(folder, "finished")
     runs, removed = listed(), []
     runs.removed.connect(removed.append)

@@ -556,7 +556,7 @@ def close(trainer, pressed):
 
 
 @pytest.mark.path
-def test_closing_can_be_cancelled_keep_the_run_or_stop_it_and_does_not_ask_about_a_detached_run(ready, launched):
+def test_closing_during_a_run_offers_three_choices_unless_it_is_detached(ready, launched):
     ready.starts()
     (run,) = launched.paths
     question = [f"{run.name}: not finished yet."]

@@ -150,7 +150,7 @@ def signs(person, slide, reader="B"):
     save_synoptic(folder, report)
 
 
-def test_the_start_page_says_what_to_do_and_a_bad_folder_what_is_wrong(person, tmp_path):
+def test_the_start_page_has_instructions_and_reports_a_bad_folder(person, tmp_path):
     assert person.dock.welcome.isVisible()
     assert "Drop a folder of slides" in person.finds(QLabel, "welcome_text").text()
     person.shows(tmp_path / "gone")
@@ -402,7 +402,7 @@ def test_a_tile_is_dragged_into_the_view(person, folder):
     assert person.dock.content.chosen == (folder,)  # the Tray itself does not take it as a new folder
 
 
-def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_case(person, folder, two_cases, qtbot):
+def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, folder, two_cases, qtbot):
     draw_slide(folder / "s3.tif", tint=3)
     person.shows(folder)
     person.selects("s2.tif")
@@ -658,7 +658,7 @@ def is_busy(person):
     return person.dock.status.text.startswith("Reading the label of")
 
 
-def test_the_label_is_not_shown_after_it_is_no_longer_wanted(person, folder, monkeypatch):
+def test_a_cancelled_label_is_not_shown(person, folder, monkeypatch):
     for how in ("canceled", "other folder", "hidden"):
         person.shows(folder)
         started, proceed = Event(), Event()

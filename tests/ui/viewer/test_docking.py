@@ -95,7 +95,7 @@ def test_the_layout_of_the_user_is_kept(stage):
 
 
 @pytest.mark.parametrize("order", [("Lesion", "Review"), ("Review", "Lesion")])
-def test_lesion_and_review_lie_side_by_side_in_a_wide_window(stage, order):
+def test_lesion_and_review_are_side_by_side_in_a_wide_window(stage, order):
     stage.window.resize(1560, 850)
     QApplication.processEvents()
     if stage.window.width() < 1500:

@@ -68,7 +68,7 @@ def test_closed_docks_are_freed(viewer, shared_client, thawed, qtbot):
     qtbot.waitUntil(lambda: gc.collect() >= 0 and [dock() for dock in docks] == [None, None], timeout=PATIENCE_MS)
 
 
-def test_collection_is_paused_and_goes_on_after_an_error():
+def test_garbage_collection_resumes_after_an_error():
     @collection_paused()
     def load(run):
         assert not gc.isenabled()

@@ -57,7 +57,7 @@ def test_changed_outlines_keep_their_style(viewer, photograph, sizes):
     ],
     ids=lambda position: " ".join(position),
 )
-def test_a_box_is_brought_into_view_and_outlines_lie_on_the_photograph(viewer, position):
+def test_selecting_a_box_scrolls_to_it_and_outlines_match_the_photograph(viewer, position):
     image = viewer.add_image(np.zeros((100, 200, 3), np.uint8), name="one", rgb=True, **position)
     identify_photographs(viewer)
     show_contours(viewer, image, [outline(10)])

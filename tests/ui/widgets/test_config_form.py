@@ -494,7 +494,7 @@ def test_a_field_without_a_control_is_an_error():
         make_editor(Odd.model_fields["either"].annotation)
 
 
-def test_network_names_are_not_cut_off_in_a_narrow_dock(stage, qtbot):
+def test_network_names_are_not_truncated_in_a_narrow_dock(stage, qtbot):
     """The names of three networks begin with DeepLabv3+."""
     combo = form_of(stage, TrainRecipe).findChild(QComboBox, "model.architecture")
     fold = combo.parentWidget()

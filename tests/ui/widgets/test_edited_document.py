@@ -163,7 +163,7 @@ def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(desk):
 
 @pytest.mark.both_qts
 @pytest.mark.parametrize("full", [False, True])
-def test_a_document_that_is_destroyed_writes_what_is_pending(qtbot, full):
+def test_a_destroyed_document_writes_pending_changes(qtbot, full):
     desk = Desk(qtbot)
     desk.opens("a")
     desk.sets("one")

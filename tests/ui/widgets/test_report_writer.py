@@ -100,7 +100,7 @@ def test_without_pango_the_dialog_offers_no_pdf(dock, qtbot, monkeypatch, tmp_pa
     report_writer._find_pdf_advice.cache_clear()
 
 
-def test_a_report_is_asked_for_written_and_linked(dock, writer, qtbot, monkeypatch, tmp_path: Path) -> None:
+def test_a_report_is_written_and_linked(dock, writer, qtbot, monkeypatch, tmp_path: Path) -> None:
     out = tmp_path / "P-1-report.html"
     progress = json.dumps({"event": "progress", "done": 1, "total": 2, "message": "Reading slides"})
     runs(monkeypatch, f"print({json.dumps(progress)});" + summary("done", files=[str(out)]))
@@ -131,7 +131,7 @@ def test_a_report_is_asked_for_written_and_linked(dock, writer, qtbot, monkeypat
     ],
     ids=["parts are missing", "refused", "crashed"],
 )
-def test_what_went_wrong_is_shown(writer, qtbot, monkeypatch, tmp_path: Path, script: str, expected: str) -> None:
+def test_errors_are_shown(writer, qtbot, monkeypatch, tmp_path: Path, script: str, expected: str) -> None:
     runs(monkeypatch, script)
     writer.failed.connect(lambda error: writer._status.show_message(str(error)))
     writer.write(ReportOptions((tmp_path,)), tmp_path / "r.html")

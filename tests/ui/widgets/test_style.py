@@ -44,7 +44,7 @@ def is_whole(fold, text, table):
     )
 
 
-def test_wrapped_text_does_not_cut_what_follows(page, qtbot):
+def test_wrapped_text_does_not_clip_the_next_widget(page, qtbot):
     fold, text, table, scroll = page
     qtbot.waitUntil(lambda: is_whole(fold, text, table))
     scroll.resize(220, 800)
