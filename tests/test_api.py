@@ -315,7 +315,7 @@ def loaded_once(segmenters: dict[Any, Segmenter], monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize("call", CALLS)
-def test_nonsense_is_refused_with_an_error_of_the_package(call: str, tmp_path: Path, monkeypatch) -> None:
+def test_invalid_files_raise_an_error_of_the_package(call: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
@@ -468,7 +468,7 @@ def test_patient_data_without_effect_cause_a_warning(lesion) -> None:
     ("patient", "message"),
     [({"age": 500}, "from 0 to 120 years"), ({"sex": "often"}, "Sex"), ({"agee": 4}, "'agee' is not a column")],
 )
-def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) -> None:
+def test_impossible_patient_data_are_rejected(lesion, patient, message: str) -> None:
     with pytest.raises(nm.MelanomaError, match=message):
         nm.classify(*lesion, **patient)
 

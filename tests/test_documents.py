@@ -77,7 +77,7 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_installation_comes_from_a_clone_or_a_wheel_until_there_is_a_release() -> None:
+def test_installation_is_documented_from_a_clone_or_a_wheel() -> None:
     is_released = "Nothing has been released yet" not in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     before, _, after = read_section("README.md", "Install").partition("After the first release:")
     assert is_released or ("./napari-melanoma[all]" in before and ".whl[all]" in before)

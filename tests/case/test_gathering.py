@@ -101,7 +101,7 @@ def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: 
     assert (own.site, [image.name for image in own.images]) == ("posterior torso", ["Fla\u0308che"])
 
 
-def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_path: Path) -> None:
+def test_a_table_alone_imports_its_images(photographs: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("path,patient,woman\nphotographs/nose.jpg,1,yes\nphotographs/IMG_1.jpg,2,\n", encoding="utf-8")
     mapping = TableMapping(columns={"patient": "patient_id", "woman": "sex"}, words={"sex": {"yes": "female"}})
@@ -181,7 +181,7 @@ def write_dicom(path: Path, **elements: object) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
-def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) -> None:
+def test_a_dicom_disc_is_read_as_an_anonymous_patient(tmp_path: Path) -> None:
     header = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
     seen = {
         "StudyDate": "20240517",
@@ -275,7 +275,7 @@ def test_images_of_another_patient_are_rejected(tmp_path: Path) -> None:
     assert same.notes[-1] == ("patient", "another patient in 1 image: check that they belong to this case.")
 
 
-def test_images_without_patient_and_of_others_are_noted(tmp_path: Path) -> None:
+def test_images_without_or_of_another_patient_are_noted(tmp_path: Path) -> None:
     draw(tmp_path / "in" / "PAT_1_10_1.png")
     draw(tmp_path / "in" / "nose.png")
     assert collect_patients([tmp_path / "in"]).notes[-1] == (

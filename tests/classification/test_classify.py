@@ -299,7 +299,7 @@ def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> Non
     assert ask(model, neighbours=0).neighbours == ()
 
 
-def test_without_reference_cases_nothing_is_ruled_out(tmp_path) -> None:
+def test_without_reference_cases_all_classes_are_possible(tmp_path) -> None:
     answer = ask(RedModel(tmp_path), red=250)
     assert answer.interval is None
     assert answer.possible == CLASSES

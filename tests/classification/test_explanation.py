@@ -103,7 +103,7 @@ def test_metadata_affect_the_explanation(classifier: Classifier, picture) -> Non
     assert not np.allclose(*found)
 
 
-def test_a_class_or_method_that_is_not_there_is_refused(classifier: Classifier, picture) -> None:
+def test_a_missing_class_or_method_is_rejected(classifier: Classifier, picture) -> None:
     lesion = LesionInput(picture(np.random.default_rng(9), True).rgb)
     with pytest.raises(InputError, match=r"has no class 'nevus' \(available: other, melanoma\)"):
         explain(classifier, lesion, "grad_cam", "nevus")
@@ -143,7 +143,7 @@ def test_box_is_clipped_at_the_image() -> None:
     assert whole[3:].sum() == whole[:, :2].sum() == 0
 
 
-def test_padding_is_seen_through(classifier: Classifier) -> None:
+def test_padding_is_detected(classifier: Classifier) -> None:
     """The receptive field of a strided convolution with padding on one side is shifted by a known distance."""
     import torch
     from torch import nn

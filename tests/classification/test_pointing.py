@@ -73,7 +73,7 @@ def test_random_maps_hit_as_often_as_chance() -> None:
 
 
 @pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE + 1), bool)])
-def test_nothing_to_point_at_is_refused(mask: np.ndarray) -> None:
+def test_a_mask_of_another_shape_or_without_target_is_rejected(mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected a mask of shape"):
         score_pointing(np.ones((SIDE, SIDE)), mask)
 

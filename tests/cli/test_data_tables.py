@@ -33,7 +33,7 @@ def test_json_output_contains_the_counts(run, table: Path, lines) -> None:
     assert summary["impossible"] == {"age": {"430": 1}}
 
 
-def test_a_mapping_defines_a_word(run, table: Path, tmp_path: Path) -> None:
+def test_a_mapping_defines_a_value(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text('[words.site]\nGlabella = "forehead"\n')
     result = run("data", "harmonize", "clinic.csv", "--out", "out.csv", "--map", "map.toml")
     assert result.exit_code == 0, result.output

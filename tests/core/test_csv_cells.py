@@ -52,7 +52,7 @@ def test_other_texts_and_numbers_are_written_as_they_are(text: str) -> None:
 @example("''-1")
 @example("'-1")
 @example("'\t")
-def test_each_text_comes_back_and_none_that_is_written_is_a_formula(text: str) -> None:
+def test_texts_round_trip_and_no_cell_is_a_formula(text: str) -> None:
     cell = escape_cell(text)
     assert unescape_cell(cell) == text
     assert cell[:1] not in ("\t", "\r", "\n")
@@ -75,7 +75,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.fixed_dictionaries({"=image": texts, "@remark": texts}), min_size=1, max_size=3))
-def test_a_table_of_results_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+def test_round_trip_of_a_table_of_results(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("table") / "t.csv"
     write_table(path, rows, ("=image", "@remark"))
     assert read_table(path) == rows

@@ -134,7 +134,7 @@ def test_different_ids_have_different_file_names(one: str, two: str) -> None:
 
 @settings(max_examples=50)
 @given(st.lists(names | st.sampled_from(["a", "A", "é", "e\u0301", "É", "ß", "ss", "SS"]), max_size=12))
-def test_the_ids_of_a_set_have_names_that_no_file_system_takes_for_one(texts: list[str]) -> None:
+def test_ids_have_distinct_names_on_every_file_system(texts: list[str]) -> None:
     found = ids_to_file_names(texts)
     assert found.keys() == set(texts)
     assert len({normalize_name(name) for name in found.values()}) == len(found)

@@ -209,9 +209,7 @@ def test_a_folder_that_fails_half_way_leaves_none_where_none_was(tmp_path: Path)
     assert everything_in(tmp_path) == []
 
 
-def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_old_folder_is_restored_if_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "lesion12"
     target.mkdir()
     (target / "mask.png").write_text("old")
@@ -299,7 +297,7 @@ def failing(method, monkeypatch, error, times):
 
 
 @pytest.mark.parametrize("number", [5, 32])
-def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch, number):
+def test_a_file_in_use_is_replaced_later(tmp_path, monkeypatch, number):
     target = tmp_path / "control.json"
     target.write_text("old")
     calls = failing("replace", monkeypatch, in_use(number), 2)
@@ -310,7 +308,7 @@ def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypa
     assert len(calls) == 3
 
 
-def test_a_file_that_is_being_read_is_removed_a_moment_later(tmp_path, monkeypatch):
+def test_a_file_in_use_is_removed_later(tmp_path, monkeypatch):
     target = tmp_path / "process.json"
     target.write_text("old")
     calls = failing("unlink", monkeypatch, in_use(32), 2)
@@ -349,7 +347,7 @@ def test_a_call_that_renames_is_recognized(call):
     assert not renames_path(ast.parse("text.replace('a', 'b')", mode="eval").body)
 
 
-def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
+def test_a_folder_in_use_is_replaced_later(tmp_path, monkeypatch):
     target = tmp_path / "lesion12"
     target.mkdir()
     calls = failing("replace", monkeypatch, in_use(32), 2)

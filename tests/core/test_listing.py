@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data import sources
+from napari_melanoma.data import source_catalog, sources
 from napari_melanoma.models import zoo
 
 SPEC = "from types import SimpleNamespace\ndef Spec(name): return SimpleNamespace(name=name)\n"
@@ -64,11 +64,11 @@ def test_a_second_file_of_the_same_name_is_refused(package: Path) -> None:
     ("package", "listing"),
     [
         (zoo, zoo.list_architectures),
-        (sources, sources.list_sources),
+        (sources, source_catalog.list_sources),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_shared_texts_of_each_folder_are_ignored(
+def test_private_modules_of_a_folder_are_ignored(
     package: ModuleType, listing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "_parts.py").write_text("1 / 0")

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=ascii)
-def test_a_path_that_leaves_is_refused(folder: Path, text: str) -> None:
+def test_a_path_out_of_the_folder_is_rejected(folder: Path, text: str) -> None:
     with pytest.raises(UnsafePath):
         PathResolver(folder).resolve(text)
 

@@ -50,7 +50,7 @@ def test_an_error_is_raised_where_the_result_is_due() -> None:
             next(results)
 
 
-def test_a_stop_is_seen_while_waiting() -> None:
+def test_waiting_can_be_cancelled() -> None:
     run, free = RunContext(), threading.Event()
     threading.Timer(0.05, run.cancel).start()
     with ThreadPoolExecutor(1) as pool:

@@ -28,7 +28,7 @@ def test_areas_take_both_axes_by_themselves() -> None:
     assert PLACE.cell_area_mm2 == pytest.approx(0.112**2)
 
 
-def test_napari_puts_a_map_of_single_pixels_on_the_slides_own() -> None:
+def test_a_pixel_map_is_aligned_with_the_slide_in_napari() -> None:
     place = MapPlacement(0, 0, 1, 1, PixelSize(0.25, 0.5))
     assert (place.scale, place.translate) == ((0.25, 0.5), (0.0, 0.0))
 

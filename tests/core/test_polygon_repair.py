@@ -113,5 +113,5 @@ def test_a_hole_without_an_area_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("size", [1e200, 1e308])
-def test_coordinates_whose_area_overflows_enclose_nothing(size: float) -> None:
+def test_coordinates_that_overflow_have_no_area(size: float) -> None:
     assert untangle_polygon(Polygon(tuple((row * size / 10, column * size / 10) for row, column in EIGHT))) == ()

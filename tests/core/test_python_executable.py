@@ -32,7 +32,7 @@ def test_the_interpreter_is_found(
     assert Path(python_executable()) == tmp_path / expected
 
 
-def test_a_child_process_writes_utf8_whatever_the_locale(tmp_path: Path) -> None:
+def test_a_child_process_writes_utf8_in_any_locale(tmp_path: Path) -> None:
     (tmp_path / "unit.py").write_text("print('µm²')", encoding="utf-8")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # as on Windows: not UTF-8
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), **locale}

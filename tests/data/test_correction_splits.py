@@ -71,7 +71,7 @@ def test_a_split_in_the_table_is_kept(corrections: Corrections, tmp_path: Path) 
     assert splits(corrections) == ["test", "test"]
 
 
-def test_a_photograph_joins_the_split_of_the_patient_it_turns_out_to_be_of(corrections: Corrections) -> None:
+def test_a_photograph_gets_the_split_of_its_patient(corrections: Corrections) -> None:
     corrections.add_all(drawn(seed, patient_id="p" if seed == 3 else None) for seed in range(4))
     corrections.add(drawn(0, patient_id="p"))
     assert splits(corrections) == ["val", "train", "train", "val"]

@@ -178,7 +178,7 @@ def test_undo_deletes_a_photograph_that_is_open_elsewhere_or_reports_it(
     assert [path.name for path in folder.rglob("*.png")] == ["photo_0.png"] * (refusals > 2)
 
 
-def test_undo_where_nothing_was_done(corrections: Corrections, folder: Path) -> None:
+def test_undo_without_history(corrections: Corrections, folder: Path) -> None:
     assert corrections.undo() is None
     assert corrections.rows() == []
     assert corrections.remove("photo_0") is False
@@ -248,7 +248,7 @@ def test_a_table_that_cannot_be_read_is_not_overwritten(corrections: Corrections
 
 
 @pytest.mark.parametrize("where", ["images", "masks", "history.jsonl", "dataset.csv"])
-def test_a_full_disk_loses_nothing(corrections: Corrections, folder: Path, where: str, monkeypatch) -> None:
+def test_a_full_disk_loses_no_data(corrections: Corrections, folder: Path, where: str, monkeypatch) -> None:
     corrections.add(drawn(0))
     before = content(folder)
     replace_file, open_file = Path.replace, Path.open
@@ -358,7 +358,7 @@ for seed in range(start, start + 15):
 """
 
 
-def test_two_windows_adding_at_once_lose_nothing(folder: Path) -> None:
+def test_two_windows_can_add_at_once(folder: Path) -> None:
     windows = [subprocess.Popen([sys.executable, "-c", ADD_MANY, str(folder), str(start)]) for start in (0, 10)]
     assert [window.wait(120) for window in windows] == [0, 0]
     rows = Corrections(folder).rows()
@@ -442,9 +442,7 @@ def test_others_can_write_while_photographs_are_read(
     assert len(corrections.rows()) == 6
 
 
-def test_the_table_is_written_a_few_times_however_many_there_are(
-    corrections: Corrections, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_table_writes_is_bounded(corrections: Corrections, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     save = SharedTable.save
     monkeypatch.setattr(

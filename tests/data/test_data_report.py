@@ -81,7 +81,7 @@ def test_the_page_is_complete_in_one_file(found: DataSourcesReport, tmp_path: Pa
     assert audit([tmp_path / "out"], reported.append, run=RunContext()).clean, reported
 
 
-def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
+def test_a_table_alone_and_unknown_columns(tmp_path: Path) -> None:
     """Without images, with foreign words and an impossible value, the report describes what it can."""
     rows = [{"image_id": f"x{n}", "path": "", "dx": "mel" if n % 2 else "nv", "age": n} for n in range(24)]
     (tmp_path / "table").mkdir()
@@ -118,7 +118,7 @@ def test_cells_that_are_html_are_shown_as_they_are(tmp_path: Path) -> None:
     assert not any(mark in page for mark in ("<script", "a&b", "<u>", "<i>"))
 
 
-def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
+def test_damaged_and_missing_images_do_not_stop_the_run(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "one", (120, 120, 120), count=4)
     (folder / "images/i0.png").write_bytes(b"no image")
     rows = [{"image_id": f"i{n}", "path": f"images/i{n}.png", "source": "ab"[n % 2]} for n in range(5)]

@@ -83,7 +83,7 @@ def test_a_stopped_import_resumes(downloaded: Path, tmp_path: Path) -> None:
     assert (report.images, len(read_dataset(tmp_path / "ph2"))) == (COUNT, COUNT)
 
 
-def test_another_set_does_not_go_on_where_one_stopped(downloaded: Path, tmp_path: Path) -> None:
+def test_another_data_set_does_not_resume_an_import(downloaded: Path, tmp_path: Path) -> None:
     place = tmp_path / ".ph2.gathering"
     (place / "images").mkdir(parents=True)
     (place / "images" / "IMD000.bmp").write_bytes(b"of another set")
@@ -133,7 +133,7 @@ def test_a_mask_fits_the_upright_image(
     assert report.faults == ([("x", fault)] if fault else [])
 
 
-def test_nothing_that_can_be_taken_is_an_error(downloaded: Path, tmp_path: Path) -> None:
+def test_valid_values_raise_no_error(downloaded: Path, tmp_path: Path) -> None:
     for path in downloaded.rglob("*_Dermoscopic_Image/*.bmp"):
         path.write_bytes(b"text")
     with pytest.raises(DataSetError, match=r"none of the 6 images .* The first: IMD000 .*holds text"):

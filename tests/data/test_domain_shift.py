@@ -109,7 +109,7 @@ def test_features_that_only_one_source_has_are_left_out() -> None:
     assert set(shift.auc) == {"looks", ALL_FEATURES}
 
 
-def test_nothing_in_common_is_a_guess() -> None:
+def test_columns_without_values_have_an_auc_of_one_half() -> None:
     _, names, groups = drawn(1.0)
     (shift,), _ = measure_domain_shifts({"looks": {"x": np.full(len(names), np.nan)}}, names, groups)
     assert shift.auc[ALL_FEATURES].value == 0.5

@@ -86,14 +86,14 @@ def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
     assert duplicates.MIN_SIMILARITY <= found[0].similarity <= 1
 
 
-def test_turned_pictures_are_compared_between_parts_only() -> None:
+def test_rotated_pictures_are_compared_between_parts_only() -> None:
     images = [skin(seed) for seed in range(4)]
     pictures = thumbnails([*images, ImageOps.mirror(images[1]), images[2].rotate(180)])
     found = find_similar_pairs(pictures, np.array([0, 0, 0, 1, 0, 1]))
     assert [(pair.first, pair.second) for pair in found] == [(2, 5)]
 
 
-def test_pictures_without_anything_to_see_are_not_the_same() -> None:
+def test_empty_pictures_are_not_duplicates() -> None:
     assert list(find_similar_pairs(np.full((3, 32, 32), 7, np.uint8))) == []
     assert list(find_similar_pairs(np.empty((0, 32, 32), np.uint8))) == []
 
@@ -185,7 +185,7 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
     assert "holds text" in read_hash_thumbnail(samples[0].image)
 
 
-def test_nothing_is_kept_where_nothing_is_to_be(samples: list[Sample], user_folders: Path) -> None:
+def test_no_cache_is_written_without_use_cache(samples: list[Sample], user_folders: Path) -> None:
     assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
     assert list(user_folders.rglob("looks.sqlite")) == []
 

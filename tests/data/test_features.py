@@ -334,7 +334,7 @@ def test_a_bundle_carries_the_encoding_and_refuses_a_newer_one() -> None:
         BundleConfig.parse(kept, "config.json")
 
 
-def test_unknown_is_one_word() -> None:
+def test_unknown_has_one_spelling() -> None:
     assert taxonomy.UNKNOWN == UNKNOWN
 
 

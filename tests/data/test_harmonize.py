@@ -317,7 +317,7 @@ def test_harmonizing_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[st
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), SOURCES)
-def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str) -> None:
+def test_every_cell_is_standard_or_kept(row: dict[str, str], source: str) -> None:
     found = harmonize_rows([row], source)
     for name, text in found.rows[0].items():
         column = find_column(name)

@@ -242,7 +242,7 @@ def test_the_first_of_contradicting_rows_counts_and_both_are_reported(tmp_path: 
     assert ("image_id", "rows not used: 1 image without a mask") in notes
 
 
-def test_the_upright_photograph_counts_and_nothing_of_its_metadata_stays(tmp_path: Path, bring: Import) -> None:
+def test_photographs_are_compared_upright_and_metadata_removed(tmp_path: Path, bring: Import) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     exif[0x010F] = "Secret Camera"

@@ -231,7 +231,7 @@ def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str
         assert [row["patient_id"] for row in read_table(tmp_path / out / "dataset.csv")] == ["pa", "pb"]
 
 
-def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path) -> None:
+def test_a_table_of_other_images_is_rejected(nnunet: Path, tmp_path: Path) -> None:
     (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
     options = MaskImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
     with pytest.raises(InputError, match="rows for q1, q2, but none for the 3 photographs with a mask, such as a_0000"):

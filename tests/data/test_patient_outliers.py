@@ -37,7 +37,7 @@ def test_the_odd_one_is_far_from_the_others_and_first_in_rank() -> None:
     assert sorted(row["patient_rank"] for row in found) == [1, 2, 3, 4, 5]
 
 
-def test_figures_are_those_that_the_definition_gives() -> None:
+def test_figures_match_the_definition() -> None:
     found = measure_patient_relative(patient("p", [(1, ""), (2, ""), (4, ""), (7, "")]), MEASURED)
     scale = 1.4826 * 1.5  # the median is 3, the deviations 2, 1, 1 and 4
     assert [row["patient_z_asymmetry"] for row in found] == pytest.approx([x / scale for x in (-2, -1, 1, 4)])

@@ -65,7 +65,7 @@ def folder_in(photographs: Path, **options: bool) -> SourceImportReport:
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_a_patient_is_in_one_split_whatever_the_column_is_called(photographs: Path, header: str) -> None:
+def test_a_patient_is_in_one_split_for_any_column_name(photographs: Path, header: str) -> None:
     masks_in(photographs, metadata=table(photographs.parent / "odd.csv", header))
     split_dataset(photographs.parent / "set", SplitOptions(val=0.2, test=0.2), run=RunContext())
     rows = read_table(photographs.parent / "set/dataset.csv")

@@ -95,7 +95,7 @@ ROWS = st.lists(st.fixed_dictionaries({}, optional=WORDS), min_size=1, max_size=
 
 @settings(max_examples=50)
 @given(ROWS)
-def test_nothing_that_is_known_is_lost(rows: list[dict[str, str]]) -> None:
+def test_known_values_are_kept(rows: list[dict[str, str]]) -> None:
     row, conflicts = merge_rows(origins(*rows))
     for number, member in enumerate(rows):
         for column, text in member.items():

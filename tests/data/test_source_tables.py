@@ -158,7 +158,7 @@ HOT = {"1": "melanoma", "1.0": "melanoma", "1e0": "melanoma", "0.0": "", "": "",
 
 
 @pytest.mark.parametrize(("cell", "word"), HOT.items())
-def test_a_class_with_a_column_of_its_own(cell: str, word: str) -> None:
+def test_a_class_with_its_own_column(cell: str, word: str) -> None:
     classes = {"MEL": "melanoma", "NV": "nevus"}
     assert parse_one_hot({"MEL": cell, "NV": "0.0", "UNK": "1"}, classes) == word
     assert parse_one_hot({"MEL": cell, "NV": "1.0"}, classes) == ("" if word else "nevus")

@@ -514,7 +514,7 @@ def test_a_table_of_isic2017_without_a_column_for_images_is_noted(tmp_path: Path
     assert "diagnosis" not in {record.image_id: record.values for record in found.records}["ISIC_0000001"]
 
 
-def test_an_unknown_diagnosis_of_ph2_is_not_taken_as_benign(tmp_path: Path) -> None:
+def test_an_unknown_diagnosis_of_ph2_is_not_benign(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["ph2"], tmp_path)
     table = folder / "PH2Dataset/PH2_dataset.txt"
     table.write_text(table.read_text().replace("|| Melanoma ||      2 ||", "||          ||        ||"))

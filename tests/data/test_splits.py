@@ -140,7 +140,7 @@ def test_the_order_of_the_table_has_no_effect() -> None:
     assert groups(split_trainable(found, Rules(), 0).test) == groups(split_trainable(found[::-1], Rules(), 0).test)
 
 
-def test_a_fraction_of_zero_holds_nothing_out() -> None:
+def test_a_fraction_of_zero_gives_an_empty_test_set() -> None:
     assert split_trainable(samples(50), Rules(test_fraction=0.0), 0).test == []
 
 
@@ -163,7 +163,7 @@ patients = st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abc")), min_s
 
 @settings(max_examples=40)
 @given(patients, st.integers(2, 5), st.integers(0, 3))
-def test_every_group_is_in_one_fold_whatever_the_order(drawn: list[tuple[int, str]], count: int, seed: int) -> None:
+def test_every_group_is_in_one_fold_in_any_order(drawn: list[tuple[int, str]], count: int, seed: int) -> None:
     groups, classes = [f"p{number}" for number, _ in drawn], [name for _, name in drawn]
     if len(set(groups)) < count:
         with pytest.raises(DataSetError, match=f"{count} folds need as many patients"):

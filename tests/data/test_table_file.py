@@ -22,7 +22,7 @@ def make(path: Path, text: bytes) -> TableFile:
 
 @settings(max_examples=50)
 @given(st.data(), LAYOUTS, st.integers(1, 4), st.integers(0, 4))
-def test_any_table_comes_back(
+def test_round_trip_of_any_table(
     tmp_path_factory, data: st.DataObject, layout: TableLayout, width: int, height: int
 ) -> None:
     columns = ["image_id", *(f"column {n}" for n in range(width))]

@@ -70,7 +70,7 @@ def test_foreign_values(name: str, given: str, ours: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", list_taxonomies())
-def test_every_word_means_itself_and_has_a_title(name: str) -> None:
+def test_every_value_maps_to_itself_and_has_a_title(name: str) -> None:
     words = load_taxonomy(name)
     assert words.words[-1] == UNKNOWN
     for word in words.words:
@@ -90,7 +90,7 @@ def test_sources_may_mean_their_own() -> None:
     assert words.translate("biopsy", "pad-ufes-20") == "histopathology"
 
 
-def test_hierarchy_of_two_values() -> None:
+def test_hierarchy_of_diagnoses() -> None:
     words = load_taxonomy("diagnosis")
     assert words.is_within("lentigo maligna", "melanoma")
     assert list(words.iter_ancestors("lentigo maligna")) == [
@@ -239,7 +239,7 @@ def test_a_value_within_a_sentence(name: str, value: str, text: str) -> None:
     assert format_field_value(name, value) == text
 
 
-def test_columns_of_others_are_none_of_ours() -> None:
+def test_foreign_columns_are_not_standard_ones() -> None:
     assert find_column("pesticide") is None
     assert find_column("depth_mm_reader_0") is None
 

@@ -129,7 +129,7 @@ TURNS: list[Callable[[Labels], Labels]] = [np.rot90, np.flipud, np.fliplr]
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=["quarter", "upside down", "mirrored"])
-def test_turned_and_mirrored_it_is_as_thick(turn: Callable[[Labels], Labels]) -> None:
+def test_thickness_is_invariant_to_rotation_and_reflection(turn: Callable[[Labels], Labels]) -> None:
     drawn, before = drawn_phantom(mm=0.3), best_of_phantom(mm=0.3).mm
     after = breslow_candidates(maps_of(np.ascontiguousarray(turn(drawn.labels))), drawn.place)[0].mm
     assert after == pytest.approx(before, abs=0.004)
@@ -142,7 +142,7 @@ def test_a_larger_pixel_size_makes_it_thicker(factor: float) -> None:
     assert after == pytest.approx(factor * before, rel=1e-3)
 
 
-def test_pixel_sizes_of_rows_and_columns_are_taken_apart() -> None:
+def test_pixel_sizes_of_rows_and_columns_are_separate() -> None:
     drawn, before = drawn_phantom(mm=0.5, rotation=130.0), best_of_phantom(mm=0.5, rotation=130.0)
     wide = MapPlacement(0, 0, 3, 1.5, PixelSize(1, 1))
     after = breslow_candidates(maps_of(np.repeat(drawn.labels, 2, axis=1)), wide)[0]
@@ -253,7 +253,7 @@ def test_depth_at_the_end_of_the_section_is_a_lower_bound(case: Cut) -> None:
     assert best.mm == pytest.approx((case.bottom - 60) * CELL_UM / 1000, abs=2e-3)
 
 
-def test_each_section_is_measured_by_itself_and_the_thickest_comes_first() -> None:
+def test_sections_are_measured_separately_and_sorted_by_thickness() -> None:
     labels = np.concatenate([with_tumour(bottom=130), with_tumour(bottom=180), skin()])
     found = measure_depth(maps_of(labels), place())
     assert [(one.section, round(one.mm, 2)) for one in found.candidates] == [(1, 0.48), (0, 0.28)]

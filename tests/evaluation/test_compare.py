@@ -119,7 +119,7 @@ def test_a_comparison_in_a_run_stores_image_paths(samples: list[Sample], tmp_pat
     assert read_comparison(tmp_path / "run") == found
 
 
-def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) -> None:
+def test_each_model_has_its_threshold(samples: list[Sample], tmp_path: Path) -> None:
     """All probabilities are below 0.7, so a model with that threshold segments nothing."""
     found = compared(samples, tmp_path / "out", Reader("old", {}), Reader("new", {}, threshold=0.7))
     assert (found.old.metrics["JA"].mean, found.new.metrics["JA"].mean) == (1.0, 0.0)

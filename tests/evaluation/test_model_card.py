@@ -34,7 +34,7 @@ def test_draft_warns_of_optimistic_metrics() -> None:
     assert "## Performance" not in card
 
 
-def test_a_card_does_not_call_metrics_optimistic_that_chose_nothing() -> None:
+def test_a_card_calls_only_metrics_used_for_selection_optimistic() -> None:
     recipe = {"keep": "last", "threshold_rule": "half"}
     config = CONFIG.model_copy(update={"provenance": {**CONFIG.provenance, "recipe": recipe}})
     card = draft_card(config)

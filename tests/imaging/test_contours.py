@@ -74,7 +74,7 @@ def test_the_simplified_border_stays_within_the_tolerance_with_far_fewer_vertice
 
 
 @pytest.mark.parametrize("skin", [(245, 225, 210), (255, 220, 0), (60, 40, 30), (0, 0, 0)])
-def test_the_overlay_is_seen_on_every_skin(skin: tuple[int, int, int]) -> None:
+def test_the_overlay_is_visible_on_every_skin(skin: tuple[int, int, int]) -> None:
     rgb = np.full((200, 240, 3), skin, np.uint8)
     before = rgb.copy()
     drawing = draw_overlay(rgb, blob((200, 240), 60))
@@ -96,6 +96,6 @@ def test_the_line_width_follows_the_image_size(shape: tuple[int, int], width_px:
     assert across.sum() == expected
 
 
-def test_without_a_lesion_nothing_is_drawn() -> None:
+def test_an_image_without_lesion_has_no_overlay() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(draw_overlay(rgb, np.zeros((20, 20), bool)), rgb)

@@ -104,7 +104,7 @@ def test_melanomas_in_a_circular_view_are_dermoscopic(shared_data: Path, name: s
 
 
 @pytest.mark.parametrize(("folder", "step"), [("isic2017", 20), ("ph2", 2), ("pad_ufes", 8)])
-def test_few_real_photographs_are_taken_for_something_else(shared_data: Path, folder: str, step: int) -> None:
+def test_few_real_photographs_are_out_of_distribution(shared_data: Path, folder: str, step: int) -> None:
     paths = sorted((shared_data / folder / "images").glob("*.jpg"))[::step]
     wrong = {None: 0, 1.0: 0, 0.8: 0}
     for path in paths:

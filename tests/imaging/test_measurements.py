@@ -108,7 +108,7 @@ def test_measurements_are_finite_or_documented_nan(mask: np.ndarray, scaled: boo
 
 
 @pytest.mark.parametrize("degrees", [15, 30, 60])
-def test_turning_the_lesion_changes_little(degrees: float) -> None:
+def test_rotating_the_lesion_changes_little(degrees: float) -> None:
     def turned(angle: float) -> dict[str, float]:
         rows, columns = np.mgrid[:400, :400] - 200
         turn = math.radians(angle)

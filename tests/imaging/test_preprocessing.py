@@ -78,7 +78,7 @@ def test_a_patch_without_tissue_is_unchanged() -> None:
     assert np.array_equal(prepare_network_input(glass, 128, config), glass)
 
 
-def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -> None:
+def test_large_network_inputs_keep_full_detail() -> None:
     checks = (np.indices((512, 512)).sum(axis=0) // 2 % 2).astype(np.uint8)
     rgb = np.stack([100 + 80 * checks, 90 + 70 * checks, 80 + 60 * checks], axis=-1).astype(np.uint8)
     plain = fit_input(rgb, 512).astype(float).std()

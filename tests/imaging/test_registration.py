@@ -65,7 +65,7 @@ def largest_error(found, here: np.ndarray, there: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("angle", "flip"), [(33, False), (181, True)])
-def test_a_turned_or_mirrored_scan_is_registered(angle: float, flip: bool) -> None:
+def test_a_rotated_or_mirrored_scan_is_registered(angle: float, flip: bool) -> None:
     image = tissue(1)
     picture, here, there = moved(image, angle, flip=flip)
     found = register_images(image, picture, (UM, UM), (UM, UM))

@@ -112,7 +112,7 @@ def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
 
 @settings(max_examples=30)
 @given(MASKS, st.integers(0, 3), st.booleans())
-def test_quarter_turns_and_mirrors_change_no_length(mask: np.ndarray, turns: int, mirror: bool) -> None:
+def test_rotations_and_flips_preserve_lengths(mask: np.ndarray, turns: int, mirror: bool) -> None:
     moved = np.rot90(mask[:, ::-1] if mirror else mask, turns)
     for name, value in measure_lengths(mask)._asdict().items():
         assert getattr(measure_lengths(moved), name) == pytest.approx(value), name
@@ -228,7 +228,7 @@ def test_fractal_dimension_of_a_snowflake_is_the_koch_curve_s(side: int, order: 
     assert fractal_dimension(snowflake(side, order)) == pytest.approx(math.log(4) / math.log(3), abs=0.02)
 
 
-def test_fractal_dimension_is_taken_in_physical_space() -> None:
+def test_fractal_dimension_is_measured_in_physical_space() -> None:
     found = fractal_dimension(ellipse(120, 70, 30, (0.4, 1.0)), (0.4, 1.0))
     assert 1 <= found <= 1.05
 

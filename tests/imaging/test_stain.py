@@ -88,7 +88,7 @@ def test_normalization_makes_two_slides_of_one_tissue_similar() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_second_time_changes_nothing(method: StainMethod) -> None:
+def test_repetition_changes_nothing(method: StainMethod) -> None:
     config = StainConfig(method=method)
     source, reference = mixed(STAINS[0], 1), fit_stain(mixed(STAINS[1], 2, (0.7, 0.5)), config)
     once = normalize_stain(source, fit_stain(source, config), reference)

@@ -44,7 +44,7 @@ def test_glass_is_no_tissue() -> None:
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5])
-def test_nuclei_are_counted_where_they_are_seen(mpp: float) -> None:
+def test_nuclei_are_counted_if_visible(mpp: float) -> None:
     side = round(150 / mpp)
     rows, columns = np.indices((side, side)) * mpp
     haematoxylin = np.zeros((side, side))
@@ -56,7 +56,7 @@ def test_nuclei_are_counted_where_they_are_seen(mpp: float) -> None:
 
 
 @pytest.mark.parametrize("mpp", [None, 2.0, 5.86])
-def test_nuclei_too_small_to_see_are_not_counted(mpp: float | None) -> None:
+def test_invisibly_small_nuclei_are_not_counted(mpp: float | None) -> None:
     found = measure_stain(painted(half(0.9), half(0.4)), mpp)
     assert np.isnan(found["nuclei_per_mm2"])
     assert not np.isnan(found["haematoxylin_share"])

@@ -69,9 +69,7 @@ ROUND = [(1, (0.35, 0.35)), (3, (0.5, 0.12)), (5, (0.6, 0.7))]
 
 
 @pytest.mark.parametrize(("seed", "centre"), ROUND)
-def test_turning_padding_and_cropping_a_round_view_does_not_change_the_contrast(
-    seed: int, centre: tuple[float, float]
-) -> None:
+def test_contrast_is_invariant_to_rotation_padding_and_cropping(seed: int, centre: tuple[float, float]) -> None:
     one = in_round_view(phantom(seed, centre))
     changed = [turned(one, 30), turned(one, 75), padded(one, 0), padded(one, 255), cropped(one)]
     assert [other.contrast for other in changed] == pytest.approx([one.contrast] * 5, abs=1)
@@ -79,7 +77,7 @@ def test_turning_padding_and_cropping_a_round_view_does_not_change_the_contrast(
 
 
 @pytest.mark.parametrize(("seed", "degrees"), [(1, 20), (3, 45)])
-def test_the_black_corners_of_a_turned_photograph_are_no_skin(seed: int, degrees: float) -> None:
+def test_black_corners_of_a_rotated_photograph_are_not_skin(seed: int, degrees: float) -> None:
     one = phantom(seed, (0.5, 0.12))
     other = turned(one, degrees)
     assert other.contrast == pytest.approx(one.contrast, abs=1)

@@ -72,7 +72,7 @@ def test_a_name_that_begins_with_a_tilde(folder) -> None:
         ([".cache/none"], "does not exist"),
     ],
 )
-def test_inputs_that_yield_nothing(inputs, message, folder) -> None:
+def test_inputs_without_result(inputs, message, folder) -> None:
     with pytest.raises(InputError, match=message):
         find_photographs(inputs)
 

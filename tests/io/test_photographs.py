@@ -173,7 +173,7 @@ def test_eight_orientations_arrive_upright(suffix, orientation, scene, tmp_path)
     assert np.abs(found.astype(int) - scene).mean() < 3
 
 
-def test_a_deep_png_is_turned_too(scene, tmp_path) -> None:
+def test_a_16_bit_png_is_rotated_too(scene, tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     encoded = imagecodecs.png_encode(np.ascontiguousarray(np.rot90(scene)).astype(np.uint16) * 257)

@@ -55,7 +55,7 @@ def dicom(path: Path, scene: np.ndarray, profile: bytes) -> None:
 
 
 @pytest.mark.parametrize("write", [jpeg, png, tiff, dicom], ids=lambda write: write.__name__)
-def test_nothing_written_names_a_person_or_a_place(write, scene, matrix_profile, tmp_path) -> None:
+def test_outputs_contain_no_personal_data(write, scene, matrix_profile, tmp_path) -> None:
     source = tmp_path / "photo.img"
     path = source.with_suffix({"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "dicom": ".dcm"}[write.__name__])
     profile = matrix_profile(((0.515, 0.241, -0.001), (0.292, 0.692, 0.042), (0.157, 0.067, 0.784)), 2.2)

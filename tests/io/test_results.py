@@ -48,7 +48,7 @@ def test_mask(tmp_path) -> None:
         ("empty.png", np.zeros((20, 30), np.uint8)),
     ],
 )
-def test_masks_of_others(name, values, tmp_path) -> None:
+def test_foreign_masks(name, values, tmp_path) -> None:
     Image.fromarray(values).save(tmp_path / name)
     expected = MASK if values.any() else np.zeros_like(MASK)
     assert (read_mask(tmp_path / name) != expected).mean() < 0.01
@@ -74,7 +74,7 @@ def test_labels(tmp_path) -> None:
     np.testing.assert_array_equal(read_labels(tmp_path / "new" / "labels.png"), LABELS)
 
 
-def test_labels_of_others(tmp_path) -> None:
+def test_foreign_labels(tmp_path) -> None:
     """Of a palette the indices count, of gray in three channels the gray; one bit is two classes."""
     with_palette = Image.fromarray(LABELS).convert("P")
     with_palette.putpalette([200, 10, 10, 10, 200, 10, 10, 10, 200, 90, 90, 0, 0, 90, 90])
@@ -185,7 +185,7 @@ def test_a_name_that_is_no_unicode(tmp_path) -> None:
     assert read_table(tmp_path / "t.csv") == [{"image": "caf\\udce9.jpg"}]
 
 
-def test_tables_of_others(tmp_path) -> None:
+def test_foreign_tables(tmp_path) -> None:
     (tmp_path / "t.csv").write_bytes("\ufeffimage,age\r\na\r\n".encode())
     assert read_table(tmp_path / "t.csv") == [{"image": "a", "age": ""}]
 

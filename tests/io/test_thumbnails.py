@@ -27,7 +27,7 @@ def test_a_thumbnail_fits_into_the_square_and_keeps_its_colors(tmp_path, suffix)
     assert small[7, 10].max() < 12
 
 
-def test_a_turned_jpeg_is_upright(tmp_path):
+def test_a_rotated_jpeg_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by a quarter
     picture().save(tmp_path / "a.jpg", exif=exif)

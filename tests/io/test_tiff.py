@@ -104,7 +104,7 @@ def test_cmyk_with_and_without_profile(key_only_profile, tmp_path) -> None:
     assert read_photograph(tmp_path / "profile.tif").rgb[0, 0].min() >= 253
 
 
-def test_a_turned_deep_tiff(scene, tmp_path) -> None:
+def test_a_rotated_16_bit_tiff(scene, tmp_path) -> None:
     deep = np.rot90(scene).astype(np.uint16) * 257
     tifffile.imwrite(tmp_path / "t.tif", deep, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
     np.testing.assert_array_equal(read_photograph(tmp_path / "t.tif").rgb, scene)

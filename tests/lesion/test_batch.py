@@ -311,7 +311,7 @@ def test_results_name_no_folder(photographs, tmp_path: Path, model) -> None:
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
 
 
-def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path: Path, model) -> None:
+def test_a_bad_photograph_is_reported_and_others_are_analyzed(photographs, tmp_path: Path, model) -> None:
     photographs[1].write_bytes(photographs[1].read_bytes()[:60])
     photographs[3].unlink()
     outcomes: list[batch.PhotographOutcome] = []

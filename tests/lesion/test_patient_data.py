@@ -42,7 +42,7 @@ def test_rows_of_an_image_complete_each_other_and_must_not_contradict(tmp_path) 
         PatientTable({}, table)
 
 
-def test_a_table_that_is_none_is_refused(tmp_path) -> None:
+def test_a_missing_table_is_rejected(tmp_path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         PatientTable({}, tmp_path / "missing.csv")
 

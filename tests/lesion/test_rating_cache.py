@@ -62,7 +62,7 @@ def test_without_write_access_nothing_is_cached(tmp_path, photograph):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-def test_on_a_full_disk_nothing_is_added(cache, photograph, tmp_path):
+def test_a_full_disk_prevents_additions(cache, photograph, tmp_path):
     import resource
 
     other = tmp_path / "other.png"

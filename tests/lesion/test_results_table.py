@@ -40,7 +40,7 @@ def test_two_runs_keep_the_rows_of_each_other(tmp_path: Path) -> None:
     assert {row["image"]: row["status"] for row in read_table(tmp_path / "t.csv")} == {"a": "again", "b": "second"}
 
 
-def test_columns_that_appear_meanwhile_are_kept(tmp_path: Path) -> None:
+def test_columns_added_in_between_are_kept(tmp_path: Path) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     table.set_row({"image": "a", "status": "done"})
     (tmp_path / "t.csv").write_text("\ufeffimage,mine\nb,yes\n", encoding="utf-8")
@@ -112,7 +112,7 @@ def test_a_read_only_disk_is_reported_at_once(tmp_path: Path, held: Held, number
         table.write_periodically()
 
 
-def test_a_table_that_is_damaged_meanwhile_is_reported_at_the_end(tmp_path: Path, held: Held) -> None:
+def test_a_table_damaged_in_between_is_reported_at_the_end(tmp_path: Path, held: Held) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
     table.write_periodically()

@@ -81,7 +81,7 @@ def test_disagreement_uses_eight_different_views(tmp_path: Path, path: Path) -> 
 
 
 @pytest.mark.parametrize("how", UNCERTAINTY_MEASURES)
-def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how: str) -> None:
+def test_an_empty_mask_has_maximal_uncertainty(tmp_path: Path, path: Path, how: str) -> None:
     found = rate_photograph(Model(tmp_path, nothing), path, how)
     assert (found.score, found.lesion_found) == (1.0, False)
 

@@ -29,7 +29,7 @@ def drawn(classes: int, bias: tuple[float, ...] = (), count: int = MANY, seed: i
     return logits, labels
 
 
-def test_softmax_adds_up_whatever_the_size() -> None:
+def test_softmax_sums_to_one_for_any_size() -> None:
     """Also for logits of 1000, whose exponential overflows."""
     chances = softmax([[1000.0, 0.0], [-1000.0, -1000.0], [0.0, np.log(3.0)]])
     np.testing.assert_allclose(chances, [[1, 0], [0.5, 0.5], [0.25, 0.75]])
@@ -42,13 +42,13 @@ def test_a_sigmoid_equals_a_softmax_with_zero() -> None:
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_was_put_in_is_found(classes: int, temperature: float) -> None:
+def test_a_known_temperature_is_found(classes: int, temperature: float) -> None:
     """If logits are too large by a factor, the temperature is this factor."""
     logits, labels = drawn(classes)
     assert fit_temperature(temperature * logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
-def test_a_bias_that_was_put_in_is_found() -> None:
+def test_a_known_bias_is_found() -> None:
     """Balanced sampling in training shifts logits; a bias corrects that, a temperature cannot."""
     logits, labels = drawn(3, bias=(1.0, 0.0, -1.0))
     found = fit_calibration(2 * logits, labels)
@@ -85,7 +85,7 @@ def test_ten_cases_of_two_classes_suffice_for_a_temperature_and_of_each_for_a_bi
     assert fit_temperature(third, labels) > 1.5
 
 
-def test_logits_that_mean_nothing_get_the_greatest_temperature() -> None:
+def test_random_logits_get_the_maximum_temperature() -> None:
     """Of equal logits, half belong to each class."""
     assert fit_temperature([[1.0, -1.0]] * 200, [0, 1] * 100) == pytest.approx(20, rel=1e-3)
 

@@ -52,7 +52,7 @@ def test_each_class_by_itself_is_covered() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_too_few_cases_rule_nothing_out(rule: str) -> None:
+def test_too_few_cases_exclude_no_class(rule: str) -> None:
     """Nine cases of a class are needed to exclude it at a coverage of 90 %."""
     known = np.tile([0.9, 0.1], (8, 1))
     assert conformal_sets([[0.99, 0.01]], known, [0] * 8, 0.9, rule).all()

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from napari_melanoma.metrics.roc_curves import average_by_patient, rank_features
 
 
-def test_the_strongest_comes_first_whichever_way_it_points() -> None:
+def test_features_are_sorted_by_absolute_strength() -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(80) % 2 == 0
     values = rng.normal(size=(80, 6))

@@ -59,7 +59,7 @@ def test_tables_state_the_method_that_is_the_default(estimate: Callable[..., Est
     assert len({usual, estimate(values, rounds=2001), estimate(values, rounds=1999), estimate(values, seed=1)}) == 4
 
 
-def test_copies_of_one_patient_narrow_nothing() -> None:
+def test_copies_of_one_patient_do_not_narrow_the_interval() -> None:
     values = np.random.default_rng(2).normal(0.8, 0.1, 50)
     groups = [str(n) for n in range(50)]
     single = bootstrap_mean(values, groups)
@@ -259,7 +259,7 @@ def test_text() -> None:
 
 @pytest.mark.parametrize("estimate", [bootstrap_mean, mean_of_table])
 @pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0], ["a", "b"])])
-def test_nothing_to_average(estimate: Callable[..., Estimate], values: list[float], groups: list[str] | None) -> None:
+def test_empty_average(estimate: Callable[..., Estimate], values: list[float], groups: list[str] | None) -> None:
     with pytest.raises(ValueError, match="at least one value"):
         estimate(values, groups)
 

@@ -48,7 +48,7 @@ def test_neither_a_large_image_nor_a_large_lesion_wins() -> None:
     assert mean_entropy(disc(202, 60, 1.5)) < mean_entropy(lesion)
 
 
-def test_a_blurred_border_is_less_sure_and_nothing_found_least() -> None:
+def test_uncertainty_of_blurred_borders_and_empty_masks() -> None:
     scores = [mean_entropy(disc(101, 25, blur)) for blur in (0.5, 1, 2, 4, 8)]
     faint = [mean_entropy(np.full((64, 64), p, np.float32)) for p in (0.1, 0.01, 1e-4)]
     assert scores == sorted(scores)

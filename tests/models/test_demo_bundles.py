@@ -48,7 +48,7 @@ def test_tissues_of_an_unseen_appearance_are_segmented() -> None:
     assert (found == labels[box.slices]).mean() > 0.75
 
 
-def test_melanoma_and_nevus_of_an_unseen_look_are_distinguished() -> None:
+def test_melanoma_and_nevus_of_an_unseen_appearance_are_distinguished() -> None:
     lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=0.9)
     plan = plan_slide(SlidePhantomConfig(seed=78, size=(1536, 3072), mpp=1.0, family="test", lesions=lesions))
     labeller = TissueSegmenter.load(find_bundle("skin-demo"), "cpu")

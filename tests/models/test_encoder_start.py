@@ -58,7 +58,7 @@ def test_at_the_usual_stride_the_shallower_maps_are_the_same() -> None:
     assert found[-1].shape[-1] == 3  # 96 / 32
 
 
-def test_a_resnet_of_segmentation_models_pytorch_is_one_of_timm(tmp_path: Path) -> None:
+def test_resnets_of_segmentation_models_pytorch_and_timm_agree(tmp_path: Path) -> None:
     import torch
 
     info = bundle_of(tmp_path, "smp", network="FPN", encoder="resnet18")
@@ -71,7 +71,7 @@ def test_a_resnet_of_segmentation_models_pytorch_is_one_of_timm(tmp_path: Path) 
         torch.testing.assert_close(network.encode(images)[-1], encoder(images)[-1])
 
 
-def test_a_classifier_gives_another_its_encoder_and_not_its_head(tmp_path: Path) -> None:
+def test_a_classifier_shares_its_encoder_but_not_its_head(tmp_path: Path) -> None:
     import torch
 
     options = {"encoder": "test_efficientnet", "tabular": {"continuous": 2}}

@@ -44,7 +44,7 @@ def test_an_installed_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> Non
     assert tiny_bundle.path.is_dir()
 
 
-def test_a_name_that_is_taken_gets_a_number(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_an_existing_name_gets_a_number(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     names = [install_bundle(tiny_bundle).name, install_bundle(another(tiny_bundle, tmp_path / "new")).name]
     assert names == ["tiny", "tiny-2"]
     assert [info.name for info in list_bundles() if info.path.parent == user_models_folder()] == ["tiny", "tiny-2"]

@@ -102,11 +102,11 @@ WEIGHTS = {f"conv{number}.weight": number for number in range(3)}
 @pytest.mark.parametrize(
     ("outside", "within"), [({"epoch": 3}, "state_dict"), ({"a": 1, "b": 2}, "model"), ({"epoch": 3}, "net")]
 )
-def test_counters_and_prefixes_are_ignored(beside: dict[str, int], within: str, tmp_path: Path) -> None:
+def test_counters_and_prefixes_are_ignored(outside: dict[str, int], within: str, tmp_path: Path) -> None:
     import torch
 
     weights = {f"module.{name}": torch.full((2,), float(value)) for name, value in WEIGHTS.items()}
-    counted = {name: torch.tensor(value) for name, value in beside.items()}
+    counted = {name: torch.tensor(value) for name, value in outside.items()}
     torch.save({**counted, within: weights}, tmp_path / "saved.pth")
     assert read_weights(tmp_path / "saved.pth").keys() == WEIGHTS.keys()
 

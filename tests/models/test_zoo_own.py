@@ -57,7 +57,7 @@ def recurrent_weights(options: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
 @pytest.mark.parametrize("name", ["unet_p4", "attention_r2_unet"])
-def test_each_way_up_and_depth_gives_the_images_size(name: str, upsampling: str) -> None:
+def test_each_upsampling_and_depth_preserves_the_size(name: str, upsampling: str) -> None:
     import torch
 
     network = build_network(name, {"channels": 4, "depth": 2, "upsampling": upsampling, "normalisation": False}).eval()

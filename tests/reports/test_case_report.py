@@ -284,7 +284,7 @@ def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) 
     assert len([block for block in section.blocks if isinstance(block, Table)]) == 1
 
 
-def test_the_page_needs_nothing_else(collected: CollectedReport, tmp_path: Path) -> None:
+def test_the_page_is_self_contained(collected: CollectedReport, tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", collected.report)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}

@@ -247,7 +247,7 @@ def test_rate_is_a_concept_with_a_quantity() -> None:
         ({"value": "present", "suggested_by": "model"}, "temp-unknown", "suggested, not confirmed"),
     ],
 )
-def test_absence_has_its_reason(values: dict[str, object], code: str, text: str) -> None:
+def test_missing_values_have_a_reason(values: dict[str, object], code: str, text: str) -> None:
     found = value_of(one_answer("ulceration", **values), "ulceration")
     assert (found["dataAbsentReason"]["coding"][0]["code"], found["dataAbsentReason"]["text"]) == (code, text)
     assert found.get("note") == ([{"text": "curettage"}] if "detail" in values else None)

@@ -70,7 +70,7 @@ def test_the_bar_is_as_long_as_it_states(size: PixelSize) -> None:
     assert picture.bar_mm <= picture.rgb.shape[1] * (picture.um_per_px or 0) / 1000 / 4 + 1e-9
 
 
-def test_a_turned_picture_keeps_its_scale() -> None:
+def test_a_rotated_picture_keeps_its_scale() -> None:
     fitted = fit_picture(phantom(PixelSize(20, 20)), PixelSize(20, 20))
     turned = draw_scale_bar(turn_picture(fitted, 30, (0, 0, 0)))
     assert turned.um_per_px == fitted.um_per_px
@@ -81,7 +81,7 @@ def test_a_turned_picture_keeps_its_scale() -> None:
     assert corner.shape[:2] == (20, 10)
 
 
-def test_a_picture_turns_clockwise() -> None:
+def test_a_picture_rotates_clockwise() -> None:
     rgb = np.zeros((9, 9, 3), np.uint8)
     rgb[0, :] = 255  # the upper edge becomes the right one
     assert (turn_picture(Picture(rgb), 90).rgb[:, -1] == 255).all()

@@ -130,7 +130,7 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
         ("small", {"epochs": 1}, True),  # the recipe of each budget has its own digest
     ],
 )
-def test_a_digest_changes_with_whatever_changes_the_result(field: str, value: object, same: bool) -> None:
+def test_a_digest_depends_on_all_that_changes_the_result(field: str, value: object, same: bool) -> None:
     row = read_paper("P2").rows["cls-lite0"]
     other = replace(row, file=row.file.model_copy(update={field: value}))
     assert (other.digest("full") == row.digest("full")) is same

@@ -145,7 +145,7 @@ def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classif
         assert answer.without + sum(answer.shares.values()) == pytest.approx(answer.probability, abs=1e-5)
 
 
-def test_without_reference_cases_nothing_is_claimed(
+def test_a_risk_without_reference_cases_is_not_valid(
     picture: PatchImage, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:
     info = find_risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
@@ -270,9 +270,7 @@ def test_patches_of_all_tissue_need_no_depth(model: Path, tmp_path: Path) -> Non
         cut_slide_patches(tmp_path / "glass.tif", (), {}, options(model, cover="tissue"))
 
 
-def test_many_files_become_a_table_and_a_bad_one_stops_nothing(
-    patches: Path, slide: Path, model: Path, tmp_path: Path
-) -> None:
+def test_many_files_become_a_table_despite_a_bad_one(patches: Path, slide: Path, model: Path, tmp_path: Path) -> None:
     record_slide(result(tmp_path / "out" / "section"), slide)
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")

@@ -119,7 +119,7 @@ def test_rejected_prediction_does_not_show_the_previous_one(
     ("cell", "message"),
     [("2400", r"2400 µm would be 2.4 mm"), ("-1", "0 to 100 mm"), ("thick", "is 'thick', expected a thickness")],
 )
-def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, message: str) -> None:
+def test_an_impossible_thickness_is_rejected(cell: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_patch_case({"depth_mm": cell})
 

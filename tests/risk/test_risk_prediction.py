@@ -79,7 +79,7 @@ def test_a_slanted_line_and_unequal_pixels_are_followed_in_mm() -> None:
     assert (row, column) == pytest.approx((0, 1300 / 0.25))
 
 
-def test_places_that_show_the_same_are_taken_once_and_lesions_come_last() -> None:
+def test_overlapping_positions_are_chosen_once_and_lesions_last() -> None:
     line = ((1000, 5000), (2000, 5000))
     far, near = (20000, 5000), (3700, 5100)
     found = choose_patch_positions([line, ((1100, 5000), (2000, 5000))], [near, far], UM, 3.0, 5)

@@ -142,7 +142,7 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
     assert "3 x 4 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
 
 
-def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:
+def test_a_report_without_the_slide_has_no_pictures(reported: Path, tmp_path: Path) -> None:
     found = read_risk_section(reported, tmp_path / "gone.svs")
     assert found is not None
     assert not figures_of(found)
@@ -155,7 +155,7 @@ def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Pa
     assert read_risk_section(tmp_path / "nothing", None) is None
 
 
-def test_the_page_and_the_risk_go_out_with_the_results(reported: Path, tmp_path: Path) -> None:
+def test_exports_include_the_page_and_the_risk(reported: Path, tmp_path: Path) -> None:
     folders = find_result_folders([reported.parent])  # no store: it was asked for its risk alone
     assert folders == [reported]
     written = export_results(folders, tmp_path / "out", ["risk", "report", "tiles"], run=RunContext())
@@ -196,7 +196,7 @@ def test_prediction_is_kept_if_its_maps_cannot_be_written(analysed: Path, slide:
     assert read_risk(analysed).prediction["probability"] == pytest.approx(float(row["probability"]))
 
 
-def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:
+def test_an_empty_analysis_has_no_page(tmp_path: Path) -> None:
     notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}}
     write_json(tmp_path / "empty" / "result.json", notes)
     with pytest.raises(InputError, match=r"neither thickness nor risk is known\. Analysis: no epidermis"):

@@ -119,9 +119,7 @@ def test_explanations_need_a_prediction_of_the_same_model(reported: dict[str, st
         explain_slide_risk({**reported, "method": "attention"}, RunContext())
 
 
-def test_a_model_that_remembers_nothing_ranks_nothing(
-    reported: dict[str, str], write_model: object, tmp_path: Path
-) -> None:
+def test_a_model_without_reference_ranks_nothing(reported: dict[str, str], write_model: object, tmp_path: Path) -> None:
     bare = str(write_model(tmp_path / "bare" / "tiny-risk", reference=False))  # type: ignore[operator]
     predict_slide_risk({**reported, "row": {}, "options": {"model": bare}}, RunContext())
     find_slide_biomarkers({**reported, "model": bare}, RunContext())

@@ -328,7 +328,7 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
     assert list(queue_folder().glob("*.json")) == []
 
 
-def test_two_processes_take_turns(tmp_path: Path) -> None:
+def test_two_processes_do_not_overlap(tmp_path: Path) -> None:
     """Each process records its start and end; they do not overlap."""
     code = """
 import sys, time

@@ -232,7 +232,7 @@ def test_a_start_keeps_its_classes_or_provides_its_encoder(
     assert ("classes" in recipe.model.options) == (start_weights == "all")
 
 
-def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
+def test_the_encoder_is_copied_and_the_head_is_new(tiles: Path) -> None:
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import find_encoder
@@ -265,7 +265,7 @@ def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(
     assert create_network(recipe) is not None
 
 
-def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path) -> None:
+def test_the_command_line_states_which_part_is_used(tiles: Path, tmp_path: Path) -> None:
     out = tmp_path / "recipe.toml"
     words = [
         "recipes",

@@ -67,9 +67,7 @@ def test_a_full_disk_stops_all_slides(
 
 
 @pytest.mark.parametrize("number", [5, 32])
-def test_a_chunk_that_a_window_reads_is_replaced_a_moment_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_chunk_in_use_is_replaced_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """As Windows refuses it while the live heatmap has the file open."""
     plain, calls = Path.replace, []
 
@@ -103,7 +101,7 @@ ERRORS = [
 @pytest.mark.parametrize(
     ("where", "error"), ERRORS, ids=lambda one: one if isinstance(one, str) else type(one).__name__
 )
-def test_whatever_a_library_raises_fails_its_slide_alone(
+def test_any_exception_fails_only_its_slide(
     where: str,
     error: Exception,
     two: list[Path],

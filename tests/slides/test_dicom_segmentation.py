@@ -122,7 +122,7 @@ def test_a_segmentation_of_invalid_predictions_states_this(tmp_path: Path) -> No
     assert [one.SegmentDescription for one in read.SegmentSequence] == [invalid]
 
 
-def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_finest_level_within_the_limit_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_level(tmp_path / "a.dcm", 400, 280, 0.001)
     write_level(tmp_path / "b.dcm", 100, 70, 0.004)
     write_level(tmp_path / "c.dcm", 25, 18, 0.016)

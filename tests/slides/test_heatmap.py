@@ -28,13 +28,13 @@ def test_background_stays_empty() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3), (16, 9)])
-def test_everything_that_waits_is_filled_whatever_the_shape(shape: tuple[int, int]) -> None:
+def test_pending_tiles_of_any_shape_are_filled(shape: tuple[int, int]) -> None:
     values = np.full(shape, NAN, np.float32)
     values[-1, -1] = 0.25
     np.testing.assert_allclose(fill_waiting(values, np.ones(shape, bool)), 0.25)
 
 
-def test_nothing_known_gives_nothing() -> None:
+def test_a_map_of_unknown_cells_stays_unknown() -> None:
     values = np.full((3, 3), NAN, np.float32)
     assert np.isnan(fill_waiting(values, np.ones((3, 3), bool))).all()
     assert find_highest_cells(values, 4) == []

@@ -67,7 +67,7 @@ def test_merged_lesions_are_measured_together() -> None:
 
 
 @pytest.mark.parametrize("indices", [[], [1], [1, 1], [1, 9]])
-def test_merging_takes_two_that_are_there(indices: list[int]) -> None:
+def test_merging_requires_two_existing_lesions(indices: list[int]) -> None:
     with pytest.raises(InputError, match=r"at least two|no lesion 9 on this slide \(lesions: 1, 2, 3\)"):
         merge_lesions(FOUND, indices, MAPS, CONFIG)
 
@@ -94,7 +94,7 @@ def test_a_bent_line_parts_it_too() -> None:
     [[(0, 80), (40, 80)], [(150, 0), (150, 390)], [(-50, -50), (-60, -60)]],
     ids=["half", "another's", "outside"],
 )
-def test_a_line_that_does_not_part_it_is_refused(line: list[tuple[float, float]]) -> None:
+def test_a_line_that_does_not_split_a_region_is_rejected(line: list[tuple[float, float]]) -> None:
     with pytest.raises(InputError, match="does not split lesion 1"):
         split_lesion(FOUND, 1, line, MAPS, CONFIG)
 
@@ -119,7 +119,7 @@ def test_no_cell_is_lost_or_gained_by_a_split(ends: tuple[float, float, float, f
     assert len({lesion.index for lesion in split}) == len(split) > 3
 
 
-def test_a_class_by_hand_leaves_the_probability() -> None:
+def test_a_manual_class_keeps_the_probability() -> None:
     classed = set_lesion_class(FOUND, 2, "benign")
     assert (classed[1].label, classed[1].probability, classed[1].origin) == ("benign", FOUND[1].probability, "classed")
     assert classed[0] is FOUND[0]

@@ -23,7 +23,7 @@ VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, m
 
 @settings(max_examples=30)
 @given(VALUES.filter(lambda pairs: all(len(set(axis)) > 1 for axis in zip(*pairs, strict=True))))
-def test_it_is_the_one_of_scipy_with_ties(pairs: list[tuple[int, int]]) -> None:
+def test_correlation_with_ties_matches_scipy(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, float).T
     assert spearman(x, y, np.ones((1, len(x))))[0] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
 

@@ -66,11 +66,11 @@ def test_islands_in_holes_are_polygons_of_their_own() -> None:
     assert [len(polygon.holes) for polygon in cell_polygons(mask, PLACE)] == [1, 0]
 
 
-def test_nothing_has_no_polygon() -> None:
+def test_an_empty_mask_has_no_polygon() -> None:
     assert cell_polygons(np.zeros((3, 4), bool), PLACE) == ()
 
 
-def test_what_was_drawn_takes_the_cells_whose_centers_it_holds() -> None:
+def test_a_drawn_region_covers_cells_by_their_centers() -> None:
     drawn = Polygon(((0.4, 0.4), (0.4, 2.6), (2.6, 2.6), (2.6, 0.4)))
     found = rasterize_polygons([drawn], MapPlacement(0, 0, 1, 1), Box(0, 0, 4, 4))
     np.testing.assert_array_equal(

@@ -90,7 +90,7 @@ def test_measures_of_other_kinds_are_left_out(tmp_path: Path, measure: str) -> N
 
 
 @pytest.mark.parametrize("angle", ["NaN", "1e9", '"90"', "null"])
-def test_an_angle_that_is_none_turns_nothing(tmp_path: Path, angle: str) -> None:
+def test_an_invalid_angle_is_read_as_zero(tmp_path: Path, angle: str) -> None:
     (tmp_path / NOTES).write_text(f'{{"format_version": 1, "angle": {angle}}}')
     assert read_notes(tmp_path).angle == 0
 

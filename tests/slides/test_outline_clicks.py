@@ -89,7 +89,7 @@ def test_parts_that_a_click_does_not_touch_are_the_same():
     assert len(refined) == 2
 
 
-def test_nothing_is_left_of_a_small_outline_on_tissue():
+def test_a_small_outline_on_tissue_vanishes():
     assert refine_polygons([disk(30, 160, 12)], click(30, 160, include=False)) == ()
 
 

@@ -233,7 +233,7 @@ def test_the_table_of_slides_has_its_column(
     assert row["probability"] == row["probability_attention"] != ""
 
 
-def test_a_bundle_brings_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_a_bundle_includes_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) -> None:
     name = f"encoder:{tile_bundle.path}"
     how = LoadOptions(batch_size=2, device="cpu", precision="fp32")
     alone = load_tile_model(name, how)

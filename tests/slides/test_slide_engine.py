@@ -179,7 +179,7 @@ def stages_that(tile_model: LoadModel, result: SlideResult, fault: Exception, wh
 
 
 @pytest.mark.parametrize("where", ["read", "answer", "write"])
-def test_a_fault_of_any_stage_arrives_and_no_thread_stays(
+def test_an_error_of_any_stage_is_raised_and_all_threads_end(
     tile_model: LoadModel, slide: Slide, tmp_path: Path, where: str
 ) -> None:
     grid, before = grid_of(slide), threading.active_count()

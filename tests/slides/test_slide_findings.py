@@ -156,7 +156,7 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
-def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap

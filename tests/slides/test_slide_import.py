@@ -65,7 +65,7 @@ def test_imports_keep_unchanged_lesions_and_measure_others(maps: LesionMaps) -> 
     assert found[2].area_mm2 == pytest.approx(900 * 0.25e-6, rel=0.01)
 
 
-def test_a_class_that_was_changed_is_taken_over(maps: LesionMaps) -> None:
+def test_a_changed_class_is_imported(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
     reported = [replace(lesion_to_annotation(lesion), class_name="benign") for lesion in lesions]
     assert [one.label for one in replace_lesions(lesions, reported, maps, CONFIG)] == ["benign", "benign"]

@@ -127,15 +127,13 @@ def test_missing_or_full_bounds_keep_the_whole_slide(box: Box | None) -> None:
         (None, 2048, "pixel size is missing"),
     ],
 )
-def test_a_scale_that_no_slide_has_is_refused_before_hours_are_spent(
-    size: PixelSize | None, side: int, message: str
-) -> None:
+def test_an_impossible_scale_is_rejected_before_the_analysis(size: PixelSize | None, side: int, message: str) -> None:
     with pytest.raises(ScaleMissing, match=message):
         check_slide(slide_of(size, side))
 
 
 @pytest.mark.parametrize("um", [0.1, 0.25, 0.5, 2.0, 10.0])
-def test_a_scale_that_slides_have_is_taken(um: float) -> None:
+def test_a_plausible_scale_is_accepted(um: float) -> None:
     check_slide(slide_of(PixelSize(um, um), 2048))
 
 

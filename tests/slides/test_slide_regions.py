@@ -131,7 +131,7 @@ def test_a_hole_that_is_deleted_is_filled_and_an_ellipse_is_round():
 
 
 @pytest.mark.parametrize("by", [5.0, 15.0, 50.0])
-def test_a_region_that_is_moved_takes_its_hole_along(by):
+def test_a_moved_region_keeps_its_hole(by):
     polygons = (
         Polygon(as_ring(square(0, 0, 40)), (as_ring(square(10, 10, 10)),)),
         Polygon(as_ring(square(0, 50, 20))),

@@ -131,7 +131,7 @@ def test_dead_process_is_lost_and_failed_start_gives_the_reason(
     assert (failed.state, failed.message) == (RunState.failed, "Error: there is no such model")
 
 
-def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
+def test_a_missing_slide_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.tif is no longer available. Check the drive"):
         launch_slide(tmp_path / "gone.tif", tmp_path / "out", SlideOptions())
     assert not (tmp_path / "out").exists()

@@ -83,7 +83,7 @@ def test_phantom_slide_has_the_requested_breslow_thickness(analysis: Analysis) -
     assert describe_depth(content).startswith(message)
 
 
-def test_the_interval_is_that_of_the_weights_whatever_the_name_of_the_model(
+def test_the_interval_depends_on_the_weights_not_on_the_name(
     files: SlidePhantomFiles, analysis: Analysis, tmp_path: Path
 ) -> None:
     bundle = copied(tmp_path / "skin-demo", "skin-demo")

@@ -177,7 +177,7 @@ def test_tiles_of_a_damaged_slide_that_cannot_be_removed_are_reported(tmp_path, 
         tile_sets._cut_slide(slide, None, tmp_path, OPTIONS, TileReport(), RunContext())
 
 
-def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_path, drawn_slide):
+def test_a_slide_without_regions_is_listed_and_others_are_processed(slide_path, tmp_path, drawn_slide):
     annotated(slide_path, usual())
     bare, odd = drawn_slide(tmp_path / "bare.tif"), drawn_slide(tmp_path / "odd.tif", mpp=None)
     annotated(odd, usual())

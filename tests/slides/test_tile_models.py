@@ -116,7 +116,7 @@ def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: Bundle
         assert model.precision == "bf16"
 
 
-def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -> None:
+def test_inaccurate_half_precision_is_disabled(tile_model: LoadModel) -> None:
     reported: list[str] = []
     model = tile_model(network=Steep().eval(), precision="bf16")
     model.set_notice_callback(reported.append)
@@ -222,7 +222,7 @@ def test_other_faults_are_not_swallowed(tile_model: LoadModel) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050"])
-def test_folding_changes_nothing_but_the_passes(name: str) -> None:
+def test_folding_changes_only_the_number_of_passes(name: str) -> None:
     import timm
 
     torch.manual_seed(0)
@@ -294,7 +294,7 @@ def test_no_weights_are_fetched_unasked(name: str) -> None:
     assert "--weights FILE" in str(refused.value)
 
 
-def test_an_encoder_that_is_fetched_is_known_by_the_weights_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_downloaded_encoder_is_identified_by_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     real = timm.create_model

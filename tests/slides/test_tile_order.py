@@ -68,7 +68,7 @@ def test_the_tiles_of_a_slide_of_131072_pixels_are_ordered() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 7, 128])
-def test_the_order_depends_on_nothing_else(first: int) -> None:
+def test_the_order_is_deterministic(first: int) -> None:
     wanted = np.random.default_rng(1).random((50, 30)) < 0.4
     for one, again in zip(coarse_to_fine(wanted, first), coarse_to_fine(wanted.copy(), first), strict=True):
         np.testing.assert_array_equal(one, again)

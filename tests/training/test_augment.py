@@ -70,7 +70,7 @@ def vary(config: AugmentationConfig, places: np.ndarray, seed: int = 0) -> tuple
     return BatchAugmentation(config, SIDE, seed)(*batch(len(places)), places)
 
 
-def test_everything_off_changes_nothing() -> None:
+def test_disabled_augmentation_changes_nothing() -> None:
     images, masks = batch(3, SIDE)
     varied, moved = BatchAugmentation(OFF, SIDE, 0)(images, masks, keys(0, 1, 2))
     assert torch.equal(moved, masks)

@@ -115,7 +115,7 @@ def test_missing_partners_are_an_error(masks: torch.Tensor) -> None:
         mix(masks.repeat(1, 3, 1, 1), masks, draw_random_numbers(0, keys(*range(IMAGES))), config(mosaic_probability=1))
 
 
-def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
+def test_a_mosaic_shows_four_images_in_its_corners() -> None:
     tiles = torch.arange(50, 250, 50, dtype=torch.uint8).view(1, 4, 1, 1, 1).expand(20, 4, 1, 41, 41)
     found = make_mosaics(tiles.contiguous(), draw_random_numbers(0, keys(*range(20))), SEAMS["random"])
     assert found.dtype == torch.uint8

@@ -319,7 +319,7 @@ def test_invalid_masks_are_reported_when_drawn(content: Any, message: str, tmp_p
         one.area.draw(SHAPE, SHAPE)
 
 
-def test_paths_that_hold_nothing(tmp_path: Path) -> None:
+def test_paths_without_masks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_masks(tmp_path / "none")
     with pytest.raises(DataSetError, match="contains no masks in a supported format"):

@@ -69,7 +69,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_it_is_a_data_set_with_nothing_wrong(drawn: Path) -> None:
+def test_the_result_is_a_valid_data_set(drawn: Path) -> None:
     from napari_melanoma.data.check import check_data
 
     found = check_data(drawn, run=RunContext())

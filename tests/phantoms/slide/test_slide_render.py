@@ -57,7 +57,7 @@ def test_everything_outside_the_slide_is_glass(plan: PhantomSlidePlan) -> None:
     assert np.array_equal(outside, np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (30, 30, 3)))
 
 
-def test_glass_is_where_nothing_is() -> None:
+def test_glass_is_found_where_tissue_is_absent() -> None:
     plan = planned(seed=4, section={"width_mm": 1.2, "depth_mm": 0.9}, artefacts={"pens": 1})
     boxes = [Box(row, column, BLOCK, BLOCK) for row in range(0, 2048, BLOCK) for column in range(0, 2048, BLOCK)]
     clean = [box for box in boxes if is_glass(plan, 0, box)]

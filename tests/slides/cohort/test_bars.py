@@ -11,7 +11,9 @@ from napari_melanoma.cli import session
 from napari_melanoma.core.context import ParallelProgress, Progress
 
 
-def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bars_appear_end_and_restart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(session.sys.stderr, "isatty", lambda: True)
     report: Any = session.create_report(as_json=False)
     a, b = Progress(3, 10, "a: 5 tiles/s"), Progress(0, None, "b: starting")

@@ -74,7 +74,7 @@ def test_several_threads_at_once() -> None:
     assert cache.used_bytes <= 1000
 
 
-def test_all_slides_share_one_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_slides_share_a_cache_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_shared", None)
     assert module.MIN_BYTES <= cache_limit() <= module.MAX_BYTES
     assert shared_cache() is shared_cache()

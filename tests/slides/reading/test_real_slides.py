@@ -115,7 +115,7 @@ def test_labels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
             assert np.abs(slide.associated_image(kind).astype(int) - theirs).max() <= 3  # two builds of one decoder
 
 
-def test_nothing_that_names_a_person_is_shown(slides: Path) -> None:
+def test_names_of_persons_are_not_shown(slides: Path) -> None:
     for name in KNOWN:
         with open_slide(slides / name) as slide:
             shown = " ".join(slide.info.properties).lower()

@@ -65,7 +65,7 @@ def test_a_picture_is_a_slide_when_it_is_larger_than_any_photograph(ending, tiss
     assert is_slide(path)
 
 
-def test_a_damaged_file_of_a_scanner_is_taken_so_that_napari_shows_why(tmp_path) -> None:
+def test_a_damaged_scanner_file_is_accepted_for_napari_to_report_it(tmp_path) -> None:
     path = tmp_path / "cut.svs"
     path.write_bytes(b"II*\0\x08\0\0\0")
     assert is_slide(path)
@@ -134,7 +134,7 @@ def test_analysis_results_are_not_slides(write_svs: Callable, tissue, tmp_path) 
     assert not is_slide(tmp_path / "b" / "result.zarr")
 
 
-def test_a_size_that_the_user_gives_wins_and_is_recorded_as_theirs(write_svs) -> None:
+def test_a_size_of_the_user_takes_precedence_and_is_recorded(write_svs) -> None:
     with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
         assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")
         assert "set to 0.25 x 0.25 um, but the file states 0.5 x 0.5" in slide.info.warnings[0]

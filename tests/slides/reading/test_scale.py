@@ -58,7 +58,7 @@ def test_validation_of_scales(case: str) -> None:
         assert warning in " ".join(scale.warnings)
 
 
-def test_scanners_whose_cameras_have_small_pixels_are_believed() -> None:
+def test_scanners_with_small_pixels_are_accepted() -> None:
     assert validate_scale(0.2325, 0.2325, 20, fine_camera=True).warnings == ()
     assert "is usual for 40x" in validate_scale(0.2325, 0.2325, 20).warnings[0]
     assert "does not match an objective" in validate_scale(0.1, 0.1, 20, fine_camera=True).warnings[0]

@@ -72,7 +72,7 @@ def test_a_truncated_or_damaged_file_is_not_an_error(tmp_path: Path, length: int
     assert len(slide_fingerprint(path)) == 64
 
 
-def test_pages_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
+def test_cyclic_pages_end(tmp_path: Path) -> None:
     path = tmp_path / "circle.tif"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\0\0" + b"\x08\0\0\0" + bytes(64))
     assert len(slide_fingerprint(path)) == 64

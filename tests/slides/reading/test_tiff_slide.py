@@ -284,7 +284,7 @@ def test_deleted_slide_releases_its_cached_tiles(write_svs, own_cache) -> None:
     assert own_cache.used_bytes == 0
 
 
-def test_a_closed_slide_and_a_level_that_is_not_there_are_refused(write_svs) -> None:
+def test_a_closed_slide_and_a_missing_level_are_rejected(write_svs) -> None:
     slide = open_slide(write_svs())
     with pytest.raises(InputError, match=r"levels 0 to 2, but level 7"):
         slide.read_region(7, Box(0, 0, 1, 1))

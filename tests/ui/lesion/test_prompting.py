@@ -211,7 +211,7 @@ def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     assert person.mask[60, 120]
 
 
-def test_a_prompt_continues_on_another_photograph_and_ends_with_its_own(person):
+def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person):
     images = [person.opens(name, rgb=two_lesions()) for name in ("other", "mole")]
     for name, step in (("mole", 1), ("other", 0)):
         person.clicks("click")

@@ -72,7 +72,7 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_p
     assert magnifiers(person)[40].isEnabled()
 
 
-def test_the_view_of_a_photograph_is_not_taken_for_one_of_the_slide(person, slide_path):
+def test_views_of_photographs_are_not_recorded_for_slides(person, slide_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
     for zoom in (2.0, 4.0):

@@ -44,7 +44,7 @@ def color_at(picture, point):
 
 
 @pytest.mark.path
-def test_it_turns_with_the_picture_and_clicks_are_right(reader):
+def test_rotated_overview_and_clicks_in_it(reader):
     for angle in (0.0, 90.0, 180.0, -90.0, 30.0):
         check_picture(reader, angle)
 

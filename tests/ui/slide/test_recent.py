@@ -102,7 +102,7 @@ def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
     person.until(lambda: person.dock.slide is not None and person.dock.slide.info.path == odd)
 
 
-def test_a_file_that_is_gone_can_be_removed_and_the_list_be_cleared(person, slide_path, tmp_path):
+def test_missing_files_can_be_removed_and_the_list_cleared(person, slide_path, tmp_path):
     moved = slide_path.with_name("elsewhere.tif")
     person.opens_slides(slide_path)
     person.clicks("close_slide")

@@ -177,7 +177,7 @@ def assert_registered(person, within_um):
         np.testing.assert_allclose(second, first, atol=within_um)
 
 
-def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(sections):
+def test_serial_sections_are_registered_and_rotated_together_until_reset(sections):
     person, beside = sections, sections.dock.sections.side_by_side
     presses(person, "side_by_side_register")
     words = person.finds(QLabel, "side_by_side_hint")

@@ -93,7 +93,7 @@ def test_thresholds_without_lesions_and_removal_of_all_are_described(analysed, s
     person.until(lambda: person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually.")
 
 
-def test_another_threshold_for_saved_lesions_is_an_unsaved_step_that_undo_takes_back(analysed):
+def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
     person, before = analysed, analysed.rows()
     stored = (person.dock.result_location.folder / "lesions.geojson").read_bytes()
     save, undo = (person.finds(QAbstractButton, name) for name in ("save", "lesion_undo"))

@@ -216,7 +216,7 @@ def test_an_active_run_is_not_removed(stage, listed, folder, qtbot):
     assert run.path.exists()
 
 
-def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot, monkeypatch):
+def test_nothing_is_removed_without_a_trash(stage, listed, folder, qtbot, monkeypatch):
     monkeypatch.setattr(runs_list.QFile, "full", True)
     run = fake_run(folder, "failed")
     runs, failed = listed(), []

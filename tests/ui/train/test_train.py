@@ -182,7 +182,7 @@ def ready(trainer, blobs):
     return trainer
 
 
-def test_a_folder_is_counted_and_reported_when_it_is_gone(ready, opens_dock, blobs):
+def test_a_folder_is_counted_and_reported_if_missing(ready, opens_dock, blobs):
     # It is counted and ticked.
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"

@@ -608,7 +608,7 @@ def test_a_case_that_could_not_be_opened_is_not_opened_later(unseen_person, two_
     assert person.open_files == []
 
 
-def test_a_case_that_is_opened_meanwhile_stays_open(unseen_person, two_cases):
+def test_a_case_opened_in_between_stays_open(unseen_person, two_cases):
     person = unseen_person
     first, second = two_cases
     controller = show_dock(person.viewer, "Case").controller

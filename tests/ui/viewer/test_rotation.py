@@ -95,7 +95,7 @@ def covers(viewer, image):
     return float(((high - low) / (2 * half)).max()) if inside else 0.0
 
 
-def test_a_newly_opened_photograph_comes_into_view(person, tmp_path):
+def test_a_newly_opened_photograph_is_shown(person, tmp_path):
     """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
     person.opens("small", np.full((120, 160, 3), 180, np.uint8))
     Image.fromarray(np.full((1200, 1600, 3), 180, np.uint8)).save(tmp_path / "large.png")

@@ -39,7 +39,7 @@ def test_dates_are_read_in_two_notations(text, day):
 
 
 @pytest.mark.both_qts
-def test_a_date_is_stored_in_one_notation_however_it_was_entered(field, qtbot):
+def test_dates_of_any_notation_are_stored_in_one(field, qtbot):
     edits = []
     field.edited.connect(lambda column, text: edits.append((column, text)))
     qtbot.keyClicks(field.control, "1.3.2026")

@@ -117,14 +117,14 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
 
 
 @given(st.lists(WORDS))
-def test_joined_words_are_split_again(words):
+def test_joined_texts_are_split_again(words):
     assert split_words(join_words(words)) == tuple(words)
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [("a, b", ("a", "b")), (" ", ()), ("a,", ("a",)), ('"a, b" , c', ("a, b", "c"))]
 )
-def test_typed_words_are_split(text, words):
+def test_typed_texts_are_split(text, words):
     assert split_words(text) == words
 
 
@@ -407,7 +407,7 @@ def test_number_lists_are_edited_in_one_line(stage, qtbot):
     assert form.faults == ["Channels: 'many' is not a whole number"]
 
 
-def test_a_word_replaces_a_number(form, qtbot):
+def test_auto_replaces_a_number(form, qtbot):
     box = form.findChild(NumberBox, "batch_size")
     button = next(found for found in box.parent().parent().findChildren(QAbstractButton) if found.text() == "auto")
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -449,7 +449,7 @@ def test_descriptions_and_limits_are_tooltips(form):
 
 
 @pytest.mark.both_qts
-def test_scrolling_past_changes_nothing(form, qtbot):
+def test_scrolling_over_controls_changes_nothing(form, qtbot):
     from qtpy.QtCore import QPoint, QPointF
     from qtpy.QtGui import QWheelEvent
     from qtpy.QtWidgets import QApplication

@@ -69,7 +69,7 @@ def summary(status: str, **values: object) -> str:
     return f"print({json.dumps(json.dumps({'event': 'summary', 'status': status, **values}))})"
 
 
-def test_the_options_become_a_command_and_are_remembered_but_for_personal_data(dock, qtbot, tmp_path: Path) -> None:
+def test_options_become_a_command_and_are_stored_without_personal_data(dock, qtbot, tmp_path: Path) -> None:
     settings = DockSettings()
     dialog = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
     assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False)
