@@ -45,7 +45,7 @@ def test_a_name_that_contradicts_the_images_is_rejected(tmp_path: Path, spots: C
     [
         (
             [],
-            "(?s)needs macroscopic.*Get .*Dermofit.* from http.*licence.*data import.*M=DATASET.*Alternatives: PAD",
+            "(?s)needs macroscopic.*Get .*Dermofit.* from http.*license.*data import.*M=DATASET.*Alternatives: PAD",
         ),
         (["X=nowhere"], "no role 'X'"),
         (["M=nowhere"], "the folder nowhere does not exist"),

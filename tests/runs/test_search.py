@@ -38,7 +38,7 @@ class Trainer:
     """Replaces the training: writes a run folder, with a result that depends on the recipe."""
 
     def __init__(self, fit: Learn) -> None:
-        self.train = fit
+        self.fit = fit
         self.calls: list[tuple[str, bool]] = []
 
     def __call__(
