@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from napari_melanoma.case.model import Case, confirm, set_correction, set_image,
 from napari_melanoma.case.results import save_result
 from napari_melanoma.case.store import CaseStore, read_correction, write_correction
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import ConfigError, InputError, SaveError
+from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import Photograph
@@ -348,12 +347,6 @@ def mask_of_another_size(folder: Path, photographs: Path) -> None:
         store.save(set_correction(store.case, "I5", write_correction(store, "I5", np.ones((9, 9), bool))))
 
 
-def twice(folder: Path, photographs: Path) -> None:
-    values = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    values["images"][0]["id"] = "I5"
-    (folder / "case.json").write_text(json.dumps(values), encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("harm", "about", "message"),
     [
@@ -368,13 +361,6 @@ def test_faults_are_found(harm, about: str, message: str, photographs: Path, tmp
     corrected(tmp_path / "case", photographs)
     harm(tmp_path / "case", photographs)
     assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and message in one[1]]
-
-
-def test_a_duplicate_id_is_rejected(photographs: Path, tmp_path: Path) -> None:
-    corrected(tmp_path / "case", photographs)
-    twice(tmp_path / "case", photographs)
-    with pytest.raises(ConfigError, match="I5"):
-        check_case(tmp_path / "case")
 
 
 def test_the_documented_example_runs(

@@ -35,7 +35,6 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.patient_outliers import PatientOutlier
 from napari_melanoma.data.tabular_encoding import TableValues, fit_encoding
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
@@ -301,19 +300,6 @@ def test_two_lesions_have_no_outlier(store: CaseStore, model: Redness) -> None:
         case = set_image(case, name, modality="macroscopic")
     store.save(case)
     assert [one.outlier for one in predict_case(store, lambda modality: model, RunContext()).lesions] == [None] * 4
-
-
-WORDS = [
-    (PatientOutlier(5, 1, 0.4, 6.0), "outlier among 5 lesions of this patient"),
-    (PatientOutlier(5, 1, 0.1, 1.0), "most different among 5 lesions of this patient"),
-    (PatientOutlier(5, 3, 0.1, 0.0), "rank 3 by difference among 5 lesions of this patient"),
-]
-
-
-@pytest.mark.parametrize(("outlier", "text"), WORDS)
-def test_the_description_of_an_outlier(outlier: PatientOutlier, text: str) -> None:
-
-    assert outlier.description == text
 
 
 def test_an_image_without_a_mask_is_segmented_or_left_out(store: CaseStore, model: Redness) -> None:

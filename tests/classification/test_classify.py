@@ -12,7 +12,6 @@ import pytest
 
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.classification.classify import classify, classify_encoded, encode_lesion
-from napari_melanoma.classification.explanation import METHODS
 from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction, describe_prediction_set
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
@@ -223,16 +222,6 @@ def test_a_dermoscopic_model_rejects_certain_smartphone_photographs(tmp_path, re
         assert caution.startswith("Type assumed: dermoscopic.")
 
 
-def test_the_verdict_is_a_sentence(tmp_path, reference: ReferenceCases) -> None:
-    answer = ask(RedModel(tmp_path, reference), coverage=0.9)
-    assert answer.verdict.startswith("Inconclusive: melanoma 0.5")
-    assert "(95 % interval 0." in answer.verdict
-    assert answer.threshold_text.startswith(
-        "at or above the decision threshold (0.30) for melanoma: sensitivity 91 % (85–96)"
-    )
-    assert answer.is_above_threshold is True
-
-
 YOUNG = AgeGroup(
     at_least=0,
     below=50,
@@ -340,11 +329,6 @@ def test_the_view_is_the_square_around_the_lesion() -> None:
     assert whole.box == Box(0, 0, 80, 100)
     hairless = crop_view(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig(remove_hair=True))
     assert hairless.image.shape == (64, 64, 3)
-
-
-@pytest.mark.parametrize("method", [*METHODS, "attention"])
-def test_every_heatmap_can_be_requested(method) -> None:
-    assert ClassifyOptions.parse({"heatmap": method}, "the command line").heatmap == method
 
 
 @pytest.mark.parametrize(

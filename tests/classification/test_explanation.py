@@ -19,7 +19,6 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.models.bundle import BundleInfo
 
 OLD, NOT_OLD = {"age": "70"}, {"age": "50"}
@@ -164,9 +163,3 @@ def test_padding_is_detected(classifier: Classifier) -> None:
     for before, after in ((0, 0), (1, 0), (1, 1)):
         found = measure_view_offset(OneConvolution((before, after)), 64, "cpu")  # type: ignore[arg-type]
         assert found == pytest.approx(1 - before - 1.5, abs=0.3)
-
-
-def test_view_has_the_box_of_the_photograph(classifier: Classifier, picture) -> None:
-    view = classifier.make_view(picture(np.random.default_rng(1), True).rgb, None)
-    assert isinstance(view, ClassifierView)
-    assert view.box == Box(0, 0, 96, 96)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Thread
-
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Milestone, PartContext, Progress, RunContext
@@ -30,13 +28,6 @@ def test_progress_without_length_has_no_total() -> None:
     assert [progress.total for progress in seen] == [None, None]
 
 
-def test_a_report_is_optional() -> None:
-    run = RunContext()
-    assert list(run.track([1, 2, 3], "counting")) == [1, 2, 3]
-    run.check()
-    assert not run.cancelled
-
-
 def test_a_cancelled_run_stops_before_the_next_item() -> None:
     run, seen = RunContext(), []
     with pytest.raises(Cancelled):
@@ -47,15 +38,6 @@ def test_a_cancelled_run_stops_before_the_next_item() -> None:
                 run.cancel()
     assert seen == [1, 2]
     assert run.cancelled
-
-
-def test_another_thread_may_cancel() -> None:
-    run = RunContext()
-    thread = Thread(target=run.cancel)
-    thread.start()
-    thread.join()
-    with pytest.raises(Cancelled):
-        run.check()
 
 
 def test_a_part_reports_and_is_cancelled_with_the_whole() -> None:

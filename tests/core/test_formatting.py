@@ -1,10 +1,18 @@
-"""Formatting of classes, counts, time spans and representations."""
+"""Formatting of classes, counts, durations, names and representations."""
 
 from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.formatting import format_class, format_count, format_repr, format_time_ago
+from napari_melanoma.core.formatting import (
+    format_class,
+    format_count,
+    format_duration,
+    format_estimated_duration,
+    format_names,
+    format_repr,
+    format_time_ago,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +34,7 @@ def test_classes_are_shown_in_one_spelling(stored: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("count", "what", "expected"),
     [
+        (0, "image", "0 images"),
         (1, "box", "1 box"),
         (2, "box", "2 boxes"),
         (0, "class", "0 classes"),
@@ -69,3 +78,41 @@ def test_a_time_span_is_given_in_its_largest_unit(seconds: float, expected: str)
 )
 def test_numbers_of_a_representation_are_short(field: object, shown: str) -> None:
     assert format_repr(ValueError(), field=field, other=1) == f"ValueError(field={shown}, other=1)"
+
+
+CASES = [
+    (-0.2, "0 s"), (89.4, "89 s"), (89.5, "2 min"), (90, "2 min"), (5369, "89 min"), (5399, "1 h 30 min"),
+    (7220, "2 h"),
+    (35_940, "9 h 59 min"), (36_500, "10 h"), (90_000, "25 h"), (171_000, "2 days"), (300_000, "3 days"),
+    (float("inf"), "unknown"), (float("nan"), "unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "message"), CASES)
+def test_durations_have_a_readable_unit(seconds: float, message: str) -> None:
+    assert format_duration(seconds) == message
+
+
+ESTIMATES = [
+    (0.3, "5 s"), (42, "40 s"), (87, "85 s"), (89.4, "2 min"), (3599, "60 min"), (3700, "60 min"),
+    (5369, "1 h 30 min"), (7980, "2 h 10 min"), (36_500, "10 h"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "message"), ESTIMATES)
+def test_estimated_durations_are_rounded(seconds: float, message: str) -> None:
+    assert format_estimated_duration(seconds) == message
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "message"),
+    [
+        ([], 3, ""),
+        (["a", "b", "c"], 3, "a, b, c"),
+        (["a", "b", "c", "d"], 3, "a, b, c and 1 more"),
+        ({"a": 1, "b": 2}, 1, "a and 1 more"),
+        ((1, 2), 3, "1, 2"),
+    ],
+)
+def test_the_first_few_of_many_are_named(names, most, message) -> None:
+    assert format_names(names, most) == message

@@ -6,15 +6,11 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module, invalidate_caches
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data import source_catalog, sources
-from napari_melanoma.models import zoo
 
 SPEC = "from types import SimpleNamespace\ndef Spec(name): return SimpleNamespace(name=name)\n"
 
@@ -58,25 +54,3 @@ def test_a_second_file_of_the_same_name_is_refused(package: Path) -> None:
     invalidate_caches()
     with pytest.raises(ConfigError, match=r"third\.py has the name 'a', which .*second\.py already has"):
         names(package)
-
-
-@pytest.mark.parametrize(
-    ("package", "listing"),
-    [
-        (zoo, zoo.list_architectures),
-        (sources, source_catalog.list_sources),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_private_modules_of_a_folder_are_ignored(
-    package: ModuleType, listing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "_parts.py").write_text("1 / 0")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    invalidate_caches()
-    known = list(listing())
-    listing.cache_clear()
-    try:
-        assert list(listing()) == known
-    finally:
-        listing.cache_clear()

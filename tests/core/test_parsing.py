@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core import config
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import ConfigError, InputError, MalformedFile
 from napari_melanoma.core.parsing import (
@@ -131,41 +127,6 @@ class Small(Config):
     size: int = 1
 
 
-def calls(function: Callable[[], object]) -> int:
-    """Count the calls of functions, those of Python and of C."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    return count
-
-
-@pytest.mark.parametrize(("line", "size"), [("k{} = 1", 4000), ("[t{}]", 4000), ("'a key {}' = 1", 4000)])
-def test_a_recipe_of_thousands_of_keys_takes_work_in_proportion_to_its_size(tmp_path, monkeypatch, line, size):
-    described = []
-    monkeypatch.setattr(
-        config, "_describe_fault", lambda *given: described.append(given) or ("unknown key", "known: size")
-    )
-
-    def refuse(keys: int) -> None:
-        path = tmp_path / "recipe.toml"
-        path.write_text("\n".join(line.format(number) for number in range(keys)), encoding="utf-8")
-        with pytest.raises(ConfigError, match=rf"and {keys - config.MAX_FAULTS} more\.$"):
-            read_toml(path, Small)
-
-    few, many = (calls(lambda keys=keys: refuse(keys)) for keys in (size // 20, size))
-    assert len(described) == 2 * config.MAX_FAULTS  # not one description for each key
-    assert many < 25 * few  # 20 times the keys; a search of all keys for each of them takes 400 times the calls
-
-
 @pytest.mark.parametrize("line", ["k{} = 1", "[t{}]", "'a key {}' = 1"])
 def test_unknown_keys_are_named_and_the_rest_counted(tmp_path, line):
     path = tmp_path / "recipe.toml"
@@ -195,9 +156,3 @@ def test_no_other_module_calls_the_parsers():
         )
     }
     assert found <= own
-
-
-def test_reading_calls_few_functions_for_each_point():
-    """Checking the depth takes 5.1 calls for each of the 60,000 points of a file of annotations."""
-    text = json.dumps([{"type": "Feature", "points": [[x + 0.5, x * 2.25] for x in range(100)]} for _ in range(600)])
-    assert calls(lambda: parse_json(text, "points")) < 6 * 60_000

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.paths import (
-    OutsidePaths,
     PathResolver,
     UnsafePath,
     allow_folders,
@@ -111,9 +110,3 @@ def test_other_folders_that_the_user_named_are_open_and_nothing_else(folder: Pat
         assert paths.resolve("images/link.png").is_file()
         with pytest.raises(UnsafePath):
             paths.resolve("../a.png")
-
-
-def test_one_file_is_named_in_the_singular(tmp_path: Path) -> None:
-    outside = OutsidePaths(tmp_path)
-    outside.add("/a.png")
-    assert str(outside) == f"1 file lies outside {tmp_path}: /a.png"

@@ -91,24 +91,3 @@ def test_large_photographs_leave_room_for_few(size: int, held: list[int], expect
 def test_a_limit_of_bytes_needs_the_size_of_an_item() -> None:
     with pytest.raises(ValueError, match="max_bytes has no effect without weigh"):
         StageLimit(max_items=16, max_bytes=1000)
-
-
-@given(st.lists(st.integers(1, 20), max_size=40))
-@settings(max_examples=25, deadline=None)
-def test_memory_is_bounded_from_the_first_item_on(sizes: list[int]) -> None:
-    held: list[int] = []
-    most, lock = 0, threading.Lock()
-
-    def take(size: int) -> int:
-        nonlocal most
-        with lock:
-            held.append(size)
-            most = max(most, sum(held) if len(held) > 1 else 0)
-        time.sleep(0.0005)
-        with lock:
-            held.remove(size)
-        return size
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(map_ahead(pool, take, sizes, StageLimit(8, 10, lambda size: size), RunContext())) == sizes
-    assert most <= 10

@@ -12,12 +12,6 @@ def box(top: float, left: float, height: float, width: float) -> tuple[tuple[flo
     return (top, left), (top, left + width), (top + height, left + width), (top + height, left)
 
 
-def disc(row: float, column: float, radius: float, corners: int = 720) -> Polygon:
-    turns = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    ring = np.stack([row + radius * np.sin(turns), column + radius * np.cos(turns)], axis=1)
-    return Polygon(tuple((float(y), float(x)) for y, x in ring))
-
-
 SQUARE = Polygon(box(0, 0, 10, 10))
 CASES = {
     "nothing": ([], 0),
@@ -40,14 +34,6 @@ CASES = {
 def test_an_area_in_several_polygons_counts_once(polygons: list[Polygon], expected: float) -> None:
     assert joint_area(polygons) == pytest.approx(expected)
     assert joint_area(polygons[::-1]) == pytest.approx(expected)
-
-
-def test_two_discs_cover_less_by_their_lens() -> None:
-    apart, radius = 1000.0, 900.0
-    half = np.arccos(apart / 2 / radius)
-    lens = 2 * radius**2 * half - apart * radius * np.sin(half)
-    expected = 2 * np.pi * radius**2 - lens
-    assert joint_area([disc(5000, 5000, radius), disc(5000, 5000 + apart, radius)]) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))

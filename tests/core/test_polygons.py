@@ -37,10 +37,6 @@ def test_rings_and_arrays() -> None:
     assert as_ring(closed) == as_ring(as_array(ring)) == ring
 
 
-def test_equal_polygons_are_equal_keys() -> None:
-    assert len({Polygon(square(0, 0, 1)), Polygon(square(0, 0, 1)), Polygon(square(0, 0, 2))}) == 2
-
-
 def test_a_ring_that_cannot_be_repaired_by_its_winding_keeps_its_areas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polygons, "ROUNDING_PX", ())
     bow_tie_with_spike = ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0), (0.0, 30.0), (0.0, 10.0))

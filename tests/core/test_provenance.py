@@ -53,24 +53,6 @@ def test_a_source_tree_that_was_never_installed_has_a_version_all_the_same(tmp_p
     assert found.stdout == "0+unknown"
 
 
-def test_the_version_is_determined_lazily() -> None:
-    script = (
-        "import sys; import napari_melanoma, napari_melanoma.core.provenance;"
-        "early = 'importlib.metadata' in sys.modules;"
-        "from napari_melanoma import __version__;"
-        "sys.exit(early or not __version__ or 'importlib.metadata' not in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {script}"], check=False
-    )
-    assert done.returncode == 0
-
-
-def test_the_package_has_no_other_hidden_name() -> None:
-    with pytest.raises(AttributeError, match="attribute 'version'"):
-        _ = napari_melanoma.version
-
-
 CHANGES = {
     "one value": lambda array: np.where(array == 5, 6, array),
     "the shape": lambda array: array.reshape(4, 3),

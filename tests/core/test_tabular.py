@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -28,11 +27,6 @@ def test_no_columns_are_no_inputs() -> None:
     assert TabularShape().width == 0
 
 
-def test_a_shape_survives_the_options_of_a_bundle() -> None:
-    shape = TabularShape(continuous=2, cardinalities=(3, 9), widths=(2, 4), silent=(True, False))
-    assert TabularShape.parse(json.loads(json.dumps(shape.model_dump(mode="json"))), "config.json") == shape
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -45,21 +39,3 @@ def test_a_shape_survives_the_options_of_a_bundle() -> None:
 def test_inconsistent_options_are_rejected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TabularShape.parse(values, "options")
-
-
-def test_a_network_is_built_for_an_encoding_and_takes_its_inputs() -> None:
-    import torch
-
-    from napari_melanoma.data.tabular_encoding import encode_rows
-    from napari_melanoma.models.zoo import build_network, list_architectures
-
-    encoding = TabularEncoding(numbers=(AGE, SIZE), words=(SEX, SOURCE, SITE))
-    small = list_architectures()["image_tabular"].spec.small
-    network = build_network("image_tabular", {**small, "tabular": encoding.shape.model_dump(mode="json")}).eval()
-    rows = [{"age": "50", "sex": "male", "site": "torso", "size": "7", "source": "b"}, {}]
-    inputs = encode_rows(rows, encoding)
-    with torch.inference_mode():
-        images = torch.zeros(2, 3, 64, 64)
-        logits = network(images, torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories))
-    assert logits.shape == (2, 2)
-    assert float((logits[0] - logits[1]).abs().max()) > 0  # the same picture, another form

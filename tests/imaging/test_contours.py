@@ -23,10 +23,6 @@ def enclosed(polygon: np.ndarray) -> float:
     return abs(float(np.sum(row[:-1] * column[1:] - column[:-1] * row[1:]))) / 2
 
 
-def test_no_lesion_no_contour() -> None:
-    assert trace_contours(np.zeros((5, 5), bool)) == []
-
-
 def test_one_pixel_is_a_diamond_around_its_center() -> None:
     mask = np.zeros((5, 6), bool)
     mask[2, 3] = True

@@ -95,10 +95,6 @@ def test_a_few_strokes_repair_the_border(case: Case) -> None:
     assert after > max(before, case.reached)
 
 
-def test_the_missed_lobe_is_a_real_miss() -> None:
-    assert dice(ONE_LOBE, LOBES) < 0.75
-
-
 def test_far_from_the_strokes_nothing_changes() -> None:
     far = disk(200, 40, 25)
     start = ONE_LOBE | far

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, annotation_to_feature, read_geojson, write_geojson
+from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 
 SQUARE = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
 HOLE = ((2.0, 2.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0))
@@ -97,12 +97,6 @@ def test_the_file_has_the_form_of_qupath(tmp_path: Path) -> None:
     }
 
 
-def test_several_polygons_are_a_multipolygon() -> None:
-    geometry = annotation_to_feature(Annotation((Polygon(SQUARE), Polygon(HOLE))))["geometry"]
-    assert geometry["type"] == "MultiPolygon"
-    assert [len(polygon) for polygon in geometry["coordinates"]] == [1, 1]
-
-
 def written(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "given.geojson"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
@@ -165,12 +159,6 @@ UNDERSTOOD = [
 @pytest.mark.parametrize(("name", "content", "expected"), UNDERSTOOD, ids=[case[0] for case in UNDERSTOOD])
 def test_other_forms_are_read(tmp_path: Path, name: str, content: Any, expected: Annotation) -> None:
     assert read_geojson(written(tmp_path, content)).annotations == (expected,), name
-
-
-def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "bom.geojson"
-    path.write_text(json.dumps(POLYGON), encoding="utf-8-sig")
-    assert len(read_geojson(path).annotations) == 1
 
 
 def test_geometries_without_an_area_are_reported(tmp_path: Path) -> None:

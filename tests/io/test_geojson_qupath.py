@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, GeoJsonContent, fit_to_slide, read_geojson, write_geojson
@@ -66,11 +65,6 @@ QUPATH = {
         5, polygon(BOX), {"objectType": "tile", "metadata": {"ANNOTATION_DESCRIPTION": "second reader"}}
     ),
 }
-
-
-@pytest.mark.parametrize("name", QUPATH)
-def test_the_fixtures_have_the_documented_form(name: str) -> None:
-    jsonschema.validate({"type": "FeatureCollection", "features": [QUPATH[name]]}, SCHEMA)
 
 
 def test_files_of_qupath_survive_a_round_trip(tmp_path: Path) -> None:

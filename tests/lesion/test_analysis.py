@@ -251,12 +251,6 @@ def restored(result, extreme: int) -> np.ndarray:
     return restore_size(result.spread[extreme], result.mask.shape)
 
 
-def test_without_flips_there_is_no_band(tmp_path: Path) -> None:
-    result = _analyse(_photograph((100, 150, 40)))
-    assert (result.band, result.spread) == (None, None)
-    assert {path.name for path in save_lesion(result, tmp_path / "drawn").iterdir()} == FILES
-
-
 def test_only_lesions_that_changed_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     options = LesionOptions.model_validate({"refinement": {"largest_only": False}})
     result = _analyse(_photograph((100, 70, 40), (100, 200, 30)), options)

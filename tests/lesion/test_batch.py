@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError, SaveError
 from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.lesion import batch
@@ -80,11 +80,6 @@ def test_an_image_without_skin_is_analyzed_with_a_warning(photographs, tmp_path:
     assert (row["status"], row["looks_like"]) == ("done", "neither")
     assert row["warning"] == outcomes[1].warning != ""
     assert summary.with_warning == sum(bool(outcome.warning) for outcome in outcomes)
-
-
-def test_the_network_runs_on_full_batches(photographs, tmp_path: Path, model) -> None:
-    analyse(photographs, tmp_path / "out", model, batch_size=2)
-    assert model.passes == [2, 2, 1]
 
 
 def test_flips_run_the_network_four_times_and_give_a_band(photographs, tmp_path: Path, model) -> None:
@@ -209,15 +204,6 @@ def test_equal_stems_do_not_overwrite_each_other(tmp_path: Path, draw: Draw, mod
     assert found["x"]["file"] == "x.png"
     areas = sorted(np.asarray(Image.open(out / name / "mask.png")).astype(bool).sum() for name in found)
     assert areas == pytest.approx([np.pi * radius**2 for radius in (10, 20, 30)], rel=0.25)
-
-
-def test_equal_stems_in_separate_runs_do_not_overwrite_each_other(tmp_path: Path, draw: Draw, model) -> None:
-    first, second = draw(tmp_path / "a" / "x.png", 10), draw(tmp_path / "b" / "x.png", 30)
-    out = tmp_path / "out"
-    assert counts(analyse([first], out, model)) == (1, 0, 0)
-    assert counts(analyse([second], out, model)) == (1, 0, 0)
-    assert counts(analyse([first, second], out, model)) == (0, 2, 0)
-    assert len(rows(out)) == 2
 
 
 def test_stems_that_differ_only_in_case_have_separate_folders(tmp_path: Path, draw: Draw, model) -> None:
@@ -435,13 +421,6 @@ def test_a_cancellation_keeps_finished_results_and_no_partial_ones(tmp_path: Pat
     assert all({file.name for file in (out / name).iterdir()} == FILES for name in done)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lesion")]
     assert counts(analyse(paths, out, model)) == (16 - len(done), len(done), 0)
-
-
-def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:
-    seen: list[Progress] = []
-    analyse(photographs[:2], tmp_path / "out", model)
-    analyze_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext(seen.append), segmenter=model)
-    assert [(progress.done, progress.total) for progress in seen] == [(done, 5) for done in range(1, 6)]
 
 
 def test_a_table_of_another_program_is_refused(photographs, tmp_path: Path, model) -> None:

@@ -125,13 +125,6 @@ def test_the_interval_contains_known_growth(again: str, growth: float, scaled: b
     assert not found.cautions
 
 
-def test_a_macroscopic_photograph_is_compared_as_well() -> None:
-    found = compare_photographs(
-        phantom(0, 1, "macroscopic"), photographed_again(phantom(0.5, 1, "macroscopic"), degrees=8)
-    )
-    assert change_of(found, "Area").interval[0] < 50 < change_of(found, "Area").interval[1]
-
-
 def test_the_pictures_are_in_registration_and_in_one_light() -> None:
     first = phantom()
     found = compare_photographs(first, photographed_again(first, degrees=25, light=(0.7, 0.8, 0.9))).pictures

@@ -9,7 +9,6 @@ from threading import Event
 from types import SimpleNamespace
 
 import pytest
-from platformdirs import user_state_path
 
 from napari_melanoma.case import results
 from napari_melanoma.classification.classifier import Classifier
@@ -70,10 +69,6 @@ def test_an_unreadable_record_is_ignored(messages: list[str], monkeypatch, conte
     load(messages, 2.0, monkeypatch)
     assert messages == ["Loading the model, about 4 s"]
     assert json.loads(loaded_models._timing_file().read_text()) == {"seconds": 2.0}
-
-
-def test_the_duration_is_stored_with_the_state_of_the_program() -> None:
-    assert loaded_models._timing_file().parent == user_state_path("napari-melanoma", appauthor=False)
 
 
 def test_second_prediction_for_a_case_reuses_the_loaded_models(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.comparators import read_comparators
 from napari_melanoma.risk.contributions import PARTS
-from napari_melanoma.risk.inputs import RiskCase, make_patch_case, read_slide_case
+from napari_melanoma.risk.inputs import make_patch_case, read_slide_case
 from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.risk.prediction import RiskDepth, RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import find_risk_model, predict_risk
@@ -314,7 +314,3 @@ def test_comparators_are_restored_and_a_damaged_file_is_reported(
     (folder / "comparators.json").write_text("{", encoding="utf-8")
     with pytest.raises(BundleError, match="cannot read"):
         read_comparators(folder)
-
-
-def test_case_without_depth_reports_it(picture: PatchImage) -> None:
-    assert RiskCase({}, RiskDepth(None, "unknown")).depth.description == "depth unknown"

@@ -170,11 +170,3 @@ def test_patch_of_unknown_width_is_reported(patches: Path, loaded: Classifier) -
     picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model="any"))
     answer = predict_risk([picture, picture], make_patch_case(WHOLE), loaded, RiskOptions(model="any"))
     assert sum("the width of the patch is unknown and assumed to be 3 mm" in one for one in answer.warnings) == 1
-
-
-def test_several_models_are_rejected() -> None:
-    from napari_melanoma.cli.risk import _single_model
-
-    assert _single_model(["a"]) == "a"
-    with pytest.raises(InputError, match="found 2: a, b"):
-        _single_model(["a", "b"])

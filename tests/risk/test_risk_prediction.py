@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
 from napari_melanoma.risk.comparators import LogisticRegression
 from napari_melanoma.risk.contributions import coalitions, shapley_shares
 from napari_melanoma.risk.patches import choose_patch_positions, cover_tissue, patch_center
-from napari_melanoma.risk.prediction import pool_predictions
 
 PARTS = ("image", "depth", "patient")
 UM = (0.5, 0.5)
@@ -21,27 +19,6 @@ def test_shares_of_a_sum_are_its_terms_and_of_a_product_are_even() -> None:
     assert found == pytest.approx(terms)
     together = shapley_shares({known: float(len(known) == 3) for known in coalitions(PARTS)}, PARTS)
     assert together == pytest.approx(dict.fromkeys(PARTS, 1 / 3))
-
-
-def test_contributions_sum_to_the_total_change() -> None:
-    answers = dict(zip(coalitions(PARTS), np.random.default_rng(0).random(8), strict=True))
-    found = shapley_shares(answers, PARTS)
-    assert sum(found.values()) == pytest.approx(answers[frozenset(PARTS)] - answers[frozenset()])
-
-
-def test_a_part_that_changes_nothing_has_no_share() -> None:
-    found = shapley_shares({known: 0.3 + 0.4 * ("image" in known) for known in coalitions(PARTS)}, PARTS)
-    assert found == pytest.approx({"image": 0.4, "depth": 0, "patient": 0})
-
-
-def test_a_logistic_regression_finds_the_law_that_made_its_cases() -> None:
-    draw = np.random.default_rng(0)
-    inputs = draw.normal(size=(4000, 2))
-    labels = draw.random(4000) < expit(inputs @ (1.5, -0.7) + 0.4)
-    found = LogisticRegression.fit(inputs, labels)
-    assert found.weights == pytest.approx([1.5, -0.7], abs=0.15)
-    assert found.intercept == pytest.approx(0.4, abs=0.12)
-    assert found.predict(inputs).mean() == pytest.approx(labels.mean(), abs=1e-6)  # the score equation of the intercept
 
 
 def test_a_logistic_regression_agrees_with_scikit_learn() -> None:
@@ -116,8 +93,3 @@ def test_patches_of_glass_between_pieces_of_tissue_are_left_out() -> None:
     assert len(found) == 8  # of 28 that cover the whole slide
     assert {round(place.center[0] / 20_000) for place in found} == {0, 1}
     assert cover_tissue(np.zeros((50, 100), bool), (20_000, 40_000), (0.5, 0.5), 3.0) == ()
-
-
-def test_patch_predictions_are_pooled() -> None:
-    assert pool_predictions([0.2, 0.4], "mean") == pytest.approx(0.3)
-    assert pool_predictions([0.2, 0.4], "maximum") == pytest.approx(0.4)
