@@ -70,7 +70,6 @@ def _find_image_faults(image: CaseImage) -> Iterator[str]:
 
 
 def _find_result_faults(image: CaseImage) -> Iterator[str]:
-    """Yield the results of an image that are missing or damaged."""
     for result in image.results:
         try:
             read_result(result.path)
@@ -96,8 +95,9 @@ def _find_duplicate_ids(case: Case) -> Iterator[Note]:
 
 
 def _list_notes(case: Case) -> Iterator[Note]:
-    """Yield open questions and other remarks."""
-    yield from _note_unconfirmed(case)
+    guesses = sum(len(part.guesses) for part in _list_parts(case))
+    if guesses:
+        yield "case", f"{format_count(guesses, 'suggested value')} not confirmed."
     patient_id = case.patient.patient_id
     if patient_id and not SHAPE.fullmatch(patient_id):
         yield "patient", f"{patient_id} is not a pseudonym: check that it does not identify a person."
@@ -114,15 +114,7 @@ def _list_notes(case: Case) -> Iterator[Note]:
         yield "case", f"keys of another version are preserved: {', '.join(dict.fromkeys(unknown_keys))}."
 
 
-def _note_unconfirmed(case: Case) -> Iterator[Note]:
-    """Yield the number of suggested values that no user has confirmed."""
-    guesses = sum(len(part.guesses) for part in _list_parts(case))
-    if guesses:
-        yield "case", f"{format_count(guesses, 'suggested value')} not confirmed."
-
-
 def _list_parts(case: Case) -> Iterator[CasePart]:
-    """Yield the patient, the lesions and the images."""
     yield case.patient
     yield from case.lesions
     yield from (image for _, image in case.iterate_images())

@@ -122,7 +122,6 @@ def _allowed_fields(kind: type[CasePart]) -> frozenset[str]:
 
 
 def _is_day(text: str) -> bool:
-    """Return whether a text is a date of the form YYYY-MM-DD."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
@@ -213,7 +212,6 @@ class _CaseFiling:
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
 
     def _update_patient(self, subject: str, metadata: ImageMetadata) -> None:
-        """Fill in unknown fields of the patient."""
         values, origins = self._select_new_values(subject, self.case.patient, *metadata.select(CasePatient))
         if values:
             self.case = set_patient(self.case, **values, guesses={**self.case.patient.guesses, **origins})
@@ -282,7 +280,6 @@ def _format_site(site: BodySite) -> str:
 
 
 def _site_from_cells(cells: Mapping[str, str]) -> BodySite:
-    """Return the body site in the cells of a lesion."""
     return BodySite(*(cells.get(name, "") for name in BodySite._fields))
 
 
@@ -541,7 +538,6 @@ def names_no_image(path: Path) -> bool:
 
 
 def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
-    """Return the normalized names of images that exist in several folders."""
     folders = defaultdict[str, set[Path]](set)
     for file in files:
         folders[compose_name(file.stem)].add(file.parent)

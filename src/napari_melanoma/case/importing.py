@@ -169,7 +169,6 @@ def _create_patient(patient_id: str, images: list[CollectedImage]) -> CollectedP
 
 
 def _note_rows_without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:
-    """Return notes about rows in tables that belong to no image."""
     notes = []
     for table in tables:
         missing = table.count_rows_without(images)
@@ -179,13 +178,11 @@ def _note_rows_without_image(tables: Iterable[CaseTable], images: Iterable[Path]
 
 
 def _first_left_out(notes: list[Note]) -> str:
-    """Return the note on the first file that was left out."""
     about, message = next((note for note in notes if "left out" in note[1]), ("", "it was left out."))
     return f"{about} {message}"
 
 
 def _format_paths(paths: list[Path]) -> str:
-    """Format up to three paths."""
     return ", ".join(str(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
 
 
@@ -253,6 +250,5 @@ def _choose_patient(collected: CollectedPatients, requested: str, patient_id: st
 
 
 def _note_other_patients(collected: CollectedPatients, imported: CollectedPatient) -> list[Note]:
-    """Return a note about images that do not belong to the imported patient."""
     count = sum(len(one.images) for one in collected.patients if one is not imported)
     return [("patient", f"{count} images of other patients or without a patient were left out.")] if count else []

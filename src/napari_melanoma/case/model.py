@@ -231,7 +231,6 @@ class Case(Config):
 
 
 def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
-    """Raise ``KeyError`` for an id that the case does not contain."""
     raise KeyError(f"the case has no {name}")
 
 
@@ -377,13 +376,11 @@ def _insert_images(case: Case, lesion_id: str, position: int, images: list[CaseI
 
 
 def _replace_lesion(case: Case, lesion: CaseLesion) -> Case:
-    """Replace the lesion with the same id."""
     lesions = (lesion if other.id == lesion.id else other for other in case.lesions)
     return _replace_fields(case, lesions=tuple(lesions))
 
 
 def _replace_image(case: Case, image: CaseImage) -> Case:
-    """Replace the image with the same id."""
     return _map_images(
         case, image.id, lambda images: tuple(image if other.id == image.id else other for other in images)
     )

@@ -156,7 +156,6 @@ def content_digest(path: Path) -> str:
 
 
 def _block_offsets(size: int) -> list[int]:
-    """Return the offsets of the blocks to read."""
     if size <= FULL_DIGEST_UP_TO:
         return list(range(0, size, BLOCK))
     return [number * (size - BLOCK) // (BLOCKS - 1) for number in range(BLOCKS)]

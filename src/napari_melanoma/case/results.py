@@ -26,7 +26,7 @@ from napari_melanoma.case.model import (
     set_image,
 )
 from napari_melanoma.case.store import RISKS, CaseStore, read_correction, write_correction
-from napari_melanoma.classification.classify import ClassifierModel, classify_encoded, encode_lesion
+from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
@@ -53,14 +53,14 @@ from napari_melanoma.metrics.calibration import softmax
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classifier import PredictionCalibration
+    from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.core.context import RunContext
 
 
 PREDICTIONS_FILE = "predictions.json"
 VERSION = 1  # of the format of predictions
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
-SelectModel = Callable[[str], ClassifierModel]  # from a modality, such as dermoscopic, to its model
+SelectModel = Callable[[str], "Classifier"]  # from a modality, such as dermoscopic, to its model
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
@@ -210,7 +210,7 @@ class _CaseImagePrediction:
     lesion: CaseLesion
     image: CaseImage
     modality: str
-    model: ClassifierModel
+    model: Classifier
     prediction: ClassPrediction
     embedding: NDArray[np.float32]
     measured: dict[str, float]
@@ -294,7 +294,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
     options, bundles = LesionOptions(), find_classifiers(classifier)
 
     @cache
-    def select_model(modality: str) -> ClassifierModel:
+    def select_model(modality: str) -> Classifier:
         with report_loading(run):
             return load_classifier_folder(select_classifier(bundles, modality).path)
 
@@ -574,7 +574,6 @@ def risk_to_json(risk: CaseRisk) -> dict[str, Any]:
 
 
 def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
-    """Create the summary of a risk prediction that is stored in a case."""
     model, provenance = prediction["model"], prediction.get("provenance") or {}
     copied = (
         "verdict",
@@ -602,7 +601,6 @@ def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, 
 
 
 def _prediction_digest(prediction: Mapping[str, Any]) -> str:
-    """Return the digest of a prediction for its file name."""
     return hashlib.sha256(json.dumps(replace_non_finite(dict(prediction)), sort_keys=True).encode()).hexdigest()[
         :DIGEST_DIGITS
     ]
@@ -614,12 +612,10 @@ def _list_input_columns(risk: CaseRisk) -> tuple[str, ...]:
 
 
 def _is_changed(name: str, row: Mapping[str, str], risk: CaseRisk) -> bool:
-    """Return whether the value in the case has changed since the risk was saved."""
     return not _cells_equal(row.get(name, ""), risk.row.get(name, ""))
 
 
 def _is_used(name: str, row: Mapping[str, str], risk: CaseRisk) -> bool:
-    """Return whether the prediction used the value that is now in the case."""
     return _cells_equal(row.get(name, ""), risk.known.get(name, ""))
 
 

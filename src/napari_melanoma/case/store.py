@@ -203,7 +203,6 @@ def _is_as_saved(store: CaseStore) -> bool:
 
 
 def _list_case_files(case: Case) -> set[Path]:
-    """Return the masks, risks and result folders of a case."""
     images = [image for _, image in case.iterate_images()]
     masks = {image.correction.path for image in images if image.correction}
     risks = {image.risk.path for image in images if image.risk}
@@ -216,7 +215,6 @@ def _is_risk(path: Path, folder: Path) -> bool:
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Remove files and folders, and ignore errors."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,11 +40,10 @@ from napari_melanoma.training.run_data import was_trained_on
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration, SimilarCase
+    from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration, SimilarCase
     from napari_melanoma.core.prediction_config import AgeGroup, TabularEncoding
     from napari_melanoma.imaging.preprocessing import ClassifierView
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.models.bundle import BundleInfo
 
 Row = Mapping[str, object]
 # Columns that are never inputs, so that a notice on unused columns omits them: identifiers, acquisition and diagnosis.
@@ -61,40 +60,6 @@ SAME_PICTURE = (
     "the training data contain an image that looks the same ({image_id}): the prediction for a training image is too "
     "good"
 )
-
-
-class ClassifierModel(Protocol):
-    """What classification needs of a classifier; implemented by ``classification.classifier.Classifier``."""
-
-    info: BundleInfo
-    device: str
-
-    @property
-    def encoding(self) -> TabularEncoding:
-        """Encoding of table rows as inputs."""
-
-    @property
-    def calibration(self) -> PredictionCalibration:
-        """Calibration of predictions."""
-
-    def make_view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ClassifierView:
-        """Crop the network's view.
-
-        ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column), the lesion. Returns the
-        image before normalization, and its box in the photograph.
-        """
-
-    def run_encoder(self, views: Sequence[NDArray[np.uint8]]) -> list[EncoderOutput]:
-        """Run the encoder on a batch.
-
-        ``views``: each uint8 (side, side, channel=3). Returns the outputs in this order.
-        """
-
-    def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
-        """Run the head on encoded lesions and tabular values.
-
-        Returns float32 (lesion, class): logits.
-        """
 
 
 @dataclass(frozen=True)
@@ -117,7 +82,7 @@ def classify(
     photograph: Photograph,
     mask: NDArray[np.bool_] | None,
     row: Row,
-    model: ClassifierModel,
+    model: Classifier,
     options: ClassifyOptions,
     *,
     run: RunContext,
@@ -135,7 +100,7 @@ def classify(
 def encode_lesion(
     photograph: Photograph,
     mask: NDArray[np.bool_] | None,
-    model: ClassifierModel,
+    model: Classifier,
     recognized: ModalityEstimate | None = None,
 ) -> EncodedLesion:
     """Run the encoder on a lesion, the part of a classification that does not depend on clinical metadata.
@@ -156,9 +121,7 @@ def encode_lesion(
     )
 
 
-def classify_encoded(
-    lesion: EncodedLesion, row: Row, model: ClassifierModel, options: ClassifyOptions
-) -> ClassPrediction:
+def classify_encoded(lesion: EncodedLesion, row: Row, model: Classifier, options: ClassifyOptions) -> ClassPrediction:
     """Classify an encoded lesion by running the network's head.
 
     For the contributions, the head also runs without each of the columns, and without all.
@@ -215,7 +178,7 @@ def _contributions(
             yield Contribution(name, str(row[name]).strip(), float(positive_probabilities[0] - without))
 
 
-def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
+def classifier_stamp(model: Classifier) -> ClassifierStamp:
     """Describe a loaded classifier for its predictions."""
     info = model.info
     return ClassifierStamp(info.name, info.config.title, info.fingerprint, model.device, info.config.modalities)
@@ -247,7 +210,7 @@ def _novelty_distance(calibration: PredictionCalibration, lesion: EncodedLesion)
     return None if distance is None or limit is None else NoveltyDistance(distance, limit)
 
 
-def _validity(lesion: EncodedLesion, model: ClassifierModel, coverage: float) -> Validity:
+def _validity(lesion: EncodedLesion, model: Classifier, coverage: float) -> Validity:
     """Check whether the model is valid for the photograph; ``ClassPrediction`` adds reasons from the prediction."""
     config, box = model.info.config, lesion.view.box
     return ValidityInputs(
@@ -282,7 +245,7 @@ def _unread_warning(name: str, cells: Sequence[str], encoding: TabularEncoding) 
 
 
 def _warnings(
-    values: TableValues, model: ClassifierModel, lesion: EncodedLesion, nearest: Sequence[SimilarCase]
+    values: TableValues, model: Classifier, lesion: EncodedLesion, nearest: Sequence[SimilarCase]
 ) -> list[str]:
     """Return warnings about a prediction."""
     warnings = [format_damage_warning(lesion.damage)] if lesion.damage else []

@@ -68,7 +68,13 @@ class Config(BaseModel):
             faults = error.errors(include_url=False)
             raise ConfigError(
                 f"{where}: {_summarize_faults(faults, cls).rstrip('.')}.",
-                tuple(_to_fault(fault, cls) for fault in faults[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
+                tuple(
+                    ConfigFault(
+                        ".".join(str(part) for part in _location(fault)), fault["input"], _describe_expected(fault, cls)
+                    )
+                    for fault in faults[:MAX_FAULTS]
+                    if fault["type"] not in SCHEMA_FAULTS
+                ),
             ) from None
 
 
@@ -188,13 +194,6 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping | BaseModel):
         return f"'{key}':" if location else "", _describe_expected(fault, model)  # the message names the values
     return f"'{key}' is {shorten(repr(fault['input']))};", _describe_expected(fault, model)
-
-
-def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
-    """Convert a fault as pydantic describes it."""
-    return ConfigFault(
-        ".".join(str(part) for part in _location(fault)), fault["input"], _describe_expected(fault, model)
-    )
 
 
 def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:

@@ -186,7 +186,6 @@ def _check_dots(text: str) -> None:
 
 
 def _check_integers(content: Any) -> None:  # noqa: ANN401 - whatever TOML can hold
-    """Raise ``ValueError`` if an integer has more than 64 bits."""
     if isinstance(content, int):
         _check_integer(content)
     elif isinstance(content, dict | list):

@@ -392,7 +392,6 @@ def run_state(path: Path, events: list[dict[str, Any]], is_active: bool) -> RunS
 
 
 def _is_recent(path: Path) -> bool:
-    """Return whether a file was written seconds ago."""
     try:
         return time.time() - path.stat().st_mtime < SPAWN_S
     except OSError:

@@ -101,7 +101,6 @@ def _remove(ticket: QueueTicket) -> None:
 
 
 def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
-    """Wait for earlier tickets."""
     reported = None
     while earlier := tickets_before(ticket.path.parent, ticket.number):
         paused = next(

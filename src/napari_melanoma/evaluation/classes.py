@@ -75,10 +75,9 @@ from napari_melanoma.models.installed_bundles import find_bundle, require_photog
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration
-    from napari_melanoma.classification.classify import ClassifierModel
+    from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
 TASK = "classification"  # in metrics.json
@@ -118,7 +117,7 @@ Content = TypeVar("Content")
 
 
 def evaluate_classifier(
-    model: ClassifierModel, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
+    model: Classifier, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
     """Evaluate a classifier and write the results, or resume where an earlier call was stopped."""
     require_task(model.info, "classification")
@@ -126,7 +125,7 @@ def evaluate_classifier(
 
 
 def evaluate_on_images(
-    model: ClassifierModel, images: LabeledImages, out: Path, options: ClassEvaluationOptions, *, run: RunContext
+    model: Classifier, images: LabeledImages, out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
     """Evaluate a classifier on selected images; see ``evaluate_classifier``."""
     task = ClassTask([model], images, options)
@@ -272,9 +271,7 @@ class ClassTask(ClassReport[ClassContent]):
 
     batch_size = BATCH_IMAGES
 
-    def __init__(
-        self, models: Sequence[ClassifierModel], images: LabeledImages, options: ClassEvaluationOptions
-    ) -> None:
+    def __init__(self, models: Sequence[Classifier], images: LabeledImages, options: ClassEvaluationOptions) -> None:
         super().__init__(models, images, options)
         self.models = models
         self._columns = sorted({name for model in models for name in model.encoding.fields})
@@ -341,7 +338,7 @@ class ClassTask(ClassReport[ClassContent]):
         return summarize_classes(model, image_metrics, self.images, self.options, field_variants(model))
 
 
-def field_variants(model: ClassifierModel) -> tuple[str, ...]:
+def field_variants(model: Classifier) -> tuple[str, ...]:
     """Name the variants of clinical metadata that a model is run with.
 
     These are all fields, all but one for each field, and no field; all fields only for a model that uses no metadata.
@@ -354,14 +351,14 @@ def logit_name(variant: str, index: int) -> str:
     return f"{variant}_logit_{index}"
 
 
-def logit_names(model: ClassifierModel) -> list[str]:
+def logit_names(model: Classifier) -> list[str]:
     """Name the logits of a model: of each class for each variant of the clinical metadata."""
     classes = range(len(model.info.config.classes))
     return [logit_name(variant, index) for variant in field_variants(model) for index in classes]
 
 
 def _predict_values(
-    model: ClassifierModel, views: Sequence[NDArray[np.uint8]], rows: Sequence[Mapping[str, str]]
+    model: Classifier, views: Sequence[NDArray[np.uint8]], rows: Sequence[Mapping[str, str]]
 ) -> list[dict[str, float]]:
     """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
     encoded, values = model.run_encoder(views), read_table_values(rows, model.encoding)
@@ -383,7 +380,7 @@ def _omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
     return [no_field, *np.eye(fields, dtype=bool), every_field] if fields else [no_field]
 
 
-def load_segmenter_for(options: ClassEvaluationOptions) -> ProbabilityModel | None:
+def load_segmenter_for(options: ClassEvaluationOptions) -> Segmenter | None:
     """Load the model that predicts the masks; None if the masks of the data set are used."""
     if options.masks == "reference":
         return None

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
 DICE_AIMS = (0.85, 0.9)
@@ -76,7 +76,7 @@ class ClickMethod(Protocol):
 class PromptedClicks:
     """A network that accepts prompts; ``first``: another network, whose mask the clicks correct."""
 
-    def __init__(self, model: PromptedSegmenter, first: ProbabilityModel | None = None) -> None:
+    def __init__(self, model: PromptedSegmenter, first: Segmenter | None = None) -> None:
         self._model = model
         self._first = first
         self.name = model.info.name if first is None else f"{first.info.name}, then {model.info.name}"
@@ -97,7 +97,7 @@ class PromptedClicks:
 class RandomWalkClicks:
     """A network without prompts, whose mask is redrawn by random walks from the clicks."""
 
-    def __init__(self, model: ProbabilityModel) -> None:
+    def __init__(self, model: Segmenter) -> None:
         self._model = model
         self.name = f"{model.info.name} and random walk"
 
@@ -377,7 +377,7 @@ def _click_times(trials: Mapping[str, Sequence[ClickTrial]]) -> str:
     return f" Median time for a click: {', '.join(medians)}." if medians else ""
 
 
-def _analyze(model: ProbabilityModel, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _analyze(model: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Segment a photograph without clicks: the mask, bool (row, column), and the probability of each pixel, float32."""
     probability = model.probability(rgb)
     return make_mask(probability, model.info.config.threshold, RefinementConfig()), probability

@@ -63,8 +63,8 @@ from napari_melanoma.models.installed_bundles import require_task
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classify import ClassifierModel
-    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.zoo import ArchitectureTask
 
 
@@ -356,7 +356,7 @@ def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
 
 
 def compare_masks(
-    models: Sequence[ProbabilityModel],
+    models: Sequence[Segmenter],
     samples: Sequence[Sample],
     out: Path,
     options: EvaluationOptions,
@@ -538,7 +538,7 @@ def compare_classifiers(
 
 
 def compare_on_images(
-    models: Sequence[ClassifierModel],
+    models: Sequence[Classifier],
     images: LabeledImages,
     out: Path,
     options: ClassEvaluationOptions,

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.lesion.segmentation import Segmenter
 
 MEASURED = tuple(MASK_METRICS)
 REFERENCE_SHARE = "reference_share"
@@ -99,13 +99,13 @@ class EvaluationOptions(Config):
         description="measure what makes each image difficult (hair, low contrast ...), for subgroups by difficulty",
     )
 
-    def threshold_of(self, model: ProbabilityModel) -> float:
+    def threshold_of(self, model: Segmenter) -> float:
         """Return the threshold at which a model is measured: its own unless the options set one."""
         return model.info.config.threshold if self.threshold is None else self.threshold
 
 
 def evaluate_masks(
-    model: ProbabilityModel, datasets: Sequence[Path], out: Path, options: EvaluationOptions, *, run: RunContext
+    model: Segmenter, datasets: Sequence[Path], out: Path, options: EvaluationOptions, *, run: RunContext
 ) -> MaskEvaluation:
     """Evaluate a segmentation model and write the results, or resume where an earlier call was stopped.
 
@@ -122,7 +122,7 @@ def evaluate_masks(
 
 def measure_sample(
     sample: Sample,
-    model: ProbabilityModel,
+    model: Segmenter,
     threshold: float,
     refinement: RefinementConfig,
     *,
@@ -227,7 +227,7 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
 
     def __init__(
         self,
-        models: Sequence[ProbabilityModel],
+        models: Sequence[Segmenter],
         options: EvaluationOptions,
         metadata: KnownMetadata | None = None,
     ) -> None:

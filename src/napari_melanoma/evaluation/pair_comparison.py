@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
     Mask = NDArray[np.bool_]
@@ -295,7 +295,7 @@ class MaskPair(ModelPair):
 
     task: MaskTask
 
-    def __init__(self, models: Sequence[ProbabilityModel], options: EvaluationOptions) -> None:
+    def __init__(self, models: Sequence[Segmenter], options: EvaluationOptions) -> None:
         self.task = MaskTask(models, options.model_copy(update={"difficulty": False}))
         self.thresholds = self.task.thresholds
         self.facts = {"options": options.model_dump(mode="json")}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import (
@@ -50,7 +50,7 @@ from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.mask_record import PromptRecord
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
+from napari_melanoma.lesion.segmentation import LesionPrediction, predict_with_flips
 from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.prompts import PromptOptions, Prompts
-    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.lesion.segmentation import Segmenter
 
 RESULT_FORMAT = 1
 HEATMAP = "heatmap.png"
@@ -70,19 +70,6 @@ BAND = "band.png"  # with test-time augmentation
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
 RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, BAND, "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
-
-
-class ProbabilityModel(Protocol):
-    """The interface of a segmentation model; implemented by ``lesion.segmentation.Segmenter``."""
-
-    info: BundleInfo
-    device: str
-
-    def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the lesion probability of each pixel.
-
-        ``rgb``: uint8 (row, column, channel), sRGB. Returns float32 (row, column) in [0, 1].
-        """
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ class ModelStamp:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list if read from JSON
 
     @classmethod
-    def of(cls, model: ProbabilityModel, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
+    def of(cls, model: Segmenter, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
         """Describe a loaded model.
 
         ``rgb``: uint8 (row, column, channel), the photograph to look for among the training images.
@@ -328,7 +315,7 @@ class LesionResult:
 
 
 def analyze_lesion(
-    photograph: Photograph, model: ProbabilityModel, options: LesionOptions, *, run: RunContext
+    photograph: Photograph, model: Segmenter, options: LesionOptions, *, run: RunContext
 ) -> LesionResult:
     """Segment and measure the lesion of a photograph; mask and measurements are empty if none is found."""
     prediction = predict_lesion(model, photograph.rgb, flips=options.flips, prompts=options.prompts)
@@ -337,7 +324,7 @@ def analyze_lesion(
 
 
 def predict_lesion(
-    model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool, prompts: PromptOptions | None = None
+    model: Segmenter, rgb: NDArray[np.uint8], *, flips: bool, prompts: PromptOptions | None = None
 ) -> LesionPrediction:
     """Predict the lesion of a photograph: with prompts, with test-time augmentation, or once.
 
@@ -350,7 +337,7 @@ def predict_lesion(
         hypotheses = Prompter(require_prompts(model), rgb).segment(prompts.to_prompts())
         return hypotheses.prediction(hypotheses.best)
     if flips:
-        return predict_with_flips(cast("LogitModel", model), rgb)
+        return predict_with_flips(model, rgb)
     return LesionPrediction(model.probability(rgb))
 
 

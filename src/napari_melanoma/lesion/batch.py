@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -31,7 +31,6 @@ from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
     ModelStamp,
-    ProbabilityModel,
     derive_result,
     prediction_cells,
     prediction_text,
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.imaging.prompts import Prompts
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
 STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
@@ -75,17 +75,6 @@ COLUMNS = (
 )  # fmt: skip
 log = logging.getLogger(__name__)
 Status = Literal["done", "skipped", "failed"]
-
-
-class BatchModel(ProbabilityModel, Protocol):
-    """The interface of a segmentation model for batches; implemented by ``lesion.segmentation.Segmenter``."""
-
-    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on prepared inputs.
-
-        ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
-        (batch, side, side).
-        """
 
 
 @dataclass(frozen=True)
@@ -141,8 +130,6 @@ class _PredictedPhotograph:
 
 @dataclass(frozen=True)
 class _FailedPhotograph:
-    """A photograph that failed in a stage, and the error."""
-
     target: ResultTarget
     error: Exception
 
@@ -218,7 +205,7 @@ class BatchPipeline:
 
     def __init__(
         self,
-        model: BatchModel,
+        model: Segmenter,
         options: BatchOptions,
         classifier: BatchClassifier | None,
         table: ResultTable,
@@ -272,7 +259,6 @@ class BatchPipeline:
     def _predict(
         self, read: Iterable[_ReadPhotograph | _FailedPhotograph]
     ) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
-        """Run the network on full batches."""
         chunk: list[_ReadPhotograph] = []
         held_bytes = 0
         for item in read:
@@ -334,7 +320,6 @@ class BatchPipeline:
             return item.target, error
 
     def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
-        """Write the result folder of a photograph, and its row."""
         from napari_melanoma.models.inference import restore_size
 
         height, width = item.photograph.rgb.shape[:2]
@@ -370,7 +355,6 @@ def _measure_size(target: ResultTarget) -> _SizedPhotograph:
 
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
-    """Return the memory of a photograph between the stages."""
     return 0 if isinstance(item, _FailedPhotograph) else item.photograph.rgb.nbytes
 
 
@@ -431,7 +415,7 @@ def analyze_files(
     options: BatchOptions,
     *,
     run: RunContext,
-    segmenter: BatchModel | None = None,
+    segmenter: Segmenter | None = None,
     on_outcome: Callable[[PhotographOutcome], None] = _ignore_outcome,
 ) -> BatchSummary:
     """Analyze photographs into result folders and one table; existing results are reused.
@@ -477,8 +461,6 @@ def _report_missing_rows(patient_table: PatientTable, paths: Sequence[Path], run
 
 
 class _OutcomeCounter:
-    """Counts outcomes and reports them."""
-
     def __init__(self, total: int, run: RunContext, on_outcome: Callable[[PhotographOutcome], None]) -> None:
         self.run = run
         self._total = total
@@ -554,7 +536,6 @@ def _result_settings(
 
 
 def _find_segmenter(model: str) -> BundleInfo:
-    """Find a model without loading it."""
     from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 
     return require_photograph_model(find_bundle(model), "segmentation")
@@ -577,7 +558,7 @@ def _check_prompts(info: BundleInfo, options: LesionOptions, photograph_count: i
     PromptedSegmenter.check_bundle(info)
 
 
-def _load_segmenter(info: BundleInfo, run: RunContext) -> BatchModel:
+def _load_segmenter(info: BundleInfo, run: RunContext) -> Segmenter:
     """Load a model; torch is imported only here."""
     with report_loading(run):
         from napari_melanoma.lesion.prompting import load_any_segmenter

@@ -225,7 +225,6 @@ def compare_photographs(
 
 
 def _check(first: MeasuredPhotograph, second: MeasuredPhotograph) -> None:
-    """Raise for photographs that cannot be compared."""
     modalities = (first.photograph.modality, second.photograph.modality)
     if all(modalities) and modalities[0] != modalities[1]:
         raise MelanomaError(
@@ -477,7 +476,6 @@ def _find_extent(
 
 
 def _scaling(factors: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the 3 x 3 matrix that scales rows and columns."""
     return np.diag([*factors, 1.0])
 
 

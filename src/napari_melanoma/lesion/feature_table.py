@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -57,19 +57,6 @@ class FeatureOptions(Config):
     roi: RoiConfig = Field(RoiConfig(background="keep"), description="the crop around the mask for the embedding")
 
 
-class EmbeddingModel(Protocol):
-    """The interface of an embedding model; implemented by ``Embedder``."""
-
-    info: BundleInfo
-    device: str
-
-    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed images of the model's input size.
-
-        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
-        """
-
-
 @dataclass(frozen=True)
 class FeatureReport:
     """Counts of the images of a data set.
@@ -105,7 +92,7 @@ class _FeatureItem:
 
 
 def compute_features(
-    folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: EmbeddingModel | None = None
+    folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: Embedder | None = None
 ) -> FeatureReport:
     """Measure the lesions of a data set by their masks, and compare each with the others of its patient.
 
@@ -154,7 +141,7 @@ class _FeaturePipeline:
     def __init__(
         self,
         folder: Path,
-        model: EmbeddingModel | None,
+        model: Embedder | None,
         options: FeatureOptions,
         partial_results: PartialResults,
         run: RunContext,
@@ -214,7 +201,7 @@ class _FeaturePipeline:
         network_input = prepare_network_input(image, config.input_size, config.preprocessing)
         return _FeatureItem(entry, measurements=measurements, network_input=network_input)
 
-    def _embed(self, items: Iterable[_FeatureItem], model: EmbeddingModel) -> Iterator[_FeatureItem]:
+    def _embed(self, items: Iterable[_FeatureItem], model: Embedder) -> Iterator[_FeatureItem]:
         """Embed batches of images, in the thread of the caller."""
         remaining = iter(items)
         while batch := list(islice(remaining, BATCH_IMAGES)):
@@ -280,7 +267,7 @@ def _round(embedding: NDArray[np.float32]) -> list[float]:
     return [float(f"{value:.{DIGITS}g}") for value in embedding.tolist()]
 
 
-def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> dict[str, object]:
+def _feature_settings(model: Embedder | None, options: FeatureOptions) -> dict[str, object]:
     """Return all settings that affect the values of an image."""
     return {
         "model": None if model is None else [model.info.fingerprint, model.device],
@@ -289,7 +276,7 @@ def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> 
     }
 
 
-def _load_embedder(name: str) -> EmbeddingModel:
+def _load_embedder(name: str) -> Embedder:
     """Load a model; torch is imported only here."""
     from napari_melanoma.models.installed_bundles import find_bundle
 

@@ -88,7 +88,6 @@ def _last_loading_seconds() -> float:
 
 
 def _timing_file() -> Path:
-    """Return the file with the seconds that loading took last time."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "loading.json"

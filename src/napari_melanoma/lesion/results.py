@@ -376,7 +376,6 @@ class ResultTable:
                 self._lines[row[KEY_COLUMN]] = self._line(row)
 
     def _line(self, row: Mapping[str, object]) -> str:
-        """Encode a row in the order of the columns."""
         return _encode([format_cell(row.get(column)) for column in self._columns])
 
     def _file_stamp(self) -> tuple[int, int] | None:
@@ -389,7 +388,6 @@ class ResultTable:
 
 
 def _encode(cells: list[str]) -> str:
-    """Join cells to a line of CSV."""
     buffer = io.StringIO()
     CsvWriter(buffer).write_row(cells)
     return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -94,19 +94,6 @@ class Segmenter(SegmentationModel):
 FLIP_AXES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
-class LogitModel(Protocol):
-    """The interface of a model that outputs logits; implemented by ``Segmenter``."""
-
-    info: BundleInfo
-
-    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on prepared photographs.
-
-        ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
-        (batch, side, side).
-        """
-
-
 @dataclass(frozen=True)
 class FlippedLogits:
     """The logits of a batch over all flips, float32 (batch, side, side) each, in the original orientation.
@@ -121,13 +108,6 @@ class FlippedLogits:
     def spread(self, index: int) -> NDArray[np.float32]:
         """Return the smallest and the largest logits of one photograph, float32 (2, side, side)."""
         return np.stack([self.low[index], self.high[index]])
-
-    def predictions(self, shapes: Sequence[tuple[int, int]]) -> list[LesionPrediction]:
-        """Return the prediction for each photograph; ``shapes``: their (rows, columns)."""
-        return [
-            LesionPrediction(restore_size(self.mean[index], shape), self.spread(index))
-            for index, shape in enumerate(shapes)
-        ]
 
 
 @dataclass(frozen=True)
@@ -144,7 +124,7 @@ class LesionPrediction:
     prompts: Prompts | None = None
 
 
-def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
+def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
     """Run a network on photographs and on three flips of each.
 
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
@@ -162,11 +142,11 @@ def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]
     return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
-def predict_with_flips(model: LogitModel, rgb: NDArray[np.uint8]) -> LesionPrediction:
+def predict_with_flips(model: Segmenter, rgb: NDArray[np.uint8]) -> LesionPrediction:
     """Predict the lesion of one photograph with test-time augmentation.
 
     ``rgb``: uint8 (row, column, channel), sRGB, of any size. The probability is that of the mean logits.
     """
     config = model.info.config
     flipped = predict_flipped_logits(model, [prepare_network_input(rgb, config.input_size, config.preprocessing)])
-    return flipped.predictions([(rgb.shape[0], rgb.shape[1])])[0]
+    return LesionPrediction(restore_size(flipped.mean[0], (rgb.shape[0], rgb.shape[1])), flipped.spread(0))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.lesion.segmentation import LogitModel
+    from napari_melanoma.lesion.segmentation import Segmenter
 
 UncertaintyMeasure = Literal["entropy", "disagreement"]
 UNCERTAINTY_MEASURES: tuple[UncertaintyMeasure, ...] = get_args(UncertaintyMeasure)
@@ -47,7 +47,7 @@ class Rating:
     model_fingerprint: str
 
 
-def rate_photograph(model: LogitModel, path: Path, measure: UncertaintyMeasure = "entropy") -> Rating:
+def rate_photograph(model: Segmenter, path: Path, measure: UncertaintyMeasure = "entropy") -> Rating:
     """Rate the uncertainty of a model for a photograph. Photographs with higher scores should be reviewed first.
 
     ``measure``: as defined in ``metrics.mask_uncertainty``; "disagreement" runs the network on eight orientations of
@@ -60,7 +60,7 @@ def rate_photograph(model: LogitModel, path: Path, measure: UncertaintyMeasure =
     return Rating(score, measure, lesion_found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
 
 
-def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], measure: UncertaintyMeasure) -> tuple[float, bool]:
+def score_pixels(model: Segmenter, rgb: NDArray[np.uint8], measure: UncertaintyMeasure) -> tuple[float, bool]:
     """Rate a decoded photograph at the network's input size.
 
     ``rgb``: uint8 (row, column, channel), upright sRGB. Returns the score from 0 (certain) to 1, and whether any
@@ -89,7 +89,6 @@ def _orient(image: NDArray, orientation: int) -> NDArray:
 
 
 def _orient_back(image: NDArray, orientation: int) -> NDArray:
-    """Invert ``_orient``."""
     back = np.rot90(image, -(orientation % 4))
     return back.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else back
 

@@ -56,7 +56,11 @@ class ClassificationRequests:
         self._last_lesions = None
         rgb, mask = _read_arrays(arguments)
         photograph = Photograph(rgb, "", modality=arguments.get("modality"), damage=arguments.get("damage"))
-        recognized = self._cached_recognized(arguments["image"])
+        recognized = (
+            self._last_recognized[1]
+            if self._last_recognized is not None and self._last_recognized[0] == _file_key(arguments["image"])
+            else None
+        )
         masks = [mask, *_read_lesions(arguments, mask, model)]
         key = (model, _file_key(arguments["image"]), photograph.modality, photograph.damage)
         if key != self._photograph_key:
@@ -101,14 +105,6 @@ class ClassificationRequests:
         lesion = LesionInput(rgb, mask, arguments.get("row", {}))
         np.save(arguments["out"], explain(model, lesion, arguments["method"], target, run))
         return {"heatmap": arguments["out"], "method": arguments["method"], "class": target}
-
-    def _cached_recognized(self, image: str) -> ModalityEstimate | None:
-        """Return the estimated modality of the photograph if it is the last one."""
-        return (
-            self._last_recognized[1]
-            if self._last_recognized is not None and self._last_recognized[0] == _file_key(image)
-            else None
-        )
 
 
 class PromptRequests:

@@ -189,7 +189,6 @@ def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Privacy
 
 
 def _read_picture(file: IO[bytes], kind: Format) -> Iterable[MetadataEntry]:
-    """Read the metadata of an image."""
     if kind == "DICOM":
         return read_dicom_entries(file)
     return read_tiff_entries(file) if kind == "TIFF" else read_picture_entries(file, kind)
@@ -232,7 +231,6 @@ def detect_encoding(head: bytes) -> str | None:
 
 @contextmanager
 def _open_as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
-    """Read a file as text without closing it."""
     text = TextIOWrapper(cast("BytesIO", file), encoding, "replace", newline="")
     try:
         yield text
@@ -241,7 +239,6 @@ def _open_as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
 
 
 def _read_head(file: IO[bytes]) -> bytes:
-    """Read the first bytes of a file, and return to its start."""
     head = file.read(TEXT_HEAD_BYTES)
     file.seek(0)
     return head

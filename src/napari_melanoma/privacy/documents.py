@@ -53,7 +53,11 @@ def read_json_entries(text: str) -> Iterator[MetadataEntry]:
     try:
         yield from _flatten_fields(parse_json(text, "JSON"), "")
     except ValueError:
-        yield from _read_json_lines(text)
+        for line in text.splitlines():
+            try:
+                yield from _flatten_fields(parse_json(line, "JSON"), "")
+            except ValueError:
+                yield from read_text_entries(line)
 
 
 def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
@@ -115,15 +119,6 @@ def read_text_entries(text: str, source: EntrySource = "text", before: str = "")
     yield MetadataEntry(source, before + "text", "", text)
 
 
-def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
-    """Read JSON lines; lines that are not JSON are read as text."""
-    for line in text.splitlines():
-        try:
-            yield from _flatten_fields(parse_json(line, "JSON"), "")
-        except ValueError:
-            yield from read_text_entries(line)
-
-
 def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: ANN401 - whatever JSON can hold
     """Yield entries for the keys, texts and integers in nested lists and dicts."""
     if isinstance(value, dict):
@@ -138,7 +133,6 @@ def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: 
 
 
 def _local_name(tag: str) -> str:
-    """Return the name of an element or attribute without its namespace."""
     return tag.rsplit("}", 1)[-1]
 
 
@@ -225,7 +219,6 @@ def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
 
 
 def _read_rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """Yield the rows of a table."""
     reader = CsvReader((line.replace("\0", "") for line in file), separator)
     while True:
         try:

@@ -88,7 +88,6 @@ def read_iptc_entries(block: bytes, source: EntrySource = "picture") -> Iterator
 
 
 def _read_exif(exif: Exif, source: EntrySource) -> Iterator[MetadataEntry]:
-    """Read the EXIF blocks: image, camera, coordinates and thumbnail."""
     from PIL.ExifTags import IFD, TAGS
 
     for block in (dict(exif), exif.get_ifd(_EXIF_BLOCK)):
@@ -97,8 +96,13 @@ def _read_exif(exif: Exif, source: EntrySource) -> Iterator[MetadataEntry]:
             if name == "MakerNote" and isinstance(value, bytes) and value.strip(b"\0"):
                 yield MetadataEntry(source, "EXIF MakerNote", name, f"{len(value)} bytes of the manufacturer", "text")
             elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
+                # the rules of ``privacy.personal_data`` know these tags by other names
                 yield MetadataEntry(
-                    source, f"EXIF {name}", _translate_tag_name(name), _decode_tag(name, value), free=name in _FREE_TAGS
+                    source,
+                    f"EXIF {name}",
+                    {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name),
+                    _decode_tag(name, value),
+                    free=name in _FREE_TAGS,
                 )
     coordinates = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
     if coordinates:
@@ -107,11 +111,6 @@ def _read_exif(exif: Exif, source: EntrySource) -> Iterator[MetadataEntry]:
         yield MetadataEntry(
             source, "EXIF thumbnail", "thumbnail", "may show parts that were cropped or covered later", "picture"
         )
-
-
-def _translate_tag_name(name: str) -> str:
-    """Return the name of an EXIF tag by which the rules of ``privacy.personal_data`` classify it."""
-    return {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name)
 
 
 def _decode_tag(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
@@ -175,7 +174,6 @@ def _printable_text(data: bytes) -> str:
 
 
 def _read_png(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read the chunks of a PNG."""
     file.read(8)
     for name, body in _read_chunks(file, ">I4s", 4, named_first=False):
         if name == b"IEND":
@@ -228,7 +226,6 @@ def _decode_png_text(name: bytes, body: bytes) -> str:
 
 
 def _read_webp(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read the chunks of a WebP."""
     file.read(12)
     for name, body in _read_chunks(file, "<4sI", 0, named_first=True):
         if name == b"EXIF":
@@ -446,13 +443,8 @@ def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
         kind = "date"
     elif element.VR == "AE" and not kind:
         kind = "device"
-    if kind and not _is_placeholder(value):
+    if kind and not (EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))):
         yield MetadataEntry("dicom", f"DICOM {name}", name, value, kind)
     elif element.VR in (*_TEXTS, "AS"):
         key = "age" if name == "PatientAge" else name if element.VR == "AS" else ""
         yield MetadataEntry("dicom", f"DICOM {name}", key, value, free=element.VR in _TEXTS and name not in _TECHNICAL)
-
-
-def _is_placeholder(value: str) -> bool:
-    """Whether a value was removed or replaced by a placeholder."""
-    return EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))

@@ -90,7 +90,6 @@ def find_key_file(project: str | None = None) -> Path:
 
 
 def _find_prefix(kind: str) -> str:
-    """Return the first letter of the pseudonyms of a kind."""
     if kind not in PREFIXES:
         raise ConfigError(f"there is no pseudonym for {kind!r}. Expected one of: {', '.join(PREFIXES)}.")
     return PREFIXES[kind]
