@@ -183,11 +183,6 @@ def test_a_16_bit_png_is_rotated_too(scene, tmp_path) -> None:
     np.testing.assert_array_equal(read_photograph(tmp_path / "deep.png").rgb, scene)
 
 
-def test_all_black_is_a_photograph(tmp_path) -> None:
-    Image.new("RGB", (20, 16)).save(tmp_path / "black.png")
-    assert read_photograph(tmp_path / "black.png").rgb.max() == 0
-
-
 def jpeg(size=(200, 200)) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     return bytes(imagecodecs.jpeg8_encode(noise))
@@ -356,12 +351,6 @@ def test_damage_anywhere_gives_a_photograph_or_our_error(suffix, scene, tmp_path
     assert UnreadableImage in outcomes
 
 
-def test_real_photographs(shared_data) -> None:
-    paths = sorted((shared_data / "pad_ufes" / "images").iterdir())[:3]
-    shapes = [read_photograph(path).rgb.shape for path in paths]
-    assert [shape[2] for shape in shapes] == [3, 3, 3]
-
-
 def test_a_bmp_with_too_few_bytes_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     path = tmp_path / "claims.bmp"
     Image.new("RGB", (400, 300), "pink").save(path)
@@ -408,10 +397,3 @@ def test_an_image_is_known_by_its_suffix_and_its_content(tmp_path: Path) -> None
         False,
         False,
     ]
-
-
-def test_a_photograph_is_shown_in_short() -> None:
-    shown = repr(Photograph(np.zeros((20, 30, 3), np.uint8), "mole", damage="cut off"))
-    assert "mole" in shown
-    assert "(20, 30, 3)" in shown
-    assert "cut off" in shown
