@@ -306,7 +306,6 @@ def load_interval_models() -> dict[str, DepthIntervalModel]:
 
 
 def _expected_error_mm(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
-    """Return the expected size of the error of a measured thickness."""
     return max(scale[0] + scale[1] * features.mm + scale[2] * features.spread_mm, MIN_SCALE_MM)
 
 

@@ -465,6 +465,8 @@ def _surface_profile(
     section: SkinSection, rim: CoveredRim, arc: SurfaceArc, config: DepthMeasurementConfig
 ) -> SectionSurface:
     """Sample the surface in bins along an arc: the top of the epidermis where it lies at the edge, else the edge."""
+    from scipy import ndimage
+
     step = 1.5 * max(section.cell_um)
     half = half_cell_depth(section.cell_um, arc)
     rim_along, rim_depth = arc.to_skin(*section.positions(section.rim).T)
@@ -481,7 +483,9 @@ def _surface_profile(
     missing = ~np.isfinite(profile)
     profile[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), profile[~missing])
     mean_um = float(len(along) * section.cell_um2 / (step * np.count_nonzero(covered)))
-    return SectionSurface(arc, start + first * step, step, _median_filter(profile, step) - half, covered, mean_um)
+    bins = max(3, 2 * round(SURFACE_SMOOTH_UM / 2 / step) + 1)
+    smooth: Floats = ndimage.median_filter(profile, bins, mode="nearest")
+    return SectionSurface(arc, start + first * step, step, smooth - half, covered, mean_um)
 
 
 def half_cell_depth(cell_um: tuple[float, float], arc: SurfaceArc) -> float:
@@ -497,14 +501,6 @@ def _minimum_per_bin(along: Floats, depth: Floats, start: float, step: float, co
     minimum = np.full(count, np.inf)
     np.minimum.at(minimum, ((along - start) / step).astype(np.int64), depth)
     return minimum
-
-
-def _median_filter(values: Floats, step: float) -> Floats:
-    from scipy import ndimage
-
-    bins = max(3, 2 * round(SURFACE_SMOOTH_UM / 2 / step) + 1)
-    smooth: Floats = ndimage.median_filter(values, bins, mode="nearest")
-    return smooth
 
 
 def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> SurfaceArc:

@@ -212,7 +212,6 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
 
 
 def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - any JSON value
-    """Parse an entry of ``candidates``; None if it is invalid."""
     if not isinstance(values, Mapping):
         return None
     known = {key: values[key] for key in DepthProposal.model_fields if key in values}
@@ -366,7 +365,9 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
         values: dict[str, Any] = {}
         before, now = reading.um_per_px, _pixel_size_um(size)
         if reading.line is not None and reading.mm is not None and before is not None and before != now:
-            factor = _rescaling_factor(reading.line, before, size)
+            (top, left), (bottom, right) = reading.line
+            before_um = float(np.hypot((bottom - top) * before[0], (right - left) * before[1]))
+            factor = line_length_mm(reading.line, size) / before_um * 1000 if before_um else 1.0
             values = {"mm": reading.mm * factor, "um_per_px": now}
             if reading.interval_mm is not None:
                 values["interval_mm"] = tuple(end * factor for end in reading.interval_mm)
@@ -381,20 +382,12 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
     return depth
 
 
-def _rescaling_factor(line: Line, um_per_px: tuple[float, float], size: PixelSize) -> float:
-    """Return by which factor the length of a line changes with the pixel size; 1 for a line of length 0."""
-    (top, left), (bottom, right) = line
-    before_um = float(np.hypot((bottom - top) * um_per_px[0], (right - left) * um_per_px[1]))
-    return line_length_mm(line, size) / before_um * 1000 if before_um else 1.0
-
-
 def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
     """Convert a pixel size to the value of ``um_per_px``."""
     return None if size is None else (size.y_um, size.x_um)
 
 
 def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
-    """Replace the reading of a reader, or add it."""
     readings = [reading if other.reader == reading.reader else other for other in depth.readings]
     if depth.reading_by(reading.reader) is None:
         readings.append(reading)

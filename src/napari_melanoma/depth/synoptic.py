@@ -371,7 +371,6 @@ class SynopticReport(ForwardCompatible):
             raise InputError(f"the synoptic report is signed by {self.signed_by}. Reopen it to change it.")
 
     def _with_answers(self, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str) -> Self:
-        """Replace the answers, and record the changes."""
         self._require_unlocked()
         changes = tuple(
             SynopticChange(field=field.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
@@ -443,7 +442,6 @@ def _describe_problem(field: SynopticField, answer: SynopticAnswer) -> str:
 
 
 def _format_answer(field: SynopticField, answer: SynopticAnswer | None) -> tuple[str, RowState]:
-    """Format the answer to a field, and return its state."""
     if answer is None:
         return NOT_FILLED_IN, "missing"
     text = _format_value(field, answer)
@@ -469,7 +467,6 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
 
 
 def _describe_absence(report: SynopticReport, name: str) -> str:
-    """Describe why a field has no confirmed value."""
     answer = report.answer(name)
     if answer is None:
         return NOT_FILLED_IN
@@ -551,7 +548,6 @@ def _finding_word(value: bool | None) -> str | None:
 
 
 def _list_warnings(report: SynopticReport) -> Iterable[str]:
-    """Yield the warnings of ``SynopticReport.check``."""
     extent = report.value("extent")
     missing, _ = report.list_empty_fields()
     if missing:

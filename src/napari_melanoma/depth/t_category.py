@@ -161,7 +161,6 @@ def format_recorded_thickness(mm: float) -> str:
 
 
 def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
-    """Return the category of an invasive melanoma of known thickness."""
     category, unlettered = t_category(mm, findings.ulcerated), t_category(mm, None)
     may_be_higher = findings.at_least and not category.startswith("T4")
     measured = format_thickness(mm, at_least=findings.at_least)

@@ -11,12 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import SEEK_END
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError, ResultsMismatch, SaveError, describe_error
@@ -52,7 +48,7 @@ from napari_melanoma.slides.result_folder import (
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.engine import TileBatch, TileRate, TileReader
+    from napari_melanoma.slides.engine import TileRate, TileReader
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModel
 
@@ -61,7 +57,6 @@ NOVELTY_TILES = 64  # tiles that are compared with the training data of the mode
 PRECISION_CHECK_TILES = 8  # for comparing half precision with float32 before the analysis
 log = logging.getLogger(__name__)
 POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
-PREFETCH_BYTES = 4 << 20  # read at both ends of the next slide file
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,6 @@ def _load_model(job: _SlideJob, load: Callable[[], TileModel] | None) -> TileMod
 
 
 def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) -> SlideAnalysis:
-    """Predict all tiles of a slide."""
     from napari_melanoma.slides.engine import TileReader
 
     slide, options = job.slide, job.options
@@ -251,7 +245,8 @@ def _run_tiles(job: _SlideJob, model: TileModel, tiles: TileReader, result: Slid
     order, state = result.order, result.state
     todo = pending_batches(order, state, result.spec.batch_size)
     left = sum(len(batch.tiles) for batch in todo)
-    failed = _count_failed_tiles(result) - _count_failed_in_batches(todo, state)
+    again = sum(int((state[batch.tiles[:, 0], batch.tiles[:, 1]] == FAILED).sum()) for batch in todo)
+    failed = _count_failed_tiles(result) - again
     reporter = _ProgressReporter(job, len(order), len(order) - left, failed, TileRate(left))
     job.run_folder.append_event(
         "started",
@@ -269,11 +264,6 @@ def _run_tiles(job: _SlideJob, model: TileModel, tiles: TileReader, result: Slid
         readers = job.options.workers or max(2, min(8, usable_cores()))
         analyze_tiles(EngineStages(tiles.read, model, result.writer(), readers), todo, job.run, reporter.add)
     return bool(todo)
-
-
-def _count_failed_in_batches(batches: list[TileBatch], state: np.ndarray) -> int:
-    """Count the failed tiles in batches that are tried again."""
-    return sum(int((state[batch.tiles[:, 0], batch.tiles[:, 1]] == FAILED).sum()) for batch in batches)
 
 
 class _ProgressReporter:
@@ -369,18 +359,11 @@ def find_matching_result(
         return None
     requested = json.loads(json.dumps(analysis_settings(model.info, options)))
     different = result.spec.fingerprint != slide.fingerprint or differing_settings(result.spec.settings, requested)
-    matches = _is_from_model(content, model) and _has_postprocessing_options(content, options)
-    return content if matches and not incomplete and not different else None
-
-
-def _is_from_model(content: dict[str, Any], model: TileModel) -> bool:
-    """Whether the result was computed with this model."""
     stored, info = content.get("model") or {}, model_info(model)
-    return (stored.get("name"), stored.get("fingerprint"), stored.get("predictions")) == (
-        info.name,
-        info.fingerprint,
-        info.prediction_fingerprint,
-    )
+    predicted_by = [stored.get(key) for key in ("name", "fingerprint", "predictions")]
+    if incomplete or different or predicted_by != [info.name, info.fingerprint, info.prediction_fingerprint]:
+        return None
+    return content if _has_postprocessing_options(content, options) else None
 
 
 def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) -> bool:
@@ -401,10 +384,6 @@ class SlidesSummary:
     seconds: float
 
 
-def _ignore_status(status: SlideStatus) -> None:
-    """Do nothing; the default callback."""
-
-
 def analyze_slides(
     paths: Sequence[Path],
     out: Path,
@@ -412,7 +391,7 @@ def analyze_slides(
     *,
     run: RunContext,
     force: bool = False,
-    on_status: Callable[[SlideStatus], None] = _ignore_status,
+    on_status: Callable[[SlideStatus], None] = lambda status: None,
 ) -> SlidesSummary:
     """Analyze slides one after the other with one model; finished results are kept.
 
@@ -446,10 +425,8 @@ def analyze_slides(
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
-    for path, following in zip(paths, [*paths[1:], None], strict=True):
+    for path in paths:
         run.check()
-        if following is not None:
-            _prefetch(following)
         status = _analyze_one(path, folders.folder_for(path), models, run, force=force)
         counts[status.status] += 1
         table.put(status)
@@ -502,16 +479,3 @@ def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunCont
             path, folder, "failed", error=describe_error(error), keep_row=isinstance(error, ResultsMismatch)
         )
     return SlideStatus(path, folder, "done", outcome.content, already_done=outcome.already_done)
-
-
-def _prefetch(path: Path) -> None:
-    """Read both ends of a slide file in the background, so that the system has cached them when it is opened."""
-    Thread(target=_read_both_ends, args=(path,), name="next slide", daemon=True).start()
-
-
-def _read_both_ends(path: Path) -> None:
-    """Read the parts of a file that contain its headers; errors are reported when the slide is opened."""
-    with suppress(OSError), path.open("rb") as file:
-        file.read(PREFETCH_BYTES)
-        file.seek(max(file.tell(), file.seek(0, SEEK_END) - PREFETCH_BYTES))
-        file.read(PREFETCH_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
     speed, eta = (
         (progress.get("tiles_per_s") or 0.0, progress.get("eta_s")) if state is RunState.running else (0.0, None)
     )
-    slide, options = _requested_analysis(folder)
+    options: SlideOptions | None = None
+    with suppress(ConfigError):  # not recorded, or by another version
+        options = read_toml(folder / OPTIONS, SlideOptions)
     return SlideRunStatus(
         folder,
         state,
@@ -124,7 +127,7 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
         None if eta is None else max(0.0, float(eta) - (time.time() - float(progress.get("time", time.time())))),
         _status_message(folder, state, last),
         tuple(str(event.get("message", "")) for event in current if event["kind"] == "notice"),
-        slide,
+        recorded_slide(folder),
         options,
     )
 
@@ -168,12 +171,3 @@ def _last_output_line(folder: Path) -> str:
         lines = []
     content = [line.strip() for line in lines if line.strip() and not line.startswith("--- ")]
     return content[-1] if content else "The process ended before the analysis started, without an error message."
-
-
-def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
-    """Return the slide and the options of the analysis; None if not recorded."""
-    slide = recorded_slide(folder)
-    try:
-        return slide, read_toml(folder / OPTIONS, SlideOptions)
-    except ConfigError:
-        return slide, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,12 @@ def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any
             multipoints.setdefault(listed[0][0], len(updated))
         if kept or not listed:
             updated.append(feature if len(kept) == len(listed) else _replace_coordinates(feature, kept))
-    for name, added in _group_by_class(_added_points(points, to_write)).items():
+    added_by_class: dict[str, list[list[float]]] = {}
+    for point in points:
+        if to_write[_round_point(point)]:  # not in the file yet
+            to_write[_round_point(point)] -= 1
+            added_by_class.setdefault(point.class_name, []).append([point.at[1], point.at[0]])
+    for name, added in added_by_class.items():
         if name in multipoints:
             previous = updated[multipoints[name]]
             coordinates = [*previous["geometry"]["coordinates"], *added]
@@ -122,22 +127,6 @@ def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any
             geometry = {"type": "MultiPoint", "coordinates": added}
             updated.append({"type": "Feature", "geometry": geometry, "properties": properties})
     return updated
-
-
-def _added_points(points: CountedPoints, to_write: Counter[CountedPoint]) -> Iterator[CountedPoint]:
-    """Yield the points that are not in the file yet; ``to_write``: their number by rounded point."""
-    for point in points:
-        if to_write[_round_point(point)]:
-            to_write[_round_point(point)] -= 1
-            yield point
-
-
-def _group_by_class(points: Iterable[CountedPoint]) -> dict[str, list[list[float]]]:
-    """Return the coordinates (x, y) of the points by class."""
-    grouped: dict[str, list[list[float]]] = {}
-    for point in points:
-        grouped.setdefault(point.class_name, []).append([point.at[1], point.at[0]])
-    return grouped
 
 
 def _round_point(point: CountedPoint) -> CountedPoint:

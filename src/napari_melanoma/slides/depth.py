@@ -346,7 +346,6 @@ def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
 
 
 def _clip_box(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the part of a box within the map."""
     height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
     return Box(box.top, box.left, height, width)
 

@@ -178,7 +178,6 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
 
 
 def _find_reading_folders(folders: Sequence[Path]) -> list[Path]:
-    """Find the result folders with readings, without duplicates."""
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -272,7 +271,13 @@ def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
 
     The columns include those of the harmonized table. Notes are left out, as free text may identify a patient.
     """
-    return [row for slide in collection.slides for row in _slide_rows(slide)]
+    rows: list[dict[str, object]] = []
+    for slide in collection.slides:
+        readings = [(name or UNNAMED_READER, reading) for name, reading in sorted(slide.readings.items())]
+        if slide.automatic.proposals:
+            readings.append((MODEL_READER, automatic_reading(slide.automatic)))
+        rows += [{"slide": slide.name, "reader": name, **_reading_columns(reading)} for name, reading in readings]
+    return rows
 
 
 def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
@@ -350,13 +355,6 @@ def _list_names(collection: ReadingCollection) -> str:
     """Format the names of the readers for a message, with the model if it has proposals."""
     has_proposals = any(slide.automatic.proposals for slide in collection.slides)
     return ", ".join((*list_readers(collection), *([MODEL_READER] if has_proposals else [])))
-
-
-def _slide_rows(slide: SlideReadings) -> list[dict[str, object]]:
-    readings = [(name or UNNAMED_READER, reading) for name, reading in sorted(slide.readings.items())]
-    if slide.automatic.proposals:
-        readings.append((MODEL_READER, automatic_reading(slide.automatic)))
-    return [{"slide": slide.name, "reader": name, **_reading_columns(reading)} for name, reading in readings]
 
 
 def _reading_columns(reading: DepthReading) -> dict[str, object]:

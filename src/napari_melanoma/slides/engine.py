@@ -177,7 +177,6 @@ class _WriterThread:
         self._raise_error()
 
     def _raise_error(self) -> None:
-        """Raise the error of the thread, if there was one."""
         if self._error is not None:
             raise self._error
 

@@ -129,7 +129,6 @@ def refine_lesion(
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
-    """Return the lesion with a number; raise InputError if there is none."""
     for lesion in lesions:
         if lesion.index == index:
             return lesion
@@ -140,7 +139,6 @@ def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesio
 def _measure_manual(
     region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig
 ) -> SlideLesion:
-    """Measure a lesion that was edited by hand."""
     box = bounding_box(region.mask)
     assert box is not None, "callers pass at least one cell"
     cropped = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])

@@ -101,11 +101,13 @@ def save_lesions(
         write_lesions_table(folder / LESIONS, lesions, validity)
         if content:
             options = content.get("options", {})
+            if corrected is None:
+                corrected = any(lesion.origin != "found" for lesion in lesions)
             updates = {
                 "lesions": lesions_table(lesions),
                 "lesions_asked": content.get("lesions_asked", options.get("lesions")),
                 "options": {**options, "lesions": config.model_dump(mode="json")},
-                "corrected_by_hand": _has_corrections(lesions) if corrected is None else corrected,
+                "corrected_by_hand": corrected,
             }
             write_json(folder / RESULT, {**content, **updates})
 
@@ -186,11 +188,6 @@ def hash_file(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def _has_corrections(lesions: Sequence[SlideLesion]) -> bool:
-    """Whether any of the lesions was edited by hand."""
-    return any(lesion.origin != "found" for lesion in lesions)
 
 
 def _back_up_outlines(folder: Path, *, keep: bool) -> str:

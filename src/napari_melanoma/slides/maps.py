@@ -225,7 +225,6 @@ def attention_map(result: SlideResult) -> SlideMaps | None:
 
 
 def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:
-    """Yield the embeddings of finished tiles in chunks."""
     for first in range(0, len(done), TILES_PER_CHUNK):
         run.check()
         predicted = done[first : first + TILES_PER_CHUNK]
@@ -234,7 +233,6 @@ def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunCont
 
 
 def _slide_model_content(bags: BagModel, prediction: SlidePrediction, options: SlideOptions) -> dict[str, Any]:
-    """Return the prediction as values of ``result.json``."""
     config, classifier = bags.info.config, bags.calibration.config
     target = options.target or classifier.positive
     probability = prediction.probability
@@ -319,7 +317,9 @@ def stitch_block(
     at a row and column of the grid, float (channel, row, column) with ``side_px`` pixels, or None. Returns float32
     (channel, row, column); 0 without predictions.
     """
-    blender = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid)))
+    shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
+    overlap_px = round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
+    blender = TileBlender(block, channels, blend_window(grid.side_px, overlap_px))
     for row, column in tiles_in_block(block, grid):
         values = read_tile(row, column)
         if values is not None:
@@ -362,14 +362,7 @@ def stitched_shape(grid: TileGrid) -> tuple[int, int]:
     )
 
 
-def _overlap(grid: TileGrid) -> tuple[int, int]:
-    """Return the overlap (y, x) of neighboring tiles in pixels of the network's input."""
-    shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
-    return round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
-
-
 def _ramp(side: int, overlap: int) -> NDArray[np.float64]:
-    """Return the weights along one side of a tile."""
     if overlap == 0:
         return np.ones(side)
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5

@@ -233,7 +233,6 @@ def _merge_mappings(known: Mapping[str, Any], now: Mapping[str, Any], stored: Ma
 
 
 def _read_notes(folder: Path) -> SlideNotes:
-    """Read the notes in a folder."""
     content = _read_content(folder)
     bookmarks, other_bookmarks = _parse_list(content.get("bookmarks"), _parse_bookmark)
     measures, other_measures = _parse_list(content.get("measures"), _parse_measurement)
@@ -309,7 +308,6 @@ def _measurement_to_json(measure: SlideMeasurement) -> dict[str, Any]:
 
 
 def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value
-    """Parse a measurement; None if it is invalid or of an unknown kind."""
     try:
         kind: MeasurementKind = values["kind"]
         points = tuple((float(row), float(column)) for row, column in values["legs" if kind == "angle" else "points"])
@@ -322,7 +320,6 @@ def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 
 
 
 def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON value
-    """Parse a view; None if it is invalid."""
     try:
         view = SlideView(*(float(values[key]) for key in ("row", "column", "width_px")))
     except (KeyError, TypeError, ValueError):
@@ -331,7 +328,6 @@ def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON val
 
 
 def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JSON value
-    """Parse the display of a layer; None if it is invalid."""
     try:
         limits, opacity = values.get("contrast_limits"), float(values.get("opacity", 1.0))
         low_high = None if limits is None else (float(limits[0]), float(limits[1]))
@@ -347,7 +343,6 @@ def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JS
 
 
 def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSON value
-    """Parse an 8-bit RGB color; raise ValueError if it is invalid."""
     red, green, blue = (int(value) for value in values)
     if not all(0 <= value <= 255 for value in (red, green, blue)):
         raise ValueError
@@ -355,7 +350,6 @@ def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSO
 
 
 def _parse_alignment(values: Any) -> SlideAlignment | None:  # noqa: ANN401 - any JSON value
-    """Parse a registration; None if it is invalid."""
     try:
         matrix = np.array(values["matrix"], float)
         pixel_um, error = tuple(map(float, values["pixel_um"])), values.get("error")
@@ -375,7 +369,6 @@ def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value
 
 
 def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON value
-    """Parse a bookmark; None if it is invalid."""
     view = _parse_view(values)
     if view is None or "name" not in values:
         return None
@@ -383,7 +376,6 @@ def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON 
 
 
 def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JSON value
-    """Parse a pixel size; None if it is invalid."""
     try:
         source = "ruler" if values["source"] == "ruler" else "given"
         return PixelSize(float(values["y_um"]), float(values["x_um"]), source)  # type: ignore[arg-type]

@@ -23,8 +23,6 @@ from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps,
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.options import SlideOptions
@@ -59,7 +57,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
         write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
         outputs |= analysis.slide_prediction
     elif analysis.model.classes:
-        maps = _class_maps(analysis, run)
+        is_dense = analysis.model.kind == "dense"
+        maps = stitched_maps(analysis.result, analysis.plan.grid, run) if is_dense else tile_maps(analysis.result)
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
         if analysis.model.kind != "regression":
             target = target_class(analysis.model, analysis.options)
@@ -69,7 +68,9 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
             outputs |= _measure_depth(analysis, maps, lesions, run)
         else:
-            outputs["scores"] = _regression_means(analysis)
+            done = analysis.result.state == DONE
+            means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
+            outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
     content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content
@@ -85,13 +86,6 @@ def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     return target
 
 
-def _class_maps(analysis: SlideAnalysis, run: RunContext) -> SlideMaps:
-    """Return the maps of the classes: stitched from dense maps, or with a cell for each tile."""
-    if analysis.model.kind == "dense":
-        return stitched_maps(analysis.result, analysis.plan.grid, run)
-    return tile_maps(analysis.result)
-
-
 def _measure_depth(
     analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
 ) -> dict[str, Any]:
@@ -105,17 +99,13 @@ def _measure_depth(
 
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
-    """Build the maps on which lesions are detected."""
-    is_dense, tissue, end = analysis.model.kind == "dense", _tissue_of_cells(maps, analysis), analysis.result.spec.size
+    share = analysis.plan.tissue_share_of_tiles
+    # All cells of a stitched map that have a value count as tissue.
+    tissue = share if share.shape == maps.probability.shape[1:] else None
+    is_dense, end = analysis.model.kind == "dense", analysis.result.spec.size
     return build_lesion_maps(
         maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
     )
-
-
-def _tissue_of_cells(maps: SlideMaps, analysis: SlideAnalysis) -> NDArray[np.float32] | None:
-    """Return the share of tissue in each cell; None for stitched maps, whose cells with values all count as tissue."""
-    share = analysis.plan.tissue_share_of_tiles
-    return share if share.shape == maps.probability.shape[1:] else None
 
 
 def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
@@ -130,18 +120,12 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
     scores = {}
     for method in SCORE_METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
-        score = score_slide(values, config, shares).probability
+        score = score_slide(values, config, shares)
         if method == "maximum" and np.isfinite(maps.probability[index]).any():
             peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
             score = maps.probability[:, peak[0], peak[1]].astype(np.float64)
         scores[method] = dict(zip(classes, score.tolist(), strict=True))
     return {"probability": scores[chosen.method][target], "probability_method": chosen.method, "scores": scores}
-
-
-def _regression_means(analysis: SlideAnalysis) -> dict[str, Any]:
-    done = analysis.result.state == DONE
-    means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
-    return {"mean": dict(zip(analysis.model.classes, means, strict=False))}
 
 
 def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:

@@ -88,9 +88,8 @@ def check_slide(info: SlideInfo) -> None:
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> AnalysisPlan:
     """Find the tissue, place the tiles and order them; deterministic for a slide, model and options."""
     check_slide(slide.info)
-    grid = plan_tiles(
-        slide.info.levels, slide.info.pixel_size, _tiling_config(model, options), _tiled_part(slide.info, options)
-    )
+    within = Box(*options.region) if options.region is not None else slide.info.bounds
+    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling_config(model, options), within)
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
@@ -197,11 +196,6 @@ def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
     )
 
 
-def _tiled_part(info: SlideInfo, options: SlideOptions) -> Box | None:
-    """Return the part of the slide that is divided into tiles; None for all of it."""
-    return Box(*options.region) if options.region is not None else info.bounds
-
-
 def _load_or_find_tissue(
     slide: SlideInfo, overview: OverviewLoader, options: SlideOptions
 ) -> tuple[NDArray[np.bool_], MapPlacement, tuple[str, ...]]:
@@ -251,7 +245,6 @@ def _fit_slide_stain(
 
 
 def _scanned_overview(slide: SlideInfo, overview: OverviewLoader) -> NDArray[np.uint8]:
-    """Return the scanned part of the overview, for estimating the color of glass."""
     image = overview()[0]
     return image[scanned_slices(slide, image.shape)]
 

@@ -115,7 +115,6 @@ def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
 
 
 def _with_reader(region: Annotation, reader: str) -> Annotation:
-    """Add the name of a reader to a region without one."""
     if not reader or region_reader(region):
         return region
     return replace(region, properties={**region.properties, READER: reader})

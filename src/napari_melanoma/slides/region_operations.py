@@ -63,7 +63,9 @@ SMALLEST_AREA_CELLS = 4
 def unite_regions(regions: Regions, ids: Collection[str]) -> Regions:
     """Unite regions; the largest keeps its id, name, class and other properties, the others are removed."""
     largest, *others = _find_at_least_two(regions, ids)
-    united = _require_area(_union([largest, *others]), largest)
+    united = _union([largest, *others])
+    if not united.polygons:
+        raise InputError(f"nothing would be left of {region_title(largest)}: its outline encloses no area.")
     return _replace_regions(regions, {largest.id: (united,), **{one.id: () for one in others}})
 
 
@@ -312,7 +314,6 @@ def _replace_regions(regions: Regions, replacements: Mapping[str, Sequence[Annot
 
 
 def _subtract(region: Annotation, shape: Geometry) -> Annotation:
-    """Cut a shape out of a region."""
     import shapely
 
     remaining = to_polygons(shapely.difference(_shape(region), shape))
@@ -371,12 +372,6 @@ def _union(regions: Sequence[Annotation]) -> Annotation:
     return replace(regions[0], polygons=to_polygons(shapely.union_all([_shape(one) for one in regions])))
 
 
-def _require_area(region: Annotation, named: Annotation) -> Annotation:
-    if not region.polygons:
-        raise InputError(f"nothing would be left of {region_title(named)}: its outline encloses no area.")
-    return region
-
-
 def _shape(region: Annotation) -> Geometry:
     """Return the valid shape of a region in pixels of the finest level; its x coordinate is the row."""
     import shapely
@@ -390,7 +385,6 @@ def _area(region: Annotation) -> float:
 
 
 def _scaled(shape: Geometry, factors: PixelUm) -> Geometry:
-    """Scale a shape by factors for rows and columns."""
     import shapely
 
     return shapely.transform(shape, lambda points: points * factors)
@@ -405,7 +399,6 @@ def _count_vertices(polygons: Sequence[Polygon]) -> int:
 
 
 def _from_rings(rings: Sequence[Ring]) -> Polygon:
-    """Create a polygon from its outer ring and its holes."""
     return Polygon(rings[0], tuple(rings[1:]))
 
 
@@ -497,7 +490,6 @@ class _Neighbors:
 
 
 def _is_vertex(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which points are vertices of a ring."""
     vertices = set(map(tuple, ring.tolist()))
     return np.array([tuple(point) in vertices for point in points.tolist()], bool)
 

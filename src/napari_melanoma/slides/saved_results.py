@@ -203,7 +203,6 @@ def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | No
 
 
 def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Return the share of tissue in each tile; None if the tissue is not available yet."""
     if grid is None or not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)

@@ -40,27 +40,21 @@ class SlideScoreConfig(Config):
     )
 
 
-@dataclass(frozen=True)
-class SlideScore:
-    """Probabilities of a slide, float64 (class,), and the weight of each tile, float64 (tile,)."""
-
-    probability: NDArray[np.float64]
-    weights: NDArray[np.float64]
-
-
-def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
+def score_slide(
+    probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Pool the probabilities of a slide's tiles.
 
     ``probability``: float (tile, class); tiles without finite values, such as unreadable ones, are ignored. ``shares``:
-    float (tile,), share of tissue in each tile, as weights of the mean; equal by default. If all tiles are ignored, the
-    result is NaN, with weights of 0.
+    float (tile,), share of tissue in each tile, as weights of the mean; equal by default. Returns float64 (class,), NaN
+    if all tiles are ignored.
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
     known = np.isfinite(values.sum(axis=1))
     weights[~known] = 0
     if not weights.any():
-        return SlideScore(np.full(values.shape[1], np.nan), np.zeros(len(values)))
+        return np.full(values.shape[1], np.nan)
     if config.method != "mean":
         count = 1 if config.method == "maximum" else config.top_k
         ranked = np.where(weights > 0, values[:, config.positive], -np.inf)
@@ -68,7 +62,7 @@ def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
         weights = (weights > 0).astype(np.float64)
         weights[not_selected] = 0
     weights /= weights.sum()
-    return SlideScore(weights @ np.where(known[:, None], values, 0), weights)
+    return weights @ np.where(known[:, None], values, 0)
 
 
 class LesionLike(Protocol):

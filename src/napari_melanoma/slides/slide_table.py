@@ -134,7 +134,10 @@ def status_to_row(status: SlideStatus) -> Row:
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
         return first
-    target, lesions = content["target"], content["lesions"]
+    target, lesions, depth = content["target"], content["lesions"], content.get("depth") or {}
+    depth_validity = Validity.from_json(depth.get("validity"))
+    validity = read_slide_validity(content).with_reasons(*([depth_validity] if depth_validity else []))
+    low, high = content["breslow_interval_mm"] or (None, None)
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
     labels = [lesion["label"] for lesion in lesions]
@@ -144,8 +147,12 @@ def status_to_row(status: SlideStatus) -> Row:
         "probability_method": score_method(content),
         **{name: value for name, value in scores.items() if name in COLUMNS},
         **{name: content[name] for name in CONTENT_COLUMNS},
-        **_row_validity(content).to_columns(),
-        **_depth_columns(content),
+        **validity.to_columns(),
+        "breslow_low_mm": low,
+        "breslow_high_mm": high,
+        "breslow_at_least": depth.get("at_least"),
+        "ulceration": depth.get("ulceration"),
+        "clark_estimate": depth.get("clark_estimate"),
         "model": content["model"]["name"],
         "lesions": len(lesions),
         "lesions_malignant": labels.count("malignant") if {*labels} <= LESION_CLASSES else None,
@@ -153,20 +160,6 @@ def status_to_row(status: SlideStatus) -> Row:
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
     }
-
-
-def _row_validity(content: dict[str, Any]) -> Validity:
-    """Return the validity of all predictions in a row, including the depth."""
-    depth = Validity.from_json((content.get("depth") or {}).get("validity"))
-    return read_slide_validity(content).with_reasons(*([depth] if depth else []))
-
-
-def _depth_columns(content: dict[str, Any]) -> Row:
-    """Return the columns of the depth; empty for results of versions that did not measure it."""
-    depth = content.get("depth") or {}
-    low, high = content["breslow_interval_mm"] or (None, None)
-    row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": depth.get("at_least")}
-    return row | {name: depth.get(name) for name in ("ulceration", "clark_estimate")}
 
 
 WorkItemState = Literal["waiting", "running", "stopped", "done", "failed", "signed"]
@@ -214,7 +207,6 @@ class WorkItemReader:
         return found
 
     def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
-        """Find the result folder of a slide; None if there is none."""
         if not is_name_taken(slide_name(slide), existing):
             return None
         key = (slide, file_stamp(slide))
@@ -254,7 +246,6 @@ def _describe_signature(results: Path) -> str:
 
 
 def _analysis_item(slide: Path, results: Path) -> WorkItem:
-    """Return the state of the analysis of a slide."""
     if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
         return WorkItem(slide, "waiting", "waiting")
     status = read_slide_run_status(results)

@@ -37,7 +37,6 @@ from napari_melanoma.models.published_encoders import (
 )
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.lesions import default_lesion_class
-from napari_melanoma.slides.scores import SlideScore
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +58,6 @@ TIMM, ENCODER = "timm:", "encoder:"  # prefixes of model names
 TIMM_MPP = 0.5  # assumed for encoders of timm
 TILES_PER_PASS = 32
 PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
-EMBEDDINGS_PER_CHUNK = 8192
 log = logging.getLogger(__name__)
 
 
@@ -121,6 +119,8 @@ class TileModel:
         batch_size: int = 32,
         precision: Precision | None = None,
     ) -> None:
+        import torch
+
         self.info = info
         self.device = device
         self.batch_size = batch_size
@@ -131,7 +131,10 @@ class TileModel:
         self._network = self._prepare_network(network, self.precision)
         # Needed for comparing predictions, and because each slide may start or resume in either precision.
         self._exact = self._network if self.precision == "fp32" else network
-        self._scale, self._shift = self._normalization()
+        # For a row of pixels, channels last; whole rows are computed faster than pixels.
+        std, mean = torch.tensor(self.info.std), torch.tensor(self.info.mean)
+        rows = (1 / (255 * std)).repeat(self.info.side_px), (-mean / std).repeat(self.info.side_px)
+        self._scale, self._shift = rows[0].to(self.device), rows[1].to(self.device)
 
     def set_notice_callback(self, callback: Callable[[str], None]) -> None:
         """Set the function that receives messages for the user, such as a license."""
@@ -224,14 +227,6 @@ class TileModel:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         return folded.to(device=self.device, dtype=dtype).to(memory_format=memory_layout(self.device))
 
-    def _normalization(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return factor and offset for a row of pixels, channels last; whole rows are computed faster than pixels."""
-        import torch
-
-        std, mean = torch.tensor(self.info.std), torch.tensor(self.info.mean)
-        rows = (1 / (255 * std)).repeat(self.info.side_px), (-mean / std).repeat(self.info.side_px)
-        return rows[0].to(self.device), rows[1].to(self.device)
-
     def _predict_pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """Predict tiles in one forward pass, padded to a multiple of ``PASS_STEP`` or to the batch size."""
         import torch
@@ -272,7 +267,6 @@ def _name_outputs(kind: TileKind, output: torch.Tensor) -> dict[str, torch.Tenso
 
 
 def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
-    """Return the greatest difference between the predictions of a model and of its float32 network."""
     import torch
 
     reference = TileModel(model.info, exact, model.device, model.batch_size, "fp32")
@@ -310,7 +304,6 @@ def load_tile_model(name: str, options: LoadOptions) -> TileModel:
 
 
 def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
-    """Load metadata and network, in float32 on the CPU, by name."""
     if name in FOUNDATION_ENCODERS:
         return _load_foundation_encoder(FOUNDATION_ENCODERS[name], options)
     if name.startswith(TIMM):
@@ -345,7 +338,6 @@ def _load_foundation_encoder(encoder: FoundationEncoder, options: LoadOptions) -
 
 
 def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
-    """Download the weights of an encoder, if allowed."""
     if not options.download:
         raise BundleError(
             f"the weights of '{encoder.name}' are not included ({encoder.licence}). Download {WEIGHTS_FILE} "
@@ -646,14 +638,6 @@ class BagModel:
         probability = self.calibration.probabilities(logits[None])[0]
         return SlidePrediction(probability, logits, pooled.embedding.cpu().numpy(), pooled.weights.cpu().numpy())
 
-    def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
-        """Score a slide from embeddings, float (tile, feature); tissue ``shares`` are ignored, as in the training."""
-        del shares
-        prediction = self.predict(
-            tiles[first : first + EMBEDDINGS_PER_CHUNK] for first in range(0, len(tiles), EMBEDDINGS_PER_CHUNK)
-        )
-        return SlideScore(prediction.probability, prediction.weights.astype(np.float64))
-
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
         """Return whether a slide is out of distribution; False if the bundle has no reference cases."""
         config, reference = self.calibration.config, self.calibration.reference
@@ -666,7 +650,6 @@ class BagModel:
 
 
 def _to_tensors(chunks: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
-    """Convert arrays to float32 tensors one by one."""
     import torch
 
     for chunk in chunks:

@@ -160,7 +160,7 @@ def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: Tile
     assert classes <= MAX_CLASSES
     grid = plan_tiles(info.levels, info.pixel_size, config.tiling)
     if not grid.rows or not grid.columns:
-        return _no_tiles(grid)
+        return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
     labels, place = _class_map(info, regions, grid)
     shares = np.stack([tissue_share(grid, labels == number, place) for number in range(1, classes + 1)])
     ignored = tissue_share(grid, labels == IGNORED_VALUE, place)
@@ -206,11 +206,6 @@ def _sample_per_class(classes: NDArray[np.uint8], config: TileCuttingConfig) -> 
     parts: Sequence[NDArray[np.intp]] = [np.flatnonzero(classes == number) for number in np.unique(classes)]
     sampled = [part if len(part) <= config.most else random.choice(part, config.most, replace=False) for part in parts]
     return np.sort(np.concatenate(sampled)) if sampled else np.zeros(0, np.intp)
-
-
-def _no_tiles(grid: TileGrid) -> SelectedTiles:
-    """Return the empty selection of a slide that is smaller than a tile."""
-    return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
 
 
 class TileDataOptions(TileCuttingConfig):
@@ -279,7 +274,13 @@ def make_tile_data(
     with assemble_folder(out) as folder:
         cut = partial(_cut_slide, classes=classes, folder=folder, options=options, report=report, run=run)
         rows = [row for slide in run.track(annotated, "Cutting tiles") for row in cut(slide)]
-        _check_not_empty(rows, options, report)
+        if not rows and report.faults:
+            raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
+        if not rows:
+            raise DataSetError(
+                f"no tile of {options.tile_px} px at {options.mpp:g} µm is covered to {options.share:.0%} by the "
+                "regions. Draw larger regions, or use smaller tiles, a finer scale or a smaller share."
+            )
         _add_patients_and_split(rows, patients or {}, options, report)
         _write_description(folder, classes, options, report)
         write_dataset_table(folder / "dataset.csv", rows)
@@ -287,19 +288,7 @@ def make_tile_data(
     return report
 
 
-def _check_not_empty(rows: Sequence[Row], options: TileDataOptions, report: TileReport) -> None:
-    """Raise DataSetError with the reason if there is no tile."""
-    if not rows and report.faults:
-        raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
-    if not rows:
-        raise DataSetError(
-            f"no tile of {options.tile_px} px at {options.mpp:g} µm is covered to {options.share:.0%} by the "
-            "regions. Draw larger regions, or use smaller tiles, a finer scale or a smaller share."
-        )
-
-
 def _write_description(folder: Path, classes: TileClasses, options: TileDataOptions, report: TileReport) -> None:
-    """Write ``tiles.json`` and ``source.json``."""
     tile = TileConfig(mpp=options.mpp, side_px=options.tile_px)
     with_tiles = tuple(name for name in classes.names if report.classes.get(name))
     write_tile_set(folder, TileSet(tile=tile, labels=classes.labels, classes=with_tiles))
@@ -354,7 +343,6 @@ def _cut_slide(
 def _write_tiles(
     annotated: AnnotatedSlide, classes: TileClasses, folder: Path, options: TileDataOptions, run: RunContext
 ) -> Iterator[Row]:
-    """Write the tiles of a slide, and yield their rows."""
     regions = RegionMap(annotated.regions, classes.numbers)
     with open_slide(annotated.path, annotated.pixel_size) as slide:
         selected = select_tiles(slide.info, regions, len(classes.names), options)
@@ -479,16 +467,11 @@ def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list
     regions: Regions = ()
     notes: list[str] = []
     for file in files:
-        reader = "" if len(files) == 1 else _reader_from_path(file)
+        reader = "" if len(files) == 1 else (file.parent.parent.name if file.name == REGIONS else file.stem)
         imported = import_regions(file, size, reader=reader, origin=info.origin)
         regions += imported.regions
         notes += imported.notes
     return regions, notes
-
-
-def _reader_from_path(file: Path) -> str:
-    """Return the name of a reader: that of the folder of result folders for regions.geojson, else that of the file."""
-    return file.parent.parent.name if file.name == REGIONS else file.stem
 
 
 def _resolve_readers(regions: Regions, info: SlideInfo, readers: str) -> tuple[Regions, tuple[str, ...]]:
@@ -565,7 +548,7 @@ def split_tiles(rows: Sequence[dict[str, str]], test_fraction: float) -> str:
 
 def _test_groups(rows: Sequence[dict[str, str]], by: str, test_fraction: float) -> set[str]:
     """Choose the groups of the test set; ``by``: the column with the group of a tile."""
-    samples = [_to_split_sample(row, row[by]) for row in rows]
+    samples = [Sample(row["image_id"], Path(), Path(), row[by], "", "tiles") for row in rows]
     return {sample.group for sample in split_samples(samples, TileSplitRules(test_fraction), 0).test}
 
 
@@ -594,14 +577,8 @@ def _assign_areas(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _area_name(row: dict[str, str], side: int) -> str:
-    """Name the area of a slide that contains a tile; ``side``: in tiles."""
     position = [int(float(row[at]) // (side * float(row[size]))) for at, size in _SIDES]
     return f"{row['slide']} area {position[0]}-{position[1]}"
-
-
-def _to_split_sample(row: dict[str, str], group: str) -> Sample:
-    """Convert a tile to a sample for splitting, with the same group in every data set."""
-    return Sample(row["image_id"], Path(), Path(), group, "", "tiles")
 
 
 class TileSet(Config):

@@ -235,7 +235,6 @@ def _tiled_area(finest: LevelInfo, level: LevelInfo, within: Box | None) -> Box:
 
 
 def _count_tiles(length: int, side: int, stride: int, border: Border) -> int:
-    """Return the number of tiles along an axis."""
     if border == "inside":
         return max(0, (length - side) // stride + 1)
     return max(1, math.ceil((length - side) / stride) + 1)
@@ -270,7 +269,6 @@ def _block_sizes(needed: NDArray[np.bool_], first: int) -> list[int]:
 
 
 def _count_blocks(needed: NDArray[np.bool_], size: int) -> int:
-    """Count the blocks of a size that contain tiles."""
     return len(np.unique(_block_of(np.argwhere(needed), size)))
 
 

@@ -121,7 +121,10 @@ def find_tissue(
     if config.folds == "drop":
         mask &= ~fold
     warnings = _tissue_warnings(mask, pen, fold, small)
-    mask, pen, fold = (_upscale_mask(found, factor, thumbnail.shape) for found in (mask, pen, fold))
+    mask, pen, fold = (
+        found.repeat(factor, axis=0).repeat(factor, axis=1)[: thumbnail.shape[0], : thumbnail.shape[1]]
+        for found in (mask, pen, fold)
+    )
     return TissueDetection(mask, pen, fold, float(threshold), warnings)
 
 
@@ -263,7 +266,6 @@ def _is_fold(
 def _tissue_warnings(
     mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
 ) -> tuple[str, ...]:
-    """List warnings about the detected tissue."""
     warnings = []
     if np.median(rgb) < 60:
         warnings.append(
@@ -283,15 +285,9 @@ def _tissue_warnings(
 
 
 def _downscale(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Downscale by an integer factor, by averaging."""
     from PIL import Image
 
     return rgb if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(factor))
-
-
-def _upscale_mask(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Undo ``_downscale`` for a mask."""
-    return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
 def _remove_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:

@@ -73,29 +73,21 @@ def slide_fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     files = [path] if path.is_file() else []
     folder = path.with_suffix("") if path.suffix.lower() == SUFFIX_WITH_FOLDER else path
-    files += _sample_files(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else []
+    if folder.is_dir():
+        inside = sorted(file for file in folder.rglob("*") if file.is_file())
+        files += inside[:: max(1, len(inside) // MAX_FILES)]  # fewer than twice ``MAX_FILES``
     for file in files:
-        _hash_file_sample(digest, file)
+        size = file.stat().st_size
+        digest.update(f"{size} ".encode())
+        with file.open("rb") as content:
+            for number, length in ((BLOCKS, BLOCK_BYTES), (SAMPLES, SAMPLE_BYTES)):
+                last = max(size - length, 0)
+                for offset in sorted({last * block // (number - 1) for block in range(number)}):
+                    content.seek(offset)
+                    digest.update(content.read(length))
+            for table in tile_length_tables(content):
+                digest.update(table)
     return digest.hexdigest()
-
-
-def _sample_files(files: list[Path]) -> list[Path]:
-    """Select evenly spaced files, fewer than twice ``MAX_FILES``."""
-    return files[:: max(1, len(files) // MAX_FILES)]
-
-
-def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
-    """Add the size of a file, samples of its content, and the lengths of its tiles."""
-    size = file.stat().st_size
-    digest.update(f"{size} ".encode())
-    with file.open("rb") as content:
-        for number, length in ((BLOCKS, BLOCK_BYTES), (SAMPLES, SAMPLE_BYTES)):
-            last = max(size - length, 0)
-            for offset in sorted({last * block // (number - 1) for block in range(number)}):
-                content.seek(offset)
-                digest.update(content.read(length))
-        for table in tile_length_tables(content):
-            digest.update(table)
 
 
 def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:

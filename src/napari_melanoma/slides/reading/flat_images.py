@@ -116,7 +116,12 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
                 "pixels are supported only as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])
-        _check_disk_space(folder, shape)
+        needed, free = math.prod(shape), shutil.disk_usage(folder).free
+        if needed + _DISK_RESERVE > free:
+            raise UnreadableImage(
+                f"needs {needed / 1e9:.1f} GB when decoded, but {folder.parent} has {free / 1e9:.1f} GB free. Free "
+                "some space, or save it as a tiled TIFF, which needs no temporary space."
+            )
         profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
         pixels = _decode_to_memmap(file, kind, folder / "unpacked", shape)
     if orientation == _UPRIGHT:
@@ -140,18 +145,7 @@ def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int
 
 
 def _open_block(path: Path, shape: tuple[int, ...]) -> PixelBlock:
-    """Open a file of raw pixels, uint8."""
     return PixelBlock(FileReader(path), 0, (shape[0], shape[1], shape[2]), np.dtype(np.uint8))
-
-
-def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
-    """Raise UnreadableImage if the decoded image does not fit on the disk of the temporary folder."""
-    needed, free = math.prod(shape), shutil.disk_usage(folder).free
-    if needed + _DISK_RESERVE > free:
-        raise UnreadableImage(
-            f"needs {needed / 1e9:.1f} GB when decoded, but {folder.parent} has {free / 1e9:.1f} GB free. Free some "
-            "space, or save it as a tiled TIFF, which needs no temporary space."
-        )
 
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

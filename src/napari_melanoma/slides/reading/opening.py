@@ -308,13 +308,12 @@ class FolderSearch:
 
 
 def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
-    """Whether an open file of a known format is a slide."""
     if kind == "TIFF":
         from tifffile import TiffFile
 
         check_page_chain(file)
         with TiffFile(file) as tiff:
-            return _is_tiff_slide(tiff)
+            return _has_slide_marks(tiff) or (cast("TiffPage", tiff.pages[0]).is_tiled and _is_one_image(tiff))
     if kind == "DICOM":
         return _dicom_type(file) is not None
     if kind in _PICTURES:
@@ -323,10 +322,6 @@ def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
         size = read_image_size(path)
         return size is not None and size[0] * size[1] > MAX_PIXELS
     return False
-
-
-def _is_tiff_slide(tiff: TiffFile) -> bool:
-    return _has_slide_marks(tiff) or (cast("TiffPage", tiff.pages[0]).is_tiled and _is_one_image(tiff))
 
 
 def _has_slide_marks(tiff: TiffFile) -> bool:

@@ -216,7 +216,6 @@ def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
 
 
 def _filter_name(path: Path) -> str | None:
-    """Return the name of the fluorescence filter that Hamamatsu scanners write; None if there is none."""
     from tifffile import TiffFile
 
     if path.suffix.lower() != ".ndpi":
@@ -242,7 +241,6 @@ def scanned_bounds(properties: Mapping[str, str]) -> Box | None:
 
 
 def _number_property(properties: Mapping[str, str], name: str) -> float | None:
-    """Return a numeric property; None if there is none."""
     try:
         return float(properties.get(name, ""))
     except ValueError:
@@ -250,7 +248,6 @@ def _number_property(properties: Mapping[str, str], name: str) -> float | None:
 
 
 def _read_profile(handle: OpenSlideHandle) -> bytes | None:
-    """Return the ICC profile; None if there is none."""
     profile = handle.slide.color_profile
     return None if profile is None else profile.tobytes()
 

@@ -173,7 +173,6 @@ class Slide(ABC):
         raise self._no_associated_image(name)
 
     def _no_associated_image(self, name: str) -> InputError:
-        """Create the error for a name that is not in ``info.associated``."""
         known = ", ".join(self.info.associated) or "no such images"
         return InputError(f"{self.info.path} has no image '{name}', it has {known}. Choose one of these.")
 
@@ -320,7 +319,6 @@ def override_pixel_size(scale: ScaleInfo, stated: PixelSize | None) -> ScaleInfo
 
 
 def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
-    """Warn about pixels that are not square."""
     if abs(size.y_um / size.x_um - 1) <= SQUARE_TOLERANCE:
         return ()
     return (
@@ -330,7 +328,6 @@ def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
 
 
 def _warn_too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
-    """Warn about pixels that are too coarse for any model."""
     coarsest = max(size.y_um, size.x_um)
     if coarsest <= COARSE_UM:
         return ()
@@ -389,7 +386,6 @@ def read_lengths_um(values: Sequence[str | None], units: Sequence[str | None]) -
 
 
 def _warn_magnification_mismatch(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
-    """Warn about a pixel size that contradicts the objective."""
     if not magnification:
         return ()
     product = magnification * math.sqrt(size.y_um * size.x_um)
@@ -509,7 +505,11 @@ class DamageLog:
     def boxes_at(self, level: int, downsample: float) -> tuple[Box, ...]:
         """Return the boxes of the damaged tiles of a level, in pixels of level 0."""
         positions = tuple(self._positions)  # other threads may add positions
-        return tuple(_scale_box(box, downsample) for damaged_level, box in positions if damaged_level == level)
+        return tuple(
+            Box(*(round(side * downsample) for side in (box.top, box.left, box.height, box.width)))
+            for damaged_level, box in positions
+            if damaged_level == level
+        )
 
 
 def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
@@ -521,8 +521,3 @@ def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> Da
         "the file again from its source, or export it again."
     )
     return DamagedTile(message, level, box)
-
-
-def _scale_box(box: Box, step: float) -> Box:
-    """Convert a box in pixels of a level to pixels of level 0; ``step``: downsample of the level."""
-    return Box(*(round(side * step) for side in (box.top, box.left, box.height, box.width)))

@@ -141,7 +141,8 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         pixel_format = PixelFormat("brightfield", np.dtype(np.uint8), pixel_format.convert, 255)
         metadata = replace(metadata, colors=())
         in_file = _level_sources(levels, pixel_format, reader)
-    remove_padding(in_file, _stated_downsamples(levels))
+    sizes = [[resolution_um(planes.pages[0], tag) for tag in (_Y_TAG, _X_TAG)] for planes in levels]
+    remove_padding(in_file, [stated_downsample(sizes[0], size) for size in sizes])
     orientation = _orientation(levels[0].pages[0])
     if orientation in _ROTATED and "ome" not in tiff.flags:  # OME metadata describe the image as it is stored
         in_file = [OrientedSource(source, orientation) for source in in_file]
@@ -175,7 +176,6 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
 
 
 def _level_sources(levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader) -> list[TileSource]:
-    """Create the source of tiles of each level in the file."""
     sources: list[TileSource] = []
     for planes in levels:
         block = find_pixel_block(planes.pages[0], reader) if len(planes.pages) == 1 else None
@@ -184,12 +184,6 @@ def _level_sources(levels: list[LevelPages], pixel_format: PixelFormat, reader: 
         else:
             sources.append(TiffSource(planes.pages, reader, pixel_format))
     return sources
-
-
-def _stated_downsamples(levels: list[LevelPages]) -> list[float | None]:
-    """Return how much coarser each level is than the first, by its resolution tags; None if these do not state it."""
-    sizes = [[resolution_um(planes.pages[0], tag) for tag in (_Y_TAG, _X_TAG)] for planes in levels]
-    return [stated_downsample(sizes[0], size) for size in sizes]
 
 
 def _are_color_planes(metadata: TiffMetadata, pixel_format: PixelFormat, coarsest: TileSource) -> bool:
@@ -224,7 +218,6 @@ def _describe_ignored_sample(page: TiffPage) -> tuple[str, ...]:
 
 
 def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
-    """Read the first plane of an associated image as RGB."""
     page = select_level_pages(series).pages[0]
     size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
     if size > MAX_TILE_BYTES:
@@ -264,7 +257,6 @@ def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
 
 
 def _describe_open_error(path: Path, error: Exception) -> str:
-    """Describe why a file cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist. Select an existing slide."
     if isinstance(error, PermissionError):
@@ -416,7 +408,16 @@ def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Level
     if unit is None and scale.pixel_size is None and _read_resolution(page, _X_TAG):
         warning = f"the resolution tags have no unit, so lengths are in pixels. {ADVICE}"
         scale = ScaleInfo(None, None, (warning,))
-    return TiffMetadata(name, scale, _default_channel_names(planes), properties=_tags(page))
+    return TiffMetadata(
+        name,
+        scale,
+        _default_channel_names(planes),
+        properties={
+            f"tiff.{tag.name}": str(tag.value)
+            for tag in page.tags.values()
+            if tag.count <= 4 and tag.name != _DESCRIPTION
+        },
+    )
 
 
 def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
@@ -537,16 +538,8 @@ def _parse_rgba_color(text: str | None) -> ColorRGB | None:
 
 
 def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
-    """Return names for channels that have none."""
     number = len(planes.pages) if len(planes.pages) > 1 else planes.pages[0].samplesperpixel
     return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("gray",)
-
-
-def _tags(page: TiffPage) -> dict[str, str]:
-    """Return the tags of a page with short values as text."""
-    return {
-        f"tiff.{tag.name}": str(tag.value) for tag in page.tags.values() if tag.count <= 4 and tag.name != _DESCRIPTION
-    }
 
 
 def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
@@ -625,13 +618,13 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
         if not inverted:
-            return PixelFormat("fluorescence", np.dtype(page.dtype), _identity)
+            return PixelFormat("fluorescence", np.dtype(page.dtype), np.asarray)
         return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert, np.iinfo(page.dtype).max)
     if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
         return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
-    values = describe_dtype(np.dtype(page.dtype))
+    values, color_space = describe_dtype(np.dtype(page.dtype)), getattr(page.photometric, "name", page.photometric)
     raise UnreadableImage(
-        f"has {values} ({samples} per pixel, color space {_tag_value_name(page.photometric)}), but slides must be 8- "
+        f"has {values} ({samples} per pixel, color space {color_space}), but slides must be 8- "
         "or 16-bit RGB, or channels of 8- or 16-bit unsigned integers or floating-point samples. Convert it to an "
         "OME-TIFF of one of those types."
     )
@@ -656,12 +649,3 @@ def _palette_format(page: TiffPage) -> PixelFormat:
     table = to_eight_bit(np.asarray(page.colormap)).T
     brightest = int(table.sum(axis=1).argmax())
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]], brightest)
-
-
-def _identity(tile: NDArray) -> NDArray:
-    return tile
-
-
-def _tag_value_name(value: object) -> str:
-    """Return the name of a tag value, or its number if it has none."""
-    return str(getattr(value, "name", value))

@@ -233,7 +233,9 @@ class TiledSlide(Slide):
         """Read the thumbnail, with stripes for damaged tiles, and the boxes of these tiles in pixels of level 0."""
         thumbnail = self._read_scaled(partial(self._region, marked=True), side_px)
         full = self.info.levels[0]
-        base = _file_level(self.sources, self.best_level(max(full.height, full.width) / side_px))
+        level = self.best_level(max(full.height, full.width) / side_px)
+        source = self.sources[level]
+        base = level - source.depth if isinstance(source, DownsampledLevel) else level
         return thumbnail, self._damage.boxes_at(base, self.info.levels[base].downsample)
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
@@ -272,7 +274,11 @@ class TiledSlide(Slide):
     def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
         """Compose a region from its tiles; ``marked``: draw damaged tiles; ``rough``: allow rough tiles."""
         self._check_open()
-        _check_level(level, self.info)
+        if not 0 <= level < len(self.info.levels):
+            raise InputError(
+                f"{self.info.path} has levels 0 to {len(self.info.levels) - 1}, but level {level} was requested. "
+                "Choose one of these."
+            )
         source = self.sources[level]
         pixels = np.empty((box.height, box.width, len(self.info.channels)), self.dtype)
         if not _is_inside(box, source):
@@ -393,22 +399,7 @@ def _release_slide(close: Callable[[], None], cache: TileCache, number: int) -> 
     cache.drop_owner(number)
 
 
-def _check_level(level: int, info: SlideInfo) -> None:
-    """Raise InputError if a slide has no such level."""
-    if not 0 <= level < len(info.levels):
-        raise InputError(
-            f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was requested. Choose one of these."
-        )
-
-
-def _file_level(sources: Sequence[TileLevel], level: int) -> int:
-    """Return the index of the level in the file that a level is computed from; the same index if it is in the file."""
-    source = sources[level]
-    return level - source.depth if isinstance(source, DownsampledLevel) else level
-
-
 def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
-    """Return the grid positions of the tiles that overlap a box."""
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
     if bottom <= top or right <= left:
@@ -419,7 +410,6 @@ def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
 
 
 def _is_inside(box: Box, source: TileLevel) -> bool:
-    """Whether a box lies within a level."""
     ends = box.top + box.height <= source.height and box.left + box.width <= source.width
     return box.top >= 0 and box.left >= 0 and ends
 
@@ -434,7 +424,6 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 
 @cache
 def _decoder_threads() -> ThreadPoolExecutor:
-    """Return the decoder threads, which all slides share."""
     number = min(MAX_THREADS, usable_cores())
     return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
 
@@ -602,7 +591,6 @@ class ExactTileBuilder:
             self._watchers.clear()
 
     def _run(self) -> None:
-        """Compute tiles until there are no requests."""
         while (job := self._next_request()) is not None:
             try:
                 self._build(*job)
@@ -620,7 +608,6 @@ class ExactTileBuilder:
             return None
 
     def _notify_watchers(self) -> None:
-        """Call the watchers if no requests are left."""
         with self._lock:
             watchers = [] if self._requests else list(self._watchers)
         for watcher in watchers:

@@ -92,7 +92,8 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 
 def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
-    metadata = _ome_metadata(group)
+    attributes: dict[str, Any] = dict(group.attrs)
+    metadata = attributes.get("ome", attributes)
     multiscale = _first_multiscale(metadata)
     axes = _read_axes(multiscale, group)
     sources = [ZarrSource(_get_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
@@ -118,14 +119,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     return TiledSlide(info, [grid for grid, _ in levels], dtype)
 
 
-def _ome_metadata(group: Group) -> Mapping[str, Any]:
-    """Return the OME metadata, which have their own key since version 0.5."""
-    attributes: dict[str, Any] = dict(group.attrs)
-    return attributes.get("ome", attributes)
-
-
 def _first_multiscale(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metadata of the first multiscale image; raise UnreadableImage if there is none."""
     images = metadata.get("multiscales")
     if not images or not images[0].get("datasets"):
         raise UnreadableImage(
@@ -191,7 +185,6 @@ def _parse_hex_color(text: str) -> ColorRGB:
 
 
 def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
-    """Read the pixel size of the first level."""
     factors = _read_factors(multiscale, axes, multiscale["datasets"][0])
     described = multiscale.get("axes") or [None] * len(axes)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
