@@ -44,11 +44,6 @@ def test_category_by_recorded_thickness_and_ulceration(
         assert stage.reason.startswith(beginning)
 
 
-def test_the_reason_names_the_deciding_data() -> None:
-    stage = stage_primary_tumor(TumorFindings(mm=1.34, ulcerated=False, ulceration="ulceration not identified"))
-    assert stage.text == ("pT2a: 1.34 mm, recorded as 1.3 mm, above 1.0 and at most 2.0 mm; ulceration not identified")
-
-
 @pytest.mark.parametrize(
     ("findings", "category", "reason"),
     [

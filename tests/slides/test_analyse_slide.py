@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,23 +102,6 @@ def test_dense_maps_are_stitched_and_measured_finely(
     assert stitched[66:].max() < 0.05
 
 
-def test_embeddings_are_in_the_order_of_processing(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    model = tile_model("embedding", network=network)
-    outcome = analysed(slide_path, tmp_path / "out", options, model)
-    result = SlideResult.open(outcome.folder)
-    assert result.embedding(slice(None)).shape == (224, 6)
-    assert (np.abs(result.embedding(slice(None))).sum(axis=1) > 0).all()
-    assert (outcome.content["probability"], outcome.content["lesions"]) == (None, [])
-    assert not (outcome.folder / "heatmap.ome.tif").exists()
-
-
 def test_canceled_analysis_resumes_with_the_same_result(
     slide_path: Path,
     options: SlideOptions,
@@ -165,21 +147,6 @@ def test_another_slide_is_refused_in_the_folder(
     with pytest.raises(RunError, match="holds results of another slide, 'section'"):
         analysed(other, again, options, tile_model())
     assert analysed(other, again, options, tile_model(), force=True).content["slide"] == "other"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"), [({"min_tissue": 0.9}, "min_tissue was 0.1, now 0.9"), ({"tile_mpp": 1.0}, "tile_mpp")]
-)
-def test_other_settings_are_refused_in_the_folder(
-    slide_path: Path,
-    options: SlideOptions,
-    tile_model: LoadModel,
-    again: Path,
-    changes: dict[str, float],
-    message: str,
-) -> None:
-    with pytest.raises(RunError, match=rf"with other settings: .*{message}"):
-        analysed(slide_path, again, options.model_copy(update=changes), tile_model())
 
 
 def test_corrected_tissue_is_honoured(
@@ -276,20 +243,6 @@ def test_an_unknown_target_is_refused_before_work(
     assert not (tmp_path / "out" / "result.zarr").exists()
 
 
-def test_a_corrupt_tile_is_counted_and_warned_of(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    with tifffile.TiffFile(slide_path) as tiff:
-        offset, count = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
-    with slide_path.open("rb+") as file:
-        file.seek(offset)
-        file.write(b"\0" * count)
-    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
-    assert (outcome.content["tiles_done"], outcome.content["tiles_failed"]) == (208, 16)
-    assert "16 of 224 tiles (7.1 %) could not be read" in outcome.content["warnings"][-1]
-    assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
-
-
 def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
@@ -303,30 +256,9 @@ def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     outcome = analysed(slide_path, tmp_path / "out", found, tile_model())
     assert outcome.content["tiles_failed"] == 16
     assert outcome.content["tiles_total"] == sound.content["tiles_total"] > 200
-
-
-def test_a_truncated_slide_is_rejected_with_a_remedy(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    os.truncate(slide_path, 3000)
-    with pytest.raises(InputError) as refused:
-        analysed(slide_path, tmp_path / "out", options, tile_model())
-    assert "section.tif" in str(refused.value)
-
-
-def test_a_folder_that_may_not_be_written(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = Path.mkdir
-
-    def refuse(self: Path, *rest: Any, **how: Any) -> None:
-        if self.is_relative_to(tmp_path / "out"):  # a superuser may write anywhere, so the system's word is played
-            raise PermissionError(errno.EACCES, "Permission denied")
-        plain(self, *rest, **how)
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(SaveError, match="no permission to write there"):
-        analysed(slide_path, tmp_path / "out", options, tile_model())
+    assert "16 of " in outcome.content["warnings"][-1]
+    assert "could not be read" in outcome.content["warnings"][-1]
+    assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
 
 
 def test_a_full_disk_keeps_finished_results(

@@ -40,10 +40,6 @@ def areas(lesions: tuple) -> dict[int, float]:
     return {lesion.index: lesion.area_px / 100 for lesion in lesions}
 
 
-def test_the_slide() -> None:
-    assert areas(FOUND) == {1: 120, 2: 40, 3: 24}
-
-
 def test_drawn_lesions_are_numbered_from_1_and_can_be_removed() -> None:
     small = Polygon(((32, 51), (32, 53), (34, 53), (34, 51)))  # within a cell
     drawn = add_lesion((), FOUND[1].polygons, MAPS, CONFIG)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
@@ -120,20 +119,6 @@ def test_a_damaged_tile_costs_only_those_that_show_it(slide: Slide, tile_model: 
     assert np.isfinite(found.probability[found.state == DONE]).all()
     assert sum(bad for _, bad in counted) == 16
     assert sum(count for count, _ in counted) == 256
-
-
-def test_one_corrupt_tile_in_the_middle_of_a_file(drawn_slide: Callable[..., Path], tmp_path: Path) -> None:
-    path = drawn_slide(tmp_path / "corrupt.tif")
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
-        offset, count = page.dataoffsets[5], page.databytecounts[5]
-    with path.open("rb+") as file:
-        file.seek(offset)
-        file.write(b"\0" * count)
-    with open_slide(path) as opened:
-        grid = grid_of(opened)
-        _, good = TileReader(opened, grid).read(ordered(grid))
-    assert (~good).sum() == 16  # one tile of the file is as large as 4 x 4 of ours
 
 
 @pytest.mark.parametrize(("batch_size", "workers", "backwards"), [(1, 1, False), (5, 3, True), (64, 2, False)])
@@ -271,11 +256,6 @@ def test_a_tile_that_fails_once_is_read_again(slide: Slide) -> None:
     once, grid = Once(slide, Box(0, 0, 1, 1)), grid_of(slide)
     once.away = True
     assert TileReader(once, grid).read(ordered(grid)[:1])[1].all()
-
-
-def test_batches_hold_their_places() -> None:
-    batch = TileBatch(4, np.zeros((2, 2), np.int32))
-    assert (batch.first, len(batch.tiles)) == (4, 2)
 
 
 def test_the_pace_is_that_of_the_last_while() -> None:

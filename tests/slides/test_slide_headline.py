@@ -105,3 +105,5 @@ def test_the_table_of_slides_has_the_same_number_as_the_headline() -> None:
     row = status_to_row(SlideStatus(Path("s.tif"), Path("s"), "done", content))
     assert (row["probability"], row["probability_method"]) == (0.91, "top_k")
     assert row["probability_mean"] == 0.22
+    whole = status_to_row(SlideStatus(Path("s.tif"), Path("s"), "done", {**content, **ATTENTION}))
+    assert (whole["probability"], whole["probability_attention"]) == (0.34, 0.34)

@@ -21,9 +21,8 @@ from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import analysis, background_runs
 from napari_melanoma.slides.analysis import analyze_slides
-from napari_melanoma.slides.background_runs import SlideRunStatus, launch_slide, read_slide_run_status, slide_command
+from napari_melanoma.slides.background_runs import SlideRunStatus, launch_slide, read_slide_run_status
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.slide_table import SlideStatus
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -159,15 +158,6 @@ def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
     found = read_slide_run_status(tmp_path)
     assert (found.state, found.done, found.total) == (RunState.finished, 5, 10)
     assert found.notices == ("has its own license",)
-
-
-def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:
-    words = slide_command(Path("s.svs"), Path("out"), Path("o.toml"), force=True)
-    module = words.index("-m")
-    assert words[module + 1 : module + 3] == ["napari_melanoma", "slide"]
-    assert words[module + 3 :] == ["s.svs", "--out", "out", "--config", "o.toml", "--force", "--nice"]
-    assert slide_folder(tmp_path, Path("a/b.ome.tif")) == tmp_path / "b.ome"
-    assert slide_folder(tmp_path, tmp_path) == tmp_path / tmp_path.name
 
 
 @pytest.mark.usefixtures("dark")

@@ -83,18 +83,6 @@ def test_the_tiles_that_a_block_needs_are_those_that_reach_into_it(grid: TileGri
             assert ((row, column) in needed) == bool(covered[block.slices].any())
 
 
-def test_the_order_of_tiles_hardly_matters() -> None:
-    tiles = [(np.random.default_rng(n).random((3, SIDE, SIDE)), n % 5, 2 * (n // 5)) for n in range(20)]
-    window = blend_window(SIDE, (4, 4))
-    found = []
-    for order in (tiles, tiles[::-1]):
-        mosaic = TileBlender(Box(0, 0, 12, 16), 3, window)
-        for values, top, left in order:
-            mosaic.add(values, top, left)
-        found.append(mosaic.result())
-    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
-
-
 def test_areas_without_tiles_are_empty() -> None:
     mosaic = TileBlender(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
     mosaic.add(np.ones((1, SIDE, SIDE)), 100, 10)

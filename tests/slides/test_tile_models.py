@@ -10,30 +10,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.inference import choose_precision, fold_normalization
+from napari_melanoma.models.inference import fold_normalization
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
 from napari_melanoma.slides.tile_models import (
     MAX_DIFFERENCE,
     LoadOptions,
-    OutOfMemory,
     TileModel,
-    TileModelInfo,
     load_tile_model,
 )
 
 LoadModel = Callable[..., TileModel]
-PUBLISHED = {  # millions of parameters, from the pages and papers of the encoders
-    "uni": 303.3,
-    "uni2-h": 681.4,
-    "virchow2": 631.2,
-    "gigapath": 1134.9,
-    "conch": 87.6,
-    "h-optimus-0": 1134.8,
-}
 
 
 def tiles_of(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
@@ -116,18 +105,6 @@ def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: Bundle
         assert model.precision == "bf16"
 
 
-def test_inaccurate_half_precision_is_disabled(tile_model: LoadModel) -> None:
-    reported: list[str] = []
-    model = tile_model(network=Steep().eval(), precision="bf16")
-    model.set_notice_callback(reported.append)
-    tiles = tiles_of(8)
-    assert model.choose_precision(tiles) > MAX_DIFFERENCE
-    assert model.precision == "fp32"
-    assert "computing in float32" in reported[0]
-    exact = tile_model(network=Steep().eval())
-    np.testing.assert_array_equal(model.predict(tiles)["probability"], exact.predict(tiles)["probability"])
-
-
 class Steep(nn.Module):
     """Digits that rounding takes away where a tile is not black."""
 
@@ -180,34 +157,6 @@ def test_an_unsupported_precision_is_reported(tile_model: LoadModel, monkeypatch
     assert reported == [
         "started in bf16, which this cpu does not support; resuming in fp32: predictions may differ by 0.01."
     ]
-
-
-def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
-    class Hungry(nn.Module):
-        """Takes three tiles at most."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            if len(images) > 3:
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
-            return images.mean(dim=(2, 3))[:, :2].sigmoid()
-
-    reported: list[str] = []
-    model = tile_model(network=Hungry().eval(), batch_size=32)
-    model.set_notice_callback(reported.append)
-    found = model.predict(tiles_of(5))["probability"]
-    assert (model.batch_size, len(found), len(reported)) == (2, 5, 4)
-    assert reported[-1] == "out of memory: continuing with 2 tiles per pass."
-
-
-def test_memory_for_not_one_tile(tile_model: LoadModel) -> None:
-    class Starved(nn.Module):
-        """Takes none."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            raise MemoryError
-
-    with pytest.raises(OutOfMemory, match="too small for one tile of 'darkness'"):
-        tile_model(network=Starved().eval()).predict(tiles_of(5))
 
 
 def test_other_faults_are_not_swallowed(tile_model: LoadModel) -> None:
@@ -265,29 +214,7 @@ def test_a_shared_convolution_is_not_folded() -> None:
     torch.testing.assert_close(fold_normalization(network)(images), network(images))
 
 
-class WithoutInitialValues(TorchFunctionMode):
-    """Skip the initialization of weights, which takes most of the time even where they have no values."""
-
-    skipped = frozenset({"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_"})
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function.__name__ in self.skipped:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_encoders_are_built_as_published(name: str) -> None:
-    encoder = FOUNDATION_ENCODERS[name]
-    with torch.device("meta"):
-        with WithoutInitialValues():
-            network = build_foundation(encoder)
-        found = network(torch.zeros(1, 3, encoder.side_px, encoder.side_px))
-    assert found.shape == (1, encoder.features)
-    assert sum(weights.numel() for weights in network.parameters()) / 1e6 == pytest.approx(PUBLISHED[name], abs=0.1)
-
-
-@pytest.mark.parametrize("name", [*PUBLISHED, "timm:resnet18"])
+@pytest.mark.parametrize("name", [*FOUNDATION_ENCODERS, "timm:resnet18"])
 def test_no_weights_are_fetched_unasked(name: str) -> None:
     with pytest.raises(BundleError, match="--download") as refused:
         load_tile_model(name, LoadOptions())
@@ -425,9 +352,3 @@ def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_device", lambda: "cpu")
     with pytest.raises(RunError, match="device is 'cuda', but torch finds no such device"):
         load_tile_model("tile-demo", LoadOptions(device="cuda"))
-
-
-def test_the_fastest_precision_is_one_of_two() -> None:
-    assert choose_precision("cpu") in ("bf16", "fp32")
-    assert choose_precision("mps") == "fp32"
-    assert TileModelInfo("n", "embedding", (), 32, 0.5).terms == ""

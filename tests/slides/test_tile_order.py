@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -58,17 +57,3 @@ def test_islands_are_in_the_first_pass() -> None:
 
 def test_no_requested_tile() -> None:
     assert coarse_to_fine(np.zeros((5, 5), bool)) == []
-
-
-def test_the_tiles_of_a_slide_of_131072_pixels_are_ordered() -> None:
-    wanted = np.ones((586, 586), bool)
-    passes = coarse_to_fine(wanted)
-    assert sum(map(len, passes)) == wanted.sum()
-    assert len(passes[0]) <= 128
-
-
-@pytest.mark.parametrize("first", [1, 7, 128])
-def test_the_order_is_deterministic(first: int) -> None:
-    wanted = np.random.default_rng(1).random((50, 30)) < 0.4
-    for one, again in zip(coarse_to_fine(wanted, first), coarse_to_fine(wanted.copy(), first), strict=True):
-        np.testing.assert_array_equal(one, again)

@@ -238,11 +238,6 @@ def test_tiles_are_still_sharpened_after_one_for_which_memory_was_too_small() ->
     assert built == [(0, 1), (0, 0)]
 
 
-@pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
-def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
-    assert tiled.samples_per_side(tiles, depth) == side
-
-
 def test_a_thumbnail_avoids_damaged_tiles_and_lists_them(flat, damage, caplog) -> None:
     path, _ = flat
     with open_slide(path) as slide:

@@ -42,21 +42,6 @@ def test_a_fourth_sample_is_read_as_the_file_states(name: str, bits: int, planes
     assert np.abs(read.astype(int) - read_photograph(tmp_path / "photo.tif").rgb).max() <= 1
 
 
-def test_infrared_does_not_bleach_a_slide(tmp_path: Path) -> None:
-    rgb = np.full((64, 64, 3), PIXEL, np.uint8)
-    infrared = np.tile(np.arange(64, dtype=np.uint8), (64, 1))[..., None]
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        np.concatenate([rgb, infrared], axis=2),
-        photometric="rgb",
-        extrasamples=["unspecified"],
-        tile=(32, 32),
-        metadata=None,
-    )
-    with open_slide(tmp_path / "a.tif") as slide:
-        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 64, 64)), rgb)
-
-
 def colors(channels: int, dtype: Any) -> np.ndarray:
     return np.full((192, 192, channels), 90 if dtype == np.uint8 else 23130, dtype)
 

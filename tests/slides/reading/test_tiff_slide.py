@@ -82,16 +82,6 @@ def test_an_aperio_slide_has_its_scale_and_hides_its_user(write_svs, tissue) -> 
         assert np.abs(thumbnail.mean(axis=(0, 1)) - tissue.mean(axis=(0, 1))).max() < 3
 
 
-def test_the_same_slide_under_another_name_has_the_same_fingerprint(write_svs, tmp_path) -> None:
-    path = write_svs()
-    copy = tmp_path / "copy.svs"
-    copy.write_bytes(path.read_bytes())
-    other = write_svs("other.svs", mpp="0.25")
-    with open_slide(path) as a, open_slide(copy) as b, open_slide(other) as c:
-        assert len(a.info.fingerprint) == 64
-        assert a.info.fingerprint == b.info.fingerprint != c.info.fingerprint
-
-
 def test_one_damaged_tile_is_named_and_the_others_are_read(damaged_svs) -> None:
     with open_slide(damaged_svs) as slide:
         with pytest.raises(DamagedTile, match=r"level 0, row 64, column 128.*is readable") as fault:
@@ -263,16 +253,6 @@ def test_floating_points_are_a_channel(tile, tissue, tmp_path) -> None:
         read = slide.read_region(0, Box(0, 0, size.height, size.width))
         assert read.dtype == np.float32
         np.testing.assert_array_equal(read[..., 0], np.nan_to_num(values))
-
-
-def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
-    tiles = [b"" if index == 3 else b"\x10" * 64 * 64 * 3 for index in range(4)]
-    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
-        tiff.write(iter(tiles), shape=(128, 128, 3), dtype=np.uint8, tile=(64, 64), photometric="rgb")
-    with open_slide(tmp_path / "a.tif") as slide:
-        read = slide.read_region(0, Box(0, 0, 128, 128))
-    assert read[:64].max() == 16
-    assert read[64:, 64:].min() == 255
 
 
 def test_deleted_slide_releases_its_cached_tiles(write_svs, own_cache) -> None:
