@@ -86,7 +86,9 @@ def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
     slides = [annotated(drawn_slide(tmp_path / f"s{n}.tif", seed=n), usual()) for n in range(6)]
     patients = {f"s{n}": {"patient_id": f"p{n // 2}", "sex": "female"} for n in range(6)}
     patients |= {"s4": {"patient_id": "p2"}, "s5": {"patient_id": "p3"}}
-    report = made(slides, tmp_path / "a", OPTIONS.model_copy(update={"test_fraction": 0.4, "most": 8}), patients=patients)
+    report = made(
+        slides, tmp_path / "a", OPTIONS.model_copy(update={"test_fraction": 0.4, "most": 8}), patients=patients
+    )
     rows = read_table(tmp_path / "a" / "dataset.csv")
     splits = {row["patient_id"]: row["split"] for row in rows}
     assert {(row["patient_id"], row["split"]) for row in rows} == set(splits.items())
