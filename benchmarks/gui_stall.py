@@ -116,8 +116,8 @@ class Stopwatch:
         invoke = EventEmitter._invoke_callback
 
         def invoke_and_count(emitter: Any, callback: Any, event: Any) -> None:  # noqa: ANN401 - napari's own
-            ours = str(getattr(callback, "__module__", "")).startswith("napari_melanoma")
-            with self.inside(False) if ours else nullcontext():
+            own = str(getattr(callback, "__module__", "")).startswith("napari_melanoma")
+            with self.inside(False) if own else nullcontext():
                 invoke(emitter, callback, event)
 
         with ExitStack() as stack:
@@ -187,8 +187,8 @@ class Stalls:
         self._on_tick()
         self._timer.stop()
         collected = [self._collections.within(gap.begin, gap.end) for gap in self.gaps]
-        ours = [gap.end - gap.begin - gap.napari - of for gap, of in zip(self.gaps, collected, strict=True)]
-        return 1000 * max(ours), 1000 * max(gap.napari for gap in self.gaps), 1000 * max(collected)
+        own = [gap.end - gap.begin - gap.napari - of for gap, of in zip(self.gaps, collected, strict=True)]
+        return 1000 * max(own), 1000 * max(gap.napari for gap in self.gaps), 1000 * max(collected)
 
     def _now(self) -> tuple[float, float, float]:
         return time.perf_counter(), self._stopwatch.seconds, time.thread_time()
@@ -251,13 +251,13 @@ def stall_of(stalls: Stalls, what: str, work: Callable[[], None]) -> float:
     begun = time.perf_counter()
     stalls.start()
     work()
-    ours, drawing, collecting = stalls.stop()
+    own, drawing, collecting = stalls.stop()
     seconds = time.perf_counter() - begun
     print(
-        f"{what}: {seconds:.2f} s, longest stall {ours:.0f} ms; napari {drawing:.0f} ms, "
+        f"{what}: {seconds:.2f} s, longest stall {own:.0f} ms; napari {drawing:.0f} ms, "
         f"garbage collection {collecting:.0f} ms"
     )
-    return ours
+    return own
 
 
 def main() -> int:

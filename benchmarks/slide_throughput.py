@@ -284,7 +284,9 @@ def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]],
     ratios: dict[str, dict[str, float]] = {}
     for name in medians:
         if name != "slide":
-            pairs = [ours / theirs for ours, theirs in zip(speeds["slide"], speeds[name], strict=False)]
+            pairs = [
+                own_speed / other_speed for own_speed, other_speed in zip(speeds["slide"], speeds[name], strict=False)
+            ]
             ratios[name] = {"median": statistics.median(pairs), "lowest": min(pairs), "highest": max(pairs)}
     plain = {name: {key: round(value, 3) for key, value in found.items()} for name, found in ratios.items()}
     tiles = {name: round(value, 1) for name, value in medians.items()}

@@ -27,7 +27,10 @@ def gallery(seed: int) -> Rgb:
     """
     config = CohortConfig(seed=seed)
     patches = [draw_patch(patient, config) for patient in chosen(draw_patients(config))]
-    rows = [beside([patch.rgb for patch in patches]), beside([outlined(patch) for patch in patches])]
+    rows = [
+        join_horizontally([patch.rgb for patch in patches]),
+        join_horizontally([outlined(patch) for patch in patches]),
+    ]
     gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     whole = Image.fromarray(np.concatenate([rows[0], gap, rows[1]]))
     return np.asarray(whole.resize((WIDTH, round(whole.height * WIDTH / whole.width)), Image.Resampling.LANCZOS))
@@ -52,7 +55,7 @@ def outlined(patch: CohortPatch) -> Rgb:
     return rgb
 
 
-def beside(tiles: list[Rgb]) -> Rgb:
+def join_horizontally(tiles: list[Rgb]) -> Rgb:
     """Concatenate tiles horizontally with a white gap."""
     gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([piece for tile in tiles for piece in (tile, gap)][:-1], axis=1)

@@ -89,10 +89,13 @@ def main() -> None:
     from safetensors.numpy import save_file
 
     reader = tf.train.load_checkpoint(arguments.checkpoint)
-    names = {name: ours for name in reader.get_variable_to_shape_map() if (ours := translate_name(name))}
+    names = {name: parameter for name in reader.get_variable_to_shape_map() if (parameter := translate_name(name))}
     if not names:
         raise SystemExit(f"{arguments.checkpoint} has no tensor of DeepLabv3+ with MobileNetV2 or Xception.")
-    tensors = {ours: to_pytorch_axes(name, reader.get_tensor(name).astype(np.float32)) for name, ours in names.items()}
+    tensors = {
+        parameter: to_pytorch_axes(name, reader.get_tensor(name).astype(np.float32))
+        for name, parameter in names.items()
+    }
     save_file(tensors, arguments.out)
     sys.stdout.write(f"{len(tensors)} tensors are in {arguments.out}.\n")
 

@@ -24,7 +24,7 @@ class Component(Config):
 
     component: str
     paper: str = Field(description="how the paper has it")
-    ours: str = Field("as the paper", description="how it differs, and why")
+    difference: str = Field("as the paper", description="how it differs, and why")
     stated: bool = Field(True, description="whether the paper states how it does it")
     rows: tuple[str, ...] = Field((), description="rows that have it")
     values: dict[str, Any] = Field(default_factory=dict, description="dotted keys of their recipes to values")
@@ -36,7 +36,7 @@ class Component(Config):
     @property
     def differs(self) -> bool:
         """Whether it is not as in the paper."""
-        return "ours" in self.model_fields_set
+        return "difference" in self.model_fields_set
 
     @property
     def paper_way(self) -> str:
@@ -62,7 +62,13 @@ def component_table(components: Sequence[Component]) -> str:
         "|---|---|---|---|---|",
     ]
     for one in components:
-        cells = (one.component, one.paper, one.ours, _format_place(one.rows, one.values, one.command), one.paper_way)
+        cells = (
+            one.component,
+            one.paper,
+            one.difference,
+            _format_place(one.rows, one.values, one.command),
+            one.paper_way,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

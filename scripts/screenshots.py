@@ -420,11 +420,11 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.picker.select_slide(first.identity)
     wait_until(lambda: dock.slide.identity == first.identity and tasks.is_idle())
     dock.side_by_side_section.expand(animate=False)
-    beside = dock.sections.side_by_side
+    comparison = dock.sections.side_by_side
     for name in ("side_by_side_show", "side_by_side_register"):
         dock.findChild(QAbstractButton, name).click()
         wait_until(tasks.is_idle)
-    wait_until(lambda: beside._alignment != "")
+    wait_until(lambda: comparison._alignment != "")
     row, column = first.size[0] * 0.45, first.size[1] * 0.5
     center_view(viewer, first, (row, column), first.size[1] / 3)
     show_part(dock, "slide_side_by_side_section")

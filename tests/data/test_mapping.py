@@ -28,7 +28,7 @@ def test_of_two_columns_mapped_to_one_the_first_value_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "ours", "text", "expected"),
+    ("given", "own", "text", "expected"),
     [
         ("Durchmesser (cm)", "diameter_1_mm", "2,5", "25"),
         ("DurchmesserCm", "diameter_1_mm", "2,5", "25"),
@@ -40,9 +40,9 @@ def test_of_two_columns_mapped_to_one_the_first_value_counts() -> None:
         ("Alter_M", "age", "60", "60"),
     ],
 )
-def test_a_mapped_column_keeps_the_unit_of_its_name(given: str, ours: str, text: str, expected: str) -> None:
-    mapped = TableMapping(columns={given: ours}).apply({given: text})
-    assert harmonize_rows([mapped]).rows[0] == {ours: expected}
+def test_a_mapped_column_keeps_the_unit_of_its_name(given: str, own: str, text: str, expected: str) -> None:
+    mapped = TableMapping(columns={given: own}).apply({given: text})
+    assert harmonize_rows([mapped]).rows[0] == {own: expected}
 
 
 def test_an_unknown_number_gets_no_unit() -> None:
@@ -79,7 +79,7 @@ def test_each_column_is_suggested_once_and_known_names_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "ours"),
+    ("given", "own"),
     [
         ("Pat-Nr", "patient_id"),
         ("Phototyp", "fitzpatrick"),
@@ -90,5 +90,5 @@ def test_each_column_is_suggested_once_and_known_names_first() -> None:
         ("épaisseur de Breslow", "depth_mm"),
     ],
 )
-def test_columns_in_other_languages_are_known_by_name(given: str, ours: str) -> None:
-    assert suggest_mapping([given]).columns == {given: ours}
+def test_columns_in_other_languages_are_known_by_name(given: str, own: str) -> None:
+    assert suggest_mapping([given]).columns == {given: own}

@@ -64,9 +64,9 @@ TRANSLATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "given", "ours"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
-def test_foreign_values(name: str, given: str, ours: str | None) -> None:
-    assert load_taxonomy(name).translate(given) == ours
+@pytest.mark.parametrize(("name", "given", "own"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
+def test_foreign_values(name: str, given: str, own: str | None) -> None:
+    assert load_taxonomy(name).translate(given) == own
 
 
 @pytest.mark.parametrize("name", list_taxonomies())
@@ -113,13 +113,13 @@ def test_a_taxonomy_that_is_not_there() -> None:
     ("words", "message"),
     [
         ("source,target,data_set,language\nlinks,left,,\nlinks,right,,\n", "'links' twice: as left and right"),
-        ("source,target,data_set,language\noben,up,,\n", "'oben' as 'up', which side.csv does not have"),
+        ("source,target,data_set,language\noben,up,,\n", "'oben' as 'up', which is not in side.csv"),
     ],
 )
 def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, message: str) -> None:
     (tmp_path / "side.csv").write_text("word,parent,title\nleft,,\nright,,\n")
-    (tmp_path / "side_words.csv").write_text(words)
-    (tmp_path / "unknown_words.csv").write_text("source,target,data_set,language\nunk,unknown,,\n")
+    (tmp_path / "side_synonyms.csv").write_text(words)
+    (tmp_path / "unknown_synonyms.csv").write_text("source,target,data_set,language\nunk,unknown,,\n")
     monkeypatch.setattr(module, "TAXONOMY_FOLDER", tmp_path)
     monkeypatch.setattr(module, "list_taxonomies", lambda: ("side",))
     with pytest.raises(InputError, match=message):
@@ -266,7 +266,7 @@ def test_every_subtype_belongs_to_a_diagnosis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "ours"),
+    ("word", "own"),
     [
         *(
             (word, "nevus")
@@ -282,12 +282,12 @@ def test_every_subtype_belongs_to_a_diagnosis() -> None:
         ("Nävusfamilie", None),
     ],
 )
-def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
-    assert load_taxonomy("diagnosis").translate(word) == ours
+def test_diagnoses_in_other_languages(word: str, own: str | None) -> None:
+    assert load_taxonomy("diagnosis").translate(word) == own
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"),
+    ("name", "own"),
     [
         *((name, "sex") for name in ("Gendr", "geschelcht", "gendre (F/M)")),
         *((name, "diagnosis") for name in ("diagnsis", "Diagnossis", "diagnozis")),
@@ -297,5 +297,5 @@ def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
         *((name, "") for name in ("text", "six", "sexx", "seed", "page", "stage", "index", "Diamant", "side", "note")),
     ],
 )
-def test_column_suggested_for_an_unknown_name(name: str, ours: str) -> None:
-    assert suggest_column(name) == ours
+def test_column_suggested_for_an_unknown_name(name: str, own: str) -> None:
+    assert suggest_column(name) == own

@@ -205,8 +205,8 @@ def test_an_area_without_a_mark_is_not_a_count_of_zero() -> None:
 
 def test_areas_over_each_other_are_counted_once() -> None:
     square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
-    beside = tuple((row, column + 2000.0) for row, column in square)
-    found = readings.count_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
+    adjacent = tuple((row, column + 2000.0) for row, column in square)
+    found = readings.count_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, adjacent), SIZE)
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.5), pytest.approx(4 / 3))
 
 

@@ -48,13 +48,13 @@ def test_an_informative_and_an_uninformative_column(table: Path) -> None:
 
 def test_rows_without_a_class_are_counted_and_values_accepted(table: Path) -> None:
     assert measured(table, ("age",)).left_out == 1
-    by_words = measured(table, ("age", "site"), "diagnosis")
-    assert (by_words.predictions.positive, by_words.predictions.classes, by_words.left_out) == (
+    by_diagnosis = measured(table, ("age", "site"), "diagnosis")
+    assert (by_diagnosis.predictions.positive, by_diagnosis.predictions.classes, by_diagnosis.left_out) == (
         "melanoma",
         ("melanoma", "nevus"),
         0,
     )
-    assert by_words.predictions.probabilities.sum(axis=1) == pytest.approx(1)
+    assert by_diagnosis.predictions.probabilities.sum(axis=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -175,11 +175,11 @@ class Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, reference = context.Pipe()
         root = tempfile.mkdtemp(prefix="worker-", dir=self._root)
-        self._process, self._done = context.Process(target=serve, args=(theirs, root), daemon=False), 0
+        self._process, self._done = context.Process(target=serve, args=(reference, root), daemon=False), 0
         self._process.start()
-        theirs.close()
+        reference.close()
 
 
 def run_all(names: list[Name], workers: int, root: Path) -> Iterator[tuple[Name, oracle.Verdict]]:

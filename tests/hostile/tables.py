@@ -94,9 +94,9 @@ def rows_and_files(expected: list[dict[str, str]], box: Sandbox) -> Callable[[li
     kept = ("patient_id", "lesion_id", "age", "split")
 
     def check(found: list[dict[str, str]]) -> str:
-        ours = [row for row in found if not row["image_id"].startswith("other")]
+        own = [row for row in found if not row["image_id"].startswith("other")]
         target = sorted(tuple(_plain(row[key]) for key in kept) for row in expected)
-        got = sorted(tuple(_plain(row[key]) for key in kept) for row in ours)
+        got = sorted(tuple(_plain(row[key]) for key in kept) for row in own)
         if target != got:
             return f"rows came out as {got[:3]}, not {target[:3]}"
         names = [path.name for path in (box.outputs / "merged" / "images").iterdir()]

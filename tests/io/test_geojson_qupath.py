@@ -20,18 +20,18 @@ SLIVER = [[100.25, 40], [99, 40.5], [100, 40.5], [100.25, 40]]  # such as its br
 IDENTITY = "5d2b7e46-6a1c-4f0e-9a57-3c1de04b91{:02d}"
 
 
-def an_object(number: int, geometry: dict[str, Any], properties: dict[str, Any], **beside: Any) -> dict[str, Any]:
+def an_object(number: int, geometry: dict[str, Any], properties: dict[str, Any], **adjacent: Any) -> dict[str, Any]:
     return {
         "type": "Feature",
         "id": IDENTITY.format(number),
         "geometry": geometry,
-        **beside,
+        **adjacent,
         "properties": properties,
     }
 
 
-def polygon(*rings: Any, **beside: Any) -> dict[str, Any]:
-    return {"type": "Polygon", "coordinates": list(rings), **beside}
+def polygon(*rings: Any, **adjacent: Any) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings), **adjacent}
 
 
 QUPATH = {

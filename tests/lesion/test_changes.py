@@ -387,8 +387,8 @@ def test_another_lesion_on_the_same_skin_is_refused_or_named() -> None:
     first = phantom()
     with pytest.raises(MelanomaError, match="the masks show different lesions"):
         compare_photographs(first, with_another_lesion(first, 32, 32))
-    beside = np.flatnonzero(first.mask.any(axis=0))[0] - 9
-    found = compare_photographs(first, with_another_lesion(first, SHAPE[0] // 2, beside))
+    adjacent = np.flatnonzero(first.mask.any(axis=0))[0] - 9
+    found = compare_photographs(first, with_another_lesion(first, SHAPE[0] // 2, adjacent))
     assert "Do they show the same lesion?" in found.cautions[0]
 
 

@@ -50,9 +50,9 @@ def test_a_prompt_refers_to_the_lesion_at_its_position(two):
     assert two.add_prompt(exclude(12, 7)).lesions[0].exclude == ((12, 7),)
     assert two.add_prompt(click(15, 30)).current == 1, "beside all lesions, the last one is meant"
     assert two.add_prompt(PromptOptions(box=(8, 3, 22, 18))).current == 0
-    beside = two.add_prompt(PromptOptions(box=(25, 20, 35, 30)))
-    assert beside.current == 2
-    assert len(beside.lesions) == 3
+    adjacent = two.add_prompt(PromptOptions(box=(25, 20, 35, 30)))
+    assert adjacent.current == 2
+    assert len(adjacent.lesions) == 3
 
 
 def test_the_nearest_pixel_is_that_of_all_distances():

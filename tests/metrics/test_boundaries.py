@@ -121,11 +121,11 @@ def test_scipy_finds_the_same_distances(mask: np.ndarray, reference: np.ndarray)
 
     if not mask.any() or not reference.any():
         return
-    ours, theirs = np.argwhere(border_pixels(mask)).astype(float), np.argwhere(border_pixels(reference)).astype(float)
-    pairs = cdist(ours, theirs)
+    own, other = np.argwhere(border_pixels(mask)).astype(float), np.argwhere(border_pixels(reference)).astype(float)
+    pairs = cdist(own, other)
     expected = max(np.percentile(pairs.min(0), 95), np.percentile(pairs.min(1), 95))
     assert hausdorff_distance(mask, reference) == pytest.approx(expected)
-    greatest = max(directed_hausdorff(ours, theirs)[0], directed_hausdorff(theirs, ours)[0])
+    greatest = max(directed_hausdorff(own, other)[0], directed_hausdorff(other, own)[0])
     assert hausdorff_distance(mask, reference, percentile=100) == pytest.approx(greatest)
 
 

@@ -40,7 +40,7 @@ def test_the_shipped_segmentation_model_gives_a_classifier_its_maps() -> None:
     with torch.inference_mode():
         expected, found = encoder(images), network.encode(images)
     assert len(found) == 5
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected[-5:], strict=True))
+    assert all(torch.equal(own, reference) for own, reference in zip(found, expected[-5:], strict=True))
 
 
 def test_at_the_usual_stride_the_shallower_maps_are_the_same() -> None:
@@ -54,7 +54,7 @@ def test_at_the_usual_stride_the_shallower_maps_are_the_same() -> None:
     images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = encoder(images)[-5:], network.encode(images)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found[:4], expected[:4], strict=True))
+    assert all(torch.equal(own, reference) for own, reference in zip(found[:4], expected[:4], strict=True))
     assert found[-1].shape[-1] == 3  # 96 / 32
 
 

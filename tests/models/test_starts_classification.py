@@ -77,12 +77,12 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
     from safetensors.torch import save_file
 
     torch.manual_seed(3)
-    theirs = case.make(case.name).eval()
+    reference = case.make(case.name).eval()
     path = tmp_path / f"model{case.suffix}"
     if case.suffix == ".safetensors":
-        save_file(theirs.state_dict(), path)
+        save_file(reference.state_dict(), path)
     else:
-        state = theirs.state_dict()
+        state = reference.state_dict()
         torch.save({"model": state, "opt": {"state": [], "hypers": [{"lr": 1e-3}]}} if case.wrapped else state, path)
     torch.manual_seed(4)
     network: Any = build_network("image_tabular", {"encoder": case.name}).eval()
@@ -92,7 +92,7 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
     assert "not in the file and therefore randomly initialized: head.1.weight, head.1.bias" in report
     images = torch.randn(1, 3, case.side, case.side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(network.encode(images)[-1], case.deepest(theirs, images))
+        torch.testing.assert_close(network.encode(images)[-1], case.deepest(reference, images))
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:

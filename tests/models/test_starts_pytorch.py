@@ -42,14 +42,14 @@ def test_imagenet_weights_give_the_same_maps(monkeypatch: pytest.MonkeyPatch) ->
     import torch
 
     torch.manual_seed(0)
-    theirs = learnt_norms(timm.create_model("mobilenetv2_050").eval())
-    monkeypatch.setattr(timm, "create_model", lambda *_, **__: theirs)
+    reference = learnt_norms(timm.create_model("mobilenetv2_050").eval())
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: reference)
     encoder = find_encoder(build_network("deeplabv3plus_mobilenetv2", {**MOBILENET, "width": 0.5, "output_stride": 32}))
     assert encoder is not None
     load_imagenet_weights(encoder.eval(), "mobilenetv2_050")
     images = torch.randn(1, 3, 65, 65)
     with torch.inference_mode():
-        expected = theirs.blocks(theirs.bn1(theirs.conv_stem(images)))
+        expected = reference.blocks(reference.bn1(reference.conv_stem(images)))
         torch.testing.assert_close(encoder(images)[1], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 

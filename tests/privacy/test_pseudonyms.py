@@ -50,12 +50,12 @@ def test_an_empty_name_stays_empty(empty: str) -> None:
 
 
 def test_own_pseudonyms_are_kept_and_similar_ids_are_renamed() -> None:
-    ours, theirs = pseudonym("1"), pseudonym("1", project="another")
-    assert pseudonym(ours) == ours
-    assert is_pseudonym(ours)
-    assert not is_pseudonym(theirs)
-    assert pseudonym(theirs) != theirs
-    assert not is_pseudonym(ours, kind="lesion")
+    own, reference = pseudonym("1"), pseudonym("1", project="another")
+    assert pseudonym(own) == own
+    assert is_pseudonym(own)
+    assert not is_pseudonym(reference)
+    assert pseudonym(reference) != reference
+    assert not is_pseudonym(own, kind="lesion")
 
 
 @settings(max_examples=40)

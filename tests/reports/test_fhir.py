@@ -77,14 +77,14 @@ PATIENTS = st.sampled_from(
 MANY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def invalid_words(model: BaseModel) -> Iterator[str]:
+def invalid_codes(model: BaseModel) -> Iterator[str]:
     """Yield values outside of the value set of their element, which the package itself does not check."""
     for name, info in type(model).model_fields.items():
         value, extra = getattr(model, name), info.json_schema_extra
         allowed = extra.get("enum_values") if isinstance(extra, dict) else None
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, BaseModel):
-                yield from invalid_words(one)
+                yield from invalid_codes(one)
             elif allowed and one is not None and one not in allowed and not ("+" in allowed and one in MORE_WORDS):
                 yield f"{type(model).__name__}.{name}: {one}"
 
@@ -106,9 +106,9 @@ def test_every_report_is_valid_fhir(report: SynopticReport, patient: CasePatient
     text = json.dumps(resource)
     for release in RELEASES:
         found = release.model_validate_json(text)
-        assert list(invalid_words(found)) == []
+        assert list(invalid_codes(found)) == []
         for one in found.contained:
-            assert list(invalid_words(one)) == []
+            assert list(invalid_codes(one)) == []
     ids = [one["id"] for one in resource["contained"]]
     assert len(set(ids)) == len(ids)
     referenced = [*resource["result"], *([resource["subject"]] if patient else [])]
@@ -141,7 +141,7 @@ def test_values_outside_of_a_value_set_are_found() -> None:
     resource = build_diagnostic_report(SynopticReport(), CasePatient(sex="female"))
     resource["contained"][0]["gender"] = "unsaid"
     (patient, _) = RELEASES[0].model_validate(resource).contained
-    assert list(invalid_words(patient)) == ["Patient.gender: unsaid"]
+    assert list(invalid_codes(patient)) == ["Patient.gender: unsaid"]
 
 
 @pytest.fixture(scope="module")

@@ -50,9 +50,9 @@ def test_points_of_the_same_size_keep_their_order() -> None:
 
 
 def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) -> None:
-    ours = SizePoint("U-Net", 4e5, 30, 25, 35)
-    draw_size([ours], "TJA", Path("none.png"))
-    draw_size([ours, SizePoint("R2U-Net", 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
+    own = SizePoint("U-Net", 4e5, 30, 25, 35)
+    draw_size([own], "TJA", Path("none.png"))
+    draw_size([own, SizePoint("R2U-Net", 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
     assert [[axes.get_title() for axes in each.axes] for each in figure] == [
         [figures.OURS],
         [figures.OURS, figures.PAPERS],

@@ -126,11 +126,11 @@ def test_tables_of_paper_and_reproduction(done: tuple[Reproduction, Path]) -> No
     rows = {(row["row"], row["data_sets"]): row for row in table_of(out)}
     assert rows["transfer-m", "dermofit"]["paper_TJA"] == "72.97"
     assert rows["transfer-m", ""]["paper_TJA"] == "78.51"
-    ours = rows["transfer-d-then-m", "dermofit"]
-    assert 0 <= float(ours["JA"]) <= 100
-    assert (ours["n"], ours["JA_low"], ours["JA_high"]) == ("2", "", "")  # two images of one patient
-    assert "2 epochs instead of up to 124" in ours["reduced"]
-    assert "128 px instead of 512" in ours["reduced"]
+    own_row = rows["transfer-d-then-m", "dermofit"]
+    assert 0 <= float(own_row["JA"]) <= 100
+    assert (own_row["n"], own_row["JA_low"], own_row["JA_high"]) == ("2", "", "")  # two images of one patient
+    assert "2 epochs instead of up to 124" in own_row["reduced"]
+    assert "128 px instead of 512" in own_row["reduced"]
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "| D, then M | Dermofit | dermofit | 2 |" in text
     assert "D, then M is not compared with M only: not learned: " in text  # after two steps

@@ -26,9 +26,9 @@ def test_a_logistic_regression_agrees_with_scikit_learn() -> None:
 
     draw = np.random.default_rng(1)
     inputs, labels = draw.normal(size=(60, 3)), draw.random(60) < 0.4
-    theirs = linear_model.LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(inputs, labels)
-    ours = LogisticRegression.fit(inputs, labels)
-    assert [*ours.weights, ours.intercept] == pytest.approx([*theirs.coef_[0], *theirs.intercept_], abs=1e-4)
+    reference = linear_model.LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(inputs, labels)
+    own = LogisticRegression.fit(inputs, labels)
+    assert [*own.weights, own.intercept] == pytest.approx([*reference.coef_[0], *reference.intercept_], abs=1e-4)
 
 
 @pytest.mark.parametrize("truth", [True, False])

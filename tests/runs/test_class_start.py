@@ -52,14 +52,14 @@ def test_a_classifier_starts_from_the_encoder_of_the_shipped_segmentation_model(
 
     recipe, notices = recipe_of(start="lesion-small", options={"output_stride": 16}), []
     check_start(recipe)
-    ours, theirs = (
+    own, reference = (
         find_encoder(network)
         for network in (create_network(recipe, notify=notices.append), load_network(find_bundle("lesion-small")))
     )
-    assert ours is not None
-    assert theirs is not None
-    state = theirs.state_dict()
-    assert all(bool((value == state[name]).all()) for name, value in ours.state_dict().items())
+    assert own is not None
+    assert reference is not None
+    state = reference.state_dict()
+    assert all(bool((value == state[name]).all()) for name, value in own.state_dict().items())
     assert notices == ["start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of lesion-small, weights ")
 

@@ -86,12 +86,12 @@ OF_PAPERS = {
 def test_a_recipe_of_a_paper_is_the_row_that_is_reproduced(name: str) -> None:
     paper, row = OF_PAPERS[name]
     shipped = find_shipped_recipe(name)
-    ours = shipped.complete(["data"], shipped.start or "none")
+    own = shipped.complete(["data"], shipped.start or "none")
     reproduced = read_paper(paper).rows[row].recipe("full", data={"datasets": ["data"]})
-    start = reproduced.model.model_copy(update={"start": ours.model.start})
-    about = {"name": ours.name, "title": ours.title, "model": start}
-    assert ours == reproduced.model_copy(update=about)
-    assert reproduced.model.start in ("none", ours.model.start, *read_paper(paper).file.weights)
+    start = reproduced.model.model_copy(update={"start": own.model.start})
+    about = {"name": own.name, "title": own.title, "model": start}
+    assert own == reproduced.model_copy(update=about)
+    assert reproduced.model.start in ("none", own.model.start, *read_paper(paper).file.weights)
 
 
 def test_p1_has_the_values_of_its_paper() -> None:
@@ -240,11 +240,11 @@ def test_the_encoder_is_copied_and_the_head_is_new(tiles: Path) -> None:
     recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder")
     notices: list[str] = []
     network = create_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, notify=notices.append)
-    ours, theirs = (find_encoder(one) for one in (network, load_network(find_bundle("tile-demo"))))
-    assert ours is not None
-    assert theirs is not None
-    known = theirs.state_dict()
-    assert all(bool((value == known[name]).all()) for name, value in ours.state_dict().items())
+    own, reference = (find_encoder(one) for one in (network, load_network(find_bundle("tile-demo"))))
+    assert own is not None
+    assert reference is not None
+    known = reference.state_dict()
+    assert all(bool((value == known[name]).all()) for name, value in own.state_dict().items())
     heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
     assert heads[-1] == 4
     assert "is from 'tile-demo'; all other weights are random" in notices[0]

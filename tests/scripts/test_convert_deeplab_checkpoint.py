@@ -24,12 +24,12 @@ def xception_names(middle: int) -> Iterator[tuple[str, str]]:
     flows["middle"] = [(1, unit, unit - 1) for unit in range(1, middle + 1)]
     yield from ((f"xception_65/entry_flow/conv1_{number}", f"encoder.stem.{number - 1}") for number in (1, 2))
     for flow, units in flows.items():
-        for in_block, unit, ours in units:
+        for in_block, unit, own in units:
             there, here = (
                 f"xception_65/{flow}_flow/block{in_block}/unit_{unit}/xception_module",
-                f"encoder.{flow}.{ours}",
+                f"encoder.{flow}.{own}",
             )
-            if flow == "entry" or (flow, ours) == ("exit", 0):
+            if flow == "entry" or (flow, own) == ("exit", 0):
                 yield f"{there}/shortcut", f"{here}.shortcut"
             for number in (1, 2, 3):
                 for step in ("depthwise", "pointwise"):
@@ -77,7 +77,7 @@ def official_tensors(state: Mapping[str, Any], names: list[tuple[str, str]]) -> 
             order, tail = (2, 3, 0, 1), "depthwise_weights"
         found[f"{there}/{tail}"] = np.ascontiguousarray(kernel.transpose(order))
         found[f"{there}/{tail}/Momentum"] = np.zeros(3, np.float32)
-        found |= {f"{there}/{theirs}": state[f"{here}.{ours}"].numpy() for theirs, ours in TAILS.items()}
+        found |= {f"{there}/{reference}": state[f"{here}.{own}"].numpy() for reference, own in TAILS.items()}
     head = np.zeros((1, 1, state["logits.weight"].shape[1], 21), np.float32)
     return found | {"logits/semantic/weights": head, "logits/semantic/biases": np.zeros(21, np.float32)}
 
@@ -86,8 +86,8 @@ def convert(tensors: Mapping[str, NDArray[np.float32]], path: Path) -> None:
     """Write the converted tensors; reading the checkpoint itself is left to TensorFlow."""
     from safetensors.numpy import save_file
 
-    names = {name: ours for name in tensors if (ours := script.translate_name(name))}
-    save_file({ours: script.to_pytorch_axes(name, tensors[name]) for name, ours in names.items()}, path)
+    names = {name: own for name in tensors if (own := script.translate_name(name))}
+    save_file({own: script.to_pytorch_axes(name, tensors[name]) for name, own in names.items()}, path)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -86,16 +86,16 @@ def test_damaged_file_is_reported_and_backed_up(tmp_path: Path) -> None:
 
 
 def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: Path) -> None:
-    beside = depth_analysis_folder(tmp_path / "section", tmp_path / "section.tif")
-    assert beside == tmp_path / "section" / "depth" / "section"
-    beside.mkdir(parents=True)
-    (beside / "result.json").write_text(json.dumps(candidates(1.5, 0.7)))
+    adjacent = depth_analysis_folder(tmp_path / "section", tmp_path / "section.tif")
+    assert adjacent == tmp_path / "section" / "depth" / "section"
+    adjacent.mkdir(parents=True)
+    (adjacent / "result.json").write_text(json.dumps(candidates(1.5, 0.7)))
     own = tmp_path / "section" / "result.json"
     own.write_text(json.dumps({"depth": {"candidates": [], "notes": ["this model does not draw the epidermis"]}}))
     assert [one.mm for one in read_proposals(tmp_path / "section").proposals] == [1.5, 0.7]
     own.write_text(json.dumps(candidates(2.5)))
     assert [one.mm for one in read_proposals(tmp_path / "section").proposals] == [2.5]
-    (beside / "result.json").unlink()
+    (adjacent / "result.json").unlink()
     own.write_text(json.dumps({"depth": {"notes": ["no epidermis"]}}))
     assert read_proposals(tmp_path / "section").notes == ("no epidermis",)
 

@@ -312,9 +312,9 @@ def test_rejected_operations_change_nothing(operation, message):
 
 def test_copies_have_their_size_in_micrometers_and_are_unlocked():
     shut = region("x", square(100, 100, 40), isLocked=True, author={"of": "another program"})
-    beside = region("y", square(100, 200, 20))
+    adjacent = region("y", square(100, 200, 20))
     ratio = pixel_ratio(PixelSize(0.5, 0.25), PixelSize(1.0, 1.0))
-    first, second = place_copies((shut, beside), ratio, (1000.0, 1000.0), SIZE)
+    first, second = place_copies((shut, adjacent), ratio, (1000.0, 1000.0), SIZE)
     assert area(first) == pytest.approx(40 * 0.5 * 40 * 0.25)
     assert not is_locked(first)
     assert first.properties == {"author": {"of": "another program"}}

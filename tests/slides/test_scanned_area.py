@@ -75,10 +75,10 @@ def as_qupath_writes(features: list[dict[str, Any]]) -> str:
     return json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"))
 
 
-def region_of(geometry: Any, name: str = "Tumor", **beside: Any) -> dict[str, Any]:
+def region_of(geometry: Any, name: str = "Tumor", **adjacent: Any) -> dict[str, Any]:
     properties = {"objectType": "annotation", "classification": {"name": name, "color": [200, 0, 0]}}
     polygon = {"type": "Polygon", "coordinates": geometry}
-    return {"type": "Feature", "id": "1f", "geometry": polygon, **beside, "properties": properties}
+    return {"type": "Feature", "id": "1f", "geometry": polygon, **adjacent, "properties": properties}
 
 
 def edited_in_qupath(path: Path) -> None:

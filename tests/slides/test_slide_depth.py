@@ -52,8 +52,8 @@ def section(rows: int, columns: int, mm: float | None) -> NDArray[np.uint8]:
 def depth_map(labels: NDArray[np.uint8], step: int = 1, pixel: PixelSize | None = PIXEL) -> DepthMap:
     """The map of labels, and means over ``step`` cells as the analysis keeps them in memory."""
     values = 255 * (labels[None] == np.arange(4)[:, None, None]).astype(np.uint8)
-    below, beside = (-side % step for side in labels.shape)
-    padded = np.pad(values / np.float32(255), ((0, 0), (0, below), (0, beside)), mode="edge")
+    below, adjacent = (-side % step for side in labels.shape)
+    padded = np.pad(values / np.float32(255), ((0, 0), (0, below), (0, adjacent)), mode="edge")
     shape = len(values), padded.shape[1] // step, step, padded.shape[2] // step, step
     small = padded.reshape(shape).mean(axis=(2, 4)).astype(np.float32)
     place = MapPlacement(100, 200, STEP * step, STEP * step, pixel)

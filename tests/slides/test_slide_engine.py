@@ -173,8 +173,8 @@ def test_an_error_of_any_stage_is_raised_and_all_threads_end(
     stages = stages_that(tile_model, result, SaveError(f"the fault of {where}"), where)
     with pytest.raises(SaveError, match=f"the fault of {where}"):
         analyze_tiles(stages, pending_batches(order, result.state, 8), RunContext(), lambda tiles, failed: None)
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith(("tiles", "results"))]
-    assert ours == []
+    own = [thread for thread in threading.enumerate() if thread.name.startswith(("tiles", "results"))]
+    assert own == []
     assert threading.active_count() <= before + 8  # those of zarr stay for all stores
 
 

@@ -211,15 +211,15 @@ def test_ids_are_unique_and_classes_change_by_id():
 
 def test_region_files_are_found_next_to_slides_and_in_results(tmp_path, slide_path):
     assert find_region_files(slide_path, []) == []
-    beside = slide_path.with_suffix(".geojson")
-    write_geojson(beside, [region(0, 0, 5)])
-    assert find_region_files(slide_path, []) == [beside]
+    adjacent = slide_path.with_suffix(".geojson")
+    write_geojson(adjacent, [region(0, 0, 5)])
+    assert find_region_files(slide_path, []) == [adjacent]
     (tmp_path / "in").mkdir()
     spaced = tmp_path / "in" / "HE 12 .svs"
-    spaced.with_suffix(".geojson").write_bytes(beside.read_bytes())
+    spaced.with_suffix(".geojson").write_bytes(adjacent.read_bytes())
     assert find_region_files(spaced, []) == [spaced.with_suffix(".geojson")]
     save_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
     kept = tmp_path / "results" / slide_path.stem / REGIONS
-    assert find_region_files(slide_path, [tmp_path / "results", beside]) == [kept, beside]
+    assert find_region_files(slide_path, [tmp_path / "results", adjacent]) == [kept, adjacent]
     with pytest.raises(InputError, match="does not exist"):
         find_region_files(slide_path, [tmp_path / "nowhere"])

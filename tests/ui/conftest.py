@@ -101,8 +101,8 @@ def nothing_left(qtbot, qapp):
     def gone():
         if left():  # rarely; a full collection takes as long as a short test
             gc.collect()
-        ours = left()
-        assert not ours, ours
+        own = left()
+        assert not own, own
 
     qtbot.waitUntil(gone, timeout=PATIENCE_MS)
 

@@ -44,7 +44,7 @@ def make_risk_prediction(probability, row, options, depth_mm=0.91, fingerprint=N
     from napari_melanoma.models.installed_bundles import find_bundle
 
     known = {name: row[name] for name in ("age", "sex", "site") if name in row}
-    beside = {
+    adjacent = {
         "breslow": ("Breslow thickness alone", 0.3),
         "image": ("Image alone", 0.6),
         "clark": ("Clark level alone", None),
@@ -59,7 +59,7 @@ def make_risk_prediction(probability, row, options, depth_mm=0.91, fingerprint=N
         "without": 0.22,
         "comparators": {
             key: {"title": title, "probability": value, "why": "" if value else "clark is unknown"}
-            for key, (title, value) in beside.items()
+            for key, (title, value) in adjacent.items()
         },
         "patches": [{"what": what, "box": box, "probability": probability, "depth_mm": 1.6} for box, what in patches],
         "known": known if depth_mm is None else {**known, "depth_mm": f"{depth_mm:g}"},

@@ -67,9 +67,9 @@ def test_an_error_of_the_worker_is_recreated(client, qtbot):
 
 
 def test_every_error_can_be_recreated_from_its_message():
-    ours = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
-    assert len(ours) > 5
-    for kind in ours:
+    own = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
+    assert len(own) > 5
+    for kind in own:
         made = _make_error(kind.__name__, "half.jpg is damaged")
         assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 

@@ -10,7 +10,7 @@ SiteKey = tuple[str, str]  # the word for a site, and its laterality; "" if unkn
 MIDLINE_SITES = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
 
 
-def list_site_words() -> tuple[str, ...]:
+def list_sites() -> tuple[str, ...]:
     """Return the words for all known sites, each followed by its sub-sites."""
     sites, sub_sites = load_taxonomy("site"), load_taxonomy("sub_site")
     return tuple(

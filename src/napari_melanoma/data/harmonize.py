@@ -49,7 +49,9 @@ MALIGNANCY_COLUMNS = ("target", "melanoma")
 TEXT_SEPARATOR = " // "  # joins original texts in one cell; no known word contains it
 MAX_LISTED_WORDS = 12  # words of one column that a message lists
 MAX_LISTED_ROWS = 3  # rows that a message lists
-MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
+MAPPING_ADVICE = (
+    'if they mean the same, map it with --map FILE.toml (the line {key} = "{target_column}" below [columns])'
+)
 PARSER_CACHE_SIZE = 1 << 14  # cached results of a parsing step; most columns have few different words
 UNUSED_ROWS = {
     "split": "rows with another split are neither trained on nor tested, unless an option names it",
@@ -164,7 +166,7 @@ def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells
             outcome.add_disagreement(cell)
         else:
             site = merged
-    outcome.values = {ours: value for ours, value in zip(SITE_COLUMNS, site, strict=True) if value}
+    outcome.values = {target_column: value for target_column, value in zip(SITE_COLUMNS, site, strict=True) if value}
     return outcome
 
 
@@ -195,7 +197,7 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
         ):
             # Two subtypes of one class, such as in situ and superficial spreading, do not contradict
             contradicting.append(cell)
-    _add_unused_words(outcome, best, vague, contradicting, source)
+    _add_unused_values(outcome, best, vague, contradicting, source)
     _fill_diagnosis(
         outcome,
         expand_diagnosis(best),
@@ -211,7 +213,7 @@ def _merge_vague_diagnoses(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
     return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
 
 
-def _add_unused_words(
+def _add_unused_values(
     outcome: HarmonizedCells,
     best: str,
     vague: Iterable[tuple[TableCell, str]],
@@ -292,12 +294,15 @@ class HarmonizeReport:
         ``fate`` describes what happens to their values; ``similar_only`` leaves out columns without a similar one.
         """
         dissimilar = []
-        for theirs, ours in self.unrecognized.items():
-            if ours and ours not in self.known:
-                advice = advice_template.format(key=quote_toml_key(theirs), ours=ours)
-                yield theirs, f"not recognized, so it is {fate}. The most similar known column is {ours}: {advice}"
+        for source_column, target_column in self.unrecognized.items():
+            if target_column and target_column not in self.known:
+                advice = advice_template.format(key=quote_toml_key(source_column), target_column=target_column)
+                yield (
+                    source_column,
+                    f"not recognized, so it is {fate}. The most similar known column is {target_column}: {advice}",
+                )
             else:
-                dissimilar.append(theirs)
+                dissimilar.append(source_column)
         if dissimilar and not similar_only:
             yield "columns", f"not recognized ({fate}): {format_names(dissimilar, MAX_LISTED_WORDS)}"
 
@@ -417,9 +422,15 @@ class HarmonizeTally:
         """Return the report so far."""
         return HarmonizeReport(
             rows=self.rows,
-            columns={theirs: ours for theirs, ours in self.columns.items() if ours},
-            own=tuple(theirs for theirs, ours in self.columns.items() if not ours),
-            empty=tuple(theirs for theirs, ours in self.columns.items() if self._is_empty_column(theirs, ours)),
+            columns={
+                source_column: target_column for source_column, target_column in self.columns.items() if target_column
+            },
+            own=tuple(source_column for source_column, target_column in self.columns.items() if not target_column),
+            empty=tuple(
+                source_column
+                for source_column, target_column in self.columns.items()
+                if self._is_empty_column(source_column, target_column)
+            ),
             known=dict(self._known),
             unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
             impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
@@ -432,11 +443,11 @@ class HarmonizeTally:
             duplicates={image_id: 1 + repeats for image_id, repeats in self._repeated_ids.items()},
         )
 
-    def _is_empty_column(self, theirs: str, ours: tuple[str, ...]) -> bool:
+    def _is_empty_column(self, source_column: str, target_column: tuple[str, ...]) -> bool:
         """Whether a column has no value, or only words for unknown, in all rows."""
-        names = (theirs, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
-        return theirs not in self._columns_with_values or (
-            bool(ours) and not any(column in self._known for column in names)
+        names = (source_column, *target_column, *(f"{column}{AS_GIVEN_SUFFIX}" for column in target_column))
+        return source_column not in self._columns_with_values or (
+            bool(target_column) and not any(column in self._known for column in names)
         )
 
 
@@ -521,11 +532,11 @@ class Harmonizer:
         key = (names, source)
         if key not in self._plans:
             meanings = {name: find_column_meanings(name, source) for name in names}
-            ours = {name: tuple(meaning.column_name for meaning in meanings[name]) for name in names}
-            self._tally.columns.update(ours)
+            target_column = {name: tuple(meaning.column_name for meaning in meanings[name]) for name in names}
+            self._tally.columns.update(target_column)
             also_kept = {name for name in names if any(meaning.keeps_original for meaning in meanings[name])}
-            unchanged = [name for name in names if not ours[name] or name in also_kept]
-            ids = [name for name in names if "image_id" in ours[name]]
+            unchanged = [name for name in names if not target_column[name] or name in also_kept]
+            ids = [name for name in names if "image_id" in target_column[name]]
             self._plans[key] = _ColumnPlan(tuple(unchanged), tuple(ids), tuple(_make_steps(meanings, source)))
         return self._plans[key]
 

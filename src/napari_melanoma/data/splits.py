@@ -308,7 +308,14 @@ def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], h
             f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
             "confirm with --no-patients."
         )
-    similar = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
+    similar = next(
+        (
+            source_column
+            for source_column, target_column in report.unrecognized.items()
+            if target_column == "patient_id"
+        ),
+        "",
+    )
     if similar:
         mapping = f'{quote_toml_key(similar)} = "patient_id"'
         advice = f'if "{similar}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'

@@ -53,17 +53,17 @@ class TableMapping(Config):
             return dict(row)
         mapped: dict[str, str] = {}
         differing: dict[str, str] = {}
-        for theirs, text in row.items():
-            ours = self.columns.get(theirs, theirs)
-            if not ours:
+        for source_column, text in row.items():
+            target_column = self.columns.get(source_column, source_column)
+            if not target_column:
                 continue
-            word = self._map_word(ours, text.strip()) if self.words else text
-            if theirs in self.columns and (unit := parse_column_unit(theirs, ours)):
+            word = self._map_word(target_column, text.strip()) if self.words else text
+            if source_column in self.columns and (unit := parse_column_unit(source_column, target_column)):
                 word = append_unit(word.strip(), unit)  # the column name, which contains the unit, is lost
-            if not mapped.get(ours):
-                mapped[ours] = word
-            elif word and word != mapped[ours]:
-                differing[theirs if theirs != ours else f"other_{ours}"] = word
+            if not mapped.get(target_column):
+                mapped[target_column] = word
+            elif word and word != mapped[target_column]:
+                differing[source_column if source_column != target_column else f"other_{target_column}"] = word
         for name, word in differing.items():
             mapped.setdefault(name, word)
         return mapped
@@ -71,7 +71,10 @@ class TableMapping(Config):
     def _map_word(self, column: str, text: str) -> str:
         """Translate a cell; ``column`` is one of ours, or a name that is known to mean one of ours."""
         columns = (column, *(meaning.column_name for meaning in find_column_meanings(column)))
-        return next((self.words[ours][text] for ours in columns if text in self.words.get(ours, {})), text)
+        return next(
+            (self.words[target_column][text] for target_column in columns if text in self.words.get(target_column, {})),
+            text,
+        )
 
 
 def read_mapping(path: Path) -> TableMapping:
@@ -92,9 +95,9 @@ def suggest_mapping(header: Iterable[str]) -> TableMapping:
     names = list(header)
     for find in (_find_known_column, suggest_column):
         for name in names:
-            ours = "" if name in suggested else find(name)
-            if ours and ours not in suggested.values():
-                suggested[name] = ours
+            target_column = "" if name in suggested else find(name)
+            if target_column and target_column not in suggested.values():
+                suggested[name] = target_column
     return TableMapping(columns=suggested)
 
 
@@ -263,14 +266,14 @@ def parse_body_site(text: str, source: str = "") -> BodySite | None:
     laterality = load_taxonomy("laterality").translate(words)
     if laterality is not None:
         return BodySite(laterality=laterality)
-    sides, other_words = _split_laterality(words.split())
+    sides, other_parts = _split_laterality(words.split())
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else ""
-    site_words = [word for word in other_words if word not in FILLER_WORDS]
-    if not site_words:
+    site_parts = [word for word in other_parts if word not in FILLER_WORDS]
+    if not site_parts:
         return BodySite(laterality=side) if side else None
-    site = _look_up_site(" ".join(other_words), source) or _look_up_site(" ".join(site_words), source)
+    site = _look_up_site(" ".join(other_parts), source) or _look_up_site(" ".join(site_parts), source)
     return site._replace(laterality=side) if site else None
 
 
@@ -303,14 +306,14 @@ def _split_laterality(words: Iterable[str]) -> tuple[set[str], list[str]]:
 
     ``MIDDLE_WORDS`` are dropped: the middle of a finger or of the back is not the midline.
     """
-    sides, other_words = set[str](), list[str]()
+    sides, other_parts = set[str](), list[str]()
     for word in words:
         side = load_taxonomy("laterality").translate(word)
         if side and side != UNKNOWN and word not in MIDDLE_WORDS:
             sides.add(side)
         elif word not in MIDDLE_WORDS:
-            other_words.append(word)
-    return sides, other_words
+            other_parts.append(word)
+    return sides, other_parts
 
 
 # Diagnoses

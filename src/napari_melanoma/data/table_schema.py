@@ -127,7 +127,7 @@ def check_value(column: Column, text: str) -> str:
     if column.kind == "number":
         return _check_number_text(column, value)
     words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]  # the last word is ``unknown``
-    return "" if value in words else f"{column.title}: expected {_list_words(words)}; found '{value}'."
+    return "" if value in words else f"{column.title}: expected {_list_values(words)}; found '{value}'."
 
 
 def _check_number_text(column: Column, text: str) -> str:
@@ -149,7 +149,7 @@ def _describe_range(column: Column) -> str:
     )
 
 
-def _list_words(words: tuple[str, ...], max_listed: int = 12) -> str:
+def _list_values(words: tuple[str, ...], max_listed: int = 12) -> str:
     """List the first words of a taxonomy."""
     more = f" ... ({len(words)} words)" if len(words) > max_listed else ""
     return ", ".join(words[:max_listed]) + more

@@ -216,7 +216,9 @@ def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "dia
     A column without known values is kept; it does not contribute to predictions.
     """
     check_columns(rows, choices, target)
-    words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
+    words = tuple(
+        _fit_categories(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words
+    )
     numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
     return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
 
@@ -236,7 +238,7 @@ def check_columns(rows: Sequence[Row], choices: TabularConfig, target: str) -> N
             )
 
 
-def _fit_words(column: WordColumn, cells: Sequence[str]) -> FittedWords:
+def _fit_categories(column: WordColumn, cells: Sequence[str]) -> FittedWords:
     """List the words of a column that enough rows have, the most frequent first."""
     counts = Counter(word for word in cells if word)
     frequent = [word for word, count in counts.items() if count >= column.min_count]
@@ -304,7 +306,7 @@ def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) ->
             yield _describe_cells(name, invalid, len(rows), "no valid number")
 
 
-def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
+def describe_rare_values(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
     """Describe cells whose word is too rare to be learned; ``rows`` maps names to rows."""
     for column in columns:
         words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}

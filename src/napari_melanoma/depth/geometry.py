@@ -33,7 +33,7 @@ MAX_NEST_SHARE = 0.2  # of the area of a lesion: larger groups nearby are separa
 
 LIFTED_SHARE = 0.3  # of the width of a lesion: distance over which it may lift the skin beside it
 OVER_LESION_WEIGHT = 0.02  # of the surface above a lesion in the fit of the arc
-BESIDE_LESION_WEIGHT = 0.1  # of the surface right beside it
+ADJACENT_LESION_WEIGHT = 0.1  # of the surface right beside it
 MAX_BALANCE = 5.0  # greatest factor by which the side with less skin is weighted up
 SURFACE_SMOOTH_UM = 15.0  # window of the median filter along the surface
 
@@ -450,10 +450,10 @@ def _orientation_weights(along: Floats, first: float, last: float, window_um: fl
     ``along``: position of each point along the arc. ``first``, ``last``: ends of the lesion along the arc. All in
     micrometers.
     """
-    beside = np.maximum(first - along, along - last)
+    distance_outside = np.maximum(first - along, along - last)
     lifted = max(LIFTED_SHARE * (last - first), 1.0)
-    weights = np.clip(beside / lifted, BESIDE_LESION_WEIGHT, 1.0) * (beside < lifted + window_um)
-    weights[beside < 0] = OVER_LESION_WEIGHT
+    weights = np.clip(distance_outside / lifted, ADJACENT_LESION_WEIGHT, 1.0) * (distance_outside < lifted + window_um)
+    weights[distance_outside < 0] = OVER_LESION_WEIGHT
     sides = [(along < first), (along > last)]
     sums = [max(float(weights[side].sum()), 1.0) for side in sides]
     for side, own, other in zip(sides, sums, sums[::-1], strict=True):

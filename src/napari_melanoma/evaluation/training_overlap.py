@@ -387,8 +387,8 @@ def _read_training_images(model: BundleInfo) -> tuple[TrainingImages | None, str
 def describe_unstated(model: BundleInfo) -> str:
     """State that a bundle does not list all its training images, and why; "" if it lists all."""
     unstated = _read_training_images(model)[1]
-    ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
-    if ours and unstated == NOT_STATED.format(model=model.name):
+    is_own_model = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
+    if is_own_model and unstated == NOT_STATED.format(model=model.name):
         return LOST.format(model=model.name, file=FILE_NAME)
     return unstated
 

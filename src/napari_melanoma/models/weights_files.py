@@ -158,13 +158,15 @@ def _match_names(
 ) -> WeightsFit:
     """Match the tensors of a file and a network by the translated names of the file."""
     source = {translate(name): name for name in weights if not name.endswith(NORM_COUNTER)}
-    shared = [ours for ours in source if ours in state]
-    same_shape = {ours: weights[source[ours]].shape == state[ours].shape for ours in shared}
+    shared = [parameter for parameter in source if parameter in state]
+    same_shape = {parameter: weights[source[parameter]].shape == state[parameter].shape for parameter in shared}
     return WeightsFit(
-        matched={ours: weights[source[ours]] for ours, fits in same_shape.items() if fits},
-        other_shape={ours: tuple(weights[source[ours]].shape) for ours, fits in same_shape.items() if not fits},
+        matched={parameter: weights[source[parameter]] for parameter, fits in same_shape.items() if fits},
+        other_shape={
+            parameter: tuple(weights[source[parameter]].shape) for parameter, fits in same_shape.items() if not fits
+        },
         absent=tuple(name for name in state if name not in source),
-        unused=tuple(name for ours, name in source.items() if ours not in state),
+        unused=tuple(name for parameter, name in source.items() if parameter not in state),
     )
 
 

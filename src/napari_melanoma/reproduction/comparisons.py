@@ -152,14 +152,14 @@ def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult])
     if reason := unlearned_rows(compared):
         yield f"With {rows.network}, it cannot be compared here: {reason}."
         return
-    ours = [item.estimates for item in compared]
-    metrics = [m for m in claim.metrics if all(m in estimates for estimates in ours)]
+    own_results = [item.estimates for item in compared]
+    metrics = [m for m in claim.metrics if all(m in estimates for estimates in own_results)]
     if not metrics:
         return
     if claim.within is not None:
         yield _judge_equality(claim.within, rows, by_name, metrics)
         return
-    claimed, *others = ours
+    claimed, *others = own_results
     better = [m for m in metrics if all(claimed[m].mean > estimates[m].mean for estimates in others)]
     where = f"Here, with {rows.network} and on all images together, it holds for"
     if len(better) == len(metrics):

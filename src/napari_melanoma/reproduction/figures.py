@@ -92,8 +92,8 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     count = 2 if papers else 1
     figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
-    ours = spread_sizes([point.parameters for point in points])
-    for number, (point, x) in enumerate(zip(points, ours, strict=True)):
+    x_positions = spread_sizes([point.parameters for point in points])
+    for number, (point, x) in enumerate(zip(points, x_positions, strict=True)):
         spread = [[point.mean - point.low], [point.high - point.mean]]
         panels[0].errorbar([x], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
     _size_axes(panels[0], OURS, metric)

@@ -117,10 +117,10 @@ def pool_validation(folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _explain_unlearned_masks(row: Row, images: Sequence[Image], evaluation: Mapping[str, Any]) -> str:
     """Return a reason if no epoch had a higher Dice index on validation images than masks of the whole image."""
-    ours, constant = evaluation.get(VALIDATION_DICE), evaluation.get(CONSTANT_DICE)
-    if ours is None or constant is None or ours > constant:
+    achieved, constant = evaluation.get(VALIDATION_DICE), evaluation.get(CONSTANT_DICE)
+    if achieved is None or constant is None or achieved > constant:
         return ""
-    return f"Dice of {100 * ours:.1f} on the validation images, {100 * constant:.1f} for masks of the whole image"
+    return f"Dice of {100 * achieved:.1f} on the validation images, {100 * constant:.1f} for masks of the whole image"
 
 
 # Classification: out-of-fold predictions, pooled over the folds of a cross-validation.

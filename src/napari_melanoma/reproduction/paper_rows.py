@@ -602,12 +602,12 @@ def _lines(result: RowResult) -> Iterator[TableLine]:
     if any(image.get("part") == UNTOUCHED for image in result.images):
         yield from _lines_by_part(result)
         return
-    ours = sorted({image["domain"] for image in result.images})
+    own_domains = sorted({image["domain"] for image in result.images})
     paper = result.row.file.paper
-    same = {name: d for name in paper for d in ours if name and guess_source(d) == guess_source(name)}
+    same = {name: d for name in paper for d in own_domains if name and guess_source(d) == guess_source(name)}
     for name, domain in same.items():
         yield _make_line(result, (name,), (domain,))
-    others = tuple(domain for domain in ours if domain not in same.values())
+    others = tuple(domain for domain in own_domains if domain not in same.values())
     sets = tuple(name for name in paper if name not in same)
     if others or sets:
         yield _make_line(result, sets, others)

@@ -278,7 +278,7 @@ class Literature(Config):
     metrics: tuple[str, ...]
     row: str = Field(description="the row of the paper's own method")
     data: str = Field(description="its data set")
-    ours: tuple[str, ...] = Field(description="further rows of ours that are listed")
+    own_rows: tuple[str, ...] = Field(description="further rows of this package that are listed")
     methods: tuple[PublishedMethod, ...]
     note: str = ""
 

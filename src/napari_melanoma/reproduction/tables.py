@@ -110,8 +110,8 @@ def paper_tables(paper: Paper, results: Sequence[RowResult]) -> list[ReportTable
 def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable | None:
     """Create the table of published methods, the paper's results and ours; None without results of ours."""
     literature = paper.file.literature
-    ours = _compared_with_literature(paper, results)
-    if literature is None or not ours:
+    own_results = _compared_with_literature(paper, results)
+    if literature is None or not own_results:
         return None
     published = [(method.title, method.data, "", method.figures) for method in literature.methods]
     own = paper.rows[literature.row].file
@@ -119,7 +119,7 @@ def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable 
         (f"{own.title}, the paper", name or literature.data, "", figures) for name, figures in own.paper.items()
     ]
     rows = [(*about, *(_percent(figures.get(m)) for m in literature.metrics)) for *about, figures in published]
-    for item in ours:
+    for item in own_results:
         sets = ", ".join(sorted({image["domain"] for image in item.images}))
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
         rows.append((*about, *(format_percent(item.estimates[m]) for m in literature.metrics)))
@@ -143,7 +143,7 @@ def literature_records(paper: Paper, results: Sequence[RowResult]) -> Iterator[d
 def _compared_with_literature(paper: Paper, results: Sequence[RowResult]) -> list[RowResult]:
     """Return our results that are listed beside the literature."""
     literature = paper.file.literature
-    names = (literature.row, *literature.ours) if literature else ()
+    names = (literature.row, *literature.own_rows) if literature else ()
     return [item for item in results if item.row.name in names and item.estimates]
 
 
@@ -216,9 +216,9 @@ def _calibrated_table(
 
 def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...]:
     """Format a line of the table of calibrated probabilities."""
-    ours = line.result.estimates
-    count = str(next(iter(ours.values())).count)
-    cells = (format_percent(ours[name]) if name in ours else NOTHING for name in metrics)
+    own_results = line.result.estimates
+    count = str(next(iter(own_results.values())).count)
+    cells = (format_percent(own_results[name]) if name in own_results else NOTHING for name in metrics)
     return (line.result.row.file.title, " / ".join(line.set_names), count, *cells)
 
 
@@ -236,13 +236,13 @@ def _reduced_rows_text(results: Sequence[RowResult]) -> str:
 def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Format a line of a table: the paper's result and ours for each metric; remarks last."""
     result, file = line.result, line.result.row.file
-    ours = result.estimates
-    count = str(next(iter(ours.values())).count) if ours else ""
+    own_results = result.estimates
+    count = str(next(iter(own_results.values())).count) if own_results else ""
     cells = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
     cells += [_millions(file.parameters), _millions(result.parameters)]
-    cells += [_side_by_side(line, "T"), _threshold(result) if ours else ""]
+    cells += [_side_by_side(line, "T"), _threshold(result) if own_results else ""]
     for metric in metrics:
-        cells += [_side_by_side(line, metric), format_percent(ours[metric]) if metric in ours else ""]
+        cells += [_side_by_side(line, metric), format_percent(own_results[metric]) if metric in own_results else ""]
     own = [part for part in result.reduced if part not in common]
     return (*cells, "; ".join(text for text in (result.remark, *own) if text))
 

@@ -36,7 +36,7 @@ from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
 from napari_melanoma.data.tabular_encoding import (
     check_columns,
     describe_invalid_numbers,
-    describe_rare_words,
+    describe_rare_values,
     join_features,
 )
 from napari_melanoma.models.bundle import BundleInfo
@@ -191,7 +191,7 @@ def unread_notices(chosen: SelectedSamples, table: ClassTable, config: Classific
     training = {sample.image_id: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
     return [
         *describe_invalid_numbers(rows, numbers),
-        *describe_rare_words(training, config.tabular.words if config.tabular else ()),
+        *describe_rare_values(training, config.tabular.words if config.tabular else ()),
     ]
 
 

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.data.body_sites import list_site_words, site_title
+from napari_melanoma.data.body_sites import list_sites, site_title
 from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
 from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings, write_mapping
 from napari_melanoma.data.table_schema import COLUMNS, find_column
@@ -224,14 +224,14 @@ class MappingDialog(QDialog):
         column.addWidget(self._status_label)
         column.addWidget(self._buttons)
         self._set_buttons_enabled(False)
-        self._set_words_visible(False)
+        self._set_values_visible(False)
         self.resize(WIDTH_PX, HEIGHT_PX)
 
     def _set_buttons_enabled(self, is_enabled: bool) -> None:
         for button in (self._use_button, self._save_button):
             button.setEnabled(is_enabled)
 
-    def _set_words_visible(self, is_visible: bool) -> None:
+    def _set_values_visible(self, is_visible: bool) -> None:
         self._words_title.setVisible(is_visible)
         self._words_area.setVisible(is_visible)
 
@@ -245,7 +245,7 @@ class MappingDialog(QDialog):
     def _on_report(self, report: HarmonizeReport) -> None:
         self._report = report
         self.words.show_unmapped(report.unmapped)
-        self._set_words_visible(self.words.has_words)
+        self._set_values_visible(self.words.has_values)
         self._update_text()
         self.table_read.emit()
 
@@ -253,7 +253,7 @@ class MappingDialog(QDialog):
         self.columns = ColumnsTable(preview.samples, preview.guess)
         if self._initial_mapping is not None:
             self.columns.set_columns(self._initial_mapping.columns)
-            self.words.set_words(self._initial_mapping.words)
+            self.words.set_values(self._initial_mapping.words)
         self.columns.changed.connect(self._survey)
         self._columns_area.setWidget(self.columns)
         self._set_buttons_enabled(True)
@@ -357,7 +357,7 @@ class WordsTable(QWidget):
         return mapping
 
     @property
-    def has_words(self) -> bool:
+    def has_values(self) -> bool:
         """Whether there are unknown values."""
         return bool(self._counts)
 
@@ -366,7 +366,7 @@ class WordsTable(QWidget):
         """Number of cells whose value is not mapped."""
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
-    def set_words(self, words: Mapping[str, Mapping[str, str]]) -> None:
+    def set_values(self, words: Mapping[str, Mapping[str, str]]) -> None:
         """Set the choices of a mapping."""
         self._chosen = {(column, value): word for column, mapped in words.items() for value, word in mapped.items()}
 
@@ -418,7 +418,7 @@ class WordsTable(QWidget):
         """Return the model with the allowed words of a column; all boxes of the column share it."""
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
-            for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_words(column)):
+            for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_values(column)):
                 _add_choice(model, title, word)
         return self._models[column]
 
@@ -427,10 +427,10 @@ class WordsTable(QWidget):
         self.changed.emit()
 
 
-def _list_words(column: str) -> list[tuple[str, str]]:
+def _list_values(column: str) -> list[tuple[str, str]]:
     """List the allowed words of a column of the schema as (title, word)."""
     if column in SITE_COLUMNS:
-        return [(site_title(word), word) for word in list_site_words()]
+        return [(site_title(word), word) for word in list_sites()]
     schema_column = find_column(column)
     if schema_column is not None and schema_column.expected:
         return [(word, word) for word in schema_column.expected]

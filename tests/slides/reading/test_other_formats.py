@@ -27,13 +27,13 @@ WHOLE = Box(0, 0, 410, 300)
 
 def test_openslide_and_tifffile_agree(write_svs) -> None:
     path = write_svs()
-    with open_with_openslide(path) as theirs, open_slide(path) as ours:
-        assert theirs.info.levels == ours.info.levels
-        assert theirs.info.pixel_size == ours.info.pixel_size
-        assert theirs.info.format == ours.info.format
-        for index, level in enumerate(ours.info.levels):
+    with open_with_openslide(path) as reference, open_slide(path) as own:
+        assert reference.info.levels == own.info.levels
+        assert reference.info.pixel_size == own.info.pixel_size
+        assert reference.info.format == own.info.format
+        for index, level in enumerate(own.info.levels):
             box = Box(0, 0, level.height, level.width)
-            np.testing.assert_array_equal(theirs.read_region(index, box), ours.read_region(index, box))
+            np.testing.assert_array_equal(reference.read_region(index, box), own.read_region(index, box))
 
 
 def test_the_jpeg_2000_of_old_aperio_scanners_has_its_colors(tissue, tmp_path) -> None:

@@ -76,10 +76,10 @@ def test_pixels_are_those_that_tifffile_reads(name: str, slides: Path) -> None:
         quarters = [
             half.mean(axis=(0, 1)) for part in np.array_split(whole, 2) for half in np.array_split(part, 2, axis=1)
         ]
-        theirs = [
+        reference = [
             half.mean(axis=(0, 1)) for part in np.array_split(known, 2) for half in np.array_split(part, 2, axis=1)
         ]
-        np.testing.assert_allclose(quarters, theirs, atol=2.5)
+        np.testing.assert_allclose(quarters, reference, atol=2.5)
 
 
 @pytest.mark.parametrize("name", [SVS, "CMU-1-Small-Region_dicom", "pyramid_test_pattern.tiff"])
@@ -88,8 +88,8 @@ def test_pixels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
     with open_slide(slides / name) as slide, openslide.OpenSlide(path) as known:
         for index, level in enumerate(slide.info.levels[: known.level_count]):
             height, width = min(200, level.height), min(170, level.width)
-            theirs = np.asarray(known.read_region((0, 0), index, (width, height)).convert("RGB"))
-            difference = np.abs(slide.read_region(index, Box(0, 0, height, width)).astype(int) - theirs)
+            reference = np.asarray(known.read_region((0, 0), index, (width, height)).convert("RGB"))
+            difference = np.abs(slide.read_region(index, Box(0, 0, height, width)).astype(int) - reference)
             assert difference.max() <= 3  # two builds of one JPEG decoder
 
 
@@ -99,9 +99,12 @@ def test_channels_are_those_that_are_stored(slides: Path) -> None:
         assert slide.info.colors == ((0, 0, 255), (0, 255, 0), (255, 255, 0))
         np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 1440, 1920)), np.moveaxis(known, 0, -1))
         assert "thumbnail" in slide.info.associated
-    with open_slide(slides / "test3-TRITC.ndpi") as slide, openslide.OpenSlide(slides / "test3-TRITC.ndpi") as theirs:
+    with (
+        open_slide(slides / "test3-TRITC.ndpi") as slide,
+        openslide.OpenSlide(slides / "test3-TRITC.ndpi") as reference,
+    ):
         assert slide.info.colors == ((255, 0, 0),)
-        colours = np.asarray(theirs.read_region((800, 1600), 0, (100, 100)))[..., :3]
+        colours = np.asarray(reference.read_region((800, 1600), 0, (100, 100)))[..., :3]
         np.testing.assert_array_equal(slide.read_region(0, Box(1600, 800, 100, 100))[..., 0], colours.max(axis=2))
 
 
@@ -111,8 +114,8 @@ def test_labels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
     with open_slide(slides / name) as slide, openslide.OpenSlide(path) as known:
         assert set(slide.info.associated) == set(known.associated_images)
         for kind, picture in known.associated_images.items():
-            theirs = np.asarray(picture.convert("RGB")).astype(int)
-            assert np.abs(slide.associated_image(kind).astype(int) - theirs).max() <= 3  # two builds of one decoder
+            reference = np.asarray(picture.convert("RGB")).astype(int)
+            assert np.abs(slide.associated_image(kind).astype(int) - reference).max() <= 3  # two builds of one decoder
 
 
 def test_names_of_persons_are_not_shown(slides: Path) -> None:

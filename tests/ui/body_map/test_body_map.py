@@ -66,7 +66,7 @@ def test_every_site_of_the_taxonomy_is_drawn():
 def test_sites_on_the_chart_and_in_the_list_are_in_the_taxonomies(body):
     drawn = {spot.site for spot in read_spots().values()}
     assert drawn == set(SUB_SITES)
-    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_sites.list_site_words()) + 1)}
+    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_sites.list_sites()) + 1)}
     assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 

@@ -51,37 +51,37 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.qtbot.wait(200)
     width = dock.width()
     presses(person, "side_by_side_show")
-    beside = dock.sections.side_by_side
-    person.until(lambda: beside._canvas.width() > 300)
-    assert [layer.name for layer in beside.model.layers] == ["ihc"]
-    assert [layer.visible for layer in beside.model.layers] == [True]
-    np.testing.assert_allclose(place(beside.model), place(viewer))
+    controls = dock.sections.side_by_side
+    person.until(lambda: controls._canvas.width() > 300)
+    assert [layer.name for layer in controls.model.layers] == ["ihc"]
+    assert [layer.visible for layer in controls.model.layers] == [True]
+    np.testing.assert_allclose(place(controls.model), place(viewer))
 
     get_camera(viewer).center, get_camera(viewer).zoom = (0, 60.0, 90.0), 3.0
-    np.testing.assert_allclose(place(beside.model), [60, 90, 3])
-    get_camera(beside.model).center = (0, 20.0, 30.0)
+    np.testing.assert_allclose(place(controls.model), [60, 90, 3])
+    get_camera(controls.model).center = (0, 20.0, 30.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
 
-    assert beside.model.theme == viewer.theme == "dark"
+    assert controls.model.theme == viewer.theme == "dark"
     viewer.theme = "light"
-    assert beside.model.theme == "light"
+    assert controls.model.theme == "light"
     viewer.theme = "dark"
 
     presses(person, "side_by_side_link")  # apart
-    get_camera(beside.model).center = (0, 25.0, 18.0)
+    get_camera(controls.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
     presses(person, "side_by_side_align")
-    np.testing.assert_allclose(place(beside.model), [20, 30, 3])
-    np.testing.assert_allclose(beside.model.layers[0].affine.affine_matrix[-3:-1, -1], [-5, 12])
+    np.testing.assert_allclose(place(controls.model), [20, 30, 3])
+    np.testing.assert_allclose(controls.model.layers[0].affine.affine_matrix[-3:-1, -1], [-5, 12])
     assert "12, -5 µm" in person.finds(QLabel, "side_by_side_hint").text()
     get_camera(viewer).center = (0, 100.0, 100.0)
-    np.testing.assert_allclose(place(beside.model), [100, 100, 3])
-    get_camera(beside.model).zoom = 1.5
+    np.testing.assert_allclose(place(controls.model), [100, 100, 3])
+    get_camera(controls.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
     person.qtbot.wait(200)
     closes_the_second(person)
-    assert beside.model is None
+    assert controls.model is None
     assert person.finds(QLabel, "side_by_side_hint").text().startswith("Press show")
     person.until(lambda: abs(dock.width() - width) < 20)
 
@@ -91,12 +91,12 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.opens_slides(slide_path)
     presses(person, "side_by_side_show")
     assert not person.finds(QAbstractButton, "side_by_side_link").isEnabled()
-    before = place(beside.model)
+    before = place(controls.model)
     get_camera(viewer).zoom = 0.7
-    np.testing.assert_allclose(place(beside.model), before)
-    with person.qtbot.waitSignal(beside._canvas.destroyed):
+    np.testing.assert_allclose(place(controls.model), before)
+    with person.qtbot.waitSignal(controls._canvas.destroyed):
         viewer.layers.remove("bare")
-    assert beside.model is None
+    assert controls.model is None
     person.waits()
 
 
@@ -123,27 +123,27 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
     presses(person, "side_by_side_show")
-    beside = dock.sections.side_by_side.model
-    assert [layer.name for layer in beside.layers] == ["section", "section heatmap", "section lesions"]
-    assert all(layer.visible for layer in beside.layers)
-    heatmap = beside.layers["section heatmap"]
+    controls = dock.sections.side_by_side.model
+    assert [layer.name for layer in controls.layers] == ["section", "section heatmap", "section lesions"]
+    assert all(layer.visible for layer in controls.layers)
+    heatmap = controls.layers["section heatmap"]
     np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
-    assert get_scale_bar(beside).visible
+    assert get_scale_bar(controls).visible
     dock.heatmap_controls.opacity.setValue(25)
     dock.heatmap_controls.visible_check.setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
     dock.navigation_panel.scale_bar_check.setChecked(False)
-    assert not get_scale_bar(beside).visible
+    assert not get_scale_bar(controls).visible
     assert not get_scale_bar(person.viewer).visible
 
     def refuse(*_):
         raise MelanomaError("the images do not fit together")
 
     monkeypatch.setattr(alignment, "register_slides", refuse)
-    before = beside.layers[0].affine.affine_matrix
+    before = controls.layers[0].affine.affine_matrix
     presses(person, "side_by_side_register")
     person.until(lambda: "do not fit together" in dock.status.text)
-    np.testing.assert_array_equal(beside.layers[0].affine.affine_matrix, before)
+    np.testing.assert_array_equal(controls.layers[0].affine.affine_matrix, before)
     closes_the_second(person)
 
 
@@ -170,15 +170,15 @@ def turned(point):
 
 
 def assert_registered(person, within_um):
-    beside = person.dock.sections.side_by_side
+    controls = person.dock.sections.side_by_side
     for point in ((200.0, 200.0), (330.0, 260.0)):
         first = shown_at(person.dock.slide.layers[0], point)
-        second = shown_at(beside.model.layers[0], turned(point))
+        second = shown_at(controls.model.layers[0], turned(point))
         np.testing.assert_allclose(second, first, atol=within_um)
 
 
 def test_serial_sections_are_registered_and_rotated_together_until_reset(sections):
-    person, beside = sections, sections.dock.sections.side_by_side
+    person, controls = sections, sections.dock.sections.side_by_side
     presses(person, "side_by_side_register")
     words = person.finds(QLabel, "side_by_side_hint")
     person.until(lambda: words.text().startswith("Registered by"))
@@ -188,7 +188,7 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     get_camera(person.viewer).center = (0, 60.0, 90.0)
     person.dock.sections.rotation._on_angle_requested(90.0)
     assert_registered(person, 1.0)
-    np.testing.assert_allclose(place(beside.model), place(person.viewer))
+    np.testing.assert_allclose(place(controls.model), place(person.viewer))
     person.waits()
     folder = person.dock.context.location.folder
     (saved,) = read_notes(folder).alignments.values()
@@ -207,12 +207,12 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     person.waits()
     assert read_notes(folder).alignments == {}
     closes_the_second(person)
-    assert beside.model is None
+    assert controls.model is None
 
 
 @pytest.mark.path
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
-    person, beside = sections, sections.dock.sections.side_by_side
+    person, controls = sections, sections.dock.sections.side_by_side
     words = person.finds(QLabel, "side_by_side_hint")
     presses(person, "side_by_side_align")
     assert words.text().startswith("Aligned: ")
@@ -229,7 +229,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     # Landmarks register the slides, and disappear.
     presses(person, "side_by_side_landmarks")
     assert not person.finds(QAbstractButton, "side_by_side_link").isChecked()
-    first, second = beside._landmarks.layers
+    first, second = controls._landmarks.layers
     for number, point in enumerate(((180.0, 200.0), (340.0, 250.0), (250.0, 300.0)), start=1):
         first.add(np.multiply(point, MPP))
         second.add(np.multiply(turned(point), MPP))
@@ -241,7 +241,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     assert list(first.features["number"]) == [1, 2, 3]
     presses(person, "side_by_side_landmarks")
     assert "landmarks" not in person.viewer.layers
-    assert "landmarks" not in beside.model.layers
+    assert "landmarks" not in controls.model.layers
     assert person.finds(QAbstractButton, "side_by_side_link").isChecked()
     assert_registered(person, 0.5)
 
@@ -250,26 +250,26 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
     person.waits()
     assert not words.text().startswith("Registered by")
-    person.dock.picker.select_slide(beside._other_identity)  # to set the scale of the other slide, too
+    person.dock.picker.select_slide(controls._other_identity)  # to set the scale of the other slide, too
     person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
     person.waits()
-    if beside.model is not None:
-        np.testing.assert_allclose(beside.model.layers[0].scale, (2 * MPP, 2 * MPP))
+    if controls.model is not None:
+        np.testing.assert_allclose(controls.model.layers[0].scale, (2 * MPP, 2 * MPP))
         closes_the_second(person)
 
 
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, slide_path, tmp_path):
-    beside = person.dock.sections.side_by_side
+    controls = person.dock.sections.side_by_side
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=40))
     person.dock.side_by_side_section.toggleButton().click()
     person.opens_slides(slide_path)
     for _ in range(2):
         presses(person, "side_by_side_show")
-        with person.qtbot.waitSignal(beside._canvas.destroyed):
-            beside._canvas.parentWidget().title.close_button.click()
-        assert beside.model is None
+        with person.qtbot.waitSignal(controls._canvas.destroyed):
+            controls._canvas.parentWidget().title.close_button.click()
+        assert controls.model is None
         assert not person.finds(QAbstractButton, "side_by_side_show").isChecked()
         get_camera(person.viewer).zoom *= 2
     person.viewer.layers.clear()  # as when napari closes

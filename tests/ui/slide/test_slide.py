@@ -38,7 +38,7 @@ controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemVie
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
-def ours(widget):
+def own(widget):
     """Return whether a control is our own, not part of another one."""
     return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
 
@@ -152,7 +152,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert "Drop a slide here" in person.label_text("welcome_text")
     assert not dock.analyze_button.isVisible()
     controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
-    assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
+    assert [w for kind in controls for w in dock.findChildren(kind) if own(w) and not w.objectName()] == []
 
     # An analysis fills the heatmap while it runs, and ends with lesions.
     person.opens_slides(slide_path)

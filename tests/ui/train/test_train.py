@@ -632,8 +632,8 @@ def test_every_control_has_names_and_fits_340_pixels_and_torch_is_never_imported
                 assert widget.objectName()
                 assert widget.accessibleName() or widget.objectName().startswith("qt_"), widget.objectName()
     # Other tests of this process may have imported it: ask what the dock's own modules hold.
-    ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
-    assert not [module for module in ours if hasattr(module, "torch")]
+    own = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
+    assert not [module for module in own if hasattr(module, "torch")]
     # The controls fit a narrow dock.
     for fold in ready.dock.recipe_form._advanced_form._sections.values():
         fold.expand(animate=False)

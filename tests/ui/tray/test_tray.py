@@ -413,17 +413,17 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     person.selects("s10.tif")
     person.dock.side_by_side_button.click()
     person.waits_for_all()
-    beside = slide_dock.sections.side_by_side
+    controls = slide_dock.sections.side_by_side
     assert slide_dock.slide.info.name == "s2"
-    assert [layer.name for layer in beside.model.layers] == ["s10"]
+    assert [layer.name for layer in controls.model.layers] == ["s10"]
     qtbot.wait(300)
     person.selects("s3.tif")
     start = person.list.visualRect(person.dock.list_model.find_index(folder / "s3.tif")).center()
-    drags(person, start, beside._canvas)
-    person.until(lambda: [layer.name for layer in beside.model.layers] == ["s3"])
+    drags(person, start, controls._canvas)
+    person.until(lambda: [layer.name for layer in controls.model.layers] == ["s3"])
     person.waits_for_all()
     assert slide_dock.slide.info.name == "s2"
-    with qtbot.waitSignal(beside._canvas.destroyed):
+    with qtbot.waitSignal(controls._canvas.destroyed):
         slide_dock.findChild(QAbstractButton, "side_by_side_show").click()
 
     # A slide of a case is closed with the case.
@@ -437,7 +437,7 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     person.dock.side_by_side_button.click()
     person.waits_for_all()
     assert set(person.open_files) == before | {"section.tif"}
-    assert [layer.name for layer in beside.model.layers][:1] == ["section"]
+    assert [layer.name for layer in controls.model.layers][:1] == ["section"]
     case_dock.controller.open(second.folder)
     person.waits_for_all()
     assert set(person.open_files) == before

@@ -74,7 +74,7 @@ class Window:
 
     def frames(self):
         found = self.window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
-        return [frame for frame in found if frame.widget() and ours(frame.widget())]
+        return [frame for frame in found if frame.widget() and own(frame.widget())]
 
     def frame(self, name):
         return next(frame for frame in self.frames() if frame.widget().accessibleName() == name)
@@ -156,7 +156,7 @@ class Window:
         return False
 
 
-def ours(content):
+def own(content):
     return any(isinstance(child, DockPlacement) for child in content.children())
 
 

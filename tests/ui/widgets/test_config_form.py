@@ -40,7 +40,7 @@ from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.training.schedules import schedules
 from napari_melanoma.ui.widgets.config_form import ConfigForm, make_editor
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox, join_words, split_words
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, join_texts, split_texts
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number, step_value
 
 OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
@@ -118,14 +118,14 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
 
 @given(st.lists(WORDS))
 def test_joined_texts_are_split_again(words):
-    assert split_words(join_words(words)) == tuple(words)
+    assert split_texts(join_texts(words)) == tuple(words)
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [("a, b", ("a", "b")), (" ", ()), ("a,", ("a",)), ('"a, b" , c', ("a, b", "c"))]
 )
 def test_typed_texts_are_split(text, words):
-    assert split_words(text) == words
+    assert split_texts(text) == words
 
 
 @pytest.fixture

@@ -105,7 +105,9 @@ def extract_columns(rows: Rows) -> dict[str, str]:
 
     A thickness of 0 is invalid and left out.
     """
-    values = {ours: _first_cell(rows, theirs)[1] for ours, theirs in _SOURCE_COLUMNS.items()}
+    values = {
+        target_column: _first_cell(rows, source_name)[1] for target_column, source_name in _SOURCE_COLUMNS.items()
+    }
     values["age"] = _parse_age(values["age"])
     if not _is_positive(values["depth_mm"]):
         values["depth_mm"] = ""

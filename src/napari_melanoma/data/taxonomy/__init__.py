@@ -1,9 +1,9 @@
 """Controlled vocabularies of the harmonized table: our words, their hierarchy, and translations of other words.
 
 A taxonomy consists of two tables in this folder, which are edited by hand. ``<name>.csv`` lists our words (columns
-``word``, ``parent``, ``title``, and further facts). ``<name>_words.csv`` translates words of other tables (``source``)
-to ours (``ours``); a ``source`` limits a translation to one public set, ``language`` is for information only. Every
-taxonomy also has the word ``unknown``.
+``word``, ``parent``, ``title``, and further facts). ``<name>_synonyms.csv`` translates words of other tables
+(``source``) to ours (``target``); a ``data_set`` limits a translation to one public set, ``language`` is for
+information only. Every taxonomy also has the word ``unknown``.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class Taxonomy:
         if "?" in foreign_word:
             return None
         words = normalized_spellings(foreign_word)
-        source_words = (self.translations.get((source, word)) for word in words) if source else ()
-        candidates = (*source_words, *(self.translations.get(("", word)) for word in words))
-        return next((ours for ours in candidates if ours), None)
+        source_targets = (self.translations.get((source, word)) for word in words) if source else ()
+        candidates = (*source_targets, *(self.translations.get(("", word)) for word in words))
+        return next((target for target in candidates if target), None)
 
 
 @cache
@@ -108,7 +108,7 @@ def list_taxonomies() -> tuple[str, ...]:
         sorted(
             path.stem
             for path in TAXONOMY_FOLDER.glob("*.csv")
-            if (TAXONOMY_FOLDER / f"{path.stem}_words.csv").is_file()
+            if (TAXONOMY_FOLDER / f"{path.stem}_synonyms.csv").is_file()
         )
     )
 
@@ -132,24 +132,26 @@ def _read_translations(name: str, entries: Mapping[str, TaxonomyWord]) -> dict[t
     for row in _iter_translations(name):
         if row["target"] not in entries:
             raise InputError(
-                f"{name}_words.csv translates '{row['source']}' as '{row['target']}', which {name}.csv does not have."
+                f"{name}_synonyms.csv translates '{row['source']}' as '{row['target']}', which is not in {name}.csv."
             )
         for word in normalized_spellings(row["source"]):
-            ours = translations.setdefault((row["data_set"], word), row["target"])
-            if ours != row["target"]:
-                raise InputError(f"{name}_words.csv translates '{row['source']}' twice: as {ours} and {row['target']}.")
+            target = translations.setdefault((row["data_set"], word), row["target"])
+            if target != row["target"]:
+                raise InputError(
+                    f"{name}_synonyms.csv translates '{row['source']}' twice: as {target} and {row['target']}."
+                )
     return translations | {("", normalize_wording(word)): word for word in entries}
 
 
 def _iter_translations(name: str) -> Iterator[dict[str, str]]:
     """Yield the rows that translate words; a word of the subtaxonomy translates to its parent."""
-    yield from read_taxonomy_rows(TAXONOMY_FOLDER / "unknown_words.csv")
-    yield from read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}_words.csv")
+    yield from read_taxonomy_rows(TAXONOMY_FOLDER / "unknown_synonyms.csv")
+    yield from read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}_synonyms.csv")
     if name in SUBTAXONOMIES:
         below = read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}.csv")
         parents = {row["word"]: row["parent"] for row in below}
         yield from ({"source": word, "target": parent, "data_set": ""} for word, parent in parents.items())
-        for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}_words.csv"):
+        for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}_synonyms.csv"):
             yield {**row, "target": parents[row["target"]]}
 
 

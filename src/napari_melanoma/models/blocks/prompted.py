@@ -108,15 +108,15 @@ class PromptedUNet(nn.Module):
 class Merge(nn.Module):
     """Enlarges features to the size of the next finer level, and merges both."""
 
-    def __init__(self, below: int, beside: int, out: int) -> None:
+    def __init__(self, below: int, skip: int, out: int) -> None:
         super().__init__()
         self.reduce = make_convolution(below, out, side=1)
-        self.merge = make_double_convolution(out + beside, out)
+        self.merge = make_double_convolution(out + skip, out)
 
-    def forward(self, below: Tensor, beside: Tensor) -> Tensor:
-        """Return features (batch, out, row, column) of the size of ``beside``."""
-        enlarged = interpolate(self.reduce(below), size=beside.shape[-2:], mode="bilinear", align_corners=False)
-        return self.merge(torch.cat([enlarged, beside], 1))
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        """Return features (batch, out, row, column) of the size of ``skip``."""
+        enlarged = interpolate(self.reduce(below), size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        return self.merge(torch.cat([enlarged, skip], 1))
 
 
 class Context(nn.Module):

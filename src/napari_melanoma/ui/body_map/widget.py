@@ -21,7 +21,7 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
-from napari_melanoma.data.body_sites import MIDLINE, SiteKey, is_site_within, list_site_words, site_title
+from napari_melanoma.data.body_sites import MIDLINE, SiteKey, is_site_within, list_sites, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.reports.body_map import SiteSpot, find_spot, read_spots, spread_points
 from napari_melanoma.ui.body_map.chart import NO_SITE, BodyChart, BodyDrawing, BodyPart, ChartTransform, get_chart
@@ -410,7 +410,7 @@ class BodyMap(QWidget):
     def _lay_out(self) -> None:
         bold = QFont(self.font())
         bold.setBold(True)
-        for word in ("", *list_site_words()):
+        for word in ("", *list_sites()):
             self._site_combo.addItem(site_title(word), word)
             if word in load_taxonomy("site").words:
                 self._site_combo.setItemData(self._site_combo.count() - 1, bold, Qt.ItemDataRole.FontRole)

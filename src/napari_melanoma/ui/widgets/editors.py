@@ -324,11 +324,11 @@ class TextListEditor(TextEditor):
     @property
     def value(self) -> Any:  # noqa: ANN401
         """The texts."""
-        return split_words(str(self._line.text()))
+        return split_texts(str(self._line.text()))
 
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401
-        self._line.setText(join_words(value))
+        self._line.setText(join_texts(value))
         self._line.setCursorPosition(0)
 
     @property
@@ -347,7 +347,7 @@ class NumberListEditor(TextEditor):
     @property
     def value(self) -> Any:  # noqa: ANN401
         """The valid numbers."""
-        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._is_number(word))
+        return tuple(self._kind(word) for word in split_texts(str(self._line.text())) if self._is_number(word))
 
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401
@@ -356,7 +356,7 @@ class NumberListEditor(TextEditor):
     @property
     def fault(self) -> str:
         """The error message if a text is not a number or there are too few numbers."""
-        wrong = [word for word in split_words(str(self._line.text())) if not self._is_number(word)]
+        wrong = [word for word in split_texts(str(self._line.text())) if not self._is_number(word)]
         if wrong:
             return f"'{wrong[0]}' is not a {'whole number' if self._kind is int else 'number'}"
         return "" if len(self.value) >= self._min_length else "is empty: enter at least one"
@@ -458,7 +458,7 @@ class PathEditor(Editor):
         choose_file(self, "path_dialog", "Choose a file", (), lambda path: self._line.setText(str(path)), folder)
 
 
-def split_words(text: str) -> tuple[str, ...]:
+def split_texts(text: str) -> tuple[str, ...]:
     """Split a line into texts separated by commas; empty for an empty line."""
     words, position = [], 0
     while position < len(text):
@@ -473,7 +473,7 @@ def split_words(text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def join_words(words: Sequence[str]) -> str:
+def join_texts(words: Sequence[str]) -> str:
     """Join texts into one line, the inverse of ``split_words``."""
     return ", ".join(_quote(word) for word in words)
 

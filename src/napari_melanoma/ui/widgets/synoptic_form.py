@@ -180,9 +180,9 @@ class SynopticEditor(QWidget):
     def _place_label(self) -> None:
         """Place the label beside the field, or above it if it needs more than two lines there."""
         grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
-        beside = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
-        one_line = text.boundingRect(beside, wrap, "X").height()
-        if text.boundingRect(beside, wrap, self.field.label).height() > LABEL_LINES * one_line:
+        label_rect = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
+        one_line = text.boundingRect(label_rect, wrap, "X").height()
+        if text.boundingRect(label_rect, wrap, self.field.label).height() > LABEL_LINES * one_line:
             self.label.setMinimumWidth(0)
             self.label.setMaximumWidth(NO_LIMIT_PX)
             self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

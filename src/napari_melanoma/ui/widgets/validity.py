@@ -95,10 +95,10 @@ class ValidityNotice(QWidget):
         for line in (self.headline_label, self.reasons_label):
             texts.addWidget(line)
         texts.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # otherwise it spans the whole width
-        beside = QHBoxLayout(self.frame)
-        beside.setContentsMargins(8, 4, 4, 4)
-        beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
-        beside.addLayout(texts, 1)
+        row = QHBoxLayout(self.frame)
+        row.setContentsMargins(8, 4, 4, 4)
+        row.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
+        row.addLayout(texts, 1)
         below = QVBoxLayout(self.numbers)
         whole = QVBoxLayout(self)
         for layout in (below, whole):
