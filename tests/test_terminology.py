@@ -137,12 +137,14 @@ def test_string_literals_are_searched() -> None:
 
 # Names of stored keys, fields, options and controls that have been replaced; core/renamed_keys.py has the new ones.
 OLD_NAMES = (
-    "asked|unlike|likeness|said|depth_said|depth_in_words|tuning|tuning_\\w+|learn|learn_also|held_out|held_out_\\w+|"
+    "asked|unlike|likeness|said|base_share|depth_said|depth_in_words|tuning|tuning_\\w+|learn|learn_also|held_out|held_out_\\w+|"
     "blend|take|crossed|standings|theirs|beside|beside_\\w+|\\w+_beside|\\w+_words|take over|cannot tell"
 )
 OLD_NAME = re.compile(
     rf"(?<![\w\"'])([\"'])(?:{OLD_NAMES})\1|^ {{4}}(?:{OLD_NAMES}): |[(, ](?:{OLD_NAMES})=(?!=)|^(?:{OLD_NAMES}) = "
-    r"|\b(?:draw_ticket|SlideStops)\b",
+    r"|\b(?:draw_ticket|SlideStops)\b"
+    r"|def (?:\w+_)?(?:asked|likeness|said|told|theirs|standings|held_out|beside|anew|nobody)(?:_\w+)?\("
+    r"|def \w+_words\(",
     re.MULTILINE,
 )
 SOURCES = [

@@ -52,7 +52,7 @@ def wrong(found: Photograph, clean: np.ndarray) -> float:
     return float((np.abs(found.rgb.astype(int) - clean).max(axis=2) > SEEN).mean())
 
 
-def is_told(kind: str, damage: str) -> bool:
+def is_reported(kind: str, damage: str) -> bool:
     """Whether a kind of damage is detectable in this format."""
     if kind in CHECKSUMS:
         return True
@@ -74,7 +74,7 @@ def test_damaged_files_are_rejected_and_intact_files_read(kind: str, phantom: np
             if damage == "padded":
                 assert found is not None
                 assert found.damage is None
-            if found is not None and found.damage is None and is_told(kind, damage):
+            if found is not None and found.damage is None and is_reported(kind, damage):
                 assert wrong(found, clean.rgb) <= MOST_WRONG, (damage, seed)
 
 
