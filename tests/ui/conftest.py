@@ -137,7 +137,6 @@ def make_napari_viewer(make_napari_viewer, qapp):
     yield make_napari_viewer
     Viewer.close_all()
     qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    gc.unfreeze()  # docks exclude objects from garbage collection
 
 
 @pytest.fixture
