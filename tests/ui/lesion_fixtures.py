@@ -56,6 +56,7 @@ def viewer(client):
     made = ViewerModel()
     before = count_callbacks(made)
     yield made
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # docks that a test has opened itself
     gc.collect()
     assert count_callbacks(made) == before
 
