@@ -1,19 +1,16 @@
-"""The Train dock in napari itself, with a training that really runs: from the menu to the model taken over."""
+"""The Train dock in napari itself, with a training that really runs: from the menu to the active model."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sys
 
 import psutil
 import pytest
 from qtpy.QtCore import Qt
 
-from conftest import FAKE_WORKER, wait_until_idle
+from conftest import wait_until_idle
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.train import dock as train
-from napari_melanoma.ui.worker_client import WorkerClient
 
 from .test_train import Trainer, write_data_set
 
@@ -24,9 +21,8 @@ TINY = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
 
 @pytest.fixture
 def trainer(home, shown_viewer, qtbot, monkeypatch):
-    """Somebody who opened the dock from napari's menu."""
+    """A user who opened the dock from napari's menu."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr(train, "WorkerClient", lambda: WorkerClient([sys.executable, str(FAKE_WORKER)]))
     _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Train")
     made = Trainer(shown_viewer, dock, qtbot)
     made.waits()
