@@ -185,7 +185,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     five.clicks("case_confirm")
     assert not five.dock.confirm_button.isVisibleTo(five.dock)
     # The same folder again adds what is new.
-    tiled = draw_tiled_photograph(photos / "forearm_right_2_tile.tif")
+    tiled = draw_tiled_photograph(photos / "forearm_right_2_macroscopic.tif")
     five.drops(photos)
     assert five.status == "1 image added."
     assert (len(five.case.lesions[2].images), five.notice) == (3, "")
