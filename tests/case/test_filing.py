@@ -59,6 +59,7 @@ NAMES = [
     ("back_20x_5mm_54y_2of3_v2.jpg", "", "", BACK),
     ("back (2).jpg", "", "", BACK),
     ("0012_back.jpg", "", "", BACK),
+    ("forearm_right_2_photo.jpg", "", "2", FOREARM | {"laterality": "right"}),
     ("left_arm_right_side.jpg", "", "", {}),
 ]
 

@@ -369,7 +369,8 @@ def _parse_name(name: str) -> ImageMetadata:
         lesion, rest = lesion or match.group(1), rest.replace(match.group(), " ", 1)
     words = re.split(r"[\s_]+", rest)
     modality_index, cells["modality"] = _find_modality(words)
-    site_parts = [word for index, word in enumerate(words) if word.isalpha() and index != modality_index]
+    others = words[:modality_index] + words[modality_index + 1 :]
+    site_parts = [word for word in others if word.isalpha() and word.lower() not in NEUTRAL_WORDS]
     cells |= _parse_site(" ".join(site_parts))._asdict()
     if not lesion and (cells["site"] or cells["modality"]):
         # A number after the modality counts images, not lesions
