@@ -171,15 +171,17 @@ def find_close_pairs(
             run.check()
             # The second half of the bits is compared if the first is close
             near = _count_bits(halves[rows, None, 0] ^ other_halves[None, columns, 0]) <= radius
-            row, column = np.nonzero(near)
-            if not len(row):
-                continue
-            pairs = np.stack((rows[row], columns[column]), axis=1)
-            differ = halves[pairs[:, 0]] ^ other_halves[pairs[:, 1]]
+            if is_ordered:
+                near &= rows[:, None] < columns
+            row, column = np.divmod(np.flatnonzero(near), len(columns))  # faster than nonzero in two dimensions
+            first, second = rows[row], columns[column]
+            differ = halves[first] ^ other_halves[second]
             is_close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
-            # Pairs with an equal earlier band were found there
-            is_repeated = (codes[pairs[:, 0], :band] == others[pairs[:, 1], :band]).any(1)
-            yield pairs[is_close & ~is_repeated & ~(is_ordered & (pairs[:, 0] >= pairs[:, 1]))]
+            if is_close.any():
+                first, second = first[is_close], second[is_close]
+                # Pairs with an equal earlier band were found there
+                is_repeated = (codes[first, :band] == others[second, :band]).any(1)
+                yield np.stack((first, second), axis=1)[~is_repeated]
 
 
 def _split_bits(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
