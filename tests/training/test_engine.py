@@ -219,24 +219,24 @@ def test_the_faster_precision_is_used_on_a_cpu(
 ) -> None:
     tried: list[str] = []
 
-    def measure(recipe: TrainRecipe) -> StepCost:
+    def measure(recipe: TrainRecipe) -> float:
         tried.append(recipe.precision)
         disturbed = 3.0 if len(tried) == 1 else 0.0
-        return StepCost(disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0, 0, 0, 0, "cpu", "")
+        return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0)
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(step_time, "measure_pass", measure)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
     assert step_time.find_precision(wished) == expected
     assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
 
 
 def test_bf16_is_used_if_memory_runs_out(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(recipe: TrainRecipe) -> StepCost:
+    def measure(recipe: TrainRecipe) -> float:
         raise MemoryError
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(step_time, "measure_pass", measure)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     assert step_time.find_precision(wished) == "bf16"
 
@@ -246,13 +246,13 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
 ) -> None:
     run, tried = RunContext(), []
 
-    def measure(recipe: TrainRecipe) -> StepCost:
+    def measure(recipe: TrainRecipe) -> float:
         tried.append(1)
         run.cancel()
-        return StepCost(1, 0, 0, 0, 0, "cpu", "")
+        return 1.0
 
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(step_time, "measure_pass", measure)
     with pytest.raises(Cancelled):
         step_time.find_precision(recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run)
     assert len(tried) == 1

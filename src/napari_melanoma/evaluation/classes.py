@@ -85,7 +85,7 @@ BATCH_IMAGES = 16  # views per batch of a network
 # Names of values: of the distance from the training cases, and of variants of the clinical metadata.
 DISTANCE = "distance"
 ALL_FIELDS, NO_FIELDS = "form", "empty"
-DEPTH_MEASURES = ("depth_told", "depth_spread")  # on the network's scale: the depth, and the logarithm of its variance
+DEPTH_MEASURES = ("depth", "depth_log_variance")  # on the network's scale: the depth, and the logarithm of its variance
 DEPTH_COLUMNS = ("depth_predicted_mm", "depth_low", "depth_high", "depth_mm")
 DEPTH_TITLE = "Predicted and measured depth"
 SHOWN_IN_SUBGROUPS = ("AUC", "AP", "sensitivity", "specificity", "ECE")

@@ -313,9 +313,9 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
         """Measure an image again to draw it, since the pixels of all images do not fit into memory."""
         options = self.options
         try:
-            return measure_sample(sample, self.models[0], self.thresholds[0], options.refinement, flips=options.flips)[
-                0
-            ]
+            threshold, refinement = self.thresholds[0], options.refinement
+            case, _ = measure_sample(sample, self.models[0], threshold, refinement, flips=options.flips)
+            return case
         except Cancelled:
             raise
         except Exception:  # any error: the image has its metrics and is not drawn

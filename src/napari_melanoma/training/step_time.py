@@ -64,11 +64,8 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
     import torch
 
     device = accelerator(recipe)
-    side = min(recipe.model.input_size, PROBE_SIDE[device])
-    area_ratio = (recipe.model.input_size / side) ** 2
     try:
-        model = recipe.model.model_copy(update={"input_size": side})
-        probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
+        probe, area_ratio = _make_probe(recipe, device)
         with _saved_tensor_sizes() as sizes:
             probe.forward_backward()
         image_s = area_ratio * fastest_seconds(probe.forward_backward, device, clock) / probe.images
@@ -90,6 +87,23 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
         device=device,
         precision=choose_precision(recipe),
     )
+
+
+def measure_pass(recipe: TrainRecipe) -> float:
+    """Return the seconds per image of the forward and backward pass alone."""
+    device = accelerator(recipe)
+    try:
+        probe, area_ratio = _make_probe(recipe, device)
+        return area_ratio * fastest_seconds(probe.forward_backward, device) / probe.images
+    finally:
+        release_memory(device)
+
+
+def _make_probe(recipe: TrainRecipe, device: str) -> tuple[_StepProbe, float]:
+    """Return a step with a small input, and the area of the recipe's input relative to it."""
+    side = min(recipe.model.input_size, PROBE_SIDE[device])
+    model = recipe.model.model_copy(update={"input_size": side})
+    return _StepProbe(recipe.model_copy(update={"model": model}), device), (recipe.model.input_size / side) ** 2
 
 
 def fastest_seconds(step: Callable[[], None], device: str, clock: Clock = time.perf_counter) -> float:
@@ -264,7 +278,7 @@ def find_precision(recipe: TrainRecipe, run: RunContext = NULL_CONTEXT) -> Preci
         for _ in range(PRECISION_ROUNDS):
             for precision, times in seconds.items():
                 run.check()
-                times.append(measure_step(recipe.model_copy(update={"precision": precision})).image_s)
+                times.append(measure_pass(recipe.model_copy(update={"precision": precision})))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
