@@ -299,7 +299,7 @@ def estimate_run(recipe: TrainRecipe, counts: Mapping[str, int]) -> dict[str, An
     step_s = cost.image_s * shares.total / processes + cost.update_s
     return {
         "step_s": round(step_s, 4),
-        "seconds": round(recipe.epochs * (steps * step_s + counts["validation"] * cost.forward_s), 1),
+        "seconds": round(recipe.epochs * (steps * step_s + counts["validation"] * cost.forward_s), 3),
         "memory_mb": cost.memory_mb(-(-shares.total // (processes * recipe.accumulate_batches))),
         "batch_size": shares.total,
         "steps": steps * recipe.epochs,
