@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pictures import save_picture
 from PIL import Image, ImageDraw, ImageFont
 
 from napari_melanoma.imaging.color import illuminant_gains, scale_channels
@@ -194,12 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TARGET, help="the folder to write to")
     folder: Path = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in (
-        ("augmentation-gallery.jpg", augmentation_gallery()),
-        ("preprocessing-gallery.jpg", preprocessing_gallery()),
+        ("augmentation-gallery.webp", augmentation_gallery()),
+        ("preprocessing-gallery.webp", preprocessing_gallery()),
     ):
-        picture.save(folder / name, quality=88, subsampling=0, optimize=True)
+        save_picture(picture, folder / name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw docs/images/cohort-phantom.jpg: patches of patients of a phantom cohort, plain and with the true outlines."""
+"""Draw docs/images/cohort-phantom.webp: patches of patients of a phantom cohort, plain and with the true outlines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pictures import save_picture
 from PIL import Image
 
 from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.jpg"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.webp"
 GAP, WIDTH = 6, 1236
 TUMOR, NECROSIS = (0, 150, 60), (255, 210, 0)
 # Thickness in mm, necrosis, test set: one patient of each.
@@ -64,11 +65,10 @@ def join_horizontally(tiles: list[Rgb]) -> Rgb:
 def main() -> None:
     """Write the gallery."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
+    parser.add_argument("--out", type=Path, default=TARGET, help="the WebP file to write")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the cohort")
     arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)
+    save_picture(Image.fromarray(gallery(arguments.seed)), arguments.out)
 
 
 if __name__ == "__main__":

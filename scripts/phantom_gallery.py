@@ -1,4 +1,4 @@
-"""Draw docs/images/phantom-gallery.png: a phantom of each skin type and modality, and the outlines of the masks."""
+"""Draw docs/images/phantom-gallery.webp: a phantom of each skin type and modality, and the outlines of the masks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pictures import save_picture
 from PIL import Image
 
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import CameraOptions, LesionPhantomConfig, PhantomModality
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.png"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.webp"
 TILE = (156, 208)
 GAP = 4
 # Seeds that together show network, globules, veil, hairs, ruler, bubbles and ink.
@@ -54,16 +55,12 @@ def _joined(tiles: list[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Write the gallery, in 256 colors to stay small."""
+    """Write the gallery."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=TARGET, help="the PNG to write")
+    parser.add_argument("--out", type=Path, default=TARGET, help="the WebP file to write")
     parser.add_argument("--first-seed", type=int, default=0, help="added to the seeds, for other phantoms")
     arguments = parser.parse_args()
-    image = Image.fromarray(gallery(arguments.first_seed))
-    # Maximum coverage keeps the few pixels of ink and veil; the default would use all colors for skin.
-    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.FLOYDSTEINBERG)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    image.save(arguments.out, optimize=True)
+    save_picture(Image.fromarray(gallery(arguments.first_seed)), arguments.out)
 
 
 if __name__ == "__main__":

@@ -62,11 +62,11 @@ def cycle(folder: Path, out: Path, theme: str) -> None:
     draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
     run_model(dock, trained(folder, "first", slide, dock), "first")
     show_part(dock, "slide_heatmap_section")
-    picture(dock.window(), out / "regions-first-model.png")
+    picture(dock.window(), out / "regions-first-model.webp")
     draw(dock, labels, faults(dock, labels))
     run_model(dock, trained(folder, "second", slide, dock), "second")
     show_part(dock, "slide_heatmap_section")
-    picture(dock.window(), out / "regions-second-model.png")
+    picture(dock.window(), out / "regions-second-model.webp")
     viewer.close()
 
 

@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pictures import save_picture
+from PIL import Image
+
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_patient
 from napari_melanoma.case.results import predict_case_with, save_predictions
 from napari_melanoma.case.store import CaseStore
@@ -55,7 +58,7 @@ def main() -> int:
         photographs = [folder / "photographs" / f"lesion_0005{end}.png" for end in ("", "_grown")]
         write_case(folder / "P-0042", photographs, slide)
         call("report", folder / "P-0042", results, "--out", folder / "report.html", "--pdf")
-        draw_pages(folder / "report.pdf", out / "report.png")
+        draw_pages(folder / "report.pdf", out / "report.webp")
     return 0
 
 
@@ -127,7 +130,7 @@ def draw_pages(pdf: Path, path: Path) -> None:
         painter.fillRect(left, 0, size.width(), size.height(), Qt.GlobalColor.white)
         painter.drawImage(left, 0, document.render(page, size))
     painter.end()
-    picture.save(str(path))
+    save_picture(Image.fromqimage(picture), path)
     del application
 
 

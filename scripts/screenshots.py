@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
@@ -38,21 +39,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 PHANTOMS, EPOCHS = 24, 4
-MAX_BYTES = 700_000  # of a picture in full color
 
 
 def picture(widget: QWidget, path: Path) -> None:
-    """Save a widget as PNG, a large one with a palette."""
+    """Save a widget as WebP."""
     from PIL import Image
 
     process_events(0.6)
-    if not widget.grab().save(str(path)):
-        raise SystemExit(f"cannot write {path}")
-    with Image.open(path) as image:
-        full = image.convert("RGB")
-    full.save(path, optimize=True)
-    if path.stat().st_size > MAX_BYTES:
-        full.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2).save(path, optimize=True)
+    save_picture(Image.fromqpixmap(widget.grab()), path)
 
 
 def narrow(dock: QWidget) -> None:
@@ -130,7 +124,7 @@ def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str
     open_and_analyze(dock, photograph)
     dock.analyze_button.click()  # again, for the state from the second photograph on
     wait_until(tasks.is_idle)
-    picture(dock.window(), out / "lesion-dock.png")
+    picture(dock.window(), out / "lesion-dock.webp")
     viewer.close()
 
 
@@ -150,7 +144,7 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(tasks.is_idle)
     process_events(0.3)
     dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.lesion_list, 0, 4)
-    picture(dock.window(), out / "lesion-dock-clicks.png")
+    picture(dock.window(), out / "lesion-dock-clicks.webp")
     viewer.close()
 
 
@@ -182,7 +176,7 @@ def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
             field.control.setText(age)
             field.control.textEdited.emit(age)
             wait_until(tasks.is_idle)
-        picture(dock.window(), out / f"lesion-dock-prediction-{name}.png")
+        picture(dock.window(), out / f"lesion-dock-prediction-{name}.webp")
         viewer.layers.clear()
     viewer.close()
 
@@ -214,7 +208,7 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
         wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
         dock.accept_button.click()
     wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
-    picture(dock.window(), out / "review-dock.png")
+    picture(dock.window(), out / "review-dock.webp")
     viewer.close()
 
 
@@ -223,16 +217,16 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Train", theme, (1400, 900))
     dock.data_picker.training_list.add([phantoms(folder / "phantoms")])
     wait_until(lambda: dock.start_button.isEnabled() and tasks.is_idle())
-    picture(dock, out / "train-dock.png")
+    picture(dock, out / "train-dock.webp")
     dock.recipe_form.set_values(quick(dock))
     dock.recipe_form.changed.emit()
     wait_until(lambda: dock.start_button.isEnabled())
     dock.start_button.click()
     view = dock.run_page.run_view
     wait_until(lambda: view.report is not None and view.report.epoch >= EPOCHS - 1)
-    picture(dock, out / "train-dock-run.png")
+    picture(dock, out / "train-dock-run.webp")
     wait_until(lambda: not view.report.state.active and view.report.comparison is not None)
-    picture(dock, out / "train-dock-gate.png")
+    picture(dock, out / "train-dock-gate.webp")
     viewer.close()
 
 
@@ -262,7 +256,7 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     ]
     body.set_lesions([BodyMark(str(n), str(n), *site) for n, site in enumerate(sites, start=1)], current="3")
     body.set_site("forearm", "right")
-    picture(body, out / "body-map.png")
+    picture(body, out / "body-map.webp")
     viewer.close()
 
 
@@ -282,7 +276,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.tree.opened.emit("I1")
     wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
     wait_until(lambda: "Saved" in dock.save_label.text())
-    picture(dock.window(), out / "case-dock.png")
+    picture(dock.window(), out / "case-dock.webp")
     viewer.close()
 
 
@@ -298,7 +292,7 @@ def change_pictures(folder: Path, out: Path, theme: str) -> None:
     bar = dock.findChild(QScrollArea, "case_scroll").verticalScrollBar()
     place = dock.lesion_page.comparison_section.mapTo(dock.findChild(QScrollArea, "case_scroll").widget(), QPoint(0, 0))
     bar.setValue(place.y() - 4)
-    picture(dock.window(), out / "case-dock-over-time.png")
+    picture(dock.window(), out / "case-dock-over-time.webp")
     dock.comparison.leave()
     viewer.close()
 
@@ -345,7 +339,7 @@ def channel_pictures(folder: Path, out: Path, theme: str) -> None:
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_display_section")
     viewer.reset_view()
-    picture(dock.window(), out / "slide-dock-channels.png")
+    picture(dock.window(), out / "slide-dock-channels.webp")
     viewer.close()
 
 
@@ -380,14 +374,14 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
             dock.lesion_table.selectRow(0)
     else:
         logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
-    picture(dock.window(), out / "slide-dock.png")
+    picture(dock.window(), out / "slide-dock.webp")
     show_part(dock, "slide_heatmap_section")
-    picture(dock, out / "slide-dock-lesions.png")
+    picture(dock, out / "slide-dock-lesions.webp")
     if dock.lesion_table.table_model.lesions:
         viewer.reset_view()
         draw_lesions(dock)
         show_part(dock, "slide_lesions_section")
-        picture(dock.window(), out / "slide-dock-draw.png")
+        picture(dock.window(), out / "slide-dock-draw.webp")
         dock.edit_buttons["draw"].click()
     dock.correlation_section.collapse(animate=False)
     dock.options_section.expand(animate=False)
@@ -395,16 +389,16 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     stain = dock.findChild(QComboBox, "slide.stain")
     stain.setCurrentIndex(stain.findData("macenko"))
     show_part(dock, "slide_options_section")
-    picture(dock, out / "slide-dock-options.png")
+    picture(dock, out / "slide-dock-options.webp")
     dock.options_section.collapse(animate=False)
     for layer in viewer.layers[1:]:
         layer.visible = False
     draw_regions(dock)
     show_part(dock, "slide_regions_section")
-    picture(dock.window(), out / "slide-dock-regions.png")
+    picture(dock.window(), out / "slide-dock-regions.webp")
     dock.reading_mode.toggle()
     dock.reading_mode.mode.tabs.toggle("Regions")
-    picture(dock.window(), out / "slide-dock-reading.png")
+    picture(dock.window(), out / "slide-dock-reading.webp")
     dock.reading_mode.leave()
     viewer.close()
 
@@ -428,7 +422,7 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     row, column = first.size[0] * 0.45, first.size[1] * 0.5
     center_view(viewer, first, (row, column), first.size[1] / 3)
     show_part(dock, "slide_side_by_side_section")
-    picture(dock.window(), out / "slide-dock-side-by-side.png")
+    picture(dock.window(), out / "slide-dock-side-by-side.webp")
     viewer.close()
 
 
@@ -466,7 +460,7 @@ def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     tray.list_view.select_path(section)
     tray.open_button.click()
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    picture(dock.window(), out / "tray.png")
+    picture(dock.window(), out / "tray.webp")
     viewer.close()
 
 
@@ -522,9 +516,9 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
         page.view.patch_label.linkActivated.emit("0")
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_risk_section")
-    picture(dock.window(), out / "slide-dock-risk.png")
+    picture(dock.window(), out / "slide-dock-risk.webp")
     show_part(dock, "risk_gallery")
-    picture(dock, out / "slide-dock-risk-gallery.png")
+    picture(dock, out / "slide-dock-risk-gallery.webp")
     viewer.close()
 
 
@@ -542,12 +536,12 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
     show_part(dock, "slide_depth_section")
-    picture(dock.window(), out / "slide-dock-depth.png")
+    picture(dock.window(), out / "slide-dock-depth.webp")
     page.view.move_button.click()
     dock.depth_section.collapse(animate=False)
     fill_in_synoptic(dock)
     show_part(dock, "slide_synoptic_section")
-    picture(dock, out / "slide-dock-synoptic.png")
+    picture(dock, out / "slide-dock-synoptic.webp")
     viewer.close()
 
 

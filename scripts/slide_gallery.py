@@ -1,4 +1,4 @@
-"""Draw docs/images/slide-phantom.jpg: a phantom slide with its truth, details in full resolution, and all looks."""
+"""Draw docs/images/slide-phantom.webp: a phantom slide with its truth, details in full resolution, and all looks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pictures import save_picture
 from PIL import Image
 
 from napari_melanoma.core.geometry import Box
@@ -15,7 +16,7 @@ from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_region, render_truth
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.webp"
 WIDTH, GAP = 1236, 6
 COLORS = np.array([[255, 255, 255], [247, 190, 205], [128, 70, 200], [205, 30, 30]], np.uint8)
 Rgb = NDArray[np.uint8]
@@ -76,11 +77,10 @@ def joined(tiles: list[Rgb], axis: int) -> Rgb:
 def main() -> None:
     """Write the gallery."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
+    parser.add_argument("--out", type=Path, default=TARGET, help="the WebP file to write")
     parser.add_argument("--seed", type=int, default=8, help="random seed of the slide")
     arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)
+    save_picture(Image.fromarray(gallery(arguments.seed)), arguments.out)
 
 
 if __name__ == "__main__":
