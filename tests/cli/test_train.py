@@ -15,8 +15,8 @@ from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Compari
 from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs import train as workflow
-from napari_melanoma.training import step_time
-from napari_melanoma.training.step_time import StepCost
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 
 RECIPE = """
 epochs = 3
@@ -58,7 +58,7 @@ def blobs(tmp_path: Path) -> Path:
 @pytest.fixture
 def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the measurement of a training step by known values."""
-    monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
+    monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
 
 
 @pytest.mark.usefixtures("known_cost", "blobs")

@@ -19,10 +19,10 @@ from napari_melanoma.models.zoo import build_network
 from napari_melanoma.reproduction import budget, paper_rows
 from napari_melanoma.reproduction.budget import BudgetSize, reduce_input
 from napari_melanoma.reproduction.papers import papers, read_paper
-from napari_melanoma.training import step_time
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
-from napari_melanoma.training.step_time import StepCost
 
 COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
@@ -59,7 +59,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2, side: int | None = None) -> None:
     """Plan a number of steps for every row, and smaller images if a side is given, without measuring anything."""
-    monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
+    monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
     monkeypatch.setattr(paper_rows, "reduce_input", lambda recipe, size: reduce_input(recipe, side))
     monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
     monkeypatch.setattr("napari_melanoma.runs.resolved_settings.find_precision", lambda *of: "fp32")
@@ -212,7 +212,7 @@ def patched() -> Iterator[Callable[[TrainRecipe, Path], None]]:
         (write_classifier if recipe.classification else write_segmenter)(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_time, "measure_step", lambda recipe: COST)
+        patch.setattr(batch_size, "measure_step", lambda recipe: COST)
         patch.setattr(paper_rows, "train", train)
         yield write_classifier
 

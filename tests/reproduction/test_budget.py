@@ -25,9 +25,9 @@ from napari_melanoma.reproduction.budget import (
 )
 from napari_melanoma.reproduction.papers import papers, read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionPlan
-from napari_melanoma.training import step_time
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_time import StepCost
 
 
 def candidates(train: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:
@@ -62,7 +62,7 @@ def test_rows_without_a_network_of_their_own_take_the_time_of_those_of_other_row
 ) -> None:
     of = {"unetpp_p2": 0.5, "image_tabular": 0.2}
     monkeypatch.setattr(
-        step_time,
+        batch_size,
         "measure_step",
         lambda recipe: StepCost(0.01, 0.001, of[recipe.model.architecture], 1, 1, "cpu", "32-true"),
     )

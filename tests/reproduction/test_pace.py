@@ -7,9 +7,9 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.reproduction.budget import measure_paces, use_threads
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.training import step_time
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_time import StepCost
 
 
 def test_a_slow_measurement_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_a_slow_measurement_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         quiet = 0.35 if seen[-1] > 1 else 0.02
         return StepCost(5.0 if len(seen) < 3 else quiet, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
-    monkeypatch.setattr(step_time, "measure_step", measured)
+    monkeypatch.setattr(batch_size, "measure_step", measured)
     rows = [read_paper("P4").rows[name] for name in ("transfer-d", "transfer-d-then-m", "deeplab-mobilenetv2-035")]
     alike = {row.name: row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"}) for row in rows}
     with use_threads(2):

@@ -21,14 +21,14 @@ from napari_melanoma.reproduction.planning import (
     complete_plan,
 )
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
-from napari_melanoma.training import step_time
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_time import StepCost
 
 
 def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_time, "fastest_seconds", lambda work, device, clock: 0.05)
-    monkeypatch.setattr(step_time, "MAX_PROBE_IMAGES", 2)
+    monkeypatch.setattr(batch_size, "fastest_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(batch_size, "MAX_PROBE_IMAGES", 2)
     monkeypatch.setattr(budget, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
@@ -80,7 +80,7 @@ def test_a_reduced_size_is_part_of_the_plan_and_of_the_recipes(monkeypatch: pyte
         pixels = recipe.model.input_size**2
         return StepCost(1.4e-6 * pixels, 1e-3, 1.4e-7 * pixels, 1, 1, "cpu", "32-true")
 
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(batch_size, "measure_step", measure)
     paper = read_paper("P2")
     data = {"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)}
     draft = ReproductionPlan(
@@ -102,7 +102,7 @@ def test_a_reduced_size_is_part_of_the_plan_and_of_the_recipes(monkeypatch: pyte
 
 
 def test_longer_training_leaves_no_cross_validated_row_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_time, "measure_step", lambda recipe: StepCost(0.02, 1e-3, 2e-3, 1, 1, "cpu", "32-true"))
+    monkeypatch.setattr(batch_size, "measure_step", lambda recipe: StepCost(0.02, 1e-3, 2e-3, 1, 1, "cpu", "32-true"))
     rows = read_paper("P2").select(("unet", "cls-lite0", "meta-image-alone"))
     role = CrossValidatedRole("HAM10000", Path("folds"), ("ham",), 5, images=1000, positives=180, groups=900)
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 400, 100)}, {"HAM10000": role})
@@ -130,7 +130,7 @@ def plan_p2(names: tuple[str, ...], minutes: float, split_s: float, crossed_s: f
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 400, 100)}, {"HAM10000": role})
     draft = ReproductionPlan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_time, "measure_step", measure)
+        patch.setattr(batch_size, "measure_step", measure)
         return complete_plan(draft, read_paper("P2").select(names), data, {}, RunContext())
 
 
@@ -170,7 +170,7 @@ def test_a_forecast_of_the_full_budget_has_time_and_memory(monkeypatch: pytest.M
         device, image_s = ("cpu", 1.0) if recipe.device == "cpu" else ("cuda", 0.01)
         return StepCost(image_s, 0.1, 0.1, 10 * 2**20, 100 * 2**20, device, "32-true")
 
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(batch_size, "measure_step", measure)
     data = ReproductionImages({"M": RoleData("M", (Path("m"),), 100, 20)})
     draft = ReproductionPlan(paper="P4", budget="full", data={"M": ("m",)})
     row = read_paper("P4").rows["unet"]

@@ -24,10 +24,10 @@ from napari_melanoma.reproduction import paper_rows, split
 from napari_melanoma.reproduction.comparisons import describe_differences
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
-from napari_melanoma.training import step_time
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
-from napari_melanoma.training.step_time import StepCost
 
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
@@ -201,7 +201,7 @@ def test_a_check_reads_no_image_and_measures_each_network_once(sets: Path, monke
         measured.append(recipe)
         return StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
-    monkeypatch.setattr(step_time, "measure_step", measure)
+    monkeypatch.setattr(batch_size, "measure_step", measure)
     monkeypatch.setattr(split, "find_duplicates", lambda *of, **options: pytest.fail("images were read"))
     rows = ("unet", "deeplab-mobilenetv2-035", "deeplab-mobilenetv2")
     for budget in ("small", "full"):

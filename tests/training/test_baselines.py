@@ -36,6 +36,6 @@ def test_one_epoch_produces_a_bundle(baseline: TrainRecipe, tmp_path: Path) -> N
 
 
 def test_a_step_of_it_can_be_measured(baseline: TrainRecipe) -> None:
-    from napari_melanoma.training.step_time import measure_step
+    from napari_melanoma.training.batch_size import measure_step
 
     assert measure_step(baseline).image_s > 0

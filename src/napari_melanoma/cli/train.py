@@ -130,7 +130,7 @@ def _read_recipe(config: Path) -> TrainRecipe:
 def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) -> None:
     """Report the data of a run, and the time and memory of one measured step."""
     from napari_melanoma.runs.train import check_recipe, describe_start_overlap
-    from napari_melanoma.training.step_time import estimate_run
+    from napari_melanoma.training.batch_size import estimate_run
 
     report = check_recipe(recipe, current.run)
     for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):

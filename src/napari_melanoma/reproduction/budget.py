@@ -17,8 +17,8 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.reproduction.papers import Row
 
 if TYPE_CHECKING:
+    from napari_melanoma.training.batch_size import StepCost
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.step_time import StepCost
 
 # Measured on two cores: what a row costs besides its steps.
 START_S = 6.0  # network, optimizer, threshold, bundle
@@ -332,8 +332,8 @@ def _measure_step_times(recipe: TrainRecipe, costs: dict[int | None, StepCost]) 
     """
     import torch
 
+    from napari_melanoma.training.batch_size import measure_step
     from napari_melanoma.training.engine import accelerator
-    from napari_melanoma.training.step_time import measure_step
 
     choices = {1, torch.get_num_threads()} if accelerator(recipe) == "cpu" else {None}
     for threads in choices:

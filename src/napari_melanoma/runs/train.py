@@ -48,6 +48,7 @@ from napari_melanoma.runs.task_setups import (
     SegmentationSetup,
     TaskSetup,
 )
+from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
 from napari_melanoma.training.engine import (
@@ -65,7 +66,6 @@ from napari_melanoma.training.engine import (
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_time import smallest_batch_size
 from napari_melanoma.training.whole_slides import check_bags, prepare_bags
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Measure a training step on this machine: its time and memory, the batch size that fits, and the faster precision."""
+"""Choose the batch size and the precision of a run, and estimate its time and memory, from one measured step."""
 
 from __future__ import annotations
 
