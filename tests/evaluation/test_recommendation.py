@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from napari_melanoma.evaluation.comparison import DomainChange, advise, count_images_needed
+from napari_melanoma.evaluation.comparison import DomainChange
+from napari_melanoma.evaluation.recommendation import advise, advise_by_auc, count_images_needed
 from napari_melanoma.metrics.statistics import Estimate
 
 
@@ -66,3 +69,49 @@ def test_images_needed_for_a_verdict(found: Estimate, limit: float, more: int | 
 def test_the_reason_states_how_many_images_are_needed() -> None:
     assert advise(change(-0.02, 0.06), [])[1].endswith("A verdict needs about 120 more test images.")
     assert advise(change(-0.02, 0.021), [])[1].endswith("A verdict would need far more test images.")
+
+
+def class_change(
+    gain: tuple[float, float], positives: int = 20, others: int = 60, sensitivity: float = 0.0
+) -> list[DomainChange]:
+    """Return the result on all images of a comparison: number of positives, difference in AUC and in sensitivity."""
+    count = positives + others
+    new = {
+        "AUC": Estimate(0.8, 0.7, 0.9, count),
+        "sensitivity": Estimate(0.8, 0.7, 0.9, positives),
+        "specificity": Estimate(0.8, 0.7, 0.9, others),
+    }
+    low, high = gain
+    difference = {
+        "AUC": Estimate((low + high) / 2, low, high, count),
+        "sensitivity": Estimate(sensitivity, sensitivity - 0.01, sensitivity + 0.01, positives),
+        "ECE": Estimate(0.0, math.nan, math.nan, count),
+    }
+    return [DomainChange("all", False, count, new, new, difference)]
+
+
+CLASS_CASES = [
+    ("a gain", class_change((0.01, 0.05)), "activate", "The new model is better on 80 images: AUC +0.030"),
+    ("a loss", class_change((-0.05, -0.01)), "keep", "is worse on 80 images: AUC -0.030"),
+    ("perhaps", class_change((-0.02, 0.05)), "inconclusive", "may be due to chance"),
+    ("few positives", class_change((0.01, 0.05), 4), "inconclusive", "80 test images, 4 are of the rarer class"),
+    ("finds fewer", class_change((0.01, 0.05), sensitivity=-0.1), "activate", "has a lower sensitivity"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice", "expected_reason"), [case[1:] for case in CLASS_CASES], ids=[case[0] for case in CLASS_CASES]
+)
+def test_the_recommendation_follows_the_auc(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
+    found, reason = advise_by_auc(changes, 80, "")
+    assert found == advice
+    assert expected_reason in reason
+
+
+def test_images_of_one_class_give_no_recommendation() -> None:
+    (whole,) = class_change((0.01, 0.05))
+    alone = {"specificity": whole.new["specificity"]}
+    assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
+        "inconclusive",
+        "All 60 images of the test set are of one class, so AUC cannot be measured.",
+    )

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.evaluation.comparison import DomainChange, advise_by_auc, table_rows
-from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.evaluation.comparison import table_rows
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.launching import read_run
@@ -92,49 +90,3 @@ def test_classifier_without_start_model_is_evaluated_alone(first: BundleInfo, ev
     assert any(f"On {len(tested)} test images: AUC {auc:.3f}" in message for message in notices)
     with pytest.raises(RunError, match="did not start from a classifier, so there is no model to compare it with"):
         compare_run(run, run=RunContext())
-
-
-def change_of(
-    gain: tuple[float, float], positives: int = 20, others: int = 60, sensitivity: float = 0.0
-) -> list[DomainChange]:
-    """Return the result on all images of a comparison: number of positives, difference in AUC and in sensitivity."""
-    count = positives + others
-    new = {
-        "AUC": Estimate(0.8, 0.7, 0.9, count),
-        "sensitivity": Estimate(0.8, 0.7, 0.9, positives),
-        "specificity": Estimate(0.8, 0.7, 0.9, others),
-    }
-    low, high = gain
-    difference = {
-        "AUC": Estimate((low + high) / 2, low, high, count),
-        "sensitivity": Estimate(sensitivity, sensitivity - 0.01, sensitivity + 0.01, positives),
-        "ECE": Estimate(0.0, np.nan, np.nan, count),
-    }
-    return [DomainChange("all", False, count, new, new, difference)]
-
-
-CASES = [
-    ("a gain", change_of((0.01, 0.05)), "activate", "The new model is better on 80 images: AUC +0.030"),
-    ("a loss", change_of((-0.05, -0.01)), "keep", "is worse on 80 images: AUC -0.030"),
-    ("perhaps", change_of((-0.02, 0.05)), "inconclusive", "may be due to chance"),
-    ("few positives", change_of((0.01, 0.05), 4), "inconclusive", "80 test images, 4 are of the rarer class"),
-    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "activate", "has a lower sensitivity"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "advice", "expected_reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
-)
-def test_the_recommendation_follows_the_auc(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
-    found, reason = advise_by_auc(changes, 80, "")
-    assert found == advice
-    assert expected_reason in reason
-
-
-def test_images_of_one_class_give_no_recommendation() -> None:
-    (whole,) = change_of((0.01, 0.05))
-    alone = {"specificity": whole.new["specificity"]}
-    assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
-        "inconclusive",
-        "All 60 images of the test set are of one class, so AUC cannot be measured.",
-    )

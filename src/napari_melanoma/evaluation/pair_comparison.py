@@ -31,13 +31,13 @@ from napari_melanoma.evaluation.comparison import (
     Comparison,
     DomainChange,
     ImageChange,
-    advise,
     comparison_page,
 )
 from napari_melanoma.evaluation.labels import LabelModel, LabelTask, pixel_counts, read_image_and_labels
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask, measure_sample
 from napari_melanoma.evaluation.pages import write_comparison_page
 from napari_melanoma.evaluation.pipeline import ImageMetrics, interval_text, measure_images, select_images
+from napari_melanoma.evaluation.recommendation import advise
 from napari_melanoma.evaluation.training_overlap import Overlap, mark_training_rows, with_overlap
 from napari_melanoma.figures.evaluation import draw_contours, plot_changes
 from napari_melanoma.io.results import write_rgb, write_table

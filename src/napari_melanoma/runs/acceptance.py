@@ -24,13 +24,13 @@ from napari_melanoma.evaluation.comparison import (
     ComparedModel,
     Comparison,
     DomainChange,
-    advise_by_auc,
     read_comparison,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.labels import evaluate_labels_test_set
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
+from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.slides import evaluate_bags_test_set
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
