@@ -42,7 +42,8 @@ from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_me
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.runs.train import train
-from napari_melanoma.slides.reading.opening import find_slides, open_slide
+from napari_melanoma.slides.reading.detection import find_slides
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 from napari_melanoma.training.recipe import TrainRecipe
 

@@ -99,7 +99,7 @@ def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
 def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
     from napari_melanoma.io import geojson
     from napari_melanoma.io.discovery import SUFFIXES
-    from napari_melanoma.slides.reading.opening import FOLDER_ENDINGS, SCANNER_SUFFIXES
+    from napari_melanoma.slides.reading.detection import FOLDER_ENDINGS, SCANNER_SUFFIXES
 
     regions = [suffix for suffix in geojson.SUFFIXES if suffix != ".json"]  # which many programs write
     patterns = {

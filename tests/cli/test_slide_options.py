@@ -53,7 +53,7 @@ def test_an_option_replaces_only_its_own_value_of_the_file(
         given.append(options)
         raise MelanomaError("recorded")
 
-    monkeypatch.setattr("napari_melanoma.slides.reading.opening.find_slides", lambda slides: [Path("section.svs")])
+    monkeypatch.setattr("napari_melanoma.slides.reading.detection.find_slides", lambda slides: [Path("section.svs")])
     monkeypatch.setattr("napari_melanoma.slides.analysis.analyze_slides", record)
     (tmp_path / "options.toml").write_text("batch_size = 8\n[stain]\nleast_density = 0.2\n", encoding="utf-8")
     run("slide", "section.svs", "--out", "out", "--config", "options.toml", "--stain", "reinhard", "--overlap", "0.5")

@@ -15,7 +15,8 @@ from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import detect_dialect
 from napari_melanoma.io.thumbnails import read_thumbnail
 from napari_melanoma.lesion.uncertainty_ratings import RatingCache
-from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
+from napari_melanoma.slides.reading.detection import find_slides, is_slide
+from napari_melanoma.slides.reading.opening import open_slide
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 

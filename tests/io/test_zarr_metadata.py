@@ -12,7 +12,8 @@ import zarr
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.slide_store import STORE, SlideResult
-from napari_melanoma.slides.reading.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.detection import is_slide
+from napari_melanoma.slides.reading.opening import open_slide
 
 CONTENTS = {
     "deep": b'{"a": ' + b"[" * 100_000,

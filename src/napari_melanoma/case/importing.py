@@ -32,7 +32,7 @@ from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_im
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.lesion.results import is_own_output
 from napari_melanoma.privacy.pseudonyms import pseudonym
-from napari_melanoma.slides.reading.opening import is_certainly_slide
+from napari_melanoma.slides.reading.detection import is_certainly_slide
 
 MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
 MAX_NAMED = 8  # patients that a message lists

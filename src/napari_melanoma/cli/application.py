@@ -79,7 +79,7 @@ def open_(
 def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
     """Return slides and photographs; a folder that is not a slide is searched for photographs."""
     from napari_melanoma.io.discovery import find_photographs
-    from napari_melanoma.slides.reading.opening import find_slides, is_slide
+    from napari_melanoma.slides.reading.detection import find_slides, is_slide
 
     slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]
     photographs = [path for path in paths if path not in slides]

@@ -478,7 +478,7 @@ def tiles(
 ) -> None:
     """Extract tiles from annotated slides."""
     from napari_melanoma.lesion.patient_data import PatientTable
-    from napari_melanoma.slides.reading.opening import find_slides
+    from napari_melanoma.slides.reading.detection import find_slides
     from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
 
     chosen = TileDataOptions.parse(options, "the command line")

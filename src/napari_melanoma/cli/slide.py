@@ -63,7 +63,7 @@ def slide(
     nice: Nice = False,
 ) -> None:
     """Analyze slides."""
-    from napari_melanoma.slides.reading.opening import find_slides
+    from napari_melanoma.slides.reading.detection import find_slides
 
     if nice:
         from napari_melanoma.core.processes import lower_priority

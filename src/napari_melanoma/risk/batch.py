@@ -32,7 +32,7 @@ from napari_melanoma.risk.prediction import (
 )
 from napari_melanoma.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.reading.opening import is_slide
+from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.result_folder import (
     SOURCE,
     SlideFolderNames,

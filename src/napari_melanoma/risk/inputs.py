@@ -16,7 +16,7 @@ from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposa
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.risk.prediction import RiskDepth, check_plausible_depth
 from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.reading.opening import find_slides, is_slide
+from napari_melanoma.slides.reading.detection import find_slides, is_slide
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ from napari_melanoma.io.results import (
 from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
-from napari_melanoma.slides.reading.opening import find_dicom_file, find_scanned_area, is_zarr
+from napari_melanoma.slides.reading.opening import find_scanned_area
 
 UNKNOWN_OWNER = "another"  # used as the fingerprint of results without one
 DIGITS = 8

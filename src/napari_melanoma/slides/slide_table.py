@@ -21,7 +21,7 @@ from napari_melanoma.io.results import LESIONS, format_cell, read_slide_result, 
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LesionClass
-from napari_melanoma.slides.reading.opening import find_slides
+from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import load_synoptic

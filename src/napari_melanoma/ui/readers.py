@@ -96,7 +96,7 @@ def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
 
 def _is_slide(path: Path) -> bool:
     """Whether a path is a slide; the import is local because it loads the libraries of the slide formats."""
-    from napari_melanoma.slides.reading.opening import is_slide
+    from napari_melanoma.slides.reading.detection import is_slide
 
     return is_slide(path)
 

@@ -15,9 +15,10 @@ from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading import flat_images, openslide
+from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.layers import make_slide_layers
-from napari_melanoma.slides.reading.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.openslide import open_with_openslide
 from napari_melanoma.slides.reading.slide import DamagedTile, apply_icc_profile
 from napari_melanoma.slides.result_folder import slide_name

@@ -9,8 +9,9 @@ import tifffile
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.layers import make_slide_layers
-from napari_melanoma.slides.reading.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.opening import open_slide
 
 SVS, LUCA = "CMU-1-Small-Region.svs", "LuCa-7color_reduced.zarr/image0"
 # size of level 0, micrometers per pixel, magnification, whether it is opened as a slide unasked

@@ -8,7 +8,8 @@ import tifffile
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth.tumor_maps import describe_implausible_size
-from napari_melanoma.slides.reading.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.detection import is_slide
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import NOT_STATED, UNIT_UM, validate_scale
 
 CASES = {

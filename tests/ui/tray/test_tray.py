@@ -28,7 +28,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.slides.reading import opening as slide_opening
+from napari_melanoma.slides.reading import detection
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
@@ -710,8 +710,8 @@ def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
 
 def test_no_file_is_opened_twice_and_only_those_that_may_be_images(folder, monkeypatch):
     opened = Counter()
-    open_regular = slide_opening.open_regular
-    monkeypatch.setattr(slide_opening, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
+    open_regular = detection.open_regular
+    monkeypatch.setattr(detection, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
     (folder / "more" / "table.csv").write_text("a,b")
     content = list_images([folder], RunContext())
     assert sorted(image.path.name for image in content.images) == ["mole.png", "s10.tif", "s2.tif", "torn.svs"]
@@ -725,7 +725,7 @@ def test_the_search_can_be_canceled_in_a_folder_without_images(tmp_path, monkeyp
         (tmp_path / "more" / f"{number}").mkdir(parents=True)
         (tmp_path / "more" / f"{number}" / "notes.txt").touch()
     run, opened = RunContext(), []
-    monkeypatch.setattr(slide_opening, "open_regular", lambda path: opened.append(path) or run.cancel())
+    monkeypatch.setattr(detection, "open_regular", lambda path: opened.append(path) or run.cancel())
     with pytest.raises(Cancelled):
         list_images([tmp_path], run)
     assert len(opened) == 1

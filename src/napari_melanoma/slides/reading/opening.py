@@ -1,29 +1,21 @@
-"""Open, recognize and find slides of any format, and check that an open slide is still available."""
+"""Open slides of any format, and check that an open slide is still available."""
 
 from __future__ import annotations
 
-import glob
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.parsing import read_json, shorten
-from napari_melanoma.io.discovery import SUFFIXES, natural_key
-from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
-from napari_melanoma.io.tiff import check_page_chain
+from napari_melanoma.core.parsing import shorten
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
+from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
-
     from napari_melanoma.slides.reading.slide import SlideInfo
 
 # OpenSlide's names of formats that are read with tifffile, which is faster.
@@ -32,20 +24,6 @@ _JPEG2000_YCBCR = 33003  # value of the tag Compression
 _SUPPORTED_FORMATS = (
     "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
 )
-# File endings of scanners: such a file counts as a slide even if it is damaged, so that opening it reports the damage.
-SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
-# File endings of files that cannot be DICOM.
-_OTHER_SUFFIXES = (SUFFIXES - {".dcm", ".dicom"}) | {*SCANNER_SUFFIXES}
-FOLDER_ENDINGS = (".zarr", "_dicom")  # folders that napari opens with this reader; the command line opens any folder
-ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
-RESULT_FILES = ("slide.json", "result.zarr")  # mark a result folder, in which no slides are searched
-DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-MICROSCOPE_UM = (0.05, 2.5)  # pixel sizes; those of prints and of scanned film are larger
-# Flags of tifffile for files of scanners.
-_SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
-_PICTURES = ("JPEG", "PNG")
-_X_TAG = 282
-logger = logging.getLogger(__name__)
 REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
 
 
@@ -140,228 +118,6 @@ def find_scanned_area(path: Path) -> Box | None:
             return scanned_bounds(slide.properties)
     except OpenSlideError:
         return None
-
-
-def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
-    """Return whether a file or folder is a whole slide.
-
-    False for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
-    """
-    if path.is_dir():
-        try:
-            return _is_image_zarr(path) or find_dicom_file(path, run) is not None
-        except OSError:
-            return False
-    if path.name.lower().endswith(SCANNER_SUFFIXES):
-        return True
-    try:
-        with open_regular(path) as file:
-            kind = identify_format(file.read(HEAD_BYTES))
-            file.seek(0)
-            return _contains_slide(file, path, kind)
-    except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds of errors for damaged files
-        return False
-
-
-def is_certainly_slide(path: Path) -> bool:
-    """Return whether a file or folder is a whole slide, and cannot be a photograph.
-
-    A tiled TIFF may be either if it has no levels, no scale of a microscope and no marks of a scanner, and is not
-    larger than any photograph.
-    """
-    if not is_slide(path):
-        return False
-    if path.is_dir() or path.name.lower().endswith(SCANNER_SUFFIXES):
-        return True
-    with open_regular(path) as file:
-        if identify_format(file.read(HEAD_BYTES)) != "TIFF":
-            return True
-        from tifffile import TiffFile
-
-        file.seek(0)
-        with TiffFile(file) as tiff:
-            return _has_slide_marks(tiff)
-
-
-def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
-    """List the slides in files, folders and glob patterns, in natural order; result folders are not searched.
-
-    Slides of DICOM files and OME-Zarr images are listed as folders. Subfolders that cannot be read are logged.
-    """
-    found: dict[Path, Path] = {}  # resolved path to path, so that each slide is listed once
-    search = FolderSearch()
-    for text in inputs:
-        for path in _expand_input(Path(text).expanduser()):
-            if path.is_file() or is_slide(path):
-                slides = [path]
-            else:
-                slides = [entry for entry, entry_is_slide in search.walk(path) if entry_is_slide]
-            for folder in search.unreadable:
-                _warn_unreadable(folder)
-            if not slides:
-                raise InputError(
-                    f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
-                    "folder of DICOM files or an OME-Zarr folder. Specify the slides themselves, or another folder."
-                )
-            found |= {slide.resolve(): slide for slide in slides}
-    if not found:
-        raise InputError("no slide was specified. Specify at least one file, folder or pattern such as slides/*.svs.")
-    return sorted(found.values(), key=natural_key)
-
-
-@cache  # once for each folder, since a list of slides is read again every few seconds
-def _warn_unreadable(folder: Path) -> None:
-    logger.warning("The folder %s cannot be read and is left out. Check the permissions.", folder)
-
-
-def is_zarr(folder: Path) -> bool:
-    """Return whether a folder is a Zarr group or array, such as an OME-Zarr image."""
-    return any((folder / mark).is_file() for mark in ZARR_FILES)
-
-
-def _is_image_zarr(folder: Path) -> bool:
-    """Whether a folder is an OME-Zarr image; other Zarr folders, such as results, are no slides."""
-    for mark in ZARR_FILES:
-        try:
-            content = read_json(folder / mark)
-        except (OSError, ValueError):
-            continue
-        attributes = content.get("attributes", content) if isinstance(content, dict) else {}
-        holders = (attributes, attributes.get("ome")) if isinstance(attributes, dict) else ()
-        if any(isinstance(holder, dict) and "multiscales" in holder for holder in holders):
-            return True
-    return False
-
-
-def find_dicom_file(folder: Path, run: RunContext = NULL_CONTEXT) -> Path | None:
-    """Return the first file, by name, of a DICOM slide in a folder that shows tissue; None if there is none."""
-    for path in sorted(folder.iterdir()):
-        run.check()
-        if path.name.startswith(".") or path.suffix.lower() in _OTHER_SUFFIXES:
-            continue
-        if path.is_file() and _is_volume(path):
-            return path
-    return None
-
-
-def _is_volume(path: Path) -> bool:
-    """Whether a file is a DICOM slide file that shows tissue; False if it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            return identify_format(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds of errors for damaged files
-        return False
-
-
-def _expand_input(path: Path) -> list[Path]:
-    """Return the path if it exists, else the matches of the pattern; raise InputError if there are none."""
-    if path.exists():
-        return [path]
-    if glob.has_magic(str(path)):
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``io.discovery``
-        if not matches:
-            raise InputError(f"no file matches the pattern {path}. Check its folder and file ending.")
-        return matches
-    raise InputError(f"{path} does not exist. Specify an existing slide, folder or pattern.")
-
-
-class FolderSearch:
-    """Searches folders for images; the attribute ``unreadable`` lists the subfolders that could not be read.
-
-    ``accepts``: whether the name of a file is that of a possible slide; other files are not opened.
-    """
-
-    def __init__(self, run: RunContext = NULL_CONTEXT, accepts: Callable[[Path], bool] = lambda path: True) -> None:
-        self.unreadable: list[Path] = []
-        self._run, self._accepts = run, accepts
-
-    def walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
-        """Yield the files and the slides that are folders in a folder and its subfolders, and whether each is a slide.
-
-        Hidden files, slide folders and result folders are not searched. Raises InputError if the folder itself cannot
-        be read.
-        """
-        try:
-            yield from self._walk(folder)
-        except OSError as error:
-            raise InputError(f"the folder {folder} cannot be read: {error.strerror}. Check the permissions.") from error
-
-    def _walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
-        if any((folder / mark).exists() for mark in RESULT_FILES):
-            return
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        mirax_folders = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
-        for path in entries:
-            self._run.check()
-            is_folder = path.is_dir()
-            if is_folder and path.name in mirax_folders:
-                continue
-            if (is_folder or self._accepts(path)) and is_slide(path, self._run):
-                yield path, True
-            elif is_folder and not path.is_symlink():
-                try:
-                    yield from self._walk(path)
-                except OSError:
-                    self.unreadable.append(path)
-            elif not is_folder and path.is_file():
-                yield path, False
-
-
-def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
-    if kind == "TIFF":
-        from tifffile import TiffFile
-
-        check_page_chain(file)
-        with TiffFile(file) as tiff:
-            return _has_slide_marks(tiff) or (cast("TiffPage", tiff.pages[0]).is_tiled and _is_one_image(tiff))
-    if kind == "DICOM":
-        return _dicom_type(file) is not None
-    if kind in _PICTURES:
-        from napari_melanoma.io.photographs import read_image_size
-
-        size = read_image_size(path)
-        return size is not None and size[0] * size[1] > MAX_PIXELS
-    return False
-
-
-def _has_slide_marks(tiff: TiffFile) -> bool:
-    """Whether levels, scale, size or marks of a scanner distinguish a file from a photograph."""
-    page = cast("TiffPage", tiff.pages[0])
-    if set(tiff.flags) & _SCANNER_FLAGS:
-        return True
-    if not _is_one_image(tiff):
-        return False
-    large = page.imagewidth * page.imagelength > MAX_PIXELS
-    pyramid = page.is_tiled and tiff.series[0].is_pyramidal
-    return "ome" in tiff.flags or large or pyramid or _has_microscope_scale(page)
-
-
-def _is_one_image(tiff: TiffFile) -> bool:
-    """Whether the main image is a single plane; focal stacks and time series are opened by other readers."""
-    series = tiff.series[0]
-    lengths = dict(zip(series.axes, series.shape, strict=True))
-    stacked = [length for axis, length in lengths.items() if axis not in "YXSC"]
-    return {"Y", "X"} <= set(lengths) and max(stacked, default=1) == 1
-
-
-def _has_microscope_scale(page: TiffPage) -> bool:
-    """Whether the resolution tags are those of a microscope, not of a print."""
-    from napari_melanoma.slides.reading.tiff import resolution_um
-
-    um = resolution_um(page, _X_TAG)
-    return um is not None and MICROSCOPE_UM[0] <= um <= MICROSCOPE_UM[1]
-
-
-def _dicom_type(file: IO[bytes]) -> str | None:
-    """Return the image type of a DICOM slide, such as ``VOLUME`` for tissue, or ``LABEL``; None for other DICOM."""
-    from pydicom import dcmread
-
-    file.seek(0)
-    dataset = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType"])
-    if dataset.get("SOPClassUID") != DICOM_SLIDE_CLASS:
-        return None
-    words = [str(word) for word in dataset.get("ImageType") or []]
-    return words[2] if len(words) > 2 else "VOLUME"
 
 
 class SlideFileMonitor:

@@ -328,7 +328,7 @@ class _Photograph(Exception):  # noqa: N818 - returned with errors, never raised
 def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     """Read the layers of slides as ``_load_slides``; images that may be photographs are returned with the errors."""
     from napari_melanoma.io.formats import HEAD_BYTES, identify_format
-    from napari_melanoma.slides.reading.opening import is_slide
+    from napari_melanoma.slides.reading.detection import is_slide
 
     photographs: list[Path] = []
     for path in paths:
@@ -342,7 +342,7 @@ def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     """Read the layers of slides, also of those in folders; return them with the errors of files that failed."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.slides.reading.opening import find_slides, is_slide
+    from napari_melanoma.slides.reading.detection import find_slides, is_slide
     from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 
     layers: list[tuple[Any, dict[str, Any], str]] = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.files import FileStamp
-    from napari_melanoma.slides.reading.opening import FolderSearch
+    from napari_melanoma.slides.reading.detection import FolderSearch
 
 PREVIEW = "thumbnail"  # name of the image in a slide's file that shows the tissue, not the label
 
@@ -66,7 +66,7 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
     Raises InputError if files and folders contain no image; a case may be empty.
     """
     from napari_melanoma.case.store import CASE
-    from napari_melanoma.slides.reading.opening import FolderSearch
+    from napari_melanoma.slides.reading.detection import FolderSearch
 
     paths = tuple(path.absolute() for path in chosen)
     if len(paths) == 1 and (paths[0] / CASE).is_file():
@@ -112,7 +112,7 @@ def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[
     Other files than slides and photographs are not listed, nor are pictures in the result folders of photographs.
     """
     from napari_melanoma.io.results import RESULT
-    from napari_melanoma.slides.reading.opening import is_slide
+    from napari_melanoma.slides.reading.detection import is_slide
 
     if not path.exists():
         raise InputError(f"{path} does not exist. Choose an existing folder, slide or photograph.")

@@ -252,7 +252,8 @@ def read_photograph_thumbnail(path: Path, side_px: int) -> tuple[NDArray[np.uint
 
 def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     """Read a slide or photograph as thumbnail; return it with a message about problems."""
-    from napari_melanoma.slides.reading.opening import is_slide, open_slide
+    from napari_melanoma.slides.reading.detection import is_slide
+    from napari_melanoma.slides.reading.opening import open_slide
 
     if not is_slide(path):
         return read_photograph_thumbnail(path, side_px)

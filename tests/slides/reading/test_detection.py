@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.reading import opening
-from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
+from napari_melanoma.slides.reading import detection
+from napari_melanoma.slides.reading.detection import find_slides, is_slide
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.ui.readers import get_reader
 
 
@@ -61,7 +61,7 @@ def test_a_picture_is_a_slide_when_it_is_larger_than_any_photograph(ending, tiss
     path = tmp_path / f"a.{ending}"
     Image.fromarray(tissue).save(path)
     assert not is_slide(path)
-    monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(detection, "MAX_PIXELS", 1000)
     assert is_slide(path)
 
 
@@ -73,25 +73,7 @@ def test_a_damaged_scanner_file_is_accepted_for_napari_to_report_it(tmp_path) ->
         get_reader(str(path))(str(path))
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("text.svs", b"no slide at all", "has an unknown format, expected a slide"),
-        ("empty.ndpi", b"", r"is empty \(0 bytes\), but a slide was expected"),
-        ("index.mrxs", b"x", "has an unknown format|cannot be opened"),
-    ],
-)
-def test_files_that_are_no_slides_are_rejected(name, content, message, tmp_path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UnreadableImage, match=message):
-        open_slide(tmp_path / name)
-
-
-def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"gone\.svs does not exist"):
-        open_slide(tmp_path / "gone.svs")
-    with pytest.raises(InputError, match="is not a slide folder"):
-        open_slide(tmp_path)
+def test_inputs_without_slides_are_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"no slide in .*: expected files such as"):
         find_slides([tmp_path])
     with pytest.raises(InputError, match=r"no file matches the pattern .*nothing\*\.svs"):
@@ -122,12 +104,6 @@ def test_analysis_results_are_not_slides(write_svs: Callable, tissue, tmp_path) 
         tifffile.imwrite(tmp_path / name / "heatmap.ome.tif", tissue, tile=(64, 64), photometric="rgb")
     assert find_slides([tmp_path]) == [slide]
     assert not is_slide(tmp_path / "b" / "result.zarr")
-
-
-def test_a_size_of_the_user_takes_precedence_and_is_recorded(write_svs) -> None:
-    with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
-        assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")
-        assert "set to 0.25 x 0.25 um, but the file states 0.5 x 0.5" in slide.info.warnings[0]
 
 
 @pytest.fixture
