@@ -1,18 +1,15 @@
-"""How commands end: the last line, the exit code and the output streams."""
+"""How commands end: the last line and the exit code, after an error, a signal or a cancellation."""
 
 from __future__ import annotations
 
 import errno
 import json
 import signal
-import sys
-from dataclasses import dataclass
 
 import pytest
 import typer
 
-from napari_melanoma.cli import session
-from napari_melanoma.cli.session import command_session, write_line
+from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
 
@@ -73,44 +70,6 @@ def test_the_last_line_of_json(error, code: int, status: str, text: str, capsys:
     assert output.err == (f"{text}\n" if status == "error" else "")
 
 
-@dataclass
-class ClosedStream:
-    """A stream whose reader has ended."""
-
-    error: OSError
-
-    def write(self, text: str) -> None:
-        raise self.error
-
-    def flush(self) -> None:
-        raise self.error
-
-
-@pytest.mark.parametrize("closed", [BrokenPipeError(), OSError(errno.EINVAL, "Invalid argument")], ids=["", "Windows"])
-@pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize("error", [None, Cancelled()], ids=["done", "stopped"])
-def test_a_closed_output_is_not_reported_as_error(
-    error: BaseException | None,
-    as_json: bool,
-    closed: OSError,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "stdout", ClosedStream(closed))
-    if closed.errno == errno.EINVAL:
-        monkeypatch.setattr(sys, "platform", "win32")
-    assert end(error, as_json=as_json) == 141
-    assert "rror" not in capsys.readouterr().err
-    sys.stdout.close()
-
-
-def test_an_invalid_argument_is_a_closed_output_on_windows_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", ClosedStream(OSError(errno.EINVAL, "Invalid argument")))
-    monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(OSError, match="Invalid argument"):
-        write_line("a line")
-
-
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(ValueError("an internal fault"), debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -128,35 +87,3 @@ def test_a_signal_cancels_and_the_second_interrupts(number: int, capsys: pytest.
     assert ended.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
     assert capsys.readouterr().out.startswith("Stopped.")
-
-
-def test_a_log_has_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    clock = iter([100.0, 102.0, 112.0, 113.0])
-    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
-    report = session.create_report(as_json=False)
-    for done in range(1, 5):
-        report.progress(Progress(done, 4, "x"))
-    assert capsys.readouterr().err.splitlines() == ["1/4  x", "3/4, 6 s left  x", "4/4  x"]
-
-
-def test_the_time_left_restarts_with_a_new_phase(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([100.0, 400.0, 500.0, 520.0])
-    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
-    report = session.create_report(as_json=False)
-    for done, total in ((1, 2), (2, 2), (10, 100), (20, 100)):
-        report.progress(Progress(done, total, "x"))
-    assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 3 min left  x"]
-
-
-def test_a_terminal_shows_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(session.sys.stderr, "isatty", lambda: True)
-    report = session.create_report(as_json=False)
-    report.progress(Progress(1, 4, "x.png"))
-    report.emit("failed", "failed: [red]y.png[/red]: why")
-    report.progress(Progress(4, 4, "z.png"))
-    report.finish("done", "The end.")
-    output = capsys.readouterr()
-    assert "failed: [red]y.png[/red]: why" in output.err
-    assert output.out == "The end.\n"

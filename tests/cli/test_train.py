@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.cli.session import create_report
+from napari_melanoma.cli.output import create_report
 from napari_melanoma.core.context import Milestone, Progress
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.metrics import statistics
