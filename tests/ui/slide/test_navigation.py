@@ -77,7 +77,7 @@ def test_views_of_photographs_are_not_recorded_for_slides(person, slide_path):
     person.opens_slides(slide_path)
     for zoom in (2.0, 4.0):
         get_camera(viewer).zoom = zoom
-        dock.view_history.settle()
+        dock.view_history.record_now()
     views = len(dock.view_history.trail.views)
     image = viewer.add_image(np.zeros((60, 80, 3), np.uint8))
     show_only(viewer, image)

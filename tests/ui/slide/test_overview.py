@@ -147,6 +147,7 @@ def test_visited_areas_are_recorded_and_cleared(visitor, user, monkeypatch):
     check_clearing(visitor, user)
     with monkeypatch.context() as patch:
         check_records(visitor, patch)
+    check_steps(visitor)
 
 
 def check_pauses(visitor, monkeypatch):
@@ -177,6 +178,24 @@ def check_clearing(visitor, user):
     assert not seen(visitor).any()
     assert not file.exists()
     assert not visitor.finds(QToolButton, "visited_clear").isEnabled()
+
+
+def check_steps(visitor):
+    """A view that is left too soon for the visited area is in the history, also while stepping through it."""
+    history = visitor.dock.view_history
+    looks_at(visitor, 150, 300, 40)
+    visitor.clicks("visited_clear")
+    views = len(history.trail.views)
+    center_view(visitor.viewer, visitor.dock.slide, (60, 60), 20)
+    for direction in (-1, 1, -1):
+        history.step(direction)
+    assert len(history.trail.views) == views + 1
+    assert not seen(visitor).any()
+    visitor.until(lambda: seen(visitor).any())
+    area = seen(visitor)
+    cell = WIDTH / area.shape[1]
+    assert area[int(150 / cell), int(300 / cell)] > 0
+    assert area[int(60 / cell), int(60 / cell)] == 0
 
 
 def test_higher_magnifications_are_drawn_darker():

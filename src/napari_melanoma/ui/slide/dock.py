@@ -321,7 +321,7 @@ class SlideDock(SlideControls):
         if (findings := self.lesions.findings) is not None and not findings.saved:
             self.lesions.save()
         self.sections.flush()
-        self.view_history.settle()
+        self.view_history.record_now()
         self.memory.save()
         slide_layers.close_slides(self._viewer, [slide.info.path])
         self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer), closed=True)

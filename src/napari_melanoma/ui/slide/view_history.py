@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
 
-SETTLE_MS = 300  # a view is recorded when it has not moved for this time
+SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
 SAVE_MS = 5000  # delay after the last change
 MAX_VIEWS = 100  # recorded for one slide
 TOLERANCE = 1e-3  # relative to the width of a view: views that differ by less are the same
@@ -107,9 +107,10 @@ class ViewButtons(QWidget):
 class ViewHistory(QObject):
     """Record the views of the displayed slide, and step back and forward through them.
 
-    ``settled``: the view has not moved for ``SETTLE_MS``.
+    ``recorded``: the current view is in the history. ``settled``: the view has not moved for ``SETTLE_MS``.
     """
 
+    recorded = Signal(object)  # SlideView
     settled = Signal(object)  # SlideView
     changed = Signal()
 
@@ -145,31 +146,37 @@ class ViewHistory(QObject):
 
     def step(self, direction: int) -> None:
         """Show the previous (-1) or next (1) view, unless another image is in view."""
-        self.settle()
+        self.record_now()
         if self._slide is not None and is_in_view(self._viewer, self._slide.layers) and self.can_step(direction):
             self.trail.current += direction
             show_view(self._context, self.trail.views[self.trail.current])
             self.changed.emit()
 
-    def settle(self) -> None:
-        """Record the current view now, if it has moved since the last recorded one."""
+    def record_now(self) -> None:
+        """Record the current view now, if it has moved since the last recorded one; it has not settled yet."""
         if self._timer.isActive():
-            self._timer.stop()
-            self._on_settled()
+            self._record()
 
     def _on_camera(self, event: object = None) -> None:
         if self._slide is not None:
             self._timer.start()
 
     def _on_settled(self) -> None:
+        view = self._record()
+        if view is not None:
+            self.settled.emit(view)
+
+    def _record(self) -> SlideView | None:
+        """Record and return the current view; None if another image is in view."""
         slide = self._slide
         shown = get_current_picture(self._viewer)
         if slide is None or shown is None or not any(layer == slide.layers[0] for layer in shown):
-            return  # another image is in view
+            return None
         view = get_view(self._context, slide)
         self.trail.add(view)
         self.changed.emit()
-        self.settled.emit(view)
+        self.recorded.emit(view)
+        return view
 
 
 def get_view(context: SlideContext, slide: ViewerSlide) -> SlideView:
@@ -197,7 +204,7 @@ class SlideMemory(QObject):
         self._context, self._viewer, self._heatmap = context, context.viewer, heatmap
         self._slide: ViewerSlide | None = None
         self._opened: dict[str, ref[TiledSlide]] = {}  # open files whose display was restored, by slide
-        self._view: SlideView | None = None  # last settled view; None for the whole slide
+        self._view: SlideView | None = None  # last recorded view; None for the whole slide
         # By the keys of the layers in the notes:
         self._initial: dict[str, LayerDisplay] = {}  # when the layers were added
         self._removed: dict[str, LayerDisplay] = {}  # when the layers were removed
@@ -214,7 +221,7 @@ class SlideMemory(QObject):
         context.flush_requested.connect(self.save)
         self._layer_events = Connections()
         self.destroyed.connect(self._layer_events.close)
-        history.settled.connect(self._on_settled)
+        history.recorded.connect(self._on_recorded)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide; call ``save`` first, for the previous one."""
@@ -275,7 +282,7 @@ class SlideMemory(QObject):
         context.location = replace(context.location, notes=replace(new, fingerprint=slide.info.fingerprint))
         return True
 
-    def _on_settled(self, view: SlideView) -> None:
+    def _on_recorded(self, view: SlideView) -> None:
         slide = self._slide
         if slide is not None:
             self._view = None if is_fitted(self._viewer, tuple(slide.layers)) else view
