@@ -130,6 +130,7 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     assert repr(nm.read_photograph(rgb)) == f"Photograph(name='image', shape={rgb.shape})"
 
 
+@pytest.mark.slow
 def test_saving_keeps_all_files_of_others(lesion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, nothing = nm.segment(lesion[0]), nm.segment(np.zeros((60, 60, 3), np.uint8), flips=True)
     (tmp_path / "inputs").mkdir()
@@ -597,6 +598,7 @@ def test_types_of_parameters_are_shown_as_written(module: str) -> None:
             assert not any(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(shown, mode="eval"))), shown
 
 
+@pytest.mark.slow
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
     found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
     assert found.metrics["all"]["DI"].count == 5
@@ -619,6 +621,7 @@ def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_fi
         nm.compare(["lesion-small", "melanoma-small"], data_set, tmp_path / "mixed")
 
 
+@pytest.mark.slow
 def test_models_of_several_classes_are_evaluated_and_compared(quick_figures, tmp_path: Path) -> None:
     classes = nm.load_model("skin-demo").config.classes
     folder = tmp_path / "tiles"
@@ -695,6 +698,7 @@ def test_a_case_becomes_a_table(tmp_path: Path) -> None:
         nm.read_case(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> None:
     from napari_melanoma.training.recipe import TrainRecipe
 

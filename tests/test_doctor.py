@@ -179,6 +179,7 @@ def test_a_hanging_probe_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_probe("module")[1].startswith("no result")
 
 
+@pytest.mark.slow
 def test_real_probes_do_not_import_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("json", "qtpy", "torch", "weasyprint"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", encoding="utf-8")

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 import napari_melanoma
 
 TORCH = ("torch", "torchvision", "lightning", "pytorch_lightning", "timm", "segmentation_models_pytorch")
@@ -84,6 +86,7 @@ def modules_of(*parts: str) -> list[str]:
     return [f"napari_melanoma.{part}" for part in parts]
 
 
+@pytest.mark.slow
 def test_only_computing_parts_import_torch_and_none_without_windows_imports_qt() -> None:
     control = ["napari_melanoma", "napari_melanoma.core.csv_files"]
     steps = [

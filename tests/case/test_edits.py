@@ -184,6 +184,7 @@ def step(case: Case, kind: int, which: int, other: int) -> tuple[Case, int]:
     return set_patient(case, age=which), 0
 
 
+@pytest.mark.slow
 @tries(max_examples=40)
 @given(STEPS)
 def test_edits_keep_all_images_and_cases_can_be_stored(steps: list[tuple[int, int, int]]) -> None:

@@ -33,6 +33,8 @@ from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.synoptic_files import save_synoptic
 
+pytestmark = pytest.mark.slow
+
 GROWTH, PHOTOGRAPH_PX = 0.5, (300, 400)
 SEED, BRESLOW_MM, MPP, UP_PX, REGION_PX = 1, 0.9, 1.0, 40, 200
 READERS, WHEN = ("Anna Schmidt", "Bernd Vogel"), "2026-01-0{}T10:00:00+00:00"
@@ -146,7 +148,6 @@ def number(pattern: str, text: str) -> list[float]:
     return [float(one) for one in found.groups()]
 
 
-@pytest.mark.slow
 def test_the_case_is_filled_in_from_table_and_slide(full: FullCase) -> None:
     case = CaseStore.open_read_only(full.case).case
     (lesion,) = case.lesions

@@ -25,6 +25,8 @@ from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutput
 from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"encoder": "test_efficientnet", "depth_channels": (4, 4), "depth_grid": 4, "hidden": (8,)}
 SCALE = DepthScale(log=True, mean=0.8, std=0.4)
 NOT_OLD = {"age": "50"}

@@ -39,6 +39,7 @@ def draw(folder: Path, picture: Any, count: int, positives: int) -> dict[str, tu
     return patches
 
 
+@pytest.mark.slow
 def test_the_strongest_feature_is_found_and_shown(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     patches = draw(tmp_path / "data", picture, 24, 12)
     out, options = tmp_path / "out", BiomarkerOptions(count=4, shown=2)

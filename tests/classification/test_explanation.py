@@ -36,6 +36,7 @@ def middle_of(heat: np.ndarray) -> tuple[float, float]:
     return float((strong * rows).sum() / strong.sum()), float((strong * columns).sum() / strong.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, method: str) -> None:
     random = np.random.default_rng(3)
@@ -53,6 +54,7 @@ def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, metho
     assert np.median(np.hypot(*np.transpose(off))) < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_heatmap_is_aligned_with_the_photograph(classifier: Classifier, picture, method: str) -> None:
     """The same view, cropped from a large photograph around a mask, and as a photograph of its own."""
@@ -89,6 +91,7 @@ def rim_of(rgb: np.ndarray) -> np.ndarray:
     return rgb[rim]
 
 
+@pytest.mark.slow
 def test_evidence_of_two_classes_is_opposite(classifier: Classifier, picture) -> None:
     view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
     for method in METHODS:

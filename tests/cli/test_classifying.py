@@ -158,6 +158,7 @@ def test_patient_data_that_the_classifier_does_not_use_are_named(run, classifier
     assert " ".join(result.output.split()).count(notice) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cat", "text"])
 def test_a_photograph_without_skin_is_out_of_distribution(run, classifier: Path, tmp_path: Path, name: str) -> None:
     """A lesion may be found or not: nothing fails, and every prediction is marked as out of distribution."""
@@ -240,6 +241,7 @@ def test_predicted_masks_change_the_predictions(run, classifier: Path, phantoms:
     assert "masks predicted by lesion-small" in (tmp_path / "drawn/summary.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_classifiers_are_compared(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """Bundles and the folders of their evaluations give the same comparison."""
     other = bundle(tmp_path, "other-classifier", 1)

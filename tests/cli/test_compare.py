@@ -25,7 +25,7 @@ from napari_melanoma.training.run_data import DataRow, write_data
 
 Run = Callable[..., Result]
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 @pytest.fixture

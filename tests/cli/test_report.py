@@ -32,6 +32,7 @@ def test_the_report_of_a_case_and_its_slide(run: Run, reported: ReportedCase, tm
     assert (tmp_path / "out/report.html").read_bytes() == before  # the same inputs give the same report
 
 
+@pytest.mark.slow
 def test_a_pdf_is_written_next_to_the_report(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
     from pypdf import PdfReader
 

@@ -138,6 +138,7 @@ def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None
     assert listed["deeplabv3plus"]["options"]["output_stride"] == 16
 
 
+@pytest.mark.slow
 def test_a_model_is_exported(run, tiny: Path) -> None:
     done = run("models", "export", tiny, "--format", "onnx", "--out", "onnx/tiny.onnx")
     assert (done.exit_code, Path("onnx/tiny.onnx").is_file()) == (0, True), done.output
@@ -174,6 +175,7 @@ def test_phantoms(run, tmp_path: Path, lines) -> None:
     assert "macroscopic" in json.dumps(truth)
 
 
+@pytest.mark.slow
 def test_a_phantom_grows_by_the_stated_share(run, tmp_path: Path) -> None:
     """On the same skin, around the same center; the first photograph is the same as without growth."""
     assert run("phantom", "lesion", "--out", "out", "--seed", 5, "--growth", 0.5).exit_code == 0

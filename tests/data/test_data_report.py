@@ -67,6 +67,7 @@ def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
     assert found.sources["red"].in_two_splits == ()
 
 
+@pytest.mark.slow
 def test_the_page_is_complete_in_one_file(found: DataSourcesReport, tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "red and blue are separated with an AUC of 1.00" in page

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.prompts import Click
     from napari_melanoma.models.bundle import BundleInfo
 
+pytestmark = pytest.mark.slow
+
 
 def disk(center: tuple[int, int], radius: float) -> np.ndarray:
     rows, columns = np.ogrid[:100, :100]

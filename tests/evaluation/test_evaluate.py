@@ -161,6 +161,7 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
         assert (cases["best"][0], cases["median"][0]) == (39, 17)
 
 
+@pytest.mark.slow
 def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of 9,000 patients: metrics and intervals of all of them and of each subgroup."""
     monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)

@@ -64,6 +64,7 @@ def largest_error(found, here: np.ndarray, there: np.ndarray) -> float:
     return float(np.linalg.norm(found.transform((there + 0.5) * UM) - (here + 0.5) * UM, axis=1).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("angle", "flip"), [(33, False), (181, True)])
 def test_a_rotated_or_mirrored_scan_is_registered(angle: float, flip: bool) -> None:
     image = tissue(1)
@@ -76,6 +77,7 @@ def test_a_rotated_or_mirrored_scan_is_registered(angle: float, flip: bool) -> N
     assert found.scale == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_another_stain_with_noise_and_bends_is_registered_with_a_correct_error() -> None:
     image, rng = tissue(2), np.random.default_rng(5)
     bend = [ndimage.gaussian_filter(rng.normal(size=SHAPE), 50) * 50 * 2.0 for _ in range(2)]
@@ -90,6 +92,7 @@ def test_another_stain_with_noise_and_bends_is_registered_with_a_correct_error()
     assert typical / 4 < found.error < 4 * typical
 
 
+@pytest.mark.slow
 def test_a_part_with_other_and_rectangular_pixels_is_found_in_the_whole() -> None:
     image = tissue(3)
     picture, here, there = moved(image, 75, pixel=(2.0, 1.0))
@@ -100,6 +103,7 @@ def test_a_part_with_other_and_rectangular_pixels_is_found_in_the_whole() -> Non
     assert largest_error(found, here, here - (60, 100)) < UM
 
 
+@pytest.mark.slow
 def test_the_scale_is_found_where_it_is_not_known() -> None:
     image = tissue(4)
     picture, here, there = moved(image, 20, scale=1.25)

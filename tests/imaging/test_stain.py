@@ -87,6 +87,7 @@ def test_normalization_makes_two_slides_of_one_tissue_similar() -> None:
     assert after < before / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_repetition_changes_nothing(method: StainMethod) -> None:
     config = StainConfig(method=method)

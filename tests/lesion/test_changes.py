@@ -217,6 +217,7 @@ def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
     return np.where(one.mask[..., None], one.photograph.rgb, np.uint8((215, 170, 150)))
 
 
+@pytest.mark.slow
 def test_the_same_ruler_next_to_another_lesion_is_rejected() -> None:
     # At 192 x 256 and 240 x 320, 2 to 4 features of the rulers match, and the refusal is that of too few features.
     with pytest.raises(MelanomaError, match="A ruler in both photographs is not enough"):
@@ -238,6 +239,7 @@ def with_reticle(one: MeasuredPhotograph) -> MeasuredPhotograph:
     return replace(one, photograph=replace(one.photograph, rgb=rgb))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "is_other"), [(1, False), (13, True)])
 def test_the_same_reticle_on_another_lesion_is_a_caution(seed: int, is_other: bool) -> None:
     found = compare_photographs(with_reticle(phantom(shape=WIDE)), with_reticle(phantom(0.5, seed, shape=WIDE)))
@@ -329,6 +331,7 @@ def with_another_lesion(one: MeasuredPhotograph, row: int, column: int) -> Measu
     return MeasuredPhotograph(replace(one.photograph, rgb=rgb), other)
 
 
+@pytest.mark.slow
 def test_a_lesion_clipped_by_a_round_view_is_compared_by_color_only() -> None:
     # If the view is shifted by a fifth, common features remain in two quarters only, and the comparison is refused.
     shifted = in_round_view(phantom(0.5, shape=WIDE), right=-WIDE[1] // 6)
@@ -358,6 +361,7 @@ def test_a_black_bar_inside_of_the_view_is_no_skin(which: int) -> None:
     assert change_of(found, "Contrast to the skin").change == pytest.approx(0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_growth_beyond_the_first_photograph_is_measured() -> None:
     first, grown = phantom(), grown_to_the_right(phantom())
     width = np.flatnonzero(first.mask.any(axis=0))[-1] + 6

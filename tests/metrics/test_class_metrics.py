@@ -97,6 +97,7 @@ def test_several_classes() -> None:
     assert list(found) == [name for name in CLASS_METRICS if name != "AUC_within"]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value() -> None:
     """The interval covers the known AUC in about 95 % of 60 samples."""
     many = predictions(40_000, seed=99, digits=6)

@@ -37,6 +37,7 @@ def test_it_is_small(demo: BundleInfo) -> None:
     assert sum(path.stat().st_size for path in SHIPPED_FOLDER.rglob("*")) < MOST_OF_ALL
 
 
+@pytest.mark.slow
 def test_tissues_of_an_unseen_appearance_are_segmented() -> None:
     info = find_bundle("tissue-demo")
     plan = plan_slide(SlidePhantomConfig(seed=77, size=(1024, 1024), mpp=1.0, family="test"))
@@ -48,6 +49,7 @@ def test_tissues_of_an_unseen_appearance_are_segmented() -> None:
     assert (found == labels[box.slices]).mean() > 0.75
 
 
+@pytest.mark.slow
 def test_melanoma_and_nevus_of_an_unseen_appearance_are_distinguished() -> None:
     lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=0.9)
     plan = plan_slide(SlidePhantomConfig(seed=78, size=(1536, 3072), mpp=1.0, family="test", lesions=lesions))

@@ -13,6 +13,8 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import load_encoder
 from napari_melanoma.models.zoo import build_network, find_encoder
 
+pytestmark = pytest.mark.slow
+
 
 def bundle_of(folder: Path, architecture: str, **options: Any) -> BundleInfo:
     """A bundle with weights and statistics that differ from those of a new network."""

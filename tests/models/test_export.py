@@ -13,6 +13,8 @@ from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
 from napari_melanoma.models.onnx_network import OnnxNetwork
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

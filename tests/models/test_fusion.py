@@ -82,6 +82,7 @@ def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
     return float(right.float().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fusion", "cause"), [*((name, "number") for name in WITH_TABLE), ("concat", "word")])
 def test_training_with_the_table_uses_its_information(fusion: Fusion, cause: Cause) -> None:
     """All types of fusion read the table in the same way, so that one of them learns from words."""
@@ -96,6 +97,7 @@ def test_the_table_has_no_effect_without_it() -> None:
         assert torch.equal(network(images, *table), network(images, *(part.flip(0) for part in table)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", WITH_IMAGE)
 def test_training_with_the_image_uses_its_information(fusion: Fusion) -> None:
     assert share_right_after_learning(network_of(fusion), "image") > 0.9

@@ -13,6 +13,8 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.export import export_int8, export_network, read_metadata
 from napari_melanoma.models.onnx_network import OnnxNetwork
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -26,6 +26,7 @@ PAPERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "expected"), PAPERS)
 def test_number_of_weights_matches_the_paper(name: str, options: dict[str, Any], expected: float) -> None:
     assert count_parameters(name, options) == pytest.approx(expected, rel=0.1)

@@ -176,6 +176,7 @@ def test_each_operation_is_one_of_the_exported_networks(
     deepcopy(learnt.network).to("meta")(pixels.to("meta"))  # a branch that depends on pixels would fail
 
 
+@pytest.mark.slow
 def test_an_onnx_file_predicts_the_same(exported: nn.Module, images: Tensor, tmp_path: Path) -> None:
     """Recording and translating take seconds and treat each operation separately, so that each type is tested once."""
     path = tmp_path / "network.onnx"

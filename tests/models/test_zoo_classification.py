@@ -204,6 +204,7 @@ def test_each_operation_is_one_of_the_exported_classifier(
     deepcopy(network).to("meta")(*(part.to("meta") for part in given))  # no branch depends on values
 
 
+@pytest.mark.slow
 def test_an_onnx_file_predicts_the_same(
     lesions: Lesions,
     tmp_path: Path,
@@ -221,6 +222,7 @@ def test_an_onnx_file_predicts_the_same(
     assert_same_file(path, network, lesions)
 
 
+@pytest.mark.slow
 def test_a_classifier_with_a_published_encoder_is_exported(lesions: Lesions, tmp_path: Path) -> None:
     """The encoders of timm have their own padding, activations and layout, which the stand-in above lacks."""
     network, path = built(list_architectures()["image_tabular"].spec), tmp_path / "network.onnx"

@@ -535,6 +535,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "case"
 
 
+@pytest.mark.slow
 def test_the_change_over_time_is_shown_without_dates(followed: Path, tmp_path: Path) -> None:
     text = text_of(collect(followed), tmp_path / "page.html")
     for expected in (

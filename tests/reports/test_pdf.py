@@ -81,6 +81,7 @@ def test_a_broken_package_is_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_case_of_three_images_is_compact_and_begins_with_a_summary(tmp_path: Path) -> None:
     written = write_case(tmp_path)
     report = collect_report([written.folder, written.results], run=RunContext()).report
@@ -122,6 +123,7 @@ def test_neither_files_nor_addresses_are_read(tmp_path: Path) -> None:
     assert PdfReader(io.BytesIO(content)).attachments == {}
 
 
+@pytest.mark.slow
 def test_weasyprint_is_imported_late_and_truncated_photographs_are_refused_afterwards() -> None:
     code = (
         "import sys; from PIL import ImageFile; from napari_melanoma.reports.pdf import load_weasyprint; "

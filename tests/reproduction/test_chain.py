@@ -32,7 +32,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 CHAIN = ("unetpp-folds", "cls-lite0", "chain-lite0")
 FOLDS, COUNT = 3, 36
-pytestmark = pytest.mark.usefixtures("three_folds")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_folds")]
 
 
 def options(data: Path) -> ReproduceOptions:

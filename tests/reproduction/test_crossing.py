@@ -24,7 +24,7 @@ from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
 FOLDS, COUNT = 3, 48
-pytestmark = pytest.mark.usefixtures("three_folds")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_folds")]
 ROWS = ("data-set-alone", "table-alone", "adapted", "adapt-none", "adapt-coral")
 
 

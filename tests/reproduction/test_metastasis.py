@@ -20,7 +20,7 @@ from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
 PATIENTS, APART, FOLDS = 60, 12, 3
-pytestmark = pytest.mark.usefixtures("three_folds")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_folds")]
 ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "biomarker", "control")
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 

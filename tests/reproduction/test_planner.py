@@ -26,6 +26,7 @@ from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
 
 
+@pytest.mark.slow
 def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "fastest_seconds", lambda work, device, clock: 0.05)
     monkeypatch.setattr(batch_size, "MAX_PROBE_IMAGES", 2)

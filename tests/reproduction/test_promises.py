@@ -35,7 +35,7 @@ from napari_melanoma.training.run_data import write_data
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 COUNT = 30
 LATER_FOLDS = ("fold-2", "fold-3")
-pytestmark = pytest.mark.usefixtures("three_folds")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("three_folds")]
 P1_ROWS = ("b-only", "adapt-pseudo-labels", "table-alone")
 P2_ROWS = ("constant-negative", "cls-lite0")
 P4_ROWS = ("transfer-d-then-m", "transfer-zero-shot")

@@ -21,6 +21,8 @@ from napari_melanoma.risk.patches import PatchImage
 from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import load_risk_model, predict_risk
 
+pytestmark = pytest.mark.slow
+
 NAME = "risk-demo"
 FORM = {"age": "60", "sex": "female", "site": "lower extremity"}
 
@@ -62,7 +64,6 @@ def test_demo_is_marked_as_phantom_trained() -> None:
     assert read_comparators(info.path).phantom
 
 
-@pytest.mark.slow
 def test_inputs_of_the_phantom_law_change_the_risk(model: Classifier, patches: tuple[CohortPatch, CohortPatch]) -> None:
     with_necrosis, without = patches
     usual = reported(model, without, depth_mm="1.5").probability
@@ -77,7 +78,6 @@ def test_empty_patient_data_give_a_prediction(model: Classifier, patches: tuple[
     assert answer.depth.mm is not None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grad_cam", "attention"])
 def test_its_maps_point_at_necrosis(
     model: Classifier, thin: list[CohortPatch], method: Literal["grad_cam", "attention"]

@@ -31,7 +31,7 @@ from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def data_set(folder: Path, count: int, split: str = "") -> Path:

@@ -45,6 +45,7 @@ def test_a_segmentation_has_no_normalization_of_its_own() -> None:
     assert find_normalization(recipe_of("segmentation", options={"encoder": "resnet34"}), None) == {}
 
 
+@pytest.mark.slow
 def test_a_classifier_starts_from_the_encoder_of_the_shipped_segmentation_model() -> None:
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.installed_bundles import find_bundle

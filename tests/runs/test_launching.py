@@ -328,6 +328,7 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
     assert list(queue_folder().glob("*.json")) == []
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_overlap(tmp_path: Path) -> None:
     """Each process records its start and end; they do not overlap."""
     code = """

@@ -68,6 +68,7 @@ def refuse_removal(*_: object, **__: object) -> None:
     raise PermissionError(errno.EACCES, "in use")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_layers")
 def test_an_int8_export_is_measured(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     data, out = data_set(tmp_path / "squares", 6), tmp_path / "out" / "small.onnx"
@@ -85,6 +86,7 @@ def test_an_int8_export_is_measured(tiny_bundle: BundleInfo, tmp_path: Path) -> 
     assert {path.name for path in out.parent.iterdir()} == {"small.onnx", "small.json", "example.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_layers")
 def test_a_file_contains_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     about = json.loads(read_metadata(export_bundle(tiny_bundle, tmp_path / "tiny.onnx")))

@@ -26,6 +26,8 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.runs.model_export import export_bundle
 
+pytestmark = pytest.mark.slow
+
 PATIENTS = ({}, {"age": "71"}, {"age": "8", "sex": "Female"}, {"sex": "unheard of"})
 SIZES = ((150, 210), (620, 540))  # a narrow Gaussian, and one on a coarser grid
 

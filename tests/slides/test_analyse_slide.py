@@ -193,6 +193,7 @@ def test_tissue_is_detected_by_default(
     assert outcome.content["tiles_total"] == pytest.approx(224, abs=16)
 
 
+@pytest.mark.slow
 def test_stain_normalization_changes_the_prediction(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, finished: SlideOutcome, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def notices(folder: Path) -> list[str]:
     return [event["message"] for event in events if event["kind"] == "notice"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "kind"), [("GPU", "classification"), ("computer", "dense")])
 def test_smaller_passes_give_the_same_result(
     fault: str, kind: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
@@ -93,6 +94,7 @@ def test_smaller_passes_give_the_same_result(
     ]
 
 
+@pytest.mark.slow
 def test_too_little_memory_for_one_tile_is_an_error_with_a_remedy(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_stated_prevalence_counts(
     assert content["class"] == "naevus"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "bundle", "error", "message"),
     [

@@ -22,6 +22,8 @@ from napari_melanoma.slides.depth import NO_INTERVAL, DepthMap, describe_depth, 
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.options import SlideOptions
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
 PHANTOM = SlidePhantomConfig(
     seed=11,

@@ -127,6 +127,7 @@ def test_tiles_have_the_stated_border(grid: TileGrid) -> None:
         assert covered.sum() == inside.sum()
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(GRIDS)
 def test_a_tile_is_found_at_the_center_of_its_cell(grid: TileGrid) -> None:

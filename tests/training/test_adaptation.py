@@ -14,6 +14,8 @@ from napari_melanoma.models.zoo import build_network
 if TYPE_CHECKING:
     from torch import Tensor
 
+pytestmark = pytest.mark.slow
+
 
 def two_domains(count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
     """Features of two domains (one feature encodes the domain, another the class); domains; classes."""

@@ -14,7 +14,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def test_the_smallest_batch_if_one_step_fills_the_memory(recipe: TrainRecipe, mo
     assert batch_size.find_batch_size(recipe, 10**6) == 2
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> None:
     ticks = itertools.count()
     cost = batch_size.measure_step(recipe, clock=lambda: 0.1 * next(ticks))
@@ -75,6 +76,7 @@ def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> Non
     assert (cost.image_s, cost.forward_s) == (pytest.approx(0.1 / 16), pytest.approx(0.1 / 16))
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_larger_input_scales_with_its_area(
     recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def _network(value: float) -> nn.Module:

@@ -19,7 +19,7 @@ from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 
@@ -51,7 +51,6 @@ def first(evaluated: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> B
     return learnt(evaluated, tmp_path_factory.mktemp("first") / "run")
 
 
-@pytest.mark.slow
 def test_a_classifier_is_compared_with_the_one_it_started_from(
     evaluated: TrainRecipe, first: BundleInfo, tmp_path: Path, change: Change
 ) -> None:

@@ -29,7 +29,7 @@ from napari_melanoma.training.data_selection import read_strata
 from napari_melanoma.training.loader import Rank, training_loader, validation_loader
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 TABLE = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
 

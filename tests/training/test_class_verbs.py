@@ -16,7 +16,7 @@ from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.runs.search import SearchRecipe
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 
 

@@ -17,7 +17,7 @@ from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo, load_netwo
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 Stop = Callable[..., None]
 Draw = Callable[..., Path]
@@ -102,7 +102,6 @@ def test_information_of_the_image_requires_no_table(
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
 
 
-@pytest.mark.slow
 def test_the_last_epoch_can_be_kept_without_early_stopping(
     class_recipe: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:

@@ -22,7 +22,7 @@ Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 PEER = "Connection closed by peer"
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def test_pause_continue_and_cancel_during_training(

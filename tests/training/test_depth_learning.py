@@ -18,7 +18,7 @@ from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 Stop = Callable[..., None]
 SIDE, MM_PX = 64, 14  # pixels per millimeter
@@ -101,7 +101,6 @@ def metrics(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-@pytest.mark.slow
 def test_class_and_depth_are_trained_together(deep: TrainRecipe, slabs: Path, tmp_path: Path, change: Change) -> None:
     data = {"datasets": [str(slabs)]}
     recipe = change(deep, epochs=8, keep="last", data=data, model={"options": {**OPTIONS, "depth_log": True}})

@@ -23,7 +23,7 @@ from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data, read_training_images
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]
 RUN = RunContext()
 

@@ -23,7 +23,7 @@ from napari_melanoma.training.data_preparation import PreparedData, check_data, 
 from napari_melanoma.training.pixel_store import user_store_folder
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 SIDE = 48
 
 

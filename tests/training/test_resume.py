@@ -22,7 +22,7 @@ Events = Callable[[Path], list[dict[str, Any]]]
 
 Stop = Callable[..., None]
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def resume(recipe: TrainRecipe, out: Path) -> None:
@@ -64,7 +64,6 @@ WITH_MUCH_TO_REMEMBER: dict[str, object] = {
 }
 
 
-@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_one(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop
 ) -> None:
@@ -90,7 +89,6 @@ def best_score(out: Path) -> float:
     return state["BestCheckpoint"]["best"]
 
 
-@pytest.mark.slow
 def test_a_run_is_resumed_from_its_folder_alone(
     alone: TrainRecipe, blobs: Path, tiny_bundle: BundleInfo, tmp_path: Path, change: Change, stop: Stop
 ) -> None:

@@ -28,6 +28,7 @@ def searched(alone: TrainRecipe) -> SearchRecipe:
     return SearchRecipe.parse({**alone.model_dump(), **fixed, "search": {"trials": 9, "options": options}}, "the test")
 
 
+@pytest.mark.slow
 def test_the_search_command(searched: SearchRecipe, tmp_path: Path) -> None:
     write_toml(tmp_path / "recipe.toml", searched)
     words = ["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out"), "--trials", "1", "--json"]

@@ -22,7 +22,7 @@ from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmen
 from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 Stop = Callable[..., None]
 CLASSES = ("glass", "stroma", "nest")

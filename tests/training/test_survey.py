@@ -34,7 +34,7 @@ REMOVED = (
     "test or validation set under another name:"
 )
 
-pytestmark = pytest.mark.usefixtures("user_folders")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 
 
 def edit(folder: Path, values: Callable[[int, dict[str, str]], dict[str, str]]) -> Path:

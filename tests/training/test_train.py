@@ -136,6 +136,7 @@ def test_a_launched_run_that_cannot_start_is_reported_in_its_folder(
     assert "nowhere" in str(last["message"])
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_left_in_the_folder(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_two_processes_never_run_in_the_same_folder(recipe: TrainRecipe, tmp_pat
     assert not folder.config.exists()
 
 
+@pytest.mark.slow
 def test_a_failed_comparison_does_not_fail_the_run(
     recipe: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_failed_comparison_does_not_fail_the_run(
     assert last["kind"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_start_from_a_bundle_names_no_folder(
     done: BundleInfo, alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:

@@ -25,6 +25,8 @@ from napari_melanoma.phantoms.cohort.dataset import (
 )
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
+pytestmark = pytest.mark.slow
+
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
 
 

@@ -63,6 +63,7 @@ def slide_pixels(config: CohortConfig, patch: CohortPatch) -> NDArray[np.float64
     return fine.reshape(rows, step, columns, step, 3).mean(axis=(1, 3))
 
 
+@pytest.mark.slow
 def test_fine_patches_are_the_pixels_of_the_slide_made_coarser() -> None:
     config = CohortConfig(count=10, patch_mm=0.5, patch_px=200)
     assert (downsample_factor(config), drawn_level(downsample_factor(config))) == (3, 0)

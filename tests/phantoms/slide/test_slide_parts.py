@@ -101,6 +101,7 @@ def test_a_tube_has_the_requested_width() -> None:
     assert polygon_area(tube_outline(path, np.full(50, 4.0))) == pytest.approx(800)
 
 
+@pytest.mark.slow
 def test_nuclei_are_as_large_as_their_species() -> None:
     nuclei = make_stamp_bank("harbour", 0.5)
     sizes = {}

@@ -76,6 +76,7 @@ def test_truth_is_the_same_at_any_downsample(plan: PhantomSlidePlan) -> None:
     assert set(np.unique(fine)) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", look_names())
 def test_tissue_stains_and_glass_does_not(look: str) -> None:
     plan = planned(seed=1, look=look)

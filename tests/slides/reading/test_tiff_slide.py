@@ -255,6 +255,7 @@ def test_floating_points_are_a_channel(tile, tissue, tmp_path) -> None:
         np.testing.assert_array_equal(read[..., 0], np.nan_to_num(values))
 
 
+@pytest.mark.slow
 def test_deleted_slide_releases_its_cached_tiles(write_svs, own_cache) -> None:
     slide = open_slide(write_svs())
     slide.read_for_display(0, Box(0, 0, 410, 300))

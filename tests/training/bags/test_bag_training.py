@@ -30,6 +30,8 @@ from napari_melanoma.training.whole_slides import prepare_bags
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
+pytestmark = pytest.mark.slow
+
 Learnt = tuple[Path, Path, "BundleInfo"]
 Draw = Callable[..., Path]
 MakeRecipe = Callable[..., TrainRecipe]
@@ -49,7 +51,6 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 def test_a_few_tiles_decide(learnt: Learnt) -> None:
     _, run, _ = learnt
     assert metrics(run)["AUC"]["mean"] > 0.9
@@ -71,7 +72,6 @@ def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
     assert np.median(mass) > 3  # times as much as with equal weights
 
 
-@pytest.mark.slow
 def test_random_labels_cannot_be_learned(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
     coin = np.random.default_rng(5).permutation(np.arange(36) % 2)
     data = draw_cohort(tmp_path / "cohort", 36, label=lambda number: bool(coin[number]))
