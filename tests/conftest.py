@@ -106,7 +106,7 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; CONTRIBUTING.md has their rules."""
-    config.addinivalue_line("markers", "slow: takes more than a few seconds, run by `make test-all` only")
+    config.addinivalue_line("markers", "slow: takes more than about a second, run by `make test-all` only")
     config.addinivalue_line("markers", "real_data: needs the real photographs or slides of the fixture shared_data")
 
 

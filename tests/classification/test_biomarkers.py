@@ -76,6 +76,7 @@ def test_the_strongest_feature_is_found_and_shown(classifier: Classifier, pictur
     assert (out / "figures" / "ranking.png").is_file()
 
 
+@pytest.mark.slow
 def test_too_few_patients_are_reported(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     draw(tmp_path / "data", picture, 8, 2)
     with pytest.raises(DataSetError, match=r"at least 3 patients per class.*found 1 positive.*Name another split"):

@@ -72,6 +72,7 @@ def test_fine_patches_are_the_pixels_of_the_slide_made_coarser() -> None:
     assert patch.rgb.shape == (200, 200, 3)
 
 
+@pytest.mark.slow
 def test_patches_of_wide_pixels_have_the_colors_and_the_texture_of_the_slide(patch: CohortPatch) -> None:
     assert drawn_level(downsample_factor(SMALL)) == 1
     slide, own = slide_pixels(SMALL, patch), patch.rgb[:50].astype(float)

@@ -27,6 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> SlidePhantomFiles:
     return write_slide(CONFIG, tmp_path_factory.mktemp("slides") / "new", "one")
 
 
+@pytest.mark.slow
 def test_the_slide_reads_as_it_was_drawn(written: SlidePhantomFiles) -> None:
     plan = plan_slide(CONFIG)
     with open_slide(written.image) as slide:

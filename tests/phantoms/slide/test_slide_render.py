@@ -131,6 +131,7 @@ def stained() -> list[tuple[np.ndarray, np.ndarray]]:
     return slides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smooth_px", [1, 12])
 def test_a_color_threshold_does_not_find_the_tumor(stained: list, smooth_px: int) -> None:
     from scipy.ndimage import uniform_filter

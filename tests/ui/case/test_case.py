@@ -325,7 +325,6 @@ def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
     assert 0 < sum(bool(image.results) for image in images) < 4
 
 
-@pytest.mark.path
 def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, viewer, qtbot, tmp_path):
     def correction():
         return five.case.find_image("I1").correction

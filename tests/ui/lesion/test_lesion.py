@@ -166,7 +166,6 @@ def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
-@pytest.mark.path
 def test_analyze_all_keeps_corrected_masks_and_takes_other_number_types_and_alpha(person):
     rgb = person.opens("one").data
     person.analyses()

@@ -107,7 +107,6 @@ def three(reviewer, tmp_path):
     return reviewer
 
 
-@pytest.mark.path
 def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_open_if_edited(
     three, tmp_path, qtbot, person_draws
 ):

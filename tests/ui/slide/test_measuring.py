@@ -55,7 +55,6 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
-@pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_path, tmp_path):
     person.opens_slides(slide_path)

@@ -92,7 +92,6 @@ def section_names(dock):
     return [one.objectName() for one in dock.findChildren(QCollapsible)]
 
 
-@pytest.mark.path
 def test_the_slide_gets_the_width_of_the_window(reader):
     dock, labels = reader.dock, None
     for width in (1366, 1100):

@@ -210,7 +210,6 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     assert controls.model is None
 
 
-@pytest.mark.path
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
     person, controls = sections, sections.dock.sections.side_by_side
     words = person.finds(QLabel, "side_by_side_hint")

@@ -71,7 +71,6 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     return person
 
 
-@pytest.mark.path
 def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected_again(
     tomorrow, launched, slide_path, tmp_path, slow_overview
 ):

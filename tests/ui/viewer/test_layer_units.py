@@ -132,7 +132,6 @@ def test_mixed_units_give_a_warning_without_a_dock(viewer):
     assert warnings()  # one for each time that napari compares the units
 
 
-@pytest.mark.path
 def test_a_mixed_session_gives_no_warning_and_no_wrong_scale_bar(shown_docks, tmp_path):
     check_session(shown_docks, tmp_path, 1)
 

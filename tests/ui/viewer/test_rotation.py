@@ -41,7 +41,6 @@ def by_list(person):
     combo.activated.emit(combo.currentIndex())
 
 
-@pytest.mark.path
 def test_keys_and_view_follow_the_photograph(two):
     small, large = two.layer("mask", "small"), two.layer("mask", "large")
     drawn, combo = small.data.copy(), two.finds(QComboBox, "photograph")

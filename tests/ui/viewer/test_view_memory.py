@@ -55,7 +55,6 @@ def several(person, tmp_path):
     return person
 
 
-@pytest.mark.path
 def test_a_slide_is_fitted_at_first_and_its_view_restored(shown_viewer, several):
     dock, viewer = several.dock, several.viewer
     left = {}
