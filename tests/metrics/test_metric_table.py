@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, metric_label
+from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, PAPER_METRICS, Metric, metric_label
 from napari_melanoma.metrics.overlap import overlap_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,6 +44,12 @@ def test_lower_values_are_marked_where_they_are_better() -> None:
     marked = {key for key, metric in METRIC_TABLE.items() if metric.directed_label.endswith("(lower is better)")}
     assert {"ECE", "Brier", "HD95_px", "inconclusive", "depth_mae_mm", "NoC 90"} <= marked
     assert marked.isdisjoint({"JA", "AUC", "depth_bias_mm", "out_of_distribution"})
+
+
+@pytest.mark.parametrize("metric", [*METRIC_TABLE.values(), *PAPER_METRICS.values()], ids=lambda metric: metric.key)
+def test_a_definition_does_not_refer_to_another_metric(metric: Metric) -> None:
+    """Pages of comparisons define only the metrics that they show."""
+    assert not re.search(r"^the same\b|\b(?:at|in|of|share of) (?:that|these)\b", metric.definition)
 
 
 def test_metrics_of_masks_are_in_the_table() -> None:

@@ -57,13 +57,15 @@ BOUNDARY_METRICS = _table(
     Metric(
         "HD95_px",
         "HD95",
-        "95 % of the border is at most this far from the other border, in the worse direction (Hausdorff)",
+        "95 % Hausdorff distance: 95 % of each border is at most this far from the other",
         "lower",
         "px",
         _UNBOUNDED,
     ),
-    Metric("HD95_relative", "HD95 / diagonal", "the same relative to the diagonal of the image", "lower"),
-    Metric("HD95_mm", "HD95", "the same in mm, if the scale is known", "lower", "mm", _UNBOUNDED),
+    Metric(
+        "HD95_relative", "HD95 / diagonal", "95 % Hausdorff distance relative to the diagonal of the image", "lower"
+    ),
+    Metric("HD95_mm", "HD95", "95 % Hausdorff distance in mm, if the scale is known", "lower", "mm", _UNBOUNDED),
     Metric("BF1", "boundary F1", "F1 of both borders within 0.75 % of the diagonal"),
 )
 BAND_METRICS = _table(
@@ -73,7 +75,11 @@ BAND_METRICS = _table(
         "with flips: share of the lesion and its surroundings where predictions for flipped images disagree",
         "lower",
     ),
-    Metric("errors_in_band", "errors in band", "with flips: share of the wrong pixels that lie in that band"),
+    Metric(
+        "errors_in_band",
+        "errors in band",
+        "with flips: share of the wrong pixels that lie where predictions for flipped images disagree",
+    ),
 )
 MASK_METRICS = OVERLAP_METRICS | BOUNDARY_METRICS | BAND_METRICS
 # Classes of photographs and slides.
@@ -181,9 +187,15 @@ PAPER_METRICS = _table(
         "sensitivity at the threshold",
         "sensitivity at the threshold chosen for a sensitivity of 90 % on other images",
     ),
-    Metric("SP90", "specificity at the threshold", "specificity at that threshold"),
+    Metric(
+        "SP90",
+        "specificity at the threshold",
+        "specificity at the threshold chosen for a sensitivity of 90 % on other images",
+    ),
     Metric("COV", "coverage", "share of conformal prediction sets at 90 % coverage that contain the true class"),
-    Metric("CT", "inconclusive", "share of these sets that contain both classes", "lower"),
+    Metric(
+        "CT", "inconclusive", "share of conformal prediction sets at 90 % coverage that contain both classes", "lower"
+    ),
 )
 METRIC_TABLE = {**MASK_METRICS, **CLASS_METRICS, **SET_METRICS, **DEPTH_METRICS, **CLICK_METRICS}
 
