@@ -138,3 +138,11 @@ def test_images_are_added_only_once(stems: list[str]) -> None:
     assert sorted(image.name for _, image in filed.case.iterate_images()) == sorted(set(stems))
     assert all(lesion.images for lesion in filed.case.lesions)
     assert file_images(filed.case, found) == FilingResult(filed.case)
+
+
+def test_numbered_lesions_are_added_in_the_order_of_their_numbers() -> None:
+    found = [
+        CollectedImage(CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), parse_name_metadata(PurePath(stem)))
+        for stem in ("back_left_10_macro", "nose_macro", "cheek_3_macro", "forearm_right_2_macro")
+    ]
+    assert [lesion.label for lesion in file_images(Case(), found).case.lesions] == ["2", "3", "10", ""]

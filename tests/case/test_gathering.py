@@ -69,7 +69,7 @@ def test_five_images_of_a_folder_become_three_lesions(photographs: Path) -> None
         "- nose": ["nose.jpg"],
         "": ["IMG_1.jpg"],
     }
-    assert case.lesions[0].guesses == {"site": "name", "laterality": "name"}
+    assert case.find_lesion("L1").guesses == {"site": "name", "laterality": "name"}
     assert case.find_image("I2").guesses == {"modality": "name", "lesion": "name"}
 
 

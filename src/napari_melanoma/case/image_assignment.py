@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import defaultdict
@@ -149,7 +150,8 @@ def file_images(case: Case, found: Iterable[CollectedImage]) -> FilingResult:
 
     An image is assigned to the lesion with its label, or if it has no label, to the lesion at its body site; a missing
     lesion is added. An image with neither remains unassigned. Images that are in the case already, by content or path,
-    are left out. The notes list contradictions and omissions.
+    are left out. New lesions are listed in the order of the numbers in their labels. The notes list contradictions and
+    omissions.
     """
     filing = _CaseFiling(case)
     for image in found:
@@ -169,6 +171,7 @@ class _CaseFiling:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.notes: list[Note] = []
+        self.known_lesions = len(case.lesions)
         self.known_content = {image.content: image.path for _, image in case.iterate_images() if image.content}
         self.paths = {image.path for _, image in case.iterate_images()}
         self.other_patient_count = 0
@@ -201,6 +204,8 @@ class _CaseFiling:
         case = self.case
         for lesion_id, images in self.pending.items():
             case = add_images(case, images, lesion_id)
+        known, new = case.lesions[: self.known_lesions], case.lesions[self.known_lesions :]
+        case = case.model_copy(update={"lesions": (*known, *sorted(new, key=_label_number))})
         if self.other_patient_count:
             self.notes.append(
                 (
@@ -268,6 +273,11 @@ class _CaseFiling:
 def _is_compatible_site(name: str, text: str, part: CasePart) -> bool:
     """Return whether a field is the site, and a value does not contradict the known site."""
     return name == "site" and merge_body_sites(BodySite(part.cell("site")), BodySite(text)) is not None
+
+
+def _label_number(lesion: CaseLesion) -> float:
+    """Return the number in a label; infinity if it is no number."""
+    return int(lesion.label) if lesion.label.isdecimal() else math.inf
 
 
 def _site_of_lesion(lesion: CaseLesion) -> BodySite:
