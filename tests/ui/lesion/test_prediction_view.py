@@ -19,7 +19,7 @@ from napari_melanoma.classification.prediction import (
 )
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.ui.lesion import prediction_view
-from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
+from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
 
 POINT = OperatingPoint(
     target_sensitivity=0.9,
@@ -137,6 +137,20 @@ def test_bars_are_painted_to_scale(stage, theme):
     whole, half = length(1, DEFAULT_COLORS[dark]), length(0, STRONG_COLORS[dark])
     assert whole > 60
     assert half == pytest.approx(whole / 2, abs=4)
+
+
+def test_bars_of_negative_values_have_straight_edges(stage):
+    bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
+    bars.show_rows([Bar("age", "-0.80", -0.8)], low=-1, high=1)
+    QApplication.processEvents()
+    picture = bars.grab().toImage()
+    color = QColor(DEFAULT_COLORS[stage.icons.palette.dark])
+    middle, edge = (
+        sum(picture.pixelColor(column, row) == color for column in range(picture.width()))
+        for row in (ROW_PX // 2, (ROW_PX - BAR_PX) // 2 + 1)
+    )
+    assert middle > 30
+    assert edge == pytest.approx(middle, abs=4)
 
 
 def test_bars_have_accessible_texts_and_tooltips(stage):

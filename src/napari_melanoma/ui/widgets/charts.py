@@ -135,7 +135,8 @@ class BarChart(QWidget):
         fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colors.dark])
         fill.setAlphaF(0.45 if row.faint else 1.0)
         painter.setBrush(fill)
-        painter.drawRoundedRect(QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom())), 2, 2)
+        ends = QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom()))
+        painter.drawRoundedRect(ends.normalized(), 2, 2)  # Qt distorts the corners of a negative width
         painter.setPen(QPen(QColor(colors.text), 1.4))
         if self._low < 0:
             painter.drawLine(QPointF(x(0), bar.top() + 3), QPointF(x(0), bar.bottom() - 3))
