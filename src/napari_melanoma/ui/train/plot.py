@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32  # of the plot; of its axes
+TOP_PX = 8  # margin: half the height of a tick label at the top
 MARKERS_UP_TO = 2  # curves with at most this number of points are drawn with markers
 MAX_TICKS = 8
 TICK_STEPS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
@@ -39,7 +40,7 @@ class CurvePlot(pg.PlotWidget):
         plot.setMenuEnabled(False)
         plot.setMouseEnabled(False, False)
         plot.hideButtons()
-        plot.layout.setContentsMargins(LABEL_OVERHANG_PX, 2, 6, LABEL_OVERHANG_PX)
+        plot.layout.setContentsMargins(LABEL_OVERHANG_PX, TOP_PX, 6, LABEL_OVERHANG_PX)
         plot.getAxis("left").setWidth(LEFT_PX)
         for side in ("left", "bottom"):  # before setting the labels, which would scale them again
             plot.getAxis(side).enableAutoSIPrefix(False)
