@@ -197,7 +197,7 @@ PARTS = (
     "Case P-",
     "Age 54 years (suggested by table, not confirmed)",
     "Lesions: 1 Left upper back.",
-    "Prediction from Image 2, Image 3 Prediction",
+    "Prediction From image 2, image 3 Prediction",
     "1 photograph left out: 'melanoma-small' predicts from the dermoscopic ones.",
     "Image 2, dermoscopic",
     "Contour; scale bar 2 mm.",

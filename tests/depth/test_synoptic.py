@@ -275,8 +275,8 @@ def test_texts_have_units_and_details() -> None:
 @pytest.mark.parametrize(
     ("given", "warning"),
     [
-        (report(), "Not filled in: Procedure, Laterality, Site"),
-        (SynopticReport().prefill(READING), "Suggested, not confirmed: Primary tumor, Breslow thickness"),
+        (report(), "Not filled in: Procedure; Laterality; Site"),
+        (SynopticReport().prefill(READING), "Suggested, not confirmed: Primary tumor; Breslow thickness"),
         (report(extent="in_situ", breslow=1.2), "A Breslow thickness of 1.20 mm contradicts melanoma in situ. Correct"),
         (report(extent="in_situ", microsatellites="present"), "Microsatellites (present) contradicts melanoma in situ"),
         (report(ulceration_extent=2.0, ulceration="not_identified"), "ulceration is not answered as present"),
@@ -312,7 +312,7 @@ INVASIVE = [
     ],
 )
 def test_only_required_fields_of_a_tumor_count_as_missing(extent: str, missing: list[str]) -> None:
-    assert report(extent=extent).check() == (f"Not filled in: {', '.join(missing)}.",)
+    assert report(extent=extent).check() == (f"Not filled in: {'; '.join(missing)}.",)
     complete = {one.name: NOT_ASSESSED for one in FIELDS if one.absent and one.name != "extent"}
     specimen = {"procedure": "excision", "laterality": "left", "site": "torso"}
     assert report(**complete, **specimen, extent=extent).check() == ()

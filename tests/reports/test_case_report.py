@@ -188,7 +188,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
         "Region of interest; scale bar",
-        "Prediction from Image 1, Image 2 Prediction Inconclusive",
+        "Prediction From image 1, image 2 Prediction Inconclusive",
         "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
         "Overview with 1 lesion and 1 region (dashed); scale bar 0.05 mm.",
         "1 malignant melanoma 0.90",
@@ -197,10 +197,10 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Reader Thickness, mm T category",
         "BV 0.22 T1a no – 2.0 AS 0.20 T1a no – –",
         "2 readers: thickness 0.20 to 0.22 mm, a difference of 0.02 mm; the same T category (T1a).",
-        "3 days later BV thickness, mm",
+        "3 days later BV Thickness, mm",
         "Signed by BV.",
         "Microsatellites not assessed",
-        "Breslow thickness and T category (AJCC 8) 0.22 mm T1a Thickness recorded (AJCC 8) 0.2 mm",
+        "Breslow thickness and T category (AJCC 8) 0.22 mm, T1a Thickness recorded (AJCC 8) 0.2 mm",
         "Breslow thickness 0.22 mm, recorded as 0.2 mm",
         "T category (AJCC 8) pT1a",
         "Image 3 skin-model cccccccccccccccc",
@@ -228,7 +228,7 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
     assert (summary.title, summary.layout) == ("Summary", "page")
     text = text_of(replace(collected, report=replace(collected.report, blocks=(summary,))), tmp_path / "page.html")
     for expected in (
-        "Lesion 1: Left upper back: signed by BV.",
+        "Lesion 1: Left upper back. Signed by BV.",
         "Age 90 or older",
         "Diagnosis Melanoma",
         "T category (AJCC 8) pT1a: 0.22 mm, recorded as 0.2 mm",
@@ -270,7 +270,7 @@ def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, t
     collected = collect(reported.folder, reported.results)
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
-    assert "signed by BV. Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
+    assert "Signed by BV. Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
 
 
 def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) -> None:
@@ -444,7 +444,7 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     assert '<th scope="row">demonstration model</th><td class="number unbroken">0.08</td>' in page
     (stored.results / "depth.json").unlink()
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
-    assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10) " in page
+    assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10), " in page
 
 
 def test_invalid_values_are_replaced_by_a_reason(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ READING = DepthReading(
     ),
 )
 
-RECORD = ("60, 100 to 460, 100", ">margins</td>", ">lateral mm 2.50</td>", ">yes</td>")
+RECORD = ("60, 100 to 460, 100", ">Margins</td>", ">lateral mm 2.50</td>", ">yes</td>")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_page_contains_fields_and_changes(slide: Path, tmp_path: Path) -> No
     )
     text = page.read_text(encoding="utf-8")
     for expected in (
-        "0.20 mm   T1",
+        "0.20 mm, T1",
         "IV",
         "2.5 mm",
         "3 counted in 1.00 mm²",
@@ -162,4 +162,4 @@ def test_changes_without_a_visible_difference_are_left_out() -> None:
     later = "2026-01-02T11:30:00+00:00"
     history = [counting(0, 1), counting(1, 2), counting(2, 4), counting(4, 4, later), counting(4, 5, later)]
     rows = [row[2:] for row in list_changes(history)]
-    assert rows == [("mitoses", "counted 0", "counted 4"), ("mitoses", "counted 4", "counted 5")]
+    assert rows == [("Mitoses", "counted 0", "counted 4"), ("Mitoses", "counted 4", "counted 5")]

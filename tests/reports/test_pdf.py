@@ -87,7 +87,7 @@ def test_a_case_of_three_images_is_compact_and_begins_with_a_summary(tmp_path: P
     report = collect_report([written.folder, written.results], run=RunContext()).report
     pages = as_pages(report)
     assert len(pages) <= 6
-    assert all(text in pages[0] for text in ("Summary", "signed by BV", "pT1a: 0.22 mm", "Lesions: 1 Left upper back"))
+    assert all(text in pages[0] for text in ("Summary", "Signed by BV", "pT1a: 0.22 mm", "Lesions: 1 Left upper back"))
     assert "Image 1" not in pages[0]
     (synoptic,) = (page for page in pages if "Synoptic report" in page and "Not filled in" in page)
     assert "Microsatellites" in synoptic

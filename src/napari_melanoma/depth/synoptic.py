@@ -551,9 +551,9 @@ def _list_warnings(report: SynopticReport) -> Iterable[str]:
     extent = report.value("extent")
     missing, _ = report.list_empty_fields()
     if missing:
-        yield f"Not filled in: {', '.join(missing)}."
+        yield f"Not filled in: {'; '.join(missing)}."
     if report.suggested:
-        yield f"Suggested, not confirmed: {', '.join(FIELDS_BY_NAME[name].label for name in report.suggested)}."
+        yield f"Suggested, not confirmed: {'; '.join(FIELDS_BY_NAME[name].label for name in report.suggested)}."
     contradiction = describe_tumor_contradiction(_tumor_findings(report))
     if contradiction:
         yield f"{contradiction[:1].upper()}{contradiction[1:]}"

@@ -289,7 +289,7 @@ def _lesion_blocks(
     origin = {"model": vars(lesion_prediction.prediction.model), "provenance": lesion_prediction.prediction.provenance}
     collector.add_origin(name, origin)
     image_names = format_names([_image_name(one) for one in lesion_prediction.image_ids])
-    yield Section("Prediction", blocks, f"from {image_names}")
+    yield Section("Prediction", blocks, f"From {image_names.lower()}")
     fused = fuse_lesion(store.case, lesion, lesion_prediction, is_current=not outdated)
     if fused is not None:
         yield _fusion_section(fused)

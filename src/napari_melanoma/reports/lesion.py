@@ -208,7 +208,7 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
             for effect in prediction.contributions
         ]
         title = f"Effect of the patient data on the probability of {format_class(prediction.positive)}"
-        yield Table(title, ("Column", "Value", "Change"), tuple(rows), titled=True)
+        yield Table(title, ("Field", "Value", "Change"), tuple(rows), titled=True)
     if prediction.neighbours:
         cases = [
             (case.image_id if personal else str(number), format_class(case.diagnosis), f"{case.distance:.2f}")

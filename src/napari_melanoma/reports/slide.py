@@ -59,9 +59,9 @@ NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
 FIELD_NAMES = {
-    "mm": "thickness, mm",
-    "ulcerated": "ulceration",
-    "interval_mm": "interval, mm",
+    "mm": "Thickness, mm",
+    "ulcerated": "Ulceration",
+    "interval_mm": "Interval, mm",
     "clark": "Clark level",
     "clark_by": "Clark level by",
 }
@@ -133,7 +133,7 @@ def write_depth_report(
     )
     created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
-    report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
+    report = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
     write_report(path, report)
     return path
 
@@ -227,7 +227,9 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
-        "Breslow thickness and T category (AJCC 8)": "–" if thickness == reading_texts.NOT_MEASURED else thickness,
+        "Breslow thickness and T category (AJCC 8)": "–"
+        if thickness == reading_texts.NOT_MEASURED
+        else thickness.replace("   ", ", "),
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated]
         + by_model.get("ulcerated", ""),
@@ -294,7 +296,7 @@ def _format_record_row(change: ReadingChange) -> tuple[str, ...]:
     return (
         reading_texts.format_time(change.when) or change.when,
         change.reader or "(no name)",
-        FIELD_NAMES.get(change.field, change.field.replace("_", " ")),
+        FIELD_NAMES.get(change.field, change.field.replace("_", " ").capitalize()),
         _format_short(change.before),
         _format_short(change.after),
     )

@@ -256,8 +256,8 @@ def _overview(
     return (make_figure(picture, f"Overview of {name}", caption),)
 
 
-def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> Iterator[Block]:
-    """Yield the prediction of the analysis with its warnings."""
+def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> Iterator[Section]:
+    """Yield the section on the analysis: its prediction and warnings."""
     if validity is None:
         return
     values = {"Prediction": to_sentence(validity.headline(describe_prediction(content)))}
@@ -265,9 +265,9 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
         values["Other values of the slide"] = to_sentence(others)
     if content.get("tissue_mm2"):
         values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
-    yield fields("Analysis", values)
     reasons = validity.cautions if validity.valid else validity.other_reasons
-    yield from (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
+    notices = (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
+    yield Section("Analysis", (fields("Analysis", values), *notices))
 
 
 def _lesion_blocks(
@@ -298,7 +298,16 @@ def _lesion_blocks(
     unlisted = len(lesions) - len(rows)
     limit = ((content.get("options") or {}).get("lesions") or {}).get("malignant_from", 0.5)
     notes = (
-        *([Text(f"{format_count(unlisted, 'further lesion')} not listed.", quiet=True)] if unlisted else []),
+        *(
+            [
+                Text(
+                    f"{format_count(unlisted, 'further lesion')} {'is' if unlisted == 1 else 'are'} not listed.",
+                    quiet=True,
+                )
+            ]
+            if unlisted
+            else []
+        ),
         *([Text(f"Malignant from a probability of {limit:g}.", quiet=True)] if limit != 0.5 else []),
     )
     yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *notes))

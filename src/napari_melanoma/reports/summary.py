@@ -72,7 +72,7 @@ def summary_section(
 
     ``patient``: known values by label. ``body``: the body map; None without a lesion.
     """
-    statuses = [f"{one.title}: {one.status[:1].lower()}{one.status[1:]}" for one in lesions if one.status]
+    statuses = [f"{one.title}. {one.status}" for one in lesions if one.status]
     picture = find_main_picture(lesions)
     figures = tuple(one for one in (picture, body) if one is not None)
     blocks: tuple[Block, ...] = (

@@ -65,7 +65,7 @@ def list_synoptic_changes(
     times = show_times([change.when for change in report.history], personal=personal)
     for change in report.history:
         field = FIELDS_BY_NAME.get(change.field)
-        label = "signature" if change.field == SIGNATURE else field.label if field else change.field
+        label = "Signature" if change.field == SIGNATURE else field.label if field else change.field
         if change.field == SIGNATURE:
             values = [readers.get(str(name), "") if name else "" for name in (change.before, change.after)]
         else:

@@ -407,7 +407,7 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     presses(person, "depth_report")
     person.chooses_file("depth_report_dialog", tmp_path / "page 1.5")
     text = (tmp_path / "page 1.5.html").read_text(encoding="utf-8")
-    assert "0.20 mm   T1b" in text
+    assert "0.20 mm, T1b" in text
     assert "Reader A" in text
     assert "data:image/jpeg" in text
 
