@@ -58,7 +58,7 @@ def test_the_first_and_the_last_day_of_each_modality_are_a_follow_up() -> None:
 
 
 def test_a_reason_is_given_where_nothing_can_be_compared() -> None:
-    assert "Needs two photographs" in explain_incomparable([image(1)])
+    assert "requires two photographs" in explain_incomparable([image(1)])
     assert "different modalities" in explain_incomparable([image(1), image(2, modality="macroscopic")])
     assert explain_incomparable([image(1), image(2)]) == explain_incomparable([image(1), image(2, modality="")]) == ""
 

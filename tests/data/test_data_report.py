@@ -93,7 +93,7 @@ def test_a_table_alone_and_unknown_columns(tmp_path: Path) -> None:
     assert found.whole.age == (0, 11.5, 23)
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "25 rows without an image" in page
-    assert "One source" in page
+    assert "only one source" in page
 
 
 def test_sources_without_a_common_feature_are_not_called_similar(tmp_path: Path) -> None:

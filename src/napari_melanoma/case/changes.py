@@ -64,5 +64,5 @@ def explain_incomparable(images: Sequence[CaseImage]) -> str:
     """Return why photographs of a lesion cannot be compared, and what to do; empty if they can."""
     modalities = {image.modality for image in images if image.modality}
     if len(images) < 2:
-        return "Needs two photographs of this lesion with masks: open a photograph to segment it"
+        return "A comparison requires two photographs of this lesion with masks. Open a photograph to segment it"
     return "The photographs have different modalities: select two of the same" if len(modalities) > 1 else ""

@@ -269,7 +269,7 @@ def _page_section(
 def _describe_comparability(report: DataSourcesReport) -> str:
     """Summarize whether the sources are comparable."""
     if len(report.sources) < 2:
-        return "One source: nothing to compare. Name several data sets to see how they differ."
+        return "There is only one source. Specify several data sets to compare them."
     if not report.shifts:
         return "The sources have too few patients, lesions or images to measure how well they can be separated."
     most = report.shifts[0]
@@ -326,7 +326,7 @@ def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[Sectio
 def _source_row(name: str, report: DataSetReport) -> tuple[str, ...]:
     target = report.counts["target"]
     known = sum(target.values())
-    malignant = f"{target.get('1', 0)} of {known} ({target.get('1', 0) / known:.0%})" if known else ""
+    malignant = f"{target.get('1', 0)} of {known} ({100 * target.get('1', 0) / known:.0f} %)" if known else ""
     counts = (report.rows, report.images, report.masks, report.patients, report.lesions, report.largest_group)
     return (name, *map(str, counts), malignant, f"{report.age[1]:.0f}" if report.age else "")
 
@@ -391,7 +391,7 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[Secti
         path = folder / "features.png"
         draw_features(shown, [row.source for row in report.sampled_rows], path)
         count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
-        drawn = f"Of {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
+        drawn = f"Measured on {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
         yield _page_section("Image properties", (drawn,), path)
 
 

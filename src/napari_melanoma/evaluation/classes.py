@@ -244,8 +244,8 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
         return PageContent(
             facts=f"{evaluation.images} images, {positives}, decision threshold {predictions.threshold:.3f}{masks}"
             f"{split}",
-            next=f"Review the curves and the lowest subgroups. {TABLE} lists the prediction for every image; "
-            "napari-melanoma compare compares this evaluation with that of another model.",
+            next=f"Review the curves and the lowest subgroups. The prediction for every image is listed in {TABLE}. To "
+            "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
                 metrics_table(evaluation.parts, data, metrics),
                 ("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), changes),

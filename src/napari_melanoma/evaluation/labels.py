@@ -207,7 +207,7 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], LabelE
         return PageContent(
             facts=f"{evaluation.images} images, {len(evaluation.classes)} classes, the most probable class of each "
             "pixel",
-            next="Review the worst images below. per_image.csv lists every image.",
+            next="Review the worst images below. Every image is listed in per_image.csv.",
             tables=[
                 ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
                 (shares, ("", *evaluation.classes), confusion),

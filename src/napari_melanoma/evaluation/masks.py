@@ -332,8 +332,8 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
             facts=f"{evaluation.images} images, threshold {evaluation.threshold:g}"
             + (", test-time augmentation (flips)" if options.flips else "")
             + (f", split {options.split}" if options.split else ""),
-            next=f"Review the worst images below and the lowest subgroups. {TABLE} lists every image; "
-            "napari-melanoma compare compares this evaluation with that of another model.",
+            next=f"Review the worst images below and the lowest subgroups. Every image is listed in {TABLE}. To "
+            "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
                 metrics_table(evaluation.parts, data, MASK_METRICS.values()),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS),

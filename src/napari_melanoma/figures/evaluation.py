@@ -72,6 +72,7 @@ def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.set_title(f"{name} (n = {len(values)})", loc="left", fontsize=10)
         axes.legend(loc="upper left", fontsize=8, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylabel("images")
     panels[-1].set_xlabel("Dice index of an image")
     save_figure(figure, path, dpi=150)
 

@@ -172,7 +172,11 @@ def describe_correlation(estimate: Estimate | None, lesions: int, slides: int | 
         return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {sample}."
     if math.isnan(estimate.mean):
         return f"{sample}: all areas or all probabilities are equal, so the rank correlation is undefined."
-    interval = f"95 % {estimate.low:.2f} to {estimate.high:.2f}" if estimate.has_interval else "too few for an interval"
+    interval = (
+        f"95 % interval {estimate.low:.2f} to {estimate.high:.2f}"
+        if estimate.has_interval
+        else "too few for an interval"
+    )
     text = f"Spearman {estimate.mean:.2f} ({interval}), {sample}."
     if slides is None or slides == 1:
         return f"{text} The interval is over these lesions only and does not apply to other slides."

@@ -131,7 +131,7 @@ def test_slides_without_a_pixel_size_are_left_out(analysed):
         (None, 0, None, "there are 0 lesions."),
         (None, 2, 1, "there are 2 lesions of 1 slide."),
         (Estimate(NAN, NAN, NAN, 5), 5, None, "equal"),
-        (Estimate(0.4, -0.1, 0.8, 5), 5, None, "Spearman 0.40 (95 % -0.10 to 0.80), 5 lesions."),
+        (Estimate(0.4, -0.1, 0.8, 5), 5, None, "Spearman 0.40 (95 % interval -0.10 to 0.80), 5 lesions."),
         (Estimate(0.4, -0.1, 0.8, 5), 5, 1, "does not apply to other slides"),
         (Estimate(0.4, NAN, NAN, 5), 5, 2, "(too few for an interval)"),
     ],

@@ -184,7 +184,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.waits()
     assert person.sees_something()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041 mm²"]
-    assert "2 found, 2 malignant" in person.label_text("lesion_count")
+    assert "2 lesions, 2 malignant" in person.label_text("lesion_count")
     assert "melanoma 0.21" in person.label_text("slide_answer")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text

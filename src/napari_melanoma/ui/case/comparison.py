@@ -325,7 +325,7 @@ class ComparisonView(QWidget):
         self.slider.blockSignals(was_blocked)
         self.contour_button.setChecked(True)
         before, after = _name_order(pair)
-        self._sides.setText(f"Left of the border the {before} photograph, right of it the {after} one.")
+        self._sides.setText(f"The {before} photograph is left of the border, the {after} one right of it.")
         self.cautions.set_text("\n".join(filter(None, (_explain_order(pair), *result.cautions))))
         self.table.setText(_format_pair(pair) + _format_changes(result.changes))
         self._note.setText(" ".join(result.notes))

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
@@ -190,7 +190,9 @@ class SlideResultController(QObject):
             malignant = f", {counts['malignant']} malignant" if all_classified else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in total" if areas else ""
-            summary = f"{len(lesions)} found{malignant}{area}. {_explain_p(findings)}" if lesions else ""
+            summary = (
+                f"{format_count(len(lesions), 'lesion')}{malignant}{area}. {_explain_p(findings)}" if lesions else ""
+            )
             view.lesion_count_label.setText(summary or _describe_no_lesions(findings))
             view.heatmap_controls.show_threshold(findings.config.high)  # which undo may have changed
             if findings.is_corrected and not findings.saved:
