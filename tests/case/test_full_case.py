@@ -222,7 +222,7 @@ def test_the_report_contains(part: str, full: FullCase) -> None:
 
 
 def test_a_synoptic_report_of_slide_and_lesion_is_shown_once(full: FullCase) -> None:
-    assert full.text.count("Signed by AS.") == 1
+    assert full.text.count("Synoptic report Signed by AS.") == 1
 
 
 def test_the_synoptic_report_is_exchanged(full: FullCase) -> None:

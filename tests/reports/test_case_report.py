@@ -440,6 +440,7 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True, synthetic_input=True).check())
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert "<td>Demonstration model: melanoma 0.80; 1 lesion, 1 malignant.</td>" in page
+    assert ">Analysis</h" in page
     assert ">demonstration</td>" in page  # of the lesion
     assert '<th scope="row">demonstration model</th><td class="number unbroken">0.08</td>' in page
     (stored.results / "depth.json").unlink()

@@ -237,7 +237,7 @@ def test_an_impossible_comparison_has_a_reason(someone, case):
     controller = someone.dock.controller
     with_mask = controller.case.find_image("I2").correction
     controller.amend(set_correction(controller.case, "I2", None))
-    assert "open a photograph to segment it" in text(someone, "comparison_reason")
+    assert "Open a photograph to segment it" in text(someone, "comparison_reason")
     assert not view.combos[0].isVisibleTo(someone.dock)  # one photograph in both lists
     titles = [someone.row(item).title for item in someone.dock.tree._items()]
     assert [title for title in titles if "20" in title] == ["dermoscopic · 2024-05-02", "dermoscopic · 2025-05-10"]
