@@ -96,7 +96,9 @@ def test_the_demo_imports_nothing_heavy_and_writes_a_screenshot_a_report_and_res
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert QImage(str(tmp_path / "screenshot.png")).width() >= 900
-    assert "Research use only" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Research use only" in report
+    assert ">Prediction</h2>" in report
     names = {path.name for path in tmp_path.glob("*/*")}
     assert {"mask.png", "roi.png", "overlay.png", "result.json"} <= names
     assert (tmp_path / "results.csv").is_file()

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 
@@ -128,7 +127,7 @@ def _write_results(dock: LesionDock, out: Path) -> None:
     from napari_melanoma.reports.lesion import write_lesion_report
     from napari_melanoma.ui.lesion.saving import result_folder, save_result
 
-    result: LesionResult = dock.controller.store.lesions[str(dock.picker.identity)].result
+    result = dock.prediction_controller.result_with_prediction(str(dock.picker.identity))
     save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)
