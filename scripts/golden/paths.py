@@ -167,7 +167,7 @@ def train(session: Session) -> None:
     session.drop("train_dock", "set")
     session.note("data")
     session.choose("recipe", "Quick look")
-    session.choose("start_from", "nothing")
+    session.choose("start_from", "random weights")
     session.type_number("epochs", "1")
     session.open_section("Advanced")
     session.choose("precision", "fp32")  # which one is faster is measured otherwise, and varies
