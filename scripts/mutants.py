@@ -34,7 +34,7 @@ PACKAGE = "napari_melanoma"
 RESULTS = REPOSITORY / "build" / "mutants.jsonl"
 # The tests of each module, quick ones first.
 TESTS = {
-    "core/geometry": "core/test_geometry",
+    "core/geometry": "core/test_geometry core/test_placement",
     "core/polygons": " ".join(f"core/test_polygon{part}" for part in ("s", "_repair", "_union", "_rasterization")),
     "data/splits": "data/test_splits data/test_data_split data/test_patients_kept",
     "depth/breslow_candidates": "depth/test_breslow_parts depth/test_breslow",
@@ -45,7 +45,9 @@ TESTS = {
     "metrics/segmentation_difficulty": "metrics/test_difficulty",
     "metrics/mask_uncertainty": "metrics/test_uncertainty",
     "metrics/out_of_distribution": "metrics/test_novelty",
-    "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
+    "metrics/overlap": " ".join(
+        f"metrics/test_{part}" for part in ("overlap", "overlap_reference", "label_overlap", "boundaries")
+    ),
     "metrics/prevalence": "metrics/test_prevalence",
     "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking metrics/test_class_metrics",
     "metrics/statistics": "metrics/test_statistics",

@@ -66,13 +66,13 @@ def test_a_ruler_that_measures_nothing(end: tuple[float, float], length_mm: floa
     ("y_um", "x_um", "close"),
     [
         (10.0, 20.0, True),
-        (10.000005, 20.0, True),
-        (10.00002, 20.0, False),
-        (10.0, 20.00004, False),
+        (10.000009, 20.000018, True),
+        (10.0000115, 20.0, False),
+        (10.0, 20.000023, False),
         (20.0, 10.0, False),
     ],
 )
-def test_sizes_that_differ_by_rounding_are_close(y_um: float, x_um: float, close: bool) -> None:
+def test_sizes_that_differ_by_up_to_one_millionth_are_close(y_um: float, x_um: float, close: bool) -> None:
     assert PixelSize(10.0, 20.0, "dicom").is_close(PixelSize(y_um, x_um)) is close
 
 

@@ -122,6 +122,7 @@ def test_a_tumor_drawn_to_the_cell_is_measured_to_the_cell() -> None:
     assert best.surface[0] == pytest.approx(60, abs=0.3)
     assert best.deepest[0] == pytest.approx(160, abs=0.3)
     assert best.below_epidermis_mm == pytest.approx(80 * CELL_UM / 1000, abs=0.01)
+    assert best.lesion_mm2 == pytest.approx(80 * 100 * CELL_UM**2 / 1e6)
     assert (best.section, best.ulcerated, best.notes) == (0, False, ())
 
 

@@ -161,6 +161,42 @@ def candidate(mm: float, way: int = 0, area: float = 1.0) -> DepthCandidate:
     return DepthCandidate((0, 0), (0, mm), mm, DepthFeatures(mm, mm, mm), 0, False, False, 0.0, mm, area, way)
 
 
+def test_a_candidate_is_stored_in_hundredths_of_a_pixel_and_tenths_of_a_micrometer() -> None:
+    found = DepthCandidate(
+        surface=(60.1264, 201.0119),
+        deepest=(160.5678, 202.3351),
+        mm=0.402469,
+        features=DepthFeatures(0.402469, 0.361278, 0.424762),
+        section=2,
+        at_least=True,
+        ulcerated=None,
+        ulcer_mm=0.123457,
+        below_epidermis_mm=0.320186,
+        lesion_mm2=0.128,
+        way=1,
+        interval_mm=(0.351247, 0.476983),
+        lesion=4,
+        notes=("cut off",),
+        ulcer_share=0.166667,
+    )
+    assert found.to_json() == {
+        "surface": [60.13, 201.01],
+        "deepest": [160.57, 202.34],
+        "mm": 0.4025,
+        "interval_mm": [0.3512, 0.477],
+        "at_least": True,
+        "ulcerated": None,
+        "ulcer_mm": 0.1235,
+        "ulcer_share": 0.1667,
+        "section": 2,
+        "lesion": 4,
+        "certain_mm": 0.3613,
+        "possible_mm": 0.4248,
+        "below_epidermis_mm": 0.3202,
+        "notes": ["cut off"],
+    }
+
+
 def test_candidates_are_ranked_by_connection_and_size_then_by_thickness() -> None:
     """A lesion of less than a tenth of the area of the largest comes after all others, even detached ones."""
     ranked = [

@@ -135,4 +135,6 @@ def test_weights_are_repetitions() -> None:
     again = np.repeat(np.arange(6), weights)
     expected = np.corrcoef(one[again], other[again])[0, 1]
     assert weighted_pearson(one, other, weights[None].astype(float))[0] == pytest.approx(expected)
-    assert np.isnan(weighted_pearson(np.ones(6), other, np.ones((1, 6)))[0])
+    for constant in (np.zeros(6), np.ones(6)):
+        assert np.isnan(weighted_pearson(constant, other, np.ones((1, 6)))[0])
+        assert np.isnan(weighted_pearson(other, constant, np.ones((1, 6)))[0])
