@@ -67,6 +67,11 @@ EQUIVALENT = {
     ("data/splits", "yield Duplicate(original, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
     ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
     (
+        "metrics/calibration",
+        "return 1.0 - probabilities",
+        "1.0 -> 1.25",
+    ): "compared only with quantiles of the same scores",
+    (
         "metrics/segmentation_difficulty",
         "return np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0",
         "mask.view(np.uint8) * 255 -> mask.view(np.uint8) / 255",

@@ -57,6 +57,13 @@ def test_a_known_bias_is_found() -> None:
     assert sum(found.bias) == pytest.approx(0)
 
 
+def test_biases_at_their_limits_sum_to_zero() -> None:
+    """Logits of a class that are 40 too small need more than the limit: 10 for it, and -10 for the other two."""
+    logits, labels = drawn(3)
+    found = fit_calibration(logits - [40, 0, 0], labels)
+    assert found.bias == pytest.approx((40 / 3, -20 / 3, -20 / 3), abs=0.01)
+
+
 def test_bias_calibrates_beyond_temperature() -> None:
     """The calibration error of shifted logits is large after a temperature alone."""
     logits, labels = drawn(2, bias=(1.0, -1.0))
