@@ -94,14 +94,39 @@ def test_a_quarter_of_a_square_on_the_edge() -> None:
     assert [measure_edge_share(np.rot90(mask, turns)) for turns in range(4)] == pytest.approx([10 / 36] * 4)
 
 
+def discs(side: int, *circles: tuple[int, int, float]) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph with dark discs, (row, column, radius), and the mask of the first."""
+    rows, columns = np.indices((side, side))
+    masks = [np.hypot(rows - row, columns - column) < radius for row, column, radius in circles]
+    return np.where(np.any(masks, axis=0)[..., None], np.uint8(60), np.uint8(200)).repeat(3, 2), masks[0]
+
+
+@pytest.mark.parametrize("side", [192, 120], ids=["the grid", "a smaller photograph, which is not enlarged"])
 @pytest.mark.parametrize(("radius", "count"), [(3.0, 0), (3.3, 1)])
-def test_spots_count_from_5_pixels_of_the_grid(radius: float, count: int) -> None:
-    rows, columns = np.indices((192, 192))
-    lesion, spot = np.hypot(rows - 60, columns - 60) < 20, np.hypot(rows - 140, columns - 140) < radius
-    assert (
-        count_other_spots(np.where((lesion | spot)[..., None], np.uint8(60), np.uint8(200)).repeat(3, 2), lesion)
-        == count
-    )
+def test_spots_count_from_5_pixels_of_the_grid(side: int, radius: float, count: int) -> None:
+    assert count_other_spots(*discs(side, (40, 40, 20), (side - 30, side - 30, radius))) == count
+
+
+@pytest.mark.parametrize(("gap", "count"), [(0, 0), (7, 1)])
+def test_a_spot_within_the_margin_of_the_lesion_is_part_of_its_border(gap: int, count: int) -> None:
+    """The margin is 8 % of the lesion's diameter of 80 pixels; the spot is 12 pixels wide."""
+    assert count_other_spots(*discs(192, (96, 70, 40), (96, 116 + gap, 6))) == count
+
+
+def test_skin_within_a_ring_shaped_lesion_is_no_spot() -> None:
+    rgb, lesion = discs(192, (96, 96, 60))
+    hole = discs(192, (96, 96, 13))[1]
+    rgb[hole] = 200
+    assert count_other_spots(rgb, lesion & ~hole) == 0
+
+
+def test_a_trait_applies_from_its_limit_upward_or_below_it() -> None:
+    applies = {
+        trait.name: trait.applies_to(np.array([trait.limit - 1e-6, trait.limit, math.nan])).tolist()
+        for trait in DIFFICULTY_TRAITS
+    }
+    from_limit, below = [False, True, False], [True, False, False]
+    assert applies == {trait.name: below if trait.name == "contrast" else from_limit for trait in DIFFICULTY_TRAITS}
 
 
 def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:

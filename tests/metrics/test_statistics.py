@@ -257,6 +257,14 @@ def test_text() -> None:
     assert found.format_interval(".1f", "95 %: ", 100) == "95 %: -0.8 to 3.4"
 
 
+def test_two_known_patients_are_the_fewest_with_an_interval() -> None:
+    """Student's t with 1 degree of freedom is 12.706; the variance of a bootstrap of 2 is too small by 1 / 2."""
+    wider = 100 * (12.706 / 1.96 * math.sqrt(2) - 1)
+    method = f"95 % bootstrap interval (2000 rounds, seed 0), widened by {wider:.1f} %"
+    assert statistics.describe_intervals(2) == f"{method}, over 2 patients or lesions"
+    assert statistics.describe_intervals(1) == "no interval: one patient or lesion"
+
+
 @pytest.mark.parametrize("estimate", [bootstrap_mean, mean_of_table])
 @pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0], ["a", "b"])])
 def test_empty_average(estimate: Callable[..., Estimate], values: list[float], groups: list[str] | None) -> None:
