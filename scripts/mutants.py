@@ -60,11 +60,29 @@ ON_REQUEST = {"core/polygons", "reproduction/split", "slides/map_polygons", "sli
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests
 # Changes without any effect on results: module, line of code, change; and the reason.
 STEP = "max(1, DRAWS_AT_ONCE // (4 * len(index)))"
-ONLY_SPEED = "only the number of rounds at once, and with it speed and memory"
+ONLY_SPEED = "only the number of rounds or images at once, and with it speed and memory"
+LONGER = "entries at the end that no label uses"
 EQUIVALENT = {
     ("metrics/statistics", f"step = {STEP}", f"{STEP} -> 1"): ONLY_SPEED,
     ("metrics/statistics", f"step = {STEP}", "1 -> 2"): ONLY_SPEED,
     ("data/splits", "yield Duplicate(original, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
+    ("depth/geometry", "connected = np.zeros(labels.max() + 1, bool)", "1 -> 2"): LONGER,
+    ("depth/geometry", "kept_labels = np.zeros(labels.max() + 1, bool)", "1 -> 2"): LONGER,
+    (
+        "metrics/out_of_distribution",
+        "MAX_VALUES_AT_ONCE = 2**22  # entries of the distance matrix in memory",
+        "2 ** 22 -> 2 * 22",
+    ): ONLY_SPEED,
+    (
+        "metrics/out_of_distribution",
+        "step = max(1, MAX_VALUES_AT_ONCE // len(self.directions))",
+        "MAX_VALUES_AT_ONCE // len(self.directions) -> MAX_VALUES_AT_ONCE * len(self.directions)",
+    ): ONLY_SPEED,
+    (
+        "metrics/out_of_distribution",
+        "share = min(scatter, beyond) / beyond if beyond > 0 else 0.0",
+        "0.0 -> 1.0",
+    ): "the variances are already equal",
     ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
     (
         "metrics/calibration",

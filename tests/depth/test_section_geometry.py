@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_positions_rim_and_directions() -> None:
     assert left == pytest.approx(np.array([[0.0, 1.0]]), abs=1e-6)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_directions_on_a_mirrored_map_are_mirrored(axis: int) -> None:
+    """An oblique edge of tissue that reaches two sides of the map."""
+    rows, columns = np.indices((16, 14))
+    whole = rows >= 3 + columns // 2
+    one, mirrored = (
+        section(np.zeros_like(whole), whole=whole),
+        section(np.zeros_like(whole), whole=np.flip(whole, axis)),
+    )
+    expected, found = np.zeros((2, 16, 14, 2))
+    expected[one.rim], found[mirrored.rim] = one.inward_normals(one.rim), mirrored.inward_normals(mirrored.rim)
+    expected[..., axis] *= -1
+    assert found == pytest.approx(np.flip(expected, axis), abs=1e-6)
+
+
 def test_bins_and_ends_of_a_surface() -> None:
     found = SectionSurface(FLAT, 100.0, 20.0, np.zeros(5), np.ones(5, bool), 50.0)
     along = np.array([0.0, 100.0, 119.0, 120.0, 199.0, 200.0, 500.0])
@@ -138,6 +154,21 @@ def test_a_surface_reaches_from_one_end_of_the_epidermis_to_the_other(
     assert (x[0], x[-1]) == pytest.approx(ends, abs=1e-3)  # from the center of the first cell
     assert np.flatnonzero(~found.covered).tolist() == bare
     assert found.epidermis_um == pytest.approx(um)
+
+
+@pytest.mark.parametrize(("columns", "height"), [(3, 0), (6, 9)], ids=["9 micrometers wide", "18"])
+def test_narrow_bumps_are_smoothed_away(columns: int, height: int) -> None:
+    """A bump of 9 micrometers in height, on cells of 3 micrometers; the median filter is 5 steps of 4.5 wide."""
+    skin = cells((60, 70), (slice(15, 20), slice(5, 65)), (slice(12, 15), slice(32, 32 + columns)))
+    lesion, whole = (
+        cells((60, 70), (slice(20, 30), slice(30, 40))),
+        cells((60, 70), (slice(20, 50), slice(5, 65))) | skin,
+    )
+    one = replace(section(lesion, whole=whole, epidermis=skin), cell_um=(3.0, 3.0))
+    found = find_surface(one, find_covered_rim(one), lesion, CONFIG)
+    y, _ = found.arc.to_map(found.start + 4.5 * np.arange(len(found.depth)), found.depth)
+    assert found.step == 4.5
+    assert float(np.median(y) - y.min()) == pytest.approx(height, abs=0.5)
 
 
 # Tumor in one row above columns 5 to 34, the surface above it, and the ulceration.
@@ -198,7 +229,10 @@ def test_bounds_are_those_of_certain_and_of_possible_tumor() -> None:
 RIGHT = {"whole": cells((40, 40), (slice(None), slice(0, 30)))}
 BELOW = {"whole": cells((40, 40), (slice(0, 30), slice(None)))}
 ENDS: dict[str, tuple[tuple[slice, slice], dict[str, Any], SectionSurface, bool]] = {
-    "within the map": ((slice(5, 39), slice(5, 20)), {}, surface(40), False),
+    "within the map": ((slice(1, 39), slice(1, 39)), {}, surface(40), False),
+    "three cells at the upper border": ((slice(0, 5), slice(5, 8)), {}, surface(40), True),
+    "three cells at the left border": ((slice(5, 8), slice(0, 5)), {}, surface(40), True),
+    "three cells at the right border": ((slice(5, 8), slice(35, 40)), {}, surface(40), True),
     "three cells at the border of the map": ((slice(30, 40), slice(5, 8)), {}, surface(40), True),
     "two cells there": ((slice(30, 40), slice(5, 7)), {}, surface(40), False),
     "near the end, three cells deep enough": ((slice(2, 3), slice(28, 29)), RIGHT, surface(30), True),

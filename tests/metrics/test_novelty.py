@@ -73,6 +73,22 @@ def test_nearest_cases_are_those_that_are_nearest() -> None:
     assert found.indices[0, 0] == 7
 
 
+def test_fewer_cases_are_the_first_of_more() -> None:
+    novelty, requested = MahalanobisDetector.fit(embeddings(300)), embeddings(20, seed=1)
+    every = novelty.find_nearest(requested, 300).distances
+    assert (np.diff(every, axis=1) >= 0).all()
+    for count in (1, 2, 5, 20):
+        np.testing.assert_array_equal(novelty.find_nearest(requested, count).distances, every[:, :count])
+
+
+def test_cosine_distances_are_from_0_to_2() -> None:
+    """Of the same and of the opposite direction, also where rounding leads beyond."""
+    half = embeddings(50)
+    known = np.concatenate([half, -half])
+    distances = MahalanobisDetector.fit(known).find_nearest(known, 100).distances
+    assert (distances.min(), distances.max()) == (0, 2)
+
+
 def test_too_large_a_sample_returns_all_cases() -> None:
     """No image has no neighbors."""
     novelty = MahalanobisDetector.fit(embeddings(3))

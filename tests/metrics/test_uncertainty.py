@@ -74,6 +74,7 @@ PAIRS = [
     ("nothing in common", [half(slice(4)), half(slice(4, 8))], 1.0),
     ("half in common", [half(slice(4)), half(slice(2, 4))], 0.5),
     ("the mean of three pairs", [half(slice(4)), half(slice(2, 4)), half(slice(4, 8))], 1 - 0.5 / 3),
+    ("one pixel in common", [np.eye(1, 64, dtype=bool)] * 2, 0.0),
     ("nothing found", [EMPTY] * 8, 1.0),
     ("nothing found but once", [EMPTY, EMPTY, half(slice(4))], 1.0),
 ]
@@ -108,6 +109,11 @@ def test_the_band_is_where_the_masks_disagree() -> None:
     band = uncertain_band(low, high, 0.5, low >= 0.5, BELT)
     assert np.flatnonzero(band).tolist() == [4, 5, 10, 11, 12]
     assert np.flatnonzero(uncertain_band(low, high, 0.65, low >= 0.65, BELT)).tolist() == [4, 5]
+
+
+def test_a_probability_at_the_threshold_is_lesion() -> None:
+    low, high = answers((slice(4, 6), 0.2, 0.5), (slice(6, 10), 0.5, 0.9))
+    assert np.flatnonzero(uncertain_band(low, high, 0.5, low >= 0.5, BELT)).tolist() == [4, 5]
 
 
 def test_another_lesion_has_no_part_in_the_band_of_the_one_that_is_kept() -> None:
