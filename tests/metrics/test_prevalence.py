@@ -14,6 +14,7 @@ def test_elkans_theorem_for_two_classes() -> None:
     p, b, new = 0.3, 0.5, 0.1  # Elkan 2001, theorem 2
     expected = new * (p - p * b) / (b - p * b + new * p - b * new)
     assert correct_prevalence([1 - p, p], [1 - b, b], [1 - new, new])[1] == pytest.approx(expected)
+    assert adjust_to_prevalence(np.array([1 - p, p]), 1, b, new)[1] == pytest.approx(expected)
 
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3)
