@@ -2,6 +2,7 @@
 
     taskset -c 0,1 python benchmarks/slide_throughput.py
     python benchmarks/slide_throughput.py --peer-python PEERS/bin/python --architectures resnet18 --rounds 5
+    python benchmarks/slide_throughput.py --backends tile-demo resnet18 resnet50 --clock cpu
     python benchmarks/slide_throughput.py --memory 16384 131072
 
 The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tissue. Each round runs all of these once:
@@ -13,8 +14,10 @@ The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tis
   (``--peer-python``, with the extra ``peers`` installed), with imports and model already loaded.
 
 The exit code is 1 if a median ratio is below its limit (``--at-least``). ``--clock cpu`` counts processor time, for a
-machine with other work; it does not include waiting. ``--memory`` instead measures the memory of the analysis of
-slides of several sides, besides the model.
+machine with other work; it does not include waiting. ``--backends`` instead compares ONNX Runtime with torch: whole
+analyses with each of them, in turns, of a model of tiles or of a classifier with an encoder of timm and random weights,
+for which graphs are written first. ``--memory`` instead measures the memory of the analysis of slides of several sides,
+besides the model.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +48,21 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.prediction_config import ClassifierConfig, TileConfig
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
+from napari_melanoma.models.graphs import write_graphs
+from napari_melanoma.models.inference import BACKEND_VARIABLE
+from napari_melanoma.models.installed_bundles import list_bundles
+from napari_melanoma.models.zoo import build_network
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.engine import TileReader
+from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
+from napari_melanoma.slides.tile_passes import TorchPasses
 
 TILE, MPP, FILE_TILE = 224, 0.5, 256
 AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.90, "tiatoolbox": 4.0}}
@@ -135,7 +147,8 @@ class Contest:
         torch.save(network.network.state_dict(), self.weights)
         self.architecture = architecture
         info = TileModelInfo(architecture, "classification", ("a", "b"), TILE, MPP, MEAN, STD, fingerprint="random")
-        self.model = TileModel(info, network, "cpu", options.batch_size)
+        self.passes = TorchPasses(info, network)
+        self.model = TileModel(info, self.passes, options.batch_size)
         self.usual = network.to(torch.bfloat16 if self.model.precision == "bf16" else torch.float32)
         self.usual = self.usual.to(memory_format=torch.channels_last)
         self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=options.batch_size)
@@ -144,7 +157,7 @@ class Contest:
 
     def contenders(self) -> dict[str, Callable[[], tuple[int, float]]]:
         """Return the contenders by name, each returning tiles and seconds."""
-        found = {"slide": self.run_slide, "loop": lambda: self.run_loop(self.model._network)}
+        found = {"slide": self.run_slide, "loop": lambda: self.run_loop(self.passes._network)}
         found["usual"] = lambda: self.run_loop(self.usual)
         return {**found, "tiatoolbox": self.run_peer} if self.peer else found
 
@@ -296,6 +309,67 @@ def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]],
     return all(ratios[name]["median"] >= least for name, least in limits.items() if name in ratios)
 
 
+def compare_backends(options: argparse.Namespace, slide: Path, folder: Path) -> None:
+    """Print the tiles per second of whole analyses with each back end, and their ratio in each round."""
+    analysis = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=options.batch_size)
+    for name in options.backends:
+        models = _load_backends(name, options.batch_size, folder)
+        speeds: dict[str, list[float]] = {backend: [] for backend in models}
+        for number in range(options.rounds + 1):
+            for backend in models if number % 2 else reversed(models):
+                with tempfile.TemporaryDirectory(dir=folder) as out, Timed(options.clock) as seconds:
+                    found = analyze_slide(
+                        slide, Path(out), analysis, RunContext(), load=partial(models.__getitem__, backend)
+                    )
+                if number:  # the first round is a warm-up
+                    speeds[backend].append(found.content["tiles_done"] / seconds())
+        ratios = [own / other for own, other in zip(*speeds.values(), strict=True)]
+        print(
+            json.dumps(
+                {
+                    "model": name,
+                    "tiles_per_s": {backend: round(statistics.median(found), 1) for backend, found in speeds.items()},
+                    "ratio": {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)},
+                    "precision": {backend: model.precision for backend, model in models.items()},
+                    "threads": torch.get_num_threads(),
+                    "clock": options.clock,
+                }
+            ),
+            flush=True,
+        )
+
+
+def _load_backends(name: str, batch_size: int, folder: Path) -> dict[str, TileModel]:
+    """Load a model for each back end; torch computes in the precision that it would choose."""
+    if name not in {bundle.name for bundle in list_bundles()}:
+        name = str(_write_classifier(name, folder / name))
+    models = {}
+    for backend in ("onnxruntime", "torch"):
+        os.environ[BACKEND_VARIABLE] = backend
+        models[backend] = load_tile_model(name, LoadOptions(device="cpu", batch_size=batch_size))
+    return models
+
+
+def _write_classifier(encoder: str, path: Path) -> Path:
+    """Write a classifier of tiles with random weights, and its graphs."""
+    torch.manual_seed(0)
+    config = BundleConfig(
+        name=encoder,
+        title="Random",
+        task="classification",
+        architecture="image_tabular",
+        options={"encoder": encoder},
+        input_size=TILE,
+        classes=("a", "b"),
+        modalities=("slide",),
+        tile=TileConfig(mpp=MPP, side_px=TILE),
+        classifier=ClassifierConfig(view={"region": "photograph"}, positive="b"),
+    )
+    info = write_bundle(path, config, build_network(config.architecture, config.options), "")
+    write_graphs(info, load_network(info))
+    return info.path
+
+
 def measure_memory(options: argparse.Namespace, folder: Path) -> None:
     """Print the memory of the analysis of slides of several sides besides the model, each for a while."""
     for side in options.memory:
@@ -310,7 +384,7 @@ def _peak_of(options: argparse.Namespace, slide: Path, folder: Path) -> dict[str
     run, done = RunContext(), threading.Event()
     options.loop_batches, options.peer_python = 1, None
     contest = Contest(options, options.architectures[0], slide, folder)
-    contest.run_loop(contest.model._network)
+    contest.run_loop(contest.passes._network)
     process, highest, tiles = psutil.Process(), [0], [0]
     before = process.memory_info().rss
 
@@ -344,6 +418,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slide", type=Path, help="a slide at 0.5 micrometers per pixel; noise by default")
     parser.add_argument("--side", type=int, default=8192, help="side of the noise slide in pixels")
     parser.add_argument("--architectures", nargs="+", default=["resnet18", "resnet50"], help="names in timm")
+    parser.add_argument(
+        "--backends", nargs="+", metavar="NAME", help="models or encoders of timm, to compare back ends"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop-batches", type=int, default=64, help="greatest number of batches in RAM")
@@ -369,7 +446,9 @@ def main() -> None:
             measure_memory(options, folder)
         else:
             slide = options.slide or write_noise(folder / "noise.tif", options.side)
-            if not compete(options, slide, folder):
+            if options.backends:
+                compare_backends(options, slide, folder)
+            elif not compete(options, slide, folder):
                 sys.exit("a ratio is below its limit")
 
 

@@ -14,7 +14,7 @@ TARGET = REPOSITORY / "docs" / "images" / "packages.svg"
 
 # The bands of the picture, from top to bottom; together they name each layer of the contract once, in its order.
 BANDS = (
-    ("Interfaces", ("__main__", "ui | cli | api", "worker", "doctor | torch_backends")),
+    ("Interfaces", ("__main__", "ui | cli | api", "worker", "doctor | model_check | torch_backends")),
     ("Studies and reports", ("reproduction", "runs", "reports", "evaluation")),
     ("Capabilities", ("case", "risk", "slides", "depth", "lesion", "classification")),
     ("Training and data", ("training", "phantoms", "data", "models")),

@@ -25,6 +25,7 @@ from napari_melanoma.lesion.prompting import load_any_segmenter
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
+from napari_melanoma.models.inference import TorchNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ def _exact(folder: RunFolder, draft: BundleInfo) -> Segmenter:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."
     network.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
-    return Segmenter(draft, network)
+    return Segmenter(draft, TorchNetwork(network, draft.config))
 
 
 def _measure(segmenter: Segmenter, data: Path) -> dict[str, MaskEvaluation]:

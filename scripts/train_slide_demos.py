@@ -44,7 +44,8 @@ from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle,
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
+from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
+from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"

@@ -104,6 +104,16 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_conversions() -> Iterator[None]:
+    """Start no process that writes the graphs of a model without graphs: it would outlive the test."""
+    from napari_melanoma.models import graphs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "spawn_detached", lambda *_: None)
+        yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; CONTRIBUTING.md has their rules."""
     config.addinivalue_line("markers", "slow: takes more than about a second, run by `make test-all` only")

@@ -25,6 +25,7 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import SegmentationModel, Segmenter
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.inference import using_backend
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -720,8 +721,13 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
     model = nm.train(tmp_path / "recipe.toml", tmp_path / "run", progress=reports.append)
     assert model.path == tmp_path / "run" / "bundle"
     assert reports
-    for given in (model, tmp_path / "run"):
-        assert nm.segment(np.zeros((40, 40, 3), np.uint8), given).mask.shape == (40, 40)
+    assert "Writing the graphs for ONNX Runtime" in {report.message for report in reports}
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    fast = [nm.segment(rgb, given).probability for given in (model, tmp_path / "run")]
+    with using_backend("torch"):
+        expected = nm.segment(rgb, model).probability
+    for found in fast:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(nm.MelanomaError, match="the recipe"):
         nm.train({"epochs": "many"}, tmp_path / "other")
 

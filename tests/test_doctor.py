@@ -23,7 +23,14 @@ TORCH = {
     "gpus": [],
     "bf16": False,
     "threads": 2,
-    "model": "small on cpu",
+}
+MODEL = {
+    "model": "small",
+    "backend": "onnxruntime",
+    "version": "1.32.0",
+    "device": "cpu",
+    "reason": "the processor is used",
+    "seconds": 0.42,
 }
 
 
@@ -56,23 +63,33 @@ def test_an_unused_gpu_is_reported(answer, system: str, nvidia: bool, status: st
 
 def test_working_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, TORCH)
-    assert statuses(doctor.check_torch()) == {
-        "Torch": "ok",
-        "GPU": statuses(doctor.check_torch())["GPU"],
-        "Model": "ok",
-    }
+    assert statuses(doctor.check_torch()) == {"Torch": "ok", "GPU": "ok"}
 
 
-def test_a_model_that_cannot_be_loaded_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, {key: value for key, value in TORCH.items() if key != "model"} | {"model_error": "cut off"})
-    (model,) = (check for check in doctor.check_torch() if check.name == "Model")
-    assert (model.status, model.found) == ("fail", "cut off")
-    assert model.fix
+@pytest.mark.parametrize(
+    ("answer", "fault", "status", "expected"),
+    [
+        (MODEL, "", "ok", "small on cpu with onnxruntime 1.32.0 (the processor is used), 0.4 s"),
+        ({"error": "cut off"}, "", "fail", "cut off"),
+        ({}, "its process ended with code -4", "fail", "its process ended with code -4"),
+    ],
+    ids=["works", "damaged weights", "crash"],
+)
+def test_the_back_end_of_the_default_model_is_shown(
+    monkeypatch, answer, fault: str, status: str, expected: str
+) -> None:
+    answering(monkeypatch, answer, fault)
+    (model,) = doctor.check_model()
+    assert (model.status, model.found) == (status, expected)
+    assert bool(model.fix) is (status == "fail")
 
 
-def test_failing_torch_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_there_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, {}, "torchvision::nms does not exist")
-    assert statuses(doctor.check_torch()) == {"Torch": "fail"}
+    assert statuses(doctor.check_torch()) == {"Torch": "warn"}
+    monkeypatch.setattr(doctor, "TORCH_PACKAGES", ("no-such-package",))
+    (check,) = doctor.check_torch()
+    assert check.found.startswith("missing: no-such-package; training")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +205,8 @@ def test_real_probes_do_not_import_from_the_current_folder(tmp_path: Path, monke
     answer, fault = run_probe("napari_melanoma.torch_backends")
     assert fault == ""
     assert answer["threads"] >= 1
-    assert ("model" in answer) != ("model_error" in answer)
+    (model,) = doctor.check_model()
+    assert (model.status, "lesion-small on cpu with onnxruntime" in model.found) == ("ok", True)
     (check,) = doctor.check_reports()
     assert (check.name, check.status) == ("PDF reports", "ok")
     assert check.found.startswith("WeasyPrint ")

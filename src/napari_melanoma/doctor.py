@@ -1,6 +1,7 @@
 """Checks of the installation for ``napari-melanoma doctor``: each reports its finding and, if needed, a fix.
 
-Torch, Qt and WeasyPrint are checked in separate processes, since they are slow to load and may crash the process.
+Torch, ONNX Runtime, Qt and WeasyPrint are checked in separate processes, since they are slow to load and may crash the
+process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Status = Literal["ok", "warn", "fail"]
 GB = 1e9  # bytes
 MEMORY_GB, DISK_GB = 4.0, 2.0  # free memory and disk space below which a warning is shown
 PROBE_S = 120.0  # time limit of a separate process
-PACKAGES = ("napari", "numpy", "scipy", "scikit-image", "torch", "torchvision", "lightning", "timm", "pydicom", "qtpy")
+PACKAGES = ("napari", "numpy", "scipy", "scikit-image", "onnxruntime", "pydicom", "qtpy")
+TORCH_PACKAGES = ("torch", "torchvision", "lightning", "timm")
+WITHOUT_TORCH = "training, GPUs, Grad-CAM and models without graphs need it; other predictions do not"
 DICOM_SYNTAXES = (
     "JPEGBaseline8Bit",
     "JPEGLosslessSV1",
@@ -60,8 +63,8 @@ def check_python() -> list[DoctorCheck]:
     """Check the version of Python and the required packages."""
     from napari_melanoma import __version__
 
-    packages = {name: installed_version(name) for name in PACKAGES}
-    missing = [name for name, installed in packages.items() if installed is None]
+    packages = {name: installed_version(name) for name in (*PACKAGES, *TORCH_PACKAGES)}
+    missing = [name for name in PACKAGES if packages[name] is None]
     versions = ", ".join(f"{name} {installed}" for name, installed in packages.items() if installed)
     version_text = (
         f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
@@ -77,17 +80,34 @@ def check_python() -> list[DoctorCheck]:
 
 
 def check_torch() -> list[DoctorCheck]:
-    """Check torch, the GPU and the default model in a separate process."""
+    """Check torch and the GPU in a separate process."""
+    missing = [name for name in TORCH_PACKAGES if not installed_version(name)]
+    if missing:
+        found = f"missing: {', '.join(missing)}; {WITHOUT_TORCH}"
+        return [DoctorCheck("Torch", "warn", found, f"Install it: pip install {' '.join(missing)}")]
     backends, error = run_probe("napari_melanoma.torch_backends")
     if error:
         fix = "Install torch and torchvision from the same source: pip install --force-reinstall torch torchvision"
-        return [DoctorCheck("Torch", "fail", error, fix)]
+        return [DoctorCheck("Torch", "warn", f"{error}; {WITHOUT_TORCH}", fix)]
     bf16 = "with" if backends["bf16"] else "without"
     found = (
         f"{backends['torch']}, torchvision {backends['torchvision']}, {backends['threads']} threads, {bf16} bfloat16"
     )
     gpu = check_gpu(backends, sys.platform, bool(shutil.which("nvidia-smi")))
-    return [DoctorCheck("Torch", "ok", found), gpu, _check_model(backends)]
+    return [DoctorCheck("Torch", "ok", found), gpu]
+
+
+def check_model() -> list[DoctorCheck]:
+    """Run the default model in a separate process, and report the back end that it chose."""
+    found, error = run_probe("napari_melanoma.model_check")
+    if error:
+        fix = "Reinstall the packages: pip install --force-reinstall onnxruntime napari-melanoma"
+        return [DoctorCheck("Model", "fail", error, fix)]
+    if "error" in found:
+        fix = "Reinstall napari-melanoma: its weights are damaged."
+        return [DoctorCheck("Model", "fail", str(found["error"]), fix)]
+    text = "{model} on {device} with {backend} {version} ({reason}), {seconds:.1f} s".format(**found)
+    return [DoctorCheck("Model", "ok", text)]
 
 
 def check_gpu(backends: dict[str, Any], system: str, has_nvidia: bool) -> DoctorCheck:
@@ -187,6 +207,7 @@ def check_weights() -> list[DoctorCheck]:
 
 CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
     check_python,
+    check_model,
     check_torch,
     check_graphics,
     check_formats,
@@ -228,14 +249,6 @@ def _check_openslide() -> DoctorCheck:
         fix = "Reinstall it: pip install --force-reinstall openslide-python openslide-bin"
         return DoctorCheck("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
     return DoctorCheck("OpenSlide", "ok", f"{version}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
-
-
-def _check_model(backends: dict[str, Any]) -> DoctorCheck:
-    if "model" in backends:
-        return DoctorCheck("Model", "ok", str(backends["model"]))
-    return DoctorCheck(
-        "Model", "fail", str(backends["model_error"]), "Reinstall napari-melanoma: its weights are damaged."
-    )
 
 
 def _error_line(stderr: str) -> str:

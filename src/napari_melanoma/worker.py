@@ -20,6 +20,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.parsing import parse_json, shorten
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
+from napari_melanoma.models.graphs import convert_requested
 from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
             write = partial(_write_event, events, request.get("id"))
             handler, arguments = _find_handler(handlers, request.get("verb")), _parse_arguments(request)
             write(kind="succeeded", result=handler(arguments, RunContext(partial(_write_progress, write))))
+            convert_requested()
         except MelanomaError as error:
             write(kind="failed", type=type(error).__name__, message=str(error))
         except Exception as error:
@@ -236,8 +238,8 @@ def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Compute a heatmap of the image regions that contribute to a prediction.
 
-    ``arguments``: ``model``, ``image``, ``mask`` and ``row`` as for ``classify``; ``method``: ``"grad_cam"``,
-    ``"cam"``, ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the explained class, the positive one by
+    ``arguments``: ``model``, ``image``, ``mask`` and ``row`` as for ``classify``; ``method``: ``"cam"``,
+    ``"occlusion"``, ``"grad_cam"`` or ``"integrated_gradients"``; ``class``: the explained class, the positive one by
     default; ``out``: output file, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
     Returns ``heatmap``: ``out``; ``method``; ``class``.
     """

@@ -65,7 +65,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any) -> None:
     import torch
 
-    from napari_melanoma.models.inference import to_tensor
+    from napari_melanoma.models.torch_inference import to_tensor
 
     rgb = picture(np.random.default_rng(0), True).rgb
     heat = explain(deep, LesionInput(rgb), "attention")
@@ -73,7 +73,7 @@ def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any
     assert 0 <= heat.min() < 0.01
     assert heat.max() == pytest.approx(1, abs=0.05)
     with torch.no_grad():
-        weights = deep.network.compute_attention(to_tensor([rgb], deep.info.config))
+        weights = deep.torch_network.compute_attention(to_tensor([rgb], deep.info.config))
     assert weights is not None
     places = weights[0, 0].numpy()
     stride = 96 / len(places)
@@ -160,7 +160,7 @@ def test_other_masks_can_be_named_and_nothing_to_point_at_is_reported(
     write_mask(elsewhere / "v1.png", np.ones((96, 96), bool))
     run = RunContext()
     games = run_pointing_game(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)
-    assert (games["grad_cam"].share.count, games["grad_cam"].share.mean, games["grad_cam"].by_chance) == (1, 1.0, 1.0)
+    assert (games["cam"].share.count, games["cam"].share.mean, games["cam"].by_chance) == (1, 1.0, 1.0)
     with pytest.raises(InputError, match="nothing to point at"):
         run_pointing_game(model, [data], tmp_path / "out", PointingOptions(split="val"), run=run)
     write_mask(elsewhere / "v2.png", np.ones((20, 96), bool))

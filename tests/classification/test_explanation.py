@@ -150,7 +150,7 @@ def test_padding_is_detected(classifier: Classifier) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.classification.receptive_fields import measure_view_offset
+    from napari_melanoma.models.receptive_fields import measure_view_offset
 
     class OneConvolution(nn.Module):
         def __init__(self, padding: tuple[int, int]) -> None:

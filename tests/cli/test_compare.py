@@ -18,7 +18,8 @@ from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import CONFIG, BundleInfo
+from napari_melanoma.models import graphs
+from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import user_models_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
@@ -26,6 +27,12 @@ from napari_melanoma.training.run_data import DataRow, write_data
 Run = Callable[..., Result]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
+
+
+@pytest.fixture
+def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export no network: it takes seconds."""
+    monkeypatch.setattr(graphs, "write_graphs", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -237,8 +244,21 @@ def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) ->
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1].startswith(f"'our-clinic' is in {user_models_folder() / 'our-clinic'}; use it:")
     assert "our-clinic" in run("models", "list").stdout
+    found = graphs.find_graphs(read_bundle(user_models_folder() / "our-clinic"))
+    assert found is not None
+    assert found.functions == ("embed", "segment")
 
 
+def test_a_model_that_cannot_be_exported_is_imported(
+    run: Run, tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "add_graphs", lambda *_: "it branches on its input.")
+    done = run("models", "import", tiny_bundle.path, "--name", "odd")
+    assert done.exit_code == 0, done.output
+    assert "note: predictions need torch: it branches on its input." in done.output
+
+
+@pytest.mark.usefixtures("no_graphs")
 def test_the_model_of_a_run_is_imported_with_its_parent(run: Run, finished: Path, lines) -> None:
     config = finished / "bundle/config.json"
     values = json.loads(config.read_text())
@@ -272,6 +292,7 @@ def test_two_data_sets_of_one_name_are_rejected(
     assert not Path("out").exists()
 
 
+@pytest.mark.usefixtures("no_graphs")
 def test_an_imported_model_without_its_list_of_images_is_reported(run, tiny_bundle: BundleInfo) -> None:
     values = json.loads((tiny_bundle.path / CONFIG).read_text(encoding="utf-8"))
     values["provenance"] = {"program": "napari-melanoma", "version": "0.1"}

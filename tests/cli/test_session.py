@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 
 import pytest
@@ -12,6 +13,7 @@ import typer
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
+from napari_melanoma.models.inference import BACKEND_VARIABLE
 
 
 def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:
@@ -25,6 +27,14 @@ def end(error: BaseException | None, *, as_json: bool = False, debug: bool = Fal
     except typer.Exit as ended:
         return ended.exit_code
     return 0
+
+
+def test_the_back_end_is_forced_until_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
+    with command_session(False, False, backend="torch") as current:
+        assert os.environ[BACKEND_VARIABLE] == "torch"
+        current.finish("Done.")
+    assert BACKEND_VARIABLE not in os.environ
 
 
 ENDS = [

@@ -231,8 +231,8 @@ def test_training_reports_notices_bundle_and_next_command(run, tmp_path: Path, t
 
     arguments = {}
 
-    def fake_train(recipe, out, *, resume, run, queue):
-        arguments.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue)
+    def fake_train(recipe, out, *, resume, run, queue, graphs):
+        arguments.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue, graphs=graphs)
         for _ in range(2):  # as a run that was resumed
             RunFolder(tmp_path / out).append_event("notice", message="Not used: the split 'test' (12 images).")
         return read_bundle(tiny)
@@ -242,7 +242,8 @@ def test_training_reports_notices_bundle_and_next_command(run, tmp_path: Path, t
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     result = run("train", "--config", "recipe.toml", "--out", "run", "--resume", "--queue")
     assert result.exit_code == 0, result.output
-    assert arguments == {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True}
+    expected = {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True, "graphs": True}
+    assert arguments == expected
     assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
     assert result.stderr.count("Notice: Not used: the split 'test' (12 images).") == 1
 

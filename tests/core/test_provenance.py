@@ -19,6 +19,16 @@ from napari_melanoma.core import provenance as module
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 
 
+def test_provenance_names_the_back_ends_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_backends", set())
+    assert "backends" not in collect_provenance()
+    for package in ("torch", "onnxruntime", "torch"):
+        module.record_backend(package)
+    found = collect_provenance()
+    assert found["backends"] == ["onnxruntime", "torch"]
+    assert {*found["backends"]} <= set(found["packages"])
+
+
 def test_provenance_has_version_and_time() -> None:
     found = collect_provenance()
     assert found["program"] == "napari-melanoma"

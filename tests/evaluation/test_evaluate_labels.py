@@ -27,7 +27,7 @@ from napari_melanoma.models.installed_bundles import (
     list_photograph_models,
     require_photograph_model,
 )
-from napari_melanoma.slides.tile_models import TissueSegmenter
+from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

@@ -12,7 +12,8 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.lesion import feature_table
 from napari_melanoma.lesion.feature_table import Embedder
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
+from napari_melanoma.models.inference import TorchNetwork
+from napari_melanoma.models.zoo import build_network, list_architectures
 
 
 def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
@@ -34,15 +35,16 @@ def test_encoders_with_other_output_shapes(name: str) -> None:
     """One gives the deepest features alone, one a pair."""
     network = build_network(name, list_architectures()[name].spec.small).eval()
     config = BundleConfig(name="b", title="B", architecture=name, input_size=32)
-    encoder = find_encoder(network)
-    assert encoder is not None
-    found = Embedder(BundleInfo(Path(), config), encoder).vectors([np.zeros((32, 32, 3), np.uint8)] * 2)
+    found = Embedder(BundleInfo(Path(), config), TorchNetwork(network, config)).vectors(
+        [np.zeros((32, 32, 3), np.uint8)] * 2
+    )
     assert found.shape == (2, {"deeplabv3plus_mobilenetv2": 112, "deeplabv3plus_xception": 256}[name])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 def test_a_network_without_an_encoder_is_refused(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update={"architecture": "simple_cnn"}))
-    monkeypatch.setattr(feature_table, "load_network", lambda info: build_network("simple_cnn", {}))
+    network = TorchNetwork(build_network("simple_cnn", {}).eval(), plain.config)
+    monkeypatch.setattr(feature_table, "load_inference", lambda info, device: network)
     with pytest.raises(BundleError, match=r"'tiny' \(simple_cnn\) has no encoder .* such as lesion-small"):
         Embedder.load(plain)

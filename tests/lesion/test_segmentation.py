@@ -7,7 +7,7 @@ import pytest
 
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.inference import choose_device
+from napari_melanoma.models.torch_inference import choose_device
 
 
 @pytest.fixture(scope="module")

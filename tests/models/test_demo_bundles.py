@@ -11,7 +11,8 @@ from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import render_region, render_truth
-from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
+from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
+from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
 MOST_BYTES, MOST_OF_ALL = 12e6, 60e6
 

@@ -5,8 +5,7 @@ What classifiers keep beyond it is in ``test_zoo_classification``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.export import export_network
-from napari_melanoma.models.onnx_network import OnnxNetwork
 from napari_melanoma.models.zoo import (
     ArchitectureSpec,
     build_network,
@@ -25,26 +22,12 @@ from napari_melanoma.models.zoo import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    StepsOf = Callable[..., set[str]]
+    from torch import Tensor
 
 SPECS = [known.spec for known in list_architectures().values()]
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 each_segmenting = pytest.mark.parametrize(
     "spec", [spec for spec in SPECS if spec.task == "segmentation"], ids=lambda spec: spec.name
-)
-
-
-# The networks that are exported; together they have the operations of all networks.
-EXPORTED = (
-    "segformer",
-    "smp",
-    "unet_p4",
-    "simple_cnn",
-    "random",
-    "constant_negative",
-    "prompted_unet",
 )
 
 
@@ -55,45 +38,6 @@ def images() -> Iterator[Any]:
 
     with torch.inference_mode():
         yield torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module")
-def exported(plain_encoder: Callable[[Sequence[int], Sequence[int]], nn.Module]) -> nn.Module:
-    """The networks of ``EXPORTED`` as one with a map for each, without blocks that repeat the same operations."""
-    import torch
-    from torch import nn
-
-    class Together(nn.Module):
-        def __init__(self, networks: dict[str, nn.Module]) -> None:
-            super().__init__()
-            self.networks = nn.ModuleDict(networks)
-
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.cat([network(images) for network in self.networks.values()], dim=1)
-
-    torch.manual_seed(0)
-    shorter = {"unet_p4": {"depth": 1}}
-    specs = {name: list_architectures()[name].spec for name in EXPORTED}
-    networks = {name: build_network(name, {**spec.small, **shorter.get(name, {})}) for name, spec in specs.items()}
-    for name in ("smp", "prompted_unet"):
-        encoder: Any = find_encoder(networks[name])
-        strides = [min(2**level, encoder.output_stride) for level in range(len(encoder.out_channels))]
-        networks[name].set_submodule("network.encoder", plain_encoder(encoder.out_channels, strides))
-    transformer: Any = find_encoder(networks["segformer"])
-    for stage, kept in ((1, 1), (2, 0), (3, 0), (4, 0)):
-        setattr(transformer, f"block{stage}", getattr(transformer, f"block{stage}")[:kept])
-    together = Together(networks)
-    with torch.no_grad():
-        together.train()(torch.randn(4, 3, 64, 64))  # other statistics than those of a new network
-    return together.eval()
-
-
-@pytest.fixture(scope="module")
-def exported_steps(exported: nn.Module, steps_of: StepsOf) -> set[str]:
-    """The operations of the networks that are exported."""
-    import torch
-
-    return steps_of(exported, torch.zeros(1, 3, 64, 64))
 
 
 def assert_same_answer(found: Tensor, expected: Tensor) -> None:
@@ -164,26 +108,6 @@ def test_is_saved_and_loaded_exactly(learnt: Any, images: Tensor, tmp_path: Path
     assert before.keys() == after.keys()
     assert [name for name, value in before.items() if not bool((value == after[name]).all())] == []
     assert bool((loaded(images) == learnt.network(images)).all())
-
-
-def test_each_operation_is_one_of_the_exported_networks(
-    learnt: Any, steps_of: StepsOf, exported_steps: set[str]
-) -> None:
-    import torch
-
-    pixels = torch.zeros(1, 3, 64, 64)
-    assert steps_of(learnt.network, pixels) <= exported_steps, "an operation is new: add the network to EXPORTED"
-    deepcopy(learnt.network).to("meta")(pixels.to("meta"))  # a branch that depends on pixels would fail
-
-
-@pytest.mark.slow
-def test_an_onnx_file_predicts_the_same(exported: nn.Module, images: Tensor, tmp_path: Path) -> None:
-    """Recording and translating take seconds and treat each operation separately, so that each type is tested once."""
-    path = tmp_path / "network.onnx"
-    export_network(exported, path, side=64)
-    expected, found = exported(images), OnnxNetwork(path)(images)
-    for place in range(len(EXPORTED)):
-        assert_same_answer(found[:, place], expected[:, place])
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:

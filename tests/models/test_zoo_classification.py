@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +17,9 @@ from napari_melanoma.models.zoo import ArchitectureSpec, build_network, find_enc
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    StepsOf = Callable[..., set[str]]
-
 SIDE = 64
 TABLE = TabularShape(continuous=2, cardinalities=(3, 5), widths=(2, 3))
-NUMBERS_ALONE = TabularShape(continuous=2)
 SPECS = [known.spec for known in list_architectures().values() if known.spec.task == "classification"]
-EXPORTED = ("biomarker", "image_tabular")  # together they have the operations of all classifiers
 ABOUT = '{"temperature": 1.5}'
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
@@ -189,37 +183,6 @@ def test_is_saved_and_loaded_exactly(spec: ArchitectureSpec, lesions: Lesions, t
     loaded = load_network(write_bundle(tmp_path / "small", config, network, "# small\n"))
     with torch.inference_mode():
         assert torch.equal(loaded(*lesions.inputs), network(*lesions.inputs))
-
-
-@each_spec
-@pytest.mark.parametrize("table", [TABLE, NUMBERS_ALONE, TabularShape()], ids=["table", "numbers", "image"])
-def test_each_operation_is_one_of_the_exported_classifier(
-    spec: ArchitectureSpec, table: TabularShape, lesions: Lesions, steps_of: StepsOf
-) -> None:
-    """Operations are exported separately; test_export.py checks the inputs of files with fewer columns."""
-    exported = [steps_of(built(list_architectures()[name].spec), *lesions.inputs) for name in EXPORTED]
-    given = lesions.images, lesions.continuous[:, : table.continuous], lesions.categories[:, : len(table.cardinalities)]
-    network = built(spec, table)
-    assert steps_of(network, *given) <= set().union(*exported), "an operation is new: add the network to EXPORTED"
-    deepcopy(network).to("meta")(*(part.to("meta") for part in given))  # no branch depends on values
-
-
-@pytest.mark.slow
-def test_an_onnx_file_predicts_the_same(
-    lesions: Lesions,
-    tmp_path: Path,
-    steps_of: StepsOf,
-    plain_encoder: Callable[[Sequence[int], Sequence[int]], nn.Module],
-) -> None:
-    """Recording and translating take seconds, so that only networks with the operations of all are exported."""
-    network: Any = built(list_architectures()["biomarker"].spec)
-    expected = steps_of(network, *lesions.inputs)
-    channels = network.encoder.model.feature_info.channels()
-    network.encoder = plain_encoder(channels, [2 ** (level + 1) for level in range(len(channels))])
-    assert steps_of(network.eval(), *lesions.inputs) >= expected
-    path = tmp_path / "network.onnx"
-    export_network(network, path, side=SIDE, metadata=ABOUT)
-    assert_same_file(path, network, lesions)
 
 
 @pytest.mark.slow

@@ -78,9 +78,21 @@ def test_empty_patient_data_give_a_prediction(model: Classifier, patches: tuple[
     assert answer.depth.mm is not None
 
 
-@pytest.mark.parametrize("method", ["grad_cam", "attention"])
+def test_both_back_ends_predict_the_same(patches: tuple[CohortPatch, CohortPatch]) -> None:
+    pictures = [PatchImage(patch.rgb, "patch") for patch in patches]
+    case, lesion = make_patch_case({**FORM, "depth_mm": "1.5"}), LesionInput(patches[0].rgb, row=FORM)
+    models = [Classifier.load(find_bundle(NAME), "cpu", backend) for backend in ("onnxruntime", "torch")]
+    onnx, torch = (predict_risk(pictures, case, model, RiskOptions(model=NAME)) for model in models)
+    assert onnx.probability == pytest.approx(torch.probability, abs=1e-3)
+    assert onnx.shares == pytest.approx(torch.shares, abs=1e-3)
+    assert [patch.depth_mm for patch in onnx.patches] == pytest.approx([p.depth_mm for p in torch.patches], abs=1e-2)
+    for method in ("cam", "attention"):
+        np.testing.assert_allclose(*(explain(model, lesion, method) for model in models), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["cam", "grad_cam", "attention"])
 def test_its_maps_point_at_necrosis(
-    model: Classifier, thin: list[CohortPatch], method: Literal["grad_cam", "attention"]
+    model: Classifier, thin: list[CohortPatch], method: Literal["cam", "grad_cam", "attention"]
 ) -> None:
     hits = []
     for patch in thin:

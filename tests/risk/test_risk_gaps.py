@@ -46,7 +46,7 @@ def learnt(loaded: Classifier, classification: dict[str, float], **known: int) -
             "tabular": encoding.model_copy(update={"numbers": numbers}),
         }
     )
-    return Classifier(replace(loaded.info, config=config), loaded.network, "cpu")
+    return Classifier(replace(loaded.info, config=config), loaded.network)
 
 
 def requested(patches: Path, form: dict[str, str], model: Classifier) -> RiskPrediction:
@@ -137,7 +137,7 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
     config = loaded.info.config.model_copy(
         update={"classifier": classifier.model_copy(update={"novelty_threshold": 1e-6})}
     )
-    strange = requested(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
+    strange = requested(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network))
     assert strange.patches[0].out_of_distribution
     assert strange.headline.startswith("Not valid: the image is out of distribution.")
     assert not usual.patches[0].out_of_distribution

@@ -181,7 +181,7 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
     found = read_risk_section(analysed, slide)
     assert found is not None
     titles = [one.caption.partition("; ")[0].rpartition(", ")[2] for one in figures_of(found)]
-    assert titles[1:] == ["attention", "Grad-CAM"]
+    assert titles[1:] == ["attention", "CAM"]
     assert "Analysis: the slide is out of distribution" in text_of(write_slide_report(tmp_path / "page.html", analysed))
 
 

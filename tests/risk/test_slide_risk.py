@@ -72,7 +72,7 @@ def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str
         assert read_risk(folder).fault == "risk.json has an unexpected format. Estimate the risk again."
 
 
-@pytest.mark.parametrize("method", ["attention", "grad_cam"])
+@pytest.mark.parametrize("method", ["attention", "cam"])
 def test_a_map_overlays_the_patch_and_is_removed_with_its_prediction(reported: dict[str, str], method: str) -> None:
     explain_slide_risk({**reported, "method": method}, RunContext())
     folder = Path(reported["folder"])

@@ -15,12 +15,14 @@ import tifffile
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.io.results import write_mask
+from napari_melanoma.models.inference import DENSE_STEP
 from napari_melanoma.slides.options import SlideOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.models.torch_inference import Precision
     from napari_melanoma.slides.analysis import SlideOutcome
     from napari_melanoma.slides.tile_models import TileModel
 
@@ -111,7 +113,7 @@ def options(mask_path: Path) -> SlideOptions:
 
 
 def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
-    """A network that returns how dark a tile or a pixel is: 0 for pink tissue, 1 for the lesion."""
+    """A network that returns how dark a tile or a cell of it is: 0 for pink tissue, 1 for the lesion."""
     import torch
     from torch import nn
 
@@ -129,7 +131,7 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             """Probability of the lesion, and of the rest, which the other classes share."""
             dark = torch.sigmoid(self.norm(self.convolution(images)).float())
-            dark = dark if dense else dark.mean(dim=(2, 3))
+            dark = nn.functional.avg_pool2d(dark, DENSE_STEP) if dense else dark.mean(dim=(2, 3))
             return torch.cat([(1 - dark) / (classes - 1)] * (classes - 1) + [dark], dim=1)
 
     return Darkness().eval()
@@ -139,16 +141,20 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
 def tile_model() -> LoadModel:
     """Make a model of tiles whose answer is how dark they are."""
     from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
+    from napari_melanoma.slides.tile_passes import TorchPasses
 
     def made(
-        kind: str = "classification", batch_size: int = 8, network: nn.Module | None = None, **how: Any
+        kind: str = "classification",
+        batch_size: int = 8,
+        network: nn.Module | None = None,
+        precision: Precision | None = "fp32",
     ) -> TileModel:
         classes = {"classification": ("benign", "melanoma"), "dense": ("background", "tumour")}.get(kind, ())
         info = TileModelInfo(
             "darkness", kind, classes, TILE, MPP, fingerprint="dark", positive=classes[-1] if classes else ""
         )
-        how = {"precision": "fp32", **how}
-        return TileModel(info, network or darkness(dense=kind == "dense"), "cpu", batch_size, **how)
+        passes = TorchPasses(info, network or darkness(dense=kind == "dense"), "cpu", precision)
+        return TileModel(info, passes, batch_size, precision)
 
     return made
 

@@ -21,9 +21,10 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
+from napari_melanoma.slides.bag_models import BagModel
+from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.saved_results import describe_difference
-from napari_melanoma.slides.tile_models import BagModel, LoadOptions, load_slide_model, load_tile_model
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
@@ -233,3 +234,16 @@ def test_another_encoder_is_refused(
     info = write_mil(tmp_path / "mil", encoder=EncoderConfig(**known), tile=TileConfig(mpp=0.3, side_px=64))
     with pytest.raises(BundleError, match=message):
         load_slide_model(str(info.path), LoadOptions(device="cpu"))
+
+
+def test_tiles_are_pooled_as_in_training(tmp_path: Path) -> None:
+    from napari_melanoma.models.bundle import load_network
+
+    info = write_mil(tmp_path / "mil")
+    tiles = np.random.default_rng(0).normal(size=(999, 3)).astype(np.float32)
+    found = BagModel.load(info, "cpu").predict([tiles[:1], tiles[1:500], tiles[500:]])
+    network: Any = load_network(info)
+    with torch.inference_mode():
+        expected = network.pool_chunks([torch.from_numpy(tiles)])
+    for name in ("logits", "embedding", "weights"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5)

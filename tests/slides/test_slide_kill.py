@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "3"))
 PATIENCE_S = 300
 HEAVY = [
     "napari_melanoma.slides.cohort_cluster",
-    "napari_melanoma.slides.tile_models",
+    "napari_melanoma.slides.model_loading",
     "napari_melanoma.models.zoo",
     "timm",
 ]

@@ -13,14 +13,10 @@ from torch import nn
 
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.inference import fold_normalization
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
-from napari_melanoma.slides.tile_models import (
-    MAX_DIFFERENCE,
-    LoadOptions,
-    TileModel,
-    load_tile_model,
-)
+from napari_melanoma.models.torch_inference import fold_normalization
+from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
+from napari_melanoma.slides.tile_models import MAX_DIFFERENCE, TileModel
 
 LoadModel = Callable[..., TileModel]
 
@@ -134,7 +130,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
 def test_analysis_resumes_in_its_first_precision(
     tile_model: LoadModel, requested: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "bf16")
     reported: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=requested), tiles_of(8)
     model.set_notice_callback(reported.append)
@@ -148,7 +144,7 @@ def test_analysis_resumes_in_its_first_precision(
 
 
 def test_an_unsupported_precision_is_reported(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "fp32")
     reported: list[str] = []
     model = tile_model(precision=None)
     model.set_notice_callback(reported.append)
@@ -349,6 +345,6 @@ def test_a_model_of_photographs_is_refused() -> None:
 
 
 def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_device", lambda: "cpu")
+    monkeypatch.setattr("napari_melanoma.slides.model_loading.choose_device", lambda: "cpu")
     with pytest.raises(RunError, match="device is 'cuda', but torch finds no such device"):
         load_tile_model("tile-demo", LoadOptions(device="cuda"))

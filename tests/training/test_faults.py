@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError, TrainingDiverged, TrainingError
-from napari_melanoma.models.inference import is_out_of_memory
+from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.monitor import explain_error, is_peer_lost
 from napari_melanoma.training.recipe import TrainRecipe

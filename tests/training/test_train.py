@@ -15,6 +15,7 @@ from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunCont
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.runs import train as workflow
 from napari_melanoma.runs.train import train as train_or_help
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -206,6 +207,17 @@ def test_a_start_that_does_not_fit_is_reported_before_anything_is_written(
     with pytest.raises(RunError, match=fault):
         train(change(alone, model={"start": "lesion-small", **model}), out, resume=False, run=RunContext())
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_exported_is_no_failure(
+    alone: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "add_graphs", lambda *_: "it branches on its input.")
+    assert train_or_help(change(alone, epochs=1), tmp_path, resume=False, run=RunContext(), graphs=True)
+    assert _events(tmp_path)[-1]["kind"] == "finished"
+    messages = [event.get("message") for event in _events(tmp_path) if event["kind"] == "notice"]
+    assert "predictions need torch: it branches on its input." in messages
 
 
 def test_a_step_that_cannot_be_divided_is_reported_before_anything_is_written(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification", "Explanation", "classify", "explain"]
 
-ExplanationMethod = Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"]
+ExplanationMethod = Literal["cam", "occlusion", "grad_cam", "integrated_gradients", "attention"]
 PREDICTION_FILE, HEATMAP_FILE = "classification.json", "heatmap.png"
 
 
@@ -380,7 +380,7 @@ def explain(
     mask: AnyPath | ArrayLike | None = None,
     *,
     model: AnyPath | BundleInfo | None = None,
-    method: ExplanationMethod = "grad_cam",
+    method: ExplanationMethod = "cam",
     target_class: str | None = None,
     age: float | None = None,
     sex: str | None = None,
@@ -394,11 +394,11 @@ def explain(
     ----------
     image, mask, model, age, sex, site, progress, **patient_data
         As for ``classify``.
-    method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
-        Gradient-weighted class activation map (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74), class activation map
-        (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
-        doi:10.1007/978-3-319-10590-1_53), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the
-        attention weights of a network that has them.
+    method : {"cam", "occlusion", "grad_cam", "integrated_gradients", "attention"}
+        Class activation map (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
+        doi:10.1007/978-3-319-10590-1_53), gradient-weighted class activation map (Selvaraju et al. 2017,
+        doi:10.1109/ICCV.2017.74), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the attention
+        weights of a network that has them. The two with gradients load PyTorch.
     target_class : str, optional
         By default the model's positive class.
 

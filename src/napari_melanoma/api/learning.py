@@ -270,7 +270,8 @@ def train(
 
     checked = _to_recipe(recipe)
     check_flag(resume, "resume")
-    bundle = train_recipe(checked, to_path(folder, "the run folder"), resume=bool(resume), run=to_run(progress))
+    out = to_path(folder, "the run folder")
+    bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
     assert bundle is not None  # only helper processes return None
     return bundle
 

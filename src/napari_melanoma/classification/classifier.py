@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -13,18 +13,27 @@ from napari_melanoma.classification.prediction import NOT_FINITE
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
-from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
+from napari_melanoma.imaging.preprocessing import FLIPS, ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_reference
-from napari_melanoma.models.inference import choose_device, to_tensor
+from napari_melanoma.models.inference import (
+    CATEGORIES,
+    CONTINUOUS,
+    IMAGE,
+    LOGITS,
+    Backend,
+    InferenceNetwork,
+    TorchNetwork,
+    load_inference,
+    normalize_images,
+)
 from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule
     from napari_melanoma.data.tabular_encoding import TabularInputs
@@ -58,19 +67,31 @@ class EncoderOutput:
     embedding: NDArray[np.float32]
     depth: NDArray[np.float32] | None = None
 
+    @property
+    def image_maps(self) -> int:
+        """Number of the deepest maps that describe the image; the maps of the depth follow."""
+        return self.deepest_maps.shape[1] - (0 if self.depth is None else len(self.depth))
+
 
 class Classifier:
     """A network that classifies lesions from an image and clinical metadata, loaded from a bundle."""
 
-    def __init__(self, info: BundleInfo, network: ClassifierNetwork, device: str = "cpu") -> None:
+    def __init__(self, info: BundleInfo, network: InferenceNetwork) -> None:
         self.info = require_task(info, "classification")
-        self.device = device
-        self.network = network.to(device)
+        self.network = network
+        self.device = network.device
 
     @classmethod
-    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        network = cast("ClassifierNetwork", load_network(require_task(info, "classification")))
-        return cls(info, network, device or choose_device())
+    def load(cls, info: BundleInfo, device: str | None = None, backend: Backend = "auto") -> Self:
+        """Load a classifier; for ``device`` and ``backend`` see ``load_inference``."""
+        return cls(info, load_inference(require_task(info, "classification"), device, backend))
+
+    @cached_property
+    def torch_network(self) -> ClassifierNetwork:
+        """The network as a module of torch, for gradients; loaded on first use."""
+        if isinstance(self.network, TorchNetwork):
+            return cast("ClassifierNetwork", self.network.network)
+        return cast("ClassifierNetwork", load_network(self.info).to(self.device))
 
     @property
     def config(self) -> ClassifierConfig:
@@ -92,9 +113,9 @@ class Classifier:
     @cached_property
     def view_offset(self) -> float:
         """Offset of receptive fields from the centers of the cells in the deepest map, in pixels of the view."""
-        from napari_melanoma.classification.receptive_fields import measure_view_offset
-
-        return measure_view_offset(self.network, self.info.config.input_size, self.device)
+        offset = self.network.view_offset
+        assert offset is not None  # None for other tasks only
+        return offset
 
     def make_view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ClassifierView:
         """Crop the network's view of a photograph.
@@ -126,19 +147,18 @@ class Classifier:
 
         ``views``: from ``crop_image``, each uint8 (side, side, channel=3). Returns the outputs in this order.
         """
-        import torch
-
-        from napari_melanoma.models.blocks.test_time_augmentation import encode_views, predict_depth_of_views
-
         if not views:
             return []
-        with torch.inference_mode():
-            images = to_tensor(list(views), self.info.config, self.device)
-            maps, embeddings = encode_views(self.network, images, mirrored=self.config.mirrored)
-            depths = predict_depth_of_views(self.network, maps)
-        depth_outputs = [None] * len(maps) if depths is None else list(_to_numpy(depths))
-        lesions = zip(_to_numpy(maps), _to_numpy(embeddings), depth_outputs, strict=True)
-        return [EncoderOutput(*lesion_outputs) for lesion_outputs in lesions]
+        images = normalize_images(views, self.info.config)
+        flips = FLIPS if self.config.mirrored else FLIPS[:1]
+        outputs = self.network.run("encode", **{IMAGE: np.concatenate([np.flip(images, axes) for axes in flips])})
+        depths: list[NDArray[np.float32] | None] = [None] * len(views)
+        if "depth" in self.network.functions:
+            depth = self.network.run("depth", deepest=outputs["deepest"])["depth"]
+            depths = list(_split_flips(depth, len(flips)).mean(axis=0))
+        maps = _split_flips(outputs["deepest"], len(flips)).swapaxes(0, 1)
+        embeddings = _split_flips(outputs["embedding"], len(flips)).mean(axis=0)
+        return [EncoderOutput(*lesion) for lesion in zip(maps, embeddings, depths, strict=True)]
 
     def depths(self, encoded: Sequence[EncoderOutput]) -> DepthIntervals | None:
         """Return the predicted depths in mm, with intervals of the bundle's coverage; None without a depth module."""
@@ -152,14 +172,14 @@ class Classifier:
 
         Returns float32 (lesion, class): logits before temperature scaling.
         """
-        return _run_head(self, encoded, encode_rows(rows, self.encoding))
+        return self._run_head(encoded, encode_rows(rows, self.encoding))
 
     def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
         """Run the head on encoded lesions and tabular values, from which columns may have been dropped.
 
         Returns float32 (lesion, class): logits before temperature scaling.
         """
-        return _run_head(self, encoded, make_network_inputs(values, self.encoding))
+        return self._run_head(encoded, make_network_inputs(values, self.encoding))
 
     def logits(self, lesions: Sequence[LesionInput]) -> NDArray[np.float32]:
         """Compute the logits of a batch of lesions.
@@ -169,35 +189,41 @@ class Classifier:
         encoded = self.run_encoder([self.crop_image(lesion.rgb, lesion.mask) for lesion in lesions])
         return self.run_head(encoded, [lesion.row for lesion in lesions])
 
-    def table_inputs(self, row: Mapping[str, object]) -> tuple[Tensor, Tensor]:
-        """Convert the clinical metadata of one lesion to tensors on the network's device.
+    def table_inputs(self, row: Mapping[str, object]) -> dict[str, NDArray[Any]]:
+        """Convert the clinical metadata of one lesion to inputs of the head.
 
-        Returns continuous inputs, float32 (1, input), and categories, int64 (1, embedding).
+        Returns the continuous inputs, float32 (1, input), and categories, int64 (1, embedding), by name.
         """
-        return _to_device(self.device, encode_rows([row], self.encoding))
+        inputs = encode_rows([row], self.encoding)
+        return {CONTINUOUS: inputs.continuous, CATEGORIES: inputs.categories}
+
+    def _run_head(self, encoded: Sequence[EncoderOutput], inputs: TabularInputs) -> NDArray[np.float32]:
+        """Run the head on each flip, and average the logits."""
+        if not encoded:
+            return np.zeros((0, len(self.info.config.classes)), np.float32)
+        maps = np.stack([lesion.deepest_maps for lesion in encoded])
+        flips = maps.shape[1]
+        table: dict[str, NDArray[Any]] = {CONTINUOUS: inputs.continuous, CATEGORIES: inputs.categories}
+        logits = run_head(self.network, maps.reshape(-1, *maps.shape[2:]), table, flips)
+        return logits.reshape(len(encoded), flips, -1).mean(axis=1)
 
 
-def _to_device(device: str, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
-    """Move tabular inputs to a device: continuous inputs, and categories."""
-    import torch
+def run_head(
+    network: InferenceNetwork, deepest: NDArray[np.float32], table: Mapping[str, NDArray[Any]], repeats: int
+) -> NDArray[np.float32]:
+    """Run the head, with each row of the tabular inputs repeated for consecutive maps.
 
-    return torch.from_numpy(inputs.continuous).to(device), torch.from_numpy(inputs.categories).to(device)
+    ``deepest``: float32 (map, channel, row, column). ``table``: by name, (map / repeats, input). Returns float32
+    (map, class).
+    """
+    repeated = {name: np.repeat(values, repeats, axis=0) for name, values in table.items()}
+    logits: NDArray[np.float32] = network.run("classify", deepest=deepest, **repeated)[LOGITS]
+    return logits
 
 
-def _to_numpy(values: Tensor) -> NDArray[np.float32]:
-    return values.float().cpu().numpy()
-
-
-def _run_head(model: Classifier, encoded: Sequence[EncoderOutput], inputs: TabularInputs) -> NDArray[np.float32]:
-    import torch
-
-    from napari_melanoma.models.blocks.test_time_augmentation import classify_views
-
-    if not encoded:
-        return np.zeros((0, len(model.info.config.classes)), np.float32)
-    with torch.inference_mode():
-        maps = torch.from_numpy(np.stack([lesion.deepest_maps for lesion in encoded])).to(model.device)
-        return _to_numpy(classify_views(model.network, maps, *_to_device(model.device, inputs)))
+def _split_flips(values: NDArray[np.float32], flips: int) -> NDArray[np.float32]:
+    """Split the first axis, the flips of each image, into (flip, image)."""
+    return values.reshape(flips, -1, *values.shape[1:])
 
 
 @dataclass(frozen=True)

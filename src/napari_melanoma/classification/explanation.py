@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from napari_melanoma.classification.classifier import Classifier, LesionInput, run_head
 from napari_melanoma.classification.prediction import METHODS, Method
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
@@ -22,7 +25,9 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
+from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
+from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, IMAGE, LOGITS, normalize_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.classification.classifier import Classifier, LesionInput
     from napari_melanoma.classification.explanation_networks import ClassLogOdds
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.preprocessing import ClassifierView
 
+GRADIENT_PACKAGES = ("torch", "torchvision", "captum")
 ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction
 STEPS = 32  # of integrated gradients, from the baseline to the view
 BATCH_IMAGES = 8  # views per batch
@@ -44,6 +49,31 @@ SMOOTHING_FRACTION = 64
 RIM_FRACTION = 16  # baselines have the color of the outermost 16th of the view
 TOLERANCE = 1 / 32  # share of the longer side of an image: half a position of a 16 x 16 map
 COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a method explains.
+
+    ``table``: clinical metadata, from ``Classifier.table_inputs``. ``target``: index of the class.
+    """
+
+    classifier: Classifier
+    view: ClassifierView
+    table: Mapping[str, NDArray[Any]]
+    target: int
+    run: RunContext
+
+    def normalize(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the input of the network for an image, float32 (1, channel, row, column)."""
+        return normalize_images([image], self.classifier.info.config)
+
+    def log_odds(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the log odds of the class, float64 (batch,), of normalized images (batch, channel, row, column)."""
+        self.run.check()
+        network = self.classifier.network
+        deepest = network.run("encode", **{IMAGE: images})["deepest"]
+        return class_log_odds(run_head(network, deepest, self.table, len(images)), self.target)
 
 
 class PointingResult(NamedTuple):
@@ -69,7 +99,7 @@ class PointingGame(NamedTuple):
 def explain(
     classifier: Classifier,
     lesion: LesionInput,
-    method: Method | Literal["attention"] = "grad_cam",
+    method: Method | Literal["attention"] = "cam",
     target_class: str | None = None,
     run: RunContext | None = None,
 ) -> NDArray[np.float32]:
@@ -91,8 +121,8 @@ def explain(
     ``attention``: the weights of a network with spatial attention, minus their minimum. They do not depend on class and
     clinical metadata.
 
-    Occluded patches and the view of one color have the color of the rim of the view. ``grad_cam``, ``occlusion`` and
-    ``integrated_gradients`` are computed by captum.
+    Occluded patches and the view of one color have the color of the rim of the view. ``grad_cam`` and
+    ``integrated_gradients`` need gradients, for which torch is loaded; captum computes them.
 
     Returns float32 (row, column) in [0, 1], of the photograph's size. The maximum is 1; values are zero outside the
     view, and everywhere if there is no evidence for the class.
@@ -116,7 +146,7 @@ def explain(
 
 def explanation_methods(classifier: Classifier) -> tuple[str, ...]:
     """Return the explanation methods of a model: ``METHODS``, and ``attention`` for networks with spatial attention."""
-    return (*METHODS, ATTENTION) if classifier.network.has_spatial_attention else METHODS
+    return (*METHODS, ATTENTION) if ATTENTION in classifier.network.functions else METHODS
 
 
 def compute_evidence(
@@ -128,16 +158,7 @@ def compute_evidence(
 
     ``row``: clinical metadata. ``target``: index of the class. Returns float32 (row, column), of the view's size.
     """
-    import torch
-
-    from napari_melanoma.classification import explanation_networks
-    from napari_melanoma.models.inference import to_tensor
-
-    log_odds = explanation_networks.ClassLogOdds(classifier.network, *classifier.table_inputs(row), target, run)
-    image, cover = (
-        to_tensor([pixels], classifier.info.config, classifier.device) for pixels in (view.image, _cover_view(view))
-    )
-    functions: dict[str, Callable[[ClassLogOdds, Tensor, Tensor], Tensor]] = {
+    functions: dict[str, Callable[[Explained], NDArray[np.float32]]] = {
         ATTENTION: _attention,
         "grad_cam": _grad_cam,
         "cam": _cam,
@@ -145,9 +166,7 @@ def compute_evidence(
         "integrated_gradients": _integrated_gradients,
     }
     run.report(Progress(0, None, "Preparing the explanation"))
-    with torch.enable_grad():
-        result = functions[method](log_odds, image, cover)
-    evidence: NDArray[np.float32] = result.detach().float().cpu().numpy()
+    evidence = functions[method](Explained(classifier, view, classifier.table_inputs(row), target, run))
     side = view.image.shape[0]
     return evidence if len(evidence) == side else upsample_map(evidence, side, classifier.view_offset)
 
@@ -192,57 +211,100 @@ def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
     return np.broadcast_to(np.median(image[rim], axis=0).astype(np.uint8), image.shape).copy()
 
 
-def _grad_cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+def _cam(explained: Explained) -> NDArray[np.float32]:
+    """Return the output of the head for each position, minus that of an empty one, (row, column) of the map."""
+    network = explained.classifier.network
+    deepest = network.run("encode", **{IMAGE: explained.normalize(explained.view.image)})["deepest"]
+    logits = network.run("classify_positions", deepest=deepest, **explained.table)[LOGITS]
+    *positions, empty = class_log_odds(logits, explained.target)
+    return (np.array(positions) - empty).reshape(deepest.shape[2:]).astype(np.float32)
+
+
+def _attention(explained: Explained) -> NDArray[np.float32]:
+    """Return the attention weights minus their minimum, (row, column) of the map."""
+    image = explained.normalize(explained.view.image)
+    weights = explained.classifier.network.run("attention", **{IMAGE: image})["attention"][0, 0]
+    return weights - weights.min()
+
+
+def _occlusion(explained: Explained) -> NDArray[np.float32]:
+    """Return the decrease if a patch is covered, averaged over the patches of each pixel, (row, column) of the view."""
+    image, cover = (explained.normalize(pixels) for pixels in (explained.view.image, _cover_view(explained.view)))
+    side = image.shape[-1]
+    patch_side = max(1, side // PATCHES_PER_SIDE)
+    step = max(1, patch_side // 2)
+    slices = [slice(start, start + patch_side) for start in range(0, side - patch_side + step, step)]
+    patches = list(product(slices, slices))
+    whole = explained.log_odds(image)[0]
+    decrease, count = np.zeros((2, side, side))
+    for first in range(0, len(patches), BATCH_IMAGES):
+        covered = patches[first : first + BATCH_IMAGES]
+        images = np.repeat(image, len(covered), axis=0)
+        for pixels, patch in zip(images, covered, strict=True):
+            pixels[:, *patch] = cover[0][:, *patch]
+        for patch, log_odds in zip(covered, explained.log_odds(images), strict=True):
+            decrease[patch] += whole - log_odds
+            count[patch] += 1
+        explained.run.report(Progress(first + len(covered), len(patches), "Preparing the explanation"))
+    return (decrease / count).astype(np.float32)
+
+
+def _grad_cam(explained: Explained) -> NDArray[np.float32]:
     """Return Grad-CAM at the deepest map, (row, column) of the map."""
+    log_odds = _differentiable_log_odds(explained)
     from captum.attr import LayerGradCam
 
+    (image,) = _to_tensors(explained, explained.view.image)
     channels = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
     image_channels = log_odds.network.image_maps  # further channels belong to other outputs, such as depth
-    return channels[:image_channels].sum(dim=0) if image_channels else channels.sum(dim=0)
+    evidence = channels[:image_channels].sum(dim=0) if image_channels else channels.sum(dim=0)
+    return _to_numpy(evidence)
 
 
-def _cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Return the output of the head for each position, (row, column) of the map."""
-    import torch
-
-    with torch.no_grad():
-        return log_odds.position_evidence(image)
-
-
-def _attention(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Return the attention weights minus their minimum, (row, column) of the map."""
-    import torch
-
-    with torch.no_grad():
-        weights = log_odds.network.compute_attention(image)
-    assert weights is not None  # networks without attention do not offer the method
-    return weights[0, 0] - weights[0, 0].min()
-
-
-def _occlusion(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Return the decrease if a patch is covered, (row, column) of the view."""
-    from captum.attr import Occlusion
-
-    side = max(1, image.shape[-1] // PATCHES_PER_SIDE)
-    window, step = (image.shape[1], side, side), (image.shape[1], max(1, side // 2), max(1, side // 2))
-    steps = -(-(image.shape[-1] - side) // step[1]) + 1
-    log_odds.set_view_count(1 + steps**2)
-    decrease = Occlusion(log_odds).attribute(
-        image, window, strides=step, baselines=cover, perturbations_per_eval=BATCH_IMAGES
-    )
-    return decrease[0, 0]  # equal in all channels, which are covered together
-
-
-def _integrated_gradients(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+def _integrated_gradients(explained: Explained) -> NDArray[np.float32]:
     """Return integrated gradients, summed over the channels and smoothed, (row, column) of the view."""
+    log_odds = _differentiable_log_odds(explained)
     from captum.attr import IntegratedGradients
     from torchvision.transforms.functional import gaussian_blur
 
+    image, cover = _to_tensors(explained, explained.view.image, _cover_view(explained.view))
     log_odds.set_view_count(STEPS)
     gradients = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
     sigma = max(image.shape[-1] / SMOOTHING_FRACTION, 0.5)
     kernel_px = 2 * round(3 * sigma) + 1
-    return gaussian_blur(gradients.sum(dim=1, keepdim=True), [kernel_px, kernel_px], [sigma, sigma])[0, 0]
+    smooth = gaussian_blur(gradients.sum(dim=1, keepdim=True), [kernel_px, kernel_px], [sigma, sigma])[0, 0]
+    return _to_numpy(smooth)
+
+
+def _differentiable_log_odds(explained: Explained) -> ClassLogOdds:
+    """Return the log odds of the class as a function with gradients; raise an error if its packages are missing."""
+    missing = [name for name in GRADIENT_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"this heatmap needs gradients of the network, and {' and '.join(missing)} for them, not installed here. "
+            f"Install with: pip install {' '.join(missing)}, or use the method cam or occlusion."
+        )
+    import torch
+
+    from napari_melanoma.classification.explanation_networks import ClassLogOdds
+
+    classifier = explained.classifier
+    continuous, categories = (
+        torch.from_numpy(explained.table[name]).to(classifier.device) for name in (CONTINUOUS, CATEGORIES)
+    )
+    return ClassLogOdds(classifier.torch_network, continuous, categories, explained.target, explained.run)
+
+
+def _to_tensors(explained: Explained, *images: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+    from napari_melanoma.models.torch_inference import to_tensor
+
+    classifier = explained.classifier
+    return tuple(to_tensor([image], classifier.info.config, classifier.device) for image in images)
+
+
+def _to_numpy(evidence: Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = evidence.detach().float().cpu().numpy()
+    return values
 
 
 @dataclass(frozen=True)
@@ -254,7 +316,7 @@ class PointingOptions:
     of the image. ``target``: the explained class; "" for the positive class.
     """
 
-    methods: tuple[str, ...] = ("grad_cam",)
+    methods: tuple[str, ...] = ("cam",)
     split: str | None = None
     masks: Path | None = None
     tolerance: float = TOLERANCE
@@ -268,8 +330,6 @@ def run_pointing_game(
 
     Writes ``pointing.csv`` and ``pointing.json`` to ``out``. Returns the results by method.
     """
-    from napari_melanoma.classification.classifier import LesionInput
-
     check_dataset_names(datasets)
     results: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
     rows, groups, tables = list[dict[str, object]](), list[str](), read_rows(datasets)

@@ -50,16 +50,6 @@ class ClassLogOdds(nn.Module):
             self._run.report(Progress(done, self._expected, "Preparing the explanation"))
         return log_odds
 
-    def position_evidence(self, images: Tensor) -> Tensor:
-        """Return the output for each single position of the deepest map, minus that of an empty position.
-
-        Returns float (row, column) of the map.
-        """
-        deepest = self.network.encode(images)[-1][0]
-        single_positions = deepest.flatten(1).T[:, :, None, None]
-        empty_position = torch.zeros_like(single_positions[:1])
-        return (self._log_odds([single_positions]) - self._log_odds([empty_position])).view(deepest.shape[1:])
-
     def _log_odds(self, maps: list[Tensor]) -> Tensor:
         """Return the log odds of feature maps, float (batch,)."""
         count = len(maps[-1])

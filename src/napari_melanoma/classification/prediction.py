@@ -15,7 +15,7 @@ from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, Set
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
 
-Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
+Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
 NOT_FINITE = (
     "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "

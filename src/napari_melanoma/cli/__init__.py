@@ -95,4 +95,8 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name outside the console's code page
-    app(prog_name="napari-melanoma")
+    try:
+        app(prog_name="napari-melanoma")
+    finally:
+        if graphs := sys.modules.get("napari_melanoma.models.graphs"):  # a network was loaded
+            graphs.convert_requested()

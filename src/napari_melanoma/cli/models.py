@@ -128,6 +128,7 @@ def import_(
     """Copy a model into the user's model folder."""
     from napari_melanoma.evaluation.training_overlap import describe_unstated
     from napari_melanoma.models.bundle import read_bundle
+    from napari_melanoma.models.graphs import add_graphs
     from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.runs.acceptance import activate_model
 
@@ -137,6 +138,9 @@ def import_(
     info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
     if warning := describe_unstated(info):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
+    current.after_stop = f"'{info.name}' is installed without graphs for ONNX Runtime; torch runs it."
+    if reason := add_graphs(info, current.run):
+        current.report.emit("note", f"note: predictions need torch: {reason}", message=reason)
     text = f"'{info.name}' is in {info.path}; use it: {_usage_command(info, info.name)}"
     current.finish(text, name=info.name, path=str(info.path))
 

@@ -196,15 +196,16 @@ def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
     for name in session_options:
-        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=SESSION_OPTIONS[name]))
+        default = None if name == "backend" else False
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=SESSION_OPTIONS[name]))
 
     def call(**values: Any) -> None:  # noqa: ANN401 - the values of the options
         values |= {name: _pop_values(options, values) for name, options in options_of.items()}
         if not session_options:
             command(**values)
             return
-        as_json, debug, *accepted = [values.pop(name, False) for name in SESSION_OPTIONS]
-        with command_session(as_json, debug, *accepted) as current:
+        as_json, debug, *others = [values.pop(name, None) for name in SESSION_OPTIONS]
+        with command_session(as_json, debug, *others) as current:
             command(current=current, **values)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -245,9 +246,23 @@ AcceptDamaged = Annotated[
         help="Read the intact part of damaged photographs; results state that the file was damaged.",
     ),
 ]
+BackendName = Annotated[
+    Literal["auto", "onnxruntime", "torch"] | None,
+    typer.Option(
+        "--backend",
+        help="What runs the networks; by default torch if there is a GPU, or else ONNX Runtime for models that have "
+        "graphs.",
+    ),
+]
 # Options of commands that run in a session, by the names of their parameters. Each has ``--json`` and ``--debug``; the
 # others are named by the command: ``current: Annotated[CommandSession, "allow_outside"]``.
-SESSION_OPTIONS = {"json": Json, "debug": Debug, "allow_outside": AllowOutside, "accept_damaged": AcceptDamaged}
+SESSION_OPTIONS = {
+    "json": Json,
+    "debug": Debug,
+    "allow_outside": AllowOutside,
+    "accept_damaged": AcceptDamaged,
+    "backend": BackendName,
+}
 NoRefine = Annotated[
     bool,
     typer.Option(
@@ -291,7 +306,7 @@ Pointing = Annotated[
     typer.Option(
         "--pointing",
         metavar="METHOD",
-        help="Classifiers: count how often the maximum of this heatmap (grad_cam, attention ...) lies in "
+        help="Classifiers: count how often the maximum of this heatmap (cam, attention ...) lies in "
         "the mask of the decisive structure; may be given several times.",
     ),
 ]

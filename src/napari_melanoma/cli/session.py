@@ -109,15 +109,27 @@ def values_without(result: object, *names: str) -> dict[str, Any]:
 
 @contextmanager
 def command_session(
-    as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False
+    as_json: bool,
+    debug: bool,
+    allow_outside: bool = False,
+    accept_damaged: bool = False,
+    backend: str | None = None,
 ) -> Iterator[CommandSession]:
     """Run a command with signal handling, logging and error handling; the block ends with ``finish``.
 
-    ``allow_outside`` and ``accept_damaged``: the options ``--allow-outside`` and ``--accept-damaged``.
+    ``allow_outside``, ``accept_damaged`` and ``backend``: the options ``--allow-outside``, ``--accept-damaged`` and
+    ``--backend``.
     """
+    from napari_melanoma.models.inference import using_backend
+
     report = create_report(as_json)
     current = CommandSession(report, RunContext(report.progress))
-    with _configure_logging(debug), exit_when_output_closes(), accepting_damaged(accept_damaged):
+    with (
+        _configure_logging(debug),
+        exit_when_output_closes(),
+        accepting_damaged(accept_damaged),
+        using_backend(backend),
+    ):
         try:
             with (
                 _handle_signals(current),

@@ -53,7 +53,7 @@ HELP = format_help(
 
 
 def slide(
-    current: CommandSession,
+    current: Annotated[CommandSession, "backend"],
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")],
     out: Out,
     options: SlideValues,

@@ -77,7 +77,7 @@ def _run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None
         raise RunError("the run folder is missing. Add --out RUN, or use --check.")
     stored = out / "config.toml"
     try:
-        bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
+        bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue, graphs=True)
     except Cancelled:
         if stored.exists():
             current.after_stop = f"Continue with: napari-melanoma train --config {stored} --out {out} --resume"

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "torch", "torchvision", "lightning", "timm")
+PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "onnxruntime", "torch", "torchvision", "lightning", "timm")
+_backends: set[str] = set()
 
 
 def collect_provenance() -> dict[str, object]:
     """Describe software and machine; reads package metadata only, without heavy imports.
 
-    Returns ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
+    Returns ``program``, ``version``, ``python``, ``platform``, ``packages``, ``backends`` (those that ran networks in
+    this process; missing if there were none) and ``created`` (UTC, ISO 8601).
     """
     from napari_melanoma import __version__
 
@@ -28,8 +30,14 @@ def collect_provenance() -> dict[str, object]:
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": {name: version for name in PACKAGES if (version := installed_version(name))},
+        **({"backends": sorted(_backends)} if _backends else {}),
         "created": utc_time(),
     }
+
+
+def record_backend(package: str) -> None:
+    """Name a package that runs networks, ``"onnxruntime"`` or ``"torch"``, in the provenance from now on."""
+    _backends.add(package)
 
 
 def array_fingerprint(array: NDArray) -> str:

@@ -65,7 +65,8 @@ def evaluate_model(
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.slides.tile_models import BagModel, TissueSegmenter
+    from napari_melanoma.slides.bag_models import BagModel
+    from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
     check_evaluation_folder(out, datasets)
     task, values = evaluation_task(info), dict(options)

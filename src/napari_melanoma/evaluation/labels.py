@@ -62,10 +62,13 @@ class LabelEvaluationOptions(Config):
 
 
 class LabelModel(Protocol):
-    """Interface of a multi-class model, such as ``slides.tile_models.TissueSegmenter``."""
+    """Interface of a multi-class model, such as ``slides.tissue_segmenter.TissueSegmenter``."""
 
     info: BundleInfo
-    device: str
+
+    @property
+    def device(self) -> str:
+        """The device that predicts."""
 
     def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Predict the class of each pixel.
@@ -84,7 +87,7 @@ def evaluate_labels(
 
 def evaluate_labels_test_set(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
     """Evaluate the model of a run on its held-out images."""
-    from napari_melanoma.slides.tile_models import TissueSegmenter
+    from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
     samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
     task = LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions())

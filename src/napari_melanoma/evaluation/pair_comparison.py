@@ -96,7 +96,7 @@ def compare_segmenters(
     each class. ``overlap``: which of the images the models were trained on; determined if None.
     """
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.slides.tile_models import TissueSegmenter
+    from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
     if len(models) != 2:
         raise InputError(TWO_MODELS.format(count=len(models)))

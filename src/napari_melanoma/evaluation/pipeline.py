@@ -66,7 +66,10 @@ class LoadedModel(Protocol):
     """The attributes of a loaded model that are stored with its evaluation."""
 
     info: BundleInfo
-    device: str
+
+    @property
+    def device(self) -> str:
+        """The device that predicts."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from napari_melanoma.evaluation.labeled_images import (
     trained_target,
 )
 from napari_melanoma.evaluation.pipeline import ImageMetrics, check_evaluated_datasets, run_evaluation
-from napari_melanoma.slides.tile_models import BagModel
+from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.data_preparation import read_test_set
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.run_data import read_data

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import PreprocessingConfig, StainMethod, ViewConfig
 
+# Test-time augmentation: axes of a batch (image, channel, row, column) to flip; lesions have no orientation.
+FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+
 
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
     """Preprocess an image and scale it to the network's square.

@@ -53,6 +53,7 @@ class SlideResultSpec(Config):
     features: int = Field(0, ge=0, description="length of a tile's embedding")
     dense_px: int = Field(0, ge=0, description="side of a tile's dense map, in cells")
     settings: dict[str, Any] = Field(default_factory=dict, description="all settings that determine the values")
+    backend: Literal["onnxruntime", "torch"] = Field("torch", description="what ran the network")
     precision: Literal["bf16", "fp32"] = Field("fp32", description="precision of the network")
     precision_difference: float | None = Field(
         None, description="greatest change of a prediction by half precision on sampled tiles; null if not compared"

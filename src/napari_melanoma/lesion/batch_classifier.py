@@ -105,7 +105,7 @@ class BatchClassifier:
         )
 
     def _load(self, bundle: BundleInfo) -> Classifier:
-        """Load a model; torch is imported only here."""
+        """Return a model; it is loaded once."""
         if bundle.name not in self._models:
             from napari_melanoma.classification.classifier import Classifier
 

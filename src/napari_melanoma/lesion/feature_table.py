@@ -33,12 +33,11 @@ from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
-from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import choose_device, to_tensor
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
 FEATURES = "features.csv"
 # Lengths in pixels cannot be compared between photographs
@@ -277,35 +276,32 @@ def _feature_settings(model: Embedder | None, options: FeatureOptions) -> dict[s
 
 
 def _load_embedder(name: str) -> Embedder:
-    """Load a model; torch is imported only here."""
     from napari_melanoma.models.installed_bundles import find_bundle
 
     return Embedder.load(find_bundle(name))
 
 
 class Embedder:
-    """The encoder of a bundle, which embeds images of lesions.
+    """The encoder of a bundle, which embeds images of lesions."""
 
-    ``encoder``: in evaluation mode, from (batch, 3, row, column) to feature maps, the deepest last.
-    """
-
-    def __init__(self, info: BundleInfo, encoder: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, info: BundleInfo, network: InferenceNetwork) -> None:
         self.info = info
-        self.device = device
-        self._encoder = encoder.to(device)
+        self.network = network
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
         """Load the encoder of a bundle."""
-        from napari_melanoma.models.zoo import find_encoder
-
-        encoder = find_encoder(load_network(info))
-        if encoder is None:
+        network = load_inference(info, device)
+        if "embed" not in network.functions:
             raise BundleError(
                 f"the network of '{info.name}' ({info.config.architecture}) has no encoder for embeddings. Select "
                 "another model, such as lesion-small."
             )
-        return cls(info, encoder, device or choose_device())
+        return cls(info, network)
+
+    @property
+    def device(self) -> str:
+        return self.network.device
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed images by the mean of each of the encoder's deepest feature maps.
@@ -321,11 +317,6 @@ class Embedder:
 
         ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
         """
-        import torch
-
         if not inputs:
             return np.zeros((0, 0), np.float32)
-        with torch.inference_mode():
-            maps = self._encoder(to_tensor(list(inputs), self.info.config, self.device))
-            deepest = maps[-1] if isinstance(maps, list | tuple) else maps
-            return deepest.float().mean(dim=(2, 3)).cpu().numpy()
+        return self.network.run("embed", image=normalize_images(inputs, self.info.config))["embedding"]

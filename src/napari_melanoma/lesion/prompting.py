@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,17 +15,16 @@ from napari_melanoma.imaging.masks import bounding_box, grow_box, label_componen
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, Point, Prompts, apply_prompts, draw_click
 from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter
-from napari_melanoma.models.inference import memory_layout, restore_size, to_tensor
+from napari_melanoma.models.inference import normalize_images, restore_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from napari_melanoma.models.blocks.prompted import PromptedUNet
     from napari_melanoma.models.bundle import BundleInfo
 
+Features = dict[str, "NDArray[np.float32]"]  # of a photograph, by level
 HALF = 0.5  # from the corner of a pixel to its center
 GRID = 7  # simulated clicks along each side of the photograph in the search for lesions
 CLICKS_PER_PASS = 7
@@ -53,35 +52,24 @@ class PromptedSegmenter(Segmenter):
                 f"'{info.name}' segments without prompts, expected a model that answers clicks, such as lesion-click."
             )
 
-    def encode_input(self, square: NDArray[np.uint8]) -> list[Tensor]:
+    def encode_input(self, square: NDArray[np.uint8]) -> Features:
         """Compute the features of a photograph, which are the same for all prompts.
 
         ``square``: uint8 (side, side, channel), as returned by ``prepare_network_input``.
         """
-        import torch
+        return self.network.run("encode", image=normalize_images([square], self.info.config))
 
-        with torch.inference_mode():
-            return self._prompted.encode(to_tensor([square], self.info.config, self.device))
-
-    def decode(
-        self, features: Sequence[Tensor], maps: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def decode(self, features: Features, maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Predict the masks for several sets of prompts for one photograph.
 
         ``features``: from ``encode_input``. ``maps``: float32 (batch, map, side, side), each set drawn by
         ``Prompts.to_maps``. Returns the logits of each hypothesis, float32 (batch, hypothesis, side, side), and their
         predicted Jaccard indices, float32 (batch, hypothesis).
         """
-        import torch
+        output = self.network.run("decode", **features, maps=maps)
+        return output["logits"], 1 / (1 + np.exp(-output["quality"]))
 
-        with torch.inference_mode():
-            repeated = [level.expand(len(maps), -1, -1, -1) for level in features]
-            output = self._prompted.decode(
-                repeated, torch.from_numpy(maps).to(self.device, memory_format=memory_layout(self.device))
-            )
-            return output.logits.float().cpu().numpy(), output.quality.float().sigmoid().cpu().numpy()
-
-    def answer(self, features: Sequence[Tensor], prompts: Prompts, shape: tuple[int, int]) -> PromptedMasks:
+    def answer(self, features: Features, prompts: Prompts, shape: tuple[int, int]) -> PromptedMasks:
         """Segment by prompts.
 
         ``features``: from ``encode_input``. ``shape``: (rows, columns) of the photograph. Raises InputError if a
@@ -91,10 +79,6 @@ class PromptedSegmenter(Segmenter):
         config = self.info.config
         logits, qualities = self.decode(features, prompts.to_maps(shape, config.input_size)[None])
         return PromptedMasks(logits[0], qualities[0], shape, prompts, config.threshold)
-
-    @property
-    def _prompted(self) -> PromptedUNet:
-        return cast("PromptedUNet", cast("Any", self._network).network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +148,7 @@ class Prompter:
         self._input = prepare_network_input(rgb, config.input_size, config.preprocessing)
 
     @cached_property
-    def _features(self) -> list[Tensor]:
+    def _features(self) -> Features:
         return self.model.encode_input(self._input)
 
     def encode(self) -> None:
@@ -231,7 +215,7 @@ class FoundLesion(NamedTuple):
 class _LesionSearch:
     """Simulated clicks, several in one pass, and the lesions that they find; in pixels of the network's input."""
 
-    def __init__(self, model: PromptedSegmenter, features: Sequence[Tensor], shape: tuple[int, int]) -> None:
+    def __init__(self, model: PromptedSegmenter, features: Features, shape: tuple[int, int]) -> None:
         self._model = model
         self._features = features
         self._side = model.info.config.input_size

@@ -11,12 +11,11 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
-from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import choose_device, memory_layout, restore_size, to_tensor
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images, restore_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from napari_melanoma.imaging.prompts import Prompts
 
@@ -24,15 +23,18 @@ if TYPE_CHECKING:
 class SegmentationModel(ABC):
     """A bundle's network that predicts a value for each pixel."""
 
-    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, info: BundleInfo, network: InferenceNetwork) -> None:
         self.info = info
-        self.device = device
-        self._network = network.to(memory_format=memory_layout(device)).to(device)
+        self.network = network
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
         cls.check_bundle(info)
-        return cls(info, load_network(info), device or choose_device())
+        return cls(info, load_inference(info, device))
+
+    @property
+    def device(self) -> str:
+        return self.network.device
 
     @staticmethod
     @abstractmethod
@@ -80,14 +82,10 @@ class Segmenter(SegmentationModel):
         ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
         (batch, side, side).
         """
-        import torch
-
         if not inputs:
             side = self.info.config.input_size
             return np.zeros((0, side, side), np.float32)
-        with torch.inference_mode():
-            batch = to_tensor(list(inputs), self.info.config, self.device)
-            return self._network(batch)[:, 0].float().cpu().numpy()
+        return self.network.run("segment", image=normalize_images(inputs, self.info.config))["logits"][:, 0]
 
 
 # Axes (row, column) of each flip; the first one is the unchanged photograph.

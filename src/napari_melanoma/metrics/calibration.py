@@ -65,6 +65,16 @@ def calibrate_logits(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.
     return softmax(logits, config.temperature, config.bias)
 
 
+def class_log_odds(logits: NDArray[np.floating], index: int) -> NDArray[np.float64]:
+    """Return the log odds of one class against the others, float64 (image,).
+
+    ``logits``: float (image, class).
+    """
+    values = np.asarray(logits, np.float64)
+    log_odds: NDArray[np.float64] = values[:, index] - np.logaddexp.reduce(np.delete(values, index, axis=1), axis=1)
+    return log_odds
+
+
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Find the temperature with the smallest log loss (Guo et al. 2017, arXiv:1706.04599).
 

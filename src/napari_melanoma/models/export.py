@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_file, temporary_prefix
 from napari_melanoma.models.inference import (
-    CATEGORIES_NAME,
-    CONTINUOUS_NAME,
-    INPUT_NAME,
-    OUTPUT_NAME,
-    PROBABILITIES_NAME,
+    CATEGORIES,
+    CONTINUOUS,
+    IMAGE,
+    LOGITS,
+    PROBABILITIES,
 )
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 SUFFIX = ".onnx"
+EXPORT_PACKAGES = ("torch", "onnx", "onnxscript")
 METADATA_FILE = "config.json"  # property of an exported network: JSON metadata
-STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"  # property with the source position of an operation
 
 
 def export_network(network: nn.Module, path: Path, *, side: int, metadata: str = "{}") -> None:
@@ -41,13 +41,12 @@ def export_network(network: nn.Module, path: Path, *, side: int, metadata: str =
 
     check_export_target(path)
     program = _trace_network(network, side)
-    names = [INPUT_NAME, *map(str, program.graph_signature.user_inputs[1:])]
-    output = PROBABILITIES_NAME if getattr(network, "temperature", None) is not None else OUTPUT_NAME
+    names = [IMAGE, *map(str, program.graph_signature.user_inputs[1:])]
+    output = PROBABILITIES if getattr(network, "temperature", None) is not None else LOGITS
     exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[output], verbose=False)
     assert exported is not None
+    remove_descriptions(exported.model)
     exported.model.metadata_props[METADATA_FILE] = metadata
-    for node in exported.model.graph.all_nodes():  # source positions contain the user's account name
-        node.metadata_props.pop(STACK_TRACE_KEY, None)
     with atomic_file(path) as temporary:
         exported.save(temporary, external_data=False)
 
@@ -56,16 +55,24 @@ def check_export_target(path: Path) -> None:
     """Raise if a file name is not that of an ONNX file, or if packages are missing; for use before slow work."""
     if path.suffix.lower() != SUFFIX:
         raise ConfigError(f"an ONNX file needs the suffix {SUFFIX}, found '{path.name}'. Rename it.")
-    require_export_packages("onnx", "onnxscript")
+    require_export_packages()
 
 
-def require_export_packages(*packages: str) -> None:
-    """Raise if packages of the extra ``export`` are missing."""
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
+def can_export() -> bool:
+    """Whether the packages for exporting networks are installed."""
+    return not _missing_packages()
+
+
+def _missing_packages() -> list[str]:
+    return [package for package in EXPORT_PACKAGES if find_spec(package) is None]
+
+
+def require_export_packages() -> None:
+    """Raise if packages for exporting networks are missing, as in an environment without torch."""
+    if missing := _missing_packages():
         raise BundleError(
-            f"ONNX files need {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed. "
-            "Install napari-melanoma[export]."
+            f"exporting a network needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            f"installed. Install {'it' if len(missing) == 1 else 'them'}: pip install {' '.join(missing)}."
         )
 
 
@@ -76,13 +83,38 @@ def _trace_network(network: nn.Module, side: int) -> ExportedProgram:
     table = _make_example_inputs(network, side)
     shapes = {name: {0: torch.export.Dim("batch")} for name in table}
     images = table.pop(next(iter(table)))
+    return record_network(network, (images,), table, shapes, "this network")
+
+
+def record_network(
+    network: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    named: dict[str, torch.Tensor],
+    shapes: dict[str, dict[int, Any]],
+    subject: str,
+) -> ExportedProgram:
+    """Record the operations of a network; ``shapes``: the axes of each input that may have other lengths."""
+    import torch
+
     try:
-        return torch.export.export(network, (images,), kwargs=table, dynamic_shapes=shapes)
+        return torch.export.export(network, inputs, kwargs=named, dynamic_shapes=shapes)
     except Exception as error:  # torch raises many types of error if a network cannot be recorded
         first_line = str(error).strip().partition("\n")[0]
         raise BundleError(
-            f"this network cannot be exported: torch.export cannot record it ({type(error).__name__}: {first_line})."
+            f"{subject} cannot be exported: torch.export cannot record it ({type(error).__name__}: {first_line})."
         ) from error
+
+
+def remove_descriptions(model: Any) -> None:  # noqa: ANN401 - a class of onnx_ir, which is imported late
+    """Remove what torch writes about each operation, such as source positions with the user's account name."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def read_metadata(path: Path) -> str:
@@ -104,9 +136,9 @@ def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tenso
         inputs = {first: torch.zeros(2, side, side, 3, dtype=torch.uint8)}
     table = getattr(network, "tabular", None)
     if table and table.continuous:
-        inputs[CONTINUOUS_NAME] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
+        inputs[CONTINUOUS] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
     if table and table.cardinalities:
-        inputs[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
+        inputs[CATEGORIES] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
     return inputs
 
 
@@ -119,7 +151,6 @@ def export_int8(
     each layer: about a hundred photographs, similar to those that the network will analyze.
     """
     check_export_target(path)
-    require_export_packages("onnxruntime")
     import onnx
 
     reader = _CalibrationReader(images)
@@ -148,7 +179,7 @@ class _CalibrationReader:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """Return the next batch; None after the last."""
         batch = next(self._images, None)
-        return None if batch is None else {INPUT_NAME: batch}
+        return None if batch is None else {IMAGE: batch}
 
 
 def _quantize(float_path: Path, target: Path, photographs: _CalibrationReader) -> None:

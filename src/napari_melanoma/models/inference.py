@@ -1,191 +1,263 @@
-"""Tools for inference: device and precision, folded batch normalization, input tensors, and exhausted memory."""
+"""Run the functions of a bundle's network: with ONNX Runtime on the CPU, or with torch.
+
+ONNX Runtime starts in a fraction of a second and is faster on most processors; it needs the graphs of a bundle, see
+``graphs``. torch runs every network, and GPUs. This module imports neither.
+"""
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal, cast
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.provenance import record_backend
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Sequence
 
-    import torch
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
-    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+    from napari_melanoma.models.graphs import Graphs
+    from napari_melanoma.models.network_functions import NetworkFunction
 
-INPUT_NAME, OUTPUT_NAME = "image", "logits"  # of exported networks
-PROBABILITIES_NAME = "probabilities"  # output of exported classifiers
-CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # tabular inputs of a classifier
-Precision = Literal["bf16", "fp32"]
+Backend = Literal["auto", "onnxruntime", "torch"]
+BACKEND_VARIABLE = "NAPARI_MELANOMA_BACKEND"  # environment variable that forces a back end
+IMAGE, CONTINUOUS, CATEGORIES = "image", "continuous", "categories"  # inputs of functions
+LOGITS, PROBABILITIES = "logits", "probabilities"  # outputs of exported networks
+DENSE_STEP = 4  # pixels of a tile along the side of a cell of its dense map
 log = logging.getLogger(__name__)
 
 
-NORM_COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+class InferenceNetwork(Protocol):
+    """A network that predictions call.
 
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor supports bfloat16 in hardware (emulated, it is slower than float32); False if unknown."""
-    import torch
-
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in torch before 2.10
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def choose_device() -> str:
-    """Return the fastest device that torch finds: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def choose_precision(device: str) -> Precision:
-    """Return the fastest precision of a device: ``"bf16"`` or ``"fp32"``."""
-    import torch
-
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
-
-
-def memory_layout(device: str | torch.device) -> torch.memory_format:
-    """Return the fastest memory layout of images and weights on a device: channels last, or first on Apple's GPUs.
-
-    With channels last, Apple's GPUs fail in the backward pass of batch normalization (PyTorch 188371), and compute
-    wrong convolutions of some of the channels (PyTorch 180984).
+    ``backend``: "onnxruntime" or "torch". ``device``: "cpu", "cuda" or "mps".
     """
-    import torch
 
-    return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+    @property
+    def functions(self) -> Collection[str]:
+        """The names for ``run``."""
+
+    @property
+    def view_offset(self) -> float | None:
+        """See ``graphs.GraphIndex``."""
+
+    def run(self, function: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run a function of ``network_functions``; inputs that it does not have are ignored.
+
+        Returns arrays by name.
+        """
 
 
-def fold_normalization(network: nn.Module) -> nn.Module:
-    """Fold each batch normalization into the preceding convolution, to save memory accesses.
+class TorchNetwork:
+    """A network that torch runs; ``network``: in evaluation mode."""
 
-    ``network``: in evaluation mode and float32; it is not changed. Returns a copy with the same modules and methods,
-    whose output is equal up to rounding. Modules with input-dependent control flow cannot be traced; their submodules
-    are folded separately.
+    backend = "torch"
+
+    def __init__(self, network: nn.Module, config: BundleConfig, device: str = "cpu") -> None:
+        from napari_melanoma.models.torch_inference import memory_layout
+
+        self.device = device
+        self.network = network.to(memory_format=memory_layout(device)).to(device)
+        self._config = config
+
+    @cached_property
+    def _functions(self) -> dict[str, NetworkFunction]:
+        from napari_melanoma.models.network_functions import list_functions
+
+        return list_functions(self.network, self._config)
+
+    @property
+    def functions(self) -> Collection[str]:
+        """The names for ``run``."""
+        return self._functions.keys()
+
+    @cached_property
+    def view_offset(self) -> float | None:
+        """See ``graphs.GraphIndex``."""
+        from napari_melanoma.models.network_functions import measure_offset
+
+        return measure_offset(self.network, self._config, self.device)
+
+    def run(self, function: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run a function; see ``InferenceNetwork``."""
+        import torch
+
+        from napari_melanoma.models.torch_inference import memory_layout
+
+        module, layout = self._functions[function], memory_layout(self.device)
+        with torch.inference_mode():
+            tensors = {
+                name: torch.from_numpy(inputs[name]).to(
+                    self.device, memory_format=layout if inputs[name].ndim == 4 else torch.preserve_format
+                )
+                for name in module.inputs
+            }
+            outputs = module(**tensors)
+        named = zip(module.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)
+        return {name: output.cpu().numpy() for name, output in named}
+
+
+class OnnxNetwork:
+    """A bundle's network that ONNX Runtime runs on the CPU; each graph is opened at its first use."""
+
+    backend = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._sessions: dict[str, Any] = {}
+
+    @property
+    def functions(self) -> Collection[str]:
+        """The names for ``run``."""
+        return self._graphs.functions
+
+    @property
+    def view_offset(self) -> float | None:
+        """See ``GraphIndex``."""
+        return self._graphs.index.view_offset
+
+    def run(self, function: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run a function; see ``InferenceNetwork``."""
+        session = self._sessions.get(function)
+        if session is None:
+            session = self._sessions[function] = self._graphs.open_session(function, self._weights)
+        values = session.run(None, {node.name: inputs[node.name] for node in session.get_inputs()})
+        return dict(zip((node.name for node in session.get_outputs()), values, strict=True))
+
+    @cached_property
+    def _weights(self) -> dict[str, Any]:
+        return self._graphs.read_weights()
+
+
+def load_inference(info: BundleInfo, device: str | None = None, backend: Backend = "auto") -> InferenceNetwork:
+    """Load a bundle's network for predictions.
+
+    ``device``: None for the fastest. ``backend``: "auto" takes ONNX Runtime on a CPU if the bundle has graphs.
     """
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
+    choice = choose_backend(info, device, backend)
+    record_backend(choice.backend)
+    if choice.graphs is not None:
+        return OnnxNetwork(choice.graphs)
+    from napari_melanoma.models.bundle import load_network
+    from napari_melanoma.models.torch_inference import choose_device
 
-    copied = copy.deepcopy(network)
-    for convolution, norm in _find_foldable_pairs(copied, ""):
-        before, after = cast("Any", copied.get_submodule(convolution)), cast("Any", copied.get_submodule(norm))
-        _replace_module(copied, convolution, fuse_conv_bn_eval(before, after))
-        _replace_module(copied, norm, _find_activation(after))
-    return copied
+    return TorchNetwork(load_network(info), info.config, device or choose_device())
 
 
-def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
-    """Find convolutions whose only successor is a batch normalization; returns the names of both."""
-    from torch import fx, nn
+@dataclass(frozen=True)
+class BackendChoice:
+    """The back end for a bundle's network, and the reason for it; ``graphs``: for ONNX Runtime."""
 
-    class Tracer(fx.Tracer):
-        """A tracer that treats the layers to fold, including timm's subclasses, as one operation."""
+    backend: str
+    reason: str
+    graphs: Graphs | None = None
 
-        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-            return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
-    if not any(isinstance(submodule, nn.BatchNorm2d) for submodule in module.modules()):
-        return []
+def choose_backend(info: BundleInfo, device: str | None = None, backend: Backend = "auto") -> BackendChoice:
+    """Choose the back end that ``load_inference`` loads a bundle for."""
+    from napari_melanoma.models.graphs import find_graphs, request_conversion
+
+    requested = _requested_backend(backend)
+    if requested == "torch":
+        return BackendChoice("torch", "requested")
+    if device not in (None, "cpu"):
+        if requested == "onnxruntime":
+            raise ConfigError(
+                f"the back end is onnxruntime, which runs on the CPU, but the device is '{device}'. Set one of both."
+            )
+        return BackendChoice("torch", f"the device is {device}")
+    if requested == "auto" and device is None and has_gpu():
+        return BackendChoice("torch", "it can use the GPU")
+    graphs = find_graphs(info)
+    if graphs is None and requested == "onnxruntime":
+        raise BundleError(f"'{info.name}' has no graphs for ONNX Runtime. Set the back end to auto or torch.")
+    if graphs is None:
+        request_conversion(info)
+        return BackendChoice("torch", "the model has no graphs for ONNX Runtime")
+    return BackendChoice("onnxruntime", "requested" if requested == "onnxruntime" else "the processor is used", graphs)
+
+
+@contextmanager
+def using_backend(backend: str | None) -> Iterator[None]:
+    """Force a back end inside the ``with`` block, in this process and its child processes; None changes nothing.
+
+    Networks are loaded in many places, also in processes for other slides: the environment reaches all of them.
+    """
+    previous = os.environ.get(BACKEND_VARIABLE)
+    if backend:
+        os.environ[BACKEND_VARIABLE] = backend
     try:
-        steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
-    except Exception as error:  # noqa: BLE001 - any error of a network that is called with a proxy
-        log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
-        return [
-            pair
-            for name, submodule in module.named_children()
-            for pair in _find_foldable_pairs(submodule, f"{prefix}{name}.")
-        ]
-    modules = dict(module.named_modules())
-    called = Counter(step.target for step in steps)
-    pairs = []
-    for step in steps:
-        before = step.args[0]
-        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
-            continue
-        convolution, norm = modules[str(before.target)], modules[str(step.target)]
-        both_called_once = called[step.target] == called[before.target] == 1
-        if (
-            both_called_once
-            and isinstance(convolution, nn.Conv2d)
-            and isinstance(norm, nn.BatchNorm2d)
-            and _find_activation(norm)
-        ):
-            pairs.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
-    return pairs
+        yield
+    finally:
+        if backend and previous is None:
+            del os.environ[BACKEND_VARIABLE]
+        elif backend and previous is not None:
+            os.environ[BACKEND_VARIABLE] = previous
 
 
-def _find_activation(norm: nn.Module) -> nn.Module | None:
-    """Return the activation in a batch normalization layer of timm, or the identity; None for unknown layers."""
-    from torch import nn
-
-    if type(norm) is nn.BatchNorm2d:
-        return nn.Identity()
-    activation = getattr(norm, "act", None)
-    return activation if isinstance(activation, nn.Module) else None
+def _requested_backend(backend: Backend) -> str:
+    """Return the back end of the caller or, if it is left open, of the environment."""
+    requested = os.environ.get(BACKEND_VARIABLE, "auto") if backend == "auto" else backend
+    if requested not in get_args(Backend):
+        raise ConfigError(f"{BACKEND_VARIABLE} is '{requested}', expected one of: {', '.join(get_args(Backend))}.")
+    return requested
 
 
-def _replace_module(network: nn.Module, name: str, part: nn.Module | None) -> None:
-    """Replace a submodule."""
-    parent, _, own = name.rpartition(".")
-    setattr(network.get_submodule(parent), own, part)
+@cache
+def has_gpu() -> bool:
+    """Whether torch finds a GPU; torch is imported only if the machine or the build of torch may have one."""
+    try:
+        build = version("torch")
+    except PackageNotFoundError:
+        return False
+    if build.endswith("+cpu") or not _may_have_gpu():
+        return False
+    from napari_melanoma.models.torch_inference import choose_device
+
+    return choose_device() != "cpu"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out on any device.
-
-    Recognizes torch's ``OutOfMemoryError``, the messages of its allocators, and Python's ``MemoryError``.
-    """
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+def _may_have_gpu() -> bool:
+    """Whether there is a driver of a GPU that torch supports."""
+    if sys.platform == "darwin":
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)
+    if sys.platform == "win32":
+        return (Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
+    return any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri/renderD128"))
 
 
-def find_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """Return the batch normalization layers of a network by name, in order."""
-    from torch import nn
-
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-
-
-def rescale_norms(
-    weights: Mapping[str, Tensor], norms: Mapping[str, nn.BatchNorm2d], epsilons: Mapping[str, float]
-) -> dict[str, Tensor]:
-    """Adapt weights for layers with another epsilon, so that ``gamma / sqrt(variance + epsilon)`` is unchanged.
-
-    ``norms``: layers that the weights are for, by name. ``epsilons``: epsilon with which the weights of each layer were
-    trained. Layers without gamma or variance, or with the same epsilon, keep their weights.
-    """
-    rescaled = dict(weights)
-    for name, norm in norms.items():
-        gamma, variance = weights.get(f"{name}.weight"), weights.get(f"{name}.running_var")
-        if gamma is None or variance is None or norm.eps == epsilons[name]:
-            continue
-        double_variance = variance.double()
-        factor = ((double_variance + norm.eps) / (double_variance + epsilons[name])).sqrt()
-        rescaled[f"{name}.weight"] = (gamma.double() * factor).to(gamma.dtype)
-    return rescaled
-
-
-def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig, device: str | torch.device = "cpu") -> Tensor:
-    """Stack and normalize photographs as a bundle requires, and move them to a device.
+def normalize_images(images: Sequence[NDArray[np.uint8]], config: BundleConfig) -> NDArray[np.float32]:
+    """Stack and normalize images as a bundle requires.
 
     ``images``: uint8 (row, column, channel=3), all of the same size. Returns float32 (batch, channel, row, column).
     """
-    import torch
-
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    mean = torch.tensor(config.mean).view(1, 3, 1, 1)
-    std = torch.tensor(config.std).view(1, 3, 1, 1)
-    return ((batch.float() / 255.0 - mean) / std).to(device, memory_format=memory_layout(device))
+    scale = (1 / (255 * np.asarray(config.std))).astype(np.float32)
+    shift = (-np.asarray(config.mean) / config.std).astype(np.float32)
+    batch = np.stack(images).astype(np.float32)
+    batch *= scale
+    batch += shift
+    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
 
 
 def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, INPUT_NAME
+from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, IMAGE
 
 
 class OnnxNetwork(nn.Module):
@@ -29,7 +29,7 @@ class OnnxNetwork(nn.Module):
         ``images``: as the file requires. ``continuous``: float32 (batch, input). ``categories``:
         int64 (batch, embedding).
         """
-        inputs = {INPUT_NAME: images, CONTINUOUS_NAME: continuous, CATEGORIES_NAME: categories}
+        inputs = {IMAGE: images, CONTINUOUS: continuous, CATEGORIES: categories}
         feed = {
             name: value.detach().cpu().contiguous().numpy()
             for name in self._inputs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.blocks.test_time_augmentation import FLIPS
+from napari_melanoma.imaging.preprocessing import FLIPS
 
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularShape

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, shorten
-from napari_melanoma.models.inference import NORM_COUNTER
 from napari_melanoma.models.installed_bundles import list_bundles
+from napari_melanoma.models.torch_inference import NORM_COUNTER
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -19,9 +19,9 @@ CONTRIBUTIONS = (
     "The contributions add up to the difference between this prediction and {:.2f}, the probability that the model "
     "predicts without any data of this case."
 )
-NO_MAPS = "No attention and Grad-CAM maps were computed."
+NO_MAPS = "No attention and CAM maps were computed."
 MAPS = (
-    "Attention: the weight of each position, for any prediction. Grad-CAM: evidence for metastasis. Brightness is "
+    "Attention: the weight of each position, for any prediction. CAM: evidence for metastasis. Brightness is "
     "scaled to the maximum of each map. Where patches overlap, the larger value is shown."
 )
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 READINGS = "depth"  # folder in a case
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
 MAX_PATCHES = 3  # patches that are shown
-MAP_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
+MAP_TITLES = {"attention": "attention", "cam": "CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")

@@ -174,8 +174,8 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
 
     if subject.bundle is None:
         raise RunError(f"the row '{subject.row.name}' has no model.")
-    classifier = Classifier.load(subject.bundle)
-    if (encoder := find_encoder(classifier.network)) is not None:
+    classifier = Classifier.load(subject.bundle, backend="torch")  # which reuses features cached in training
+    if (encoder := find_encoder(classifier.torch_network)) is not None:
         reuse_encoder_cache(encoder)
     find_mask = _make_mask_finder(subject, classifier)
 

@@ -223,9 +223,9 @@ def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
 
 
 def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
-    """Write attention and Grad-CAM maps of a slide; return a message if that fails.
+    """Write attention and CAM maps of a slide; return a message if that fails.
 
-    For a network without attention, only the Grad-CAM map is written.
+    For a network without attention, only the CAM map is written.
     """
     from napari_melanoma.risk.slide_files import MAP_METHODS
     from napari_melanoma.risk.worker_requests import explain_slide_risk

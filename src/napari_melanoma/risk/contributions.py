@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.metrics.calibration import class_log_odds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +55,7 @@ def explain_by_part(
 
 def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
     """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
-    logits = model.run_head(features, [{}] * len(features)).astype(np.float64)
-    rest = np.delete(logits, model.calibration.positive_index, axis=1)
-    return logits[:, model.calibration.positive_index] - np.logaddexp.reduce(rest, axis=1)
+    return class_log_odds(model.run_head(features, [{}] * len(features)), model.calibration.positive_index)
 
 
 def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:
@@ -77,23 +76,22 @@ def _predict_known_parts(
     if {"image", "depth"} <= known:
         logits = model.run_head([encoded], [columns])
     else:
-        logits = model.run_head(_mix_features(model, encoded, known, background), [columns] * len(background))
+        logits = model.run_head(_mix_features(encoded, known, background), [columns] * len(background))
     return float(model.calibration.probabilities(logits)[:, model.calibration.positive_index].mean())
 
 
-def _mix_features(
-    model: Classifier, encoded: EncoderOutput, known: KnownParts, background: NDArray[np.float32]
-) -> list[EncoderOutput]:
-    """Combine features of the case (known parts) with those of each training case (other parts), as 1 x 1 maps."""
+def _mix_features(encoded: EncoderOutput, known: KnownParts, background: NDArray[np.float32]) -> list[EncoderOutput]:
+    """Combine features of the case (known parts) with those of each training case (other parts), as constant maps."""
     from napari_melanoma.classification.classifier import EncoderOutput
 
     case_features, mixed = encoded.deepest_maps.mean(axis=(0, 2, 3)), background.copy()
     # The predicted depth follows the image features.
-    split = getattr(model.network, "image_features", len(case_features))
+    split = encoded.image_maps
     for part, columns in (("image", np.s_[:split]), ("depth", np.s_[split:])):
         if part in known:
             mixed[:, columns] = case_features[columns]
-    return [EncoderOutput(features[None, :, None, None], features) for features in mixed]
+    shape = (1, *encoded.deepest_maps.shape[1:])  # of the maps of one flip, as graphs have fixed sizes
+    return [EncoderOutput(np.broadcast_to(features[None, :, None, None], shape), features) for features in mixed]
 
 
 def coalitions(parts: Sequence[str]) -> tuple[KnownParts, ...]:

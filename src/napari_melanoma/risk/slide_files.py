@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"
-MAP_METHODS = ("attention", "grad_cam")
+MAP_METHODS = ("attention", "cam")
 
 
 @dataclass(frozen=True)
 class RiskMap:
-    """An explanation map on the slide: attention of the network (``attention``) or Grad-CAM (``grad_cam``).
+    """An explanation map on the slide: attention of the network (``attention``) or CAM (``cam``).
 
     ``values``: float32 (row, column) in [0, 1], NaN outside the patches.
     """
@@ -268,17 +268,15 @@ def rank_predicted_features(
 ) -> list[dict[str, Any]]:
     """Rank the features of a network, and find where each is strongest.
 
-    ``maps``: float32 (feature, row, column) of each patch. ``boxes``: position of the patches, in pixels of the finest
-    level. ``size``: height and width of the slide, in these pixels. Returns ``feature``, ``title``, ``auc`` with
-    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; empty if the bundle stores
-    too few training cases.
+    ``maps``: float32 (feature, row, column) of each patch, without those of the depth. ``boxes``: position of the
+    patches, in pixels of the finest level. ``size``: height and width of the slide, in these pixels. Returns
+    ``feature``, ``title``, ``auc`` with ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest
+    first; empty if the bundle stores too few training cases.
     """
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings) or not maps:
         return []
-    # An embedding may end with the predicted depth, which has no map.
-    count = min(len(maps[0]), reference.embeddings.shape[1])
-    count = min(count, getattr(model.network, "image_features", count))
+    count = min(len(maps[0]), reference.embeddings.shape[1])  # an embedding may end with the predicted depth
     truth = reference.embedded_labels == model.calibration.positive_index
     values = reference.embeddings[:, :count].astype(np.float64)
     try:

@@ -85,7 +85,8 @@ def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[st
     boxes = patch_boxes(prediction)
     patches, size = _read_patches(Path(arguments["slide"]), boxes)
     tracked = run.track(patches, "Computing features of the patches")
-    maps = [model.run_encoder([model.crop_image(rgb, None)])[0].deepest_maps[0] for rgb in tracked]
+    encoded = [model.run_encoder([model.crop_image(rgb, None)])[0] for rgb in tracked]
+    maps = [patch.deepest_maps[0, : patch.image_maps] for patch in encoded]
     return {
         "file": str(write_gallery(folder, prediction, GALLERY_NOTE, rank_predicted_features(model, maps, boxes, size)))
     }

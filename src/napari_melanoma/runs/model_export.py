@@ -27,7 +27,7 @@ from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
-from napari_melanoma.models.export import check_export_target, export_network, require_export_packages
+from napari_melanoma.models.export import check_export_target, export_network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,6 @@ def export_int8_bundle(
     from napari_melanoma.models.export import export_int8
 
     check_export_target(out)
-    require_export_packages("onnxruntime")
     if not info.config.segments_one_class:
         raise BundleError(
             f"'{info.name}' predicts {', '.join(info.config.classes)}; int8 is measured on lesion masks, which it does "
@@ -170,11 +169,15 @@ def _load_segmenter(info: BundleInfo, file: Path) -> Segmenter:
     class ExportedSegmenter(Segmenter):
         """A model from an exported file."""
 
+        def __init__(self) -> None:
+            self.info = info
+            self._exported = OnnxNetwork(file)
+
         def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
             with torch.inference_mode():
-                return self._network(torch.from_numpy(np.stack(inputs)))[:, 0].numpy()
+                return self._exported(torch.from_numpy(np.stack(inputs)))[:, 0].numpy()
 
-    return ExportedSegmenter(info, OnnxNetwork(file))
+    return ExportedSegmenter()
 
 
 def _measure_latency_ms(model: Segmenter) -> float:

@@ -21,8 +21,9 @@ from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.data.dataset import require_outside_datasets
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.inference import is_out_of_memory
+from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
@@ -86,7 +87,7 @@ class TrainingRun:
 
     ``network``: with starting weights; None if its shape depends on the prepared data. ``resume``: continue a run that
     was interrupted. ``evaluate``: evaluate the model on the test set. ``epochs``: number of epochs that were finished
-    before.
+    before. ``graphs``: write the graphs for ONNX Runtime.
     """
 
     recipe: TrainRecipe
@@ -95,6 +96,7 @@ class TrainingRun:
     resume: bool
     evaluate: bool
     epochs: int
+    graphs: bool
 
 
 def train(
@@ -106,12 +108,13 @@ def train(
     queue: bool = False,
     evaluate: bool = True,
     check_place: bool = True,
+    graphs: bool = False,
 ) -> BundleInfo | None:
     """Train the model of a recipe in a run folder.
 
     ``resume``: continue the run in the folder. ``queue``: wait until other runs in the queue have ended. ``evaluate``:
     evaluate the model on the test set, or compare it with its starting model. ``check_place``: refuse a folder in a
-    data set.
+    data set. ``graphs``: write the graphs for ONNX Runtime, which takes some seconds; for models that will be used.
 
     Returns the model in ``out/bundle``; None in a helper process of a distributed run.
     """
@@ -140,7 +143,7 @@ def train(
             for message in notices:
                 folder.append_event("notice", message=message)
             with wait_for_turn(out, run=run) if queue else nullcontext():
-                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate, epochs), controlled)
+                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate, epochs, graphs), controlled)
 
 
 def _find_setup(recipe: TrainRecipe) -> TaskSetup:
@@ -214,6 +217,8 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     finished = setup.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
+    if work.graphs and (reason := add_graphs(bundle, phase)):
+        folder.append_event("notice", message=f"predictions need torch: {reason}")
     if notice := fit_comparators_if_metastasis(recipe, folder, bundle, phase):
         folder.append_event("notice", message=notice)
     if work.evaluate:

@@ -198,7 +198,7 @@ def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) ->
 
 def load_model(options: SlideOptions) -> TileModel:
     """Load the model named in the options."""
-    from napari_melanoma.slides.tile_models import LoadOptions, load_slide_model
+    from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model
 
     load_options = LoadOptions(
         options.weights,
@@ -226,11 +226,15 @@ def _open_or_create_store(job: _SlideJob, model: TileModel, plan: AnalysisPlan, 
 def _choose_precision(model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> dict[str, Any]:
     """Choose the precision from tiles across the tissue; record how much half precision changed predictions."""
     if model.precision == "fp32":
-        return {"precision": model.precision}
+        return {"backend": model.backend, "precision": model.precision}
     pixels, readable = tiles.read(plan.sample_tiles(PRECISION_CHECK_TILES))
     difference = model.choose_precision(pixels[readable])
     log.info("half precision changed predictions by at most %.4f on %d tiles", difference, int(readable.sum()))
-    return {"precision": model.precision, "precision_difference": difference if readable.any() else None}
+    return {
+        "backend": model.backend,
+        "precision": model.precision,
+        "precision_difference": difference if readable.any() else None,
+    }
 
 
 def _count_failed_tiles(result: SlideResult) -> int:
@@ -256,6 +260,7 @@ def _run_tiles(job: _SlideJob, model: TileModel, tiles: TileReader, result: Slid
         resumed=left < len(order),
         model=model.info.name,
         device=model.device,
+        backend=model.backend,
         precision=model.precision,
         batch_size=model.batch_size,
         **collect_provenance(),
@@ -316,7 +321,7 @@ def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: Analys
     if not model.info.bundle:
         return None
     from napari_melanoma.models.bundle import read_bundle
-    from napari_melanoma.slides.tile_models import TileNoveltyDetector
+    from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
 
     detector = TileNoveltyDetector.from_bundle(read_bundle(Path(model.info.bundle)), model.device)
     if detector is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -245,13 +247,14 @@ def _shared_model(options: str) -> SharedTileModel:
 
 def _set_thread_count() -> int:
     """Use as many threads as this worker was assigned, and return their number."""
-    prepare_torch()
-    import torch
     from distributed import get_worker
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     threads = int(get_worker().state.nthreads)
-    torch.set_num_threads(threads)
+    prepare_torch()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime, and for torch, which may be imported later
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
     return threads
 
 

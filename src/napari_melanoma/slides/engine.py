@@ -22,9 +22,9 @@ from napari_melanoma.io.slide_store import DONE, FAILED
 from napari_melanoma.slides.reading.opening import SlideFileMonitor, slide_unavailable_error
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.reading.tiled import decode_in_this_thread
+from napari_melanoma.slides.tile_passes import to_array
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_store import SlideResultWriter
     from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tile_models import TileModel
+    from napari_melanoma.slides.tile_passes import TileOutputs
     from napari_melanoma.slides.tiling import TileGrid
 
 FLUSH_S = 1.0  # shortest interval between flushes: limits the loss in a crash and the age of the live heatmap
@@ -44,8 +45,7 @@ BLOCK_PX = 896  # side of a block read at once: each JPEG tile of the file is th
 MIN_BLOCK_SHARE = 0.5  # if no more than this share of a block's tiles is requested, they are read one by one
 TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]  # (tile, row, column, channel=3), both
 ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]  # see TileReader.read
-TileOutputs = dict[str, "torch.Tensor"]  # name of the array in the store to values (tile, ...)
-WrittenBatch = tuple["TileBatch", "NDArray[np.bool_]", TileOutputs]  # batch, which tiles were readable, outputs
+WrittenBatch = tuple["TileBatch", "NDArray[np.bool_]", "TileOutputs"]  # batch, which tiles were readable, outputs
 # An item of the writer's queue: a batch, an event to set when all batches are on disk, or None to stop.
 QueueItem = WrittenBatch | threading.Event | None
 
@@ -218,7 +218,7 @@ class _WriterThread:
 
     def _store_outputs(self, batch: TileBatch, readable: NDArray[np.bool_], outputs: TileOutputs) -> None:
         """Copy outputs from the device, which waits until they are computed, and pass them to the store."""
-        values = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        values = {name: to_array(output) for name, output in outputs.items()}
         self._writer.put(batch.first, np.where(readable, DONE, FAILED).astype(np.uint8), values)
 
 

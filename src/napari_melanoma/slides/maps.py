@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.bag_models import BagModel, SlidePrediction
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.tile_models import BagModel, SlidePrediction, TileModel, TileModelInfo
+    from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
 BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by one

@@ -123,7 +123,7 @@ class SlideOptions(Config):
     workers: int = Field(0, title="Reader threads", ge=0, le=256, description="reader threads; 0: number of cores")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", title="Number format", description="number format; auto: bf16 if the processor supports it"
+        "auto", title="Number format", description="number format; auto: bf16 if supported and faster"
     )
 
     @model_validator(mode="after")

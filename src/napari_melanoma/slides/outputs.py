@@ -159,6 +159,7 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
         "grid": grid_to_json(plan.grid),
         "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
         **NO_DEPTH,
+        "backend": result.spec.backend,
         "precision": result.spec.precision,
         "precision_difference": result.spec.precision_difference,
         "warnings": list(analysis.warnings),

@@ -1,4 +1,4 @@
-"""Modules that convert the outputs of a network to the outputs of tiles, in float32; imports torch."""
+"""A module that converts the outputs of a classifier to probabilities of tiles, in float32; imports torch."""
 
 from __future__ import annotations
 
@@ -32,33 +32,3 @@ class ClassProbabilities(nn.Module):
         categories = torch.zeros((len(images), 0), dtype=torch.long, device=images.device)
         logits = classify_views(self.network, deepest, continuous, categories).float()
         return (logits / self._temperature + self._bias.to(logits.device)).softmax(dim=1)
-
-
-class PixelProbabilities(nn.Module):
-    """Probabilities of the pixels of a segmentation: sigmoid for one class, softmax for several."""
-
-    def __init__(self, network: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.network = network
-        self._multiclass = classes > 1
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return maps, float32 (batch, class, row, column), of normalized images (batch, 3, row, column)."""
-        logits: Tensor = self.network(images).float()
-        return logits.softmax(dim=1) if self._multiclass else logits.sigmoid()
-
-
-class MeanEmbedding(nn.Module):
-    """Mean of the deepest feature maps of an encoder.
-
-    ``encoder``: in evaluation mode; maps normalized images (batch, 3, row, column) to feature maps, the deepest last.
-    """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the mean of each feature, (batch, feature), of normalized images (batch, 3, row, column)."""
-        deepest: Tensor = self.encoder(images)[-1]
-        return deepest.mean(dim=(2, 3))

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.processes import keep_freed_memory
-from napari_melanoma.models.inference import choose_device, is_out_of_memory
-from napari_melanoma.models.inference import choose_precision as fastest_precision
+from napari_melanoma.models.torch_inference import choose_device, is_out_of_memory
+from napari_melanoma.models.torch_inference import choose_precision as fastest_precision
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
 

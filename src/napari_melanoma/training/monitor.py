@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import MelanomaError, TrainingError
 from napari_melanoma.metrics.agreement import MIN_CASES
-from napari_melanoma.models.inference import is_out_of_memory
+from napari_melanoma.models.torch_inference import is_out_of_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
 from napari_melanoma.runs.model_export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
-from napari_melanoma.slides.tile_models import BagModel
+from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import prepare_bags
 

@@ -247,7 +247,7 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     person.waits()
     assert layer.visible
     assert [one.name for one in person.viewer.layers] == [*names, "mole numbers"], "the stroke is a second lesion"
-    chooses(person, "grad_cam", "heatmap_method")
+    chooses(person, "cam", "heatmap_method")
     # Selecting the same model again reuses it.
     layer, queue, requested = person.layer("heatmap"), person.dock.prediction_controller.queue, []
     submit = queue.submit
@@ -260,7 +260,7 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     assert requested == [""]  # the prediction, and no heatmap
     models_changed().changed.emit("melanoma-test")  # the model may have been replaced
     person.waits()
-    assert requested == ["", "", "grad_cam"]
+    assert requested == ["", "", "cam"]
     # The class can be selected if there are more than two.
     combo = person.finds(QComboBox, "heatmap_class")
     assert not combo.isVisibleTo(person.dock)
@@ -281,8 +281,8 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     chooses_model(person, "melanoma-test")
     assert person.layer("heatmap").data.max() == 1
     # A method that is not supported is reported once.
-    chooses(person, "cam", "heatmap_method")
-    assert "no map for CAM" in notification_manager.records[-1].message
+    chooses(person, "grad_cam", "heatmap_method")
+    assert "no map for Grad-CAM" in notification_manager.records[-1].message
     count = len(notification_manager.records)
     types(person, "60")
     assert len(notification_manager.records) == count

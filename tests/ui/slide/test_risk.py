@@ -209,7 +209,7 @@ def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
 
 
 def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
-    person, roles, times = waiting, {"attention": "attention", "grad_cam": "Grad-CAM"}, {}
+    person, roles, times = waiting, {"attention": "attention", "cam": "CAM"}, {}
     folder = person.dock.result_location.folder / "risk"
     estimates(person)
     for name, role in roles.items():

@@ -51,6 +51,7 @@ class BagNetwork(nn.Module):
 
     def __init__(self, config: AttentionMilConfig) -> None:
         super().__init__()
+        self.features = config.features
         self.heads = 1 if config.pooling == "mean" else config.heads
         self.project = nn.Sequential(
             nn.LayerNorm(config.features) if config.normalise else nn.Identity(),
@@ -78,8 +79,7 @@ class BagNetwork(nn.Module):
         greatest = torch.full((self.heads,), -torch.inf, device=device)
         total, pooled = torch.zeros(self.heads, device=device), torch.zeros((), device=device)
         for chunk in chunks:
-            tiles = self.project(chunk.to(device)).float()
-            score = self._scores(tiles)
+            tiles, score = self.score_tiles(chunk.to(device))
             scores.append(score.detach())
             new_greatest = torch.maximum(greatest, score.detach().amax(dim=0))
             rescaling, shares = (greatest - new_greatest).exp(), (score - new_greatest).exp()
@@ -92,8 +92,13 @@ class BagNetwork(nn.Module):
         weights = torch.cat(scores).softmax(dim=0).mean(dim=1)
         return PooledBag(self.head(embedding).float(), embedding, weights)
 
-    def _scores(self, tiles: Tensor) -> Tensor:
-        """Return attention scores, float32 (tile, head); zeros for mean pooling."""
+    def score_tiles(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Project tiles, and score their attention.
+
+        ``tiles``: float (tile, feature). Returns float32 (tile, hidden), and float32 (tile, head): zeros for mean
+        pooling.
+        """
+        projected = self.project(tiles).float()
         if self.attention is None:
-            return tiles.new_zeros((len(tiles), 1))
-        return self.attention(tiles).float()
+            return projected, projected[:, :1] * 0
+        return projected, self.attention(projected).float()

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from napari_melanoma.imaging.preprocessing import FLIPS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-
-FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes to flip; lesions have no orientation
 
 
 def encode_views(network: ClassifierNetwork, images: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.models.inference import memory_layout
+from napari_melanoma.models.torch_inference import memory_layout
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, m
 
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, draw_click, simulate_click
-from napari_melanoma.models.inference import memory_layout
+from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
 from napari_melanoma.training.tasks.task import RunningMeans

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from napari_melanoma.models.inference import memory_layout
+from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import Rank
 from napari_melanoma.training.random_numbers import derive_seed

@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 MIN_ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
 HEATMAP_METHODS = {
-    "grad_cam": ("Grad-CAM", "Regions of the last feature map that increase the predicted probability. Fast."),
-    "cam": ("CAM", "Output of the network's head for each region. Fast."),
+    "cam": ("CAM", "Output of the network's head for each region of the last feature map. Fast."),
     "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
-    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Takes a few seconds."),
+    "grad_cam": (
+        "Grad-CAM",
+        "Regions of the last feature map that increase the predicted probability. Fast after PyTorch has been loaded.",
+    ),
+    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Loads PyTorch; takes a few seconds."),
 }
 OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
 MAX_CLASSES = 7  # with a row of their own; the others share one row
@@ -238,7 +241,7 @@ class HeatmapControls(QWidget):
         self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self.slider.setRange(0, OPACITY_STEPS)
         self.check.setChecked(settings.get("lesion/heatmap", False))
-        self.combo.setCurrentIndex(max(0, self.combo.findData(settings.get("lesion/heatmap_method", "grad_cam"))))
+        self.combo.setCurrentIndex(max(0, self.combo.findData(settings.get("lesion/heatmap_method", "cam"))))
         self.slider.setValue(settings.get("lesion/heatmap_opacity", DEFAULT_OPACITY))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 0)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 DONE_MESSAGES = {
     "risk": "The risk of {} was estimated.",
     "attention": "The attention map of {} is shown.",
-    "grad_cam": "The Grad-CAM map of {} is shown.",
+    "cam": "The CAM map of {} is shown.",
     "biomarkers": "The most predictive features in {} are shown.",
 }
 PROGRESS_MESSAGES = {
     "risk": "Estimating the risk",
     "attention": "Computing the attention map",
-    "grad_cam": "Computing the Grad-CAM map",
+    "cam": "Computing the CAM map",
     "biomarkers": "Finding the most predictive features",
 }
 WORKER_COMMANDS = {"risk": "predict_slide_risk", "biomarkers": "find_slide_biomarkers"}
@@ -47,7 +47,7 @@ WORKER_COMMANDS = {"risk": "predict_slide_risk", "biomarkers": "find_slide_bioma
 class RiskRequest:
     """A request to the worker process.
 
-    ``kind``: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``. ``folder``: of the slide's results.
+    ``kind``: ``risk``, ``attention``, ``cam`` or ``biomarkers``. ``folder``: of the slide's results.
     ``arguments``: other arguments of the worker's command.
     """
 
@@ -220,8 +220,8 @@ def _read_result(identity: str, folder: Path, run: RunContext) -> RiskReadResult
     return identity, folder, read_risk(folder)
 
 
-ROLES: dict[str, Role] = {"attention": "attention", "grad_cam": "Grad-CAM"}
-COLORMAPS = {"attention": "viridis", "grad_cam": "magma"}
+ROLES: dict[str, Role] = {"attention": "attention", "cam": "CAM"}
+COLORMAPS = {"attention": "viridis", "cam": "magma"}
 OPACITY = 0.6
 
 

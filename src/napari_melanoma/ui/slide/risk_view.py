@@ -173,7 +173,7 @@ TO_CASE = "Add this prediction to the case that is open in the Case dock"
 REPORT = "Save a report on depth and risk, with the computed maps"
 MAPS = {  # text and tooltip, by method
     "attention": ("attention", "Attention of the network, whatever it predicts; the maximum is 1"),
-    "grad_cam": ("Grad-CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
+    "cam": ("CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
 }
 
 

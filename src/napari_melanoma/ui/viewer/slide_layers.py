@@ -23,7 +23,7 @@ Role = Literal[
     "tissue",
     "heatmap",
     "attention",
-    "Grad-CAM",
+    "CAM",
     "lesions",
     "view",
     "regions",

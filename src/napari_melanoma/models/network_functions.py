@@ -1,0 +1,292 @@
+"""The functions of a bundle's network that predictions call, as modules with named inputs and outputs; imports torch.
+
+torch runs them as they are, and ``graphs`` writes each of them as an ONNX graph: both back ends compute the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d
+
+from napari_melanoma.imaging.prompts import PROMPT_MAPS
+from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
+from napari_melanoma.models.zoo import find_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from napari_melanoma.models.blocks.bags import BagNetwork
+    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
+    from napari_melanoma.models.blocks.prompted import PromptedUNet
+    from napari_melanoma.models.bundle import BundleConfig
+
+EXAMPLES = 2  # examples for recording: torch would take a batch of one for a constant
+
+
+class NetworkFunction(nn.Module):
+    """A function of a network.
+
+    ``inputs``: names of the arguments of ``forward``, in order. The first axis of each may have any length, except for
+    those named in ``fixed``. ``outputs``: names of the results.
+    """
+
+    inputs: tuple[str, ...] = (IMAGE,)
+    outputs: ClassVar[tuple[str, ...]]
+    fixed: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+
+class Segment(NetworkFunction):
+    """Logits, float32 (batch, class, row, column), of normalized images, float32 (batch, 3, row, column)."""
+
+    outputs = ("logits",)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the network."""
+        logits: Tensor = self.network(image)
+        return logits.float()
+
+
+class Cells(NetworkFunction):
+    """Class probabilities of tiles, averaged over cells of ``DENSE_STEP`` pixels.
+
+    Returns float32 (batch, class, row, column) of normalized images, float32 (batch, 3, row, column).
+    """
+
+    outputs = ("cells",)
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__(network)
+        self._multiclass = classes > 1
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the network; one class has a sigmoid, several a softmax."""
+        logits: Tensor = self.network(image).float()
+        return avg_pool2d(logits.softmax(dim=1) if self._multiclass else logits.sigmoid(), DENSE_STEP)
+
+
+class MeanEmbedding(NetworkFunction):
+    """Mean of the deepest maps of the encoder, (batch, feature), of normalized images (batch, 3, row, column)."""
+
+    outputs = ("embedding",)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the encoder."""
+        maps = self.network(image)
+        deepest: Tensor = maps[-1] if isinstance(maps, list | tuple) else maps
+        return deepest.float().mean(dim=(2, 3))
+
+
+class Textures(NetworkFunction):
+    """Texture features, float32 (batch, feature), of normalized images, float32 (batch, 3, row, column)."""
+
+    outputs = ("textures",)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the encoder."""
+        from napari_melanoma.models.blocks.timm_encoder import texture_features
+
+        return texture_features(self.network(image), image.shape[-1])
+
+
+class EncodePrompted(NetworkFunction):
+    """Features of a photograph for prompts, from the finest to the deepest level."""
+
+    outputs = tuple(f"level_{index}" for index in range(5))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run the encoder."""
+        return tuple(cast("PromptedUNet", self.network).encode(image))
+
+
+class DecodePrompts(NetworkFunction):
+    """Logits of each hypothesis, float32 (batch, hypothesis, row, column), and the logits of their qualities."""
+
+    inputs = (*EncodePrompted.outputs, "maps")
+    outputs = ("logits", "quality")
+    fixed = EncodePrompted.outputs  # one photograph, of which the features are repeated for each set of prompts
+
+    def forward(
+        self, level_0: Tensor, level_1: Tensor, level_2: Tensor, level_3: Tensor, level_4: Tensor, maps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run the decoder; ``maps``: float32 (batch, ``PROMPT_MAPS``, row, column)."""
+        levels = (level_0, level_1, level_2, level_3, level_4)
+        decoded = cast("PromptedUNet", self.network).decode(
+            [level.expand(maps.shape[0], -1, -1, -1) for level in levels], maps
+        )
+        return decoded.logits.float(), decoded.quality.float()
+
+
+class EncodeLesion(NetworkFunction):
+    """The deepest maps (batch, channel, row, column) and the embedding (batch, feature) of normalized images."""
+
+    outputs = ("deepest", "embedding")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the encoder."""
+        network = cast("ClassifierNetwork", self.network)
+        maps = network.encode(image)
+        return maps[-1].float(), network.embed(maps).float()
+
+
+class Attention(NetworkFunction):
+    """Spatial attention, float32 (batch, 1, row, column), of normalized images."""
+
+    outputs = ("attention",)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the encoder and the attention."""
+        weights = cast("ClassifierNetwork", self.network).compute_attention(image)
+        assert weights is not None  # the function of networks with attention only
+        return weights.float()
+
+
+class Depth(NetworkFunction):
+    """Standardized depth and, for heteroscedastic networks, the logarithm of its variance: float32 (batch, 1 or 2)."""
+
+    inputs = ("deepest",)
+    outputs = ("depth",)
+
+    def forward(self, deepest: Tensor) -> Tensor:
+        """Run the depth head on the deepest maps."""
+        return cast("BiomarkerNetwork", self.network).predict_depth([deepest]).float()
+
+
+class TabularFunction(NetworkFunction):
+    """A function of the deepest maps and of the tabular inputs that the network has."""
+
+    outputs = ("logits",)
+
+    def __init__(self, network: ClassifierNetwork) -> None:
+        super().__init__(network)
+        shape = network.tabular
+        has_inputs = {CONTINUOUS: shape.continuous > 0, CATEGORIES: len(shape.cardinalities) > 0}
+        self.inputs = ("deepest", *(name for name, has in has_inputs.items() if has))
+
+    def classify(self, deepest: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Return logits, float32 (batch, class); inputs that the network has but that are not given are empty."""
+        none = deepest.new_zeros((deepest.shape[0], 0))
+        continuous = none if continuous is None else continuous
+        categories = none.long() if categories is None else categories
+        return cast("ClassifierNetwork", self.network).classify([deepest], continuous, categories).float()
+
+
+class ClassifyLesion(TabularFunction):
+    """Logits, float32 (batch, class), of the deepest maps and tabular inputs."""
+
+    def forward(self, deepest: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Run the head."""
+        return self.classify(deepest, continuous, categories)
+
+
+class ClassifyPositions(TabularFunction):
+    """Logits of each position of the deepest map alone, row by row, and of an empty one: (position + 1, class)."""
+
+    fixed = ("deepest", CONTINUOUS, CATEGORIES)  # of one lesion
+
+    def forward(self, deepest: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Run the head on maps of one position."""
+        positions = deepest[0].flatten(1).T
+        every = torch.cat([positions, torch.zeros_like(positions[:1])])[:, :, None, None]
+        tables = (None if table is None else table.expand(every.shape[0], -1) for table in (continuous, categories))
+        return self.classify(every, *tables)
+
+
+class ScoreTiles(NetworkFunction):
+    """Projected embeddings, float32 (tile, feature), and attention scores, float32 (tile, head), of tiles of a bag."""
+
+    inputs = ("tiles",)
+    outputs = ("projected", "scores")
+
+    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Run what concerns single tiles; ``tiles``: float32 (tile, feature)."""
+        return cast("BagNetwork", self.network).score_tiles(tiles)
+
+
+class ClassifyBag(NetworkFunction):
+    """Logits, float32 (bag, class), of pooled embeddings, float32 (bag, head * hidden)."""
+
+    inputs = ("embedding",)
+    outputs = ("logits",)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Run the head."""
+        return cast("BagNetwork", self.network).head(embedding).float()
+
+
+def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, NetworkFunction]:
+    """Return the functions of a bundle's network by name; ``network``: in evaluation mode."""
+    if config.encoder is not None:
+        return {"score": ScoreTiles(network), "classify": ClassifyBag(network)}
+    functions: dict[str, NetworkFunction] = {}
+    encoder = find_encoder(network)
+    if encoder is not None:
+        functions["embed"] = MeanEmbedding(encoder)
+        if config.is_slide_model and config.novelty_threshold is not None:
+            functions["textures"] = Textures(encoder)
+    if config.task == "classification":
+        return functions | _list_classifier_functions(cast("ClassifierNetwork", network))
+    functions["segment"] = Segment(network)
+    if config.tile is not None:
+        functions["cells"] = Cells(network, len(config.classes))
+    if config.answers_prompts:
+        prompted = cast("Any", network).network
+        functions |= {"encode": EncodePrompted(prompted), "decode": DecodePrompts(prompted)}
+    return functions
+
+
+def _list_classifier_functions(network: ClassifierNetwork) -> dict[str, NetworkFunction]:
+    functions: dict[str, NetworkFunction] = {
+        "encode": EncodeLesion(network),
+        "classify": ClassifyLesion(network),
+        "classify_positions": ClassifyPositions(network),
+    }
+    if network.predicts_depth:
+        functions["depth"] = Depth(network)
+    if network.has_spatial_attention:
+        functions["attention"] = Attention(network)
+    return functions
+
+
+def make_examples(functions: Mapping[str, NetworkFunction], config: BundleConfig) -> dict[str, Tensor]:
+    """Return an example of each input, for recording; fixed ones have a first axis of 1.
+
+    ``functions``: from ``list_functions``, of a network on the CPU.
+    """
+    side = config.input_size
+    image = torch.linspace(-1, 1, EXAMPLES * 3 * side * side).view(EXAMPLES, 3, side, side)
+    examples = {IMAGE: image, "maps": torch.zeros(EXAMPLES, PROMPT_MAPS, side, side)}
+    with torch.inference_mode():
+        if "encode" in functions:
+            outputs = functions["encode"](image)
+            examples |= dict(zip(functions["encode"].outputs, outputs, strict=True))
+    if "score" in functions:
+        network = cast("BagNetwork", functions["score"].network)
+        examples["tiles"] = torch.zeros(EXAMPLES, network.features)
+        examples["embedding"] = torch.zeros(EXAMPLES, network.head.in_features)
+    if "classify" in functions and "encode" in functions:
+        shape = cast("ClassifierNetwork", functions["classify"].network).tabular
+        examples[CONTINUOUS] = torch.zeros(EXAMPLES, shape.continuous)
+        examples[CATEGORIES] = torch.zeros(EXAMPLES, len(shape.cardinalities), dtype=torch.int64)
+    return {
+        name: example.clone() for name, example in examples.items()
+    }  # tensors of the inference mode are not recorded
+
+
+def measure_offset(network: nn.Module, config: BundleConfig, device: str = "cpu") -> float | None:
+    """Return the offset of receptive fields of a classifier, see ``receptive_fields``; None for other networks."""
+    from napari_melanoma.models.receptive_fields import measure_view_offset
+
+    if config.task != "classification" or config.encoder is not None:
+        return None
+    return measure_view_offset(cast("ClassifierNetwork", network), config.input_size, device)

@@ -1,0 +1,98 @@
+"""Models that predict a whole slide from the embeddings of its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from napari_melanoma.classification.classifier import PredictionCalibration
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.inference import InferenceNetwork, load_inference
+from napari_melanoma.slides.tile_passes import softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.prediction_config import EncoderConfig
+
+
+@dataclass(frozen=True)
+class SlidePrediction:
+    """Prediction for a slide.
+
+    ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before calibration. ``embedding``:
+    float32 (feature,) of the whole slide. ``weights``: float32 (tile,), in the order of the tiles, adding up to 1.
+    """
+
+    probability: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class BagModel:
+    """Model of a bundle that predicts a slide from the embeddings of its tiles."""
+
+    def __init__(self, info: BundleInfo, network: InferenceNetwork) -> None:
+        self.info = info
+        self.device = network.device
+        self.calibration = PredictionCalibration.from_bundle(info)
+        self._network = network
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load the weights of a bundle."""
+        if info.config.encoder is None:
+            raise BundleError(f"'{info.name}' does not predict from tile embeddings, expected a model that does.")
+        return cls(info, load_inference(info, device))
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The encoder of the embeddings."""
+        assert self.info.config.encoder is not None
+        return self.info.config.encoder
+
+    def predict(self, chunks: Iterable[NDArray[np.floating]]) -> SlidePrediction:
+        """Predict a slide from the embeddings of all its tiles.
+
+        ``chunks``: float (tile, feature) from the encoder of the bundle, at least one tile. Except for rounding, the
+        result does not depend on the order and the chunks of tiles.
+        """
+        embedding, weights = self._pool(chunks)
+        logits = self._network.run("classify", embedding=embedding[None])["logits"]
+        return SlidePrediction(self.calibration.probabilities(logits)[0], logits[0], embedding, weights)
+
+    def _pool(self, chunks: Iterable[NDArray[np.floating]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the embedding of a slide, and the weights of its tiles; see ``BagNetwork.pool_chunks``.
+
+        The sums of the softmax are kept relative to the greatest score of each head so far.
+        """
+        scores: list[NDArray[np.float32]] = []
+        greatest, total, pooled = np.full(1, -np.inf, np.float32), np.zeros(1, np.float32), np.zeros((1, 1), np.float32)
+        for chunk in chunks:
+            outputs = self._network.run("score", tiles=np.ascontiguousarray(chunk, np.float32))
+            score = outputs["scores"]
+            scores.append(score)
+            new_greatest = np.maximum(greatest, score.max(axis=0))
+            rescaling, shares = np.exp(greatest - new_greatest), np.exp(score - new_greatest)
+            total = total * rescaling + shares.sum(axis=0)
+            pooled = pooled * rescaling[:, None] + shares.T @ outputs["projected"]
+            greatest = new_greatest
+        if not scores:
+            raise ValueError("expected a slide with at least one tile, found none.")
+        return (pooled / total[:, None]).ravel(), softmax(np.concatenate(scores), axis=0).mean(axis=1)
+
+    def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
+        """Return whether a slide is out of distribution; False if the bundle has no reference cases."""
+        config, reference = self.calibration.config, self.calibration.reference
+        if config.novelty_threshold is None or reference is None:
+            return False
+        return bool(
+            MahalanobisDetector.fit(reference.embeddings).distance(prediction.embedding[None])[0]
+            > config.novelty_threshold
+        )

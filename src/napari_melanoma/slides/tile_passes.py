@@ -1,0 +1,224 @@
+"""Forward passes of tiles: with ONNX Runtime on the CPU in float32, or with torch on any device and precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_melanoma.imaging.preprocessing import FLIPS
+from napari_melanoma.models.inference import InferenceNetwork
+from napari_melanoma.models.torch_inference import (
+    Precision,
+    choose_precision,
+    fold_normalization,
+    memory_layout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from napari_melanoma.core.prediction_config import ClassifierConfig
+    from napari_melanoma.io.slide_store import TileKind
+    from napari_melanoma.slides.tile_models import TileModelInfo
+
+    TileOutputs = dict[str, NDArray[Any] | torch.Tensor]  # name of the array in the store to values (tile, ...)
+
+PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
+
+
+class TilePasses(Protocol):
+    """Runs a network on tiles.
+
+    ``backend``: "onnxruntime" or "torch". ``device``: "cpu", "cuda" or "mps".
+    """
+
+    backend: str
+    device: str
+    precision: Precision
+
+    def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
+        """Predict tiles in one forward pass.
+
+        ``tiles``: uint8 (tile, row, column, channel=3), at most ``batch_size``. Returns arrays, or tensors on the
+        device, possibly still being computed: see ``TileModel.predict``.
+        """
+
+    def concatenate(self, parts: Sequence[TileOutputs]) -> TileOutputs:
+        """Concatenate the outputs of several passes."""
+
+    def supports(self, precision: Precision) -> bool:
+        """Whether the device computes in a precision."""
+
+    def set_precision(self, precision: Precision) -> None:
+        """Compute in a precision from now on."""
+
+    def exact(self) -> TilePasses:
+        """Return the same network in float32."""
+
+
+class TorchPasses:
+    """A network that torch runs.
+
+    ``network``: in float32 and evaluation mode; maps normalized images (batch, 3, row, column) to probabilities or
+    values (batch, class), embeddings (batch, feature), or probabilities of cells (batch, class, row, column).
+    """
+
+    backend = "torch"
+
+    def __init__(
+        self, info: TileModelInfo, network: nn.Module, device: str = "cpu", precision: Precision | None = None
+    ) -> None:
+        import torch
+
+        self.device = device
+        self.precision = precision or choose_precision(device)
+        self._info = info
+        self._network = self._prepare_network(network, self.precision)
+        # Needed for comparing predictions, and because each slide may start or resume in either precision.
+        self._exact = self._network if self.precision == "fp32" else network
+        # For a row of pixels, channels last; whole rows are computed faster than pixels.
+        std, mean = torch.tensor(info.std), torch.tensor(info.mean)
+        rows = (1 / (255 * std)).repeat(info.side_px), (-mean / std).repeat(info.side_px)
+        self._scale, self._shift = rows[0].to(self.device), rows[1].to(self.device)
+
+    def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
+        """Predict tiles, padded to a multiple of ``PASS_STEP`` or to the batch size; see ``TilePasses``."""
+        import torch
+
+        count, side = len(tiles), self._info.side_px
+        size = min(batch_size, -(-count // PASS_STEP) * PASS_STEP)
+        if count < size:
+            tiles = np.concatenate([tiles, np.zeros((size - count, *tiles.shape[1:]), np.uint8)])
+        with torch.inference_mode():
+            rows = torch.from_numpy(tiles).to(self.device, non_blocking=True).view(-1, 3 * side)
+            rows = rows.float().mul_(self._scale).add_(self._shift)
+            if self.precision == "bf16":
+                rows = rows.to(torch.bfloat16)
+            images = rows.view(size, side, side, 3).permute(0, 3, 1, 2)  # channels last; a copy only for Apple's GPUs
+            images = images.contiguous(memory_format=memory_layout(self.device))
+            return self._name_outputs(self._network(images)[:count])
+
+    def concatenate(self, parts: Sequence[TileOutputs]) -> TileOutputs:
+        """See ``TilePasses``."""
+        import torch
+
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # type: ignore[misc]
+
+    def supports(self, precision: Precision) -> bool:
+        """See ``TilePasses``."""
+        return precision == "fp32" or choose_precision(self.device) == "bf16"
+
+    def set_precision(self, precision: Precision) -> None:
+        """See ``TilePasses``."""
+        if precision != self.precision:
+            self.precision, self._network = precision, self._prepare_network(self._exact, precision)
+
+    def exact(self) -> TorchPasses:
+        """See ``TilePasses``."""
+        return TorchPasses(self._info, self._exact, self.device, "fp32")
+
+    def _prepare_network(self, network: nn.Module, precision: Precision) -> nn.Module:
+        """Convert a copy of a network for fast inference."""
+        import torch
+
+        folded = fold_normalization(network)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        return folded.to(device=self.device, dtype=dtype).to(memory_format=memory_layout(self.device))
+
+    def _name_outputs(self, output: torch.Tensor) -> TileOutputs:
+        """Convert the output of the network to named tensors."""
+        import torch
+
+        if self._info.kind == "embedding":
+            return {"embedding": output.to(torch.float16)}
+        if self._info.kind != "dense":
+            return {"probability": output.float()}
+        cells = output.float()
+        return {"probability": cells.mean(dim=(2, 3)), "dense": cells.mul(255).round_().to(torch.uint8)}
+
+
+class OnnxPasses:
+    """A bundle's network that ONNX Runtime runs on the CPU in float32.
+
+    ``network``: with the functions ``encode`` and ``classify`` for classes of tiles, ``cells`` for dense maps, or
+    ``embed`` for embeddings. ``classifier``: calibration and flips of a classifier.
+    """
+
+    backend, device = "onnxruntime", "cpu"
+
+    def __init__(
+        self, info: TileModelInfo, network: InferenceNetwork, classifier: ClassifierConfig | None = None
+    ) -> None:
+        self.precision: Precision = "fp32"
+        self._kind: TileKind = info.kind
+        self._network = network
+        self._classifier = classifier
+        self._scale = (1 / (255 * np.asarray(info.std))).astype(np.float32)
+        self._shift = (-np.asarray(info.mean) / info.std).astype(np.float32)
+
+    def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
+        """See ``TilePasses``."""
+        images = self._normalize(tiles)
+        if self._classifier is not None:
+            return {"probability": self._classify(images, self._classifier)}
+        if self._kind == "embedding":
+            return {"embedding": self._network.run("embed", image=images)["embedding"].astype(np.float16)}
+        cells = self._network.run("cells", image=images)["cells"]
+        probability = cells.mean(axis=(2, 3))
+        cells *= 255
+        return {"probability": probability, "dense": np.rint(cells, out=cells).astype(np.uint8)}
+
+    def concatenate(self, parts: Sequence[TileOutputs]) -> TileOutputs:
+        """See ``TilePasses``."""
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def supports(self, precision: Precision) -> bool:
+        """See ``TilePasses``."""
+        return precision == "fp32"
+
+    def set_precision(self, precision: Precision) -> None:
+        """See ``TilePasses``."""
+
+    def exact(self) -> OnnxPasses:
+        """See ``TilePasses``."""
+        return self
+
+    def _normalize(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 (tile, channel, row, column); plane by plane, which is ten times faster than by pixels."""
+        count, height, width, channels = tiles.shape
+        images = np.empty((count, channels, height, width), np.float32)
+        for channel in range(channels):
+            plane = images[:, channel]
+            plane[...] = tiles[..., channel]
+            plane *= self._scale[channel]
+            plane += self._shift[channel]
+        return images
+
+    def _classify(self, images: NDArray[np.float32], config: ClassifierConfig) -> NDArray[np.float32]:
+        """Return calibrated probabilities (tile, class), of the mean logits over the flips."""
+        flips = FLIPS if config.mirrored else FLIPS[:1]
+        views = np.concatenate([np.flip(images, axes) for axes in flips]) if len(flips) > 1 else images
+        deepest = self._network.run("encode", image=views)["deepest"]
+        logits = self._network.run("classify", deepest=deepest)["logits"]
+        logits = logits.reshape(len(flips), len(images), -1).mean(axis=0) / np.float32(config.temperature)
+        if config.bias:
+            logits += np.asarray(config.bias, np.float32)
+        return softmax(logits, axis=1)
+
+
+def softmax(logits: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Return the softmax along an axis; ``logits`` are overwritten."""
+    logits -= logits.max(axis=axis, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=axis, keepdims=True)
+    return logits
+
+
+def to_array(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
+    """Return outputs as an array; for a tensor of a GPU, this waits until it is computed."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
