@@ -54,4 +54,5 @@ def test_mps_fallback_is_set_before_torch_is_imported(
     for start in (cli.main, lambda: to_run(None), load_classifier, _set_thread_count):
         monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
         start()
+        os.environ.pop("OMP_NUM_THREADS", None)  # that of a worker
         assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}

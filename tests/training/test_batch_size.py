@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.models import inference
+from napari_melanoma.models import torch_inference
 from napari_melanoma.training import batch_size
 from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
@@ -126,7 +126,7 @@ def test_the_faster_precision_is_used_on_a_cpu(
         disturbed = 3.0 if len(tried) == 1 else 0.0
         return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0)
 
-    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(torch_inference, "cpu_has_bf16", lambda: has_bf16)
     monkeypatch.setattr(batch_size, "measure_pass", measure)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
     assert batch_size.find_precision(wished) == expected
@@ -137,7 +137,7 @@ def test_bf16_is_used_if_memory_runs_out(recipe: TrainRecipe, monkeypatch: pytes
     def measure(recipe: TrainRecipe) -> float:
         raise MemoryError
 
-    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(torch_inference, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(batch_size, "measure_pass", measure)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     assert batch_size.find_precision(wished) == "bf16"
@@ -153,7 +153,7 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
         run.cancel()
         return 1.0
 
-    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(torch_inference, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(batch_size, "measure_pass", measure)
     with pytest.raises(Cancelled):
         batch_size.find_precision(recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.models import inference
+from napari_melanoma.models import torch_inference
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import engine
 from napari_melanoma.training.engine import RANKS, is_first_process, next_accumulation
@@ -32,7 +32,7 @@ Change = Callable[..., TrainRecipe]
 def test_precision(
     wish: str, has_bf16: bool, expected: str, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(torch_inference, "cpu_has_bf16", lambda: has_bf16)
     assert engine.choose_precision(recipe.model_copy(update={"precision": wish})) == expected
 
 
@@ -52,7 +52,7 @@ def test_channels_are_not_last_on_apples_gpus(recipe: TrainRecipe, monkeypatch: 
 
 
 def test_bf16_support_is_known() -> None:
-    assert inference.cpu_has_bf16() in (True, False)
+    assert torch_inference.cpu_has_bf16() in (True, False)
 
 
 def test_a_missing_gpu_is_refused(recipe: TrainRecipe, change: Change) -> None:

@@ -21,6 +21,7 @@ from napari_melanoma.lesion.batch import BatchOptions, analyze_files
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.lesion.uncertainty_ratings import rate_photograph
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
+from napari_melanoma.models.inference import load_inference
 from napari_melanoma.runs.starting_weights import find_parent
 from napari_melanoma.training.data_checks import scan_files
 from napari_melanoma.training.data_selection import decode_jobs
@@ -74,7 +75,7 @@ def test_patches_are_stored_with_normalized_stain(photograph: Path, tmp_path: Pa
 
 
 def test_preprocessing_is_the_same_everywhere(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
-    model = Recording(prepared_bundle, load_network(prepared_bundle))
+    model = Recording(prepared_bundle, load_inference(prepared_bundle, "cpu"))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
     expected, plain = (
         prepare_network_input(rgb, side, PREPARED),

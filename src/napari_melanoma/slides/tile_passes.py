@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_melanoma.imaging.preprocessing import FLIPS
-from napari_melanoma.models.inference import InferenceNetwork
+from napari_melanoma.models.inference import InferenceNetwork, normalize_images
 from napari_melanoma.models.torch_inference import (
     Precision,
     choose_precision,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.core.prediction_config import ClassifierConfig
-    from napari_melanoma.io.slide_store import TileKind
     from napari_melanoma.slides.tile_models import TileModelInfo
 
     TileOutputs = dict[str, NDArray[Any] | torch.Tensor]  # name of the array in the store to values (tile, ...)
@@ -155,18 +154,16 @@ class OnnxPasses:
         self, info: TileModelInfo, network: InferenceNetwork, classifier: ClassifierConfig | None = None
     ) -> None:
         self.precision: Precision = "fp32"
-        self._kind: TileKind = info.kind
+        self._info = info
         self._network = network
         self._classifier = classifier
-        self._scale = (1 / (255 * np.asarray(info.std))).astype(np.float32)
-        self._shift = (-np.asarray(info.mean) / info.std).astype(np.float32)
 
     def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
         """See ``TilePasses``."""
-        images = self._normalize(tiles)
+        images = normalize_images(tiles, self._info)
         if self._classifier is not None:
             return {"probability": self._classify(images, self._classifier)}
-        if self._kind == "embedding":
+        if self._info.kind == "embedding":
             return {"embedding": self._network.run("embed", image=images)["embedding"].astype(np.float16)}
         cells = self._network.run("cells", image=images)["cells"]
         probability = cells.mean(axis=(2, 3))
@@ -187,17 +184,6 @@ class OnnxPasses:
     def exact(self) -> OnnxPasses:
         """See ``TilePasses``."""
         return self
-
-    def _normalize(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return float32 (tile, channel, row, column); plane by plane, which is ten times faster than by pixels."""
-        count, height, width, channels = tiles.shape
-        images = np.empty((count, channels, height, width), np.float32)
-        for channel in range(channels):
-            plane = images[:, channel]
-            plane[...] = tiles[..., channel]
-            plane *= self._scale[channel]
-            plane += self._shift[channel]
-        return images
 
     def _classify(self, images: NDArray[np.float32], config: ClassifierConfig) -> NDArray[np.float32]:
         """Return calibrated probabilities (tile, class), of the mean logits over the flips."""
