@@ -118,3 +118,18 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
 def spec_of(learnt: Any) -> ArchitectureSpec:
     """Return the specification of the architecture."""
     return list_architectures()[learnt.name].spec
+
+
+@pytest.mark.parametrize("encoder", ["test_efficientnet", "resnet18"])
+@pytest.mark.parametrize("omitted", [1, 2])
+def test_deeplab_without_the_last_levels_of_its_encoder(encoder: str, omitted: int) -> None:
+    import torch
+
+    options = {"encoder": encoder, "decoder_channels": 16, "classes": 3}
+    whole, less = (build_network("deeplabv3plus", {**options, "levels_left_off": count}) for count in (0, omitted))
+    kept, known = (encoder.state_dict() for encoder in map(find_encoder, (less, whole)) if encoder is not None)
+    assert set(kept) < set(known)
+    logits = less(torch.randn(2, 3, 70, 64))
+    assert logits.shape == (2, 3, 70, 64)
+    logits.square().sum().backward()
+    assert [name for name, value in less.named_parameters() if value.grad is None] == []

@@ -101,10 +101,15 @@ def _create_shortened(name: str, arguments: dict[str, Any], whole: nn.Module, le
     if left_off >= levels:
         raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be omitted. Keep at least one.")
     model = _create_model(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
-    used, blocks = getattr(model, "_stage_out_idx", None), getattr(model, "blocks", None)
-    if used and isinstance(blocks, nn.Sequential):  # EfficientNets keep unused blocks
-        model.blocks = blocks[: max(used)]
+    remove_unused_blocks(model)
     return model
+
+
+def remove_unused_blocks(model: nn.Module) -> None:
+    """Remove the blocks after the last level of maps, which timm keeps in EfficientNets."""
+    used, blocks = getattr(model, "_stage_out_idx", None), getattr(model, "blocks", None)
+    if used and isinstance(blocks, nn.Sequential):
+        model.blocks = blocks[: max(used)]
 
 
 def _find_fixed_side(name: str) -> int | None:

@@ -18,9 +18,14 @@ class DeepLabV3PlusConfig(Config):
 
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
     output_stride: Literal[8, 16] = Field(16, description="downsampling factor of the deepest features")
+    levels_left_off: Literal[0, 1, 2] = Field(
+        0, title="Omitted encoder levels", description="omitted last levels of the encoder, for a smaller network"
+    )
     decoder_channels: int = Field(256, ge=16, description="channels of the decoder")
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
+
+LEVELS = 5  # of an encoder
 
 SPEC = ArchitectureSpec(
     name="deeplabv3plus",
@@ -38,10 +43,16 @@ def build(config: DeepLabV3PlusConfig) -> nn.Module:
     """
     from segmentation_models_pytorch import DeepLabV3Plus
 
-    return DeepLabV3Plus(
+    from napari_melanoma.models.blocks.timm_encoder import remove_unused_blocks
+
+    network = DeepLabV3Plus(
         f"tu-{config.encoder}",
+        encoder_depth=LEVELS - config.levels_left_off,
         encoder_weights=None,
         encoder_output_stride=config.output_stride,
         decoder_channels=config.decoder_channels,
         classes=config.classes,
     )
+    if config.levels_left_off:
+        remove_unused_blocks(network.encoder.model)
+    return network

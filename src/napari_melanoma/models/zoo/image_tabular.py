@@ -21,6 +21,13 @@ class ImageTabularConfig(FusionConfig):
     output_stride: Literal[8, 16, 32] = Field(
         32, description="downsampling factor of the deepest maps; 16 in segmentation models"
     )
+    levels_left_off: int = Field(
+        0,
+        title="Omitted encoder levels",
+        ge=0,
+        le=3,
+        description="omitted last levels of the encoder, for a smaller network with more local maps",
+    )
     head: Literal["linear", "p2"] = Field(
         "linear", description="linear: one layer (P1); p2: two, with ReLU, normalization and dropout, and a sigmoid"
     )
@@ -56,7 +63,7 @@ def build(config: ImageTabularConfig) -> nn.Module:
     if not config.out_features:
         config = config.model_copy(update={"out_features": config.classes})
     table_only = config.fusion == "tabular"
-    encoder = MeanColor() if table_only else TimmEncoder(config.encoder, config.output_stride)
+    encoder = MeanColor() if table_only else TimmEncoder(config.encoder, config.output_stride, config.levels_left_off)
     fusion = build_fusion(encoder.features, config)
     if config.head == "p2":
         head: nn.Module = TwoLayerHead(fusion.width, config.hidden, config.classes, config.head_dropout)
