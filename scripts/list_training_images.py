@@ -41,17 +41,16 @@ DRAWN = "Synthetic slides only, drawn by scripts/{0} with the seeds in it."
 AS_THEN = "synthetic tiles of an earlier version of scripts/{0}"
 
 
-def _drawn(data: str, script: str, start: str = "") -> Trained:
+def _drawn(data: str, script: str) -> Trained:
     """A model of synthetic tiles."""
-    return Trained((data,), "train", start, tiles=True, note=DRAWN.format(script), unlisted=(AS_THEN.format(script),))
+    return Trained((data,), "train", tiles=True, note=DRAWN.format(script), unlisted=(AS_THEN.format(script),))
 
 
 MODELS = {
     "lesion-small": Trained(("isic2017", "pad_ufes")),
     "melanoma-small": Trained(("isic2017",), split="", start="lesion-small"),
     "tile-demo": _drawn("slide-tiles", "slide_demo_data.py"),
-    "tissue-demo": _drawn("slide-tissue", "slide_demo_data.py"),
-    "skin-demo": _drawn("slide-skin", "skin_demo_data.py", start="tissue-demo"),
+    "skin-demo": _drawn("slide-skin", "skin_demo_data.py"),
     "risk-demo": Trained(
         (),
         start="skin-demo",

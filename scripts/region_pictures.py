@@ -130,7 +130,7 @@ def trained(folder: Path, name: str, slide: Path, dock: SlideDock) -> Path:
     tiles, recipe, run = folder / f"{name}-tiles", folder / f"{name}.toml", folder / f"{name}-run"
     cut = ("data", "tiles", str(slide), "--regions", str(dock.run_manager.root), "--out", str(tiles))
     subprocess.run([*command, *cut, "--mpp", "1", "--tile-px", "64"], check=True)
-    recipe_values = find_shipped_recipe("classify-tiles").complete((str(tiles),), "tissue-demo")
+    recipe_values = find_shipped_recipe("classify-tiles").complete((str(tiles),), "skin-demo")
     write_toml(recipe, recipe_values.model_copy(update={"epochs": EPOCHS, "samples": 0, "name": name}))
     subprocess.run([*command, "train", "--config", str(recipe), "--out", str(run)], check=True)
     return run / "bundle"

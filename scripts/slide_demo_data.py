@@ -1,9 +1,9 @@
-"""Draw the training tiles of the demonstration models of slides: two data sets of phantom slides.
+"""Draw the training tiles of the demonstration model that classifies tiles of slides.
 
     python scripts/slide_demo_data.py OUT
 
-``OUT/slide-tiles`` contains tiles with their tissue in a column, ``OUT/slide-tissue`` contains tiles with label images.
-Slides of the training looks have the split ``train``, those of unseen looks ``val``.
+``OUT/slide-tiles`` contains tiles with their tissue in a column. Slides of the training looks have the split ``train``,
+those of unseen looks ``val``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from napari_melanoma.phantoms.slide.config import (
 )
 from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import draw_region, render_truth
+from napari_melanoma.phantoms.slide.render import draw_region
 
 Labels = NDArray[np.uint8]
-TISSUES = ("background", "dermis", "epidermis", "tumour")  # in the order of ``render_truth``
 ANSWERS = ("benign tissue", "naevus", "melanoma")
 SIDE_PX = 128
-TILE_MPP, TISSUE_MPP = 1.0, 2.0
+TILE_MPP = 1.0
 SIDE_MM = 3.0  # side of a slide
 SLIDES = {"train": 96, "test": 30}
 TILES = {"train": 16, "test": 10}  # tiles per slide
@@ -63,30 +62,25 @@ class DrawnSlide:
 
 
 def main() -> int:
-    """Draw both data sets."""
+    """Draw the data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", choices=("slide-tiles", "slide-tissue"))
-    arguments = parser.parse_args()
-    for name in ("slide-tiles", "slide-tissue"):
-        if arguments.only in (None, name):
-            draw_data_set(arguments.out / name)
+    draw_tiles(parser.parse_args().out / "slide-tiles")
     return 0
 
 
-def draw_data_set(folder: Path) -> None:
-    """Draw a data set, unless it exists."""
+def draw_tiles(folder: Path) -> None:
+    """Draw the data set, unless it exists."""
     if not (folder / "dataset.csv").is_file():
-        write_data_set(folder, _slides(labeled=folder.name == "slide-tiles"))
+        write_data_set(folder, _slides())
 
 
-def _slides(*, labeled: bool) -> Iterator[DrawnSlide]:
+def _slides() -> Iterator[DrawnSlide]:
     """Plan the slides of both families, with their tiles."""
-    cut = tiles_to_tell if labeled else tiles_to_label
     for family, count in SLIDES.items():
         for number in range(count):
-            plan = plan_slide(slide_config(family, number, labeled=labeled))
-            yield DrawnSlide(f"{family}-{number:03}", plan, cut(plan, TILES[family]))
+            plan = plan_slide(slide_config(family, number))
+            yield DrawnSlide(f"{family}-{number:03}", plan, tiles_to_tell(plan, TILES[family]))
 
 
 def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
@@ -107,12 +101,9 @@ def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
     write_table(folder / "dataset.csv", rows)
 
 
-def slide_config(family: str, number: int, *, labeled: bool) -> SlidePhantomConfig:
-    """Return the configuration of a slide: small pieces of skin with all types of lesions, some with artifacts.
-
-    ``labeled``: whether its tiles have a tissue label; the two data sets share no slide.
-    """
-    seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * labeled + number
+def slide_config(family: str, number: int) -> SlidePhantomConfig:
+    """Return the configuration of a slide: small pieces of skin with all types of lesions, some with artifacts."""
+    seed = 10_000 * list(SLIDES).index(family) + 11_000 + number
     random = np.random.default_rng(seed)
     mpp = 1.0 if family == "train" and number % 3 else FINE
     side = 256 * round(SIDE_MM * 1000 / mpp / 256)
@@ -133,23 +124,6 @@ def slide_config(family: str, number: int, *, labeled: bool) -> SlidePhantomConf
             pens=int(random.random() < 0.15), folds=int(random.random() < 0.3), defocus=int(random.random() < 0.3)
         ),
     )
-
-
-def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their label images: tumor, epidermis, dermis and glass in turn."""
-    random = np.random.default_rng(plan.config.seed + 1)
-    coarse, step = coarse_labels(plan)
-    classes = CLASS_OF[coarse]
-    side = round(SIDE_PX * TISSUE_MPP / plan.config.mpp)
-    around = np.argwhere(near_tissue(classes))
-    order = (3, 2, 1, 3, 2, 0, 3, 1)
-    for number in range(count):
-        candidates = np.argwhere(classes == order[number % len(order)]) if order[number % len(order)] else around
-        positions = candidates if len(candidates) else around
-        box = tile_box(positions[random.integers(len(positions))], step, (side, SIDE_PX), random, plan)
-        scale = side / SIDE_PX
-        labels = render_truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
-        yield Tile(shrunk(draw_region(plan, box), SIDE_PX), labels, "")
 
 
 def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:

@@ -3,9 +3,9 @@
     python scripts/train_slide_demos.py OUT --slides FOLDER
 
 Draws the training data into ``OUT/data`` (``slide_demo_data.py``, ``skin_demo_data.py``), trains
-``recipes/slide-tile.toml``, ``slide-tissue.toml`` and ``slide-skin.toml`` in ``OUT/runs``, and writes the bundles
-``tile-demo``, ``tissue-demo`` and ``skin-demo`` into ``OUT/bundles``. An interrupted call is resumed. FOLDER contains
-real slides, for which the share of out-of-distribution tiles is reported.
+``recipes/slide-tile.toml`` and ``slide-skin.toml`` in ``OUT/runs``, and writes the bundles ``tile-demo`` and
+``skin-demo`` into ``OUT/bundles``. An interrupted call is resumed. FOLDER contains real slides, for which the share of
+out-of-distribution tiles is reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skin_demo_data import MELANOMA, NAEVUS, SKIN, draw_skin
 from sklearn.metrics import roc_auc_score
-from slide_demo_data import ANSWERS, TISSUES, draw_data_set
+from slide_demo_data import ANSWERS, draw_tiles
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
@@ -40,7 +40,14 @@ from napari_melanoma.io.results import read_labels
 from napari_melanoma.metrics.class_metrics import class_estimates
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
+from napari_melanoma.models.bundle import (
+    BundleInfo,
+    ReferenceCases,
+    load_network,
+    read_bundle,
+    read_reference,
+    write_bundle,
+)
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.reading.opening import open_slide
@@ -53,7 +60,6 @@ UNSEEN = "val"  # the split of unseen looks
 TILES_OF_A_SLIDE = 64
 GLASS = 225  # a tile whose median is brighter shows hardly any tissue
 LEVELS = 96  # levels of each color, for a threshold
-TUMOR = TISSUES.index("tumour")
 NOTES = """## Intended use
 
 **A demonstration, trained on synthetic slides only. Not valid for real slides.** It shows how slides are analyzed with
@@ -66,7 +72,7 @@ Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scri
 of {slides} slides in four looks (stain, texture, nuclei), {train} of them for training and {validation} for validation;
 slides with a tile similar to one of the validation set (such as bare glass) are excluded. The test set consists of
 slides of three other looks, with unseen stains, textures and nuclei. No data are from patients. The initial weights of
-the encoder are {start}published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+the encoder are published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
 
 ## Limitations
 
@@ -107,9 +113,8 @@ def main() -> int:
         card += SKIN_NOTES if name == "slide-skin" else ""
         target = Path("bundles") / draft.name
         extra_files = [*draft.path.glob(FILE_NAME)]
-        write_bundle(
-            target, draft.config, load_network(draft), card, reference=read_reference(draft), extra_files=extra_files
-        )
+        reference = _without_embeddings(read_reference(draft))
+        write_bundle(target, draft.config, load_network(draft), card, reference=reference, extra_files=extra_files)
         sys.stdout.write(card)
     return 0
 
@@ -117,11 +122,19 @@ def main() -> int:
 def _trained(name: str) -> BundleInfo:
     """Draw the data of a recipe and train it, unless that is finished."""
     recipe, folder = read_toml(RECIPES / f"{name}.toml", TrainRecipe), RunFolder(Path("runs") / name)
-    draw = draw_skin if name == "slide-skin" else draw_data_set
+    draw = draw_skin if name == "slide-skin" else draw_tiles
     draw(Path(recipe.data.datasets[0]))
     if not folder.bundle.is_dir():
         train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
     return read_bundle(folder.bundle)
+
+
+def _without_embeddings(reference: ReferenceCases | None) -> ReferenceCases | None:
+    """Remove the embeddings of the training tiles: tiles are compared by their textures."""
+    if reference is None:
+        return None
+    nothing = np.zeros((0, 0), np.float16)
+    return replace(reference, embeddings=nothing, embedded_labels=reference.embedded_labels[:0])
 
 
 def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
@@ -129,12 +142,9 @@ def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
     drawn = [sample for sample in read_dataset(data) if sample.split != UNSEEN]
     known = info.config.provenance["data"]
     slides = len({sample.group for sample in drawn})
-    skin = info.name == "skin-demo"
-    words = {
-        "script": "skin_demo_data.py" if skin else "slide_demo_data.py",
-        "start": "those of `tissue-demo`, which was trained from " if skin else "",
-    }
-    return {"drawn": len(drawn), "slides": slides, "train": known["train"], "validation": known["validation"], **words}
+    script = "skin_demo_data.py" if info.name == "skin-demo" else "slide_demo_data.py"
+    counts = {"train": known["train"], "validation": known["validation"]}
+    return {"drawn": len(drawn), "slides": slides, "script": script, **counts}
 
 
 def _measure_tiles(info: BundleInfo, data: Path) -> str:
@@ -165,12 +175,6 @@ def _measure_tiles(info: BundleInfo, data: Path) -> str:
             "",
         ]
     )
-
-
-def _measure_tissue(info: BundleInfo, data: Path) -> str:
-    """Report the segmentation of tissues, compared with a color threshold for the tumor."""
-    found = _drawn(info, data)
-    return _drawn_well(found, TISSUES) + _compared_with_color(found, data, TUMOR)
 
 
 def _measure_skin(info: BundleInfo, data: Path) -> str:
@@ -358,7 +362,7 @@ def _dice(counts: NDArray[np.int64]) -> float:
     return float(2 * counts[1, 1] / max(1, counts[1].sum() + counts[:, 1].sum()))
 
 
-MEASURES = {"slide-tile": _measure_tiles, "slide-tissue": _measure_tissue, "slide-skin": _measure_skin}
+MEASURES = {"slide-tile": _measure_tiles, "slide-skin": _measure_skin}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -222,7 +222,7 @@ SLIDES = [
         "real-slide",
         [
             CopyData(SLIDE, "slides/CMU.svs"),
-            Run("slide", "slide slides --out results --model tissue-demo --json"),
+            Run("slide", "slide slides --out results --model skin-demo --json"),
             Run("export", "export results --out exported --to geojson,csv,tif"),
         ],
     ),

@@ -212,7 +212,7 @@ PARTS = (
     "Signed by AS.",
     "Mitotic rate not assessed",
     "T category (AJCC 8) pT1b: 0.90 mm, recorded as 0.9 mm",
-    "skin-demo f809f76a7c2a0ded",
+    "skin-demo f414b84fdfce71c7",
 )
 
 

@@ -7,17 +7,17 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import render_region, render_truth
 from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
 from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
-MOST_BYTES, MOST_OF_ALL = 12e6, 60e6
+MOST_BYTES = 2.5e6
 
 
-@pytest.fixture(params=["tile-demo", "tissue-demo", "skin-demo"])
+@pytest.fixture(params=["tile-demo", "skin-demo"])
 def demo(request: pytest.FixtureRequest) -> BundleInfo:
     return find_bundle(request.param)
 
@@ -35,19 +35,18 @@ def test_it_is_described(demo: BundleInfo) -> None:
 
 def test_it_is_small(demo: BundleInfo) -> None:
     assert sum(path.stat().st_size for path in demo.path.iterdir()) < MOST_BYTES
-    assert sum(path.stat().st_size for path in SHIPPED_FOLDER.rglob("*")) < MOST_OF_ALL
 
 
 @pytest.mark.slow
 def test_tissues_of_an_unseen_appearance_are_segmented() -> None:
-    info = find_bundle("tissue-demo")
+    info = find_bundle("skin-demo")
     plan = plan_slide(SlidePhantomConfig(seed=77, size=(1024, 1024), mpp=1.0, family="test"))
-    labels = render_truth(plan, 2.0, Box(0, 0, 512, 512))
+    labels = render_truth(plan, 4.0, Box(0, 0, 256, 256))  # 3 for both types of lesion
     rows, columns = np.nonzero(labels == 3)
     top, left = int(np.median(rows)) - 64, int(np.median(columns)) - 64
     box = Box(max(0, top), max(0, left), 128, 128)
-    found = TissueSegmenter.load(info, "cpu").predict_labels(render_region(plan, 1, box))
-    assert (found == labels[box.slices]).mean() > 0.75
+    found = TissueSegmenter.load(info, "cpu").predict_labels(render_region(plan, 2, box))
+    assert (found.clip(max=3) == labels[box.slices]).mean() > 0.75
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_data_sets_of_one_name_are_refused(tiny_bundle: BundleInfo, tmp_path: Pa
         export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", folders, Int8Options(), run=RunContext())
 
 
-@pytest.mark.parametrize("name", ["tissue-demo", "melanoma-small"])
+@pytest.mark.parametrize("name", ["skin-demo", "melanoma-small"])
 def test_only_lesion_masks_are_measured(name: str, tmp_path: Path) -> None:
     """The first map of a model of several classes is not a lesion."""
     with pytest.raises(BundleError, match="int8 is measured on lesion masks"):

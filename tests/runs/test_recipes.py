@@ -255,8 +255,9 @@ def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(
     recipe = find_shipped_recipe("segment-tiles").complete([tiles], "skin-demo")
     assert recipe.model.options == {
         "encoder": "tf_efficientnet_lite0",
+        "levels_left_off": 1,
         "output_stride": 16,
-        "decoder_channels": 96,
+        "decoder_channels": 64,
         "classes": 5,
     }
     parent = find_parent(recipe)

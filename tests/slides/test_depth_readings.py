@@ -101,7 +101,7 @@ def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: P
 
 
 def test_models_that_draw_the_epidermis_can_measure() -> None:
-    assert "tissue-demo" in list_depth_models()
+    assert "skin-demo" in list_depth_models()
     assert "tile-demo" not in list_depth_models()
 
 

@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case(
-        "tissue-demo",
+        "it draws one lesion class",
         ("background", "epidermis", "dermis", "tumour"),
         (0, 0.1, 0.1, 0.8),
         "tumour",

@@ -53,7 +53,7 @@ def assert_equal_outputs(model: TileModel, other: TileModel, tiles: np.ndarray) 
         np.testing.assert_allclose(np.asarray(found[name], float), array.astype(float), atol=limit, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["tile-demo", "encoder:tile-demo", "tissue-demo"])
+@pytest.mark.parametrize("name", ["tile-demo", "encoder:tile-demo", "skin-demo"])
 def test_onnx_runtime_predicts_as_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, "onnxruntime")
     model = load_tile_model(name, LoadOptions(batch_size=4, device="cpu"))

@@ -40,8 +40,8 @@ def test_tiles_select_a_recipe_with_their_scale_and_classes_and_are_not_mixed_wi
     assert recipe.classification.positive == "Melanoma"
     assert recipe.modalities == ("slide",)
     assert recipe.title == "Tiles of slides: Dermis, Melanoma"
-    assert recipe.model.start == "tissue-demo"
-    assert dock.settings.get("train/start", "") == "tissue-demo"
+    assert recipe.model.start == "skin-demo"
+    assert dock.settings.get("train/start", "") == "skin-demo"
     starts = [dock.start_picker.combo.itemData(place) for place in range(dock.start_picker.combo.count())]
     assert "tile-demo" in starts
     assert "lesion-small" not in starts
