@@ -28,6 +28,7 @@ def image(number: int, day: str = "", modality: str = "dermoscopic", *, has_mask
     return CaseImage(id=f"I{number}", path=Path(f"{number}.png"), modality=modality, taken_on=day, results=results)
 
 
+@pytest.mark.slow
 def test_photographs_with_masks_are_listed_by_day() -> None:
     images = (
         image(1, "2025-05-01"),

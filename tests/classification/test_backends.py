@@ -82,6 +82,7 @@ def test_a_gradient_heatmap_loads_the_torch_network(lesion: LesionInput) -> None
     check_equal_evidence("grad_cam", lesion, onnx, torch)
 
 
+@pytest.mark.slow
 def test_classification_with_a_heatmap_does_not_import_torch(tmp_path: Any, lesion: LesionInput) -> None:
     from napari_melanoma.io.results import write_rgb
 

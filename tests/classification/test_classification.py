@@ -108,6 +108,7 @@ def test_the_worker_predicts_again_and_explains(classifier: Classifier, picture,
     assert np.hypot(*np.subtract(place, drawn.patch)) < 15
 
 
+@pytest.mark.slow
 def test_only_lesions_that_changed_are_encoded_again(tmp_path, monkeypatch) -> None:
     rgb = np.random.default_rng(3).integers(150, 200, (96, 160, 3), np.uint8)
     np.save(tmp_path / "image.npy", rgb)

@@ -235,6 +235,7 @@ YOUNG = AgeGroup(
 OLD = YOUNG.model_copy(update={"at_least": 50.0, "below": None, "sensitivity": 0.94})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("age", "group"),
     [("0", YOUNG), ("49.9", YOUNG), ("50", OLD), (" 80 ", OLD), ("", None), ("unknown", None), ("540", None)],

@@ -99,6 +99,7 @@ def test_evidence_of_two_classes_is_opposite(classifier: Classifier, picture) ->
         np.testing.assert_allclose(of[0], -of[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_metadata_affect_the_explanation(classifier: Classifier, picture) -> None:
     view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
     found = [compute_evidence(classifier, view, row, "occlusion", 1, RunContext()) for row in (OLD, {"age": "30"})]

@@ -150,6 +150,7 @@ def test_photographs_are_classified(run, classifier: Path, phantoms: Path, tmp_p
     assert json.loads(again.stdout.splitlines()[-1])["skipped"] == 2
 
 
+@pytest.mark.slow
 def test_patient_data_that_the_classifier_does_not_use_are_named(run, classifier: Path, phantoms: Path) -> None:
     words = ("lesion", phantoms / "images/i0.png", "--out", "out", "--classifier", classifier, "--age", "30")
     result = run(*words, "--site", "lower extremity")
@@ -270,6 +271,7 @@ def test_baseline_of_the_table(run, phantoms: Path) -> None:
     assert (wrong.exit_code, "no column 'shoe_size'" in wrong.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_case_is_classified(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """Photographs of three lesions without masks: segmented by the shipped model, and classified."""
     pictures = tmp_path / "pictures"

@@ -31,6 +31,7 @@ def slides(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_tiles_are_extracted_reported_and_checked(run, slides, tmp_path, lines):
     command = ["data", "tiles", "slides/*.tif", "--out", "tiles", "--tile-px", "32", "--class", "Tumor=melanoma"]
     result = run(*command, "--class", "Skin", "--patients", "patients.csv")

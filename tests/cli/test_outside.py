@@ -122,6 +122,7 @@ def untouched(tmp_path: Path, victim: Path) -> Iterator[None]:
             assert not any(secret in content for secret in secrets), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ascii(max(row.items())[1])[:40] + ascii(row["image_id"])[:30])
 @pytest.mark.usefixtures("untouched")
 def test_merge_rejects_a_row_outside_the_folder_and_writes_nothing(run, evil, tmp_path: Path, row: dict) -> None:

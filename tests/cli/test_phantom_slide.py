@@ -12,6 +12,7 @@ from napari_melanoma.phantoms.lesion import phantom
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 
+@pytest.mark.slow
 def test_slides_are_written_with_truth_and_outlines(run, tmp_path: Path) -> None:
     words = (
         "phantom slide --out out --size 1024 --mpp 1 --seed 7 --count 2 --breslow-mm 0.3 --intact --necrosis 0.2 "

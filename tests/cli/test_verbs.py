@@ -71,6 +71,7 @@ def test_help_starts_with_two_examples_that_parse(verb: str) -> None:
         assert command.make_context(command.name, rest).command is command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "example", [example for verb in ("models list", "phantom lesion") for example in examples(verb)]
 )
@@ -256,6 +257,7 @@ def test_evaluating_without_data_is_a_usage_error(run, tiny: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_evaluation_lists_failed_images(run, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
     (tmp_path / "data" / "masks").mkdir(parents=True)
     photographs.rename(tmp_path / "data" / "images")

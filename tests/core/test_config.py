@@ -102,6 +102,7 @@ def test_an_unknown_key_where_the_model_is_not_certain_is_named_all_the_same() -
         Choice.parse({"maybe": {"size": 1}}, "choice")
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     recipe=st.builds(

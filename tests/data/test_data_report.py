@@ -44,6 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> DataSourcesReport:
     return make_data_report([red, blue], DataReportOptions(images=20), run=RunContext())
 
 
+@pytest.mark.slow
 def test_sources_are_described_and_separated(found: DataSourcesReport) -> None:
     assert {name: (one.rows, one.images, one.patients) for name, one in found.sources.items()} == {
         "red": (24, 24, 12),
@@ -119,6 +120,7 @@ def test_cells_that_are_html_are_shown_as_they_are(tmp_path: Path) -> None:
     assert not any(mark in page for mark in ("<script", "a&b", "<u>", "<i>"))
 
 
+@pytest.mark.slow
 def test_damaged_and_missing_images_do_not_stop_the_run(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "one", (120, 120, 120), count=4)
     (folder / "images/i0.png").write_bytes(b"no image")

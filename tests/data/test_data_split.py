@@ -52,6 +52,7 @@ def test_folds_and_a_test_part(folder: Path) -> None:
     assert {row["fold"] for row in read_table(folder / "dataset.csv")} == {"", "1", "2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_pictures_that_the_table_calls_the_same_stay_together(tmp_path: Path, seed: int) -> None:
     rows = [{"image_id": f"i{n}", "path": "", "lesion_id": f"l{n}", "near_duplicate_of": ""} for n in range(12)]

@@ -78,6 +78,7 @@ def thumbnails(images: list[Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(i.convert("L").resize((32, 32), Image.Resampling.BOX)) for i in images])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
     images = [skin(seed) for seed in range(COUNT)]
@@ -112,6 +113,7 @@ def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarra
     return np.packbits(spread, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (duplicates.MAX_HAMMING_DISTANCE, 0.9)])
 def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)

@@ -74,6 +74,7 @@ def twenty(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sample], list
 CHANGES = [("same", ".tif"), ("same", ".bmp"), ("quality 60", ".jpg"), ("half", ".png"), ("double", ".png")]
 
 
+@pytest.mark.slow
 def test_a_copy_is_recognized_and_another_picture_is_not(
     twenty: tuple[list[Sample], list[Sample]], tmp_path: Path
 ) -> None:

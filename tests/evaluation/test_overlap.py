@@ -160,6 +160,7 @@ def test_a_replaced_list_is_rejected(thirty: Path, trained: BundleInfo, tmp_path
     assert "does not match the bundle 'trained'" in warning
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_on_images_new_to_both(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models, samples = [Dark(trained, 4), Dark(other)], read_dataset(thirty)
@@ -178,6 +179,7 @@ def test_two_models_are_compared_on_images_new_to_both(thirty: Path, trained: Bu
     }
 
 
+@pytest.mark.slow
 def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Path, tmp_path: Path) -> None:
     old, new = bundle(tmp_path, "old", TrainingImages()), bundle(tmp_path, "new", None)
     options, samples = ComparisonOptions(**dict(OPTIONS)), read_dataset(thirty)

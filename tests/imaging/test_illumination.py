@@ -82,6 +82,7 @@ def dermoscopic(seed: int) -> NDArray[np.uint8]:
     return lesion_phantom(LesionPhantomConfig(seed=seed, modality="dermoscopic")).rgb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1000, 1001, 1002])
 @pytest.mark.parametrize("radius", RADII)
 def test_a_lesion_in_a_circle_on_black_is_a_dermoscopic_photograph(seed: int, radius: float) -> None:

@@ -118,6 +118,7 @@ def test_other_photographs_are_neither(name: str) -> None:
     assert (found.kind, found.is_certain) == ("neither", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", BOTH)
 @pytest.mark.parametrize("seed", [1000, 1001])
 def test_the_sample_lesions_cause_no_warning(modality: str, seed: int) -> None:

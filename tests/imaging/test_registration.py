@@ -199,6 +199,7 @@ def test_features_of_other_tissue_are_refused() -> None:
         register_features(FeatureImage(tissue(3, SMALL), (1.0, 1.0)), FeatureImage(tissue(4, SMALL), (1.0, 1.0)))
 
 
+@pytest.mark.slow
 def test_features_near_an_excluded_part_are_not_used_in_a_large_image() -> None:
     image = np.kron(tissue(3, SMALL), np.ones((4, 4), np.float32))
     excluded = np.zeros(image.shape, bool)

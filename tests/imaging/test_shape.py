@@ -202,6 +202,7 @@ def snowflake(side: float, order: int) -> np.ndarray:
     return np.array(drawing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [40, 60, 100, 250, 600, 1500])
 @pytest.mark.parametrize(
     "smooth",
@@ -218,6 +219,7 @@ def test_fractal_dimension_of_a_smooth_border_is_one_at_every_size(smooth, size:
     assert 1 <= fractal_dimension(smooth(size)) <= (1.05 if size >= 60 else 1.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "order"), [(200, 4), (400, 5), (800, 6), (3000, 7)])
 def test_fractal_dimension_of_a_snowflake_is_the_koch_curve_s(side: int, order: int) -> None:
     assert fractal_dimension(snowflake(side, order)) == pytest.approx(math.log(4) / math.log(3), abs=0.02)

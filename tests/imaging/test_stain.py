@@ -125,6 +125,7 @@ def test_the_figures_of_the_reference_are_met(method: StainMethod) -> None:
         np.testing.assert_allclose(found.spread, reference.spread, atol=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_glass_stays_as_it_is(method: StainMethod) -> None:
     rgb = mixed(STAINS[0])
@@ -133,6 +134,7 @@ def test_glass_stays_as_it_is(method: StainMethod) -> None:
     np.testing.assert_array_equal(normalize_stain(glass, fit), glass)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_table_is_near_the_exact_function(method: StainMethod) -> None:
     rgb = mixed(STAINS[1], 6)
@@ -142,6 +144,7 @@ def test_the_table_is_near_the_exact_function(method: StainMethod) -> None:
     assert np.percentile(off, 99) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_are_normalized_tile_by_tile(method: StainMethod) -> None:
     tiles = np.stack([mixed(STAINS[0], seed, side=33) for seed in range(3)])

@@ -68,6 +68,7 @@ def cropped(one: Scene) -> Scene:
 ROUND = [(1, (0.35, 0.35)), (3, (0.5, 0.12)), (5, (0.6, 0.7))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "centre"), ROUND)
 def test_contrast_is_invariant_to_rotation_padding_and_cropping(seed: int, centre: tuple[float, float]) -> None:
     one = in_round_view(phantom(seed, centre))

@@ -380,6 +380,7 @@ def test_two_readers_are_no_shift_of_the_border(seed: int) -> None:
     assert change_of(found, SHIFT).conclusion == UNCERTAIN
 
 
+@pytest.mark.slow
 def test_the_same_photograph_has_no_shift_and_a_smaller_lesion_one_inward() -> None:
     assert change_of(compare_photographs(phantom(), phantom()), SHIFT).change == 0
     shift = change_of(compare_photographs(phantom(), phantom(-0.4)), SHIFT)
@@ -387,6 +388,7 @@ def test_the_same_photograph_has_no_shift_and_a_smaller_lesion_one_inward() -> N
     assert shift.conclusion == "inward"
 
 
+@pytest.mark.slow
 def test_another_lesion_on_the_same_skin_is_refused_or_named() -> None:
     first = phantom()
     with pytest.raises(MelanomaError, match="the masks show different lesions"):

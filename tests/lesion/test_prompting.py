@@ -110,6 +110,7 @@ def test_the_python_api_offers_all_hypotheses(prompted_bundle: BundleInfo, rgb: 
     assert nm.segment(rgb, prompted_bundle).hypotheses == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 0.8])
 def test_command_line_and_python_return_the_mask_of_the_dock(
     prompted_bundle: BundleInfo, tmp_path: Path, threshold: float | None

@@ -63,6 +63,7 @@ def test_an_interval_of_patients_is_wider_than_one_of_their_images() -> None:
     assert by_image.high - by_image.low < 0.6 * (once.high - once.low)
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_truth() -> None:
     """The AUC of two normal distributions at a distance of 1 is 0.7602; 19 of 20 intervals contain it."""
     held = []

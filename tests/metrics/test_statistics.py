@@ -69,6 +69,7 @@ def test_copies_of_one_patient_do_not_narrow_the_interval() -> None:
     assert naive.high - naive.low < 0.5 * (single.high - single.low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [5, 6, 12])
 def test_intervals_of_few_patients_have_nominal_coverage(patients: int) -> None:
     """One to five images of each patient, who differ; no difference in truth, which 95 of 100 intervals hold.

@@ -21,6 +21,7 @@ def by_definition(scores: np.ndarray, labels: np.ndarray, requested: float) -> l
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
     """Few cases with ties, also of one class only; at their scores, between and beyond them."""
@@ -49,6 +50,7 @@ CURVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("curve", "cases"), [("steps", 260), ("logistic", 260)])
 def test_the_band_contains_the_truth(curve: str, cases: int) -> None:
     """The mean coverage is 93 to 99 % (docs/explanation/calibration.md), with a standard error of 3 % for eight draws.

@@ -236,6 +236,7 @@ def test_the_size_is_as_documented(encoder: str, millions: float) -> None:
     assert count_parameters("biomarker", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_efficientnet", "resnet18", "test_convnext"])
 def test_omitted_levels_are_not_built(encoder: str, images: Tensor) -> None:
     import torch

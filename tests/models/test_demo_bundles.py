@@ -64,6 +64,7 @@ def test_melanoma_and_nevus_of_an_unseen_appearance_are_distinguished() -> None:
         assert counts[other] < counts[own] / 20
 
 
+@pytest.mark.slow
 def test_noise_is_out_of_distribution(demo: BundleInfo) -> None:
     familiar = TileNoveltyDetector.from_bundle(demo, "cpu")
     assert familiar is not None

@@ -12,6 +12,7 @@ from napari_melanoma.models.published_encoders import load_imagenet_weights
 from napari_melanoma.models.zoo import build_network, find_encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", published_encoders.PACKAGED)
 def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
     encoder = find_encoder(build_network("deeplabv3plus", {"encoder": name}))

@@ -32,6 +32,7 @@ def test_number_of_weights_matches_the_paper(name: str, options: dict[str, Any],
     assert count_parameters(name, options) == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [8, 16])
 def test_the_output_stride_is_that_of_the_deepest_features(stride: int) -> None:
     import torch
@@ -49,6 +50,7 @@ def test_the_output_stride_is_that_of_the_deepest_features(stride: int) -> None:
             assert low is None or low.shape[-2:] == (16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", get_args(SmpArchitecture))
 def test_each_library_network_predicts(network: str) -> None:
     import torch
@@ -114,6 +116,7 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), PUBLISHED)
 def test_published_encoders_match_in_order(name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import timm

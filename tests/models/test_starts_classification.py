@@ -71,6 +71,7 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.name}-{case.make.__name__}")
 def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_path: Path) -> None:
     import torch
@@ -107,6 +108,7 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
 def test_the_packages_weights_are_those_of_the_published_network(name: str) -> None:
     import timm

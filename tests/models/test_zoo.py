@@ -65,12 +65,14 @@ def test_an_unknown_option_is_refused(spec: ArchitectureSpec) -> None:
         build_network(spec.name, {"flavour": "vanilla"})
 
 
+@pytest.mark.slow
 @each_spec
 def test_weights_are_counted_without_allocating_them(spec: ArchitectureSpec) -> None:
     network = build_network(spec.name, spec.small)
     assert count_parameters(spec.name, spec.small) == sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @each_segmenting
 def test_network_has_one_output_map_per_class(spec: ArchitectureSpec) -> None:
     import torch
@@ -83,6 +85,7 @@ def test_network_has_one_output_map_per_class(spec: ArchitectureSpec) -> None:
         assert find_encoder(network) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 47), (50, 101)])
 def test_predicts_images_of_any_size(learnt: Any, rows: int, columns: int) -> None:
     import torch

@@ -128,6 +128,7 @@ def test_the_mask_has_the_area_of_the_outline(
     assert label(result.mask, np.ones((3, 3)))[1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesions", [0, 1, 2, 5])
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_there_are_as_many_lesions_as_requested(modality: str, lesions: int) -> None:

@@ -133,6 +133,7 @@ def text_of(found: CollectedReport, path: Path) -> str:
     return re.sub(r"\s+", " ", html.unescape(page))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("empty", "caption"),
     [

@@ -99,6 +99,7 @@ def codings(values: Any) -> Iterator[dict[str, str]]:
             yield from codings(value)
 
 
+@pytest.mark.slow
 @MANY
 @given(reports(), PATIENTS, st.booleans())
 def test_every_report_is_valid_fhir(report: SynopticReport, patient: CasePatient | None, personal: bool) -> None:
@@ -149,6 +150,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("synoptic")
 
 
+@pytest.mark.slow
 @MANY
 @given(report=reports())
 def test_empty_fields_are_empty_in_all_outputs(report: SynopticReport, folder: Path) -> None:

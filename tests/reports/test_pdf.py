@@ -34,6 +34,7 @@ def as_pages(report: Report) -> list[str]:
     return pages_of(print_page(render_report(report), "a4"))
 
 
+@pytest.mark.slow
 def test_a_report_is_printed_with_its_identity_on_each_page_and_without_dates(tmp_path: Path) -> None:
     report = Report("Case 7", "", (Section("Values", (LONG,)),), "Case 7", "program 1.0")
     write_pdf(report, tmp_path / "report.pdf")

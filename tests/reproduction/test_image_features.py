@@ -38,6 +38,7 @@ def options_for(folder: Path, minutes: float = 1e6) -> ReproduceOptions:
     return ReproduceOptions(paper="P3", budget="small", minutes=minutes, rows=("features",), data=(f"S={folder}",))
 
 
+@pytest.mark.slow
 def test_a_stopped_row_of_features_continues_with_the_missing_images(
     tmp_path: Path, measured: list[float | None], patients: Callable[..., Path], patched: Patched
 ) -> None:

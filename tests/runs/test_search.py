@@ -289,6 +289,7 @@ workflow.search(read_toml(out / "recipe.toml", SearchRecipe), out / "search", ru
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figure")
 def test_a_killed_search_continues(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     write_toml(tmp_path / "recipe.toml", recipe)

@@ -184,6 +184,7 @@ def test_a_part_of_the_slide(slide_path: Path, options: SlideOptions, tile_model
     assert outline.polygons[0].box.slices == (slice(128, 224), slice(192, 256))
 
 
+@pytest.mark.slow
 def test_tissue_is_detected_by_default(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
@@ -244,6 +245,7 @@ def test_an_unknown_target_is_refused_before_work(
     assert not (tmp_path / "out" / "result.zarr").exists()
 
 
+@pytest.mark.slow
 def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:

@@ -254,6 +254,7 @@ def test_snapping_moves_nothing_farther_than_the_distance(one, other, distance):
     assert moved.difference(shape(before[0]).boundary.buffer(3.5 * distance)).area < 1e-6
 
 
+@pytest.mark.slow
 def test_a_painted_outline_of_many_vertices_is_snapped():
     turns = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
     radius = 2000 + 2 * np.sin(450 * turns)

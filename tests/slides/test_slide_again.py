@@ -90,6 +90,7 @@ def test_the_command_reports_it_and_the_slide_stays_in_the_table(
     assert (row["status"], row["lesions"], row["lesions_malignant"]) == ("done", "2", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"force": True}, {"lesions": LesionConfig(low=0.2, high=0.3)}, {"force": True, "min_tissue": 0.9}]
 )

@@ -35,6 +35,7 @@ def drawn(glass: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     return np.rint(np.array(glass) * np.exp(-amounts @ np.array(DEFAULT_STAINS))).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_reference_of_the_same_slide_changes_nothing(method: StainMethod, tmp_path: Path) -> None:
     rgb = drawn((226, 220, 232))

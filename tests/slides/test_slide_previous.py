@@ -56,6 +56,7 @@ def other(options: SlideOptions) -> SlideOptions:
     return options.model_copy(update={"overlap": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.01, 0.5])
 def test_a_cancelled_replacement_leaves_the_finished_result(
     slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, share: float

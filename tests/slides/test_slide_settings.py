@@ -72,6 +72,7 @@ def test_every_option_that_moves_a_value_is_tried() -> None:
     assert {*VALUES, "model", *EXECUTION_OPTIONS} == {*SlideOptions.model_fields}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", list(VALUES))
 def test_changed_options_are_described(field: str, made: Callable[..., SlideOptions], tmp_path: Path) -> None:
     usual, first = SlideOptions(model="m", **BESIDE.get(field, {})), made(field, 0)

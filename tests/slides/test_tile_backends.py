@@ -82,6 +82,7 @@ def test_flips_and_calibration_are_those_of_torch(tile_bundle: BundleInfo, mirro
     assert_equal_outputs(*both_models(bundle), tiles_of(5, 64))
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_torch(dense_bundle: BundleInfo) -> None:
     assert_equal_outputs(*both_models(dense_bundle), tiles_of(5, 64))
 

@@ -56,6 +56,7 @@ def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: B
     np.testing.assert_array_equal(alone, moved)
 
 
+@pytest.mark.slow
 def test_prediction_does_not_depend_on_the_tiles_in_a_pass_with_one_thread() -> None:
     model = load_tile_model("tile-demo", LoadOptions(batch_size=32, device="cpu", precision="fp32"))
     tiles, threads = tiles_of(32, side=model.info.side_px), torch.get_num_threads()
@@ -271,6 +272,7 @@ def test_embeddings_do_not_change_with_the_calibration(tile_bundle: BundleInfo) 
     assert other.prediction_fingerprint(calibrated=False) == tile_bundle.prediction_fingerprint(calibrated=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
 def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
     import timm

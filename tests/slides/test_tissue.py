@@ -75,6 +75,7 @@ def test_every_method_finds_well_stained_tissue(method: str) -> None:
     assert tissue.share == pytest.approx(scene.tissue.mean(), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.3, 0.6, 1.6])
 @pytest.mark.parametrize("white", [(255, 255, 255), (244, 242, 245), (232, 224, 214)])
 def test_pale_and_strong_stain_on_white_and_tinted_glass(strength: float, white: tuple[float, float, float]) -> None:
@@ -198,6 +199,7 @@ def test_unscanned_areas_are_not_tissue() -> None:
     assert dice(tissue.mask, scene.tissue & (np.arange(SHAPE[1]) >= 30)) > 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("white", [(238, 232, 240), (225, 222, 232), (244, 242, 245)])
 @pytest.mark.parametrize("columns", [60, 150, 230])
 def test_white_that_was_not_scanned_does_not_make_tissue_of_glass(

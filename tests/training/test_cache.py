@@ -242,6 +242,7 @@ with PixelStore.open_locked(Path(sys.argv[2]), run) as store:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [4, 15])
 def test_a_killed_decoding_loses_only_the_last_files(
     at: int, fill_store: Callable[..., Filled], data: Path, folder: Path

@@ -49,6 +49,7 @@ def test_the_key_is_the_image(recipe: TrainRecipe, prepared: PreparedData) -> No
         assert np.array_equal(masks.numpy(), expected_masks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [Rank(), Rank(0, 2), Rank(1, 2), Rank(0, 1, accumulate_batches=2)])
 def test_partners_follow_the_images_that_take_from_them(
     recipe: TrainRecipe, prepared: PreparedData, rank: Rank
@@ -71,6 +72,7 @@ def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: Pre
     assert [first | second for first, second in zip(*shared, strict=True)] == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_validation_images_are_read_once_over_all_ranks_in_equally_many_batches(
     processes: int, recipe: TrainRecipe, prepared: PreparedData

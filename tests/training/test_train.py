@@ -235,6 +235,7 @@ def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_no_patient_is_in_two_parts(done: BundleInfo) -> None:
     rows = list(csv.DictReader((done.path.parent / "data.csv").read_text().splitlines()))
     groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("train", "validation", "test")}

@@ -32,6 +32,7 @@ def patch() -> CohortPatch:
     return draw_patch(PATIENT, SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth_mm", "fits"), [(0.2, True), (1.1, True), (2.5, True), (2.75, None), (3.5, False), (6.0, False)]
 )
@@ -107,6 +108,7 @@ def test_a_slide_is_never_coarser_than_a_micrometer(patch_px: int, step: int) ->
     assert slide.mpp * step * patch_px == pytest.approx(3000)
 
 
+@pytest.mark.slow
 def test_every_patient_has_a_slide_that_the_tumor_fits_on() -> None:
     for number, depth in enumerate((0.2, 0.5, 3.0, 6.0)):
         for turn in (False, True):

@@ -112,6 +112,7 @@ def test_nuclei_are_as_large_as_their_species() -> None:
     assert 20 < sizes["lymphocyte"] < 45
 
 
+@pytest.mark.slow
 def test_a_nucleus_has_the_requested_direction() -> None:
     nuclei = make_stamp_bank("harbour", 0.5)
     side = 2 * nuclei.reach + 1

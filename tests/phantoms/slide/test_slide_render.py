@@ -32,6 +32,7 @@ def region(plan: PhantomSlidePlan) -> np.ndarray:
     return render_region(plan, 0, REGION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "box", [Box(256, 512, 1, 1), Box(250, 760, 20, 30), Box(490, 830, 40, 120), Box(300, 700, 300, 340)]
 )

@@ -77,6 +77,7 @@ def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path
         np.testing.assert_array_equal(slide.read_region(1, Box(333, 11, 200, 300)), read[333:533, 11:311])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "channels"), [(np.uint8, 1), (np.uint8, 3), (np.uint16, 1), (">u2", 3), ("<f4", 1), (">f4", 3)], ids=str
 )
@@ -162,6 +163,7 @@ def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_pa
     assert np.median(across) > 0.5  # it shows what is there, column by column
 
 
+@pytest.mark.slow
 def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkeypatch) -> None:
     rough_soon(monkeypatch)
     drawn, plain = [], tiled._tile_from_samples

@@ -130,7 +130,6 @@ def shown(viewer):
     return [layer.name for layer in viewer.layers if layer.visible and isinstance(layer, Image | Labels)]
 
 
-@pytest.mark.path
 def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     viewer.add_image(np.zeros((30, 40)), name="own")
     viewer.layers.selection.active = viewer.layers["own"]

@@ -111,7 +111,6 @@ def masks(person):
     return [layer for layer in person.viewer.layers if "mask" in layer.name]
 
 
-@pytest.mark.path
 def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     crashed.opens()
     button = offered(crashed, qtbot)

@@ -483,7 +483,6 @@ def test_a_missing_program_has_no_output():
     assert kinetic._run_program("no-such-program-of-a-desktop") == ""
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_wheel_double_click_and_keys_act_at_the_pointer(reader):
     check_wheel(reader)

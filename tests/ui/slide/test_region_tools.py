@@ -66,7 +66,6 @@ def tiles(*points):
     return [(row * TILE, column * TILE) for row, column in points]
 
 
-@pytest.mark.path
 def test_drawn_shapes_create_split_and_hole_regions(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
     presses(person, "region_rectangle")

@@ -38,7 +38,6 @@ def place(viewer):
     return np.array([*get_camera(viewer).center[-2:], get_camera(viewer).zoom])
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):

@@ -382,7 +382,6 @@ def test_hidden_layers_stay_hidden(analysed, tmp_path):
     assert not viewer.layers["section lesions"].visible
 
 
-@pytest.mark.path
 def test_closing_saves_unsaved_lesions(analysed):
     path = analysed.dock.slide.info.path
     analysed.dock.heatmap_controls.threshold_box.setValue(0.8)

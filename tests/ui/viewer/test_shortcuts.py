@@ -122,7 +122,6 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
         assert len(acts) == 1, (key, acts)
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_a_key_of_two_docks_acts_in_the_right_one_and_the_list_opens_from_everywhere(window, qtbot):
     viewer, docks = window

@@ -63,6 +63,7 @@ def test_answers_to_clicks_are_the_same(networks: dict, photograph: np.ndarray) 
     assert (first.best_mask != second.best_mask).mean() <= MAX_SHARE
 
 
+@pytest.mark.slow
 def test_lesions_of_one_photograph_are_the_same(networks: dict, photograph: np.ndarray) -> None:
     info = find_bundle("lesion-click")
     found = [Prompter(PromptedSegmenter(info, network), photograph).find_all() for network in networks["lesion-click"]]
