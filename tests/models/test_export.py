@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
-from napari_melanoma.models.onnx_network import OnnxNetwork
+from napari_melanoma.models.exported_network import ExportedNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def test_the_file_predicts_the_same_as_the_network(exported: Path, network, coun
     images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network(images)
-        found = OnnxNetwork(exported)(images)
+        found = ExportedNetwork(exported)(images)
     assert float(expected.std()) > 0
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -72,7 +72,7 @@ def test_the_file_has_the_tabular_inputs_of_the_network(table: str, tmp_path: Pa
     images, network, path = torch.randn(5, 3, 8, 8, generator=drawn), Sum().eval(), tmp_path / "sum.onnx"
     with torch.inference_mode():
         export.export_network(network, path, side=8)
-        torch.testing.assert_close(OnnxNetwork(path)(images, **given), network(images, **given))
+        torch.testing.assert_close(ExportedNetwork(path)(images, **given), network(images, **given))
 
 
 def test_the_file_contains_the_metadata_and_no_folder_name(exported: Path) -> None:

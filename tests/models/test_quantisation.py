@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.export import export_int8, export_network, read_metadata
-from napari_melanoma.models.onnx_network import OnnxNetwork
+from napari_melanoma.models.exported_network import ExportedNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def test_the_integer_network_is_small_and_similar(network, tmp_path: Path) -> No
     export_int8(network, integers, photographs(8), side=32, metadata='{"threshold": 0.4}')
     images = torch.from_numpy(np.concatenate(list(photographs(3))))
     with torch.inference_mode():
-        expected, found = network(images), OnnxNetwork(integers)(images)
+        expected, found = network(images), ExportedNetwork(integers)(images)
     assert float((found - expected).abs().max()) < 0.03 * float(expected.max() - expected.min())
     assert integers.stat().st_size < 0.45 * whole.stat().st_size
     assert read_metadata(integers) == '{"threshold": 0.4}'

@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularShape
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
 from napari_melanoma.models.export import export_network, read_metadata
-from napari_melanoma.models.onnx_network import OnnxNetwork
+from napari_melanoma.models.exported_network import ExportedNetwork
 from napari_melanoma.models.zoo import ArchitectureSpec, build_network, find_encoder, list_architectures
 
 if TYPE_CHECKING:
@@ -199,6 +199,6 @@ def assert_same_file(path: Path, network: nn.Module, lesions: Lesions) -> None:
 
     given: dict[str, Tensor] = {"continuous": lesions.continuous, "categories": lesions.categories}
     with torch.inference_mode():
-        expected, found = network(lesions.images, **given), OnnxNetwork(path)(lesions.images, **given)
+        expected, found = network(lesions.images, **given), ExportedNetwork(path)(lesions.images, **given)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert read_metadata(path) == ABOUT

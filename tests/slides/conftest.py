@@ -15,7 +15,7 @@ import tifffile
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.models.inference import DENSE_STEP
+from napari_melanoma.models import DENSE_STEP
 from napari_melanoma.slides.options import SlideOptions
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
 @pytest.fixture(scope="session")
 def tile_model() -> LoadModel:
     """Make a model of tiles whose answer is how dark they are."""
-    from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
-    from napari_melanoma.slides.tile_passes import TorchPasses
+    from napari_melanoma.slides.tile_models import TileModel
+    from napari_melanoma.slides.tile_passes import TileModelInfo, TorchPasses
 
     def made(
         kind: str = "classification",

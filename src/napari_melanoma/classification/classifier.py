@@ -18,18 +18,9 @@ from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
 from napari_melanoma.metrics.roc_curves import choose_operating_point
+from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_reference
-from napari_melanoma.models.inference import (
-    CATEGORIES,
-    CONTINUOUS,
-    IMAGE,
-    LOGITS,
-    Backend,
-    InferenceNetwork,
-    TorchNetwork,
-    load_inference,
-    normalize_images,
-)
+from napari_melanoma.models.inference import Backend, InferenceNetwork, TorchNetwork, load_inference, normalize_images
 from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, IMAGE, LOGITS, normalize_images
+from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS
+from napari_melanoma.models.inference import normalize_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

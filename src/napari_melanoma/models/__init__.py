@@ -1,4 +1,4 @@
-"""Networks, model bundles, published weights and export. This module names the default bundles of the program.
+"""Networks, model bundles, published weights and export: names of the default bundles and of the networks' arrays.
 
 P1 to P4 are the papers whose networks are built here; ``reproduction.papers`` describes them.
 """
@@ -9,3 +9,6 @@ DEFAULT_CLASSIFIER = "melanoma-small"
 DEFAULT_PHONE_CLASSIFIER = "lesion-phone"  # for macroscopic photographs, such as those of smartphones
 DEFAULT_TILE_MODEL = "tile-demo"  # for slides
 AUTOMATIC = "auto"  # instead of the name of a classifier: the default classifier for the type of photograph
+IMAGE, CONTINUOUS, CATEGORIES = "image", "continuous", "categories"  # inputs of functions
+LOGITS, PROBABILITIES = "logits", "probabilities"  # outputs of exported networks
+DENSE_STEP = 4  # pixels of a tile along the side of a cell of its dense map

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_file, temporary_prefix
-from napari_melanoma.models.inference import (
-    CATEGORIES,
-    CONTINUOUS,
-    IMAGE,
-    LOGITS,
-    PROBABILITIES,
-)
+from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS, PROBABILITIES
 
 if TYPE_CHECKING:
     import torch

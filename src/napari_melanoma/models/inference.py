@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "onnxruntime", "torch"]
 BACKEND_VARIABLE = "NAPARI_MELANOMA_BACKEND"  # environment variable that forces a back end
-IMAGE, CONTINUOUS, CATEGORIES = "image", "continuous", "categories"  # inputs of functions
-LOGITS, PROBABILITIES = "logits", "probabilities"  # outputs of exported networks
-DENSE_STEP = 4  # pixels of a tile along the side of a cell of its dense map
 log = logging.getLogger(__name__)
 
 

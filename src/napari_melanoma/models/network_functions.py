@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from napari_melanoma.imaging.prompts import PROMPT_MAPS
+from napari_melanoma.models import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
 from napari_melanoma.models.zoo import find_encoder
 
 if TYPE_CHECKING:

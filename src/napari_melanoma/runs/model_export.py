@@ -164,14 +164,14 @@ def _load_segmenter(info: BundleInfo, file: Path) -> Segmenter:
     import torch
 
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.models.onnx_network import OnnxNetwork
+    from napari_melanoma.models.exported_network import ExportedNetwork
 
     class ExportedSegmenter(Segmenter):
         """A model from an exported file."""
 
         def __init__(self) -> None:
             self.info = info
-            self._exported = OnnxNetwork(file)
+            self._exported = ExportedNetwork(file)
 
         def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
             with torch.inference_mode():

@@ -24,8 +24,7 @@ from napari_melanoma.core.provenance import installed_version
 from napari_melanoma.models.inference import BACKEND_VARIABLE
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.tile_models import TileModelInfo
-    from napari_melanoma.slides.tile_passes import OnnxPasses, TilePasses, TorchPasses
+    from napari_melanoma.slides.tile_passes import OnnxPasses, TileModelInfo, TilePasses, TorchPasses
 
 PROCESSOR = Path("/proc/cpuinfo")  # of Linux
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Intel and AMD, and of Arm

@@ -13,7 +13,6 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import InferenceNetwork, load_inference
-from napari_melanoma.slides.tile_passes import softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +71,8 @@ class BagModel:
 
         The sums of the softmax are kept relative to the greatest score of each head so far.
         """
+        from scipy.special import softmax
+
         scores: list[NDArray[np.float32]] = []
         greatest, total, pooled = np.full(1, -np.inf, np.float32), np.zeros(1, np.float32), np.zeros((1, 1), np.float32)
         for chunk in chunks:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.bag_models import BagModel, SlidePrediction
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
+    from napari_melanoma.slides.tile_models import TileModel
+    from napari_melanoma.slides.tile_passes import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
 BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by one

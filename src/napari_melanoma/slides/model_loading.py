@@ -25,8 +25,8 @@ from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.backend_choice import choose_passes
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.lesions import default_lesion_class
-from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
-from napari_melanoma.slides.tile_passes import OnnxPasses, TilePasses, TorchPasses
+from napari_melanoma.slides.tile_models import TileModel
+from napari_melanoma.slides.tile_passes import OnnxPasses, TileModelInfo, TilePasses, TorchPasses
 
 if TYPE_CHECKING:
     from torch import nn

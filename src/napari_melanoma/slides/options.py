@@ -21,7 +21,7 @@ from napari_melanoma.slides.tissue import TissueConfig
 if TYPE_CHECKING:
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.tile_models import TileModelInfo
+    from napari_melanoma.slides.tile_passes import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
 DENSE_OVERLAP = 0.125  # of a tile's side: overlap over which neighboring dense maps are blended

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.plan import AnalysisPlan
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.tile_models import TileModelInfo
+    from napari_melanoma.slides.tile_passes import TileModelInfo
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 

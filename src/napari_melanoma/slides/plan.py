@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.imaging.stain import StainFit
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
-    from napari_melanoma.slides.tile_models import TileModelInfo
+    from napari_melanoma.slides.tile_passes import TileModelInfo
 
 STAIN_TILES = 32  # tiles for fitting the stain; a fit to 16 is within 1.3 gray levels of a fit to all tissue
 ImageLoader = Callable[[], "NDArray[np.uint8]"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +16,8 @@ from napari_melanoma.slides.tile_passes import to_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.io.slide_store import TileKind
     from napari_melanoma.slides.bag_models import BagModel
-    from napari_melanoma.slides.tile_passes import TileOutputs, TilePasses
+    from napari_melanoma.slides.tile_passes import TileModelInfo, TileOutputs, TilePasses
 
 MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from float32
 MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
@@ -37,36 +35,6 @@ def out_of_memory_error(model: str, device: str) -> OutOfMemory:
         f"the memory of this {where} is too small for one tile of '{model}'. Close other programs, or choose a "
         "smaller model."
     )
-
-
-@dataclass(frozen=True)
-class TileModelInfo:
-    """Metadata of a tile model.
-
-    ``kind``: what it predicts. ``side_px``: side of its input. ``mpp``: micrometers per pixel of its training data.
-    ``mean``, ``std``: of its normalization, for RGB in [0, 1]. ``fingerprint``: hash of the weights. ``positive``:
-    class that lesions are detected with. ``bundle``: path of the bundle; empty for other encoders. ``calibrated``: None
-    if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
-    determines the predictions of a bundle.
-    """
-
-    name: str
-    kind: TileKind
-    classes: tuple[str, ...]
-    side_px: int
-    mpp: float
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    licence: str = "unknown"
-    fingerprint: str = ""
-    positive: str = ""
-    threshold: float = 0.5
-    bundle: str = ""
-    demonstration: bool = False
-    synthetic_share: float = 0.0
-    calibrated: bool | None = None
-    terms: str = ""
-    prediction_fingerprint: str = ""
 
 
 class TileModel:

@@ -1,12 +1,14 @@
-"""Forward passes of tiles: with ONNX Runtime on the CPU in float32, or with torch on any device and precision."""
+"""Forward passes of a tile model: ONNX Runtime on the CPU in float32, or torch on any device and precision."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from napari_melanoma.imaging.preprocessing import FLIPS
+from napari_melanoma.metrics.calibration import calibrate_logits
 from napari_melanoma.models.inference import InferenceNetwork, normalize_images
 from napari_melanoma.models.torch_inference import (
     Precision,
@@ -23,11 +25,41 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.core.prediction_config import ClassifierConfig
-    from napari_melanoma.slides.tile_models import TileModelInfo
+    from napari_melanoma.io.slide_store import TileKind
 
     TileOutputs = dict[str, NDArray[Any] | torch.Tensor]  # name of the array in the store to values (tile, ...)
 
 PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
+
+
+@dataclass(frozen=True)
+class TileModelInfo:
+    """Metadata of a tile model.
+
+    ``kind``: what it predicts. ``side_px``: side of its input. ``mpp``: micrometers per pixel of its training data.
+    ``mean``, ``std``: of its normalization, for RGB in [0, 1]. ``fingerprint``: hash of the weights. ``positive``:
+    class that lesions are detected with. ``bundle``: path of the bundle; empty for other encoders. ``calibrated``: None
+    if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
+    determines the predictions of a bundle.
+    """
+
+    name: str
+    kind: TileKind
+    classes: tuple[str, ...]
+    side_px: int
+    mpp: float
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    licence: str = "unknown"
+    fingerprint: str = ""
+    positive: str = ""
+    threshold: float = 0.5
+    bundle: str = ""
+    demonstration: bool = False
+    synthetic_share: float = 0.0
+    calibrated: bool | None = None
+    terms: str = ""
+    prediction_fingerprint: str = ""
 
 
 class TilePasses(Protocol):
@@ -191,18 +223,8 @@ class OnnxPasses:
         views = np.concatenate([np.flip(images, axes) for axes in flips]) if len(flips) > 1 else images
         deepest = self._network.run("encode", image=views)["deepest"]
         logits = self._network.run("classify", deepest=deepest)["logits"]
-        logits = logits.reshape(len(flips), len(images), -1).mean(axis=0) / np.float32(config.temperature)
-        if config.bias:
-            logits += np.asarray(config.bias, np.float32)
-        return softmax(logits, axis=1)
-
-
-def softmax(logits: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Return the softmax along an axis; ``logits`` are overwritten."""
-    logits -= logits.max(axis=axis, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=axis, keepdims=True)
-    return logits
+        mean = logits.reshape(len(flips), len(images), -1).mean(axis=0)
+        return calibrate_logits(mean, config).astype(np.float32)
 
 
 def to_array(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:

@@ -10,7 +10,6 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.lesion.segmentation import SegmentationModel
 from napari_melanoma.models.inference import normalize_images
-from napari_melanoma.slides.tile_passes import softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,11 +32,14 @@ class TissueSegmenter(SegmentationModel):
         ``rgb``: uint8 (row, column, channel), of any size; resized to the input size of the bundle. Returns float32
         (class, row, column) of the size of the image: a softmax over the logits, which are resized first.
         """
+        from scipy.special import softmax
+
         config = self.info.config
         prepared = prepare_network_input(rgb, config.input_size, config.preprocessing)
         logits = self.network.run("segment", image=normalize_images([prepared], config))["logits"][0]
         height, width = rgb.shape[:2]
-        return softmax(_interpolate(_interpolate(logits, height, 1), width, 2), axis=0)
+        probabilities: NDArray[np.float32] = softmax(_interpolate(_interpolate(logits, height, 1), width, 2), axis=0)
+        return probabilities
 
     def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Predict the class of pixels.

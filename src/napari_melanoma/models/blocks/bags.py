@@ -100,5 +100,5 @@ class BagNetwork(nn.Module):
         """
         projected = self.project(tiles).float()
         if self.attention is None:
-            return projected, projected[:, :1] * 0
+            return projected, torch.zeros_like(projected[:, :1])
         return projected, self.attention(projected).float()

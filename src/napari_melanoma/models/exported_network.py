@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, IMAGE
+from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE
 
 
-class OnnxNetwork(nn.Module):
+class ExportedNetwork(nn.Module):
     """A network from an ONNX file, for evaluation; it runs on the CPU with as many threads as torch."""
 
     def __init__(self, path: Path) -> None:
