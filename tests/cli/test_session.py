@@ -13,7 +13,7 @@ import typer
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
-from napari_melanoma.models.inference import BACKEND_VARIABLE
+from napari_melanoma.models.inference import BACKEND_VARIABLE, DEVICE_VARIABLE
 
 
 def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:
@@ -29,12 +29,14 @@ def end(error: BaseException | None, *, as_json: bool = False, debug: bool = Fal
     return 0
 
 
-def test_the_back_end_is_forced_until_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_back_end_and_device_are_forced_until_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
-    with command_session(False, False, backend="torch") as current:
-        assert os.environ[BACKEND_VARIABLE] == "torch"
+    monkeypatch.setenv(DEVICE_VARIABLE, "mps")
+    with command_session(False, False, backend="torch", device="cpu") as current:
+        assert (os.environ[BACKEND_VARIABLE], os.environ[DEVICE_VARIABLE]) == ("torch", "cpu")
         current.finish("Done.")
     assert BACKEND_VARIABLE not in os.environ
+    assert os.environ[DEVICE_VARIABLE] == "mps"
 
 
 ENDS = [

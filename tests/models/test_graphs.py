@@ -16,7 +16,14 @@ from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TabularShape, TileConfig
 from napari_melanoma.models import graphs, inference
 from napari_melanoma.models.bundle import WEIGHTS, BundleConfig, BundleInfo, load_network, read_bundle, write_bundle
-from napari_melanoma.models.inference import OnnxNetwork, TorchNetwork, choose_backend, load_inference, using_backend
+from napari_melanoma.models.inference import (
+    OnnxNetwork,
+    TorchNetwork,
+    choose_backend,
+    find_device,
+    load_inference,
+    using_backend,
+)
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle, user_models_folder
 from napari_melanoma.models.zoo import ArchitectureSpec, build_network, list_architectures
 
@@ -215,6 +222,23 @@ def test_choice_of_the_back_end(device, backend, variable, gpu, expected, monkey
         choice = choose_backend(find_bundle("lesion-small"), device, backend)
     assert (choice.backend, choice.reason) == expected
     assert (choice.graphs is not None) is (choice.backend == "onnxruntime")
+
+
+def test_choice_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's comes first, then that of the environment, then the fastest; one that is missing is refused."""
+    monkeypatch.setattr("napari_melanoma.models.torch_inference.list_devices", lambda: ["mps", "cpu", "xpu"])
+    monkeypatch.delenv(inference.DEVICE_VARIABLE, raising=False)
+    monkeypatch.delenv(inference.BACKEND_VARIABLE, raising=False)
+    info = find_bundle("lesion-small")
+    assert find_device() == "mps"
+    with using_backend(device="xpu"):
+        assert (find_device(), find_device("cpu")) == ("xpu", "cpu")
+        assert choose_backend(info).reason == "the device is xpu"
+        assert choose_backend(info, "cpu").backend == "onnxruntime"
+    with using_backend(device="cuda"), pytest.raises(ConfigError, match="'cuda', but torch finds only: mps, cpu, xpu"):
+        load_inference(info)
+    with using_backend(device="gpu"), pytest.raises(ConfigError, match="_DEVICE is 'gpu', expected one of: auto, cpu"):
+        load_inference(info)
 
 
 def test_an_impossible_back_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
 from napari_melanoma.models.torch_inference import fold_normalization
@@ -347,6 +347,6 @@ def test_a_model_of_photographs_is_refused() -> None:
 
 
 def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.model_loading.choose_device", lambda: "cpu")
-    with pytest.raises(RunError, match="device is 'cuda', but torch finds no such device"):
+    monkeypatch.setattr("napari_melanoma.models.torch_inference.list_devices", lambda: ["cpu"])
+    with pytest.raises(ConfigError, match="the device is 'cuda', but torch finds only: cpu"):
         load_tile_model("tile-demo", LoadOptions(device="cuda"))

@@ -33,7 +33,7 @@ SITE_FIELDS = ("sub_site", "site", "laterality")
 
 
 def case(
-    current: Annotated[CommandSession, "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "accept_damaged", "backend", "device"],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the case.")],
     sources: Annotated[
         list[Path] | None,

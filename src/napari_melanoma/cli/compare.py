@@ -53,7 +53,7 @@ FOR_ONE_LESION = "--flips and --no-refine apply to masks of one lesion; these mo
 
 
 def compare(
-    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or evaluation folders.")
     ] = None,

@@ -505,7 +505,7 @@ def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> Non
 
 
 def features(
-    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table to write; features.csv in the data set.")

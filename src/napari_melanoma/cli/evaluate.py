@@ -54,7 +54,7 @@ BIOMARKERS_HELP = format_help(
 
 
 def evaluate(
-    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     model: Annotated[
         str, typer.Option("--model", metavar="BUNDLE", help="Name of a model, or the folder of a bundle.")
     ],

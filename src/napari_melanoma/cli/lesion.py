@@ -52,7 +52,7 @@ MAX_PRINTED_PREDICTIONS = 10  # with more photographs, predictions are only writ
 
 
 def lesion(
-    current: Annotated[CommandSession, "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "accept_damaged", "backend", "device"],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
     out: Out,
     options: Annotated[

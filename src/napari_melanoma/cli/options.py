@@ -196,7 +196,7 @@ def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
     for name in session_options:
-        default = None if name == "backend" else False
+        default = None if name in ("backend", "device") else False
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=SESSION_OPTIONS[name]))
 
     def call(**values: Any) -> None:  # noqa: ANN401 - the values of the options
@@ -254,6 +254,10 @@ BackendName = Annotated[
         "graphs.",
     ),
 ]
+DeviceName = Annotated[
+    Literal["auto", "cpu", "cuda", "mps", "xpu"] | None,
+    typer.Option("--device", help="Where networks run; by default on a GPU that torch finds, or else on the CPU."),
+]
 # Options of commands that run in a session, by the names of their parameters. Each has ``--json`` and ``--debug``; the
 # others are named by the command: ``current: Annotated[CommandSession, "allow_outside"]``.
 SESSION_OPTIONS = {
@@ -262,6 +266,7 @@ SESSION_OPTIONS = {
     "allow_outside": AllowOutside,
     "accept_damaged": AcceptDamaged,
     "backend": BackendName,
+    "device": DeviceName,
 }
 NoRefine = Annotated[
     bool,

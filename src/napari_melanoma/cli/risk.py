@@ -37,7 +37,7 @@ HELP = format_help(
 
 
 def risk(
-    current: Annotated[CommandSession, "accept_damaged", "backend"],
+    current: Annotated[CommandSession, "accept_damaged", "backend", "device"],
     cases: Annotated[list[str], typer.Argument(metavar="SLIDE_OR_PATCH", help="Slides or patches, folders, patterns.")],
     model: Annotated[
         list[str], typer.Option(help="Name of a model that predicts metastasis, or the folder of its bundle.")

@@ -114,11 +114,11 @@ def command_session(
     allow_outside: bool = False,
     accept_damaged: bool = False,
     backend: str | None = None,
+    device: str | None = None,
 ) -> Iterator[CommandSession]:
     """Run a command with signal handling, logging and error handling; the block ends with ``finish``.
 
-    ``allow_outside``, ``accept_damaged`` and ``backend``: the options ``--allow-outside``, ``--accept-damaged`` and
-    ``--backend``.
+    The other arguments are the options ``--allow-outside``, ``--accept-damaged``, ``--backend`` and ``--device``.
     """
     from napari_melanoma.models.inference import using_backend
 
@@ -128,7 +128,7 @@ def command_session(
         _configure_logging(debug),
         exit_when_output_closes(),
         accepting_damaged(accept_damaged),
-        using_backend(backend),
+        using_backend(backend, device),
     ):
         try:
             with (

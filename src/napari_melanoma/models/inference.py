@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from napari_melanoma.models.network_functions import NetworkFunction
 
 Backend = Literal["auto", "onnxruntime", "torch"]
-BACKEND_VARIABLE = "NAPARI_MELANOMA_BACKEND"  # environment variable that forces a back end
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
+BACKEND_VARIABLE = "NAPARI_MELANOMA_BACKEND"  # environment variables that force a back end, and a device
+DEVICE_VARIABLE = "NAPARI_MELANOMA_DEVICE"
 log = logging.getLogger(__name__)
 
 
 class InferenceNetwork(Protocol):
     """A network that predictions call.
 
-    ``backend``: "onnxruntime" or "torch". ``device``: "cpu", "cuda" or "mps".
+    ``backend``: "onnxruntime" or "torch". ``device``: "cpu", "cuda", "mps" or "xpu".
     """
 
     @property
@@ -157,9 +159,9 @@ def load_inference(info: BundleInfo, device: str | None = None, backend: Backend
     if choice.graphs is not None:
         return OnnxNetwork(choice.graphs)
     from napari_melanoma.models.bundle import load_network
-    from napari_melanoma.models.torch_inference import choose_device
 
-    return TorchNetwork(load_network(info), info.config, device or choose_device())
+    device = find_device(device)
+    return TorchNetwork(load_network(info), info.config, device)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def choose_backend(info: BundleInfo, device: str | None = None, backend: Backend
     """Choose the back end that ``load_inference`` loads a bundle for."""
     from napari_melanoma.models.graphs import find_graphs, request_conversion
 
-    requested = _requested_backend(backend)
+    requested, device = _read_request(BACKEND_VARIABLE, backend, Backend), _requested_device(device)
     if requested == "torch":
         return BackendChoice("torch", "requested")
     if device not in (None, "cpu"):
@@ -195,29 +197,47 @@ def choose_backend(info: BundleInfo, device: str | None = None, backend: Backend
     return BackendChoice("onnxruntime", "requested" if requested == "onnxruntime" else "the processor is used", graphs)
 
 
+def find_device(device: str | None = None) -> str:
+    """Return the device for torch: that of the caller or of the environment, or else the fastest."""
+    from napari_melanoma.models.torch_inference import list_devices
+
+    requested, available = _requested_device(device), list_devices()
+    if requested not in (None, *available):
+        raise ConfigError(
+            f"the device is '{requested}', but torch finds only: {', '.join(available)}. Set the device to one of "
+            "these or to auto; 'napari-melanoma doctor' shows what is missing."
+        )
+    return requested or available[0]
+
+
 @contextmanager
-def using_backend(backend: str | None) -> Iterator[None]:
-    """Force a back end inside the ``with`` block, in this process and its child processes; None changes nothing.
+def using_backend(backend: str | None = None, device: str | None = None) -> Iterator[None]:
+    """Force a back end or a device inside the ``with`` block, in this process and its child processes.
 
     Networks are loaded in many places, also in processes for other slides: the environment reaches all of them.
     """
-    previous = os.environ.get(BACKEND_VARIABLE)
-    if backend:
-        os.environ[BACKEND_VARIABLE] = backend
+    forced = {BACKEND_VARIABLE: backend, DEVICE_VARIABLE: device}
+    previous = {variable: os.environ.get(variable) for variable, value in forced.items() if value}
+    os.environ.update({variable: value for variable, value in forced.items() if value})
     try:
         yield
     finally:
-        if backend and previous is None:
-            del os.environ[BACKEND_VARIABLE]
-        elif backend and previous is not None:
-            os.environ[BACKEND_VARIABLE] = previous
+        for variable, value in previous.items():
+            del os.environ[variable]
+            if value is not None:
+                os.environ[variable] = value
 
 
-def _requested_backend(backend: Backend) -> str:
-    """Return the back end of the caller or, if it is left open, of the environment."""
-    requested = os.environ.get(BACKEND_VARIABLE, "auto") if backend == "auto" else backend
-    if requested not in get_args(Backend):
-        raise ConfigError(f"{BACKEND_VARIABLE} is '{requested}', expected one of: {', '.join(get_args(Backend))}.")
+def _requested_device(device: str | None) -> str | None:
+    requested = _read_request(DEVICE_VARIABLE, device or "auto", Device)
+    return None if requested == "auto" else requested
+
+
+def _read_request(variable: str, value: str, choices: object) -> str:
+    """Return the value of the caller or, if that is "auto", of the environment; ``choices``: their ``Literal``."""
+    requested = os.environ.get(variable, "auto") if value == "auto" else value
+    if requested not in get_args(choices):
+        raise ConfigError(f"{variable} is '{requested}', expected one of: {', '.join(get_args(choices))}.")
     return requested
 
 

@@ -35,13 +35,25 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def choose_device() -> str:
-    """Return the fastest device that torch finds: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
+def list_devices() -> list[str]:
+    """List the devices that torch finds, the fastest first.
+
+    ``"xpu"``, a GPU of Intel, comes last: it is used only on request, as training does not support it.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    found = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+        "xpu": torch.xpu.is_available(),
+    }
+    return [name for name, is_available in found.items() if is_available]
+
+
+def choose_device() -> str:
+    """Return the fastest device that torch finds: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
+    return list_devices()[0]
 
 
 def choose_precision(device: str) -> Precision:

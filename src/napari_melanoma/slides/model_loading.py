@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from napari_melanoma.core.errors import BundleError, ConfigError, RunError
+from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo
-from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, load_inference
+from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, find_device, load_inference
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
@@ -20,7 +20,7 @@ from napari_melanoma.models.published_encoders import (
     load_all_weights,
     load_foundation,
 )
-from napari_melanoma.models.torch_inference import Precision, choose_device
+from napari_melanoma.models.torch_inference import Precision
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.backend_choice import choose_passes
 from napari_melanoma.slides.bag_models import BagModel
@@ -53,11 +53,6 @@ class LoadOptions:
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
     """Load a tile model by the name of a bundle or encoder, see ``SlideOptions.model``."""
-    if options.device not in (None, "cpu") and options.device != choose_device():
-        raise RunError(
-            f"device is '{options.device}', but torch finds no such device. Set it to 'auto', or run: napari-melanoma "
-            "doctor."
-        )
     info, passes = _load_by_name(name, options)
     return TileModel(info, passes, options.batch_size, options.precision)
 
@@ -66,7 +61,7 @@ def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TileP
     if name in FOUNDATION_ENCODERS or name.startswith(TIMM):
         encoder = FOUNDATION_ENCODERS.get(name)
         info, network = _load_foundation_encoder(encoder, options) if encoder else _load_timm(name, options)
-        return info, TorchPasses(info, network, options.device or choose_device(), options.precision)
+        return info, TorchPasses(info, network, find_device(options.device), options.precision)
     if name.startswith(ENCODER):
         bundle = find_bundle(name.removeprefix(ENCODER), of_slides=True)
         info = _describe_bundle_encoder(bundle)

@@ -12,6 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 from napari_melanoma.depth.tumor_maps import UM_PER_MM
 from napari_melanoma.imaging.stain import StainConfig
+from napari_melanoma.models.inference import Device
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.scores import SlideScoreConfig
@@ -121,7 +122,9 @@ class SlideOptions(Config):
     score: SlideScoreConfig = SlideScoreConfig()
     batch_size: int = Field(32, ge=1, le=4096, description="tiles in one forward pass")
     workers: int = Field(0, title="Reader threads", ge=0, le=256, description="reader threads; 0: number of cores")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = Field(
+        "auto", description="where the network runs; auto: on a GPU that torch finds, or else on the CPU"
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", title="Number format", description="number format; auto: bf16 if supported and faster"
     )
