@@ -159,8 +159,8 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
     Parameters
     ----------
     path : str or os.PathLike
-        A file or folder that OpenSlide, tifffile or zarr can read: SVS, NDPI, MRXS, SCN, BIF, OME-TIFF, pyramidal TIFF,
-        DICOM, OME-Zarr and others.
+        A file or folder that OpenSlide, tifffile or zarr can read: SVS, NDPI, MRXS, SCN, BIF, CZI, OME-TIFF, pyramidal
+        TIFF, DICOM, OME-Zarr and others.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel of the finest level, one number or two along (row, column); by default the value in the
         file.

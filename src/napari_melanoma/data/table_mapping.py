@@ -108,7 +108,9 @@ def _find_known_column(name: str) -> str:
 # Cells
 
 IMAGE_NAME = re.compile(
-    r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|svs|ndpi|mrxs|scn|bif|svslide|qptiff))*", re.IGNORECASE
+    r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|"
+    r"svs|ndpi|mrxs|scn|bif|svslide|qptiff|czi|vsi|i2?syntax))*",
+    re.IGNORECASE,
 )
 _ESCAPES_FOLDER = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.[/\\]")
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)

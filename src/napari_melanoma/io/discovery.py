@@ -17,7 +17,10 @@ SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".heic", ".heif"}
     | {".hif", ".dcm", ".dicom"}
 )
-SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".qptiff", ".ome.tif", ".ome.tiff")
+SLIDE_SUFFIXES = (
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".qptiff", ".ome.tif", ".ome.tiff"),
+    *(".czi", ".vsi", ".isyntax", ".i2syntax"),
+)
 TABLE_SUFFIXES = (".csv", ".tsv")
 FileFilter = Callable[[Path], bool]
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 # File endings of scanners: such a file counts as a slide even if it is damaged, so that opening it reports the damage.
-SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
+SCANNER_SUFFIXES = (
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff"),
+    *(".czi", ".vsi", ".isyntax", ".i2syntax"),
+)
 # File endings of files that cannot be DICOM.
 _OTHER_SUFFIXES = (SUFFIXES - {".dcm", ".dicom"}) | {*SCANNER_SUFFIXES}
 FOLDER_ENDINGS = (".zarr", "_dicom")  # folders that napari opens with this reader; the command line opens any folder

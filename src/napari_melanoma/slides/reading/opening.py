@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _TIFFFILE_VENDORS = {"aperio", "generic-tiff"}
 _JPEG2000_YCBCR = 33003  # value of the tag Compression
 _SUPPORTED_FORMATS = (
-    "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
+    "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, CZI, VSI, iSyntax, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG "
+    "or JPEG)"
 )
 REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
 
@@ -64,9 +65,17 @@ def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
         from napari_melanoma.slides.reading.flat_images import open_flat_image
 
         return open_flat_image(path, pixel_size)
+    from napari_melanoma.slides.reading.fastslide import FORMATS, open_with_fastslide
     from napari_melanoma.slides.reading.openslide import detect_vendor, open_with_openslide
 
     vendor = detect_vendor(path)
+    if path.suffix.lower() in FORMATS:
+        if vendor != "zeiss":
+            return open_with_fastslide(path, pixel_size)
+        try:
+            return open_with_openslide(path, pixel_size)
+        except UnreadableImage as error:  # OpenSlide supports a part of this format
+            return open_with_fastslide(path, pixel_size, str(error.__cause__))
     if (vendor in _TIFFFILE_VENDORS and not _has_raw_ycbcr(path)) or (vendor is None and kind == "TIFF"):
         from napari_melanoma.slides.reading.tiff import open_tiff
 

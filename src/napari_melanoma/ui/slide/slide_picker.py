@@ -252,6 +252,7 @@ class SlideMetadataLabel(WrappedLabel):
 
 SUFFIXES = (
     *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff"),
+    *(".czi", ".vsi", ".isyntax", ".i2syntax"),
     *(".tif", ".tiff", ".dcm", ".png", ".jpg", ".jpeg"),
 )
 
