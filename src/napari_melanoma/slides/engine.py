@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.io.slide_store import SlideResultWriter
     from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tile_passes import TileOutputs
     from napari_melanoma.slides.tiling import TileGrid
 
@@ -57,6 +55,23 @@ class BatchCallback(Protocol):
         """Receive the counts."""
 
 
+class BatchModel(Protocol):
+    """What predicts batches; see ``TileModel.predict``."""
+
+    def predict(self, tiles: NDArray[np.uint8]) -> TileOutputs:
+        """Predict tiles, uint8 (tile, row, column, channel=3)."""
+
+
+class BatchWriter(Protocol):
+    """What stores the outputs of batches; see ``SlideResultWriter``."""
+
+    def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray[Any]]) -> None:
+        """Add the outputs of consecutive tiles in processing order."""
+
+    def flush(self) -> None:
+        """Return when all outputs are on disk."""
+
+
 @dataclass(frozen=True)
 class TileBatch:
     """Tiles that are read, predicted and written together.
@@ -77,8 +92,8 @@ class EngineStages:
     """
 
     read_tiles: ReadTiles
-    model: TileModel
-    writer: SlideResultWriter
+    model: BatchModel
+    writer: BatchWriter
     readers: int = 2
 
 
@@ -142,7 +157,7 @@ def _lower_thread_priority() -> None:
 class _WriterThread:
     """The only thread that writes; its errors are raised when the next batch is added."""
 
-    def __init__(self, writer: SlideResultWriter) -> None:
+    def __init__(self, writer: BatchWriter) -> None:
         self._writer = writer
         self._queue: Queue[QueueItem] = Queue(WAITING_BATCHES)
         self._unflushed = False

@@ -54,7 +54,7 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
     255. The returned map has at most ``MAX_MAP_SIDE`` cells along a side, each the mean over a square of cells of
     ``map``.
     """
-    cells = replace(grid, side_px=result.spec.dense_px)
+    cells = replace(grid.without_margin, side_px=result.spec.dense_px)
     shape = stitched_shape(cells)
     step = -(-max(shape) // MAX_MAP_SIDE)
     classes, predictions = len(result.spec.classes), _DenseTileReader(result)

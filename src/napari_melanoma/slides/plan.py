@@ -93,7 +93,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
-    share = tissue_share(grid, mask, mask_placement)
+    share = tissue_share(grid.without_margin, mask, mask_placement)
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
     if not passes:
         raise InputError(
@@ -186,12 +186,13 @@ def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
     """Take size and overlap of tiles from the options, or from the model where they are not set."""
     overlap = options.overlap
     if overlap is None:
-        overlap = DENSE_OVERLAP if model.kind == "dense" else 0.0
+        overlap = DENSE_OVERLAP if model.kind == "dense" and not model.margin_px else 0.0
     return TilingConfig(
         side_px=model.side_px,
         mpp=options.tile_mpp or model.mpp,
         side_um=options.tile_um,
         overlap=overlap,
+        margin_px=model.margin_px,
         border=options.border,
     )
 

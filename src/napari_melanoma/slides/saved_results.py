@@ -183,7 +183,7 @@ def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.f
     grid = _read_grid(read_slide_result(folder), result)
     if len(maps) != len(result.spec.classes) or grid is None:
         return None
-    cells = replace(grid, side_px=result.spec.dense_px)
+    cells = replace(grid.without_margin, side_px=result.spec.dense_px)
     step = -(-max(stitched_shape(cells)) // MAX_MAP_SIDE)
     place = cells.pixel_placement
     return maps, replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
@@ -196,7 +196,7 @@ def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | No
         return None
     try:
         values = {**grid, "area": Box(**grid["area"])}
-        pairs = {name: tuple(grid[name]) for name in ("read_px", "stride_px")}
+        pairs = {name: tuple(grid[name]) for name in ("read_px", "stride_px", "margin_px") if name in grid}
         return TileGrid(**{**values, **pairs, "pixel_size": result.spec.placement.pixel_size})
     except (KeyError, TypeError):
         return None
@@ -206,4 +206,4 @@ def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int
     if grid is None or not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)
-    return tissue_share(grid, mask, MapPlacement.from_thumbnail(mask.shape, size, grid.pixel_size))
+    return tissue_share(grid.without_margin, mask, MapPlacement.from_thumbnail(mask.shape, size, grid.pixel_size))

@@ -40,7 +40,8 @@ class TileModelInfo:
     ``mean``, ``std``: of its normalization, for RGB in [0, 1]. ``fingerprint``: hash of the weights. ``positive``:
     class that lesions are detected with. ``bundle``: path of the bundle; empty for other encoders. ``calibrated``: None
     if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
-    determines the predictions of a bundle.
+    determines the predictions of a bundle. ``margin_px``: border of its input that is context only: the predictions of
+    a dense model then cover the rest of a tile, without overlap.
     """
 
     name: str
@@ -60,6 +61,7 @@ class TileModelInfo:
     calibrated: bool | None = None
     terms: str = ""
     prediction_fingerprint: str = ""
+    margin_px: int = 0
 
 
 class TilePasses(Protocol):

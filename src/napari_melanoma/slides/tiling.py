@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
@@ -34,6 +34,9 @@ class TilingConfig(Config):
         None, gt=0, description="side of a tile on the slide in micrometers, such as 3000 for patches of 3 mm"
     )
     overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that overlaps the next")
+    margin_px: int = Field(
+        0, ge=0, le=2048, description="border of a tile that is read as context only, in pixels of the network's input"
+    )
     border: Border = Field(
         "pad",
         description="tiles beyond the end of the area: pad: extended with white; inside: left out; shift: moved inside",
@@ -41,6 +44,12 @@ class TilingConfig(Config):
     mpp_tolerance: float = Field(
         0.02, ge=0, le=0.2, description="a level whose pixel size differs by less than this share is not resized"
     )
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Self:
+        if 2 * self.margin_px >= self.side_px:
+            raise ValueError(f"margin_px is {self.margin_px}, expected less than half of side_px ({self.side_px})")
+        return self
 
     @property
     def wanted_um(self) -> float:
@@ -56,7 +65,8 @@ class TileGrid:
     level. ``side_px``: side of a tile at the input of the network. ``read_px``: height and width of a tile in pixels of
     the level; they differ if pixels are not square. ``stride_px``: distance of adjacent tiles, down and to the right,
     in pixels of the level. ``area``: the tiled area, in pixels of the level. ``pixel_size``: that of the finest level;
-    None if unknown, and tiles are then read at the finest level.
+    None if unknown, and tiles are then read at the finest level. ``margin_px``: border of each tile that is read as
+    context only, (y, x) in pixels of the level; it extends beyond the tiled area.
     """
 
     level: int
@@ -69,6 +79,13 @@ class TileGrid:
     columns: int
     border: Border
     pixel_size: PixelSize | None = None
+    margin_px: tuple[int, int] = (0, 0)
+
+    @property
+    def without_margin(self) -> TileGrid:
+        """The grid of the parts of the tiles that are not context; ``side_px`` is unchanged."""
+        read = self.read_px[0] - 2 * self.margin_px[0], self.read_px[1] - 2 * self.margin_px[1]
+        return replace(self, read_px=read, margin_px=(0, 0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,8 +105,8 @@ class TileGrid:
         """Placement of a map with a cell for each tile, as large as a stride and centered on the tile."""
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
         return MapPlacement(
-            (self.area.top + margins[0]) * self.downsample,
-            (self.area.left + margins[1]) * self.downsample,
+            (self.area.top - self.margin_px[0] + margins[0]) * self.downsample,
+            (self.area.left - self.margin_px[1] + margins[1]) * self.downsample,
             self.stride_px[0] * self.downsample,
             self.stride_px[1] * self.downsample,
             self.pixel_size,
@@ -123,9 +140,10 @@ class TileGrid:
         """Return the first row (axis 0) or column (axis 1) of a tile, in pixels of the level."""
         origin, length = (self.area.top, self.area.height) if axis == 0 else (self.area.left, self.area.width)
         start = index * self.stride_px[axis]
+        margin = self.margin_px[axis]
         if self.border == "shift":
-            start = min(start, max(0, length - self.read_px[axis]))
-        return origin + start
+            start = min(start, max(0, length - self.read_px[axis] + 2 * margin))
+        return origin + start - margin
 
 
 def plan_tiles(
@@ -148,11 +166,13 @@ def plan_tiles(
     level = _choose_level(levels, min(size) / config.side_px)
     downsample = levels[level].downsample
     read = tuple(_whole_pixels(side / downsample, config) for side in size)
-    stride = tuple(max(1, round(side * (1 - config.overlap))) for side in read)
+    margin = tuple(round(config.margin_px * side / config.side_px) for side in read)
+    inner = tuple(side - 2 * border for side, border in zip(read, margin, strict=True))
+    stride = tuple(max(1, round(side * (1 - config.overlap))) for side in inner)
     area = _tiled_area(levels[0], levels[level], within)
     counts = [
         _count_tiles(length, side, step, config.border)
-        for length, side, step in zip((area.height, area.width), read, stride, strict=True)
+        for length, side, step in zip((area.height, area.width), inner, stride, strict=True)
     ]
     return TileGrid(
         level,
@@ -165,6 +185,7 @@ def plan_tiles(
         counts[1],
         config.border,
         pixel_size,
+        (margin[0], margin[1]),
     )
 
 

@@ -1,0 +1,125 @@
+"""Cells of a slide: squares of 32 micrometers that have features and a class, computed in blocks with a margin.
+
+A block is a tile of the slide engine, so that a classifier predicts the same map in the dock and in an analysis. Its
+margin is context that only the features see: cells of neighboring blocks join without a seam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.maps import stitched_shape
+from napari_melanoma.slides.plan import check_slide
+from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.core.geometry import MapPlacement
+    from napari_melanoma.slides.reading.slide import SlideInfo
+
+CELL_UM = 32
+BLOCK_CELLS = 16  # cells along the side of a block
+MARGIN_CELLS = 3  # on each side of a block: the context of 7 x 7 cells
+
+
+def block_px(mpp: float) -> int:
+    """Return the side of a block with its margin in pixels of ``mpp`` micrometers."""
+    return round((BLOCK_CELLS + 2 * MARGIN_CELLS) * CELL_UM / mpp)
+
+
+def margin_px(mpp: float) -> int:
+    """Return the margin of a block on each side in pixels of ``mpp`` micrometers."""
+    return round(MARGIN_CELLS * CELL_UM / mpp)
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """The cells of a slide in rows and columns, and the blocks of ``BLOCK_CELLS`` x ``BLOCK_CELLS`` cells.
+
+    Cells and blocks are addressed as int32 (..., 2), row and column in the grid of the whole slide. ``blocks``: the
+    blocks with their margin, as the slide engine reads them.
+    """
+
+    blocks: TileGrid
+
+    @classmethod
+    def plan(cls, info: SlideInfo, mpp: float, within: Box | None = None) -> CellGrid:
+        """Place the cells on a slide.
+
+        ``mpp``: micrometers per pixel at which features are computed. ``within``: the part to cover, in pixels of the
+        finest level; by default the scanned area. Raises ``ScaleMissing`` if the pixel size is unknown, and
+        ``InputError`` for fluorescence.
+        """
+        check_slide(info)
+        config = TilingConfig(side_px=block_px(mpp), mpp=mpp, margin_px=margin_px(mpp))
+        return cls(plan_tiles(info.levels, info.pixel_size, config, within or info.bounds))
+
+    @property
+    def _cells(self) -> TileGrid:
+        """The grid of the engine with a pixel for each cell."""
+        return replace(self.blocks.without_margin, side_px=BLOCK_CELLS)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of cells that cover the scanned area."""
+        return stitched_shape(self._cells)
+
+    @property
+    def placement(self) -> MapPlacement:
+        """Placement of a map with a pixel for each cell."""
+        return self._cells.pixel_placement
+
+    def cells_in(self, box: Box) -> Box:
+        """Return the box of the cells that a box touches, within the slide; empty if it touches none.
+
+        ``box``: in pixels of the finest level.
+        """
+        corners = [(box.top, box.left), (box.top + box.height, box.left + box.width)]
+        first, last = self.placement.to_map(corners)
+        top, left = np.clip(np.floor(first), 0, self.shape).astype(int).tolist()
+        bottom, right = np.clip(np.ceil(last), 0, self.shape).astype(int).tolist()
+        return Box(top, left, max(0, bottom - top), max(0, right - left))
+
+    def cell_of(self, points: ArrayLike) -> NDArray[np.int32]:
+        """Return the cell that contains each point, int32 (..., 2); points beyond the slide have no valid cell.
+
+        ``points``: (..., 2) as (row, column) in pixels of the finest level. See ``contains``.
+        """
+        return np.floor(self.placement.to_map(points)).astype(np.int32)
+
+    def center_of(self, cells: ArrayLike) -> NDArray[np.float64]:
+        """Return the centers of cells, float64 (..., 2), in pixels of the finest level."""
+        return self.placement.to_slide(np.asarray(cells) + 0.5)
+
+    def contains(self, cells: ArrayLike) -> NDArray[np.bool_]:
+        """Return which cells (..., 2) are on the slide, bool (...)."""
+        positions = np.asarray(cells)
+        return np.asarray(np.logical_and(positions >= 0, positions < self.shape).all(axis=-1), np.bool_)
+
+    def blocks_of(self, cells: ArrayLike) -> NDArray[np.int32]:
+        """Return the blocks that contain cells, int32 (block, 2), each once, in the order of their first cell."""
+        blocks = (np.asarray(cells, np.int32).reshape(-1, 2) // BLOCK_CELLS).astype(np.int32)
+        _, first = np.unique(blocks, axis=0, return_index=True)
+        return blocks[np.sort(first)]
+
+    def cells_of(self, block: ArrayLike) -> Box:
+        """Return the box of the cells of a block that are on the slide."""
+        top, left = (np.asarray(block) * BLOCK_CELLS).tolist()
+        rows, columns = self.shape
+        return Box(top, left, min(BLOCK_CELLS, rows - top), min(BLOCK_CELLS, columns - left))
+
+    def blocks_by_distance(self, blocks: NDArray[np.int32], center: ArrayLike) -> NDArray[np.int32]:
+        """Sort blocks (block, 2) by their distance from a cell ``center`` (2,), the nearest first."""
+        middle = (np.asarray(blocks) + 0.5) * BLOCK_CELLS
+        return blocks[np.argsort(np.square(middle - np.asarray(center)).sum(axis=1), kind="stable")]
+
+
+def list_cells(box: Box) -> NDArray[np.int32]:
+    """Return the cells of a box in reading order, int32 (cell, 2)."""
+    rows, columns = np.mgrid[box.slices]
+    return np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.int32)

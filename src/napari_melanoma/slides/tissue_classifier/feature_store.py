@@ -1,0 +1,361 @@
+"""Features of the cells of a slide: computed once, block by block, and stored in the slide's result folder.
+
+A block is a chunk of the store, and its file is written under a temporary name and renamed: a block is complete if its
+file exists. A killed computation therefore resumes, and two processes that compute the same block write the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import RunContext, usable_cores
+from napari_melanoma.core.files import atomic_folder, remove_folder, temporary_prefix
+from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.io.results import TISSUE, read_mask
+from napari_melanoma.io.slide_store import ATTRIBUTE, DONE, file_errors_translated
+from napari_melanoma.slides.engine import EngineStages, TileBatch, TileReader, analyze_tiles
+from napari_melanoma.slides.tiling import tissue_share
+from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
+
+if TYPE_CHECKING:
+    import zarr
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.io.zarr import DurableStore
+    from napari_melanoma.slides.reading.slide import Slide
+    from napari_melanoma.slides.tile_passes import TileOutputs
+    from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
+
+FEATURES = "features"  # folder in the result folder of a slide, and array in a store
+LOCK_FILE, LOCK_S = ".features.lock", 30.0  # held while a store is created
+CACHE_BYTES = 256 * 2**20  # of blocks in memory
+KEY_DIGITS = 12
+OnBlock = Callable[["NDArray[np.int32]"], None]  # row and column of a block whose features can be read now
+
+
+class FeatureStoreSpec(Config):
+    """Metadata of a store: the slide, the source of the features, and the positions of the cells."""
+
+    format_version: Literal[1] = 1
+    slide: str = Field(description="name of the slide")
+    fingerprint: str = Field(description="fingerprint of the slide")
+    source: str = Field(description="name of the source of the features")
+    source_fingerprint: str = Field(description="hash of everything that determines the features of a block")
+    mpp: float = Field(gt=0, description="micrometers per pixel at which the features are computed")
+    features: int = Field(ge=1, description="features of a cell")
+    rows: int = Field(ge=1, description="of cells")
+    columns: int = Field(ge=1, description="of cells")
+    corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
+    step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
+    pixel_size_um: tuple[float, float] = Field(description="(y, x) of the finest level")
+
+    @property
+    def key(self) -> str:
+        """Hash of the metadata: stores with the same key have the same features."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:KEY_DIGITS]
+
+
+class SlideFeatures:
+    """The features of the cells of an open slide; safe to use from several threads.
+
+    ``grid``: the cells. ``source``: what computes the features.
+    """
+
+    def __init__(self, slide: Slide, source: FeatureSource, grid: CellGrid, folder: Path) -> None:
+        self.grid = grid
+        self.source = source
+        self._slide = slide
+        self._folder = folder
+        self._spec = _describe(slide, source, grid)
+        self._path = folder / FEATURES / f"{source.name}-{self._spec.key}.zarr"
+        self._store, self._array = _open_or_create(self._path, self._spec, grid)
+        self._lock = Lock()
+        self._cache: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
+        self._unwritten: dict[tuple[int, int], NDArray[np.float16]] = {}
+        self._stored = _list_stored(self._path, grid.blocks.shape)
+        self._temporary: TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def open(cls, slide: Slide, source: FeatureSource, folder: Path | None = None) -> SlideFeatures:
+        """Open the features of a slide; nothing is computed.
+
+        ``folder``: the result folder of the slide; without it, features are stored until this object is closed. Raises
+        ``ScaleMissing`` if the pixel size of the slide is unknown.
+        """
+        grid = CellGrid.plan(slide.info, source.mpp)
+        if folder is not None:
+            return cls(slide, source, grid, folder)
+        temporary = TemporaryDirectory(prefix=temporary_prefix(FEATURES), ignore_cleanup_errors=True)
+        features = cls(slide, source, grid, Path(temporary.name))
+        features._temporary = temporary
+        return features
+
+    def close(self) -> None:
+        """Remove features that were stored only until now."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        """Use the features in a ``with`` block, which closes them."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the features."""
+        self.close()
+
+    @property
+    def length(self) -> int:
+        """Number of features of a cell."""
+        return self.source.length
+
+    @cached_property
+    def tissue_blocks(self) -> NDArray[np.int32]:
+        """The blocks that contain tissue, int32 (block, 2), by the mask in the result folder or detected."""
+        size = self._slide.info.levels[0]
+        path = self._folder / TISSUE
+        if path.is_file():
+            mask = read_mask(path)
+        else:
+            overview = read_overview(self._slide)
+            mask, _ = tissue_of_overview(self._slide.info, overview, TissueConfig(), self._slide.info.pixel_size)
+        place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self._slide.info.pixel_size)
+        return np.argwhere(tissue_share(self.grid.blocks.without_margin, mask, place) > 0).astype(np.int32)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Number of tissue blocks whose features are known, and number of tissue blocks."""
+        blocks = self.tissue_blocks
+        return int(self._are_known(blocks).sum()), len(blocks)
+
+    def known(self, cells: ArrayLike) -> NDArray[np.bool_]:
+        """Return which cells (cell, 2) have features, bool (cell,)."""
+        positions = np.asarray(cells, np.int32).reshape(-1, 2)
+        known = self.grid.contains(positions)
+        known[known] = self._are_known(positions[known] // BLOCK_CELLS)
+        return known
+
+    def read(self, cells: ArrayLike) -> NDArray[np.float32]:
+        """Return the features of cells (cell, 2), float32 (cell, feature); NaN where they are not known."""
+        positions = np.asarray(cells, np.int32).reshape(-1, 2)
+        features = np.full((len(positions), self.length), np.nan, np.float32)
+        inside = np.flatnonzero(self.known(positions))
+        blocks, number = np.unique(positions[inside] // BLOCK_CELLS, axis=0, return_inverse=True)
+        for index, block in enumerate(blocks):
+            chosen = inside[number.reshape(-1) == index]
+            values = self.read_block(block)
+            if values is not None:
+                within = positions[chosen] % BLOCK_CELLS
+                features[chosen] = values[within[:, 0], within[:, 1]]
+        return features
+
+    def read_block(self, block: ArrayLike) -> NDArray[np.float16] | None:
+        """Return the features of a block, float16 (cell row, cell column, feature), or None if they are not known.
+
+        The array has ``BLOCK_CELLS`` rows and columns, also at the end of the slide, and must not be modified.
+        """
+        row, column = (int(value) for value in np.asarray(block))
+        with self._lock:
+            if (row, column) in self._cache:
+                self._cache.move_to_end((row, column))
+                return self._cache[row, column]
+            if (row, column) in self._unwritten:
+                return self._unwritten[row, column]
+            if not self._stored[row, column]:
+                return None
+        values = self._read_stored(row, column)
+        if values is not None:
+            self._keep((row, column), values)
+        return values
+
+    def compute(self, blocks: NDArray[np.int32], run: RunContext, on_block: OnBlock | None = None) -> None:
+        """Compute and store the features of blocks that are not known, in the given order.
+
+        ``blocks``: int32 (block, 2). ``on_block``: called in this thread with each of them, also if it was known.
+        Blocks that cannot be read are left out. If cancelled, finished blocks are kept.
+        """
+        done = on_block or (lambda block: None)
+        self._stored |= _list_stored(self._path, self._stored.shape)  # another process may have stored some
+        known = self._are_known(blocks)
+        for block in blocks[known]:
+            done(block)
+        missing = blocks[~known]
+        if not len(missing):
+            return
+        model, writer = _Passes(self.source), _Writer(self, missing)
+        batches = [TileBatch(index, missing[index : index + 1]) for index in range(len(missing))]
+        position = iter(missing)
+
+        def add(tiles: int, failed: int) -> None:
+            block = next(position)
+            if not failed:
+                self._add((int(block[0]), int(block[1])), model.last)
+                done(block)
+
+        reader = TileReader(self._slide, self.grid.blocks)
+        analyze_tiles(EngineStages(reader.read, model, writer, max(2, usable_cores())), batches, run, add)
+
+    def _are_known(self, blocks: NDArray[np.integer]) -> NDArray[np.bool_]:
+        with self._lock:
+            known = self._stored[blocks[:, 0], blocks[:, 1]]
+            for index in np.flatnonzero(~known):
+                known[index] = (int(blocks[index, 0]), int(blocks[index, 1])) in self._unwritten
+        return known
+
+    def _add(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:
+        """Make computed features readable before they are stored."""
+        with self._lock:
+            if not self._stored[block]:
+                self._unwritten[block] = values
+        self._keep(block, values)
+
+    def _keep(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:
+        with self._lock:
+            self._cache[block] = values
+            while len(self._cache) * values.nbytes > CACHE_BYTES:
+                self._cache.popitem(last=False)
+
+    def _write(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:
+        top, left = block[0] * BLOCK_CELLS, block[1] * BLOCK_CELLS
+        with file_errors_translated(self._path):
+            self._array[top : top + BLOCK_CELLS, left : left + BLOCK_CELLS] = values
+        with self._lock:
+            self._stored[block] = True
+            self._unwritten.pop(block, None)
+
+    def _read_stored(self, row: int, column: int) -> NDArray[np.float16] | None:
+        """Read a block from the store; a damaged one is removed, to be computed again."""
+        top, left = row * BLOCK_CELLS, column * BLOCK_CELLS
+        try:
+            stored: Any = self._array[top : top + BLOCK_CELLS, left : left + BLOCK_CELLS]
+            return np.asarray(stored)
+        except DAMAGE_ERRORS:
+            _chunk_path(self._path, row, column).unlink(missing_ok=True)
+            with self._lock:
+                self._stored[row, column] = False
+            return None
+
+    def wait_until_written(self) -> None:
+        """Return when the names of all stored blocks are on disk."""
+        with file_errors_translated(self._path):
+            self._store.wait_until_written()
+
+
+class _Passes:
+    """The network of the engine: keeps the last result, which the callback of the batch receives."""
+
+    def __init__(self, source: FeatureSource) -> None:
+        self._source = source
+        self.last = np.empty((0, 0, 0), np.float16)
+
+    def predict(self, tiles: NDArray[np.uint8]) -> TileOutputs:
+        """Compute the features of one block."""
+        outputs = self._source.compute(tiles)
+        self.last = outputs[0]
+        return {FEATURES: outputs}
+
+
+class _Writer:
+    """The writer of the engine."""
+
+    def __init__(self, features: SlideFeatures, blocks: NDArray[np.int32]) -> None:
+        self._features = features
+        self._blocks = blocks
+
+    def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray[Any]]) -> None:
+        """Write blocks; those that could not be read are left out."""
+        for index in np.flatnonzero(states == DONE).tolist():
+            row, column = self._blocks[first + index].tolist()
+            self._features._write((row, column), values[FEATURES][index])
+
+    def flush(self) -> None:
+        """See ``SlideFeatures.wait_until_written``."""
+        self._features.wait_until_written()
+
+
+def _describe(slide: Slide, source: FeatureSource, grid: CellGrid) -> FeatureStoreSpec:
+    place, size = grid.placement, slide.info.pixel_size
+    assert size is not None  # refused when the cells were placed
+    return FeatureStoreSpec(
+        slide=slide.info.name,
+        fingerprint=slide.info.fingerprint,
+        source=source.name,
+        source_fingerprint=source.fingerprint,
+        mpp=source.mpp,
+        features=source.length,
+        rows=grid.shape[0],
+        columns=grid.shape[1],
+        corner=(place.top, place.left),
+        step=(place.step_y, place.step_x),
+        pixel_size_um=(size.y_um, size.x_um),
+    )
+
+
+def _open_or_create(path: Path, spec: FeatureStoreSpec, grid: CellGrid) -> tuple[DurableStore, zarr.Array]:
+    """Open the store of features; a missing or damaged one is created."""
+    import zarr
+
+    from napari_melanoma.io.zarr import DurableStore, check_metadata
+
+    with hold_lock(path.parent / LOCK_FILE, LOCK_S):
+        try:
+            check_metadata(path)
+            store = DurableStore(path)
+            group = zarr.open_group(store=store, mode="r+")
+            if FeatureStoreSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path)) == spec:
+                return store, cast("zarr.Array", group[FEATURES])
+        except Exception:  # noqa: BLE001 - zarr raises many kinds of errors for missing and damaged metadata
+            remove_folder(path)
+        with atomic_folder(path) as temporary, file_errors_translated(path):
+            _create(temporary, spec, grid)
+    store = DurableStore(path)
+    return store, cast("zarr.Array", zarr.open_group(store=store, mode="r+")[FEATURES])
+
+
+def _create(path: Path, spec: FeatureStoreSpec, grid: CellGrid) -> None:
+    import zarr
+
+    from napari_melanoma.io.zarr import DurableStore
+
+    store = DurableStore(path)
+    group = zarr.create_group(store=store, attributes={ATTRIBUTE: spec.model_dump(mode="json")})
+    rows, columns = grid.blocks.shape
+    group.create_array(
+        FEATURES,
+        shape=(rows * BLOCK_CELLS, columns * BLOCK_CELLS, spec.features),
+        chunks=(BLOCK_CELLS, BLOCK_CELLS, spec.features),
+        dtype="float16",
+        fill_value=np.nan,
+        compressors=None,  # not compressible
+        dimension_names=("row", "column", "feature"),
+    )
+    store.wait_until_written()
+
+
+def _chunk_path(path: Path, row: int, column: int) -> Path:
+    return path / FEATURES / "c" / str(row) / str(column) / "0"
+
+
+def _list_stored(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which blocks are stored, bool (row, column)."""
+    stored = np.zeros(shape, np.bool_)
+    for file in (path / FEATURES / "c").glob("*/*/0"):
+        row, column = int(file.parts[-3]), int(file.parts[-2])
+        stored[row, column] = True
+    return stored
