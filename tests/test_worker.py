@@ -8,13 +8,14 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.lesion import loaded_models
+from napari_melanoma.models.graphs import Graphs
 from napari_melanoma.worker import HANDLERS, MAX_CHARACTERS, decode_lines, read_lines, serve
 
 
@@ -39,7 +40,7 @@ def explode(arguments, run):
 
 def test_the_worker_of_the_window_tests_has_verbs_of_the_worker():
     fake = runpy.run_path(str(Path(__file__).with_name("ui") / "fake_worker.py"))
-    assert set(fake["HANDLERS"]) < set(HANDLERS)
+    assert set(fake["HANDLERS"]) <= set(HANDLERS)
 
 
 def test_a_result_has_the_id_of_its_request_and_follows_its_progress():
@@ -192,21 +193,21 @@ def test_a_model_is_loaded_again_only_after_it_was_replaced(tmp_path, monkeypatc
     assert len(loaded) == len(set(loaded)) == 2
 
 
-@pytest.mark.parametrize("default", ["violet", None])
-def test_warm_loads_the_default_classifier_if_there_is_one(monkeypatch, default):
-    loaded = []
-
-    def load(name):
-        loaded.append(name)
-        return SimpleNamespace(info=SimpleNamespace(name=name), device="cpu")
-
-    monkeypatch.setattr("napari_melanoma.worker.load_segmenter", load)
-    monkeypatch.setattr("napari_melanoma.worker.load_classifier", load)
-    found = default and SimpleNamespace(name=default)
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.find_default_classifier", lambda: found)
-    (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
-    assert last["result"] == {"device": "cpu", "classifier": default}
-    assert loaded == ["lesion-small", *filter(None, [default])]
+@pytest.mark.parametrize(
+    ("verb", "model", "functions"),
+    [("prepare_segmenter", "lesion-small", {"segment"}), ("prepare_classifier", "auto", {"encode", "classify"})],
+)
+def test_a_prepared_model_has_opened_its_graphs(monkeypatch, verb, model, functions):
+    opened = []
+    open_session = Graphs.open_session
+    monkeypatch.setattr(Graphs, "open_session", lambda *args: opened.append(args[1]) or open_session(*args))
+    monkeypatch.setenv("NAPARI_MELANOMA_BACKEND", "onnxruntime")
+    for cache in (loaded_models._segmenter, loaded_models._classifier):
+        cache.cache_clear()
+    for _ in range(2):
+        (last,) = conversation(HANDLERS, {"id": 1, "verb": verb, "arguments": {"model": model}})
+        assert last["result"] == {"device": "cpu"}
+    assert sorted(opened) == sorted(functions)
 
 
 @pytest.mark.parametrize(

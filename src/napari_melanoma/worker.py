@@ -1,4 +1,4 @@
-"""The worker process of the docks, which loads torch and runs the models.
+"""The worker process of the docks, which loads and runs the models.
 
 It reads requests and writes events as JSON lines; arrays are passed as ``.npy`` files.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
 MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
-EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
+EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "segment", "arguments": {}}.'
 REQUIRED_TEXTS = ("model", "image", "out", "how", "method", "folder", "slide")
 REQUIRED = (*REQUIRED_TEXTS, "recipe")  # for these, null counts as missing
 TEXT_ARGUMENTS = (*REQUIRED_TEXTS, "mask", "spread", "strokes", "previous", "lesions", "class", "modality", "damage")
@@ -130,17 +130,35 @@ def _prompt_service() -> PromptRequests:
     return PromptRequests(load_segmenter)
 
 
-def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Load torch, a model and the default classifier, if there is one, before the first request.
+def prepare_segmenter(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Open a segmentation model and segment a few pixels, so that the first request takes no longer than later ones.
 
-    ``arguments``: ``model``: a bundle's name or path. Returns ``device``: where the model runs; ``classifier``: the
-    name of the loaded classifier, or None.
+    ``arguments``: ``model``: a bundle's name or path. Returns ``device``: where the model runs.
     """
-    from napari_melanoma.models.installed_bundles import find_default_classifier
+    import numpy as np
 
-    with report_loading(run):
-        device, default = load_segmenter(arguments["model"]).device, find_default_classifier()
-        return {"device": device, "classifier": default and load_classifier(default.name).info.name}
+    from napari_melanoma.lesion.analysis import ModelStamp, predict_lesion
+
+    model, rgb = load_segmenter(arguments["model"]), np.zeros((8, 8, 3), np.uint8)
+    predict_lesion(model, rgb, flips=False)
+    ModelStamp.of(model, rgb)
+    return {"device": model.device}
+
+
+def prepare_classifier(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Open a classifier and classify a few pixels, so that the first request takes no longer than later ones.
+
+    ``arguments``: ``model``: a classifier's name or path, "auto" for the default one. Returns ``device``.
+    """
+    import numpy as np
+
+    from napari_melanoma.classification.classify import classify
+    from napari_melanoma.classification.prediction import ClassifyOptions
+    from napari_melanoma.io.photographs import Photograph
+
+    model, mask = load_classifier(arguments["model"]), np.ones((8, 8), bool)
+    classify(Photograph(np.zeros((8, 8, 3), np.uint8), ""), mask, {}, model, ClassifyOptions(), run=run)
+    return {"device": model.device}
 
 
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -261,7 +279,8 @@ def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 VERBS: tuple[Handler, ...] = (
-    warm,
+    prepare_segmenter,
+    prepare_classifier,
     segment,
     encode,
     prompt,

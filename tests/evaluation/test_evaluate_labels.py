@@ -21,9 +21,9 @@ from napari_melanoma.io.results import read_labels, write_labels, write_rgb, wri
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.installed_bundles import (
-    find_default_classifier,
     install_bundle,
     list_bundles,
+    list_default_classifiers,
     list_photograph_models,
     require_photograph_model,
 )
@@ -181,8 +181,7 @@ def test_slide_models_are_rejected_for_photographs(several: BundleInfo) -> None:
         require_photograph_model(several, "segmentation")
     with pytest.raises(BundleError, match="expected a lesion segmentation model"):
         Segmenter.load(several)
-    usual = find_default_classifier()
-    assert usual is None or not usual.config.is_slide_model
+    assert not any(bundle.config.is_slide_model for bundle in list_default_classifiers())
 
 
 def test_a_lesion_model_is_no_tissue_model(tiny_bundle: BundleInfo) -> None:

@@ -16,7 +16,8 @@ from hostile.photos import written
 from hostile.sandbox import Sandbox
 
 VERBS = (
-    "warm",
+    "prepare_segmenter",
+    "prepare_classifier",
     "segment",
     "classify",
     "reclassify",
@@ -58,17 +59,17 @@ def malformed_lines(rng: Generator, box: Sandbox) -> Case:
         "[" * 100_000,
         "9" * 6000,
         '{"id": 1}',
-        '{"verb": "warm"}',
+        '{"verb": "prepare_segmenter"}',
         '{"id": {}, "verb": []}',
     ]
     kinds += [
-        '{"id": 1, "verb": "warm", "arguments": []}',
-        '{"id": 1, "verb": "warm", "arguments": null}',
+        '{"id": 1, "verb": "prepare_segmenter", "arguments": []}',
+        '{"id": 1, "verb": "prepare_segmenter", "arguments": null}',
         "\x00",
         "{'id': 1}",
     ]
     kinds += [
-        '{"id": NaN, "verb": "warm", "arguments": {}}',
+        '{"id": NaN, "verb": "prepare_segmenter", "arguments": {}}',
         '{"a":' * 100_000,
         '{"id": 1, "verb": "\\ud800", "arguments": {}}',
     ]

@@ -1,74 +1,47 @@
-"""Models are loaded once per process, and the expected duration of the first load is reported."""
+"""Models are loaded once per process, and a long import of torch is reported."""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
-from threading import Event
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from napari_melanoma.case import results
 from napari_melanoma.classification.classifier import Classifier
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.lesion import loaded_models
 
 
-@pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Progress messages of a process without torch whose user folder records no earlier load."""
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setattr(loaded_models, "_timing_file", lambda: tmp_path / "state" / "loading.json")
-    return []
+def record(messages: list[str]) -> RunContext:
+    return RunContext(lambda progress: messages.append(progress.message))
 
 
-def load(messages: list[str], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter((100.0, 100.0 + seconds))
-    monkeypatch.setattr(loaded_models, "time", SimpleNamespace(monotonic=lambda: next(times)))
+@pytest.mark.parametrize(
+    ("imports_torch", "expected"),
+    [(True, [loaded_models.LOADING, loaded_models.LOADING_TORCH]), (False, [loaded_models.LOADING])],
+)
+def test_a_long_import_of_torch_is_reported(monkeypatch: pytest.MonkeyPatch, imports_torch: bool, expected) -> None:
+    messages: list[str] = []
+    monkeypatch.setattr(loaded_models, "SLOW_S", 0.01)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    with loaded_models.report_loading(RunContext(lambda progress: messages.append(progress.message))):
+    with loaded_models.report_loading(record(messages)):
+        if imports_torch:
+            monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+        time.sleep(0.1)
+    assert messages == expected
+
+
+@pytest.mark.parametrize("is_loaded", [True, False], ids=["torch was loaded before", "torch is loaded quickly"])
+def test_a_short_load_has_one_message(monkeypatch: pytest.MonkeyPatch, is_loaded: bool) -> None:
+    messages: list[str] = []
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    if is_loaded:
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-
-
-def test_the_duration_is_estimated_from_the_last_load(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for seconds in (7.6, 0.2, 4000.0, 3.0):
-        load(messages, seconds, monkeypatch)
-    # What took an hour was no loading: it is not remembered.
-    assert messages == [f"Loading the model, about {about} s" for about in (4, 8, 1, 1)]
-
-
-def test_a_load_longer_than_the_last_one_is_reported(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaded_models, "LATE_FACTOR", 0.01)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    reported = Event()
-
-    def report(progress: Progress) -> None:
-        messages.append(progress.message)
-        if len(messages) == 2:
-            reported.set()
-
-    with loaded_models.report_loading(RunContext(report)):
-        assert reported.wait(20)
-    assert messages == ["Loading the model, about 4 s", "Loading the model takes longer than usual (about 4 s)"]
-
-
-def test_a_later_load_reports_no_duration(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    with loaded_models.report_loading(RunContext(lambda progress: messages.append(progress.message))):
-        pass
-    assert messages == ["Loading the model"]
-    assert not loaded_models._timing_file().exists()
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[3]", '{"seconds": "long"}', '{"seconds": -4}'])
-def test_an_unreadable_record_is_ignored(messages: list[str], monkeypatch, content: str) -> None:
-    loaded_models._timing_file().parent.mkdir()
-    loaded_models._timing_file().write_text(content)
-    load(messages, 2.0, monkeypatch)
-    assert messages == ["Loading the model, about 4 s"]
-    assert json.loads(loaded_models._timing_file().read_text()) == {"seconds": 2.0}
+    with loaded_models.report_loading(record(messages)):
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+    assert messages == [loaded_models.LOADING]
 
 
 def test_second_prediction_for_a_case_reuses_the_loaded_models(monkeypatch: pytest.MonkeyPatch) -> None:

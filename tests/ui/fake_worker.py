@@ -15,6 +15,14 @@ from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.worker import main
 
 
+def prepare_segmenter(arguments, run):
+    return {"device": "cpu"}
+
+
+def prepare_classifier(arguments, run):
+    return {"device": "cpu"}
+
+
 def segment(arguments, run):
     import numpy as np
 
@@ -261,7 +269,19 @@ def find_slide_biomarkers(arguments, run):
     return {"file": str(write_gallery(folder, read_risk(folder).prediction, "Ranked.", features))}
 
 
-VERBS = (segment, encode, prompt, find_lesions, rate, classify, reclassify, explain, classify_case)
+VERBS = (
+    prepare_segmenter,
+    prepare_classifier,
+    segment,
+    encode,
+    prompt,
+    find_lesions,
+    rate,
+    classify,
+    reclassify,
+    explain,
+    classify_case,
+)
 VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 

@@ -85,6 +85,30 @@ def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
 
 
 @pytest.mark.both_qts
+def test_models_are_prepared_once_and_after_requests(client, qtbot):
+    sent = []
+    make_request = client._make_request
+
+    def record(verb, arguments):
+        sent.append(request := make_request(verb, arguments))
+        request.finished.connect(lambda: finished.append(verb))
+        return request
+
+    finished = []
+    client._make_request = record
+    for model in ("one", "one"):
+        client.prepare("prepare_segmenter", model)
+    client.prepare("prepare_classifier", "one")
+    ask(client, "urgent")
+    qtbot.waitUntil(lambda: len(finished) == 3, timeout=PATIENCE_MS)
+    assert finished == ["segment", "prepare_segmenter", "prepare_classifier"]
+    # A new child has opened no model yet.
+    os.kill(client.pid, signal.SIGTERM)
+    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
+    client.prepare("prepare_segmenter", "one")
+    qtbot.waitUntil(lambda: len(finished) == 4, timeout=PATIENCE_MS)
+
+
 def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
     wait(qtbot, ask(client)[1])
     pid = client.pid

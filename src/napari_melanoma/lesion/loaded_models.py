@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.segmentation import Segmenter
 
-DEFAULT_S = 4.0  # usual time to import torch and load a small model, if none was measured yet
-LATE_FACTOR = 1.25  # loading is reported as slow after this multiple of the usual time
-LONGEST_S = 600.0  # longer times have other causes, such as a suspended laptop
+LOADING = "Loading the model"
+LOADING_TORCH = "Loading the model and PyTorch: 5 to 20 s, once"  # measured; ONNX Runtime needs 0.3 s
+SLOW_S = 1.0
 
 
 def load_segmenter(model: str) -> Segmenter:
@@ -48,49 +44,24 @@ def load_classifier_folder(folder: Path) -> Classifier:
 
 @contextmanager
 def report_loading(run: RunContext) -> Iterator[None]:
-    """Report that a model is being loaded.
-
-    The first time in a process, which includes the import of torch, the report states how long this took last time.
-    """
-    if "torch" in sys.modules:  # the slow part is done
-        run.report(Progress(0, None, "Loading the model"))
+    """Report that a model is being loaded and, if this lasts because torch is being imported, how long that takes."""
+    run.report(Progress(0, None, LOADING))
+    if "torch" in sys.modules:
         yield
         return
-    expected = _last_loading_seconds()
-    usual = f"about {max(1, round(expected)):d} s"
-    run.report(Progress(0, None, f"Loading the model, {usual}"))
-    late = Timer(
-        LATE_FACTOR * max(1.0, expected),
-        run.report,
-        [Progress(0, None, f"Loading the model takes longer than usual ({usual})")],
-    )
+    late = Timer(SLOW_S, _report_torch, [run])
     late.daemon = True
     late.start()
-    started = time.monotonic()
     try:
         yield
     finally:
         late.cancel()
         late.join()  # otherwise it might report after later messages
-    seconds = time.monotonic() - started
-    if "torch" in sys.modules and seconds < LONGEST_S:
-        with suppress(SaveError):  # the estimate is optional
-            write_json(_timing_file(), {"seconds": round(seconds, 2)})
 
 
-def _last_loading_seconds() -> float:
-    """Return how long loading took last time, or the default."""
-    try:
-        seconds = read_json(_timing_file())["seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return DEFAULT_S
-    return float(seconds) if isinstance(seconds, int | float) and 0 < seconds < LONGEST_S else DEFAULT_S
-
-
-def _timing_file() -> Path:
-    from platformdirs import user_state_path
-
-    return user_state_path("napari-melanoma", appauthor=False) / "loading.json"
+def _report_torch(run: RunContext) -> None:
+    if "torch" in sys.modules:
+        run.report(Progress(0, None, LOADING_TORCH))
 
 
 @lru_cache(maxsize=2)  # so that alternating between two models stays fast

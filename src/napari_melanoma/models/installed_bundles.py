@@ -190,11 +190,6 @@ def select_classifier(bundles: Sequence[BundleInfo], modality: str | None) -> Bu
     return next((bundle for bundle in bundles if modality in bundle.config.modalities), bundles[0])
 
 
-def find_default_classifier() -> BundleInfo | None:
-    """Return the default classifier of photographs of unknown type; None if none is installed."""
-    return next(iter(list_default_classifiers()), None)
-
-
 def find_classifiers(name_or_path: str) -> list[BundleInfo]:
     """Find a classifier of photographs by its name or path; the default classifiers for "" and ``AUTOMATIC``."""
     if name_or_path and name_or_path != AUTOMATIC:

@@ -58,6 +58,8 @@ class WorkerClient(QObject):
         super().__init__()
         self._command = command
         self._pending: deque[WorkerRequest] = deque()
+        self._preparations: deque[WorkerRequest] = deque()
+        self._prepared: dict[str, str] = {}  # the model that the child has opened, by verb
         self._active: WorkerRequest | None = None
         self._count = 0
         self._error_lines = deque[str](maxlen=20)
@@ -79,6 +81,7 @@ class WorkerClient(QObject):
     def ensure_started(self) -> None:
         """Start the child if it is not running, so that the first request is fast."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
+            self._prepared.clear()
             program, *arguments = self._make_command()
             self._process.start(program, arguments)
 
@@ -89,12 +92,23 @@ class WorkerClient(QObject):
 
     def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - JSON
         """Send a request; requests are processed one after the other."""
-        self._count += 1
-        message = {"id": self._count, "verb": verb, "arguments": arguments}
-        request = WorkerRequest(self, json.dumps(message).encode() + b"\n", self._count)
+        request = self._make_request(verb, arguments)
         self._pending.append(request)
         QTimer.singleShot(0, self._next)
         return request
+
+    def prepare(self, verb: str, model: str) -> None:
+        """Let the child open a model with ``verb`` when no other request is waiting, unless it has done so."""
+        self.ensure_started()
+        if self._prepared.get(verb) != model:
+            self._prepared[verb] = model
+            self._preparations.append(self._make_request(verb, {"model": model}))
+            QTimer.singleShot(0, self._next)
+
+    def _make_request(self, verb: str, arguments: dict[str, Any]) -> WorkerRequest:
+        self._count += 1
+        message = {"id": self._count, "verb": verb, "arguments": arguments}
+        return WorkerRequest(self, json.dumps(message).encode() + b"\n", self._count)
 
     def prioritize_request(self, request: WorkerRequest) -> None:
         """Process a request before the others that are waiting."""
@@ -122,6 +136,7 @@ class WorkerClient(QObject):
     def close(self) -> None:
         """End the child and remove the temporary folder; the client can be used again afterwards."""
         self._pending.clear()
+        self._preparations.clear()
         self._active = None
         tasks.set_running(self, False)
         self._replace_process()
@@ -152,8 +167,8 @@ class WorkerClient(QObject):
             old.kill()
 
     def _next(self) -> None:
-        if self._active is None and self._pending:
-            self._active = self._pending.popleft()
+        if self._active is None and (waiting := self._pending or self._preparations):
+            self._active = waiting.popleft()
             self._error_lines.clear()
             self.ensure_started()
             self._process.write(self._active.line)

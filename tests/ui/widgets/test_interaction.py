@@ -216,7 +216,7 @@ def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qt
     monkeypatch.chdir(home)
     client = WorkerClient()
     errors = []
-    client.request("warm", model="no such model").failed.connect(errors.append)
+    client.request("prepare_segmenter", model="no such model").failed.connect(errors.append)
     until(qtbot, lambda: len(errors) == 1)
     client.close()
     client.deleteLater()

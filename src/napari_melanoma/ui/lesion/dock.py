@@ -102,7 +102,7 @@ class LesionDock(LesionControls):
         self.deferred.opened.connect(self._show_work_area)
         self.deferred.drawn.connect(self._library_freeze.freeze)
         # Not earlier: nothing would stop the worker of a dock that is closed before it is drawn.
-        self.deferred.drawn.connect(self._client.ensure_started)
+        self.deferred.drawn.connect(self._start_preparing)
         self.deferred.start()
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.recent.find_missing)
@@ -169,6 +169,18 @@ class LesionDock(LesionControls):
             self.recent,
         ):
             source.failed.connect(self._on_failed)
+
+    def _start_preparing(self) -> None:
+        for signal in (self.picker.changed, self.model.changed, self.classifier.changed):
+            signal.connect(self._prepare_models)
+        self._prepare_models()
+
+    def _prepare_models(self) -> None:
+        """Let the worker open the models for a photograph that is shown, so that its analysis starts at once."""
+        if self.picker.identity is not None:
+            self._client.prepare("prepare_segmenter", self.model.model)
+            if self.classifier.model:
+                self._client.prepare("prepare_classifier", self.classifier.model)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
