@@ -153,7 +153,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
             threshold, modalities, is_demonstration, provenance = 0.4, ("dermoscopic",), False, {}
 
     class Half:
-        info, device = Info, "cpu"
+        info, device, backend = Info, "cpu", "torch"
 
         def probability(self, rgb):
             return np.full(rgb.shape[:2], 0.5, np.float32)
@@ -164,7 +164,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     arguments = {"model": "half", "image": str(image), "out": str(out)}
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
     stamp = {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4, "modalities": ["dermoscopic"]}
-    stamp |= {"demonstration": False, "trained_on_photograph": False}
+    stamp |= {"demonstration": False, "trained_on_photograph": False, "backend": "torch"}
     assert last["result"] == {"model": stamp}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 

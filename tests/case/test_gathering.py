@@ -500,7 +500,7 @@ def disc(folder: Path, name: str) -> Photograph:
 class Darkness:
     """Segment dark pixels."""
 
-    device = "cpu"
+    device, backend = "cpu", "torch"
     config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 

@@ -50,7 +50,7 @@ CLASSES = ("other", "melanoma")
 class Redness:
     """A model whose logit of melanoma is the redness of the image plus 0.01 per year of age."""
 
-    device = "cpu"
+    device, backend = "cpu", "torch"
 
     def __init__(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"none")

@@ -49,7 +49,7 @@ ENCODING = TabularEncoding(
 class RedModel:
     """The probability of melanoma increases with redness and age, and is higher for men."""
 
-    device = "cpu"
+    device, backend = "cpu", "torch"
     encoding = ENCODING
 
     def __init__(self, folder, reference: ReferenceCases | None = None, **options) -> None:

@@ -22,7 +22,7 @@ def use_dark_model(folder: Path, replace: Callable[[object, str, object], None] 
     """Replace the shipped model; the file with its weights is written to a folder."""
     (folder / "model.safetensors").write_bytes(b"weights")
     info = BundleInfo(folder, BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
-    model = SimpleNamespace(info=info, device="cpu", logits=logits)
+    model = SimpleNamespace(info=info, device="cpu", backend="torch", logits=logits)
     replace(batch, "_find_segmenter", lambda name: info)
     replace(batch, "_load_segmenter", lambda info, run: model)
 

@@ -39,7 +39,7 @@ RUN = RunContext()
 class Dark:
     """Segment dark pixels, without a margin of columns."""
 
-    device = "cpu"
+    device, backend = "cpu", "torch"
 
     def __init__(self, info: BundleInfo, missed: int = 0) -> None:
         self.info, self._missed = info, missed

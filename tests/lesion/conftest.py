@@ -17,6 +17,7 @@ class DarkModel:
     """Answers with the darkness of its input; remembers how many photographs each pass had."""
 
     device: ClassVar[str] = "cpu"
+    backend: ClassVar[str] = "torch"
 
     def __init__(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")

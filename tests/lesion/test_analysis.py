@@ -35,7 +35,7 @@ FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
 class Darkness:
     """Takes dark pixels for lesion."""
 
-    device = "cpu"
+    device, backend = "cpu", "torch"
     config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
@@ -96,6 +96,15 @@ def test_the_stated_modality_takes_precedence() -> None:
 def test_a_stamp_from_json_equals_the_first_one() -> None:
     stamp = ModelStamp.of(Darkness())
     assert ModelStamp(**json.loads(json.dumps(vars(stamp)))) == stamp
+
+
+def test_the_result_names_back_ends_that_ran_in_another_process(tmp_path: Path) -> None:
+    stamp = replace(ModelStamp.of(Darkness()), backend="onnxruntime")
+    photograph = _photograph((100, 150, 40))
+    result = derive_result(photograph, Darkness().probability(photograph.rgb), LesionOptions(), stamp)
+    stored = json.loads((save_lesion(result, tmp_path / "drawn") / "result.json").read_text())
+    assert stored["model"]["backend"] == "onnxruntime"
+    assert "onnxruntime" in stored["provenance"]["backends"]
 
 
 def test_empty_mask_is_a_valid_result(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def segment(arguments, run):
     np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
     if "spread" in arguments:  # at a threshold of 0.5 the predictions differ on the skin, at 0.9 in the lesion
         np.save(arguments["spread"], np.stack([20 * (0.5 - gray) - 5, 20 * (0.5 - gray) + 5]).astype(np.float32))
-    stamp = {"name": model, "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
+    stamp = {"name": model, "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5, "backend": "onnxruntime"}
     return {"model": stamp, **({"spread": arguments["spread"]} if "spread" in arguments else {})}
 
 

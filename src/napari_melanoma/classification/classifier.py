@@ -70,7 +70,7 @@ class Classifier:
     def __init__(self, info: BundleInfo, network: InferenceNetwork) -> None:
         self.info = require_task(info, "classification")
         self.network = network
-        self.device = network.device
+        self.device, self.backend = network.device, network.backend
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None, backend: Backend = "auto") -> Self:

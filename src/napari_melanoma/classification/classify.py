@@ -181,7 +181,9 @@ def _contributions(
 def classifier_stamp(model: Classifier) -> ClassifierStamp:
     """Describe a loaded classifier for its predictions."""
     info = model.info
-    return ClassifierStamp(info.name, info.config.title, info.fingerprint, model.device, info.config.modalities)
+    return ClassifierStamp(
+        info.name, info.config.title, info.fingerprint, model.device, info.config.modalities, model.backend
+    )
 
 
 def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:

@@ -58,13 +58,17 @@ class ClassifyOptions(Config):
 
 @dataclass(frozen=True)
 class ClassifierStamp:
-    """The classifier of a prediction: name, title, fingerprint of its weights, device, and training modalities."""
+    """The classifier of a prediction: name, title, fingerprint of its weights, device, and training modalities.
+
+    ``backend``: see ``models.inference``; empty in results of earlier versions.
+    """
 
     name: str
     title: str
     fingerprint: str
     device: str
     modalities: tuple[str, ...] = ()
+    backend: str = ""
 
 
 @dataclass(frozen=True)

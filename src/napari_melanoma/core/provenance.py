@@ -7,12 +7,15 @@ import platform
 import sys
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from numpy.typing import NDArray
 
 PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "onnxruntime", "torch", "torchvision", "lightning", "timm")
+BACKEND_NAMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 _backends: set[str] = set()
 
 
@@ -38,6 +41,17 @@ def collect_provenance() -> dict[str, object]:
 def record_backend(package: str) -> None:
     """Name a package that runs networks, ``"onnxruntime"`` or ``"torch"``, in the provenance from now on."""
     _backends.add(package)
+
+
+def add_backends(provenance: Mapping[str, object], backends: Collection[str]) -> dict[str, object]:
+    """Add the back ends of other processes that contributed to a result; those that are unknown are empty."""
+    known = {*cast("Collection[str]", provenance.get("backends") or ()), *filter(None, backends)}
+    return {**provenance, **({"backends": sorted(known)} if known else {})}
+
+
+def describe_device(device: str, backend: str | None) -> str:
+    """Describe where a network ran, such as ``cpu (ONNX Runtime)``; ``backend``: empty or None if unknown."""
+    return f"{device} ({BACKEND_NAMES[backend]})" if backend in BACKEND_NAMES else device
 
 
 def array_fingerprint(array: NDArray) -> str:

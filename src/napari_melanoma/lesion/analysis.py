@@ -22,7 +22,7 @@ from napari_melanoma.core.files import (
     write_json,
 )
 from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
+from napari_melanoma.core.provenance import add_backends, array_fingerprint, collect_provenance
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
@@ -77,7 +77,7 @@ class ModelStamp:
     """The model of a result: name, fingerprint of its weights, device, threshold and modalities of its training data.
 
     ``demonstration``: whether it is a demonstration model. ``trained_on_photograph``: whether the photograph was among
-    its training or validation images.
+    its training or validation images. ``backend``: see ``models.inference``; empty in results of earlier versions.
     """
 
     name: str
@@ -87,6 +87,7 @@ class ModelStamp:
     modalities: tuple[str, ...] = ()
     demonstration: bool = False
     trained_on_photograph: bool = False
+    backend: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list if read from JSON
@@ -104,7 +105,14 @@ class ModelStamp:
         demonstration = config.is_demonstration
         trained = rgb is not None and was_trained_on(info, rgb)
         return cls(
-            info.name, info.fingerprint, model.device, config.threshold, config.modalities, demonstration, trained
+            info.name,
+            info.fingerprint,
+            model.device,
+            config.threshold,
+            config.modalities,
+            demonstration,
+            trained,
+            model.backend,
         )
 
 
@@ -567,9 +575,15 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         **_describe_prediction(result),
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
-        "provenance": result.provenance,
+        "provenance": add_backends(result.provenance, _list_backends(result)),
         "notice": NOTICE,
     }
+
+
+def _list_backends(result: LesionResult) -> list[str]:
+    """List the back ends of the models of a result, which ran in another process if a dock made it."""
+    classifiers = [prediction.model for prediction in (result.class_prediction, *result.class_predictions) if prediction]
+    return [model.backend for model in (result.model, result.mask_model, *classifiers)]
 
 
 def _describe_prediction(result: LesionResult) -> dict[str, object]:

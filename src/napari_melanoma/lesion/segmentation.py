@@ -36,6 +36,10 @@ class SegmentationModel(ABC):
     def device(self) -> str:
         return self.network.device
 
+    @property
+    def backend(self) -> str:
+        return self.network.backend
+
     @staticmethod
     @abstractmethod
     def check_bundle(info: BundleInfo) -> None:

@@ -13,6 +13,7 @@ from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.table_schema import format_field_value
 from napari_melanoma.figures.page import (
@@ -241,7 +242,8 @@ def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
 def _format_model(model: Mapping[str, Any]) -> str:
     if not model["name"]:
         return "none (mask drawn by hand or made with another tool)"
-    return f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}"
+    device = describe_device(model["device"], model.get("backend"))
+    return f"{model['name']} on {device}, weights {model['fingerprint'][:16]}"
 
 
 def format_program(provenance: Mapping[str, Any]) -> str:

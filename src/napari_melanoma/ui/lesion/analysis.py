@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
 
+from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.queues import FinishedAnalysis, LesionAnalysisQueue
 from napari_melanoma.ui.viewer import photographs
@@ -151,7 +152,7 @@ def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:
 
     ``result``: of the last photograph. ``count``: number of analyzed photographs.
     """
-    model = f"with {result.model.name} on {result.model.device}"
+    model = f"with {result.model.name} on {describe_device(result.model.device, result.model.backend)}"
     if count > 1:
         return f"{count} photographs analyzed in {seconds:.1f} s {model}."
     name = result.photograph.name
