@@ -582,7 +582,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
 
 def _list_backends(result: LesionResult) -> list[str]:
     """List the back ends of the models of a result, which ran in another process if a dock made it."""
-    classifiers = [prediction.model for prediction in (result.class_prediction, *result.class_predictions) if prediction]
+    classifiers = [] if result.class_prediction is None else [result.class_prediction.model]
     return [model.backend for model in (result.model, result.mask_model, *classifiers)]
 
 
