@@ -280,13 +280,21 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     assert combo.currentText() == "Nevus"
     chooses_model(person, "melanoma-test")
     assert person.layer("heatmap").data.max() == 1
-    # A method that is not supported is reported once.
+    # A method that is not supported is reported once, and the heatmap of another method is not shown for it.
     chooses(person, "grad_cam", "heatmap_method")
     assert "no map for Grad-CAM" in notification_manager.records[-1].message
+    assert text_of(person, "heatmap_notice") == "This network has no map for Grad-CAM."
+    assert not person.layer("heatmap").visible
     count = len(notification_manager.records)
     types(person, "60")
     assert len(notification_manager.records) == count
     assert prediction_of(person) is not None
+    assert not person.layer("heatmap").visible
+    # Another method removes the error.
+    chooses(person, "cam", "heatmap_method")
+    assert text_of(person, "heatmap_notice") == ""
+    assert "Grad-CAM" not in text_of(person, "status")
+    assert person.layer("heatmap").visible
 
 
 def test_a_mask_without_lesion_is_reported_in_the_section(person):

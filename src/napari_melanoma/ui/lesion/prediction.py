@@ -18,6 +18,7 @@ from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +86,7 @@ class LesionPredictionController(QObject):
         self.queue.predicted.connect(self._on_predicted)
         self.queue.failed.connect(self._on_failed)
         self.heatmap.failed.connect(self.failed)
+        controls.heatmap.options_changed.connect(self._status_updates.clear_error)
         tasks.idle.connect(self._on_idle)
         self.queue.started.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
 
@@ -460,15 +462,23 @@ class PredictionStatusUpdater(QObject):
         self._previous_text = ""  # status message before the prediction
         self._progress: Progress | None = None
         self._is_shown = False  # whether the status line shows the prediction
+        self._has_failed, self._error = False, ""  # of the last request; message of the last error
         self._delay_timer = QTimer(self)
         self._delay_timer.setSingleShot(True)
         self._delay_timer.setInterval(STATUS_DELAY_MS)
         self._delay_timer.timeout.connect(self._on_delay)
         queue.started.connect(self._on_started)
         queue.progressed.connect(self._on_progress)
+        queue.failed.connect(self._on_failed)
         queue.idle.connect(self._on_idle)
 
+    def clear_error(self) -> None:
+        """Clear the error of the last request, since another one is made."""
+        if self._error and self._status.text == self._error:
+            self._status.clear()
+
     def _on_started(self, request: LesionPredictionRequest) -> None:
+        self._has_failed = False
         if not self._delay_timer.isActive() and not self._is_shown:
             self._start_time, self._progress = time.monotonic(), None
             self._delay_timer.start()
@@ -485,14 +495,23 @@ class PredictionStatusUpdater(QObject):
         if self._is_shown:
             self._status.progress(TASK, progress)
 
+    def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
+        self._has_failed, self._error = True, describe_failure(error)
+
     def _on_idle(self) -> None:
         self._delay_timer.stop()
-        if self._is_shown:
-            self._is_shown = False
-            text = self._status.text  # another message may have been shown in the meantime
-            message = self._previous_text if text.endswith("...") else text
-            message = "" if message.endswith("...") else message.partition(DURATION_PREFIX)[0].strip()
-            self._status.end(TASK, f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
+        if not self._is_shown:
+            return
+        self._is_shown = False
+        text = self._status.text  # another message may have been shown in the meantime
+        if text.endswith("..."):
+            text = self._previous_text
+        if text.endswith("...") or (text == self._error and not self._has_failed):
+            text = ""
+        message = text.partition(DURATION_PREFIX)[0].strip()
+        if not self._has_failed:
+            message = f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip()
+        self._status.end(TASK, message)
 
 
 class LesionHeatmapController(QObject):
@@ -515,7 +534,7 @@ class LesionHeatmapController(QObject):
         self._store = store
         self._queue = queue
         self._shown_requests: dict[str, LesionPredictionRequest] = {}
-        self._failed_methods: set[tuple[str, str]] = set()  # (model, method) that are not tried again
+        self._errors: dict[tuple[str, str], str] = {}  # by model and method, which are not tried again
         self._request: LesionPredictionRequest | None = None  # of the prediction in view
         self._controls.options_changed.connect(self._on_options_changed)
         self._controls.opacity_changed.connect(self._on_opacity_changed)
@@ -533,9 +552,10 @@ class LesionHeatmapController(QObject):
         if heatmap_request is not None and heatmap_request == self._shown_requests.get(identity):
             self._show(identity)
             return
-        if request is None or method not in FAST_METHODS:  # a fast one soon replaces the outdated heatmap
+        is_requested = heatmap_request is not None and not self._find_error(heatmap_request)
+        if not is_requested or method not in FAST_METHODS:  # a fast one soon replaces the outdated heatmap
             self._hide(identity)
-        if heatmap_request is not None and (heatmap_request.classifier_input.model, method) not in self._failed_methods:
+        if heatmap_request is not None and is_requested:
             self._queue.submit(heatmap_request)
 
     def set_heatmap(self, request: LesionPredictionRequest, heat: object) -> None:
@@ -557,7 +577,8 @@ class LesionHeatmapController(QObject):
     def _show_notice(self) -> None:
         request = self._request
         heatmap = None if request is None else self.visible_heatmap(request.identity, request, "")
-        self._controls.show_if_empty(heatmap is not None and heatmap.is_empty)
+        error = "" if request is None else self._find_error(self._heatmap_request(request))
+        self._controls.show_notice(is_empty=heatmap is not None and heatmap.is_empty, error=error)
 
     def visible_heatmap(
         self, identity: str, request: LesionPredictionRequest | None, positive: str
@@ -574,9 +595,15 @@ class LesionHeatmapController(QObject):
         return None if layer is None else LesionHeatmap(layer.data, method, self._controls.target or positive)
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
-        """Report that a heatmap failed."""
-        self._failed_methods.add((request.classifier_input.model, request.method))
+        """Report that a heatmap failed, and hide that of another method."""
+        self._errors[request.classifier_input.model, request.method] = describe_failure(error)
+        if self._request is not None:
+            self.update_heatmap(self._request.identity, self._request)
         self.failed.emit(error)
+
+    def _find_error(self, request: LesionPredictionRequest) -> str:
+        """Return why the model has no heatmap of the method; empty if none has failed."""
+        return self._errors.get((request.classifier_input.model, request.method), "")
 
     def _heatmap_request(self, request: LesionPredictionRequest) -> LesionPredictionRequest:
         """Return the heatmap request for a prediction, with the current options."""
@@ -608,7 +635,7 @@ class LesionHeatmapController(QObject):
             self._queue.submit(request)
 
     def _on_options_changed(self) -> None:
-        self._failed_methods.clear()
+        self._errors.clear()
         if self._request is not None:
             self.update_heatmap(self._request.identity, self._request)
 

@@ -281,9 +281,9 @@ class HeatmapControls(QWidget):
             self.classes.setCurrentIndex(max(0, self.classes.findData(positive)))
             self._class_row.setVisible(bool(several))
 
-    def show_if_empty(self, is_empty: bool) -> None:
-        """State whether the heatmap is empty, which otherwise looks as if it were missing."""
-        text = ""
+    def show_notice(self, *, is_empty: bool, error: str) -> None:
+        """State why there is no heatmap, or that it is empty, which otherwise looks as if it were missing."""
+        text = error
         if is_empty:
             from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 

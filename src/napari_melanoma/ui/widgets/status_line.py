@@ -156,11 +156,16 @@ def remove_option_hints(text: str) -> str:
     return OPTION_PATTERN.sub("", text)
 
 
+def describe_failure(error: Exception) -> str:
+    """Return the message of an error for a dock."""
+    return remove_option_hints(describe_error(error))
+
+
 def show_failure(status: StatusLine, error: Exception) -> None:
     """Show an error in the status line and as a napari notification."""
     from napari.utils import notifications
 
-    status.show_message(remove_option_hints(describe_error(error)))
+    status.show_message(describe_failure(error))
     if isinstance(error, MelanomaError):
         notifications.show_error(remove_option_hints(str(error)))
     else:
