@@ -582,8 +582,8 @@ def describe_result(result: LesionResult) -> dict[str, object]:
 
 def _list_backends(result: LesionResult) -> list[str]:
     """List the back ends of the models of a result, which ran in another process if a dock made it."""
-    classifiers = [] if result.class_prediction is None else [result.class_prediction.model]
-    return [model.backend for model in (result.model, result.mask_model, *classifiers)]
+    classifier = "" if result.class_prediction is None else result.class_prediction.model.backend
+    return [result.model.backend, result.mask_model.backend, classifier]
 
 
 def _describe_prediction(result: LesionResult) -> dict[str, object]:
