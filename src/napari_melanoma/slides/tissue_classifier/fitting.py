@@ -218,6 +218,8 @@ def fit_head(cells: TrainingCells, kind: HeadKind, temperature: float = 1.0) -> 
 
     ``temperature``: as found by ``validate``. Raises ``InputError`` with advice if fewer than two classes have cells.
     """
+    from threadpoolctl import threadpool_limits
+
     present = np.unique(cells.labels)
     advice = advise_painting([cells.classes[label] for label in present])
     if advice:
@@ -225,7 +227,8 @@ def fit_head(cells: TrainingCells, kind: HeadKind, temperature: float = 1.0) -> 
     if len(present) < len(cells.classes):
         labels = np.searchsorted(present, cells.labels)
         cells = replace(cells, labels=labels, classes=tuple(cells.classes[label] for label in present))
-    return _FITS[kind](cells, temperature)
+    with threadpool_limits(1):  # on a busy machine, several threads take 16 times as long for such small products
+        return _FITS[kind](cells, temperature)
 
 
 def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearHead:
@@ -240,7 +243,7 @@ def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearHead:
     spread = np.sqrt(np.average(np.square(cells.features - means[cells.labels]), axis=0, weights=weights))
     center, scale = means.mean(axis=0), np.maximum(spread, MIN_SPREAD)
     moved = (means - center) / scale
-    size = np.sqrt(len(scale))  # the logits of many features, most of them correlated, would be too large
+    size = len(scale) ** 0.25  # the logits of many features, most of them correlated, would be too large
     bias = -np.square(moved).sum(axis=1) / (2 * size)
     weight = (moved / scale).T / size
     return LinearHead(

@@ -1,0 +1,31 @@
+"""Smoothing of the probabilities of neighboring cells, which removes single cells of another class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_SIGMA = 4.0  # cells
+
+
+def smooth_map(probability: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
+    """Average the probabilities of neighboring cells with the weights of a Gaussian.
+
+    ``probability``: float (class, row, column), NaN where unknown; such cells have no influence and stay unknown.
+    ``sigma``: in cells; 0 changes nothing. Returns float32 of the same shape.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    values = np.asarray(probability, np.float32)
+    if sigma <= 0:
+        return values
+    known = np.isfinite(values).all(axis=0)
+    widths = (0, sigma, sigma)
+    total = gaussian_filter(np.where(known, values, 0), widths, mode="constant")
+    weight = gaussian_filter(known.astype(np.float32), sigma, mode="constant")
+    smoothed: NDArray[np.float32] = np.where(known, total / np.maximum(weight, 1e-6), np.nan).astype(np.float32)
+    return smoothed

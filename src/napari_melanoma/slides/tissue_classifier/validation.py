@@ -1,0 +1,268 @@
+"""How well a head predicts strokes and slides that it was not fitted on, the choice of a head, and what to paint next.
+
+The cells of a stroke are similar, so whole strokes are left out, and each stroke counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.context import NULL_CONTEXT, Progress
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.metrics.calibration import fit_temperature
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
+from napari_melanoma.slides.tissue_classifier.fitting import HEADS, advise_painting, fit_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tissue_classifier.fitting import HeadKind, TrainingCells
+
+MAX_FOLDS = 10
+VALIDATED_CELLS = 24  # of each stroke
+CURVE_STROKES = (1, 2, 3, 5, 8, 13, 20)  # of each class
+CURVE_DRAWS = 4
+NORMAL_INTERVAL = 2 * 1.96  # width of a 95 % interval in standard errors
+NOT_A_CLASS = -1e3  # logit of a class that a head does not know
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Balanced accuracy with a number of strokes of each class: mean, lowest and highest of several draws."""
+
+    strokes: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Accuracy of a kind of head on the features of a source.
+
+    ``strokes``, ``cells``: of each class. ``accuracy``: balanced accuracy on strokes that were left out; ``slides``: on
+    slides that were left out; None if unknown. ``confusion``: float64 (class, class), share of the cells of a true
+    class (row) with each prediction; NaN for a class with a single stroke, which cannot be left out. ``temperature``:
+    for the head, fitted on the strokes that were left out. ``warnings``, ``advice``: for the user; what to paint next.
+    """
+
+    source: str
+    kind: HeadKind
+    classes: tuple[str, ...]
+    strokes: tuple[int, ...]
+    cells: tuple[int, ...]
+    accuracy: Estimate | None = None
+    slides: Estimate | None = None
+    confusion: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    temperature: float = 1.0
+    curve: tuple[CurvePoint, ...] = ()
+    warnings: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Share of the cells of each class that are predicted as this class; NaN if unknown."""
+        return dict(zip(self.classes, np.diagonal(self.confusion).tolist(), strict=False))
+
+
+def validate(
+    cells: TrainingCells, kinds: Sequence[HeadKind] = HEADS, source: str = "", run: RunContext = NULL_CONTEXT
+) -> tuple[Validation, ...]:
+    """Measure kinds of heads by leaving out strokes, and slides if there are several.
+
+    With more than ``MAX_FOLDS`` strokes, several are left out at once. With less than two classes, the validations only
+    advise what to paint. The learning curve takes longer, see ``learning_curve``. Raises ``Cancelled``.
+
+    ``source``: name of the source of the features.
+    """
+    names, labels = cells.classes, cells.of_strokes(cells.labels)
+    strokes = tuple(np.bincount(labels, minlength=len(names)).tolist())
+    sizes = tuple(np.bincount(cells.labels, minlength=len(names)).tolist())
+    advice = advise_painting([name for name, count in zip(names, strokes, strict=True) if count])
+    if advice:
+        return tuple(Validation(source, kind, names, strokes, sizes, advice=advice) for kind in kinds)
+    thinned, validations = cells.thin(VALIDATED_CELLS), []
+    for number, kind in enumerate(kinds):
+        run.report(Progress(number, len(kinds), f"Validating {kind.replace('_', ' ')} on {source or 'features'}"))
+        left_out = _predict_folds(thinned, kind, _stroke_folds(thinned), run)
+        confusion = left_out.confusion
+        validation = Validation(source, kind, names, strokes, sizes, left_out.estimate(), None, confusion)
+        validation = replace(validation, temperature=left_out.temperature, warnings=_warnings(cells, strokes))
+        if len(np.unique(cells.slide)) > 1:
+            folds = [thinned.slide == slide for slide in np.unique(thinned.slide)]
+            by_slide = _predict_folds(thinned, kind, folds, run).estimate(by_slide=True)
+            validation = replace(validation, slides=by_slide)
+        validations.append(replace(validation, advice=_advise_strokes(names, strokes, validation.recall)))
+    return tuple(validations)
+
+
+def learning_curve(cells: TrainingCells, kind: HeadKind, run: RunContext = NULL_CONTEXT) -> tuple[CurvePoint, ...]:
+    """Measure the accuracy with fewer strokes: a head is fitted on some strokes of each class and tested on the others.
+
+    Ends before the number of strokes of the most painted class. Empty with less than two classes with two strokes.
+    """
+    thinned = cells.thin(VALIDATED_CELLS)
+    labels = thinned.of_strokes(thinned.labels)
+    by_class = [thinned.strokes[labels == label] for label in np.unique(labels)]
+    if sum(len(strokes) > 1 for strokes in by_class) < 2:
+        return ()
+    random, curve = np.random.default_rng(0), []
+    for count in run.track([count for count in CURVE_STROKES if count < max(map(len, by_class))], "Learning curve"):
+        scores = []
+        for _ in range(CURVE_DRAWS):
+            drawn = [random.permutation(strokes)[: max(1, min(count, len(strokes) - 1))] for strokes in by_class]
+            tested = ~np.isin(thinned.stroke, np.concatenate(drawn))
+            outcome = _predict_folds(thinned, kind, [tested], run)
+            scores.append(float(outcome.balanced_accuracy(np.ones((1, len(outcome.strokes.labels))))[0]))
+        curve.append(CurvePoint(count, float(np.mean(scores)), min(scores), max(scores)))
+    return tuple(curve)
+
+
+def choose(validations: Sequence[Validation]) -> Validation:
+    """Choose the simplest head within one standard error of the best (Breiman et al. 1984, ISBN 978-0-412-04841-8).
+
+    ``validations``: from the simplest; the first is chosen while the accuracy is unknown.
+    """
+    if not validations:
+        raise InputError("there is no head to choose from: expected at least one source of features and one head.")
+    known = [(one, one.accuracy) for one in validations if one.accuracy is not None]
+    if not known:
+        return validations[0]
+    best = max((accuracy for _, accuracy in known), key=lambda accuracy: accuracy.mean)
+    error = (best.high - best.low) / NORMAL_INTERVAL if best.has_interval else 0.0
+    return next(one for one, accuracy in known if accuracy.mean >= best.mean - error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Strokes:
+    """Strokes that were left out.
+
+    ``shares``: share of the cells of a stroke with each prediction, float64 (stroke, class). ``labels``, ``slides``:
+    int (stroke,).
+    """
+
+    shares: NDArray[np.float64]
+    labels: NDArray[np.intp]
+    slides: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class _LeftOut:
+    """Predictions for cells that were left out; ``logits``: float64 (cell, class) of the cells."""
+
+    cells: TrainingCells
+    logits: NDArray[np.float64]
+
+    @property
+    def strokes(self) -> _Strokes:
+        """The predictions for strokes."""
+        index = np.searchsorted(self.cells.strokes, self.cells.stroke)
+        shares = np.zeros((len(self.cells.strokes), len(self.cells.classes)))
+        np.add.at(shares, (index, self.logits.argmax(axis=1)), 1)
+        return _Strokes(
+            shares / np.maximum(shares.sum(axis=1, keepdims=True), 1),
+            self.cells.of_strokes(self.cells.labels),
+            self.cells.of_strokes(self.cells.slide),
+        )
+
+    @property
+    def confusion(self) -> NDArray[np.float64]:
+        """See ``Validation``."""
+        strokes, count = self.strokes, len(self.cells.classes)
+        confusion = np.full((count, count), np.nan)
+        for label in np.unique(strokes.labels):
+            confusion[label] = strokes.shares[strokes.labels == label].mean(axis=0)
+        return confusion
+
+    @property
+    def temperature(self) -> float:
+        """The temperature with the smallest log loss."""
+        return fit_temperature(self.logits, self.cells.labels)
+
+    def balanced_accuracy(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean recall of the classes, float64 (draw,), NaN without a class; ``weights``: (draw, stroke)."""
+        strokes = self.strokes
+        hits = strokes.shares[np.arange(len(strokes.labels)), strokes.labels]
+        members = (strokes.labels[:, None] == np.unique(strokes.labels)).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            recall: NDArray[np.float64] = ((weights * hits) @ members) / (weights @ members)
+        return recall.mean(axis=1)
+
+    def estimate(self, *, by_slide: bool = False) -> Estimate | None:
+        """Return the balanced accuracy with an interval over strokes or slides; None without strokes."""
+        strokes = self.strokes
+        if not len(strokes.labels):
+            return None
+        groups = strokes.slides if by_slide else np.arange(len(strokes.labels))
+        value, drawn = draw_statistics(lambda weights: {"": self.balanced_accuracy(weights)}, groups)[""]
+        count = len(np.unique(groups))
+        return Estimate(value, *bootstrap_interval(value, drawn, count, bounds=(0.0, 1.0)), count)
+
+
+def _stroke_folds(cells: TrainingCells) -> list[NDArray[np.bool_]]:
+    """Divide the strokes of classes with at least two of them into folds, each of which leaves some of each class.
+
+    Returns the cells of each fold, bool (cell,).
+    """
+    labels = cells.of_strokes(cells.labels)
+    strokes = cells.strokes[np.argsort(labels, kind="stable")]  # those of a class are successive: in several folds
+    strokes = strokes[np.bincount(labels)[np.sort(labels)] > 1]
+    return [np.isin(cells.stroke, strokes[number::MAX_FOLDS]) for number in range(min(MAX_FOLDS, len(strokes)))]
+
+
+def _predict_folds(
+    cells: TrainingCells, kind: HeadKind, folds: Iterable[NDArray[np.bool_]], run: RunContext
+) -> _LeftOut:
+    """Predict the cells of each fold with a head that is fitted on the others.
+
+    Left out are cells of a class without other cells, and folds that leave less than two classes.
+    """
+    logits, predicted = np.full((len(cells), len(cells.classes)), NOT_A_CLASS), np.zeros(len(cells), bool)
+    for fold in folds:
+        run.check()
+        known = np.unique(cells.labels[~fold])
+        tested = fold & np.isin(cells.labels, known)
+        if len(known) < 2 or not tested.any():
+            continue
+        head = fit_head(cells.select(~fold), kind)
+        logits[np.ix_(tested, known)] = head.logits(cells.features[tested])
+        predicted |= tested
+    return _LeftOut(cells.select(predicted), logits[predicted])
+
+
+def _warnings(cells: TrainingCells, strokes: Sequence[int]) -> tuple[str, ...]:
+    """List what the accuracy does not cover."""
+    warnings = [
+        f"The accuracy of '{name}' is unknown: it has only one stroke. Paint another one elsewhere."
+        for name, count in zip(cells.classes, strokes, strict=True)
+        if count == 1
+    ]
+    slides = [np.unique(cells.slide[cells.labels == label]) for label in range(len(cells.classes))]
+    if len(np.unique(cells.slide)) == 1:
+        return (*warnings, "The accuracy on other slides is unknown: all strokes are on one slide.")
+    return (
+        *warnings,
+        *(
+            f"The accuracy of '{name}' on other slides is unknown: it was painted on one slide only."
+            for name, of_class in zip(cells.classes, slides, strict=True)
+            if len(of_class) == 1
+        ),
+    )
+
+
+def _advise_strokes(names: Sequence[str], strokes: Sequence[int], recall: dict[str, float]) -> str:
+    """Name the class with the highest expected error, by its recall and, with few strokes, by their number."""
+    errors = [
+        ((1 - recall[name]) * count + 1) / (count + 2) if np.isfinite(recall[name]) else 1.0
+        for name, count in zip(names, strokes, strict=True)
+    ]
+    index = int(np.argmax(errors))
+    name, count = names[index], format_count(strokes[index], "stroke")
+    known = f"; {100 * recall[name]:.0f} % of its cells are recognized" if np.isfinite(recall[name]) else ""
+    return f"More strokes of '{name}' would help most ({count}{known})."
