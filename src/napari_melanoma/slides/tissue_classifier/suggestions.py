@@ -62,9 +62,9 @@ def find_similar(
 ) -> NDArray[np.intp]:
     """Find the cells whose features are most similar to those of a cell, none of them next to another.
 
-    ``features``: float (cell, feature), NaN if unknown. ``cells``: int (cell, 2), row and column. ``query``: features of
-    the cell to compare with, float (feature,). Returns indices of cells, int (found,), the most similar first, at most ``count``;
-    the cell itself if it is among them.
+    ``features``: float (cell, feature), NaN if unknown. ``cells``: int (cell, 2), row and column. ``query``: features
+    of the cell to compare with, float (feature,). Returns indices of cells, int (found,), the most similar first, at
+    most ``count``; the cell itself if it is among them.
     """
     remaining = np.isfinite(features).all(axis=1)
     distance = np.square((features - query) / _spread(features[remaining])).sum(axis=1)
