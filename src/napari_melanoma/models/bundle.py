@@ -25,6 +25,7 @@ from napari_melanoma.core.prediction_config import (
     PreprocessingConfig,
     TabularEncoding,
     TileConfig,
+    TissueHeadConfig,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class BundleConfig(Config):
     encoder: EncoderConfig | None = Field(
         None, description="for a model of whole slides: the encoder of the tile embeddings"
     )
+    tissue: TissueHeadConfig | None = Field(
+        None, description="for a tissue classifier: its head, and the features of cells that it was fitted on"
+    )
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
@@ -100,6 +104,8 @@ class BundleConfig(Config):
             raise ValueError(f"'tile' requires a slide model, but modalities are {self.modalities}: add '{SLIDE}'")
         if self.encoder is not None and (self.tile is None or self.classifier is None):
             raise ValueError("'encoder' requires a classifier of whole slides, with 'tile' and 'classifier'")
+        if self.tissue is not None and (self.tile is None or self.task != "segmentation"):
+            raise ValueError("'tissue' requires a segmentation model of slides, with 'tile'")
         if self.classifier is None:
             return self._check_classes()
         if len(set(self.classes)) < max(2, len(self.classes)):
@@ -195,6 +201,8 @@ class BundleInfo:
         settings = self.config.model_dump(mode="json", include={*PREDICTION_FIELDS})
         if calibrated and self.config.classifier is not None:
             settings["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION_FIELDS})
+        if self.config.tissue is not None:
+            settings["tissue"] = self.config.tissue.model_dump(mode="json", exclude={"colors", "novelty_limit"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -275,6 +283,11 @@ def load_network(info: BundleInfo) -> nn.Module:
 
     from napari_melanoma.models.zoo import build_network
 
+    if info.config.tissue is not None:
+        raise BundleError(
+            f"'{info.name}' classifies cells of slides by the features '{info.config.tissue.source}', and has no "
+            "network of its own. Use it for slides: nm.analyze_slide, or napari-melanoma slide."
+        )
     check_weights(info.path / WEIGHTS)
     try:
         weights = load_file(info.path / WEIGHTS)

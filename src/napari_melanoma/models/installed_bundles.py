@@ -75,6 +75,8 @@ def check_usable(bundle: BundleInfo) -> BundleInfo:
     torch is not imported, and only the header of the weights is read.
     """
     check_header(bundle.path / WEIGHTS)
+    if bundle.config.tissue is not None:
+        return bundle
     options = json.dumps(bundle.config.options, sort_keys=True)
     reason = explain_not_buildable(bundle.config.architecture, options)
     if not reason:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model
+NOVELTY_BLOCKS = 16  # the same for tissue classifiers, whose tiles are larger
 PRECISION_CHECK_TILES = 8  # for comparing half precision with float32 before the analysis
 log = logging.getLogger(__name__)
 POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
@@ -318,6 +319,9 @@ def _result_warnings(model: TileModel, result: SlideResult, *, computed: bool) -
 
 def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: AnalysisPlan) -> float | None:
     """Return the share of sampled tiles that are out of distribution; None if the model cannot detect them."""
+    if model.novelty is not None:
+        pixels, readable = tiles.read(plan.sample_tiles(NOVELTY_BLOCKS))
+        return model.novelty(pixels[readable])
     if not model.info.bundle:
         return None
     from napari_melanoma.models.bundle import read_bundle

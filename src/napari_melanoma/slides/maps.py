@@ -15,6 +15,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.metrics.prevalence import adjust_to_prevalence
+from napari_melanoma.slides.tissue_classifier.smoothing import gaussian_radius, smooth_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,12 +48,12 @@ def tile_maps(result: SlideResult) -> SlideMaps:
     return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
 
 
-def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> SlideMaps:
+def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothing: float = 0.0) -> SlideMaps:
     """Stitch dense predictions into the array ``map`` of the store, and return a downsampled map.
 
     ``result``: of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times
     255. The returned map has at most ``MAX_MAP_SIDE`` cells along a side, each the mean over a square of cells of
-    ``map``.
+    ``map``. ``smoothing``: width of the Gaussian that smooths ``map``, in its cells.
     """
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
     shape = stitched_shape(cells)
@@ -64,7 +65,7 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
         block for block in _blocks(shape, step) if any(predictions.has(*at) for at in tiles_in_block(block, cells))
     ]
     for block in run.track(blocks, "Stitching the tiles"):
-        values = stitch_block(block, cells, predictions, channels=classes)
+        values = _stitch_smoothed(block, cells, predictions, classes, smoothing)
         store.put(block, np.round(255 * values).astype(np.uint8))
         reduced, top, left = _reduce_mean(values, step), block.top // step, block.left // step
         overview[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
@@ -72,6 +73,21 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
     return SlideMaps(_mask_unknown(overview, result, coarse_place), coarse_place)
+
+
+def _stitch_smoothed(
+    block: Box, cells: TileGrid, predictions: _DenseTileReader, classes: int, smoothing: float
+) -> NDArray[np.float32]:
+    """Stitch a block of the map, and smooth it together with a border of its neighbors; 0 where unknown."""
+    border = gaussian_radius(smoothing)
+    (rows, columns), (top, left) = stitched_shape(cells), (max(0, block.top - border), max(0, block.left - border))
+    bottom, right = min(rows, block.top + block.height + border), min(columns, block.left + block.width + border)
+    values = stitch_block(Box(top, left, bottom - top, right - left), cells, predictions, channels=classes)
+    if not border:
+        return values
+    values = smooth_map(np.where(values.any(axis=0), values, np.nan), smoothing)
+    inside = Box(block.top - top, block.left - left, block.height, block.width)
+    return np.nan_to_num(values[:, *inside.slices])
 
 
 class _DenseTileReader:

@@ -27,6 +27,7 @@ from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.lesions import default_lesion_class
 from napari_melanoma.slides.tile_models import TileModel
 from napari_melanoma.slides.tile_passes import OnnxPasses, TileModelInfo, TilePasses, TorchPasses
+from napari_melanoma.slides.tissue_classifier.bundle import TissuePasses, load_tissue_passes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,10 @@ class LoadOptions:
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
     """Load a tile model by the name of a bundle or encoder, see ``SlideOptions.model``."""
     info, passes = _load_by_name(name, options)
-    return TileModel(info, passes, options.batch_size, options.precision)
+    model = TileModel(info, passes, options.batch_size, options.precision)
+    if isinstance(passes, TissuePasses):
+        model.novelty = passes.share_out_of_distribution
+    return model
 
 
 def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TilePasses]:
@@ -200,6 +204,8 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
         synthetic_share=config.synthetic_share,
         calibrated=None if config.classifier is None else (bundle.path / REFERENCE_FILE).is_file(),
         prediction_fingerprint=bundle.prediction_fingerprint(),
+        margin_px=config.tissue.margin_px if config.tissue is not None else 0,
+        smoothing=config.tissue.smoothing if config.tissue is not None else 0.0,
     )
     classifier = config.classifier
     if classifier is None:
@@ -210,6 +216,10 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
 
 def _load_passes(bundle: BundleInfo, info: TileModelInfo, options: LoadOptions) -> TilePasses:
     """Load the network of a bundle, with the conversion of logits to probabilities."""
+    if bundle.config.tissue is not None:
+        if info.kind == "embedding":
+            raise _no_encoder_error(bundle)
+        return load_tissue_passes(bundle, options.weights)
     if options.precision == "bf16" and os.environ.get(BACKEND_VARIABLE) == "onnxruntime":
         raise ConfigError("precision is 'bf16', but ONNX Runtime computes in 'fp32' only. Set one of both to 'auto'.")
     network = load_inference(bundle, options.device, "torch" if options.precision == "bf16" else "auto")

@@ -58,7 +58,10 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
         outputs |= analysis.slide_prediction
     elif analysis.model.classes:
         is_dense = analysis.model.kind == "dense"
-        maps = stitched_maps(analysis.result, analysis.plan.grid, run) if is_dense else tile_maps(analysis.result)
+        if is_dense:
+            maps = stitched_maps(analysis.result, analysis.plan.grid, run, analysis.model.smoothing)
+        else:
+            maps = tile_maps(analysis.result)
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
         if analysis.model.kind != "regression":
             target = target_class(analysis.model, analysis.options)

@@ -49,6 +49,8 @@ class TileModel:
         self.info = info
         self.batch_size = batch_size
         self.bags: BagModel | None = None  # predicts the slide from embeddings, in a whole-slide model
+        # Share of the cells of tiles that are out of distribution, in a tissue classifier; None if unknown
+        self.novelty: Callable[[NDArray[np.uint8]], float | None] | None = None
         self._passes = passes
         self._notice_callback: Callable[[str], None] = log.info
         self._initial_precision, self._requested_precision = passes.precision, precision

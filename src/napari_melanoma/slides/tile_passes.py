@@ -41,7 +41,8 @@ class TileModelInfo:
     class that lesions are detected with. ``bundle``: path of the bundle; empty for other encoders. ``calibrated``: None
     if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
     determines the predictions of a bundle. ``margin_px``: border of its input that is context only: the predictions of
-    a dense model then cover the rest of a tile, without overlap.
+    a dense model then cover the rest of a tile, without overlap. ``smoothing``: width of the Gaussian that smooths the
+    stitched map of a dense model, in its pixels.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TileModelInfo:
     terms: str = ""
     prediction_fingerprint: str = ""
     margin_px: int = 0
+    smoothing: float = 0.0
 
 
 class TilePasses(Protocol):

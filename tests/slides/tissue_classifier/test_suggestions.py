@@ -1,4 +1,4 @@
-"""Suggested places to paint, similar cells, and cells that are unlike the painted ones."""
+"""Suggested places to paint, similar cells, and cells that are out of distribution."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from painted_tables import Table
 
+from napari_melanoma.core.errors import BundleError
 from napari_melanoma.slides.tissue_classifier.suggestions import (
     APART_CELLS,
     CellNovelty,
@@ -72,18 +73,20 @@ def test_similar_cells() -> None:
     assert (found[:, 1] == 12).all()
 
 
-def test_cells_unlike_the_painted_ones() -> None:
+def test_cells_out_of_distribution() -> None:
     cells, new = Table(strokes=10).build(), Table(strokes=10, seed=1).build()
     novelty = CellNovelty.fit(cells)
     assert novelty is not None
     inside = novelty.is_out_of_distribution(new.features).mean()
-    assert 0.01 < inside < 0.12
+    assert 0 < inside < 0.05
     assert novelty.is_out_of_distribution(new.features + 4).mean() > 0.9
     assert novelty.advise(inside) == ""
-    assert novelty.advise(0.834).startswith("Out of distribution: 83 % of this slide is unlike all strokes")
-    restored = CellNovelty.from_arrays(novelty.arrays, novelty.limit)
+    assert novelty.advise(0.834).startswith("Out of distribution: 83 % of this slide differs from all strokes")
+    restored = CellNovelty.from_arrays(novelty.arrays, novelty.limit, 20)
     distances = [one.detector.distance(new.features) for one in (novelty, restored)]
     np.testing.assert_allclose(*distances, rtol=1e-4)
+    with pytest.raises(BundleError, match="do not fit 21 features"):
+        CellNovelty.from_arrays(novelty.arrays, novelty.limit, 21)
 
 
 def test_one_stroke_has_no_novelty() -> None:

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_SIGMA = 4.0  # cells
+RADIUS = 4.0  # standard deviations beyond which the weights are zero
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Return the distance in cells up to which a cell influences others."""
+    return int(RADIUS * sigma + 0.5)
 
 
 def smooth_map(probability: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
@@ -25,7 +31,7 @@ def smooth_map(probability: NDArray[np.floating], sigma: float) -> NDArray[np.fl
         return values
     known = np.isfinite(values).all(axis=0)
     widths = (0, sigma, sigma)
-    total = gaussian_filter(np.where(known, values, 0), widths, mode="constant")
-    weight = gaussian_filter(known.astype(np.float32), sigma, mode="constant")
+    total = gaussian_filter(np.where(known, values, 0), widths, mode="constant", truncate=RADIUS)
+    weight = gaussian_filter(known.astype(np.float32), sigma, mode="constant", truncate=RADIUS)
     smoothed: NDArray[np.float32] = np.where(known, total / np.maximum(weight, 1e-6), np.nan).astype(np.float32)
     return smoothed

@@ -1,4 +1,4 @@
-"""Where to paint next, cells that are similar to a cell, and cells that are unlike all painted ones."""
+"""Where to paint next, cells that are similar to a cell, and cells that are out of distribution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_melanoma.core.errors import BundleError
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
+from napari_melanoma.slides.options import OUT_OF_DISTRIBUTION_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +23,7 @@ APART_CELLS = 4  # rows or columns between suggestions, and between similar cell
 MIN_SPREAD = 1e-6  # of a feature
 NOVELTY_CELLS = 16  # of each stroke
 NOVELTY_FOLDS = 5
-NOVELTY_QUANTILE = 0.95  # of the distances of painted cells from the other strokes
-NOVELTY_LIMIT = 0.25  # share of a slide's cells beyond this distance from which painting there is advised
+NOVELTY_QUANTILE = 0.99  # of the distances of painted cells from the other strokes
 
 
 def suggest_cells(
@@ -97,9 +98,9 @@ def _spread(features: NDArray[np.floating]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class CellNovelty:
-    """The distribution of the painted cells, to find cells that are unlike all of them.
+    """The distribution of the painted cells, to find cells that are out of it.
 
-    ``limit``: distance that one painted cell in twenty exceeds if its stroke is left out.
+    ``limit``: distance that one painted cell in a hundred exceeds if its stroke is left out.
     """
 
     detector: MahalanobisDetector
@@ -127,16 +128,21 @@ class CellNovelty:
         return {"mean": self.detector.mean, "root": self.detector.root.astype(np.float32)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], limit: float) -> Self:
-        """Restore the distribution from stored arrays."""
-        mean = np.asarray(arrays["mean"], np.float64)
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], limit: float, features: int) -> Self:
+        """Restore the distribution from stored arrays; raise BundleError if they do not fit each other."""
+        mean, root = arrays.get("mean"), arrays.get("root")
+        if mean is None or root is None or mean.shape != (features,) or root.shape != (features, features):
+            raise BundleError(
+                f"the arrays for out-of-distribution cells do not fit {features} features. Download or copy the bundle "
+                "again."
+            )
         detector = MahalanobisDetector(
-            mean, np.asarray(arrays["root"], np.float64), np.empty((0, len(mean)), np.float32)
+            mean.astype(np.float64), root.astype(np.float64), np.empty((0, features), np.float32)
         )
         return cls(detector, limit)
 
     def is_out_of_distribution(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return which cells are unlike the painted ones, bool (cell,); ``features``: float (cell, feature)."""
+        """Return which cells are out of distribution, bool (cell,); ``features``: float (cell, feature)."""
         return self.detector.distance(features) > self.limit
 
     def advise(self, share: float) -> str:
@@ -144,9 +150,9 @@ class CellNovelty:
 
         ``share``: of the cells of the slide that are out of distribution.
         """
-        if share <= NOVELTY_LIMIT:
+        if share <= OUT_OF_DISTRIBUTION_SHARE:
             return ""
         return (
-            f"Out of distribution: {100 * share:.0f} % of this slide is unlike all strokes, so its map is not valid. "
+            f"Out of distribution: {100 * share:.0f} % of this slide differs from all strokes; its map is not valid. "
             "Paint strokes on this slide."
         )

@@ -1,0 +1,261 @@
+"""Bundles of tissue classifiers: the head and a reference to the features, used by slide analyses like other bundles.
+
+The encoder that computes the features is not part of the bundle. It is named with its fingerprint, and another one is
+refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError, MelanomaError
+from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, check_weights
+from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
+from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.fitting import Head, head_from_arrays
+from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.models.torch_inference import Precision
+    from napari_melanoma.slides.tile_passes import TileOutputs
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
+
+ARCHITECTURE = "tissue-classifier"
+HEAD, NOVELTY = "head.", "novelty."  # prefixes of the arrays in the weights file
+SHORT_HASH = 12  # digits of a fingerprint in messages
+
+
+def write_tissue_bundle(
+    folder: Path, classifier: TissueClassifier, title: str = "", slide_names: Sequence[str] = ()
+) -> BundleInfo:
+    """Write a tissue classifier as a model bundle, atomically.
+
+    The card states no names of slides and readers, which may identify patients.
+
+    ``title``: one line for lists of models. ``slide_names``: names of the painted slides, if the user agrees to state
+    them.
+    """
+    from safetensors.numpy import save
+
+    name = re.sub(r"[^\w.-]+", "-", folder.name).strip("-.") or ARCHITECTURE
+    config = _bundle_config(classifier, name, title or f"Tissue classifier: {', '.join(classifier.classes)}")
+    arrays = {f"{HEAD}{key}": array for key, array in classifier.head.arrays.items()}
+    if classifier.novelty is not None:
+        arrays |= {f"{NOVELTY}{key}": array for key, array in classifier.novelty.arrays.items()}
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / CONFIG, config.model_dump(mode="json"))
+        write_text(temporary / CARD, _card(config, classifier, slide_names))
+        (temporary / WEIGHTS).write_bytes(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
+    return BundleInfo(folder, config)
+
+
+def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> BundleConfig:
+    side = block_px(classifier.mpp)
+    head = TissueHeadConfig(
+        source=classifier.source,
+        fingerprint=classifier.source_fingerprint,
+        features=classifier.features,
+        kind=classifier.head.kind,
+        temperature=classifier.head.temperature,
+        margin_px=margin_px(classifier.mpp),
+        smoothing=classifier.smoothing,
+        novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
+        colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
+    )
+    chosen = classifier.validation
+    facts = {
+        "slides": classifier.slides,
+        "strokes": dict(zip(chosen.classes, chosen.strokes, strict=True)),
+        "cells": dict(zip(chosen.classes, chosen.cells, strict=True)),
+        "accuracy_strokes_left_out": _numbers(chosen.accuracy),
+        "accuracy_slides_left_out": _numbers(chosen.slides),
+        "warnings": list(chosen.warnings),
+    }
+    return BundleConfig(
+        name=name,
+        title=title,
+        architecture=ARCHITECTURE,
+        options={"classes": len(classifier.classes)},
+        input_size=side,
+        classes=classifier.classes,
+        modalities=(SLIDE,),
+        tile=TileConfig(mpp=classifier.mpp, side_px=side),
+        tissue=head,
+        licence=classifier.licence,
+        provenance={**collect_provenance(), "painted": facts},
+    )
+
+
+def _numbers(estimate: Estimate | None) -> list[float] | None:
+    """Return the mean and both ends of the interval, for JSON."""
+    return None if estimate is None else [estimate.mean, estimate.low, estimate.high]
+
+
+def _card(config: BundleConfig, classifier: TissueClassifier, slide_names: Sequence[str]) -> str:
+    head, chosen = config.tissue, classifier.validation
+    assert head is not None
+    rows = "\n".join(
+        f"| {name} | {strokes} | {cells} | {_percent(chosen.recall.get(name, np.nan))} |"
+        for name, strokes, cells in zip(chosen.classes, chosen.strokes, chosen.cells, strict=True)
+    )
+    candidates = "\n".join(
+        f"| {one.source} | {one.kind.replace('_', ' ')} | {_accuracy(one.accuracy)} | {_accuracy(one.slides)} |"
+        for one in classifier.candidates
+    )
+    warnings = "".join(f"- {warning}\n" for warning in chosen.warnings)
+    slides = f": {', '.join(slide_names)}" if slide_names else ""
+    return f"""---
+license: {config.licence.lower()}
+library_name: napari-melanoma
+pipeline_tag: image-segmentation
+---
+
+# {config.name}
+
+{config.title}.
+
+**Research use only; not for diagnosis.** Predicts the class of each square of {CELL_UM} micrometers of a whole-slide
+image. It was fitted on strokes that a reader painted, and is valid for slides that look like the painted ones.
+
+## Strokes
+
+Painted on {classifier.slides} slide{"s" if classifier.slides > 1 else ""}{slides}. The last column is the share of the
+cells of strokes that were left out and are predicted as this class.
+
+| class | strokes | cells | recognized |
+|---|---|---|---|
+{rows}
+
+{warnings}
+## Validation
+
+Balanced accuracy, 95 % intervals in brackets. Whole strokes, or whole slides, were left out.
+
+| features | head | strokes left out | slides left out |
+|---|---|---|---|
+{candidates}
+
+The simplest candidate within one standard error of the best is used: {head.source}, {head.kind.replace("_", " ")}.
+Accuracy on slides of other laboratories and scanners is not known.
+
+## Features
+
+`{head.source}`: {head.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
+`{head.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are rejected.
+"""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if np.isfinite(share) else "unknown"
+
+
+def _accuracy(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "unknown"
+    interval = f" ({estimate.format_interval('.2f')})" if estimate.has_interval else ""
+    return f"{estimate.mean:.2f}{interval}"
+
+
+class TissuePasses:
+    """A tissue classifier as the network of a slide analysis: features of the cells of each tile, then the head."""
+
+    backend, device = "onnxruntime", "cpu"
+
+    def __init__(self, source: FeatureSource, head: Head, novelty: CellNovelty | None = None) -> None:
+        self.precision: Precision = "fp32"
+        self.novelty = novelty
+        self._source, self._head = source, head
+
+    def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
+        """See ``TilePasses``; probabilities of cells as uint8 (tile, class, row, column), and their means."""
+        features = self._source.compute(tiles)
+        cells = self._head.predict(features.reshape(-1, features.shape[-1]).astype(np.float32))
+        cells = np.moveaxis(cells.reshape(*features.shape[:-1], -1), -1, 1)
+        return {"probability": cells.mean(axis=(2, 3)), "dense": np.rint(255 * cells).astype(np.uint8)}
+
+    def concatenate(self, parts: Sequence[TileOutputs]) -> TileOutputs:
+        """See ``TilePasses``."""
+        return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+    def supports(self, precision: Precision) -> bool:
+        """See ``TilePasses``."""
+        return precision == "fp32"
+
+    def set_precision(self, precision: Precision) -> None:
+        """See ``TilePasses``."""
+
+    def exact(self) -> TissuePasses:
+        """See ``TilePasses``."""
+        return self
+
+    def share_out_of_distribution(self, tiles: NDArray[np.uint8]) -> float | None:
+        """Return the share of the cells of tiles that are out of distribution; None if it is unknown."""
+        if self.novelty is None or not len(tiles):
+            return None
+        features = self._source.compute(tiles)
+        cells = features.reshape(-1, features.shape[-1]).astype(np.float32)
+        return float(self.novelty.is_out_of_distribution(cells).mean())
+
+
+def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None) -> TissuePasses:
+    """Load a tissue classifier with the source of its features.
+
+    ``weights``: file with the weights of the encoder, if the features need one. Raises ``BundleError`` with advice if
+    the features are missing or differ from those that the classifier was fitted on.
+    """
+    config = bundle.config.tissue
+    assert config is not None
+    arrays = _read_arrays(bundle.path / WEIGHTS)
+    head = head_from_arrays(
+        config.kind, bundle.config.classes, config.temperature, _select(arrays, HEAD), config.features
+    )
+    novelty = None
+    if config.novelty_limit is not None:
+        novelty = CellNovelty.from_arrays(_select(arrays, NOVELTY), config.novelty_limit, config.features)
+    return TissuePasses(_open_source(bundle, weights), head, novelty)
+
+
+def _open_source(bundle: BundleInfo, weights: Path | None) -> FeatureSource:
+    config = bundle.config.tissue
+    assert config is not None
+    try:
+        source = open_feature_source(config.source, weights)
+    except MelanomaError as error:
+        raise BundleError(f"'{bundle.name}' requires the features '{config.source}': {error}") from error
+    if source.fingerprint != config.fingerprint or source.length != config.features:
+        raise BundleError(
+            f"'{bundle.name}' was fitted on features '{config.source}' {config.fingerprint[:SHORT_HASH]}, but found "
+            f"{source.fingerprint[:SHORT_HASH]}. Select the encoder's weights of that time as 'weights' under Options "
+            "in the Slide dock (Python: options={'weights': FILE}, command line: --weights FILE), or fit the "
+            "classifier again on the stored strokes: napari-melanoma tissue fit."
+        )
+    return source
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    check_weights(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BundleError(
+            f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again."
+        ) from error
+
+
+def _select(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,203 @@
+"""Tissue classifiers: fitted on the strokes of one or several slides, with the features and the head that fit best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import NULL_CONTEXT, PartContext, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.fitting import (
+    HEADS,
+    Head,
+    HeadKind,
+    TrainingCells,
+    advise_painting,
+    fit_head,
+)
+from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
+from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
+from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
+from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, learning_curve, validate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.geojson import Color
+
+DEFAULT_SOURCES = ("texture",)  # from the simplest
+
+
+class TissueFitOptions(Config):
+    """Candidates among which the features and the head of a tissue classifier are chosen."""
+
+    sources: tuple[str, ...] = Field(
+        DEFAULT_SOURCES, min_length=1, description="sources of features, the simplest first"
+    )
+    heads: tuple[HeadKind, ...] = Field(HEADS, min_length=1, description="kinds of heads, the simplest first")
+    weights: Path | None = Field(None, description="file with the weights of a published encoder")
+    smoothing: float = Field(
+        0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
+    )
+
+
+@dataclass(frozen=True)
+class PaintedSlideFile:
+    """A slide on disk with its strokes.
+
+    ``folder``: its result folder, in which features are stored; without it they are computed again next time.
+    ``classes``: names and colors, in the order of the user. ``pixel_size``: that of the user, if the file states none.
+    """
+
+    path: Path
+    strokes: tuple[Stroke, ...]
+    folder: Path | None = None
+    classes: Mapping[str, Color | None] = field(default_factory=dict)
+    pixel_size: PixelSize | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TissueClassifier:
+    """Predicts the class of each cell of a slide.
+
+    ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
+    cell, ``licence`` and ``mpp``. ``validation``: of the chosen head; ``candidates``: of all, with the chosen one.
+    ``colors``: of the classes, where known. ``smoothing``: in cells. ``slides``: number of painted slides.
+    """
+
+    source: str
+    source_fingerprint: str
+    features: int
+    licence: str
+    mpp: float
+    head: Head
+    validation: Validation
+    candidates: tuple[Validation, ...] = ()
+    novelty: CellNovelty | None = None
+    colors: Mapping[str, Color | None] = field(default_factory=dict)
+    smoothing: float = 0.0
+    slides: int = 1
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(cls, source: FeatureSource, cells: TrainingCells, validation: Validation) -> TissueClassifier:
+        """Fit the head of a validation, with its temperature, on painted cells."""
+        return cls(
+            source.name,
+            source.fingerprint,
+            source.length,
+            source.licence,
+            source.mpp,
+            fit_head(cells, validation.kind, validation.temperature),
+            validation,
+            (validation,),
+            CellNovelty.fit(cells),
+            slides=len(np.unique(cells.slide)),
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self.head.classes
+
+    def predict(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return probabilities, float32 (cell, class), without smoothing; ``features``: float (cell, feature)."""
+        return self.head.predict(features)
+
+
+def fit_tissue_classifier(
+    slides: Sequence[PaintedSlideFile],
+    options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable
+    run: RunContext = NULL_CONTEXT,
+) -> TissueClassifier:
+    """Fit a tissue classifier on the strokes of slides.
+
+    Features are computed at the strokes only. Of all sources and heads, the simplest is chosen that predicts strokes
+    that were left out as well as the best; the same strokes give the same classifier.
+
+    Parameters
+    ----------
+    slides : sequence of PaintedSlideFile
+        Slides with strokes; their order does not matter.
+    options : TissueFitOptions
+        Candidates to choose from, and smoothing.
+    run : RunContext
+        Receives progress; checked for cancellation.
+
+    Returns
+    -------
+    TissueClassifier
+        The classifier, with the validation of all candidates.
+
+    Raises
+    ------
+    InputError
+        Fewer than two classes have a stroke on a slide, or a slide cannot be read.
+    ScaleMissing
+        The pixel size of a slide is unknown.
+    Cancelled
+        The user canceled; computed features are kept.
+    """
+    names = {stroke.class_name for slide in slides for stroke in slide.strokes}
+    if advice := advise_painting(sorted(names)):
+        raise InputError(f"a tissue classifier needs strokes of at least two classes. {advice}")
+    colors = _merge_colors(slides)
+    tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
+    validations: list[Validation] = []
+    notes: tuple[str, ...] = ()
+    for number, name in enumerate(options.sources):
+        part = PartContext(run, number, len(options.sources), name)
+        source = open_feature_source(name, options.weights)
+        cells, notes = gather_cells(slides, source, tuple(colors), part)
+        tables[name] = source, cells
+        validations += validate(cells, options.heads, name, part)
+    chosen = choose(validations)
+    source, cells = tables[chosen.source]
+    chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))
+    classifier = TissueClassifier.fit(source, cells, chosen)
+    return replace(classifier, candidates=tuple(validations), colors=colors, smoothing=options.smoothing, notes=notes)
+
+
+def gather_cells(
+    slides: Sequence[PaintedSlideFile], source: FeatureSource, classes: Sequence[str], run: RunContext = NULL_CONTEXT
+) -> tuple[TrainingCells, tuple[str, ...]]:
+    """Compute the features of the painted cells of slides; return these cells, and messages about their strokes.
+
+    Cells in a damaged part of a slide are left out.
+    """
+    from napari_melanoma.slides.reading.opening import open_slide
+
+    painted, features, notes = [], [], []
+    for slide in slides:
+        with (
+            open_slide(slide.path, slide.pixel_size) as opened,
+            SlideFeatures.open(opened, source, slide.folder) as stored,
+        ):
+            of_slide = PaintedCells.of_slide(slide.strokes, stored.grid)
+            stored.compute(stored.grid.blocks_of(of_slide.cells), run)
+            painted.append(of_slide)
+            features.append(stored.read(of_slide.cells))
+            notes += [f"{slide.path.name}: {note}" for note in of_slide.notes]
+    cells = TrainingCells.gather(painted, features, classes)
+    readable = np.isfinite(cells.features).all(axis=1)
+    if not readable.all():
+        notes.append(f"{(~readable).sum()} painted cells are in a damaged part of a slide: left out.")
+    return cells.select(readable), tuple(notes)
+
+
+def _merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]:
+    """Return the classes of all slides with their colors; the first slide with a color counts."""
+    colors: dict[str, Color | None] = {}
+    for slide in slides:
+        for name, color in slide.classes.items():
+            colors[name] = colors.get(name) or color
+    return colors
