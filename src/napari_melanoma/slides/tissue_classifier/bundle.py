@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig
 from napari_melanoma.core.provenance import collect_provenance
@@ -131,8 +132,8 @@ image. It was fitted on strokes that a reader painted, and is valid for slides t
 
 ## Strokes
 
-Painted on {classifier.slides} slide{"s" if classifier.slides > 1 else ""}{slides}. The last column is the share of the
-cells of strokes that were left out and are predicted as this class.
+Painted on {format_count(classifier.slides, "slide")}{slides}. *Recognized* is the share of the cells of strokes left out
+that are predicted as their class.
 
 | class | strokes | cells | recognized |
 |---|---|---|---|

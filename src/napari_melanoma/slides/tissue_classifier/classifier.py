@@ -188,7 +188,7 @@ def gather_cells(
             features.append(stored.read(of_slide.cells))
             notes += [f"{slide.path.name}: {note}" for note in of_slide.notes]
     cells = TrainingCells.gather(painted, features, classes)
-    readable = np.isfinite(cells.features).all(axis=1)
+    readable = np.asarray(np.isfinite(cells.features).all(axis=1))
     if not readable.all():
         notes.append(f"{(~readable).sum()} painted cells are in a damaged part of a slide: left out.")
     return cells.select(readable), tuple(notes)

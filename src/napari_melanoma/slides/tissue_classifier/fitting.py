@@ -243,7 +243,7 @@ def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearHead:
     spread = np.sqrt(np.average(np.square(cells.features - means[cells.labels]), axis=0, weights=weights))
     center, scale = means.mean(axis=0), np.maximum(spread, MIN_SPREAD)
     moved = (means - center) / scale
-    size = len(scale) ** 0.25  # the logits of many features, most of them correlated, would be too large
+    size = np.sqrt(len(scale))  # the logits of many features, most of them correlated, would be too large
     bias = -np.square(moved).sum(axis=1) / (2 * size)
     weight = (moved / scale).T / size
     return LinearHead(

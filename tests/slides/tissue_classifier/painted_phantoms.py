@@ -1,0 +1,56 @@
+"""A phantom slide with strokes on its known tissue, and the true class of each cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.phantoms.slide import SlidePhantomConfig, plan_slide, render_region, render_truth
+from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+
+CLASSES = {"glass": (230, 230, 230), "dermis": (0, 158, 115), "epidermis": (0, 90, 255), "tumor": (200, 0, 0)}
+BRESLOW_MM = 0.6
+MPP, CELL_PX, PARTS = 1.0, 32, 4  # parts of a cell, along each side, of which the class is known
+PURE = 0.95  # share of one class in a painted cell
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A slide; ``truth``: share of each class in each cell, float (row, column, class)."""
+
+    path: Path
+    truth: np.ndarray
+
+    def strokes(self, count: int, seed: int = 0) -> tuple[Stroke, ...]:
+        """Paint strokes of each class: three to nine cells in a square around a cell of this class."""
+        random, strokes = np.random.default_rng(seed), []
+        for label, name in enumerate(CLASSES):
+            pure = np.argwhere(self.truth[..., label] >= PURE)
+            for number, (row, column) in enumerate(random.permutation(pure)[:count].tolist()):
+                near = pure[np.abs(pure - (row, column)).max(axis=1) <= 1]
+                points = tuple((CELL_PX * (y + 0.5), CELL_PX * (x + 0.5)) for y, x in near.tolist())
+                strokes.append(Stroke(f"{self.path.stem}-{name}-{number}", name, "cells", points, date="2026-01-01"))
+        return tuple(strokes)
+
+    def painted(self, count: int = 5, folder: Path | None = None) -> PaintedSlideFile:
+        return PaintedSlideFile(self.path, self.strokes(count), folder, dict(CLASSES))
+
+
+def draw_phantom(path: Path, seed: int = 3, side: int = 1536) -> Phantom:
+    """Write a slide of 1 micrometer per pixel with skin and a melanoma of 0.6 mm."""
+    lesions = SlideLesionOptions(malignant=1, benign=0, breslow_mm=BRESLOW_MM, width_mm=0.7)
+    section = SectionOptions(width_mm=1.3, depth_mm=1.0, rotation_deg=0.0)
+    plan = plan_slide(SlidePhantomConfig(seed=seed, size=(side, side), mpp=MPP, lesions=lesions, section=section))
+    rgb = render_region(plan, 0, Box(0, 0, side, side))
+    scale = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, rgb, photometric="rgb", tile=(256, 256), metadata=None, **scale)  # type: ignore[arg-type]
+    parts = side * PARTS // CELL_PX
+    truth = render_truth(plan, CELL_PX / PARTS, Box(0, 0, parts, parts))
+    cells = side // CELL_PX
+    return Phantom(path, np.eye(len(CLASSES))[truth].reshape(cells, PARTS, cells, PARTS, -1).mean(axis=(1, 3)))

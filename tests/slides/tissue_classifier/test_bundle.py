@@ -1,0 +1,215 @@
+"""Tissue classifiers fitted on a phantom slide, their bundles, and their maps in slide analyses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
+
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.models.bundle import CARD, CONFIG, BundleInfo, load_network, read_bundle
+from napari_melanoma.models.installed_bundles import check_usable, find_bundle, install_bundle
+from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, write_tissue_bundle
+from napari_melanoma.slides.tissue_classifier.cells import list_cells
+from napari_melanoma.slides.tissue_classifier.classifier import (
+    PaintedSlideFile,
+    TissueClassifier,
+    TissueFitOptions,
+    fit_tissue_classifier,
+)
+from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
+
+pytestmark = pytest.mark.slow  # renders a slide and computes its features: 5 s
+OPTIONS = TissueFitOptions(sources=("texture",), heads=("nearest_mean", "logistic"))
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
+    return draw_phantom(tmp_path_factory.mktemp("phantom") / "skin.tif")
+
+
+@pytest.fixture(scope="module")
+def classifier(phantom: Phantom) -> TissueClassifier:
+    return fit_tissue_classifier([phantom.painted()], OPTIONS)
+
+
+@pytest.fixture
+def bundle(classifier: TissueClassifier, tmp_path: Path) -> BundleInfo:
+    return write_tissue_bundle(tmp_path / "skin layers", classifier)
+
+
+@pytest.fixture(scope="module")
+def features(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlideFeatures]:
+    with open_slide(phantom.path) as slide:
+        stored = SlideFeatures.open(slide, TextureFeatures(), tmp_path_factory.mktemp("features"))
+        stored.compute(stored.tissue_blocks, RunContext())
+        yield stored
+
+
+def predict_map(classifier: TissueClassifier, features: SlideFeatures) -> np.ndarray:
+    """The map of the dock: probabilities of all cells, float (class, row, column), NaN where unknown."""
+    rows, columns = features.grid.shape
+    values = features.read(list_cells(features.grid.cells_in(whole(features))))
+    probability = np.full((len(values), len(classifier.classes)), np.nan, np.float32)
+    known = np.isfinite(values).all(axis=1)
+    probability[known] = classifier.predict(values[known])
+    return np.moveaxis(probability.reshape(rows, columns, -1), 2, 0)
+
+
+def whole(features: SlideFeatures) -> object:
+    from napari_melanoma.core.geometry import Box
+
+    place, (rows, columns) = features.grid.placement, features.grid.shape
+    return Box(0, 0, int(rows * place.step_y), int(columns * place.step_x))
+
+
+def test_a_few_strokes_classify_the_rest_of_a_slide(
+    phantom: Phantom, classifier: TissueClassifier, features: SlideFeatures
+) -> None:
+    probability = predict_map(classifier, features)
+    truth = phantom.truth[: probability.shape[1], : probability.shape[2]]
+    pure = (truth.max(axis=-1) >= PURE) & np.isfinite(probability[0])
+    predicted, expected = probability.argmax(axis=0)[pure], truth.argmax(axis=-1)[pure]
+    recall = [(predicted[expected == label] == label).mean() for label in range(len(CLASSES))]
+    assert np.mean(recall) > 0.9
+    assert classifier.validation.accuracy is not None
+    assert classifier.validation.accuracy.mean == pytest.approx(np.mean(recall), abs=0.12)
+
+
+def test_the_classifier_does_not_depend_on_the_order_of_strokes(phantom: Phantom, classifier: TissueClassifier) -> None:
+    painted = phantom.painted()
+    again = fit_tissue_classifier([replace(painted, strokes=painted.strokes[::-1])], OPTIONS)
+    assert again.head.temperature == classifier.head.temperature
+    for name, array in classifier.head.arrays.items():
+        np.testing.assert_array_equal(again.head.arrays[name], array)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_a_slide_analysis_gives_the_map_of_the_dock(
+    phantom: Phantom, classifier: TissueClassifier, features: SlideFeatures, tmp_path: Path, smoothing: float
+) -> None:
+    bundle = write_tissue_bundle(tmp_path / "smooth", replace(classifier, smoothing=smoothing))
+    outcome = analyze_slide(phantom.path, tmp_path / "result", SlideOptions(model=str(bundle.path)), RunContext())
+    stored = SlideResult.open(tmp_path / "result").array("map")[:] / 255
+    expected = predict_map(classifier, features)
+    known = stored.any(axis=0) & np.isfinite(expected[0])
+    assert known.sum() > 0.5 * known.size
+    if smoothing:
+        expected = smooth_map(expected, smoothing)
+        known[:] = False
+        known[8:24, 8:24] = True  # far from cells that only one of them has predicted
+    np.testing.assert_allclose(stored[:, known], expected[:, known], atol=(1 if not smoothing else 2) / 255)
+    if not smoothing:  # which removes the epidermis, a cell thick
+        assert outcome.content["breslow_mm"] == pytest.approx(BRESLOW_MM, abs=0.12)
+    assert outcome.content["target"] == "tumor"
+    assert outcome.content["validity"]["valid"]
+
+
+def test_a_bundle_gives_the_same_predictions_after_reloading(
+    bundle: BundleInfo, classifier: TissueClassifier, features: SlideFeatures
+) -> None:
+    passes = load_tissue_passes(read_bundle(bundle.path))
+    cells = features.read(list_cells(features.grid.cells_of((1, 1))))
+    tiles = np.random.default_rng(0).integers(0, 255, (1, 704, 704, 3), np.uint8)
+    outputs = passes.run(tiles, 1)
+    expected = classifier.predict(TextureFeatures().compute(tiles).reshape(-1, classifier.features))
+    dense = np.moveaxis(np.asarray(outputs["dense"])[0], 0, -1).reshape(-1, len(CLASSES))
+    np.testing.assert_array_equal(dense, np.rint(255 * expected))
+    assert passes.novelty is not None
+    assert classifier.novelty is not None
+    np.testing.assert_array_equal(
+        passes.novelty.is_out_of_distribution(cells), classifier.novelty.is_out_of_distribution(cells)
+    )
+
+
+def test_a_slide_of_another_kind_is_out_of_distribution(phantom: Phantom, bundle: BundleInfo, tmp_path: Path) -> None:
+    model = load_slide_model(str(bundle.path), LoadOptions())
+    noise = np.random.default_rng(0).integers(0, 255, (1, 704, 704, 3), np.uint8)
+    assert model.novelty is not None
+    share = model.novelty(noise)
+    assert share is not None
+    assert share > 0.9
+    assert model.novelty(noise[:0]) is None
+
+
+def test_the_bundle_is_found_installed_and_described(bundle: BundleInfo, user_folders: object) -> None:
+    assert (bundle.name, bundle.config.classes, bundle.config.is_slide_model) == ("skin-layers", tuple(CLASSES), True)
+    installed = install_bundle(check_usable(read_bundle(bundle.path)))
+    assert find_bundle("skin-layers").fingerprint == installed.fingerprint == bundle.fingerprint
+    card = (bundle.path / CARD).read_text()
+    assert "| epidermis | 4 | 8 | 100 % |" in card
+    assert "| texture | logistic | " in card
+    assert "skin.tif" not in card
+    assert bundle.config.provenance["painted"]["slides"] == 1
+    assert bundle.config.tissue is not None
+    assert bundle.config.tissue.colors == CLASSES
+    with pytest.raises(BundleError, match="has no network of its own"):
+        load_network(bundle)
+    with pytest.raises(BundleError, match="has no encoder"):
+        load_slide_model("encoder:skin-layers", LoadOptions())
+
+
+def test_names_of_slides_are_stated_only_if_the_user_agrees(classifier: TissueClassifier, tmp_path: Path) -> None:
+    bundle = write_tissue_bundle(tmp_path / "b", classifier, "Layers of the skin", ("skin.tif",))
+    card = (bundle.path / CARD).read_text()
+    assert "Painted on 1 slide: skin.tif. " in card
+    assert bundle.config.title == "Layers of the skin"
+
+
+def change_config(bundle: BundleInfo, **values: object) -> BundleInfo:
+    content = json.loads((bundle.path / CONFIG).read_text())
+    content["tissue"] |= values
+    (bundle.path / CONFIG).write_text(json.dumps(content))
+    return read_bundle(bundle.path)
+
+
+def test_other_features_are_refused(bundle: BundleInfo) -> None:
+    changed = change_config(bundle, fingerprint="0" * 64)
+    found = open_feature_source("texture").fingerprint[:12]
+    with pytest.raises(BundleError, match=f"features 'texture' 000000000000, but found {found}. Select the encoder's"):
+        load_slide_model(str(changed.path), LoadOptions())
+    changed = change_config(bundle, source="unknown-encoder")
+    with pytest.raises(BundleError, match="'skin-layers' requires the features 'unknown-encoder': "):
+        load_slide_model(str(changed.path), LoadOptions())
+
+
+def test_damaged_bundles_are_refused(bundle: BundleInfo, classifier: TissueClassifier, tmp_path: Path) -> None:
+    head = replace(classifier.head, bias=np.array([np.nan, 0, 0, 0]))  # type: ignore[call-arg]
+    damaged = write_tissue_bundle(tmp_path / "nan", replace(classifier, head=head))
+    with pytest.raises(BundleError, match="is NaN or infinite"):
+        load_tissue_passes(damaged)
+    shutil.copyfile(write_tissue_bundle(tmp_path / "x", classifier).path / CONFIG, tmp_path / "config.json")
+    with pytest.raises(BundleError, match="do not fit"):
+        load_tissue_passes(change_config(bundle, features=12, fingerprint=TextureFeatures.fingerprint))
+
+
+def test_predictions_depend_on_temperature_and_smoothing(bundle: BundleInfo) -> None:
+    before = bundle.prediction_fingerprint()
+    assert change_config(bundle, colors={}).prediction_fingerprint() == before
+    assert change_config(bundle, smoothing=1.0).prediction_fingerprint() != before
+
+
+def test_strokes_are_required(phantom: Phantom) -> None:
+    one = tuple(stroke for stroke in phantom.strokes(2) if stroke.class_name == "dermis")
+    with pytest.raises(InputError, match="Paint a second class: only 'dermis' has strokes"):
+        fit_tissue_classifier([PaintedSlideFile(phantom.path, one)], OPTIONS)
+
+
+def test_fitting_is_cancelled(phantom: Phantom) -> None:
+    run = RunContext(lambda progress: run.cancel())
+    with pytest.raises(Cancelled):
+        fit_tissue_classifier([phantom.painted(2)], OPTIONS, run)
