@@ -141,16 +141,13 @@ def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None
 
 @pytest.mark.slow
 def test_a_model_is_exported(run, tiny: Path) -> None:
-    done = run("models", "export", tiny, "--format", "onnx", "--out", "onnx/tiny.onnx")
+    done = run("models", "export", tiny, "--out", "onnx/tiny.onnx")
     assert (done.exit_code, Path("onnx/tiny.onnx").is_file()) == (0, True), done.output
     assert done.stdout.endswith("; how to use it: python onnx/example.py --help\n"), done.output
     assert "config.json" in run("models", "export", "--help").stdout
-    wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
+    wrong = run("models", "export", tiny, "--out", "tiny.pt")
     assert wrong.exit_code == 2
     assert "an ONNX file needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr
-    unused = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.onnx", "--data", "photographs")
-    assert (unused.exit_code, Path("tiny.onnx").exists()) == (2, False)
-    assert "--data and --images need --format int8" in unused.stderr
 
 
 def test_an_unknown_model_is_a_usage_error(run) -> None:

@@ -1,8 +1,9 @@
-"""Segmentation networks of the zoo that were overfitted to two images."""
+"""Segmentation networks of the zoo that were overfitted to two images, and a reader of exported files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,30 @@ class Learnt:
     def learns(self) -> bool:
         """Whether it has weights."""
         return any(True for _ in self.network.parameters())
+
+
+class ExportedFile:
+    """An exported ONNX file: its ``metadata`` and, called with tensors, its output."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(path)
+        self.metadata = self._session.get_modelmeta().custom_metadata_map["config.json"]
+
+    def __call__(self, image: Tensor, **tables: Tensor) -> Tensor:
+        """Return the output; inputs that the file does not have are ignored."""
+        import torch
+
+        given = {"image": image, **tables}
+        inputs = {node.name: given[node.name].numpy() for node in self._session.get_inputs()}
+        return torch.from_numpy(self._session.run(None, inputs)[0])
+
+
+@pytest.fixture(scope="session")
+def open_exported() -> type[ExportedFile]:
+    """Return the reader of exported files."""
+    return ExportedFile
 
 
 @pytest.fixture(scope="session")

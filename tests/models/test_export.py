@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
-from napari_melanoma.models.exported_network import ExportedNetwork
+from napari_melanoma.models.bundle import BundleInfo
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +35,13 @@ def exported(network, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_file_predicts_the_same_as_the_network(exported: Path, network, count: int) -> None:
+def test_the_file_predicts_the_same_as_the_network(exported: Path, network, open_exported: Any, count: int) -> None:
     import torch
 
     images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network(images)
-        found = ExportedNetwork(exported)(images)
+        found = open_exported(exported)(images)
     assert float(expected.std()) > 0
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -49,7 +50,7 @@ TABLES = {"table": TabularShape(continuous=2, cardinalities=(3,), widths=(2,)), 
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_file_has_the_tabular_inputs_of_the_network(table: str, tmp_path: Path) -> None:
+def test_the_file_has_the_tabular_inputs_of_the_network(table: str, tmp_path: Path, open_exported: Any) -> None:
     import torch
     from torch import nn
 
@@ -72,11 +73,11 @@ def test_the_file_has_the_tabular_inputs_of_the_network(table: str, tmp_path: Pa
     images, network, path = torch.randn(5, 3, 8, 8, generator=drawn), Sum().eval(), tmp_path / "sum.onnx"
     with torch.inference_mode():
         export.export_network(network, path, side=8)
-        torch.testing.assert_close(ExportedNetwork(path)(images, **given), network(images, **given))
+        torch.testing.assert_close(open_exported(path)(images, **given), network(images, **given))
 
 
-def test_the_file_contains_the_metadata_and_no_folder_name(exported: Path) -> None:
-    assert export.read_metadata(exported) == '{"threshold": 0.5}'
+def test_the_file_contains_the_metadata_and_no_folder_name(exported: Path, open_exported: Any) -> None:
+    assert open_exported(exported).metadata == '{"threshold": 0.5}'
     content = exported.read_bytes()
     assert b"site-packages" not in content
     assert str(Path(export.__file__).parent).encode() not in content
@@ -104,3 +105,13 @@ def test_a_network_that_cannot_be_exported_is_reported(tmp_path: Path) -> None:
     with warnings.catch_warnings(), pytest.raises(BundleError, match="this network cannot be exported"):
         warnings.simplefilter("ignore")
         export.export_network(Undecided(), tmp_path / "model.onnx", side=32)
+
+
+def test_a_file_contains_the_configuration_of_its_bundle(
+    tiny_bundle: BundleInfo, network, open_exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_load_export_network", lambda info: network)  # two layers, to be fast
+    about = json.loads(open_exported(export.export_bundle(tiny_bundle, tmp_path / "tiny.onnx")).metadata)
+    assert about.pop("fingerprint") == tiny_bundle.fingerprint
+    assert about.pop("export")["version"] == 1
+    assert about == tiny_bundle.config.model_dump(mode="json")

@@ -10,8 +10,7 @@ import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularShape
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.export import export_network, read_metadata
-from napari_melanoma.models.exported_network import ExportedNetwork
+from napari_melanoma.models.export import export_network
 from napari_melanoma.models.zoo import ArchitectureSpec, build_network, find_encoder, list_architectures
 
 if TYPE_CHECKING:
@@ -186,19 +185,17 @@ def test_is_saved_and_loaded_exactly(spec: ArchitectureSpec, lesions: Lesions, t
 
 
 @pytest.mark.slow
-def test_a_classifier_with_a_published_encoder_is_exported(lesions: Lesions, tmp_path: Path) -> None:
+def test_a_classifier_with_a_published_encoder_is_exported(
+    lesions: Lesions, tmp_path: Path, open_exported: Any
+) -> None:
     """The encoders of timm have their own padding, activations and layout, which the stand-in above lacks."""
-    network, path = built(list_architectures()["image_tabular"].spec), tmp_path / "network.onnx"
-    export_network(network, path, side=SIDE, metadata=ABOUT)
-    assert_same_file(path, network, lesions)
-
-
-def assert_same_file(path: Path, network: nn.Module, lesions: Lesions) -> None:
-    """Compare the predictions of an exported file with those of its network, and read its metadata."""
     import torch
 
+    network, path = built(list_architectures()["image_tabular"].spec), tmp_path / "network.onnx"
+    export_network(network, path, side=SIDE, metadata=ABOUT)
+    exported = open_exported(path)
     given: dict[str, Tensor] = {"continuous": lesions.continuous, "categories": lesions.categories}
     with torch.inference_mode():
-        expected, found = network(lesions.images, **given), ExportedNetwork(path)(lesions.images, **given)
+        expected, found = network(lesions.images, **given), exported(lesions.images, **given)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert read_metadata(path) == ABOUT
+    assert exported.metadata == ABOUT

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import ConfigOptions, OptionValues, add_command, format_help
+from napari_melanoma.cli.options import add_command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count
@@ -32,10 +32,9 @@ IMPORT_HELP = format_help(
     "Copy a model into your model folder. It is then listed here and in the docks; existing models are kept.",
 )
 EXPORT_HELP = format_help(
-    "napari-melanoma models export lesion-small --format onnx --out lesion.onnx",
-    "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
-    "Export a model as ONNX for other programs: onnx, or int8 (8-bit integers; it needs photographs with masks: size, "
-    "time and Dice are compared with those of the floating-point model).\n\n"
+    "napari-melanoma models export lesion-small --out lesion.onnx",
+    "napari-melanoma models export runs/second/bundle --out clinic.onnx",
+    "Export a model as ONNX for other programs.\n\n"
     "The input is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated probabilities of "
     "a classifier. Side and threshold are in config.json, which is embedded in the file as custom metadata. "
     "Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
@@ -161,53 +160,18 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 def export(
     current: Annotated[CommandSession, "allow_outside"],
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    format_: Annotated[Literal["onnx", "int8"], typer.Option("--format", help="Numbers of the network.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx.")],
-    options: Annotated[
-        OptionValues,
-        ConfigOptions(
-            "runs.model_export:Int8Options",
-            without=("calibration",),
-            names={"measured": "--images"},
-            help_prefix="for int8: ",
-        ),
-    ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="DATASET", help="For int8: photographs with masks; may be given several times."),
-    ] = None,
 ) -> None:
     """Export a model for other programs."""
+    from napari_melanoma.models.export import EXAMPLE, export_bundle
     from napari_melanoma.models.installed_bundles import find_bundle
 
     current.after_stop = "Nothing was written."
     info = find_bundle(model)
-    if format_ == "int8":
-        _export_int8(current, info, out, data or [], options)
-        return
-    from napari_melanoma.runs.model_export import EXAMPLE, export_bundle
-
-    if data or options:
-        raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
     export_bundle(info, out)
     usage = f"python {out.parent / EXAMPLE} --help"
-    text = f"{info.name} as {format_} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
-    current.finish(text, out=str(out), format=format_, bytes=out.stat().st_size)
-
-
-def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], values: OptionValues) -> None:
-    """Export to 8-bit integers, and report size, time and Dice."""
-    from napari_melanoma.runs.model_export import EXAMPLE, Int8Options, export_int8_bundle, report_values
-
-    options = Int8Options.parse(values, "the command line")
-    report = export_int8_bundle(info, out, data, options, run=current.run)
-    for name, versions in report.versions.items():
-        lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
-        text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
-        current.report.emit_item("measured", text, data=name)
-    figures, usage = out.with_suffix(".json"), f"python {out.parent / EXAMPLE} --help"
-    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {figures}; how to use it: {usage}"
-    current.finish(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=report_values(report))
+    text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
+    current.finish(text, out=str(out), bytes=out.stat().st_size)
 
 
 def _parent_name(info: BundleInfo) -> str | None:

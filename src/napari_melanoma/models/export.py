@@ -1,28 +1,69 @@
-"""Export networks as ONNX, read them, and quantize them to 8-bit integers."""
+"""Export the networks of bundles as ONNX files for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from importlib.resources import files
 from importlib.util import find_spec
 from inspect import signature
-from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.core.files import atomic_file, temporary_prefix
+from napari_melanoma.core.errors import BundleError, ConfigError, SaveError
+from napari_melanoma.core.files import atomic_file, write_text
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS, PROBABILITIES
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
     from torch import nn
     from torch.export import ExportedProgram
+
+    from napari_melanoma.models.bundle import BundleInfo
 
 SUFFIX = ".onnx"
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript")
 METADATA_FILE = "config.json"  # property of an exported network: JSON metadata
+EXAMPLE = "example.py"
+EXPORT_FORM = {"version": 1, "input": "uint8 RGB (batch, row, column, channel), of the side input_size"}
+
+
+def export_bundle(info: BundleInfo, out: Path) -> Path:
+    """Export a bundle's network as an ONNX file with its ``config.json`` embedded.
+
+    ``example.py`` beside it reproduces the results of this program.
+    """
+    check_export_target(out)
+    _write_example(out.parent)
+    export_network(_load_export_network(info), out, side=info.config.input_size, metadata=_export_metadata(info))
+    return out
+
+
+def _write_example(folder: Path) -> None:
+    """Copy the example to a folder; a file of this name that is not an earlier version of it is not replaced."""
+    source = (files("napari_melanoma.models") / "onnx_example.py").read_text(encoding="utf-8")
+    target = folder / EXAMPLE
+    first_line = source.partition("\n")[0]
+    if target.exists() and not target.read_text(encoding="utf-8", errors="replace").startswith(first_line):
+        raise SaveError(f"{target} exists and is not the example of this program. Choose another folder.")
+    write_text(target, source)
+
+
+def _load_export_network(info: BundleInfo) -> nn.Module:
+    from napari_melanoma.models.bundle import load_network
+    from napari_melanoma.models.photograph_network import PhotographNetwork
+
+    if info.config.encoder is not None:
+        raise BundleError(
+            f"'{info.name}' predicts from embeddings of '{info.config.encoder.name}', not from images: it cannot "
+            "be exported as a file with image input. Export a model of photographs."
+        )
+    return PhotographNetwork(load_network(info), info.config)
+
+
+def _export_metadata(info: BundleInfo) -> str:
+    """Return the configuration of a bundle, the fingerprint of its weights and the form of the file as JSON."""
+    values = info.config.model_dump(mode="json")
+    return json.dumps({**values, "fingerprint": info.fingerprint, "export": EXPORT_FORM})
 
 
 def export_network(network: nn.Module, path: Path, *, side: int, metadata: str = "{}") -> None:
@@ -111,13 +152,6 @@ def remove_descriptions(model: Any) -> None:  # noqa: ANN401 - a class of onnx_i
             value.metadata_props.clear()
 
 
-def read_metadata(path: Path) -> str:
-    """Read the JSON metadata of an exported file; "" if it has none."""
-    import onnx
-
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(METADATA_FILE, "")
-
-
 def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
     """Return example inputs by name: two images, because torch would treat a batch size of one as a constant."""
     import torch
@@ -134,62 +168,3 @@ def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tenso
     if table and table.cardinalities:
         inputs[CATEGORIES] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
     return inputs
-
-
-def export_int8(
-    network: nn.Module, path: Path, images: Iterable[NDArray[Any]], *, side: int, metadata: str = "{}"
-) -> None:
-    """Export a network as ONNX with 8-bit integers.
-
-    ``network``: as for ``export_network``, to logits. ``images``: batches of its input, for calibrating the range of
-    each layer: about a hundred photographs, similar to those that the network will analyze.
-    """
-    check_export_target(path)
-    import onnx
-
-    reader = _CalibrationReader(images)
-    with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
-        float_path = Path(folder) / "plain.onnx"
-        export_network(network, float_path, side=side, metadata=metadata)
-        with atomic_file(path) as temporary:
-            _quantize(float_path, temporary, reader)
-            model = onnx.load(temporary)
-            onnx.helper.set_model_props(model, {METADATA_FILE: metadata})  # which quantization may drop
-            onnx.save(model, temporary)
-
-
-class _CalibrationReader:
-    """Iterator over photographs with the interface of ONNX Runtime."""
-
-    def __init__(self, images: Iterable[NDArray[Any]]) -> None:
-        remaining = iter(images)
-        first = next(remaining, None)
-        if first is None:
-            raise ConfigError(
-                "an export to int8 needs photographs for calibrating the range of each layer, found none."
-            )
-        self._images = chain([first], remaining)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Return the next batch; None after the last."""
-        batch = next(self._images, None)
-        return None if batch is None else {IMAGE: batch}
-
-
-def _quantize(float_path: Path, target: Path, photographs: _CalibrationReader) -> None:
-    """Fold layers, calibrate with the photographs, and write the integer network."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    folded = float_path.with_name("folded.onnx")
-    quant_pre_process(float_path, folded, skip_symbolic_shape=True)
-    quantize_static(
-        folded,
-        target,
-        photographs,
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        reduce_range=True,  # 7-bit weights, as sums of 8-bit products saturate on x86 processors without VNNI
-    )

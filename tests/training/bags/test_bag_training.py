@@ -21,7 +21,7 @@ from napari_melanoma.data.bags import Bag
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
-from napari_melanoma.runs.model_export import export_bundle
+from napari_melanoma.models.export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe

@@ -47,7 +47,7 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return feature maps, the deepest last, each (batch, channel, row, column), of images (batch, 3, ...)."""
-        if self.side is not None and (torch.jit.is_tracing() or images.shape[-2:] != (self.side, self.side)):
+        if self.side is not None and images.shape[-2:] != (self.side, self.side):
             images = interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
         maps = self.model(images)
         if not self._is_channels_last:

@@ -21,10 +21,10 @@ from napari_melanoma.imaging.masks import fill_mask_holes
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask, refine_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.models.export import export_bundle
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-from napari_melanoma.runs.model_export import export_bundle
 
 pytestmark = pytest.mark.slow
 
