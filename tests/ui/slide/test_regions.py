@@ -21,8 +21,8 @@ from napari_melanoma.slides import depth_readings, region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.shape_layers import HALF
-from napari_melanoma.ui.widgets.edited_document import EditHistory
 from napari_melanoma.ui.widgets.job import tasks
 
 from .test_depth import page as depth_page
@@ -242,7 +242,7 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
             assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
             assert regions(person) == ()
             assert len(dock.regions.store._states[second].history.current) == (tool == "brush")
-            dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=EditHistory(()))
+            dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=History(()))
 
 
 def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):

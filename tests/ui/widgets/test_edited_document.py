@@ -11,7 +11,8 @@ from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError, SaveError
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
 from napari_melanoma.ui.widgets.job import tasks
 
 
@@ -30,7 +31,7 @@ class Disk:
 
     def read(self, identity, folder):
         value = self.files.get(folder, "stored")
-        return DocumentState(identity, EditHistory(value), folder), Stored((7, 7), (f"{identity} was repaired",))
+        return DocumentState(identity, History(value), folder), Stored((7, 7), (f"{identity} was repaired",))
 
     def write(self, state, stamp):
         self.begun.set()
@@ -82,7 +83,7 @@ def desk(qtbot):
 
 
 def test_steps_are_undone_and_redone():
-    history = EditHistory("a").push("b").push("c")
+    history = History("a").push("b").push("c")
     back = history.undo().undo()
     assert back.current == "a"
     assert back.undo() is back
@@ -90,7 +91,7 @@ def test_steps_are_undone_and_redone():
     assert back.redo().redo() == history
     assert history.redo() is history
     assert back.push("d").undone == ()
-    assert back.map_values(str.upper) == EditHistory("A", (), ("C", "B"))
+    assert back.map_values(str.upper) == History("A", (), ("C", "B"))
 
 
 def test_a_slide_is_read_once_and_keeps_its_history(desk):
@@ -142,7 +143,7 @@ def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file(desk):
 
 
 def test_notes_on_a_file_that_was_changed_outside_are_shown(desk):
-    desk.document.add(DocumentState("a", EditHistory("new"), Path("other")))
+    desk.document.add(DocumentState("a", History("new"), Path("other")))
     desk.sets("one")
     desk.waits()
     assert desk.messages == ["a was repaired", "changed outside"]
@@ -229,10 +230,10 @@ def test_a_document_without_a_file_has_a_history_only(qtbot):
     document = EditedDocument(parent)
     document.show("a")
     document.load("a", Path("a"))
-    document.add(DocumentState("a", EditHistory(())))
+    document.add(DocumentState("a", History(())))
     document.apply_edit(lambda value: (*value, 1))
     document.flush()
-    assert document.state.history == EditHistory((1,), ((),))
+    assert document.state.history == History((1,), ((),))
     assert tasks.is_idle(document)
     parent.deleteLater()
 

@@ -27,7 +27,7 @@ class ClassKind:
     """What the classes are for: their setting and defaults, and the texts of the list.
 
     ``name``: part of object names. ``use``: first sentence of the tooltip. ``members``: plural noun for the objects
-    that have these classes.
+    that have these classes. ``removal``: what the button that removes a class does.
     """
 
     setting: str
@@ -36,6 +36,7 @@ class ClassKind:
     title: str
     use: str
     members: str
+    removal: str = ""
 
 
 REGION_CLASSES = ClassKind(
@@ -53,6 +54,8 @@ class RegionClassList(QWidget):
 
     class_selected = Signal()
     class_edited = Signal(object, object)  # RegionClass before and after
+    class_added = Signal(object)  # RegionClass
+    class_removed = Signal(object)  # RegionClass
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons, kind: ClassKind = REGION_CLASSES) -> None:
         super().__init__()
@@ -65,7 +68,7 @@ class RegionClassList(QWidget):
         remove = tool_button(
             f"remove_{kind.name}_class",
             "Remove the class from the list",
-            f"Remove the class from the list; {kind.members} keep their class",
+            kind.removal or f"Remove the class from the list; {kind.members} keep their class",
         )
         icons.add(add, "plus")
         icons.add(remove, "delete_shape")
@@ -101,6 +104,13 @@ class RegionClassList(QWidget):
         if 0 < number <= len(self._classes):
             self.list.setCurrentRow(number - 1)
 
+    def show_classes(self, classes: Sequence[RegionClass]) -> None:
+        """Show other classes, such as those of another slide; the selected class stays selected if it is among them."""
+        if classes and tuple(classes) != self._classes:
+            names = [one.name for one in classes]
+            selected = self.current.name
+            self._set_classes(tuple(classes), names.index(selected) if selected in names else 0)
+
     def add_missing_classes(self, classes: Sequence[RegionClass]) -> None:
         """Add those classes whose names are not in the list."""
         listed = {one.name for one in self._classes}
@@ -119,8 +129,10 @@ class RegionClassList(QWidget):
         """Remove the selected class, unless it is the last one."""
         row = self.list.currentRow()
         if len(self._classes) > 1 and row >= 0:
+            removed = self._classes[row]
             self._set_classes(tuple(one for index, one in enumerate(self._classes) if index != row), max(0, row - 1))
             self.class_selected.emit()
+            self.class_removed.emit(removed)
 
     def set_color(self, row: int, color: Color) -> None:
         """Change the color of a class."""
@@ -180,9 +192,10 @@ class RegionClassList(QWidget):
         names, number = {one.name for one in self._classes}, 1
         while (name := NEW_CLASS_NAME if number == 1 else f"{NEW_CLASS_NAME} {number}") in names:
             number += 1
-        color = NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)]
-        self._set_classes((*self._classes, RegionClass(name, color)), len(self._classes))
+        added = RegionClass(name, NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)])
+        self._set_classes((*self._classes, added), len(self._classes))
         self.class_selected.emit()
+        self.class_added.emit(added)
         self.list.editItem(self.list.currentItem())
 
 

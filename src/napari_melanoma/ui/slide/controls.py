@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
+HOSTED = "hosted"  # property of the frames of sections that were added
 # Labels of tabs in the reading mode that are shorter than the titles of their sections, by title
 TAB_LABELS = {
     "Slides of a folder": "Folder",
@@ -133,6 +134,8 @@ class SlideControls(QWidget):
             run_manager=self.run_manager,
         )
         self.context.tool_buttons.append(self.picker.scale_button)
+        self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = ()
+        self._groups: tuple[QWidget, ...] = ()
         self._lay_out()
         self.options_controller = SlideOptionsController(
             self.options_section, self.model_picker, self.settings, self.icons
@@ -177,6 +180,16 @@ class SlideControls(QWidget):
         tabs |= {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in views}
         tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
         return tabs | {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in others}
+
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add a section above the others."""
+        self.icons.add_sections(frame)
+        views, *others = self._grouped_widgets
+        first = sum(isinstance(part, QCollapsible) and part.property(HOSTED) is True for part in views)
+        frame.setProperty(HOSTED, True)
+        self._grouped_widgets = ((*views[:first], frame, *views[first:]), *others)
+        self.waiting.add_widget(frame, partial(self._groups[0].layout().insertWidget, first))
+        self.waiting.run_after()
 
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
         """Enable the buttons to analyze.
@@ -277,7 +290,7 @@ class SlideControls(QWidget):
         results = (*self.result_view.create_sections(self.settings), self.correlation_section)
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
+        self._grouped_widgets = (
             (self.worklist_section, *sections, *views),
             (models, self.options_section, buttons, self.run_panel),
             (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.class_list import (
     DEFAULT_COLOR,
     ClassKind,
@@ -22,7 +23,7 @@ from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, get_dat
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_extent
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
@@ -518,7 +519,7 @@ def _read_points(identity: str, folder: Path) -> tuple[CountState, StoredCounts]
     from napari_melanoma.slides.counts import read_counts
 
     stored = read_counts(folder)
-    return CountState(identity, EditHistory(stored.points), folder, stored.features), stored
+    return CountState(identity, History(stored.points), folder, stored.features), stored
 
 
 def _write_points(state: CountState, stamp: Stamp | None) -> StoredCounts:

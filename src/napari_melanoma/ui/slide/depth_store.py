@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -105,7 +106,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.message.emit("")  # the message is about the previous reader
         for identity, state in self._states.items():
             if previous or not state.history.past:
-                self._states[identity] = replace(state, history=EditHistory(state.history.current))
+                self._states[identity] = replace(state, history=History(state.history.current))
             else:
                 self._assign_reader(state, reader)
         self.refresh()
@@ -117,7 +118,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         own = state.history.current.reading_by(reader)
         if own is not None and own.when:
             self.message.emit(READER_EXISTS.format(reader))
-            self._states[state.identity] = replace(state, history=EditHistory(state.history.current))
+            self._states[state.identity] = replace(state, history=History(state.history.current))
             return
         named = state.history.map_values(lambda depth: rename_reader(depth, "", reader))
         self._save(replace(state, history=named))
@@ -192,7 +193,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
 
         super()._change(change_unless_locked)
 
-    def _restore(self, state: DepthReadingState, history: EditHistory[SlideDepthReadings]) -> DepthReadingState:
+    def _restore(self, state: DepthReadingState, history: History[SlideDepthReadings]) -> DepthReadingState:
         """Restore the values of a step of the history; the readings record this as another change."""
         from napari_melanoma.depth.readings import restore_values
 
@@ -210,7 +211,7 @@ def _load_readings(identity: str, folder: Path) -> tuple[DepthReadingState, Stor
 
     stored = load_depth(folder)
     proposed, network = _read_proposals(folder)
-    return DepthReadingState(identity, EditHistory(stored.depth), folder, proposed=proposed, network=network), stored
+    return DepthReadingState(identity, History(stored.depth), folder, proposed=proposed, network=network), stored
 
 
 def _load_proposals(folder: Path, run: RunContext) -> tuple[SlideDepthProposals, NetworkDepth | None]:

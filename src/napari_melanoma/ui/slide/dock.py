@@ -22,6 +22,7 @@ from napari_melanoma.ui.slide.counts import CountSection
 from napari_melanoma.ui.slide.display_section import DisplaySection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
+from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.measurements import MeasurementSection
@@ -103,6 +104,7 @@ class SlideDock(SlideControls):
         self.view_history = ViewHistory(context)
         self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
+        self.hosted = HostedSections(context, self.add_section)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_mode = ReadingModeSwitch(self)
@@ -179,7 +181,7 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.regions, self.counts, self.visited, self.recent),
+            *(self.sections, self.regions, self.counts, self.visited, self.recent, self.hosted),
         ):
             source.failed.connect(self._on_failed)
 
@@ -280,6 +282,7 @@ class SlideDock(SlideControls):
             self.memory,
             self.visited,
             self.counts,
+            self.hosted,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
@@ -403,6 +406,7 @@ class SlideDock(SlideControls):
         self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
         self.regions.update_scale()
+        self.hosted.update_scale()
         self.metadata_label.show_info(slide.info)
         self.refresh()
 

@@ -23,11 +23,12 @@ from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QHeaderView
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditHistory, SlideDocument
+from napari_melanoma.ui.widgets.edited_document import DocumentState, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.style import named
 
@@ -289,7 +290,7 @@ def compute_findings(
     from napari_melanoma.slides.lesions import find_lesions
 
     lesions = find_lesions(_read_lesion_maps(folder, target, slide.size), config)
-    history = EditHistory(_make_state(lesions, config))
+    history = History(_make_state(lesions, config))
     return LesionFindings(slide.identity, history, folder, size=slide.size, target=target)
 
 
@@ -313,7 +314,7 @@ def recompute_findings(
     removed = _find_removed(edited, maps)
     current = _make_state(apply_edits(findings.lesions, edited.lesions, removed, maps, config), config, removed)
     past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
-    history = EditHistory(replace(current, is_recomputed=True), (*past, replace(edited, removed=removed)))
+    history = History(replace(current, is_recomputed=True), (*past, replace(edited, removed=removed)))
     return replace(findings, history=history, stored=previous.stored)
 
 
@@ -339,7 +340,7 @@ def read_findings(
     state = _make_state(lesions, config)
     if not lesions:  # to distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, _read_lesion_maps(folder, target, slide.size)))
-    return LesionFindings(slide.identity, EditHistory(state), folder, size=slide.size, target=target, stored=state)
+    return LesionFindings(slide.identity, History(state), folder, size=slide.size, target=target, stored=state)
 
 
 def apply_edit(edit: LesionEdit, findings: LesionFindings) -> LesionFindings:

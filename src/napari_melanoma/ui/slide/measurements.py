@@ -12,11 +12,12 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, line_width, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, HistoryStep
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class MeasureView(QWidget):
             button.setChecked(name == kind)
         self.hint_label.setText(HINTS.get(kind, DEFAULT_HINT))
 
-    def show_measures(self, labels: list[str], history: EditHistory[Measures]) -> None:
+    def show_measures(self, labels: list[str], history: History[Measures]) -> None:
         """List the measurements."""
         row_index = self.list.currentRow()
         self.list.clear()
@@ -245,8 +246,8 @@ class MeasurementSection(QObject):
         return self._history.current
 
     @property
-    def _history(self) -> EditHistory[Measures]:
-        return EditHistory(()) if self._document.state is None else self._document.state.history
+    def _history(self) -> History[Measures]:
+        return History(()) if self._document.state is None else self._document.state.history
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same one with another scale."""
@@ -278,7 +279,7 @@ class MeasurementSection(QObject):
         self._end_shape()
         merged = merge_entries(self._unsaved.pop(identity, self.measures), self._get_drawn(), measures)
         if state is None or state.folder != folder:
-            state = DocumentState(identity, EditHistory(measures), folder)
+            state = DocumentState(identity, History(measures), folder)
         if merged != state.history.current:
             state = replace(state, history=state.history.push(merged))
         self._document.add(state)
@@ -441,7 +442,7 @@ class MeasurementSection(QObject):
     def _edit(self, measures: Measures) -> None:
         self._record_unsaved()
         if self._slide is not None and self._document.state is None:
-            self._document.add(DocumentState(self._slide.identity, EditHistory(())))
+            self._document.add(DocumentState(self._slide.identity, History(())))
         self._document.apply_edit(lambda _: measures)
 
     def _step_history(self, step: HistoryStep) -> None:

@@ -319,7 +319,7 @@ class RegionBrush(QObject):
     def start(self, slide: ViewerSlide, classes: Sequence[RegionClass]) -> bool:
         """Add an empty Labels layer over the view; return False if no part of the slide is in view."""
         self._slide = slide
-        placement, shape = _cover_view(self._viewer, slide)
+        placement, shape = cover_view(self._viewer, slide)
         if min(shape) < 1:
             self._slide = None
             return False
@@ -379,7 +379,7 @@ class RegionBrush(QObject):
             self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance, slide.pixel_um))
 
 
-def _cover_view(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
+def cover_view(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
     """Return placement and shape (rows, columns) of a grid over the view, whose cells measure whole pixels."""
     view = get_visible_region(viewer, slide)
     top, left = max(0.0, view.top), max(0.0, view.left)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -86,7 +87,7 @@ def _load_regions(identity: str, folder: Path) -> tuple[RegionState, StoredRegio
     from napari_melanoma.slides.region_files import load_regions
 
     stored = load_regions(folder)
-    return RegionState(identity, EditHistory(stored.regions), folder, stored.unread), replace(stored, notes=())
+    return RegionState(identity, History(stored.regions), folder, stored.unread), replace(stored, notes=())
 
 
 def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:

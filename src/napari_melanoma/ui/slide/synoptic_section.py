@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
             return report.prefill(None, lesion)
         return report.prefill(self._depth.reading, lesion, depth_state.proposed.validity)
 
-    def _restore(self, state: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
+    def _restore(self, state: SynopticState, history: History[SynopticReport]) -> SynopticState:
         """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
         restored = state.history.current.restore(history.current, self.reader, utc_time())
         return replace(state, history=replace(history, current=restored))
@@ -260,7 +261,7 @@ def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:
     from napari_melanoma.slides.synoptic_files import read_stored_synoptic
 
     stored = read_stored_synoptic(folder)
-    return DocumentState(identity, EditHistory(stored.report), folder), stored
+    return DocumentState(identity, History(stored.report), folder), stored
 
 
 def _save(state: SynopticState, stamp: Stamp | None) -> StoredSynoptic:

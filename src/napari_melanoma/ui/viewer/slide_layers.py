@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 Role = Literal[
     "tissue",
     "heatmap",
+    "class map",
     "attention",
     "CAM",
     "lesions",
     "view",
+    "strokes",
+    "stroke",
     "regions",
     "bookmarks",
     "measures",

@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 Value = TypeVar("Value")
@@ -23,36 +24,11 @@ HistoryStep = Literal["undo", "redo"]
 
 
 @dataclass(frozen=True)
-class EditHistory(Generic[Value]):
-    """A value with its past and undone values, the latest last; each step returns a new history."""
-
-    current: Value
-    past: tuple[Value, ...] = ()
-    undone: tuple[Value, ...] = ()
-
-    def push(self, value: Value) -> EditHistory[Value]:
-        """Add a new value; this clears the undone values."""
-        return EditHistory(value, (*self.past, self.current))
-
-    def undo(self) -> EditHistory[Value]:
-        """Undo one step; return the same history if there is none."""
-        return EditHistory(self.past[-1], self.past[:-1], (*self.undone, self.current)) if self.past else self
-
-    def redo(self) -> EditHistory[Value]:
-        """Redo the last undone step; return the same history if there is none."""
-        return EditHistory(self.undone[-1], (*self.past, self.current), self.undone[:-1]) if self.undone else self
-
-    def map_values(self, change: Callable[[Value], Value]) -> EditHistory[Value]:
-        """Apply a change to all values, so that all steps are kept."""
-        return EditHistory(change(self.current), tuple(map(change, self.past)), tuple(map(change, self.undone)))
-
-
-@dataclass(frozen=True)
 class DocumentState(Generic[Value]):
     """The value of one slide with its history, and the folder of its file if there is one."""
 
     identity: str
-    history: EditHistory[Value]
+    history: History[Value]
     folder: Path = Path()
 
 
@@ -125,7 +101,7 @@ class SlideDocument(QObject, Generic[State]):
         """Apply a step to the displayed state."""
         raise NotImplementedError
 
-    def _restore(self, state: State, history: EditHistory[Any]) -> State:
+    def _restore(self, state: State, history: History[Any]) -> State:
         """Return the state after undo or redo."""
         return replace(state, history=history)
 

@@ -1,0 +1,205 @@
+"""From strokes to a map of classes: fit a head on the painted cells, and predict the cells of a slide, nearest first.
+
+Nothing here depends on a window. ``update_map`` runs in a thread, and reports its results as they are computed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid, list_cells
+from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.fitting import Head, HeadKind, TrainingCells, advise_painting, fit_head
+from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.reading.slide import Slide
+
+REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
+
+
+@dataclass(frozen=True)
+class PaintedSlide:
+    """An open slide with its strokes; ``folder``: its result folder, which contains the features of its cells."""
+
+    identity: str
+    slide: Slide
+    folder: Path
+    strokes: tuple[Stroke, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A head with the cells that it was fitted on. ``notes``: messages about the strokes."""
+
+    cells: TrainingCells
+    head: Head
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MapRequest:
+    """What to compute for the displayed slide.
+
+    ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
+    ``view``: the visible part in pixels of the finest level. ``fit``: the head if no stroke has changed since, and
+    ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view.
+    """
+
+    slides: tuple[PaintedSlide, ...]
+    classes: tuple[str, ...]
+    source: str
+    kind: HeadKind
+    view: Box
+    fit: Fit | None = None
+    predicted: frozenset[tuple[int, int]] = frozenset()
+    whole: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class MapPart:
+    """The classes of the cells of a box: ``probability``: float16 (row, column, class)."""
+
+    cells: Box
+    probability: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
+class FitReport(Progress):
+    """A head was fitted."""
+
+    fit: Fit
+
+
+@dataclass(frozen=True, eq=False)
+class MapReport(Progress):
+    """Cells were predicted; ``done`` and ``total`` count the blocks of tissue whose features are known."""
+
+    parts: tuple[MapPart, ...] = ()
+
+
+class FeatureCache:
+    """The open feature stores of slides, by slide and source; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._stores: dict[tuple[str, str], SlideFeatures] = {}
+        self._lock = Lock()
+
+    def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
+        """Return the features of a slide; their store is created if it is missing."""
+        key = slide.identity, source
+        with self._lock:
+            if key not in self._stores:
+                self._stores[key] = SlideFeatures.open(slide.slide, open_source(source), slide.folder)
+            return self._stores[key]
+
+
+@cache
+def open_source(name: str) -> FeatureSource:
+    """Open a source of features once, since loading a network takes a second."""
+    return open_feature_source(name)
+
+
+def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
+    """Fit a head, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
+    features = stores.get(request.slides[0], request.source)
+    fit = request.fit or fit_strokes(request, stores, run)
+    predictor = _Predictor(features, fit, set(request.predicted), run)
+    if fit is not None:
+        run.report(FitReport(0, None, "", fit))
+    cells = features.grid.cells_in(request.view)
+    center = cells.top + cells.height / 2, cells.left + cells.width / 2
+    view = features.grid.blocks_by_distance(features.grid.blocks_of(list_cells(cells)), center)
+    predictor.predict_known(view)
+    features.compute(view, run, predictor.add)
+    predictor.flush()
+    if fit is None:
+        return
+    # Tissue is detected only now: that takes a second on a large slide.
+    rest = features.grid.blocks_by_distance(features.tissue_blocks, center)
+    predictor.total = len(rest)
+    predictor.predict_known(rest)
+    if request.whole:
+        features.compute(rest, run, predictor.add)
+    predictor.flush()
+
+
+def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> Fit | None:
+    """Fit a head on the strokes of all slides; return None if more strokes are needed first."""
+    if advise_painting({stroke.class_name for slide in request.slides for stroke in slide.strokes}):
+        return None
+    painted, values, notes = [], [], list[str]()
+    for slide in request.slides:
+        store = stores.get(slide, request.source)
+        one = PaintedCells.of_slide(slide.strokes, store.grid)
+        store.compute(store.grid.blocks_of(one.cells), run)
+        painted.append(one)
+        values.append(store.read(one.cells))
+        notes += one.notes
+    cells = TrainingCells.gather(painted, values, request.classes)
+    finite: NDArray[np.bool_] = np.isfinite(cells.features).all(axis=1)
+    cells = cells.select(finite)  # blocks that cannot be read have no features
+    if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
+        return None
+    return Fit(cells, fit_head(cells, request.kind), tuple(notes))
+
+
+def count_cells(strokes: Sequence[Stroke], grid: CellGrid) -> Counter[str]:
+    """Count the painted cells of each class."""
+    painted = PaintedCells.of_slide(strokes, grid)
+    names = [stroke.class_name for stroke in painted.strokes]
+    return Counter(names[index] for index in painted.stroke.tolist())
+
+
+class _Predictor:
+    """Predicts blocks whose features are known, and reports them a few times a second."""
+
+    def __init__(
+        self, features: SlideFeatures, fit: Fit | None, predicted: set[tuple[int, int]], run: RunContext
+    ) -> None:
+        self._features, self._fit, self._predicted, self._run = features, fit, predicted, run
+        self._parts: list[MapPart] = []
+        self._reported = 0.0  # the first part is reported at once
+        self.total: int | None = None  # blocks with tissue; None until they are known
+
+    def predict_known(self, blocks: NDArray[np.int32]) -> None:
+        """Predict the blocks whose features are known."""
+        known = blocks[self._features.known(blocks * BLOCK_CELLS)]
+        for block in known:
+            self._run.check()
+            self.add(block)
+        self.flush()
+
+    def add(self, block: NDArray[np.int32]) -> None:
+        """Predict a block, unless it was predicted before."""
+        key = int(block[0]), int(block[1])
+        values = None if self._fit is None or key in self._predicted else self._features.read_block(block)
+        if values is not None and self._fit is not None:
+            box = self._features.grid.cells_of(block)
+            inside = values[: box.height, : box.width]
+            probability = self._fit.head.predict(inside.reshape(-1, inside.shape[-1])).astype(np.float16)
+            self._predicted.add(key)
+            self._parts.append(MapPart(box, probability.reshape(box.height, box.width, -1)))
+        if monotonic() - self._reported >= REPORT_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report the predicted blocks."""
+        self._reported = monotonic()
+        done = 0 if self.total is None else self._features.progress[0]
+        self._run.report(MapReport(done, self.total, "Computing features", tuple(self._parts)))
+        self._parts = []

@@ -1,0 +1,264 @@
+"""The Paint section of a slide: paint classes of tissue, and see the map that a classifier makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, cast, get_args
+from uuid import uuid4
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
+from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
+from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
+from napari_melanoma.ui.sections.paint.resolve import (
+    FLUORESCENCE,
+    NO_SCALE,
+    count_strokes,
+    resolve_advice,
+    resolve_class_names,
+    resolve_progress,
+)
+from napari_melanoma.ui.sections.paint.strokes_layer import (
+    NOT_IN_VIEW,
+    DrawnPath,
+    StrokesLayer,
+    StrokeTool,
+    StrokeToolName,
+)
+from napari_melanoma.ui.sections.paint.view import EDITS, PaintView, enable
+from napari_melanoma.ui.session.slide import (
+    add_class,
+    add_stroke,
+    edit_class,
+    join_classes,
+    remove_class,
+    remove_stroke,
+)
+from napari_melanoma.ui.slide.shape_layers import bind_keys
+from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import WrappedLabel, named
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.tissue_classifier.cells import CellGrid
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.ui.session.slide import SlideSession, SlideState
+
+DEFAULT_OPTIONS = LoopOptions("texture", "logistic")
+
+
+class PaintSection:
+    """Train a tissue classifier by painting on the slide."""
+
+    def __init__(self) -> None:
+        self._stores = FeatureCache()
+        self._controller: PaintController | None = None
+
+    def open(self, session: SlideSession) -> QWidget:
+        """Return the widgets for a slide, or why it cannot be painted."""
+        info = session.slide.info
+        blocker = FLUORESCENCE if info.kind != "brightfield" else NO_SCALE if info.pixel_size is None else ""
+        if blocker:
+            label = named(WrappedLabel(blocker), "paint_blocker", "Why the slide cannot be painted")
+            label.setToolTip("")
+            return label
+        self._controller = PaintController(session, self._stores)
+        return self._controller.view
+
+    def close(self) -> None:
+        """Disconnect all signals, stop all tasks and remove all layers."""
+        controller, self._controller = self._controller, None
+        if controller is not None:
+            controller.close()
+
+
+class PaintController(QObject):
+    """Connect the widgets and layers of the section with a session and with the loop that computes the map."""
+
+    def __init__(self, session: SlideSession, stores: FeatureCache) -> None:
+        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
+
+        services = session.services
+        self.view = view = PaintView(services.settings, services.icons)
+        super().__init__(view)
+        self._session, self._services = session, services
+        self._tool_name = ""  # empty if no tool is active
+        self._grid: CellGrid = CellGrid.plan(session.slide.info, 1.0)
+        self._cell_px = CELL_UM / min(session.slide.pixel_um)
+        self._map = ClassMap(self._grid.shape)
+        self._map_layer = ClassMapLayer(services.viewer, session.slide)
+        self._strokes_layer = StrokesLayer(services.viewer, session.slide)
+        self._tool = StrokeTool(services.viewer, self)
+        self._tool.set_size(view.size_slider.value())
+        self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
+        self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
+        self._connect()
+        palette = view.class_list.classes
+        session.complete(lambda state: replace(state, classes=join_classes(palette, state.classes)))
+        self._on_state(session.state)
+        self._loop.start()
+
+    def _connect(self) -> None:
+        view, session, services = self.view, self._session, self._services
+        session.changed.connect(self._on_state)
+        session.sessions.changed.connect(self._update_texts)
+        services.class_key_pressed.connect(self._on_class_key)
+        services.tool_buttons += view.tools.values()
+        view.tool_clicked.connect(self._on_tool)
+        view.display_changed.connect(self._style_map)
+        view.size_slider.valueChanged.connect(self._tool.set_size)
+        view.pause_button.clicked.connect(lambda: self._on_pause())
+        view.edit_buttons["undo"].clicked.connect(lambda: session.undo())
+        view.edit_buttons["redo"].clicked.connect(lambda: session.redo())
+        classes = view.class_list
+        classes.class_selected.connect(self._on_class_selected)
+        classes.class_added.connect(lambda added: session.sessions.apply(add_class(added)))
+        classes.class_edited.connect(lambda previous, edited: session.sessions.apply(edit_class(previous, edited)))
+        classes.class_removed.connect(lambda removed: session.sessions.apply(remove_class(removed.name)))
+        self._tool.drawn.connect(self._on_drawn)
+        self._tool.left.connect(partial(self._set_tool, ""))
+        self._tool.size_changed.connect(view.show_size)
+        self._loop.fitted.connect(self._on_fitted)
+        self._loop.map_changed.connect(self._on_map)
+        self._loop.state_changed.connect(self._on_loop)
+        self._loop.failed.connect(partial(show_failure, services.status))
+
+    def close(self) -> None:
+        """Disconnect all signals, stop all tasks and remove all layers."""
+        self._set_tool("")
+        self._loop.close()
+        self._session.changed.disconnect(self._on_state)
+        self._session.sessions.changed.disconnect(self._update_texts)
+        self._services.class_key_pressed.disconnect(self._on_class_key)
+        for button in self.view.tools.values():
+            self._services.tool_buttons.remove(button)
+        self._map_layer.remove()
+        self._strokes_layer.remove()
+
+    def _on_state(self, state: SlideState) -> None:
+        """Show another state of the session."""
+        self.view.class_list.show_classes(state.classes)
+        self._strokes_layer.show(state.strokes, state.colors, self._cell_px)
+        layer = self._strokes_layer.layer
+        if layer is not None:
+            bind_keys(layer, self._undo_keys)
+        self._map_layer.set_colors(self._map, state.colors)
+        self._tool.set_color(self.view.class_list.current.color)
+        self._update_texts()
+
+    def _update_texts(self) -> None:
+        """Show what was painted, and what to do next."""
+        view, session = self.view, self._session
+        painted = count_strokes([one.state.strokes for one in session.sessions])
+        selected = view.class_list.current.name
+        view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name))
+        names = [one.name for one in view.class_list.classes if one.name in painted.strokes]
+        view.counts_label.setText(", ".join(resolve_class_names(names, painted)))
+        enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
+        enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.can_redo else "Nothing to redo.")
+
+    def _on_tool(self, name: str) -> None:
+        """Activate a tool, or deactivate it if it is active."""
+        self._set_tool("" if name == self._tool_name else name)
+
+    def _set_tool(self, name: str) -> None:
+        session, tool = self._session, self._tool
+        self._tool_name = ""
+        if not name:
+            tool.stop()
+        elif name in get_args(StrokeToolName):
+            tool.set_color(self.view.class_list.current.color)
+            if tool.start(session.slide, cast("StrokeToolName", name), self._undo_keys):
+                self._tool_name = name
+            else:
+                self._services.status.show_message(NOT_IN_VIEW)
+        self.view.show_tool(self._tool_name)
+        self._loop.set_options(replace(self._loop.options, is_warm=bool(self._tool_name)))
+        self._update_texts()
+
+    def _on_class_key(self, number: int) -> None:
+        if self._tool_name:
+            self.view.class_list.select_class(number)
+
+    def _on_class_selected(self) -> None:
+        self._tool.set_color(self.view.class_list.current.color)
+        self._update_texts()
+
+    def _on_drawn(self, drawn: DrawnPath) -> None:
+        """Add the drawn stroke, or remove the stroke that was clicked with the eraser."""
+        if drawn.tool == "erase":
+            stroke = self._find_stroke(drawn)
+            if stroke is not None:
+                self._session.apply(remove_stroke(stroke.id))
+            else:
+                self._services.status.show_briefly("There is no stroke at this position.")
+        else:
+            self._session.apply(add_stroke(self._make_stroke(drawn)))
+
+    def _make_stroke(self, drawn: DrawnPath) -> Stroke:
+        """Return the stroke of a drawn path, with the name of the reader and the time."""
+        import numpy as np
+        import shapely
+
+        from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+
+        points, kind = drawn.points, drawn.tool
+        if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
+            kind = "cells"  # a click
+        if kind == "cells":
+            points = self._grid.center_of(np.unique(self._grid.cell_of(points), axis=0))
+        elif len(points) > 2:
+            points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
+        return Stroke(
+            uuid4().hex,
+            self.view.class_list.current.name,
+            "brush" if kind == "erase" else kind,
+            tuple((round(float(y), 2), round(float(x), 2)) for y, x in points),
+            round(drawn.radius_px, 2) if kind == "brush" else 0.0,
+            self._services.reader,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _find_stroke(self, drawn: DrawnPath) -> Stroke | None:
+        """Return the latest stroke below the start of a path; None if there is none."""
+        from napari_melanoma.slides.tissue_classifier.strokes import cells_of_stroke
+
+        cell = self._grid.cell_of(drawn.points[0])
+        strokes = reversed(self._session.state.strokes)
+        return next((one for one in strokes if (cells_of_stroke(one, self._grid) == cell).all(axis=1).any()), None)
+
+    def _on_pause(self) -> None:
+        if self._loop.state.is_paused:
+            self._loop.resume()
+        else:
+            self._loop.pause()
+
+    def _on_fitted(self, fit: Fit | None) -> None:
+        if fit is None and self._map.labels.any():
+            self._map.clear()
+            self._map_layer.show(self._map, self._grid, self._session.state.colors)
+        self._update_texts()
+
+    def _on_map(self, parts: tuple[MapPart, ...]) -> None:
+        fit = self._loop.fit
+        if fit is None:
+            return
+        is_new = self._map_layer.layer is None
+        self._map.add(parts, fit.head.classes)
+        self._map_layer.show(self._map, self._grid, self._session.state.colors)
+        if is_new:
+            self._style_map()
+
+    def _style_map(self) -> None:
+        self._map_layer.style(visible=self.view.visible_check.isChecked(), opacity=self.view.opacity)
+
+    def _on_loop(self) -> None:
+        """Show the progress of the map."""
+        state = self._loop.state
+        is_done = state.total is None or state.done >= state.total
+        share = None if is_done or state.total is None else state.done / state.total
+        self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)
+        self._update_texts()

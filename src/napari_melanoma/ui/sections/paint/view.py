@@ -1,0 +1,152 @@
+"""The widgets of the Paint section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSlider, QWidget
+
+from napari_melanoma.slides.regions import RegionClass
+from napari_melanoma.ui.sections.paint.strokes_layer import StrokeToolName
+from napari_melanoma.ui.slide.class_list import ClassKind, RegionClassList
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+# Colors that differ from the stains, and from each other with color vision deficiency (Okabe and Ito 2008).
+TISSUE_CLASSES = ClassKind(
+    "slide/tissue_classes",
+    (
+        RegionClass("Epidermis", (0, 114, 178)),
+        RegionClass("Dermis", (0, 158, 115)),
+        RegionClass("Fat", (240, 228, 66)),
+        RegionClass("Follicle", (86, 180, 233)),
+        RegionClass("Tumor", (213, 94, 0)),
+        RegionClass("Background", (150, 150, 150)),
+    ),
+    "tissue",
+    "Classes of tissue",
+    "Class of the strokes that you paint",
+    "strokes",
+    "Remove the class with its strokes, on all open slides; undo restores them",
+)
+TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
+    "brush": (
+        "brush",
+        "paint",
+        "Hold the mouse button and paint on tissue of the class; Space moves the view",
+    ),
+    "polygon": ("area", "polygon_lasso", "Hold the mouse button and draw around an area of the selected class"),
+    "cells": ("cells", "picker", "Click single cells of the selected class, or drag across them"),
+    "erase": ("erase", "erase", "Click a stroke to remove it"),
+}
+EDITS = {  # text and tooltip
+    "undo": ("↶", "Undo the last change of the strokes (Ctrl+Z on the canvas)"),
+    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
+}
+SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
+STEPS, DEFAULT_OPACITY = 100, 45
+
+
+class PaintView(QWidget):
+    """Classes, tools, display of the map, and progress.
+
+    ``tool_clicked``: the button of a tool was clicked. ``display_changed``: visibility or opacity of the map.
+    """
+
+    tool_clicked = Signal(str)
+    display_changed = Signal()
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self.advice_label = named(WrappedLabel(), "paint_advice", "What to do next")
+        self.advice_label.setToolTip("")
+        self.class_list = RegionClassList(settings, icons, TISSUE_CLASSES)
+        self.tools = {name: _create_tool_button(name, icons) for name in get_args(StrokeToolName)}
+        self.edit_buttons = {name: tool_button(f"paint_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        tip = "Width of the brush on the screen ([ and ] on the canvas)"
+        self.size_slider = named(QSlider(Qt.Orientation.Horizontal), "paint_size", "Width of the brush", tip)
+        self.size_slider.setRange(*SIZES_PX)
+        self.size_slider.setValue(settings.get("paint/size", DEFAULT_SIZE_PX))
+        tip = "Show the map of classes above the slide"
+        self.visible_check = named(QCheckBox("map"), "paint_map", "Map of classes", tip)
+        self.visible_check.setChecked(settings.get("paint/map", True))
+        self.opacity_slider = named(QSlider(Qt.Orientation.Horizontal), "paint_opacity", "Opacity of the map")
+        self.opacity_slider.setRange(0, STEPS)
+        self.opacity_slider.setValue(settings.get("paint/opacity", DEFAULT_OPACITY))
+        self.counts_label = named(WrappedLabel(), "paint_counts", "Strokes of each class")
+        self.counts_label.setProperty("quiet", True)
+        self.counts_label.setToolTip("")
+        self.progress_label = named(WrappedLabel(), "paint_progress_text", "Progress of the map")
+        self.progress_label.setProperty("quiet", True)
+        self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
+        self.progress_bar.setTextVisible(False)
+        self.progress_bar.setFixedHeight(8)
+        self.pause_button = tool_button("paint_pause", "Pause", "", "Pause")
+        for button, name in ((self.tools[name], name) for name in self.tools):
+            button.clicked.connect(lambda _=False, name=name: self.tool_clicked.emit(name))
+        self.size_slider.valueChanged.connect(lambda size: settings.set("paint/size", size))
+        self.visible_check.toggled.connect(self._on_display)
+        self.opacity_slider.valueChanged.connect(self._on_display)
+        fill_column(
+            self,
+            self.advice_label,
+            self.class_list,
+            row(*(self.tools[name] for name in ("brush", "polygon", "cells"))),
+            row(self.tools["erase"], *self.edit_buttons.values()),
+            row(QLabel("brush"), self.size_slider, stretch=1),
+            row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
+            self.counts_label,
+            row(self.progress_bar, self.pause_button, stretch=0),
+            self.progress_label,
+            spacing=5,
+        )
+
+    @property
+    def opacity(self) -> float:
+        """Opacity of the map."""
+        return float(self.opacity_slider.value() / STEPS)
+
+    def show_tool(self, name: str) -> None:
+        """Show the active tool; empty for none."""
+        for tool, button in self.tools.items():
+            button.setChecked(tool == name)
+
+    def show_size(self, size_px: int) -> None:
+        """Show the width of the brush that was set on the canvas."""
+        self.size_slider.blockSignals(True)
+        self.size_slider.setValue(size_px)
+        self.size_slider.blockSignals(False)
+        self._settings.set("paint/size", self.size_slider.value())
+
+    def show_progress(self, text: str, share: float | None, *, is_paused: bool) -> None:
+        """Show the progress of the map; ``share``: what is done; None if nothing is to do."""
+        self.progress_label.setText(text)
+        self.progress_bar.setValue(round(STEPS * (share or 0.0)))
+        self.progress_bar.setEnabled(share is not None)
+        self.pause_button.setEnabled(share is not None)
+        self.pause_button.setText("Continue" if is_paused else "Pause")
+        tip = "Compute the map of the whole slide" if is_paused else "Compute the map of the view only"
+        self.pause_button.setToolTip(tip if share is not None else "Nothing is being computed.")
+
+    def _on_display(self, _: object = None) -> None:
+        self._settings.set("paint/map", self.visible_check.isChecked())
+        self._settings.set("paint/opacity", self.opacity_slider.value())
+        self.display_changed.emit()
+
+
+def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
+    """Enable a button, or show why it is disabled."""
+    button.setEnabled(not blocker)
+    button.setToolTip(blocker or tip)
+
+
+def _create_tool_button(name: StrokeToolName, icons: ThemedIcons) -> QAbstractButton:
+    text, icon, tip = TOOLS[name]
+    button = tool_button(f"paint_{name}", tip, tip, text, checkable=True)
+    icons.add(button, icon)
+    return button
