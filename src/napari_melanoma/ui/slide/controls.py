@@ -79,6 +79,8 @@ class SlideControls(QWidget):
     """The widgets of the Slide dock; ``export_requested``: kind of the export (``export.EXPORTS``)."""
 
     export_requested = Signal(str)
+    _grouped_widgets: tuple[tuple[QWidget, ...], ...]
+    _groups: tuple[QWidget, ...]
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -134,8 +136,6 @@ class SlideControls(QWidget):
             run_manager=self.run_manager,
         )
         self.context.tool_buttons.append(self.picker.scale_button)
-        self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = ()
-        self._groups: tuple[QWidget, ...] = ()
         self._lay_out()
         self.options_controller = SlideOptionsController(
             self.options_section, self.model_picker, self.settings, self.icons

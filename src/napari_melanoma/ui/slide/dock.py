@@ -104,7 +104,6 @@ class SlideDock(SlideControls):
         self.view_history = ViewHistory(context)
         self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
-        self.hosted = HostedSections(context, self.add_section)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_mode = ReadingModeSwitch(self)
@@ -181,7 +180,7 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.regions, self.counts, self.visited, self.recent, self.hosted),
+            *(self.sections, self.regions, self.counts, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -282,7 +281,6 @@ class SlideDock(SlideControls):
             self.memory,
             self.visited,
             self.counts,
-            self.hosted,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
@@ -406,7 +404,6 @@ class SlideDock(SlideControls):
         self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
         self.regions.update_scale()
-        self.hosted.update_scale()
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
@@ -596,11 +593,12 @@ class SlideSections(QObject):
         )
         self.rotation = RotationController(context, controls.rotation)
         self.display = DisplaySection(context, controls.display_section)
+        self.hosted = HostedSections(context, controls.add_section)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
-        self.side_by_side.failed.connect(self.failed)
+        for part in (self.side_by_side, self.worklist, self.hosted):
+            part.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
-        self.worklist.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         for section, create in (
             (controls.depth_section, lambda: self.depth),
@@ -652,6 +650,7 @@ class SlideSections(QObject):
             self.side_by_side,
             self.rotation,
             self.display,
+            self.hosted,
             *self._created_sections,
         ):
             part.set_slide(slide)

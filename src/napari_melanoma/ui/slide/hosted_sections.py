@@ -63,18 +63,19 @@ class HostedSections(QObject):
         context.dock.destroyed.connect(self._close_sections)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Close the sections of the previous slide; those of the new one are opened when its folder is found."""
+        """Close the sections of the previous slide; those of the new one are opened when its folder is found.
+
+        For the same slide with another scale, the sections are opened again.
+        """
         self._close_sections()
+        if slide is not None and self._session is not None and self._session.slide == slide:
+            self._open_sections()
+            return
         self._session = None
         open_slides = {one.identity for one in slide_layers.list_slides(self._context.viewer)}
         for session in self.sessions:
             if session.identity not in open_slides:
                 self.sessions.remove(session.identity)
-
-    def update_scale(self) -> None:
-        """Open the sections again after the user has set the scale of the slide."""
-        self._close_sections()
-        self._open_sections()
 
     def _on_found(self, sections: dict[str, Callable[[], Section]]) -> None:
         settings = self._context.settings

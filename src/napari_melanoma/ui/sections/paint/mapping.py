@@ -151,7 +151,7 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> F
         values.append(store.read(one.cells))
         notes += one.notes
     cells = TrainingCells.gather(painted, values, request.classes)
-    finite: NDArray[np.bool_] = np.isfinite(cells.features).all(axis=1)
+    finite = np.atleast_1d(np.isfinite(cells.features).all(axis=1))
     cells = cells.select(finite)  # blocks that cannot be read have no features
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession, SlideState
 
 DEFAULT_OPTIONS = LoopOptions("texture", "logistic")
+MIN_CORNERS = 3  # of an area
 
 
 class PaintSection:
@@ -212,6 +213,8 @@ class PaintController(QObject):
             points = self._grid.center_of(np.unique(self._grid.cell_of(points), axis=0))
         elif len(points) > 2:
             points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
+        if kind == "polygon" and len(points) < MIN_CORNERS:
+            kind = "brush"  # a straight line encloses no area
         return Stroke(
             uuid4().hex,
             self.view.class_list.current.name,

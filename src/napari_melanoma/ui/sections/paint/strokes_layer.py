@@ -225,10 +225,10 @@ def _add_shapes(layer: Shapes, stroke: Stroke, color: Color, cell_px: float) -> 
 
     rgba = to_rgba(color)
     points = np.array(stroke.points, np.float64) - HALF
-    if stroke.kind == "polygon":
+    if stroke.kind == "polygon" and len(points) > 2:
         layer.add_polygons([points], edge_width=cell_px / 8, edge_color=rgba, face_color=(*rgba[:3], FILL_OPACITY))
-    elif stroke.kind == "brush" and np.ptp(points, axis=0).any():
-        layer.add_paths([points], edge_width=2 * stroke.radius_px, edge_color=rgba)
+    elif stroke.kind != "cells" and np.ptp(points, axis=0).any():
+        layer.add_paths([points], edge_width=max(2 * stroke.radius_px, cell_px / 8), edge_color=rgba)
     else:
         half = max(stroke.radius_px, cell_px / 2) if stroke.kind == "brush" else cell_px / 2
         squares = [np.array([point - half, point + half]) for point in points]

@@ -1,0 +1,166 @@
+"""Paint tissue classes on a slide: strokes by mouse, undo, the map, saving, and other slides."""
+
+from __future__ import annotations
+
+import pytest
+from canvas_mouse import CanvasMouse
+from fake_slides import LESION, TILE, draw_slide
+from qtpy.QtWidgets import QLabel
+from slide_fixtures import UNSEEN
+
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
+from napari_melanoma.ui import sections
+from napari_melanoma.ui.sections.paint import section
+from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
+from napari_melanoma.ui.slide import hosted_sections
+from napari_melanoma.ui.viewer.slide_layers import find_layers
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
+PALE = (10 * TILE, 3 * TILE)
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """Host the Paint section alone, whatever is installed."""
+    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+
+
+def paints(person, start, class_number, tool="brush", end=None):
+    """Paint a stroke of a class."""
+    controller = opened(person)
+    if controller._tool_name != tool:
+        person.clicks(f"paint_{tool}")
+    controller.view.class_list.select_class(class_number)
+    count = len(strokes(person))
+    person.mouse.drags(start, end or (start[0] + TILE / 2, start[1] + TILE))
+    person.until(lambda: len(strokes(person)) == count + 1)
+
+
+def opened(person):
+    return person.dock.sections.hosted.sections["Paint"].section._controller
+
+
+def strokes(person):
+    return opened(person)._session.state.strokes
+
+
+def shown_map(person):
+    return opened(person)._map.count()
+
+
+def is_open(person):
+    hosted = person.dock.sections.hosted.sections.get("Paint")
+    return hosted is not None and hosted.widget is not None
+
+
+@pytest.fixture
+def painting(person, slide_path):
+    """User with an open slide and Paint section."""
+    person.opens_slides(slide_path)
+    person.until(lambda: is_open(person))
+    person.mouse = CanvasMouse(person)
+    return person
+
+
+@pytest.mark.path
+def test_strokes_make_a_map_that_follows_them_and_are_restored(painting, slide_path):
+    person, view = painting, opened(painting).view
+    assert person.label_text("paint_advice").startswith("Select a class, then the brush")
+    paints(person, PALE, 2)
+    assert "only dermis has strokes" in person.label_text("paint_advice")
+    assert not shown_map(person)
+    paints(person, DARK, 5)
+    person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
+    person.waits()
+    assert sum(shown_map(person).values()) == opened(person)._map.labels.size
+    layer = person.viewer.layers["section class map"]
+    corner, dark = (layer.get_value(layer.world_to_data(person.dock.slide.to_world(at))) for at in (PALE, DARK))
+    assert corner != dark
+
+    # Without the second class there is no map; redo restores it.
+    person.clicks("paint_undo")
+    person.until(lambda: not shown_map(person))
+    person.clicks("paint_redo")
+    person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
+    person.waits()
+
+    # A renamed class keeps its strokes, a removed one loses them, which can be undone.
+    view.class_list.list.item(4).setText("Melanoma")
+    assert [one.class_name for one in strokes(person)] == ["Dermis", "Melanoma"]
+    view.class_list.select_class(5)
+    view.class_list.remove()
+    assert [one.class_name for one in strokes(person)] == ["Dermis"]
+    person.clicks("paint_undo")
+    person.waits()
+    stored = read_stroke_file(person.dock.result_location.folder / STROKES)
+    assert stored.strokes == strokes(person)
+    assert stored.classes["Melanoma"] == (213, 94, 0)
+    assert stored.strokes[0].date
+
+    before = strokes(person)
+    person.dock.close_slide()
+    person.waits()
+    assert not person.viewer.layers
+    person.opens_slides(slide_path)
+    person.until(lambda: is_open(person) and "section strokes" in person.viewer.layers)
+    assert strokes(person) == before
+    person.until(lambda: "Melanoma" in shown_map(person))
+
+
+def test_tools_erase_and_another_layer_ends_the_tool(painting):
+    person, dock = painting, painting.dock
+    paints(person, PALE, 1, "polygon", end=(PALE[0] + 100, PALE[1] + 100))
+    assert strokes(person)[-1].kind == "brush", "a straight line encloses no area"
+    person.clicks("paint_undo")
+    person.mouse.drags(PALE, (PALE[0] + 100, PALE[1]), (PALE[0] + 100, PALE[1] + 100), PALE)
+    person.until(lambda: len(strokes(person)) == 1)
+    assert strokes(person)[-1].kind == "polygon"
+    paints(person, DARK, 2, "cells", end=(DARK[0] + 1, DARK[1] + 1))
+    assert strokes(person)[-1].kind == "cells"
+    assert len(strokes(person)[-1].points) == 1
+    person.clicks("paint_erase")
+    person.mouse.clicks(DARK)
+    person.until(lambda: len(strokes(person)) == 1)
+    person.mouse.clicks((20, 300))
+    person.until(lambda: "There is no stroke" in dock.status.text)
+    assert len(strokes(person)) == 1
+    person.viewer.layers.selection.active = dock.slide.layers[-1]
+    assert not any(button.isChecked() for button in opened(person).view.tools.values())
+
+
+def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
+    person, dock = painting, painting.dock
+    first, slide = opened(person), dock.slide
+    paints(person, PALE, 1)
+    buttons = set(first.view.tools.values())
+    dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    person.until(lambda: is_open(person) and opened(person) is not first)
+    person.waits()
+    assert not find_layers(person.viewer, slide.identity)
+    assert not buttons & set(dock.context.tool_buttons)
+    assert len(first._session.changed) == 2, "the autosave and the list of sessions follow a session that is not shown"
+    assert not strokes(person)
+    assert len(opened(person)._session.sessions.get(slide.identity).state.strokes) == 1
+    paints(person, PALE, 2)
+    person.until(lambda: bool(shown_map(person)))  # of the strokes of both slides
+    person.waits()
+    assert person.label_text("paint_counts") == "Epidermis: 1 stroke, Dermis: 1 stroke"
+
+
+def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    person.until(lambda: is_open(person))
+    assert person.finds(QLabel, "paint_blocker").text() == NO_SCALE
+
+
+def test_sections_are_found_by_their_entry_points(monkeypatch):
+    class Entry:
+        def __init__(self, name):
+            self.name = name
+
+        def load(self):
+            return self.name.upper()
+
+    monkeypatch.setattr(sections, "entry_points", lambda group: [Entry("b"), Entry("a")])
+    assert sections.find_sections() == {"a": "A", "b": "B"}
