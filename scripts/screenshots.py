@@ -159,9 +159,9 @@ def press_canvas(viewer: Viewer, image: Any, pixel: tuple[float, float]) -> None
 
 def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the predictions for a phantom of a melanoma, and for an image without a lesion."""
-    from napari_melanoma.models.installed_bundles import find_default_classifier
+    from napari_melanoma.models.installed_bundles import list_default_classifiers
 
-    if find_default_classifier() is None:
+    if not list_default_classifiers():
         logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
         return
     viewer, dock = open_dock("Lesion", theme, (1400, 900))

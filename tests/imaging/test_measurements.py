@@ -40,6 +40,46 @@ def test_the_columns_are_in_order_and_pixels_come_first() -> None:
     assert MEASUREMENT_COLUMNS[-len(IN_MM) :] == tuple(IN_MM)
 
 
+NOTCHED_LESION = {
+    "area_px": 9072,
+    "perimeter_px": 540.1238,
+    "equivalent_diameter_px": 107.4748,
+    "max_diameter_px": 178.5497,
+    "min_diameter_px": 125.7513,
+    "parts": 2,
+    "compactness": 2.568666,
+    "eccentricity": 0.2247082,
+    "axis_ratio": 0.9744261,
+    "solidity": 0.5778712,
+    "asymmetry_major": 0.287478,
+    "asymmetry_minor": 0.317791,
+    "border_irregularity": 1.097298,
+    "fractal_dimension": 1.045522,
+    "color_std_l": 0.658622,
+    "color_std_a": 2.137112,
+    "color_std_b": 0.9783113,
+    "color_count": 1,
+    "color_difference": 40.93848,
+    "area_mm2": 1.63296,
+    "perimeter_mm": 7.260166,
+    "equivalent_diameter_mm": 1.441926,
+    "max_diameter_mm": 2.494025,
+    "min_diameter_mm": 1.677198,
+}
+
+
+def test_measurements_of_a_lesion_with_a_notch_a_hole_and_a_second_part_are_those_of_earlier_versions() -> None:
+    rows, columns = np.mgrid[:220, :260]
+    along, across = (rows - 110) * 0.9 + (columns - 120) * 0.4, (columns - 120) * 0.9 - (rows - 110) * 0.4
+    mask = along**2 / 70**2 + across**2 / 45**2 < 1
+    mask &= np.hypot(rows - 110, columns - 160) > 25
+    mask &= np.hypot(rows - 120, columns - 110) > 9
+    mask |= np.hypot(rows - 40, columns - 215) < 12
+    channels = np.where(mask, 110 + rows // 8, 220), np.where(mask, 75, 180), np.where(mask, 55, 160 + columns // 16)
+    rgb = np.stack(channels, axis=-1).astype(np.uint8)
+    assert measure_lesion(mask, rgb, PixelSize(12, 15)) == pytest.approx(NOTCHED_LESION, rel=1e-6)
+
+
 def test_every_measurement_is_explained_and_named_with_its_unit() -> None:
     assert len(set(MEASUREMENT_COLUMNS)) == len(MEASUREMENTS)
     for measurement in MEASUREMENTS:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
+from skimage.measure import regionprops
 
 from napari_melanoma.imaging.measurements import (
     asymmetry,
@@ -132,6 +133,17 @@ def test_axes_of_an_ellipse(degrees: float, spacing: tuple[float, float]) -> Non
     assert found.eccentricity == pytest.approx(0.8, abs=0.005)
     turn = math.radians(degrees)
     assert abs(found.major @ [math.sin(turn), math.cos(turn)]) == pytest.approx(1, abs=1e-3)
+
+
+@given(mask=MASKS, spacing=st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)))
+def test_axes_are_those_of_scikit_image(mask: np.ndarray, spacing: tuple[float, float]) -> None:
+    found, region = principal_axes(mask, spacing), regionprops(mask.astype(np.uint8), spacing=spacing)[0]
+    smaller, larger = np.linalg.eigvalsh(region.inertia_tensor)
+    assert found.centroid == pytest.approx(region.centroid)
+    assert found.axis_ratio**2 * larger == pytest.approx(smaller if larger > 0 else 0, abs=1e-9 * larger)
+    if larger > 1.01 * smaller:
+        turned = found.major @ region.inertia_tensor @ found.major
+        assert turned == pytest.approx(smaller, abs=1e-9 * larger)
 
 
 def test_a_single_pixel_is_round() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, product
+from itertools import chain, pairwise, product, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -165,7 +165,8 @@ def find_close_pairs(
     for band in range(codes.shape[1]):
         buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
         run.check()
-        for rows, columns in chain.from_iterable(map(_split_into_tiles, buckets, other_buckets)):
+        both = ((one, other) for one, other in zip(buckets, other_buckets, strict=True) if len(one) and len(other))
+        for rows, columns in chain.from_iterable(starmap(_split_into_tiles, both)):
             if is_ordered and rows[0] >= columns[-1]:
                 continue
             run.check()
@@ -194,7 +195,8 @@ def _split_bits(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _group_by_byte(values: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     """Return the indices of each of the 256 values, ascending."""
     order = np.argsort(values, kind="stable")
-    return np.split(order, np.searchsorted(values[order], np.arange(1, 256)))
+    bounds = np.searchsorted(values[order], np.arange(257)).tolist()
+    return [order[start:end] for start, end in pairwise(bounds)]  # np.split takes 20 times as long
 
 
 def _split_into_tiles(

@@ -285,13 +285,10 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
         return None
     top, left = max(0, box.top), max(0, box.left)
     visible = slice(top, box.top + box.height), slice(left, box.left + box.width)
-    part = rgb[visible]
-    if config.background == "zero":
-        part = part * mask[visible][..., None]
-    square = np.zeros((box.height, box.width, 3), np.uint8)
-    square[top - box.top :, left - box.left :][: part.shape[0], : part.shape[1]] = part
-    size = (config.side_px, config.side_px)
-    resized = Image.fromarray(square).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    lesion = Image.fromarray(mask[visible]) if config.background == "zero" else None
+    square = Image.new("RGB", (box.width, box.height))
+    square.paste(Image.fromarray(rgb[visible]), (left - box.left, top - box.top), lesion)
+    resized = square.resize((config.side_px, config.side_px), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return Roi(box, np.array(resized))
 
 

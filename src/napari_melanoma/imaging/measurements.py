@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -251,12 +252,17 @@ def principal_axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Pr
     ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. The centroid is in the unit
     of ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
     """
-    from skimage.measure import regionprops
-
-    region = regionprops(mask.astype(np.uint8), spacing=spacing)[0]
-    inertia, directions = np.linalg.eigh(region.inertia_tensor)
+    rows, columns = (np.arange(length, dtype=np.float64) for length in mask.shape)
+    in_row, in_column = (mask.sum(axis=axis, dtype=np.float64) for axis in (1, 0))  # numbers of pixels
+    area = in_row.sum()
+    centroid = np.array([rows @ in_row, columns @ in_column]) / area
+    down, right = rows - centroid[0], columns - centroid[1]
+    mixed = -(down @ np.einsum("rc,c->r", mask, right)) * spacing[0] * spacing[1]
+    inertia, directions = np.linalg.eigh(
+        np.array([[right**2 @ in_column * spacing[1] ** 2, mixed], [mixed, down**2 @ in_row * spacing[0] ** 2]]) / area
+    )
     ratio = math.sqrt(max(0.0, inertia[0]) / inertia[1]) if inertia[1] > 0 else 1.0
-    return PrincipalAxes(np.array(region.centroid), directions[:, 0], math.sqrt(1 - ratio**2), ratio)
+    return PrincipalAxes(centroid * spacing, directions[:, 0], math.sqrt(1 - ratio**2), ratio)
 
 
 def asymmetry(
@@ -302,7 +308,7 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     lines = [line * scale * stride for line in _trace_borders(mask[::stride, ::stride])]
     sizes = extent / BOX_SHARES
     sizes = sizes[sizes >= 2 * stride]
-    counts = [np.mean([_count_boxes(points, size) for points in _shifted_grid_points(lines, size)]) for size in sizes]
+    counts = [_count_boxes(lines, size) for size in sizes]
     slope = -np.polyfit(np.log(sizes), np.log(counts), 1)[0]
     return float(np.clip(slope, 1, 2))
 
@@ -314,24 +320,22 @@ def _trace_borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
 
 
-def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
-    """Yield the points along lines relative to grids at several offsets; ``size``: side of a box of these grids."""
+def _count_boxes(lines: Sequence[NDArray[np.float64]], size: float) -> float:
+    """Count the boxes that lines cross on grids at several offsets, and average the counts.
+
+    ``lines``: each (point, 2), not negative. ``size``: side of a box.
+    """
     starts, ends = (np.concatenate([line[part] for line in lines]) for part in (np.s_[:-1], np.s_[1:]))
     counts = np.maximum(1, np.ceil(np.hypot(*(ends - starts).T) * POINTS_A_BOX / size)).astype(np.intp)
     share = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
     points = np.repeat(starts, counts, axis=0) + share[:, None] * np.repeat(ends - starts, counts, axis=0)
-    steps = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
-    for down in steps:
-        for right in steps:
-            yield points + np.array([down, right])
-
-
-def _count_boxes(points: NDArray[np.floating], size: float) -> int:
-    """Count the boxes that contain at least one of the points, which have no negative coordinates."""
-    rows, columns = (points // size).astype(np.int64).T
-    occupied = np.zeros((rows.max() + 1, columns.max() + 1), bool)
-    occupied[rows, columns] = True
-    return int(np.count_nonzero(occupied))
+    offsets = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
+    rows, columns = ((axis + offsets[:, None]) // size for axis in points.T)  # of the boxes, (offset, point)
+    width = columns.max() + 1
+    occupied = np.zeros((OFFSETS**2, int((rows.max() + 1) * width)), bool)
+    for grid, (down, right) in zip(occupied, product(rows * width, columns), strict=True):
+        grid[(down + right).astype(np.intp)] = True
+    return np.count_nonzero(occupied) / len(occupied)
 
 
 def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

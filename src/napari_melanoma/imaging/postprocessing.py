@@ -57,7 +57,7 @@ def smooth_probability(probability: NDArray[np.float32], config: RefinementConfi
         smooth = ndimage.gaussian_filter(probability, sigma, mode="nearest", truncate=3)
     else:
         smooth = _smooth_on_coarse_grid(probability, sigma, step)
-    return np.clip(smooth, 0, 1, out=smooth)
+    return np.clip(smooth, 0, 1)
 
 
 def refine_mask(
@@ -149,4 +149,4 @@ def _smooth_on_coarse_grid(probability: NDArray[np.float32], sigma: float, step:
     # The triangle that averages has a variance of 1/6 in grid units; cubic interpolation adds none.
     remaining = ((sigma / step) ** 2 - 1 / 6) ** 0.5
     smooth = ndimage.gaussian_filter(np.asarray(small), remaining, mode="nearest", truncate=3)
-    return np.array(Image.fromarray(smooth).resize((columns, rows), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(smooth).resize((columns, rows), Image.Resampling.BICUBIC))

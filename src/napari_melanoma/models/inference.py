@@ -303,8 +303,7 @@ def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
     from PIL import Image  # imported late: the docks import this module when they open
 
     resized = Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    probability = np.array(resized, dtype=np.float32)
-    np.negative(probability, out=probability)
+    probability = np.negative(np.asarray(resized, np.float32))
     np.clip(probability, -30.0, 30.0, out=probability)
     np.exp(probability, out=probability)
     probability += 1.0
