@@ -1,4 +1,6 @@
-"""Time of a prediction after a change of clinical metadata or mask of a large photograph; targets: 0.1 s and 0.3 s.
+"""Times of a change of clinical metadata or mask of a large photograph, and of a click; targets: 0.1, 0.3 and 0.03 s.
+
+A click is one more click of a user on a photograph of 1022 x 767 pixels whose features are known, with its mask.
 
 Run: python benchmarks/prediction_speed.py [MODEL]
 """
@@ -14,10 +16,12 @@ import numpy as np
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.models.installed_bundles import find_classifier
+from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter
+from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
 
-SHAPE, ROUNDS = (2000, 3000), 10
+SHAPE, CLICKED_SHAPE, ROUNDS = (2000, 3000), (767, 1022), 10
 
 
 def median_seconds(predict: Callable[[], object]) -> float:
@@ -45,6 +49,10 @@ def main() -> None:
         classify_encoded(encode_lesion(photograph, mask, model, lesion.recognized), {}, model, ClassifyOptions())
 
     print(f"metadata {metadata:.3f} s, mask {median_seconds(moved):.3f} s on {SHAPE[1]} x {SHAPE[0]}, {model.device}")
+    prompted = PromptedSegmenter.load(find_bundle("lesion-click"))
+    prompter = Prompter(prompted, random.integers(0, 255, (*CLICKED_SHAPE, 3), np.uint8))
+    prompts = Prompts(include=((300, 400), (350, 500)), exclude=((20, 30),))
+    print(f"click {median_seconds(lambda: prompter.segment(prompts).best_mask):.3f} s, {prompted.device}")
 
 
 if __name__ == "__main__":

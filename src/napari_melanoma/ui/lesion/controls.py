@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -182,6 +184,8 @@ class LesionControls(QWidget):
         self.deferred.add_widget(self._work_area, lambda work: self._page.insertWidget(1, work, 1))
         for widget in self._sections:
             self.deferred.add_widget(widget, self._add_section)
+        # In a turn of its own: the import takes as long as everything else in the longest one
+        self.deferred.add_task(partial(import_module, "napari_melanoma.models.installed_bundles"))
         for picker in (self.model, self.classifier):
             self.deferred.add_task(picker.ensure_listed)
         inner = QWidget()

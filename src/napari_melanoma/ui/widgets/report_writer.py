@@ -15,7 +15,6 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.reports.pdf import PRINT_IN_BROWSER
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -60,6 +59,8 @@ class ReportDialog(QDialog):
     """The options of a report."""
 
     def __init__(self, parent: QWidget, source: ReportOptions, settings: DockSettings) -> None:
+        from napari_melanoma.reports.pdf import PRINT_IN_BROWSER  # imports the page templates: 13 ms
+
         super().__init__(parent)
         self._source, self._settings = source, settings
         self.setObjectName("report_dialog")
