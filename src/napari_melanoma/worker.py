@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.parsing import parse_json, shorten
+from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 from napari_melanoma.models.graphs import convert_requested
 from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
@@ -342,4 +343,5 @@ def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_
 
 
 if __name__ == "__main__":
+    prepare_torch()
     raise SystemExit(main())

@@ -133,15 +133,15 @@ def compute_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns uint8 (image, band=15): 120 bits each; every
     band has low and high frequencies.
     """
-    from scipy.fft import dctn
-
     rows, columns = np.indices((FREQUENCIES, FREQUENCIES))
     chosen = [index for index in np.lexsort((rows.ravel(), (rows**2 + columns**2).ravel())) if index]  # 0 is the mean
     spread = np.asarray(chosen).reshape(-1, BANDS).T.ravel()
     hashes = np.empty((len(thumbnails), BANDS), np.uint8)
+    # The cosine transform as a product with its basis; importing that of SciPy would delay the first analysis by 0.2 s
+    positions = (np.arange(THUMBNAIL_PX) + 0.5) / THUMBNAIL_PX
+    waves = np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * positions).astype(np.float32)
     for start in range(0, len(thumbnails), _CHUNK):
-        waves = dctn(thumbnails[start : start + _CHUNK].astype(np.float32), axes=(1, 2), norm="ortho")
-        low = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(waves), -1)
+        low = (waves @ thumbnails[start : start + _CHUNK].astype(np.float32) @ waves.T).reshape(-1, FREQUENCIES**2)
         hashes[start : start + _CHUNK] = np.packbits(low[:, spread] > 0, axis=1)
     return hashes
 

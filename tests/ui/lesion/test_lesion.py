@@ -33,7 +33,9 @@ def last_error() -> str:
     return notification_manager.records[-1].message
 
 
-def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot, monkeypatch):
+def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot, monkeypatch, shared_client):
+    prepared = []
+    monkeypatch.setattr(shared_client, "prepare", lambda *request: prepared.append(request))
     draw = sample_data._make_layers  # of the sample, which is opened at the end
     monkeypatch.setattr(sample_data, "_make_layers", lambda name, values: draw(name, values | {"size": (180, 240)}))
     assert dock.findChild(QAbstractButton, "primary") is None
@@ -63,6 +65,7 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     hints = [label.text() for label in dock.welcome.findChildren(QLabel)]
     assert any("'cells' is not a color photograph" in hint for hint in hints)
     person.viewer.layers.clear()
+    assert prepared == []  # no model is opened without a photograph
     # The sample opens with a link.
     dock.welcome.link_activated.emit("sample")
     qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=PATIENCE_MS)
@@ -70,6 +73,8 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     assert not dock.welcome.isVisibleTo(dock)
     qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
     assert "ermoscopic" in dock.picker.modality.currentText()
+    assert prepared[0] == ("prepare_segmenter", dock.model.model)
+    assert prepared[1][0] == "prepare_classifier"
 
 
 @pytest.mark.path

@@ -247,7 +247,17 @@ def test_opening_the_dock_imports_no_slow_modules(home):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     imported = done.stdout.split()
     assert "napari_melanoma.ui.lesion.dock" in imported
-    heavy = ("torch", "skimage", "scipy.ndimage", "pandas", "matplotlib", "sklearn", "pydicom", "imagecodecs")
+    heavy = (
+        "napari_melanoma.figures",
+        "torch",
+        "skimage",
+        "scipy.ndimage",
+        "pandas",
+        "matplotlib",
+        "sklearn",
+        "pydicom",
+        "imagecodecs",
+    )
     assert [name for name in imported if name.startswith(heavy)] == []
 
 
