@@ -34,6 +34,10 @@ def refuse(arguments, run):
     raise BundleError("there is no such model")
 
 
+def import_missing(arguments, run):
+    raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
+
 def explode(arguments, run):
     raise RuntimeError("CUDA error: out of memory")
 
@@ -56,11 +60,13 @@ def test_a_result_has_the_id_of_its_request_and_follows_its_progress():
     [
         ("refuse", "BundleError", "there is no such model"),
         ("explode", "RuntimeError", "The memory is full"),
-        ("sing", "MelanomaError", "the worker has no verb 'sing' (known: refuse, explode)"),
+        ("import_missing", "ModuleNotFoundError", "this step needs lightning, which is not installed. Install it: pip"),
+        ("sing", "MelanomaError", "the worker has no verb 'sing' (known: refuse, explode, import_missing)"),
     ],
 )
-def test_an_error_is_reported_and_the_worker_continues(verb, kind, words):
-    handlers = {"refuse": refuse, "explode": explode}
+def test_an_error_is_reported_and_the_worker_continues(verb, kind, words, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None if name == "lightning" else name)
+    handlers = {"refuse": refuse, "explode": explode, "import_missing": import_missing}
     first, second = conversation(handlers, *({"id": n, "verb": verb, "arguments": {}} for n in (1, 2)))
     assert (first["kind"], first["type"]) == ("failed", kind)
     assert words in first["message"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
+from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.parsing import parse_json, shorten
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
@@ -109,6 +110,8 @@ def _find_handler(handlers: dict[str, Handler], verb: object) -> Handler:
 
 def _describe_error(error: Exception) -> str:
     """Describe an unexpected error, with advice."""
+    if isinstance(error, ImportError) and (missing := explain_import_error(error)):
+        return str(missing)
     text = f"{type(error).__name__}: {error}"
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
         return f"{text}. The memory is full: close other programs or analyze a smaller photograph, then try again."

@@ -15,7 +15,7 @@ from napari_melanoma.classification import explanation
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import compute_evidence, explain
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import MissingPackage
 from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -98,9 +98,11 @@ def test_a_gradient_heatmap_without_torch_says_what_to_do(
     classifier_bundle: BundleInfo, picture: Callable[..., Any], method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lesion = LesionInput(picture(np.random.default_rng(3), True).rgb)
-    monkeypatch.setattr(explanation, "find_spec", lambda name: None if name in {"torch", "captum"} else name)
-    with pytest.raises(InputError, match=r"torch and captum .* pip install torch captum, or use the method cam"):
-        explain(Classifier.load(classifier_bundle, "cpu"), lesion, method)
+    classifier = Classifier.load(classifier_bundle, "cpu")
+    missing = {"torch", "captum"}
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None if name in missing else name)
+    with pytest.raises(MissingPackage, match=r"torch and captum, .* pip install torch captum, or use the method cam"):
+        explain(classifier, lesion, method)
 
 
 @pytest.mark.parametrize("side", [96, 75])

@@ -89,7 +89,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "find_spec", lambda name: None if "onnx" in name else name)
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None if "onnx" in name else name)
     assert not export.can_export()
     with pytest.raises(BundleError, match=r"onnx and onnxscript, which are not installed.*pip install onnx onnxscript"):
         export.check_export_target(tmp_path / "model.onnx")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.errors import BundleError, ConfigError, MissingPackage
 from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TabularShape, TileConfig
 from napari_melanoma.models import graphs, inference
 from napari_melanoma.models.bundle import WEIGHTS, BundleConfig, BundleInfo, load_network, read_bundle, write_bundle
@@ -250,6 +250,30 @@ def test_an_impossible_back_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         load_inference(info, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("backend", "device", "reason"),
+    [
+        ("auto", None, "the model has no graphs for ONNX Runtime"),
+        ("torch", None, "requested"),
+        ("auto", "cuda", "the device is cuda"),
+    ],
+)
+def test_a_network_without_torch_says_what_to_do(
+    copied: BundleInfo, backend, device, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(inference.BACKEND_VARIABLE, raising=False)
+    monkeypatch.delenv(inference.DEVICE_VARIABLE, raising=False)
+    monkeypatch.setattr(inference, "has_gpu", lambda: False)
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None)
+    load_inference(find_bundle("lesion-small"))
+    shutil.rmtree(copied.path / graphs.FOLDER)
+    expected = (
+        rf"'lesion-small' in torch \({reason}\) needs torch, .*: pip install torch .*, or select a model with graphs"
+    )
+    with pytest.raises(MissingPackage, match=expected):
+        load_inference(copied, device, backend)
+
+
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands of the processes that were started."""
@@ -279,7 +303,7 @@ def test_a_listed_bundle_without_graphs_is_converted_once(
     choose_backend(listed, "cpu")
     graphs.convert_requested()
     assert len(spawned) == 2
-    monkeypatch.setattr("napari_melanoma.models.export.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None)
     choose_backend(listed, "cpu")
     graphs.convert_requested()
     assert len(spawned) == 2

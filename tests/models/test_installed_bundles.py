@@ -122,11 +122,15 @@ def test_a_model_that_cannot_be_built_is_refused_and_listed_separately(
     assert not (user_models_folder() / "other").exists()
 
 
-def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed_bundles, "find_spec", lambda name: None)
+def test_a_missing_package_is_named_unless_there_are_graphs(
+    tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None)
     installed_bundles.explain_not_buildable.cache_clear()
     with pytest.raises(BundleError, match="pip install timm segmentation-models-pytorch"):
         install_bundle(tiny_bundle)
+    shipped = find_bundle("melanoma-small")
+    assert install_bundle(shipped, "copy").config.architecture == shipped.config.architecture
     installed_bundles.explain_not_buildable.cache_clear()
 
 

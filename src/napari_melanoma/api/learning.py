@@ -266,6 +266,9 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
     >>> nm.train(recipe, "run-2")  # doctest: +SKIP
     """
+    from napari_melanoma.core.packages import TORCH_PACKAGES, require_packages
+
+    require_packages("training", TORCH_PACKAGES)
     from napari_melanoma.runs.train import train as train_recipe
 
     checked = _to_recipe(recipe)

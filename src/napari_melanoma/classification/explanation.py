@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,6 +19,7 @@ from napari_melanoma.classification.prediction import METHODS, Method
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.preprocessing import ClassifierView
 
-GRADIENT_PACKAGES = ("torch", "torchvision", "captum")
+GRADIENT_PACKAGES = (*NETWORK_PACKAGES, "captum")
 ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction
 STEPS = 32  # of integrated gradients, from the baseline to the view
 BATCH_IMAGES = 8  # views per batch
@@ -279,12 +279,7 @@ def _integrated_gradients(explained: Explained) -> NDArray[np.float32]:
 
 def _differentiable_log_odds(explained: Explained) -> ClassLogOdds:
     """Return the log odds of the class as a function with gradients; raise an error if its packages are missing."""
-    missing = [name for name in GRADIENT_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"this heatmap needs gradients of the network, and {' and '.join(missing)} for them, not installed here. "
-            f"Install with: pip install {' '.join(missing)}, or use the method cam or occlusion."
-        )
+    require_packages("a heatmap by gradients of the network", GRADIENT_PACKAGES, "use the method cam or occlusion")
     import torch
 
     from napari_melanoma.classification.explanation_networks import ClassLogOdds

@@ -24,6 +24,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.files import exceeded_path_limit
 from napari_melanoma.core.locks import hold_output_lock
+from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
 
@@ -150,6 +151,9 @@ def command_session(
             start = str(error.filename)[:MAX_PATH_SHOWN]
             text = f"the path '{start}…' is too long for the file system. {limit} Specify a shorter path."
             current.finish_failed(InputError(text), USAGE)
+        except ImportError as error:
+            explained = explain_import_error(error)
+            current.finish_failed(explained or error, USAGE if explained else FAILED)
         except Exception as error:  # noqa: BLE001 - the one place that reports any error to the user
             current.finish_failed(error, FAILED)
 

@@ -60,6 +60,10 @@ class BundleError(MelanomaError):
     """A model cannot be used: it does not exist, its bundle is incomplete or damaged, or it is for another task."""
 
 
+class MissingPackage(BundleError):  # noqa: N818 - the name describes the state
+    """A network cannot be run, trained or exported, because packages are not installed."""
+
+
 class SaveError(MelanomaError):
     """A result could not be written; no partial file remains."""
 

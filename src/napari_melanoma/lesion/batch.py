@@ -21,7 +21,7 @@ from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP, ClassifyOptions
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
+from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import Validity
@@ -233,6 +233,8 @@ class BatchPipeline:
             read = map_ahead(pool, self._read, sized, to_read, self._run)
             written = map_ahead(pool, self._write, self._predict(read), to_write, self._run)
             for target, result in written:
+                if isinstance(result, MissingPackage):  # other photographs would fail in the same way
+                    raise result
                 yield self._outcome(target, result)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

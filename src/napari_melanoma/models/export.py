@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError, SaveError
 from napari_melanoma.core.files import atomic_file, write_text
+from napari_melanoma.core.packages import list_missing, require_packages
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS, PROBABILITIES
 
 if TYPE_CHECKING:
@@ -95,20 +95,12 @@ def check_export_target(path: Path) -> None:
 
 def can_export() -> bool:
     """Whether the packages for exporting networks are installed."""
-    return not _missing_packages()
-
-
-def _missing_packages() -> list[str]:
-    return [package for package in EXPORT_PACKAGES if find_spec(package) is None]
+    return not list_missing(EXPORT_PACKAGES)
 
 
 def require_export_packages() -> None:
     """Raise if packages for exporting networks are missing, as in an environment without torch."""
-    if missing := _missing_packages():
-        raise BundleError(
-            f"exporting a network needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            f"installed. Install {'it' if len(missing) == 1 else 'them'}: pip install {' '.join(missing)}."
-        )
+    require_packages("exporting a network", EXPORT_PACKAGES)
 
 
 def _trace_network(network: nn.Module, side: int) -> ExportedProgram:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.provenance import record_backend
 
 if TYPE_CHECKING:
@@ -158,6 +159,10 @@ def load_inference(info: BundleInfo, device: str | None = None, backend: Backend
     record_backend(choice.backend)
     if choice.graphs is not None:
         return OnnxNetwork(choice.graphs)
+    require_torch(
+        f"running '{info.name}' in torch ({choice.reason})",
+        "select a model with graphs, such as the shipped ones, and leave back end and device at auto",
+    )
     from napari_melanoma.models.bundle import load_network
 
     device = find_device(device)

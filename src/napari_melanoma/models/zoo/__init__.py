@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config, import_submodules
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
 
 @cache  # a plan of experiments counts the weights of the same few networks for each row and fold
 def _count_parameters(name: str, options: str) -> int:
+    require_torch("counting the parameters of a network")
     import torch
 
     with torch.device("meta"):
