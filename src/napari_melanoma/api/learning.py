@@ -214,6 +214,12 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
+def _require_training_packages() -> None:
+    from napari_melanoma.core.packages import TORCH_PACKAGES, require_packages
+
+    require_packages("training", TORCH_PACKAGES)
+
+
 def train(
     recipe: AnyPath | TrainRecipe | Mapping[str, Any],
     folder: AnyPath,
@@ -266,14 +272,11 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
     >>> nm.train(recipe, "run-2")  # doctest: +SKIP
     """
-    from napari_melanoma.core.packages import TORCH_PACKAGES, require_packages
-
-    require_packages("training", TORCH_PACKAGES)
+    _require_training_packages()
     from napari_melanoma.runs.train import train as train_recipe
 
-    checked = _to_recipe(recipe)
+    checked, out = _to_recipe(recipe), to_path(folder, "the run folder")
     check_flag(resume, "resume")
-    out = to_path(folder, "the run folder")
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
     assert bundle is not None  # only helper processes return None
     return bundle
