@@ -19,7 +19,8 @@ from napari_melanoma.models import (
 )
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.slide.model_picker import SlideModelPicker
+from napari_melanoma.ui.slide.model_picker import OTHER, ExtensibleModelPicker, SlideModelPicker
+from napari_melanoma.ui.slide.risk_view import RiskModelPicker
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
@@ -141,13 +142,19 @@ def test_models_that_another_program_installs_or_removes_are_noticed_when_the_li
     assert set(texts(made)) == {*before, "one"}
 
 
-def test_an_unusable_model_that_was_removed_is_not_listed(picker, models_folder):
+@pytest.mark.parametrize("kind", [ModelPicker, ClassifierPicker, SlideModelPicker, RiskModelPicker])
+def test_an_unusable_model_is_listed_with_the_reason_until_it_is_removed(picker, models_folder, kind):
     folder = models_folder / "broken"
     folder.mkdir()
     (folder / CONFIG).write_text("{", encoding="utf-8")
-    made = picker()
+    made = picker(kind)
     made.ensure_listed()
-    assert "broken (not usable)" in texts(made)
+    index = made.combo.findText("broken (not usable)")
+    assert "config.json" in made.combo.itemData(index, Qt.ItemDataRole.ToolTipRole)
+    assert not made.combo.model().item(index).isEnabled()
+    assert made.combo.currentIndex() != index
+    if issubclass(kind, ExtensibleModelPicker):
+        assert made.combo.itemData(made.combo.count() - 1) == OTHER
     shutil.rmtree(folder)
     made.combo.showPopup()
     made.combo.hidePopup()

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.widgets.model_picker import ModelPicker, show_model_card
+from napari_melanoma.ui.widgets.model_picker import ModelPicker, add_unusable_models, show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class ExtensibleModelPicker(ModelPicker):
                 self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
             index = self.combo.findData(bundle.name)
             self.combo.setItemData(index, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        add_unusable_models(self.combo, last_entries=1)
         self._update_installed({bundle.name for bundle in bundles})
         last = self.combo.count() - 1
         self.combo.setItemText(last, self.other_texts[0] if last else self.other_texts[1])

@@ -433,7 +433,7 @@ class RiskModelPicker(ExtensibleModelPicker):
     def refresh(self) -> None:
         """List the installed models, and select the first one if none was selected."""
         super().refresh()
-        if self.combo.count() > 1 and not self._last_model:
+        if not self._last_model and self.combo.count() > 1 and isinstance(self.combo.itemData(0), str):
             self.combo.setCurrentIndex(0)
             self._last_model = self.model
 

@@ -241,8 +241,11 @@ class ClassifierPicker(ModelPicker):
         self._card_button.setEnabled(bool(self.card_model))
 
 
-def add_unusable_models(combo: QComboBox) -> None:
-    """Show the unusable models of the user's folder, disabled and with the reason as tooltip."""
+def add_unusable_models(combo: QComboBox, last_entries: int = 0) -> None:
+    """Show the unusable models of the user's folder, disabled and with the reason as tooltip.
+
+    ``last_entries``: number of entries that stay below them.
+    """
     from napari_melanoma.models.installed_bundles import list_unusable_bundles
 
     items, unusable = combo.model(), list_unusable_bundles()
@@ -251,9 +254,10 @@ def add_unusable_models(combo: QComboBox) -> None:
             combo.removeItem(index)
     for folder, reason in unusable.items():
         if combo.findData(folder) < 0 and isinstance(items, QStandardItemModel):
-            combo.addItem(f"{folder.name} (not usable)", folder)
-            items.item(combo.count() - 1).setEnabled(False)
-            combo.setItemData(combo.count() - 1, reason, Qt.ItemDataRole.ToolTipRole)
+            index = combo.count() - last_entries
+            combo.insertItem(index, f"{folder.name} (not usable)", folder)
+            items.item(index).setEnabled(False)
+            combo.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
 
 
 def _explain_unusable(name: str, task: ArchitectureTask) -> str:
