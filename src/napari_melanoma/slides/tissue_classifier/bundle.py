@@ -132,8 +132,8 @@ image. It was fitted on strokes that a reader painted, and is valid for slides t
 
 ## Strokes
 
-Painted on {format_count(classifier.slides, "slide")}{slides}. *Recognized* is the share of the cells of strokes left out
-that are predicted as their class.
+Painted on {format_count(classifier.slides, "slide")}{slides}. *Recognized* is the share of the cells of strokes left
+out that are predicted as their class.
 
 | class | strokes | cells | recognized |
 |---|---|---|---|
