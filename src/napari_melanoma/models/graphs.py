@@ -248,7 +248,13 @@ def _export(
         ) from error
     assert exported is not None
     model: Any = exported.model
-    optimizer.fold_constants(model, input_size_limit=FOLDED_BYTES, output_size_limit=FOLDED_BYTES)
+    optimizer.fold_constants(
+        model,
+        input_size_limit=FOLDED_BYTES,
+        output_size_limit=FOLDED_BYTES,
+        # transposed weights of any size would be folded, and stored a second time
+        should_fold=lambda node: False if node.op_type == "Transpose" else None,
+    )
     optimizer.remove_unused_nodes(model)
     remove_descriptions(model)
     weights = chain(function.named_parameters(remove_duplicate=False), function.named_buffers(remove_duplicate=False))

@@ -72,7 +72,11 @@ class Cells(NetworkFunction):
     def forward(self, image: Tensor) -> Tensor:
         """Run the network; one class has a sigmoid, several a softmax."""
         logits: Tensor = self.network(image).float()
-        return avg_pool2d(logits.softmax(dim=1) if self._multiclass else logits.sigmoid(), DENSE_STEP)
+        if not self._multiclass:
+            return avg_pool2d(logits.sigmoid(), DENSE_STEP)
+        # a softmax over axis 1, for which ONNX Runtime takes seven times as long
+        exponentials = (logits - logits.amax(dim=1, keepdim=True)).exp()
+        return avg_pool2d(exponentials / exponentials.sum(dim=1, keepdim=True), DENSE_STEP)
 
 
 class MeanEmbedding(NetworkFunction):
