@@ -252,8 +252,7 @@ def _export(
         model,
         input_size_limit=FOLDED_BYTES,
         output_size_limit=FOLDED_BYTES,
-        # transposed weights of any size would be folded, and stored a second time
-        should_fold=lambda node: False if node.op_type == "Transpose" else None,
+        should_fold=lambda node: False if node.op_type == "Transpose" else None,  # would store weights twice
     )
     optimizer.remove_unused_nodes(model)
     remove_descriptions(model)
