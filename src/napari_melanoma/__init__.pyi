@@ -18,6 +18,7 @@ from .api.slides import (
     BreslowMeasurement,
     SlideImage,
     analyze_slide,
+    fit_tissue_classifier,
     measure_breslow,
     open_slide,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "fit_tissue_classifier",
     "list_models",
     "load_model",
     "measure",

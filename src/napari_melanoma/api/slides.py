@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +16,7 @@ from napari_melanoma.api.inputs import (
     list_warnings,
     to_bundle,
     to_path,
+    to_paths,
     to_pixel_size,
     to_run,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
 MAX_SIDE = 20_000  # pixels on the longer side of a thumbnail
 MAX_PIXELS = 2**31 - 1  # in a rectangle that is read at once
@@ -42,7 +44,15 @@ CANDIDATE_COLUMNS = (  # of an empty table
     *("possible_mm", "below_epidermis_mm", "notes", "surface", "deepest"),
 )
 
-__all__ = ["AnalyzedSlide", "BreslowMeasurement", "SlideImage", "analyze_slide", "measure_breslow", "open_slide"]
+__all__ = [
+    "AnalyzedSlide",
+    "BreslowMeasurement",
+    "SlideImage",
+    "analyze_slide",
+    "fit_tissue_classifier",
+    "measure_breslow",
+    "open_slide",
+]
 
 
 class SlideImage:
@@ -373,6 +383,74 @@ def analyze_slide(
     check_flag(force, "force")
     outcome = analyze(path, out, parsed, to_run(progress), force=bool(force))
     return AnalyzedSlide.read(outcome.folder)
+
+
+def fit_tissue_classifier(
+    slides: AnyPath | Iterable[AnyPath],
+    strokes: AnyPath | Iterable[AnyPath] = (),
+    *,
+    folder: AnyPath,
+    pixel_size_um: PixelSizeUm | None = None,
+    options: TissueFitOptions | Mapping[str, object] | None = None,
+    progress: ProgressCallback | None = None,
+) -> BundleInfo:
+    """Fit a tissue classifier on strokes that were painted on slides, and write it as a model.
+
+    Parameters
+    ----------
+    slides : str or os.PathLike, or iterable of them
+        One or several slides, as for ``open_slide``.
+    strokes : str or os.PathLike, or iterable of them
+        A GeoJSON file for each slide in the same order, or folders with files named after the slides; by default the
+        strokes that were painted in the Slide dock.
+    folder : str or os.PathLike
+        Receives the bundle; a previous one is replaced.
+    pixel_size_um : float or (float, float), optional
+        Micrometers per pixel of the finest level of the slides; by default the values in the files.
+    options : TissueFitOptions or mapping, optional
+        Features and heads to choose from, and smoothing, such as ``{"sources": ("texture",), "smoothing": 1.0}``.
+    progress : callable, optional
+        Called with each ``Progress``.
+
+    Returns
+    -------
+    BundleInfo
+        The model, for ``analyze_slide``. ``config.provenance["painted"]`` has the strokes of each class, and the
+        accuracy on strokes and slides left out.
+
+    Raises
+    ------
+    InputError
+        If a slide or its strokes cannot be read, or fewer than two classes have strokes.
+    ScaleMissing
+        If a slide has no pixel size.
+    ConfigError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> model = nm.fit_tissue_classifier("slide.svs", "strokes.geojson", folder="skin-layers")  # doctest: +SKIP
+    >>> nm.analyze_slide("other.svs", "results/other", model)  # doctest: +SKIP
+    """
+    from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+    from napari_melanoma.slides.tissue_classifier.classifier import (
+        TissueFitOptions,
+        find_painted_slides,
+        fit_tissue_classifier,
+    )
+
+    if not isinstance(options, TissueFitOptions | Mapping | None):
+        raise InputError(
+            f"the options of fit_tissue_classifier are TissueFitOptions or a mapping; found {describe(options)}."
+        )
+    parsed = options
+    if not isinstance(parsed, TissueFitOptions):
+        parsed = TissueFitOptions.parse(dict(options or {}), "fit_tissue_classifier")
+    size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
+    out = to_path(folder, "the folder of the model")
+    painted = find_painted_slides(to_paths(slides, "a slide"), to_paths(strokes, "the strokes"), size)
+    return write_tissue_bundle(out, fit_tissue_classifier(painted, parsed, to_run(progress)))
 
 
 def _to_slide_options(

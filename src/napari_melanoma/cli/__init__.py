@@ -27,6 +27,7 @@ from napari_melanoma.cli import (
     results,
     risk,
     slide,
+    tissue,
     train,
 )
 from napari_melanoma.cli.options import add_command
@@ -61,6 +62,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(train.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
+app.add_typer(tissue.app, name="tissue")
 add_command(app, "case", case.case, case.HELP)
 add_command(app, "report", report.report, report.HELP)
 add_command(app, "audit", results.audit, results.AUDIT_HELP)

@@ -30,7 +30,7 @@ _PNG_LEVEL, _PNG_RUN_LENGTHS, _PNG_UP, _PNG_PAETH = 1, 3, 0x20, 0x80
 _SIGNIFICANT_DIGITS = 6
 
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
-LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
+LESIONS, OUTLINES, CLASS_REGIONS = "lesions.csv", "lesions.geojson", "classes.geojson"
 RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"
 SOURCE = "slide.json"  # records the slide of a result folder
 _AREA, _AREA_SIDES = "scanned_area_px", {"y": "top", "x": "left", "height": "height", "width": "width"}

@@ -14,8 +14,10 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
-from napari_melanoma.io.results import HEATMAP, RESULT
+from napari_melanoma.io.geojson import write_geojson
+from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
+from napari_melanoma.slides.class_regions import measure_class_areas, outline_classes
 from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_files import write_found_lesions
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table
@@ -63,6 +65,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
         else:
             maps = tile_maps(analysis.result)
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
+        if analysis.model.is_tissue_classifier:
+            outputs["areas"] = _write_class_regions(analysis, maps, folder)
         if analysis.model.kind != "regression":
             target = target_class(analysis.model, analysis.options)
             lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
@@ -77,6 +81,16 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
     content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content
+
+
+def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:
+    """Write the outlines of the classes of a tissue classifier; return their areas."""
+    from napari_melanoma.models.bundle import read_bundle
+
+    tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
+    regions = outline_classes(maps, analysis.model.classes, {} if tissue is None else tissue.colors)
+    write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
+    return measure_class_areas(maps, analysis.model.classes)
 
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:

@@ -22,6 +22,7 @@ from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import (
+    CLASS_REGIONS,
     HEATMAP,
     LESIONS,
     OUTLINES,
@@ -220,7 +221,7 @@ def _recorded_fingerprints(folder: Path) -> set[str]:
 
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
 # The store is moved away first and back last: a folder with a store counts as analyzed.
-MOVED_FILES = (RESULT, HEATMAP, TISSUE)
+MOVED_FILES = (RESULT, HEATMAP, TISSUE, CLASS_REGIONS)
 COPIED_FILES = (OUTLINES, LESIONS)
 
 

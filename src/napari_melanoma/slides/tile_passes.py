@@ -65,6 +65,11 @@ class TileModelInfo:
     margin_px: int = 0
     smoothing: float = 0.0
 
+    @property
+    def is_tissue_classifier(self) -> bool:
+        """Whether it was fitted on strokes: only such models have a margin."""
+        return self.margin_px > 0
+
 
 class TilePasses(Protocol):
     """Runs a network on tiles.

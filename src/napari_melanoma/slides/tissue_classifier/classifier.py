@@ -13,7 +13,9 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, PartContext, RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.geojson import SUFFIXES
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
@@ -25,7 +27,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_head,
 )
 from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
-from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, learning_curve, validate
 
@@ -54,7 +56,7 @@ class TissueFitOptions(Config):
 class PaintedSlideFile:
     """A slide on disk with its strokes.
 
-    ``folder``: its result folder, in which features are stored; without it they are computed again next time.
+    ``folder``: its result folder, in which features are stored; without it, they are computed again next time.
     ``classes``: names and colors, in the order of the user. ``pixel_size``: that of the user, if the file states none.
     """
 
@@ -201,3 +203,48 @@ def _merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]
         for name, color in slide.classes.items():
             colors[name] = colors.get(name) or color
     return colors
+
+
+def find_painted_slides(
+    slides: Sequence[Path], strokes: Sequence[Path] = (), pixel_size: PixelSize | None = None
+) -> list[PaintedSlideFile]:
+    """Find the strokes of slides on disk.
+
+    ``strokes``: a file for each slide in their order, or folders with result folders or with files named after the
+    slides; by default the folder of each slide, and the results of the Slide dock. ``pixel_size``: that of the slides,
+    if their files state none. Raises ``InputError`` for a slide without strokes.
+    """
+    from napari_melanoma.slides.reading.opening import open_slide
+
+    files = [path for path in strokes if path.is_file()]
+    if files and len(files) != len(slides):
+        raise InputError(
+            f"found {format_count(len(files), 'file')} of strokes for {format_count(len(slides), 'slide')}: expected "
+            "one for each slide, in the same order, or folders of files named after the slides."
+        )
+    found = []
+    for number, slide in enumerate(slides):
+        path = files[number] if files else _find_strokes(slide, strokes)
+        with open_slide(slide, pixel_size) as opened:
+            content = read_stroke_file(path, opened.info.origin)
+        folder = path.parent if path.name == STROKES else None
+        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, pixel_size))
+    return found
+
+
+def _find_strokes(slide: Path, locations: Sequence[Path]) -> Path:
+    from platformdirs import user_data_path
+
+    from napari_melanoma.slides.result_folder import slide_folder, slide_name
+
+    searched = locations or [slide.parent, user_data_path("napari-melanoma", appauthor=False) / "slides"]
+    for location in searched:
+        named = [location / f"{slide_name(slide)}{suffix}" for suffix in SUFFIXES]
+        paths = [slide_folder(location, slide) / STROKES, location / STROKES, *named]
+        if path := next((path for path in paths if path.is_file()), None):
+            return path
+    raise InputError(
+        f"{slide.name} has no strokes: found neither {STROKES} nor {slide_name(slide)}.geojson in "
+        f"{format_names(searched)}. Paint them in the Slide dock or in QuPath, and state their file (Python: strokes, "
+        "command line: --strokes FILE)."
+    )

@@ -1,0 +1,163 @@
+"""Commands ``tissue ...``: fit a tissue classifier on strokes, and apply it to slides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_melanoma.cli.options import ConfigOptions, OptionValues, Out, add_command, format_help
+from napari_melanoma.cli.session import CommandSession
+from napari_melanoma.core.geometry import PixelSize
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.slide_table import SlideStatus
+    from napari_melanoma.slides.tissue_classifier.validation import Validation
+
+FIT_HELP = format_help(
+    "napari-melanoma tissue fit section.svs --out skin-layers",
+    "napari-melanoma tissue fit a.svs b.svs --strokes a.geojson --strokes b.geojson --out skin-layers",
+    "Fit a tissue classifier on the strokes of one or several slides. The strokes are those painted in the Slide dock, "
+    "or lines, areas and points with a class, exported from QuPath as GeoJSON. Several features and heads are tried; "
+    "the simplest is used that predicts strokes left out as well as the best. Writes a model bundle, which slide, the "
+    "docks and nm.analyze_slide load like any other.",
+)
+APPLY_HELP = format_help(
+    "napari-melanoma tissue apply section.svs --model skin-layers --out results",
+    'napari-melanoma tissue apply "slides/*.svs" --model skin-layers --out results',
+    "Predict the classes of slides, and list their areas in square millimeters and percent. Writes the same files as "
+    "slide, with classes.geojson, the outlines of the classes. slide has further options, such as several processes.",
+)
+app = typer.Typer(
+    help="Fit a tissue classifier on the strokes of your own slides, and apply it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Slides = Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")]
+Mpp = Annotated[
+    float | None, typer.Option(metavar="UM", help="Micrometers per pixel of the slides; by default that in the files.")
+]
+
+
+def fit(
+    current: CommandSession,
+    slides: Slides,
+    out: Out,
+    options: Annotated[
+        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("heads",))
+    ],
+    strokes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="File of strokes for each slide, or a folder of them; by default beside the slides."
+        ),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="nearest_mean, logistic or forest; may be repeated. By default all are tried."),
+    ] = None,
+    mpp: Mpp = None,
+    name_slides: Annotated[
+        bool, typer.Option("--name-slides", help="State the names of the slides in the model card.")
+    ] = False,
+) -> None:
+    """Fit a tissue classifier."""
+    from napari_melanoma.slides.reading.detection import find_slides
+    from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+    from napari_melanoma.slides.tissue_classifier.classifier import (
+        TissueFitOptions,
+        find_painted_slides,
+        fit_tissue_classifier,
+    )
+
+    chosen = TissueFitOptions.parse({**options, **({"heads": heads} if heads else {})}, "the command line")
+    paths = find_slides(slides)
+    size = None if mpp is None else PixelSize(mpp, mpp, "given")
+    classifier = fit_tissue_classifier(find_painted_slides(paths, strokes or (), size), chosen, current.run)
+    for note in classifier.notes:
+        current.report.emit("note", f"note: {note}", message=note)
+    for candidate in classifier.candidates:
+        current.report.emit("candidate", _describe(candidate), **_values(candidate))
+    for warning in classifier.validation.warnings:
+        current.report.emit("warning", f"warning: {warning}", warning=warning)
+    names = [path.name for path in paths] if name_slides else []
+    bundle = write_tissue_bundle(out, classifier, slide_names=names)
+    best = classifier.validation
+    text = f"{_describe(best)}. Bundle in {out}; next: napari-melanoma tissue apply SLIDE --model {out} --out results."
+    if best.advice:
+        text += f" {best.advice}"
+    values: dict[str, Any] = {"out": str(out), "name": bundle.name, "classes": list(classifier.classes)}
+    current.finish(text, **values, **_values(best), advice=best.advice)
+
+
+def _describe(validation: Validation) -> str:
+    """Describe the accuracy of a candidate in one line."""
+    head = f"{validation.source}, {validation.kind.replace('_', ' ')}"
+    if validation.accuracy is None:
+        return f"{head}: accuracy unknown"
+    text = f"{head}: balanced accuracy {validation.accuracy} on strokes left out"
+    return text if validation.slides is None else f"{text}, {validation.slides} on slides left out"
+
+
+def _values(validation: Validation) -> dict[str, Any]:
+    accuracy, slides = validation.accuracy, validation.slides
+    return {
+        "source": validation.source,
+        "head": validation.kind,
+        "accuracy": None if accuracy is None else [accuracy.mean, accuracy.low, accuracy.high],
+        "accuracy_slides": None if slides is None else [slides.mean, slides.low, slides.high],
+    }
+
+
+def apply(
+    current: CommandSession,
+    slides: Slides,
+    model: Annotated[str, typer.Option(help="Folder or name of a tissue classifier.")],
+    out: Out,
+    mpp: Mpp = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of a published encoder, if the classifier needs one.")
+    ] = None,
+) -> None:
+    """Apply a tissue classifier."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.models.installed_bundles import find_bundle
+    from napari_melanoma.slides.analysis import analyze_slides
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.reading.detection import find_slides
+
+    if find_bundle(model, of_slides=True).config.tissue is None:
+        raise InputError(f"'{model}' is not a tissue classifier. Use it with napari-melanoma slide --model {model}.")
+    options = SlideOptions.parse({"model": model, "mpp": mpp, "weights": weights}, "the command line")
+    current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
+    summary = analyze_slides(
+        find_slides(slides), out, options, run=current.run, on_status=lambda status: _report_areas(current, status)
+    )
+    text = f"{summary.done} done{f', {summary.failed} failed' if summary.failed else ''}: results in {out}."
+    values = {"done": summary.done, "failed": summary.failed, "out": str(out), "table": str(summary.table)}
+    current.finish(f"{text} Research use only.", some_failed=bool(summary.failed), **values)
+
+
+def _report_areas(current: CommandSession, status: SlideStatus) -> None:
+    """Report the areas of the classes of a slide, and why they are not valid."""
+    from napari_melanoma.core.validity import read_slide_validity
+
+    name = status.folder.name
+    if status.status == "failed":
+        current.report_failures([(str(status.path), status.error)], "slide")
+        return
+    areas = status.content.get("areas") or {}
+    listed = [f"{class_name} {_format_area(area)}" for class_name, area in areas.items()]
+    validity = read_slide_validity(status.content)
+    text = f"{name}: {validity.headline(', '.join(listed))}"
+    current.report.emit("slide", text, slide=name, path=status.path, areas=areas, validity=validity.to_json())
+
+
+def _format_area(area: dict[str, float | None]) -> str:
+    percent = f"{area['percent']:.1f} %"
+    return percent if area["mm2"] is None else f"{area['mm2']:.3g} mm² ({percent})"
+
+
+add_command(app, "fit", fit, FIT_HELP)
+add_command(app, "apply", apply, APPLY_HELP)
