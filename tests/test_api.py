@@ -291,6 +291,8 @@ CALLS: dict[str, tuple[Callable[[Any], object], set[str]]] = {  # a call, and th
     "model of slides": (lambda given: nm.analyze_slide("nowhere.svs", "out", given), set()),
     "scale": (lambda given: nm.analyze_slide("nowhere.svs", "out", pixel_size_um=given), set()),
     "options": (lambda given: nm.analyze_slide("nowhere.svs", "out", options=given), set()),
+    "painted slide": (lambda given: nm.fit_tissue_classifier(given, folder="out"), set()),
+    "strokes": (lambda given: nm.fit_tissue_classifier("nowhere.svs", given, folder="out"), set()),
     "folder of a slide": (nm.AnalyzedSlide.read, set()),
     "thickness": (nm.measure_breslow, set()),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.slides.map_polygons import simplified_cell_polygons
+from napari_melanoma.slides.map_polygons import cell_polygons, simplify_cell_polygon
 
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
@@ -42,10 +42,11 @@ def outline_classes(
     labels = np.where(known, np.nan_to_num(maps.probability).argmax(axis=0), -1)
     min_area, regions = min_cells * maps.placement.cell_area_px, []
     for label, name in enumerate(classes):
-        for polygon in simplified_cell_polygons(labels == label, maps.placement):
+        for polygon in cell_polygons(labels == label, maps.placement):
             if polygon.area >= min_area:
+                shown = simplify_cell_polygon(polygon, maps.placement)
                 values = _measure(polygon.area, maps)
-                regions.append(Annotation((polygon,), name, colors.get(name), measurements=values))
+                regions.append(Annotation((shown,), name, colors.get(name), measurements=values))
     return tuple(regions)
 
 

@@ -43,10 +43,11 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon
 
 def simplified_cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
     """Trace the cells of a mask as ``cell_polygons`` does, and remove the steps between cells."""
-    return tuple(_simplify(polygon, place) for polygon in cell_polygons(mask, place))
+    return tuple(simplify_cell_polygon(polygon, place) for polygon in cell_polygons(mask, place))
 
 
-def _simplify(polygon: Polygon, place: MapPlacement) -> Polygon:
+def simplify_cell_polygon(polygon: Polygon, place: MapPlacement) -> Polygon:
+    """Remove the steps between cells from a polygon of ``cell_polygons``."""
     import shapely
 
     rings = [place.to_map(as_array(ring)) for ring in polygon.rings]

@@ -1,0 +1,106 @@
+"""``tissue fit`` and ``tissue apply``: from strokes to a bundle, which every interface uses with the same result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
+
+import napari_melanoma as nm
+from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.tissue_classifier.strokes import write_strokes
+
+pytestmark = pytest.mark.slow  # renders a slide, computes its features and analyzes it several times: 20 s
+FIT = ("--sources", "texture", "--head", "logistic")
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
+    drawn = draw_phantom(tmp_path_factory.mktemp("phantom") / "skin.tif")
+    write_strokes(drawn.path.with_suffix(".geojson"), drawn.strokes(5), dict(CLASSES))
+    return drawn
+
+
+def read_map(folder: Path) -> np.ndarray:
+    return np.asarray(SlideResult.open(folder).array("map")[:])
+
+
+def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
+    phantom: Phantom, run: Callable[..., Any], lines: Callable[[str], list[dict]], tmp_path: Path
+) -> None:
+    fitted = run("tissue", "fit", phantom.path, "--out", "layers", *FIT, "--json")
+    assert fitted.exit_code == 0, fitted.output
+    *_, last = lines(fitted.stdout)
+    assert (last["classes"], last["source"], last["head"]) == (list(CLASSES), "texture", "logistic")
+    assert 0.8 < last["accuracy"][0] <= 1
+    assert last["advice"].startswith("More strokes of '")
+    assert "skin" not in (tmp_path / "layers" / "README.md").read_text().replace("skin-", "")
+
+    applied = run("tissue", "apply", phantom.path, "--model", "layers", "--out", "applied")
+    assert applied.exit_code == 0, applied.output
+    assert "skin: glass " in applied.output
+    content = json.loads((tmp_path / "applied" / "skin" / "result.json").read_text())
+    check_areas(content["areas"], phantom, tmp_path / "applied" / "skin")
+    expected = read_map(tmp_path / "applied" / "skin")
+
+    copy = tmp_path / "slides"
+    copy.mkdir()
+    for name in ("a.tif", "b.tif"):
+        shutil.copyfile(phantom.path, copy / name)
+    assert run("slide", copy, "--model", "layers", "--out", "cohort", "--processes", "2").exit_code == 0
+    for name in "ab":
+        np.testing.assert_array_equal(read_map(tmp_path / "cohort" / name), expected)
+
+    model = nm.fit_tissue_classifier(
+        phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "heads": ("logistic",)}
+    )
+    assert model.fingerprint == nm.load_model(tmp_path / "layers").fingerprint
+    found = nm.analyze_slide(phantom.path, tmp_path / "found", model)
+    np.testing.assert_array_equal(read_map(found.folder), expected)
+    assert found.valid
+
+
+def check_areas(areas: dict[str, dict[str, float]], phantom: Phantom, folder: Path) -> None:
+    """Compare the areas with the true ones, and with those of the outlines."""
+    cell_mm2 = (CELL_PX / 1000) ** 2
+    for label, name in enumerate(CLASSES):
+        if name != "glass":  # only a part of which is analyzed
+            truth = phantom.truth[..., label].sum() * cell_mm2
+            assert areas[name]["mm2"] == pytest.approx(truth, rel=0.25, abs=0.03)
+    assert sum(area["percent"] for area in areas.values()) == pytest.approx(100)
+    regions = read_geojson(folder / "classes.geojson").annotations
+    assert {region.class_name for region in regions} == set(CLASSES)
+    assert {region.color for region in regions if region.class_name == "tumor"} == {CLASSES["tumor"]}
+    outlined = sum(region.measurements["area_mm2"] for region in regions if region.class_name == "tumor")
+    assert outlined == pytest.approx(areas["tumor"]["mm2"], rel=0.1)
+
+
+REFUSED = {
+    "a model of another kind": (("apply", "{slide}", "--model", "skin-demo"), "is not a tissue classifier"),
+    "two files for one slide": (
+        ("fit", "{slide}", "--strokes", "{strokes}", "--strokes", "{strokes}"),
+        "found 2 files of strokes for 1 slide",
+    ),
+    "no strokes": (("fit", "{slide}", "--strokes", "empty"), "skin.tif has no strokes: found neither strokes.geojson"),
+    "an unknown head": (("fit", "{slide}", "--head", "network"), "--head is network: input should be 'nearest_mean', "),
+    "unknown features": (("fit", "{slide}", "--sources", "nothing"), "there are no features named 'nothing'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_invalid_requests_state_what_to_do(
+    phantom: Phantom, run: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words, message = REFUSED[name]
+    paths = {"slide": phantom.path, "strokes": phantom.path.with_suffix(".geojson")}
+    result = run("tissue", *(word.format(**paths) for word in words), "--out", "out")
+    assert result.exit_code == 2
+    assert message in result.output
