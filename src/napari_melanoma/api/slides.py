@@ -434,23 +434,25 @@ def fit_tissue_classifier(
     >>> nm.analyze_slide("other.svs", "results/other", model)  # doctest: +SKIP
     """
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-    from napari_melanoma.slides.tissue_classifier.classifier import (
-        TissueFitOptions,
-        find_painted_slides,
-        fit_tissue_classifier,
-    )
+    from napari_melanoma.slides.tissue_classifier.classifier import find_painted_slides, fit_tissue_classifier
 
-    if not isinstance(options, TissueFitOptions | Mapping | None):
-        raise InputError(
-            f"the options of fit_tissue_classifier are TissueFitOptions or a mapping; found {describe(options)}."
-        )
-    parsed = options
-    if not isinstance(parsed, TissueFitOptions):
-        parsed = TissueFitOptions.parse(dict(options or {}), "fit_tissue_classifier")
-    size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
+    parsed, size = _to_fit_options(options), None if pixel_size_um is None else to_pixel_size(pixel_size_um)
     out = to_path(folder, "the folder of the model")
     painted = find_painted_slides(to_paths(slides, "a slide"), to_paths(strokes, "the strokes"), size)
     return write_tissue_bundle(out, fit_tissue_classifier(painted, parsed, to_run(progress)))
+
+
+def _to_fit_options(options: TissueFitOptions | Mapping[str, object] | None) -> TissueFitOptions:
+    """Convert the options of ``fit_tissue_classifier``."""
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
+
+    if isinstance(options, TissueFitOptions):
+        return options
+    if not isinstance(options, Mapping | None):
+        raise InputError(
+            f"the options of fit_tissue_classifier are TissueFitOptions or a mapping; found {describe(options)}."
+        )
+    return TissueFitOptions.parse(dict(options or {}), "fit_tissue_classifier")
 
 
 def _to_slide_options(

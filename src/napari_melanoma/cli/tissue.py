@@ -20,7 +20,7 @@ FIT_HELP = format_help(
     "napari-melanoma tissue fit a.svs b.svs --strokes a.geojson --strokes b.geojson --out skin-layers",
     "Fit a tissue classifier on the strokes of one or several slides. The strokes are those painted in the Slide dock, "
     "or lines, areas and points with a class, exported from QuPath as GeoJSON. Several features and heads are tried; "
-    "the simplest is used that predicts strokes left out as well as the best. Writes a model bundle, which slide, the "
+    "the first is used that predicts strokes left out as well as the best. Writes a model bundle, which slide, the "
     "docks and nm.analyze_slide load like any other.",
 )
 APPLY_HELP = format_help(

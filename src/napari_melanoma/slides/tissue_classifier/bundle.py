@@ -148,7 +148,7 @@ Balanced accuracy, 95 % intervals in brackets. Whole strokes, or whole slides, w
 |---|---|---|---|
 {candidates}
 
-The simplest candidate within one standard error of the best is used: {head.source}, {head.kind.replace("_", " ")}.
+The first candidate within one standard error of the best is used: {head.source}, {head.kind.replace("_", " ")}.
 Accuracy on slides of other laboratories and scanners is not known.
 
 ## Features

@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.geojson import Color
 
-DEFAULT_SOURCES = ("texture",)  # from the simplest
+DEFAULT_SOURCES = ("texture",)  # from the preferred one
 
 
 class TissueFitOptions(Config):
     """Candidates among which the features and the head of a tissue classifier are chosen."""
 
     sources: tuple[str, ...] = Field(
-        DEFAULT_SOURCES, min_length=1, description="sources of features, the simplest first"
+        DEFAULT_SOURCES, min_length=1, description="sources of features, the preferred one first"
     )
-    heads: tuple[HeadKind, ...] = Field(HEADS, min_length=1, description="kinds of heads, the simplest first")
+    heads: tuple[HeadKind, ...] = Field(HEADS, min_length=1, description="kinds of heads, the preferred one first")
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
@@ -123,8 +123,8 @@ def fit_tissue_classifier(
 ) -> TissueClassifier:
     """Fit a tissue classifier on the strokes of slides.
 
-    Features are computed at the strokes only. Of all sources and heads, the simplest is chosen that predicts strokes
-    that were left out as well as the best; the same strokes give the same classifier.
+    Features are computed at the strokes only. Of all sources and heads, the first is chosen that predicts strokes left
+    out as well as the best; the same strokes give the same classifier.
 
     Parameters
     ----------

@@ -125,9 +125,9 @@ def learning_curve(cells: TrainingCells, kind: HeadKind, run: RunContext = NULL_
 
 
 def choose(validations: Sequence[Validation]) -> Validation:
-    """Choose the simplest head within one standard error of the best (Breiman et al. 1984, ISBN 978-0-412-04841-8).
+    """Choose the first head within one standard error of the best (Breiman et al. 1984, ISBN 978-0-412-04841-8).
 
-    ``validations``: from the simplest; the first is chosen while the accuracy is unknown.
+    ``validations``: from the preferred one, which is chosen while the accuracy is unknown.
     """
     if not validations:
         raise InputError("there is no head to choose from: expected at least one source of features and one head.")
