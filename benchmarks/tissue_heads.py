@@ -2,7 +2,7 @@
 
 Each tile is resized to 1 micrometer per pixel and divided into cells; those with at least 80 % or at most 20 % of tumor
 have a class. For each tile, a head is fitted on the cells of some of the others. Reported are the balanced accuracy and
-the area under the ROC curve (AUC), both means over the tiles; and processor seconds for a fit on 50 strokes of 64 cells.
+the area under the ROC curve (AUC), means over the tiles; and processor seconds for a fit on 50 strokes of 64 cells.
 
 Example: ``python benchmarks/tissue_heads.py --data histology/ocdc --mpp 0.5``, a folder with ``images`` and ``masks``.
 """
@@ -28,7 +28,7 @@ FITS = 5
 
 
 def read_tiles(folder: Path, mpp: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the tiles as blocks with margins, uint8 (tile, row, column, channel), and the tumor share of their cells."""
+    """Return tiles as blocks with margins, uint8 (tile, row, column, channel), and the tumor share of their cells."""
     blocks, shares = [], []
     margin, side = margin_px(1.0), block_px(1.0)
     for image, mask in zip(sorted((folder / "images").iterdir()), sorted((folder / "masks").iterdir()), strict=True):
