@@ -15,6 +15,7 @@ from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 import napari_melanoma as nm
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.tissue_classifier.strokes import write_strokes
 
 pytestmark = pytest.mark.slow  # renders a slide, computes its features and analyzes it several times: 20 s
@@ -49,6 +50,9 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     content = json.loads((tmp_path / "applied" / "skin" / "result.json").read_text())
     check_areas(content["areas"], phantom, tmp_path / "applied" / "skin")
     expected = read_map(tmp_path / "applied" / "skin")
+
+    assert run("report", "applied/skin", "--out", "report.html").exit_code == 0
+    assert describe_class_areas(content["areas"]) in (tmp_path / "report.html").read_text()
 
     copy = tmp_path / "slides"
     copy.mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.slides.class_regions import measure_class_areas, outline_classes
+from napari_melanoma.slides.class_regions import describe_class_areas, measure_class_areas, outline_classes
 from napari_melanoma.slides.maps import SlideMaps
 
 NAMES = ("glass", "tumor")
@@ -27,7 +27,10 @@ def test_areas_of_classes() -> None:
     assert areas["tumor"]["mm2"] == pytest.approx(13 * 0.032**2)
     assert areas["tumor"]["percent"] == pytest.approx(100 * 13 / 110)
     assert areas["glass"]["percent"] == pytest.approx(100 * 97 / 110)
-    assert measure_class_areas(two_tumors(MapPlacement(0, 0, 64, 64)), NAMES)["tumor"]["mm2"] is None
+    assert describe_class_areas(areas) == "glass 0.0993 mm² (88.2 %), tumor 0.0133 mm² (11.8 %)"
+    without_scale = measure_class_areas(two_tumors(MapPlacement(0, 0, 64, 64)), NAMES)
+    assert without_scale["tumor"]["mm2"] is None
+    assert describe_class_areas(without_scale) == "glass (88.2 %), tumor (11.8 %)"
 
 
 def test_nothing_is_known() -> None:

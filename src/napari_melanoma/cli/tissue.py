@@ -142,21 +142,16 @@ def apply(
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:
     """Report the areas of the classes of a slide, and why they are not valid."""
     from napari_melanoma.core.validity import read_slide_validity
+    from napari_melanoma.slides.class_regions import describe_class_areas
 
     name = status.folder.name
     if status.status == "failed":
         current.report_failures([(str(status.path), status.error)], "slide")
         return
     areas = status.content.get("areas") or {}
-    listed = [f"{class_name} {_format_area(area)}" for class_name, area in areas.items()]
     validity = read_slide_validity(status.content)
-    text = f"{name}: {validity.headline(', '.join(listed))}"
+    text = f"{name}: {validity.headline(describe_class_areas(areas))}"
     current.report.emit("slide", text, slide=name, path=status.path, areas=areas, validity=validity.to_json())
-
-
-def _format_area(area: dict[str, float | None]) -> str:
-    percent = f"{area['percent']:.1f} %"
-    return percent if area["mm2"] is None else f"{area['mm2']:.3g} mm² ({percent})"
 
 
 add_command(app, "fit", fit, FIT_HELP)

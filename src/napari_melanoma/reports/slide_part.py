@@ -46,6 +46,7 @@ from napari_melanoma.reports.slide import (
 )
 from napari_melanoma.reports.slide_export import is_slide_folder
 from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
+from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -265,6 +266,8 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
         values["Other values of the slide"] = to_sentence(others)
     if content.get("tissue_mm2"):
         values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
+    if validity.valid and (areas := describe_class_areas(content.get("areas") or {})):
+        values["Areas of classes"] = areas
     reasons = validity.cautions if validity.valid else validity.other_reasons
     notices = (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
     yield Section("Analysis", (fields("Analysis", values), *notices))

@@ -31,6 +31,11 @@ def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, di
     }
 
 
+def describe_class_areas(areas: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Describe areas of classes, such as ``dermis 0.8 mm² (34 %), fat 1.5 mm² (66 %)``; empty without classes."""
+    return ", ".join(f"{name} {_format_mm2(area['mm2'])}({area['percent']:.1f} %)" for name, area in areas.items())
+
+
 def outline_classes(
     maps: SlideMaps, classes: Sequence[str], colors: Mapping[str, Color | None], min_cells: int = MIN_REGION_CELLS
 ) -> tuple[Annotation, ...]:
@@ -53,3 +58,7 @@ def outline_classes(
 def _measure(area_px: float, maps: SlideMaps) -> dict[str, Any]:
     size = maps.placement.pixel_size
     return {} if size is None else {"area_mm2": area_px * size.pixel_area_mm2}
+
+
+def _format_mm2(mm2: float | None) -> str:
+    return "" if mm2 is None else f"{mm2:.3g} mm² "

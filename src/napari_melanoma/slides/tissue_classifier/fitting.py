@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
 
-# From the preferred one: the logistic regression was the most accurate on tissue of known classes
+# From the preferred one: with features of the shipped encoder, the logistic regression was the most accurate
 # (docs/explanation/measurements.md).
 HeadKind = Literal["logistic", "nearest_mean", "forest"]
 HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
