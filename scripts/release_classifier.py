@@ -28,6 +28,7 @@ from napari_melanoma.evaluation.classes import evaluate_classifier
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
+from napari_melanoma.models.graphs import write_graphs
 
 ELSEWHERE = {
     "melanoma-small": {
@@ -116,9 +117,10 @@ def main() -> int:
     evaluated = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
     config = draft.config.model_copy(update={"classifier": evaluated})
     extra_files = [*draft.path.glob(FILE_NAME)]
-    write_bundle(
+    released = write_bundle(
         arguments.out, config, load_network(draft), card, reference=read_reference(draft), extra_files=extra_files
     )
+    write_graphs(released, load_network(released))
     sys.stdout.write(card)
     return 0
 

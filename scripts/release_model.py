@@ -1,4 +1,4 @@
-"""Convert a finished run to the shipped bundle: evaluate it on held-out images and write its card.
+"""Convert a finished run to the shipped bundle: evaluate it on held-out images, and write its card and graphs.
 
     python scripts/release_model.py runs/lesion-small --data DATA --out src/napari_melanoma/models/weights/lesion-small
 
@@ -25,6 +25,7 @@ from napari_melanoma.lesion.prompting import load_any_segmenter
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
+from napari_melanoma.models.graphs import write_graphs
 from napari_melanoma.models.inference import TorchNetwork
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def main() -> int:
     if arguments.clicks:
         notes += PROMPTED_NOTES + _click_tables(arguments.clicks)
     card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, notes)
-    write_bundle(arguments.out, config, load_network(draft), card, extra_files=[*draft.path.glob(FILE_NAME)])
+    extra_files = [*draft.path.glob(FILE_NAME)]
+    released = write_bundle(arguments.out, config, load_network(draft), card, extra_files=extra_files)
+    write_graphs(released, load_network(released))
     return 0
 
 

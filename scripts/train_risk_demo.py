@@ -27,6 +27,7 @@ from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.metrics.metric_table import DEPTH_METRICS
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
+from napari_melanoma.models.graphs import write_graphs
 from napari_melanoma.phantoms.cohort.dataset import write_cohort
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 from napari_melanoma.risk.comparators import COMPARATORS_FILE
@@ -87,7 +88,9 @@ def main() -> int:
     card = "\n".join([card_header(config), *_table(rows), training_section(config), NOTES])
     network, reference = load_network(draft), read_reference(draft)
     target = Path("bundles") / NAME
-    write_bundle(target, config, network, card, reference=reference, extra_files=[*draft.path.glob(FILE_NAME)])
+    extra_files = [*draft.path.glob(FILE_NAME)]
+    released = write_bundle(target, config, network, card, reference=reference, extra_files=extra_files)
+    write_graphs(released, load_network(released))
     (target / COMPARATORS_FILE).write_bytes((draft.path / COMPARATORS_FILE).read_bytes())
     sys.stdout.write(card)
     return 0

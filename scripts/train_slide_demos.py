@@ -48,6 +48,7 @@ from napari_melanoma.models.bundle import (
     read_reference,
     write_bundle,
 )
+from napari_melanoma.models.graphs import write_graphs
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.reading.opening import open_slide
@@ -114,7 +115,9 @@ def main() -> int:
         target = Path("bundles") / draft.name
         extra_files = [*draft.path.glob(FILE_NAME)]
         reference = _without_embeddings(read_reference(draft))
-        write_bundle(target, draft.config, load_network(draft), card, reference=reference, extra_files=extra_files)
+        network = load_network(draft)
+        released = write_bundle(target, draft.config, network, card, reference=reference, extra_files=extra_files)
+        write_graphs(released, load_network(released))
         sys.stdout.write(card)
     return 0
 
