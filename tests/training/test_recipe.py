@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import UnionType
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -69,6 +70,28 @@ def test_a_fault_among_the_options_of_a_network_names_the_recipe() -> None:
         TrainRecipe.parse(values, "my.toml")
 
 
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        (
+            {"task": "classification", "lesion_weight": 2, "threshold_rule": "half"},
+            "lesion_weight, threshold_rule: without effect in a recipe for a classifier",
+        ),
+        ({"classes": ["a", "b"], "threshold_rule": "half"}, "threshold_rule: .* for several classes"),
+        (
+            {"task": "classification", "bags": {}, "augmentation": {"flip": False}, "data": {"cache_size": 64}},
+            "augmentation, data.cache_size: .* for whole slides",
+        ),
+        ({"task": "classification", "lesion_weight": 1, "threshold_rule": "steady"}, ""),
+        ({"classes": ["a", "b"], "keep": "last", "data": {"validation_fraction": 0}}, ""),
+    ],
+)
+def test_options_without_effect_are_refused(values: dict[str, Any], fault: str) -> None:
+    values = {**values, "data": {"datasets": ["set"], **values.get("data", {})}}
+    with pytest.raises(ConfigError, match=fault) if fault else nullcontext():
+        TrainRecipe.parse(values, "my.toml")
+
+
 def test_classes_that_are_no_list_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"my\.toml: 'classes' is 3"):
         TrainRecipe.parse({"data": {"datasets": ["set"]}, "classes": 3}, "my.toml")
@@ -79,7 +102,7 @@ def test_classes_that_are_no_list_are_refused() -> None:
     [
         ({}, "set keep = 'last' and threshold_rule = 'half'"),
         ({"keep": "last"}, "set keep = 'last' and threshold_rule = 'half'"),
-        ({"keep": "last", "threshold_rule": "half", "task": "classification"}, "needs validation images"),
+        ({"keep": "last", "task": "classification"}, "needs validation images"),
         ({"keep": "last", "threshold_rule": "half"}, ""),
     ],
 )

@@ -145,9 +145,9 @@ def convert_requested() -> None:
 
     Called after a result is shown, which is not delayed. What prevents it is in the log beside the folder in the cache.
     """
-    from napari_melanoma.models.export import can_export
-
     while _requested:
+        from napari_melanoma.models.export import can_export
+
         _, info = _requested.popitem()
         log = _conversion_log(info)
         if not can_export() or (log.exists() and time.time() - log.stat().st_mtime < RETRY_S):

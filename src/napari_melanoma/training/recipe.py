@@ -309,6 +309,22 @@ class BagConfig(Config):
     )
 
 
+# Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
+IMAGE_OPTIONS = (
+    *("augmentation", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
+    *("data.cache_size", "data.replay_share"),
+)
+
+
+def _is_changed(config: Config, key: str) -> bool:
+    """Whether an option differs from its default; ``key``: with the names of sections before it, such as ``a.b``."""
+    section, _, rest = key.partition(".")
+    if rest:
+        return _is_changed(getattr(config, section), rest)
+    default: object = type(config).model_fields[key].get_default(call_default_factory=True)
+    return bool(getattr(config, key) != default)
+
+
 def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     """Return the names of changed options that are not available for bags of embeddings."""
     default = type(config)()
@@ -617,6 +633,9 @@ class TrainRecipe(Config):
             raise ValueError(
                 "data.replay is supported for segmentation only; a classifier trains on all of data.datasets"
             )
+        if without_effect := [key for key in self._list_irrelevant_options() if _is_changed(self, key)]:
+            kind = "for several classes" if self.classes else f"for {'whole slides' if self.bags else 'a classifier'}"
+            raise ValueError(f"{', '.join(without_effect)}: without effect in a recipe {kind}. Remove it")
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(
                 f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, but the task is {self.task}"
@@ -627,6 +646,12 @@ class TrainRecipe(Config):
             )
         return self
 
+    def _list_irrelevant_options(self) -> tuple[str, ...]:
+        """List the options that have no effect for the task."""
+        if self.task == "classification":
+            return ("lesion_weight", "threshold_rule", *(IMAGE_OPTIONS if self.bags is not None else ()))
+        return ("threshold_rule",) if self.classes else ()
+
     @model_validator(mode="after")
     def _check_validation(self) -> Self:
         if self.data.validation_fraction > 0:
@@ -635,11 +660,12 @@ class TrainRecipe(Config):
             raise ValueError(
                 "data.validation_fraction is 0, but the calibration of a classifier needs validation images"
             )
-        wrong = {"keep": self.keep != "last", "threshold_rule": self.threshold_rule != "half"}
-        if any(wrong.values()) or self.data.replay:
+        needs_threshold = self.threshold_rule != "half" and not self.classes
+        if self.keep != "last" or needs_threshold or self.data.replay:
+            rule = "" if self.classes else " and threshold_rule = 'half'"
             raise ValueError(
-                "data.validation_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
-                "threshold_rule = 'half' and leave data.replay empty, or set a share such as 0.1"
+                f"data.validation_fraction is 0, so that no image selects epoch and threshold: set keep = 'last'{rule} "
+                "and leave data.replay empty, or set a share such as 0.1"
             )
         return self
 
