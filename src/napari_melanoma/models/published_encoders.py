@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -26,6 +27,11 @@ WEIGHTS_FILE = "pytorch_model.bin"
 # Text about the license of encoders that must be requested
 GATED = "gated: accept the license on the model's page, then run 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
+TIMM = "timm:"  # prefix of the names of encoders of timm
+WEIGHTS_ADVICE = (
+    "Select the file as 'weights' under Options in the Slide dock, or allow the download there (Python: "
+    "options={'weights': FILE} or {'download': True}, command line: --weights FILE, --download)."
+)
 TIMM_SUBMODULE = "model"  # timm's network in encoders of segmentation-models-pytorch and of our classifiers
 
 
@@ -139,6 +145,15 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
     if encoder.readout == "class_and_patches":
         return ClassAndPatchTokens(trunk, 1 + int(encoder.options.get("reg_tokens", 0)))
     return ContrastiveEncoder(trunk, encoder.features)
+
+
+def hash_weights(weights: Path) -> str:
+    """Return the SHA-256 of a weights file."""
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
 
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:

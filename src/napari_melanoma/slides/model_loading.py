@@ -16,8 +16,11 @@ from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, fin
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
+    TIMM,
+    WEIGHTS_ADVICE,
     WEIGHTS_FILE,
     FoundationEncoder,
+    hash_weights,
     load_all_weights,
     load_foundation,
 )
@@ -33,11 +36,7 @@ from napari_melanoma.slides.tissue_classifier.bundle import TissuePasses, load_t
 if TYPE_CHECKING:
     from torch import nn
 
-WEIGHTS_ADVICE = (
-    "Select the file as 'weights' under Options in the Slide dock, or allow the download there (Python: "
-    "options={'weights': FILE} or {'download': True}, command line: --weights FILE, --download)."
-)
-TIMM, ENCODER = "timm:", "encoder:"  # prefixes of model names
+ENCODER = "encoder:"  # prefix of model names
 TIMM_MPP = 0.5  # assumed for encoders of timm
 log = logging.getLogger(__name__)
 
@@ -275,15 +274,6 @@ def _hash_network(network: nn.Module) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
         digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def hash_weights(weights: Path) -> str:
-    """Return the SHA-256 of a weights file."""
-    try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
 
 
 def load_slide_model(name: str, options: LoadOptions) -> TileModel:
