@@ -44,7 +44,7 @@ def test_commands_without_torch(tmp_path: Path) -> None:
             ("lesion", "lesion_0000.png", "--out", "other", "--classify", "--heatmap", "grad_cam"),
             "of the network needs ",
         ),
-        (("train", "--config", "recipe.toml", "--out", "run"), "this step needs "),
+        (("train", "--config", "recipe.toml", "--out", "run"), "training needs "),
     ):
         failed = run(*command)
         assert failed.returncode == 2, failed.stderr

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from napari_melanoma.core import packages
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.errors import MissingPackage, RunError, SaveError
 from napari_melanoma.core.processes import ProcessStamp, end_process, is_run_alive, send_command_or_stop
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
 from napari_melanoma.core.run_queue import enqueue, queue_folder, wait_for_turn
@@ -50,6 +51,13 @@ def until(condition: Callable[[], bool]) -> None:
 def settled(out: Path) -> RunReport:
     until(lambda: not read_run(out).state.active)
     return read_run(out)
+
+
+def test_a_run_is_not_launched_without_packages_for_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "is_installed", lambda package: package != "lightning")
+    with pytest.raises(MissingPackage, match=r"training needs lightning, .* pip install lightning"):
+        launch(RECIPE, tmp_path, resume=True)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_names_of_runs_are_unused(tmp_path: Path) -> None:

@@ -214,12 +214,6 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
-def _require_training_packages() -> None:
-    from napari_melanoma.core.packages import TORCH_PACKAGES, require_packages
-
-    require_packages("training", TORCH_PACKAGES)
-
-
 def train(
     recipe: AnyPath | TrainRecipe | Mapping[str, Any],
     folder: AnyPath,
@@ -272,7 +266,6 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
     >>> nm.train(recipe, "run-2")  # doctest: +SKIP
     """
-    _require_training_packages()
     from napari_melanoma.runs.train import train as train_recipe
 
     checked, out = _to_recipe(recipe), to_path(folder, "the run folder")
@@ -285,6 +278,7 @@ def train(
 def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe:
     """Read and check a recipe; raise an error if it uses several processes."""
     from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.packages import require_training_packages
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -292,6 +286,7 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe
         recipe = TrainRecipe.parse(dict(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
         recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
+    require_training_packages()
     prepare_torch()
     if (processes := process_count(recipe)) > 1:  # each would run the whole script of the user again
         raise InputError(

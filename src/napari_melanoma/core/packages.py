@@ -39,6 +39,11 @@ def require_torch(subject: str, otherwise: str = "") -> None:
         require_packages(subject, NETWORK_PACKAGES, otherwise)
 
 
+def require_training_packages() -> None:
+    """Raise if packages for training are not installed."""
+    require_packages("training", TORCH_PACKAGES)
+
+
 def explain_import_error(error: ImportError) -> MissingPackage | None:
     """Return the error for users if torch or a package built on it is not installed; None for other packages."""
     package = (error.name or "").partition(".")[0]

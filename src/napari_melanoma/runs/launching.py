@@ -13,6 +13,7 @@ from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import remove_file, save_error
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
     OUTPUT_FILE,
@@ -73,6 +74,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
 
     Its output is written to ``output.txt`` in the run folder; ``read_run`` reads its state.
     """
+    require_training_packages()
     folder, ended = RunFolder(out), wait_until_ended(out) if resume else not is_run_alive(out)
     if not ended or folder.is_owned:  # before anything is changed: it may be alive on another machine
         raise RunError(f"{out.name} is already running. Cancel it first, or choose another run.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, SecondaryRunContext
@@ -118,6 +119,7 @@ def train(
 
     Returns the model in ``out/bundle``; None in a helper process of a distributed run.
     """
+    require_training_packages()
     folder = RunFolder(out)
     if not is_first_process(recipe):
         _help_run(recipe, folder, run)

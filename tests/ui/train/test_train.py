@@ -31,7 +31,7 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
-from napari_melanoma.core import paths, processes
+from napari_melanoma.core import packages, paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
@@ -399,6 +399,14 @@ def test_counts_follow_the_images_and_values_out_of_range_disable_start(ready, b
         ready.clicks(f"{name}.reset")
         ready.waits()
         assert ready.dock.start_button.isEnabled()
+
+
+def test_start_is_disabled_with_the_reason_without_packages_for_training(ready, monkeypatch):
+    monkeypatch.setattr(packages, "is_installed", lambda package: package != "lightning")
+    ready.types("epochs", "3")
+    reason = "Training needs lightning, which is not installed. Install it: pip install lightning."
+    assert ready.says("warning") == reason
+    assert (ready.dock.start_button.isEnabled(), ready.dock.start_button.toolTip()) == (False, reason)
 
 
 def test_another_start_keeps_entered_values_and_an_incompatible_network_is_reported(ready, user):

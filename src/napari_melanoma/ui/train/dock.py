@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
-from napari_melanoma.core.errors import ConfigError, MelanomaError
+from napari_melanoma.core.errors import ConfigError, MelanomaError, MissingPackage
+from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
+from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck, to_sentence
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -186,6 +187,10 @@ class TrainDock(TrainControls):
 
     def _find_obvious_error(self) -> str:
         """Return an error that can be found without reading files; empty if there is none."""
+        try:
+            require_training_packages()
+        except MissingPackage as error:
+            return to_sentence(str(error))
         if self.data_picker.has_uncounted:  # it is not known yet whether there are usable images
             return READING
         if not self.data_picker.datasets:

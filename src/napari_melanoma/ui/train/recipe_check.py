@@ -142,7 +142,7 @@ class RecipeCheck(QObject):
     @property
     def summary(self) -> str:
         """The numbers of images."""
-        return _to_sentence(self._image_counts.summary) if self._image_counts else ""
+        return to_sentence(self._image_counts.summary) if self._image_counts else ""
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         previous, self.recipe = self.recipe, recipe
@@ -172,7 +172,7 @@ class RecipeCheck(QObject):
 
     def _on_failed(self, error: Exception) -> None:
         self._image_counts = None
-        self.error = _to_sentence(str(error))
+        self.error = to_sentence(str(error))
         self.data_error = self.error if isinstance(error, DataSetError) else ""
         self.changed.emit()
 
@@ -184,6 +184,6 @@ def _try_check(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, Recip
         return recipe, error
 
 
-def _to_sentence(text: str) -> str:
+def to_sentence(text: str) -> str:
     """Capitalize a text and end it with a period."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
