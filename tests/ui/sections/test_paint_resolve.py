@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.sections.paint.loop import LoopState
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap
 from napari_melanoma.ui.sections.paint.mapping import MapPart
-from napari_melanoma.ui.sections.paint.resolve import Painted, resolve_advice, resolve_class_names, resolve_progress
+from napari_melanoma.ui.sections.paint.resolve import (
+    Painted,
+    resolve_advice,
+    resolve_apply_blocker,
+    resolve_panel,
+    resolve_progress,
+    resolve_save_blocker,
+)
 
 IDLE = LoopState()
 AT_WORK = LoopState(is_running=True)
@@ -31,15 +40,14 @@ ADVICE = [
     Advice("nothing painted, with a tool", {}, "Paint a stroke on dermis."),
     Advice("one class", {"Fat": 3}, "Select a second class and paint it: so far only fat has strokes."),
     Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Updating the map of the view", AT_WORK),
-    Advice("few strokes", {"Fat": 4, "Dermis": 1}, "Correct the map where it is wrong. Dermis has only 1 stroke."),
-    Advice("enough strokes", {"Fat": 5, "Dermis": 9}, "Correct the map where it is wrong: each stroke updates it."),
+    Advice("a map", {"Fat": 5, "Dermis": 9}, "Correct the map where it is wrong: each stroke updates it. More fat."),
 ]
 
 
 @pytest.mark.parametrize("case", ADVICE, ids=lambda case: case.name)
 def test_advice(case: Advice) -> None:
     painted = Painted(case.strokes, dict.fromkeys(case.strokes, 1))
-    assert resolve_advice(painted, case.loop, "Dermis", case.tool).startswith(case.expected)
+    assert resolve_advice(painted, case.loop, "Dermis", case.tool, "More fat.").startswith(case.expected)
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,52 @@ def test_progress(case: ProgressCase) -> None:
     assert resolve_progress(case.loop) == case.expected
 
 
-def test_strokes_of_each_class() -> None:
-    painted = Painted({"Fat": 1}, {"Fat": 1})
-    assert resolve_class_names(["Fat", "Dermis"], painted) == ["Fat: 1 stroke", "Dermis: 0 strokes"]
+VALIDATION = Validation(
+    source="texture",
+    kind="nearest_mean",
+    classes=("Fat", "Dermis", "Tumor"),
+    strokes=(3, 2, 1),
+    cells=(80, 40, 1),
+    accuracy=Estimate(0.85, 0.7, 0.95, 6),
+    confusion=np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [np.nan] * 3]),
+    warnings=("One slide only.",),
+)
+
+
+def test_panel_before_and_after_the_validation() -> None:
+    painted = Painted({"Fat": 3, "Dermis": 1}, {"Fat": 1, "Dermis": 1})
+    view = resolve_panel(painted, None)
+    assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
+    view = resolve_panel(painted, VALIDATION, 3)
+    assert [row.accessible_text for row in view.rows] == [
+        "Balanced accuracy 0.85 (0.70–0.95)",
+        "Fat 3 strokes, 80 cells",
+        "Dermis 2 strokes, 40 cells",
+        "Tumor 1 stroke, 1 cell",
+    ]
+    assert [row.value for row in view.rows] == [0.85, 0.9, 0.8, None]
+    assert view.rows[1].tip == "Left-out cells of Fat are predicted as: Fat 90%, Dermis 10%"
+    assert view.confusions == "Dermis predicted as Fat: 20%; Fat predicted as Dermis: 10%"
+    assert view.warnings == "One slide only."
+    assert view.choice.startswith("texture, nearest mean: the simplest of 3")
+    both = resolve_panel(painted, replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1)))
+    assert both.rows[1].accessible_text == "On other slides 0.60"
+
+
+def test_when_a_model_can_be_saved_and_applied() -> None:
+    assert resolve_save_blocker(Painted({"Fat": 1}), is_saving=False) == "Paint at least two classes first."
+    assert resolve_save_blocker(Painted({"Fat": 1, "Dermis": 1}), is_saving=True) == "A model is being saved."
+    assert resolve_save_blocker(Painted({"Fat": 1, "Dermis": 1}), is_saving=False) == ""
+    assert resolve_apply_blocker("") == "Save a model first."
+    assert resolve_apply_blocker("tissue") == ""
+
+
+def test_the_least_certain_cells_are_found() -> None:
+    class_map = ClassMap((2, 4))
+    class_map.add([part(0, 0, [0.2, 0.8])], ("Fat", "Dermis"))
+    class_map.add([part(1, 2, [0.45, 0.55])], ("Fat", "Dermis"))
+    assert class_map.find_uncertain(2).tolist() == [[1, 2], [1, 3]]
+    assert len(class_map.find_uncertain(9)) == 4
 
 
 def part(top: int, left: int, probability: list[float]) -> MapPart:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui import sections
 from napari_melanoma.ui.sections.paint import section
@@ -145,7 +147,52 @@ def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
     paints(person, PALE, 2)
     person.until(lambda: bool(shown_map(person)))  # of the strokes of both slides
     person.waits()
-    assert person.label_text("paint_counts") == "Epidermis: 1 stroke, Dermis: 1 stroke"
+    rows = opened(person).view.panel.chart.rows
+    assert {row.name: row.text for row in rows if row.value is None} == {"Epidermis": "1 stroke", "Dermis": "1 stroke"}
+
+
+@pytest.mark.slow
+def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
+    person, dock, view = painting, painting.dock, opened(painting).view
+    save, use = (person.finds(QAbstractButton, name) for name in ("paint_save", "paint_apply"))
+    assert not save.isEnabled()
+    for row in (2, 9, 13):
+        paints(person, (row * TILE, 2 * TILE), 2)
+    for column in (6.3, 8.3):
+        paints(person, (5 * TILE, column * TILE), 5)
+    person.waits()
+    assert view.panel.chart.rows[0].name == "Balanced accuracy"
+    assert [row.name for row in view.panel.chart.rows[1:]] == ["Dermis", "Tumor"]
+    assert view.panel.chart.rows[1].text.startswith("3 strokes")
+    assert "one slide" in person.label_text("paint_warnings")
+    assert "would help most" in person.label_text("paint_advice")
+
+    # A key accepts the class of a suggested cell, a digit assigns another one.
+    assert view.suggestions.cells
+    first = view.suggestions.cells[0]
+    person.clicks("paint_suggestion_1")
+    assert person.sees(tuple(opened(person)._grid.center_of(first.cell)))
+    person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_Return)
+    assert strokes(person)[-1].class_name == first.class_name
+    assert strokes(person)[-1].kind == "cells"
+    person.waits()
+    person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_1)
+    assert strokes(person)[-1].class_name == "Epidermis"
+    person.clicks("paint_undo")
+    person.clicks("paint_undo")
+    person.waits()
+
+    person.clicks("paint_save")
+    dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
+    dialog.setTextValue("my skin")
+    dialog.accept()
+    person.until(use.isEnabled)
+    person.waits()
+    assert "Saved as model 'my-skin'" in dock.status.text
+    assert find_bundle("my-skin").config.classes == ("Dermis", "Tumor")
+    person.clicks("paint_apply")
+    person.until(lambda: bool(launched.options))
+    assert launched.options[-1].model == "my-skin"
 
 
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):

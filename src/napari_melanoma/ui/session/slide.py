@@ -100,7 +100,8 @@ class SessionServices(Protocol):
     """What a window offers to the sections of its sessions.
 
     ``tool_buttons``: of the tools on the canvas, checked while a tool is active. ``class_key_pressed``: emits the
-    number of the class to use with the active tool.
+    number of the class to use with the active tool. ``analysis_requested``: emit the name of a model to analyze the
+    displayed slide with.
     """
 
     viewer: Viewer
@@ -108,7 +109,8 @@ class SessionServices(Protocol):
     icons: ThemedIcons
     status: StatusLine
     tool_buttons: list[QAbstractButton]
-    class_key_pressed: Any  # Qt's signal, which has no type of its own
+    class_key_pressed: Any  # a signal of Qt, which has no type of its own
+    analysis_requested: Any
 
     @property
     def reader(self) -> str:

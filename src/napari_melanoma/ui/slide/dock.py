@@ -209,6 +209,7 @@ class SlideDock(SlideControls):
             source.connect(self.view_history.step)
         self.sections.worklist.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
+        self.context.analysis_requested.connect(self._on_analysis_requested)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
@@ -426,6 +427,12 @@ class SlideDock(SlideControls):
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
         self.refresh()
+
+    def _on_analysis_requested(self, model: str) -> None:
+        """Analyze the slide with a model that a section has saved."""
+        self.model_picker.model = model
+        self._on_model()
+        self.analyze_button.click()
 
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
         """Offer to open slides that are being analyzed; ``slides``: each slide and the folder of its results."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
+CURVE_PX = 84  # height of a small curve
 INDENT_PX = 4  # indent of labels in both themes
 NAME_SHARE, MIN_BAR_PX = 0.42, 60  # maximum width of the names, as a share; minimum width of the bars
 # Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; by whether the theme is dark.
@@ -154,6 +155,72 @@ def _bold(font: QFont) -> QFont:
     bold = QFont(font)
     bold.setBold(True)
     return bold
+
+
+class CurvePoint(NamedTuple):
+    """A point of a small curve: its position on the horizontal axis, its value, and the range of the value."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+
+
+class SmallCurve(QWidget):
+    """A curve with a band, from 0 to 1, with its last value; for trends that fit in a dock."""
+
+    def __init__(self, icons: ThemedIcons, name: str, accessible_name: str, axis: str) -> None:
+        super().__init__()
+        named(self, name, accessible_name)
+        self._icons, self._axis = icons, axis
+        self.points: tuple[CurvePoint, ...] = ()
+        self.setFixedHeight(CURVE_PX)
+        self.hide()
+        icons.changed.connect(self.update)
+
+    def show_points(self, points: Sequence[CurvePoint]) -> None:
+        """Set the points, from left to right; fewer than two are not shown."""
+        self.points = tuple(points)
+        self.setVisible(len(points) > 1)
+        self.setAccessibleDescription("; ".join(f"{point.x:g}: {point.value:.2f}" for point in points))
+        self.setToolTip(f"{self.accessibleName()} ({self._axis}): {self.accessibleDescription()}")
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint the band, the curve, and the ends of the axes."""
+        if len(self.points) < 2:
+            return
+        painter, colors = QPainter(self), self._icons.palette
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line_px = painter.fontMetrics().height()
+        area = QRectF(self.rect()).adjusted(INDENT_PX + 3 * BAR_PX, 4, -4 * BAR_PX, -line_px - 2)
+        first, last = self.points[0].x, self.points[-1].x
+
+        def at(x: float, value: float) -> QPointF:
+            share = (x - first) / (last - first)
+            return QPointF(area.left() + share * area.width(), area.bottom() - value * area.height())
+
+        color = QColor(DEFAULT_COLORS[colors.dark])
+        band = [at(point.x, point.low) for point in self.points] + [at(p.x, p.high) for p in reversed(self.points)]
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(color.red(), color.green(), color.blue(), 70))
+        painter.drawPolygon(QPolygonF(band))
+        painter.setPen(QPen(QColor(colors.raised), 1))
+        for value in (0.0, 0.5, 1.0):
+            painter.drawLine(at(first, value), at(last, value))
+        painter.setPen(QPen(color, 2))
+        painter.drawPolyline(QPolygonF([at(point.x, point.value) for point in self.points]))
+        painter.setPen(QColor(colors.faint))
+        for value in (0.0, 1.0):
+            place = QRectF(INDENT_PX, at(first, value).y() - line_px / 2, 3 * BAR_PX - 6, line_px)
+            painter.drawText(place, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), f"{value:g}")
+        below = QRectF(area.left(), area.bottom() + 2, area.width(), line_px)
+        for text, side in ((f"{first:g}", Qt.AlignmentFlag.AlignLeft), (f"{last:g}", Qt.AlignmentFlag.AlignRight)):
+            painter.drawText(below, int(side), text)
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), self._axis)
+        painter.setPen(QColor(colors.text))
+        end = at(last, self.points[-1].value)
+        painter.drawText(QPointF(end.x() + 4, end.y() + line_px / 3), f"{self.points[-1].value:.2f}")
 
 
 class MetricChange(NamedTuple):

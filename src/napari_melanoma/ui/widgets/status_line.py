@@ -32,6 +32,7 @@ Task = Literal[
     "reporting",
     "comparing",
     "reading",
+    "fitting",
 ]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 

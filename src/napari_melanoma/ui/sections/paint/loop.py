@@ -155,14 +155,15 @@ class PaintLoop(QObject):
                 self._set_state(is_running=False)
                 return
         self._clock = None
-        self._job = BackgroundJob(partial(update_map, self._make_request(), self._stores))
+        self._job = BackgroundJob(partial(update_map, self.make_request(), self._stores))
         self._job.progressed.connect(self._on_report)
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
         self._set_state(is_running=True, left_s=None)
 
-    def _make_request(self) -> MapRequest:
+    def make_request(self) -> MapRequest:
+        """Return what the next job computes."""
         session = self._session
         others = [one for one in session.sessions if one is not session and one.state.strokes]
         return MapRequest(

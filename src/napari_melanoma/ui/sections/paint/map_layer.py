@@ -13,6 +13,7 @@ from napari_melanoma.ui.viewer import slide_layers
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
@@ -40,6 +41,14 @@ class ClassMap:
         for part in parts:
             self.labels[part.cells.slices] = values[part.probability.argmax(axis=-1)]
             self.certainty[part.cells.slices] = part.probability.max(axis=-1)
+
+    def find_uncertain(self, count: int) -> NDArray[np.int32]:
+        """Return the cells with the least certain classes, int32 (cell, 2), at most ``count``."""
+        predicted = np.flatnonzero(self.labels)
+        certainty = self.certainty.ravel()[predicted]
+        if len(predicted) > count:
+            predicted = predicted[np.argpartition(certainty, count)[:count]]
+        return np.stack(np.unravel_index(predicted, self.labels.shape), axis=1).astype(np.int32)
 
     def clear(self) -> None:
         """Remove all classes."""
@@ -117,10 +126,3 @@ class ClassMapLayer:
         layer = self.layer
         if layer is not None:
             self._viewer.layers.remove(layer)
-
-
-def count_shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return the share of each class, the largest first."""
-    total = sum(counts.values())
-    ordered = sorted(counts.items(), key=lambda entry: -entry[1])
-    return {name: count / total for name, count in ordered} if total else {}

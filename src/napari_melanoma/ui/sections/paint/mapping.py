@@ -5,8 +5,6 @@ Nothing here depends on a window. ``update_map`` runs in a thread, and reports i
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid, list_cells
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import Head, HeadKind, TrainingCells, advise_painting, fit_head
@@ -142,6 +140,14 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> F
     """Fit a head on the strokes of all slides; return None if more strokes are needed first."""
     if advise_painting({stroke.class_name for slide in request.slides for stroke in slide.strokes}):
         return None
+    cells, notes = gather_strokes(request, stores, run)
+    if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
+        return None  # the other strokes are beyond the slide, or in a damaged part
+    return Fit(cells, fit_head(cells, request.kind), notes)
+
+
+def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
+    """Compute the features of the painted cells of all slides; return these cells, and messages about the strokes."""
     painted, values, notes = [], [], list[str]()
     for slide in request.slides:
         store = stores.get(slide, request.source)
@@ -151,18 +157,8 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> F
         values.append(store.read(one.cells))
         notes += one.notes
     cells = TrainingCells.gather(painted, values, request.classes)
-    finite = np.atleast_1d(np.isfinite(cells.features).all(axis=1))
-    cells = cells.select(finite)  # blocks that cannot be read have no features
-    if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
-        return None
-    return Fit(cells, fit_head(cells, request.kind), tuple(notes))
-
-
-def count_cells(strokes: Sequence[Stroke], grid: CellGrid) -> Counter[str]:
-    """Count the painted cells of each class."""
-    painted = PaintedCells.of_slide(strokes, grid)
-    names = [stroke.class_name for stroke in painted.strokes]
-    return Counter(names[index] for index in painted.stroke.tolist())
+    readable = np.atleast_1d(np.isfinite(cells.features).all(axis=1))  # damaged blocks have no features
+    return cells.select(readable), tuple(notes)
 
 
 class _Predictor:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.ui.widgets.charts import Bar
 
 if TYPE_CHECKING:
+    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.slides.tissue_classifier.validation import Validation
     from napari_melanoma.ui.sections.paint.loop import LoopState
 
-GOOD_STROKES = 5  # of each class, from which on a map is worth judging
+MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and their number
+STROKES_TIP = "Mean over the classes, each stroke predicted by a classifier without it; 95 % interval"
+SLIDES_TIP = "Mean over the classes, each slide predicted by a classifier of the other slides; 95 % interval"
+NOT_LEFT_OUT = "The only stroke of this class cannot be left out: its accuracy is unknown."
 FLUORESCENCE = "Fluorescence slides can be viewed, but not painted: the features are computed from brightfield stains."
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
@@ -40,10 +47,11 @@ def count_strokes(slides: Sequence[Sequence[Stroke]]) -> Painted:
     return Painted(strokes, Counter(name for slide in slides for name in {stroke.class_name for stroke in slide}))
 
 
-def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str) -> str:
+def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, best: str = "") -> str:
     """Return what to do next, in one or two sentences.
 
-    ``selected``: the selected class. ``tool``: the active tool, empty if there is none.
+    ``selected``: the selected class. ``tool``: the active tool, empty if there is none. ``best``: which strokes would
+    help most, by the validation; empty if unknown.
     """
     names = painted.classes
     if not names:
@@ -51,13 +59,9 @@ def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str) 
         return f"{how}. The map appears when two classes have a stroke."
     if len(names) == 1:
         return f"Select a second class and paint it: so far only {names[0].lower()} has strokes."
-    few = [name for name, count in painted.strokes.items() if count < GOOD_STROKES]
     if loop.is_running and loop.total is None:
         return "Updating the map of the view ..."
-    if few:
-        least = min(few, key=lambda name: painted.strokes[name])
-        return f"Correct the map where it is wrong. {least} has only {format_count(painted.strokes[least], 'stroke')}."
-    return "Correct the map where it is wrong: each stroke updates it."
+    return f"Correct the map where it is wrong: each stroke updates it. {best}".strip()
 
 
 def resolve_progress(loop: LoopState) -> str:
@@ -71,6 +75,74 @@ def resolve_progress(loop: LoopState) -> str:
     return f"Map of the slide: {share}{left}"
 
 
-def resolve_class_names(names: Sequence[str], painted: Painted) -> list[str]:
-    """Return a text for each class with the number of its strokes."""
-    return [f"{name}: {format_count(painted.strokes.get(name, 0), 'stroke')}" for name in names]
+@dataclass(frozen=True)
+class PanelView:
+    """What the panel shows of a validation. ``rows``: the accuracy, then the classes."""
+
+    rows: tuple[Bar, ...] = ()
+    confusions: str = ""
+    warnings: str = ""
+    choice: str = ""
+
+
+def resolve_panel(painted: Painted, validation: Validation | None, candidates: int = 0) -> PanelView:
+    """Return what the panel shows; without a validation, the numbers of strokes only.
+
+    ``candidates``: number of combinations of features and head that were compared.
+    """
+    if validation is None or validation.accuracy is None:
+        warnings = () if validation is None else validation.warnings
+        counts = tuple(Bar(name, format_count(count, "stroke")) for name, count in painted.strokes.items())
+        return PanelView(counts, warnings="\n".join(warnings))
+    known = validation.recall
+    rows = [_accuracy_bar("Balanced accuracy", validation.accuracy, STROKES_TIP)]
+    if validation.slides is not None:
+        rows.append(_accuracy_bar("On other slides", validation.slides, SLIDES_TIP))
+    for index, (name, strokes, cells) in enumerate(
+        zip(validation.classes, validation.strokes, validation.cells, strict=True)
+    ):
+        text = f"{format_count(strokes, 'stroke')}, {format_count(cells, 'cell')}"
+        share = known.get(name, math.nan)
+        tip = _describe_row(validation, index) if math.isfinite(share) else NOT_LEFT_OUT
+        rows.append(Bar(name, text, share if math.isfinite(share) else None, tip=tip))
+    choice = f"{validation.source}, {validation.kind.replace('_', ' ')}"
+    if candidates > 1:
+        choice += f": the simplest of {candidates} combinations that predicts left-out strokes as well as the best"
+    return PanelView(tuple(rows), _describe_confusions(validation), "\n".join(validation.warnings), choice)
+
+
+def _accuracy_bar(name: str, accuracy: Estimate, tip: str) -> Bar:
+    interval = (accuracy.low, accuracy.high) if accuracy.has_interval else None
+    text = f"{accuracy.mean:.2f}" + (f" ({accuracy.low:.2f}–{accuracy.high:.2f})" if interval else "")
+    return Bar(name, text, accuracy.mean, interval, strong=True, tip=tip)
+
+
+def _describe_row(validation: Validation, index: int) -> str:
+    """Describe the predictions for the left-out cells of a class, the most frequent first."""
+    shares = dict(zip(validation.classes, validation.confusion[index].tolist(), strict=True))
+    parts = [f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda one: -one[1]) if share >= 0.005]
+    return f"Left-out cells of {validation.classes[index]} are predicted as: {', '.join(parts)}"
+
+
+def _describe_confusions(validation: Validation) -> str:
+    """Name the most frequent confusions of two classes; empty if there are none."""
+    pairs = [
+        (float(validation.confusion[row, column]), true, predicted)
+        for row, true in enumerate(validation.classes)
+        for column, predicted in enumerate(validation.classes)
+        if row != column and validation.confusion[row, column] >= MIN_CONFUSION
+    ]
+    worst = sorted(pairs, key=lambda pair: -pair[0])[:MAX_CONFUSIONS]
+    return "; ".join(f"{true} predicted as {predicted}: {share:.0%}" for share, true, predicted in worst)
+
+
+def resolve_save_blocker(painted: Painted, *, is_saving: bool) -> str:
+    """Return why no model can be saved; empty if one can."""
+    if is_saving:
+        return "A model is being saved."
+    return "" if len(painted.classes) > 1 else "Paint at least two classes first."
+
+
+def resolve_apply_blocker(model: str) -> str:
+    """Return why no model can be applied; empty if one can. ``model``: that was saved here; empty if there is none."""
+    return "" if model else "Save a model first."

@@ -11,6 +11,9 @@ from uuid import uuid4
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
+from napari_melanoma.slides.tissue_classifier.fitting import HEADS
+from napari_melanoma.ui.sections.paint.assessment import Assessment, AssessmentQueue
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
@@ -19,9 +22,12 @@ from napari_melanoma.ui.sections.paint.resolve import (
     NO_SCALE,
     count_strokes,
     resolve_advice,
-    resolve_class_names,
+    resolve_apply_blocker,
+    resolve_panel,
     resolve_progress,
+    resolve_save_blocker,
 )
+from napari_melanoma.ui.sections.paint.saving import ModelSaver
 from napari_melanoma.ui.sections.paint.strokes_layer import (
     NOT_IN_VIEW,
     DrawnPath,
@@ -29,7 +35,13 @@ from napari_melanoma.ui.sections.paint.strokes_layer import (
     StrokeTool,
     StrokeToolName,
 )
-from napari_melanoma.ui.sections.paint.view import EDITS, PaintView, enable
+from napari_melanoma.ui.sections.paint.suggestions import (
+    CANDIDATES,
+    SuggestedCell,
+    SuggestionRequest,
+    find_suggestions,
+)
+from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView, enable
 from napari_melanoma.ui.session.slide import (
     add_class,
     add_stroke,
@@ -39,15 +51,18 @@ from napari_melanoma.ui.session.slide import (
     remove_stroke,
 )
 from napari_melanoma.ui.slide.shape_layers import bind_keys
+from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.polygons import Point
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
     from napari_melanoma.ui.session.slide import SlideSession, SlideState
 
-DEFAULT_OPTIONS = LoopOptions("texture", "logistic")
+DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], HEADS[0])  # until they are chosen by leaving out strokes
+SUGGESTION_CELLS = 40  # width of the view of a suggested cell
 MIN_CORNERS = 3  # of an area
 
 
@@ -85,16 +100,21 @@ class PaintController(QObject):
         services = session.services
         self.view = view = PaintView(services.settings, services.icons)
         super().__init__(view)
-        self._session, self._services = session, services
+        self._session, self._services, self._stores = session, services, stores
         self._tool_name = ""  # empty if no tool is active
         self._grid: CellGrid = CellGrid.plan(session.slide.info, 1.0)
         self._cell_px = CELL_UM / min(session.slide.pixel_um)
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
         self._strokes_layer = StrokesLayer(services.viewer, session.slide)
-        self._tool = StrokeTool(services.viewer, self)
+        self._tool = StrokeTool(services.viewer, self, self._cell_px)
         self._tool.set_size(view.size_slider.value())
         self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
+        self._assessment: Assessment | None = None  # of the latest strokes that could be assessed
+        self._assessed: tuple[object, ...] = ()  # the strokes and options of the latest assessment
+        self._assessments = AssessmentQueue(self)
+        self._saver = ModelSaver(services.status, self)
+        self._model = ""  # saved here
         self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
         self._connect()
         palette = view.class_list.classes
@@ -125,12 +145,23 @@ class PaintController(QObject):
         self._loop.fitted.connect(self._on_fitted)
         self._loop.map_changed.connect(self._on_map)
         self._loop.state_changed.connect(self._on_loop)
-        self._loop.failed.connect(partial(show_failure, services.status))
+        self._assessments.assessed.connect(self._on_assessed)
+        self._saver.saved.connect(self._on_saved)
+        self._saver.changed.connect(self._update_texts)
+        view.suggestions.cell_clicked.connect(self._on_suggestion)
+        view.suggestions.cell_assigned.connect(self._on_assigned)
+        view.save_button.clicked.connect(lambda: self._saver.ask(view.window(), session.sessions))
+        view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._model))
+        for source in (self._loop, self._assessments, self._saver, view.suggestions):
+            source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
         """Disconnect all signals, stop all tasks and remove all layers."""
         self._set_tool("")
         self._loop.close()
+        self._assessments.cancel()
+        self._saver.close()
+        self.view.suggestions.clear()
         self._session.changed.disconnect(self._on_state)
         self._session.sessions.changed.disconnect(self._update_texts)
         self._services.class_key_pressed.disconnect(self._on_class_key)
@@ -155,9 +186,13 @@ class PaintController(QObject):
         view, session = self.view, self._session
         painted = count_strokes([one.state.strokes for one in session.sessions])
         selected = view.class_list.current.name
-        view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name))
-        names = [one.name for one in view.class_list.classes if one.name in painted.strokes]
-        view.counts_label.setText(", ".join(resolve_class_names(names, painted)))
+        validation = None if self._assessment is None else self._assessment.chosen
+        best = "" if validation is None else validation.advice
+        view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name, best))
+        candidates = 0 if self._assessment is None else len(self._assessment.candidates)
+        view.panel.show_view(resolve_panel(painted, validation, candidates), validation)
+        enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
+        enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self._model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.can_redo else "Nothing to redo.")
 
@@ -204,9 +239,8 @@ class PaintController(QObject):
         import numpy as np
         import shapely
 
-        from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-
-        points, kind = drawn.points, drawn.tool
+        points = drawn.points
+        kind: StrokeKind = "brush" if drawn.tool == "erase" else drawn.tool
         if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
             kind = "cells"  # a click
         if kind == "cells":
@@ -215,15 +249,19 @@ class PaintController(QObject):
             points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
         if kind == "polygon" and len(points) < MIN_CORNERS:
             kind = "brush"  # a straight line encloses no area
-        return Stroke(
-            uuid4().hex,
-            self.view.class_list.current.name,
-            "brush" if kind == "erase" else kind,
-            tuple((round(float(y), 2), round(float(x), 2)) for y, x in points),
-            round(drawn.radius_px, 2) if kind == "brush" else 0.0,
-            self._services.reader,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        radius = drawn.radius_px if kind == "brush" else 0.0
+        return self._new_stroke(kind, tuple((float(y), float(x)) for y, x in points), radius)
+
+    def _new_stroke(
+        self, kind: StrokeKind, points: tuple[Point, ...], radius_px: float = 0.0, class_name: str = ""
+    ) -> Stroke:
+        """Return a stroke with the name of the reader and the time; by default of the selected class."""
+        from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+
+        name = class_name or self.view.class_list.current.name
+        rounded = tuple((round(row, 2), round(column, 2)) for row, column in points)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        return Stroke(uuid4().hex, name, kind, rounded, round(radius_px, 2), self._services.reader, date)
 
     def _find_stroke(self, drawn: DrawnPath) -> Stroke | None:
         """Return the latest stroke below the start of a path; None if there is none."""
@@ -240,10 +278,54 @@ class PaintController(QObject):
             self._loop.pause()
 
     def _on_fitted(self, fit: Fit | None) -> None:
-        if fit is None and self._map.labels.any():
-            self._map.clear()
-            self._map_layer.show(self._map, self._grid, self._session.state.colors)
+        """Assess a new classifier; without one, remove the map."""
+        if fit is None:
+            self._assessments.cancel()
+            self._assessment, self._assessed = None, ()
+            self.view.suggestions.clear()
+            if self._map.labels.any():
+                self._map.clear()
+                self._map_layer.show(self._map, self._grid, self._session.state.colors)
+        else:
+            request = self._loop.make_request()
+            strokes = tuple(slide.strokes for slide in request.slides)
+            if strokes != self._assessed:  # not again after the chosen head was fitted
+                self._assessed = strokes
+                self._assessments.submit(fit, request, DEFAULT_SOURCES, self._stores)
         self._update_texts()
+
+    def _on_assessed(self, assessment: Assessment) -> None:
+        """Show an assessment, and use the chosen features and head."""
+        self._assessment, chosen = assessment, assessment.chosen
+        self._loop.set_options(replace(self._loop.options, source=chosen.source, kind=chosen.kind))
+        self._update_texts()
+
+    def _suggest(self) -> None:
+        """Find uncertain cells of the map."""
+        fit, request = self._loop.fit, self._loop.make_request()
+        if fit is not None:
+            cells = self._map.find_uncertain(CANDIDATES)
+            wanted = SuggestionRequest(fit, request.slides[0], request.source, cells)
+            self.view.suggestions.update_cells(partial(find_suggestions, wanted, self._stores))
+
+    def _on_suggestion(self, suggestion: SuggestedCell) -> None:
+        """Show a suggested cell in its surroundings."""
+        center = self._grid.center_of(suggestion.cell).tolist()
+        width = SUGGESTION_CELLS * self._cell_px
+        center_view(self._services.viewer, self._session.slide, (center[0], center[1]), width)
+
+    def _on_assigned(self, suggestion: SuggestedCell, number: int) -> None:
+        """Paint a suggested cell with its predicted class, or with that of a number."""
+        classes = self.view.class_list.classes
+        if number > len(classes):
+            self._services.status.show_briefly(f"There is no class {number}.")
+            return
+        name = classes[number - 1].name if number else suggestion.class_name
+        center = tuple(self._grid.center_of(suggestion.cell).tolist())
+        self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+
+    def _on_saved(self, model: str) -> None:
+        self._model = model
 
     def _on_map(self, parts: tuple[MapPart, ...]) -> None:
         fit = self._loop.fit
@@ -264,4 +346,6 @@ class PaintController(QObject):
         is_done = state.total is None or state.done >= state.total
         share = None if is_done or state.total is None else state.done / state.total
         self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)
+        if not state.is_running:
+            self._suggest()
         self._update_texts()

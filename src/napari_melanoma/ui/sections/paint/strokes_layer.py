@@ -49,15 +49,17 @@ class DrawnPath(NamedTuple):
 class StrokeTool(PixelTool):
     """Draw strokes with the mouse: napari's brush shows the path, which is emitted when the button is released.
 
-    The brush has the same width on the screen at each magnification. ``left``: another layer was selected.
+    The brush has the same width on the screen at each magnification. ``cell_px``: side of a cell, in pixels of the
+    finest level. ``left``: another layer was selected.
     ``size_changed``: the width of the brush was changed in napari.
     """
 
     drawn = Signal(object)  # DrawnPath
     size_changed = Signal(int)
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+    def __init__(self, viewer: Viewer, parent: QObject, cell_px: float) -> None:
         super().__init__(viewer, parent, "stroke")
+        self._cell_px = cell_px
         self._tool: StrokeToolName = "brush"
         self._size_px = 1.0
         self._color: Color = (255, 255, 0)
@@ -120,24 +122,20 @@ class StrokeTool(PixelTool):
         slide_layers.set_placement(slide, layer, placement)
         layer.data = np.zeros(shape, np.uint8)
         with layer.events.brush_size.blocker():
-            layer.brush_size = max(1, round(self._width_px / (get_zoom(self._viewer) * self._cell_um)))
+            layer.brush_size = max(1, round(self._find_width(placement)))
 
-    @property
-    def _width_px(self) -> float:
-        """The width of the drawn line, in pixels of the screen."""
-        return self._size_px if self._tool == "brush" else LINE_WIDTH_PX
-
-    @property
-    def _cell_um(self) -> float:
-        """The width of a pixel of the layer, in the viewer's unit."""
-        assert self._placement is not None
-        return float(self._placement.scale[1])
+    def _find_width(self, placement: MapPlacement) -> float:
+        """Return the width of the drawn line, in pixels of the layer."""
+        if self._tool == "cells":
+            return self._cell_px / placement.step_x
+        on_screen = self._size_px if self._tool == "brush" else LINE_WIDTH_PX
+        return on_screen / (get_zoom(self._viewer) * placement.scale[1])
 
     def _on_brush_size(self, event: object) -> None:
         """React to another width, such as by napari's keys ``[`` and ``]``."""
         layer = self.layer
         if layer is not None and self._placement is not None and self._tool == "brush":
-            self._size_px = max(1.0, float(layer.brush_size) * get_zoom(self._viewer) * self._cell_um)
+            self._size_px = max(1.0, float(layer.brush_size) * get_zoom(self._viewer) * self._placement.scale[1])
             self.size_changed.emit(round(self._size_px))
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event

@@ -8,7 +8,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSlider, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
+from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.strokes_layer import StrokeToolName
+from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.slide.class_list import ClassKind, RegionClassList
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
 
@@ -49,6 +51,8 @@ EDITS = {  # text and tooltip
 }
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
+SAVE_TIP = "Save a model of the strokes of all open slides, for analyses, cohorts and reports"
+APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 
 
 class PaintView(QWidget):
@@ -78,9 +82,10 @@ class PaintView(QWidget):
         self.opacity_slider = named(QSlider(Qt.Orientation.Horizontal), "paint_opacity", "Opacity of the map")
         self.opacity_slider.setRange(0, STEPS)
         self.opacity_slider.setValue(settings.get("paint/opacity", DEFAULT_OPACITY))
-        self.counts_label = named(WrappedLabel(), "paint_counts", "Strokes of each class")
-        self.counts_label.setProperty("quiet", True)
-        self.counts_label.setToolTip("")
+        self.panel = PaintPanel(icons)
+        self.suggestions = SuggestionStrip()
+        self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
+        self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
         self.progress_label = named(WrappedLabel(), "paint_progress_text", "Progress of the map")
         self.progress_label.setProperty("quiet", True)
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
@@ -100,9 +105,11 @@ class PaintView(QWidget):
             row(self.tools["erase"], *self.edit_buttons.values()),
             row(QLabel("brush"), self.size_slider, stretch=1),
             row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
-            self.counts_label,
             row(self.progress_bar, self.pause_button, stretch=0),
             self.progress_label,
+            self.suggestions,
+            self.panel,
+            row(self.save_button, self.apply_button),
             spacing=5,
         )
 

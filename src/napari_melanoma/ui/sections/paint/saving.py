@@ -1,0 +1,115 @@
+"""Save what was painted as a model, which analyses, cohorts and reports use like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QInputDialog, QLineEdit, QWidget
+
+from napari_melanoma.core.files import temporary_prefix
+from napari_melanoma.ui.widgets.job import BackgroundJob
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+    from napari_melanoma.ui.widgets.status_line import StatusLine
+
+DEFAULT_NAME = "tissue"
+NAME_PROMPT = "Name of the model. It contains no image, and no names of slides and readers."
+SAVED = (
+    "Saved as model '{}'. Apply it to this slide here, or select it in the list of models for others. Save again after "
+    "painting more."
+)
+
+
+def list_painted_slides(sessions: SlideSessions) -> tuple[PaintedSlideFile, ...]:
+    """Return the open slides that have strokes."""
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+
+    return tuple(_painted_slide(PaintedSlideFile, session) for session in sessions if session.state.strokes)
+
+
+def _painted_slide(make: type[PaintedSlideFile], session: SlideSession) -> PaintedSlideFile:
+    info, state = session.slide.info, session.state
+    return make(info.path, state.strokes, session.folder, state.colors, info.pixel_size)
+
+
+def save_model(slides: Sequence[PaintedSlideFile], name: str, run: RunContext) -> BundleInfo:
+    """Fit a classifier on the strokes of slides, and install its bundle under a unique name."""
+    from napari_melanoma.models.installed_bundles import install_bundle
+    from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
+
+    classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
+    with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
+        return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
+
+
+class ModelSaver(QObject):
+    """Ask for a name, and save a model in the background. ``saved``: the name of the model."""
+
+    saved = Signal(str)
+    failed = Signal(object)
+    changed = Signal()  # it was started, or has ended
+
+    def __init__(self, status: StatusLine, parent: QObject) -> None:
+        super().__init__(parent)
+        self._status = status
+        self._job: BackgroundJob | None = None
+        status.cancelled.connect(self._on_cancelled)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a model is being saved."""
+        return self._job is not None
+
+    def ask(self, window: QWidget, sessions: SlideSessions) -> None:
+        """Ask for the name of the model, then save it."""
+        dialog = QInputDialog(window)
+        dialog.setObjectName("paint_model_dialog")
+        dialog.setWindowTitle("Save as model")
+        dialog.setLabelText(NAME_PROMPT)
+        dialog.setTextEchoMode(QLineEdit.EchoMode.Normal)
+        dialog.setTextValue(DEFAULT_NAME)
+        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(sessions)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def close(self) -> None:
+        """Cancel saving, and disconnect."""
+        self._status.cancelled.disconnect(self._on_cancelled)
+        if self._job is not None:
+            self._job.cancel()
+            self._status.end("fitting")
+
+    def _start(self, slides: Sequence[PaintedSlideFile], name: str) -> None:
+        if self._job is not None:
+            return
+        self._job = BackgroundJob(partial(save_model, slides, name.strip() or DEFAULT_NAME))
+        self._job.progressed.connect(partial(self._status.progress, "fitting"))
+        self._job.succeeded.connect(self._on_saved)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._status.begin("fitting", "Saving the model ...")
+        self._job.start(self)
+        self.changed.emit()
+
+    def _on_saved(self, bundle: BundleInfo) -> None:
+        self._status.end("fitting", SAVED.format(bundle.name))
+        self.saved.emit(bundle.name)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._status.end("fitting")
+        self.changed.emit()
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "fitting" and self._job is not None:
+            self._job.cancel()

@@ -1,0 +1,168 @@
+"""Suggested cells to paint, as a strip of thumbnails: uncertain cells of the map that differ from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
+from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import named, quiet_label
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.reading.slide import Slide
+    from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, PaintedSlide
+
+COUNT, COLUMNS = 8, 4
+CANDIDATES = 2000  # least certain cells, whose features are compared
+SHOWN_CELLS, SIDE_PX = 7, 64  # side of a thumbnail: on the slide, and on the screen
+HINT = "Least certain: click to go there. Return accepts the class, 1 to 9 assign another one."
+ACCEPT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+
+
+@dataclass(frozen=True)
+class SuggestedCell:
+    """A cell that is worth painting. ``class_name``: its predicted class, with its ``probability``."""
+
+    cell: tuple[int, int]
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class SuggestionRequest:
+    """Among which cells of a slide to choose: the least certain ``cells``, int32 (cell, 2), away from the strokes."""
+
+    fit: Fit
+    slide: PaintedSlide
+    source: str
+    cells: NDArray[np.int32]
+
+
+def find_suggestions(
+    request: SuggestionRequest, stores: FeatureCache, run: RunContext
+) -> tuple[tuple[SuggestedCell, ...], list[QImage | None]]:
+    """Choose among uncertain cells; return them with their thumbnails."""
+    from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
+    from napari_melanoma.slides.tissue_classifier.suggestions import suggest_cells
+
+    features, head, cells = stores.get(request.slide, request.source), request.fit.head, request.cells
+    values = features.read(cells)
+    run.check()
+    probability = head.predict(values)
+    painted = PaintedCells.of_slide(request.slide.strokes, features.grid).cells
+    chosen = suggest_cells(probability, values, cells, painted, COUNT)
+    suggestions = tuple(
+        SuggestedCell(
+            (int(cells[index, 0]), int(cells[index, 1])),
+            head.classes[int(probability[index].argmax())],
+            float(probability[index].max()),
+        )
+        for index in chosen
+    )
+    centers = features.grid.center_of(cells[chosen])
+    side = round(SHOWN_CELLS * max(features.grid.placement.step_y, features.grid.placement.step_x))
+    return suggestions, [_read_thumbnail(request.slide.slide, center, side, run) for center in centers]
+
+
+def _read_thumbnail(slide: Slide, center: NDArray[np.float64], side: int, run: RunContext) -> QImage | None:
+    """Read the surroundings of a cell; None if they cannot be read."""
+    from napari_melanoma.core.errors import MelanomaError
+
+    run.check()
+    top, left = (center - side / 2).round().astype(int).tolist()
+    try:
+        return to_qimage(slide.read_square(Box(top, left, side, side), 2 * SIDE_PX))
+    except MelanomaError:
+        return None
+
+
+class SuggestionStrip(QWidget):
+    """Thumbnails of suggested cells.
+
+    ``cell_clicked``: a ``SuggestedCell`` to go to. ``cell_assigned``: a ``SuggestedCell`` and the number of its class,
+    0 for the predicted one.
+    """
+
+    cell_clicked = Signal(object)
+    cell_assigned = Signal(object, int)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "paint_suggestions", "Suggested cells").setToolTip("")
+        self.cells: tuple[SuggestedCell, ...] = ()
+        self.buttons = [self._create_button(index) for index in range(COUNT)]
+        self._queue = LatestJobQueue(self)
+        self._queue.succeeded.connect(self._on_found)
+        self._queue.failed.connect(self.failed)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(quiet_label(HINT), 0, 0, 1, COLUMNS)
+        for index, button in enumerate(self.buttons):
+            grid.addWidget(button, 1 + index // COLUMNS, index % COLUMNS)
+        self.hide()
+
+    def update_cells(self, find: Callable[[RunContext], object]) -> None:
+        """Find other suggestions in the background; ``find``: see ``find_suggestions``."""
+        self._queue.submit("suggestions", lambda: find)
+
+    def clear(self) -> None:
+        """Remove all suggestions."""
+        self._queue.cancel()
+        self._show((), [])
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Assign the class of the focused thumbnail with a key."""
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return False
+        index = next((number for number, button in enumerate(self.buttons) if button is watched), len(self.cells))
+        is_digit = Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9
+        if index >= len(self.cells) or not (is_digit or event.key() in ACCEPT_KEYS):
+            return False
+        self.buttons[(index + 1) % len(self.cells)].setFocus()
+        self.cell_assigned.emit(self.cells[index], event.key() - Qt.Key.Key_0 if is_digit else 0)
+        return True
+
+    def _create_button(self, index: int) -> QToolButton:
+        button = named(QToolButton(), f"paint_suggestion_{index + 1}", "Suggested cell")
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setIconSize(QSize(SIDE_PX, SIDE_PX))
+        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        button.clicked.connect(partial(self._on_clicked, index))
+        button.installEventFilter(self)
+        return button
+
+    def _on_clicked(self, index: int, checked: bool = False) -> None:
+        if index < len(self.cells):
+            self.buttons[index].setFocus()
+            self.cell_clicked.emit(self.cells[index])
+
+    def _on_found(self, found: tuple[tuple[SuggestedCell, ...], list[QImage | None]]) -> None:
+        self._show(*found)
+
+    def _show(self, cells: tuple[SuggestedCell, ...], images: list[QImage | None]) -> None:
+        self.cells = cells
+        self.setVisible(bool(cells))
+        for index, button in enumerate(self.buttons):
+            button.setVisible(index < len(cells))
+        for button, cell, image in zip(self.buttons, cells, images, strict=False):
+            text = f"{cell.class_name}?"
+            button.setIcon(QIcon() if image is None else QIcon(QPixmap.fromImage(image)))
+            button.setText(text)
+            button.setAccessibleName(text)
+            button.setToolTip(f"Predicted: {cell.class_name}, {cell.probability:.2f}. {HINT}")
