@@ -10,10 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 class Launched:
@@ -38,6 +40,7 @@ def user(home, monkeypatch):
     """Use separate data folders for the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
+    DockSettings().set("slide/model", DEFAULT_TILE_MODEL)  # otherwise no model is selected for a real slide
     return home
 
 

@@ -91,7 +91,7 @@ def test_panel_before_and_after_the_validation() -> None:
     assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
     view = resolve_panel(painted, VALIDATION, 3)
     assert [row.accessible_text for row in view.rows] == [
-        "Balanced accuracy 0.85 (0.70–0.95)",
+        "Accuracy 0.85 (0.70–0.95)",
         "Fat 3 strokes, 80 cells",
         "Dermis 2 strokes, 40 cells",
         "Tumor 1 stroke, 1 cell",
@@ -102,7 +102,7 @@ def test_panel_before_and_after_the_validation() -> None:
     assert view.warnings == "One slide only."
     assert view.choice.startswith("texture, nearest mean: the simplest of 3")
     both = resolve_panel(painted, replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1)))
-    assert both.rows[1].accessible_text == "On other slides 0.60"
+    assert both.rows[1].accessible_text == "Other slides 0.60"
 
 
 def test_when_a_model_can_be_saved_and_applied() -> None:

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui import sections
@@ -161,7 +162,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
     for column in (6.3, 8.3):
         paints(person, (5 * TILE, column * TILE), 5)
     person.waits()
-    assert view.panel.chart.rows[0].name == "Balanced accuracy"
+    assert view.panel.chart.rows[0].name == "Accuracy"
     assert [row.name for row in view.panel.chart.rows[1:]] == ["Dermis", "Tumor"]
     assert view.panel.chart.rows[1].text.startswith("3 strokes")
     assert "one slide" in person.label_text("paint_warnings")
@@ -175,10 +176,10 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
     person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_Return)
     assert strokes(person)[-1].class_name == first.class_name
     assert strokes(person)[-1].kind == "cells"
+    person.clicks("paint_undo")
     person.waits()
     person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_1)
     assert strokes(person)[-1].class_name == "Epidermis"
-    person.clicks("paint_undo")
     person.clicks("paint_undo")
     person.waits()
 
@@ -199,6 +200,25 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
     assert person.finds(QLabel, "paint_blocker").text() == NO_SCALE
+
+
+def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom(person, tmp_path):
+    dock = person.dock
+    dock.settings.set("slide/model", "")
+    frame = dock.sections.hosted.sections["Paint"].frame
+    phantom = draw_slide(tmp_path / "phantom.tif", tint=9)
+    phantom.with_name("phantom.truth.json").write_text("{}")
+    person.opens_slides(phantom)
+    assert dock.model_picker.model == DEFAULT_TILE_MODEL
+    assert not frame.isExpanded()
+    person.opens_slides(draw_slide(tmp_path / "real.tif"))
+    person.until(lambda: is_open(person))
+    assert dock.model_picker.model == ""
+    assert not dock.analyze_button.isEnabled()
+    dock.picker.select_file(phantom)
+    person.waits()
+    assert dock.model_picker.model == DEFAULT_TILE_MODEL
+    assert not frame.isExpanded()
 
 
 def test_sections_are_found_by_their_entry_points(monkeypatch):

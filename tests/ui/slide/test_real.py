@@ -18,7 +18,10 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
     qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=PATIENCE_MS)
-    assert dock.model_picker.model == "tile-demo"  # what ships
+    assert dock.model_picker.model == "", "what ships is not valid on a real slide"
+    assert "paint classes" in dock.analyze_button.toolTip()
+    dock.model_picker.model = "tile-demo"
+    dock.refresh()
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and tasks.is_idle(dock), timeout=PATIENCE_MS)

@@ -364,6 +364,8 @@ class SlideDock(SlideControls):
         if self.slide is None or location.identity != self.slide.identity:
             return
         self.context.location = location
+        if not self.settings.get("slide/model", ""):
+            self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)

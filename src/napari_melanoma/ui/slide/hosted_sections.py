@@ -51,6 +51,7 @@ class HostedSections(QObject):
         self.sessions = SlideSessions()
         self.autosave = Autosave(self)
         self.sections: dict[str, HostedSection] = {}  # by title
+        self._is_open_first = True  # whether sections are expanded that the user has never expanded or collapsed
         self._session: SlideSession | None = None  # of the displayed slide; None until its strokes have been read
         self.autosave.failed.connect(self.failed)
         self.autosave.message.connect(context.status.show_message)
@@ -80,7 +81,7 @@ class HostedSections(QObject):
     def _on_found(self, sections: dict[str, Callable[[], Section]]) -> None:
         settings = self._context.settings
         for title, create in sections.items():
-            frame = section(title, f"slide_{title.lower()}_section", column(), settings, True)
+            frame = section(title, f"slide_{title.lower()}_section", column(), settings, self._is_open_first)
             self.sections[title] = hosted = HostedSection(frame, create())
             frame.toggled.connect(partial(self._on_toggled, hosted))
             self._add_frame(frame)
@@ -90,12 +91,23 @@ class HostedSections(QObject):
         slide = self._context.slide
         if slide is None or location.identity != slide.identity or self._session is not None:
             return
+        self._is_open_first = not location.is_phantom
+        for hosted in self.sections.values():
+            self._show_default(hosted.frame)
         folder = location.slide_folder or location.folder
         session = self.sessions.get(slide.identity)
         if session is not None and session.folder == folder and session.slide == slide:
             self._show(session)
         else:
             self.autosave.read(folder, slide.info.origin, partial(self._on_read, slide, location))
+
+    def _show_default(self, frame: QCollapsible) -> None:
+        """Expand or collapse a section as the user did last; at first use, expand it on real slides."""
+        is_open = self._context.settings.is_section_open(frame.objectName(), self._is_open_first)
+        if is_open != frame.isExpanded():
+            frame.blockSignals(True)  # this is not the user's choice
+            (frame.expand if is_open else frame.collapse)(animate=False)
+            frame.blockSignals(False)
 
     def _on_read(self, slide: ViewerSlide, location: SlideResultLocation, state: SlideState) -> None:
         if self._context.slide is not slide or self._session is not None:

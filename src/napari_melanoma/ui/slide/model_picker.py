@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.ui.widgets.model_picker import ModelPicker, add_unusable_models, show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -129,12 +130,22 @@ class SlideModelPicker(ExtensibleModelPicker):
     tip = "Model that predicts each tile"
 
     def ensure_listed(self) -> None:
-        """List the models, and select the default one unless another one is selected."""
-        from napari_melanoma.models import DEFAULT_TILE_MODEL
-
+        """List the models, and select the demonstration unless another one is selected."""
         if not self._is_listed:
             super().ensure_listed()
+            self.combo.setPlaceholderText("select a model ...")
             self.model = self.model or DEFAULT_TILE_MODEL
+
+    def show_default(self, *, is_phantom: bool) -> None:
+        """Select the demonstration for a synthetic slide, and no model for a real one, on which it is not valid.
+
+        For users who have never selected a model.
+        """
+        self.ensure_listed()
+        if is_phantom:
+            self.model = self.model or DEFAULT_TILE_MODEL
+        elif self.model == DEFAULT_TILE_MODEL:
+            self.combo.setCurrentIndex(-1)
 
     def accepts(self, bundle: BundleInfo) -> bool:
         """Return whether a bundle is a slide model."""

@@ -49,6 +49,7 @@ class SlideResultLocation:
     tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # corrected; (row, column) of the whole slide
     tissue_error: str = ""  # why the corrected tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
+    is_phantom: bool = False  # the slide is synthetic
 
     @property
     def view_out(self) -> Path:
@@ -211,6 +212,7 @@ def get_user_folder(name: str) -> Path:
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
     """Find the folders of a slide's results, and read its notes and corrected tissue."""
+    from napari_melanoma.phantoms.recognition import is_phantom
     from napari_melanoma.slides.result_folder import slide_folder
 
     folder = slide_folder(root, info.path)
@@ -231,6 +233,7 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
         tissue,
         error,
         slide_folder=folder,
+        is_phantom=is_phantom(info.path),
     )
 
 

@@ -214,7 +214,7 @@ def _store_created_at(folder: Path) -> float:
 
 NOTHING_TO_RESUME = "Press Analyze to start again."
 NO_SLIDE = "Open a slide first."
-NO_MODEL = "Select a model first."
+NO_MODEL = "Select a model first, or paint classes of your own in the section Paint."
 RUNNING = "The analysis of this slide is running."
 FLUORESCENCE = (
     "This is a fluorescence slide. Slide models were trained on brightfield stains such as H&E, and their predictions "

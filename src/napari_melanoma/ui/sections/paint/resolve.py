@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.sections.paint.loop import LoopState
 
 MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and their number
-STROKES_TIP = "Mean over the classes, each stroke predicted by a classifier without it; 95 % interval"
-SLIDES_TIP = "Mean over the classes, each slide predicted by a classifier of the other slides; 95 % interval"
+STROKES_TIP = "Balanced accuracy on strokes that were left out of the training, with a 95 % interval"
+SLIDES_TIP = "Balanced accuracy on slides that were left out of the training, with a 95 % interval"
 NOT_LEFT_OUT = "The only stroke of this class cannot be left out: its accuracy is unknown."
 FLUORESCENCE = "Fluorescence slides can be viewed, but not painted: the features are computed from brightfield stains."
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
@@ -95,9 +95,9 @@ def resolve_panel(painted: Painted, validation: Validation | None, candidates: i
         counts = tuple(Bar(name, format_count(count, "stroke")) for name, count in painted.strokes.items())
         return PanelView(counts, warnings="\n".join(warnings))
     known = validation.recall
-    rows = [_accuracy_bar("Balanced accuracy", validation.accuracy, STROKES_TIP)]
+    rows = [_accuracy_bar("Accuracy", validation.accuracy, STROKES_TIP)]
     if validation.slides is not None:
-        rows.append(_accuracy_bar("On other slides", validation.slides, SLIDES_TIP))
+        rows.append(_accuracy_bar("Other slides", validation.slides, SLIDES_TIP))
     for index, (name, strokes, cells) in enumerate(
         zip(validation.classes, validation.strokes, validation.cells, strict=True)
     ):
