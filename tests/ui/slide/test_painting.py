@@ -205,6 +205,7 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
 def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom(person, tmp_path):
     dock = person.dock
     dock.settings.set("slide/model", "")
+    person.until(lambda: "Paint" in dock.sections.hosted.sections)
     frame = dock.sections.hosted.sections["Paint"].frame
     phantom = draw_slide(tmp_path / "phantom.tif", tint=9)
     phantom.with_name("phantom.truth.json").write_text("{}")

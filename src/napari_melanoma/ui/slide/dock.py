@@ -209,7 +209,6 @@ class SlideDock(SlideControls):
             source.connect(self.view_history.step)
         self.sections.worklist.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
-        self.context.analysis_requested.connect(self._on_analysis_requested)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
@@ -430,12 +429,6 @@ class SlideDock(SlideControls):
         self.settings.set("slide/model", self.model_picker.model)
         self.refresh()
 
-    def _on_analysis_requested(self, model: str) -> None:
-        """Analyze the slide with a model that a section has saved."""
-        self.model_picker.model = model
-        self._on_model()
-        self.analyze_button.click()
-
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
         """Offer to open slides that are being analyzed; ``slides``: each slide and the folder of its results."""
         open_slides = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
@@ -609,6 +602,7 @@ class SlideSections(QObject):
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         context.run_manager.results_found.connect(self._on_results_found)
+        context.analysis_requested.connect(self._on_analysis_requested)
         for section, create in (
             (controls.depth_section, lambda: self.depth),
             (controls.synoptic_section, lambda: self.synoptic),
@@ -678,6 +672,12 @@ class SlideSections(QObject):
         self._location = location
         for part in self._created_sections:
             part.load(location)
+
+    def _on_analysis_requested(self, model: str) -> None:
+        """Analyze the slide with a model that a section has saved."""
+        self._controls.model_picker.model = model
+        self._controls.model_picker.changed.emit()
+        self._controls.analyze_button.click()
 
     def _initialize_section(self, section: LazySection) -> LazySection:
         """Connect a new section, and let it show the displayed slide."""

@@ -1,4 +1,4 @@
-"""How well the painted classes are told apart: candidates validated on strokes that are left out, in a thread."""
+"""The accuracy of the painted classes: candidates are validated on strokes that are left out, in a thread."""
 
 from __future__ import annotations
 
