@@ -187,6 +187,11 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def network_threads() -> int:
+    """Count the threads of a network on the processor, which ``OMP_NUM_THREADS`` may limit."""
+    return int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
+
+
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
 ) -> Iterator[tuple[Item, Result]]:

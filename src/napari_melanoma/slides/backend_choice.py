@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.context import usable_cores
+from napari_melanoma.core.context import network_threads
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
@@ -41,7 +41,7 @@ def choose_passes(info: TileModelInfo, passes: OnnxPasses, load_torch: Callable[
     if not (is_open and has_bfloat16() and installed_version("torch")):
         return passes
     versions = " ".join(f"{name} {installed_version(name)}" for name in ("torch", "onnxruntime"))
-    key = f"{info.kind} {info.fingerprint} {versions}, {_thread_count()} threads"
+    key = f"{info.kind} {info.fingerprint} {versions}, {network_threads()} threads"
     remembered = _read_choices().get(key)
     if remembered == passes.backend:
         return passes
@@ -80,10 +80,6 @@ def _read_choices() -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _thread_count() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
 
 
 def _measure(passes: TilePasses, side: int) -> float:
