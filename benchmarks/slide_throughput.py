@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,11 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the command line, before torch is imported
 
-import imagecodecs
 import numpy as np
 import psutil
-import tifffile
 import timm
 import torch
+from noise_slide import write_noise
 from torch import nn
 
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -64,7 +63,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileModel
 from napari_melanoma.slides.tile_passes import TileModelInfo, TorchPasses
 
-TILE, MPP, FILE_TILE = 224, 0.5, 256
+TILE, MPP = 224, 0.5
 AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.90, "tiatoolbox": 4.0}}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PEER = """
@@ -242,32 +241,6 @@ class Timed:
         self._seconds += self._clock()
 
 
-def write_noise(path: Path, side: int) -> Path:
-    """Write a pyramid of tissue-colored noise from a few repeated JPEG tiles: any side, in seconds."""
-    random = np.random.default_rng(0)
-    encoded = []
-    for _ in range(24):
-        rough = np.kron(random.normal(0, 25, (32, 32, 3)), np.ones((8, 8, 1)))
-        tile = np.clip(np.array((205, 140, 180)) + rough + random.normal(0, 10, (FILE_TILE, FILE_TILE, 3)), 0, 255)
-        encoded.append(imagecodecs.jpeg8_encode(tile.astype(np.uint8), level=80, subsampling="420"))
-    sides = [side]
-    while sides[-1] > 1024:
-        sides.append(sides[-1] // 2)
-
-    def tiles(length: int) -> Iterator[bytes]:
-        rows = -(-length // FILE_TILE)
-        return (encoded[index] for index in random.integers(0, len(encoded), rows * rows))
-
-    how: dict[str, Any] = {"dtype": np.uint8, "tile": (FILE_TILE, FILE_TILE), "photometric": "ycbcr", "metadata": None}
-    how |= {"compression": "jpeg", "subsampling": (2, 2), "resolutionunit": "CENTIMETER"}
-    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
-        for number, length in enumerate(sides):
-            size = 1e4 / (MPP * 2**number)
-            more = {"subifds": len(sides) - 1} if number == 0 else {"subfiletype": 1}
-            tiff.write(tiles(length), shape=(length, length, 3), resolution=(size, size), **more, **how)
-    return path
-
-
 def compete(options: argparse.Namespace, slide: Path, folder: Path) -> bool:
     """Run all architectures, print the speed of each round, and return whether all limits are met."""
     met = True
@@ -373,7 +346,7 @@ def _write_classifier(encoder: str, path: Path) -> Path:
 def measure_memory(options: argparse.Namespace, folder: Path) -> None:
     """Print the memory of the analysis of slides of several sides besides the model, each for a while."""
     for side in options.memory:
-        slide = write_noise(folder / f"noise-{side}.tif", side)
+        slide = write_noise(folder / f"noise-{side}.tif", side, MPP)
         peak = _peak_of(options, slide, folder)
         print(json.dumps({"side": side, **peak}), flush=True)
         slide.unlink()
@@ -445,7 +418,7 @@ def main() -> None:
         if options.memory:
             measure_memory(options, folder)
         else:
-            slide = options.slide or write_noise(folder / "noise.tif", options.side)
+            slide = options.slide or write_noise(folder / "noise.tif", options.side, MPP)
             if options.backends:
                 compare_backends(options, slide, folder)
             elif not compete(options, slide, folder):

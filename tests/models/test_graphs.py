@@ -49,7 +49,9 @@ def write_small_bundle(spec: ArchitectureSpec, folder: Path) -> BundleInfo:
     torch.manual_seed(0)
     options: dict[str, Any] = dict(spec.small)
     values: dict[str, Any] = {}
-    if spec.task != "segmentation":
+    if spec.task == "embedding":
+        values = {"task": "embedding", "classes": (), **{key: BAG[key] for key in ("tile", "modalities")}}
+    elif spec.task != "segmentation":
         values = {"task": "classification", "classes": ("a", "b"), "classifier": ClassifierConfig(positive="b")}
         values |= BAG if spec.task == "bags" else {}
         options |= {} if spec.task == "bags" else {"tabular": TABLE.model_dump()}

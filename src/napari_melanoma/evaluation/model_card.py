@@ -22,7 +22,11 @@ DECISIVE_METRIC = {
     "segmentation": "the mean Jaccard index of masks with the default post-processing",
     "classification": "the area under the ROC curve of the calibrated probabilities",
 }
-PIPELINE_TAGS = {"segmentation": "image-segmentation", "classification": "image-classification"}
+PIPELINE_TAGS = {
+    "segmentation": "image-segmentation",
+    "classification": "image-classification",
+    "embedding": "image-feature-extraction",
+}
 
 
 def write_compared_card(run: Path) -> None:

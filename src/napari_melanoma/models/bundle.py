@@ -59,7 +59,7 @@ class BundleConfig(Config):
     format_version: Literal[1] = 1
     name: str = Field(min_length=1, description="the name in lists and in --model")
     title: str = Field(description="one line for lists of models")
-    task: Literal["segmentation", "classification"] = "segmentation"
+    task: Literal["segmentation", "classification", "embedding"] = "segmentation"
     architecture: str = Field(description="name of the architecture")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     input_size: int = Field(256, ge=32, le=8192, description="side in pixels that a photograph is resized to")
@@ -71,7 +71,7 @@ class BundleConfig(Config):
         (0.5, 0.5, 0.5), description="standard deviation that divides the result"
     )
     classes: tuple[str, ...] = Field(
-        ("lesion",), min_length=1, description="names of the classes, in the order of the output maps"
+        ("lesion",), description="names of the classes, in the order of the output maps; none for embeddings"
     )
     threshold: float = Field(
         0.5,
@@ -102,6 +102,8 @@ class BundleConfig(Config):
             raise ValueError(f"task is {self.task}: 'classifier' is required for classification, and valid for it only")
         if self.tile is not None and SLIDE not in self.modalities:
             raise ValueError(f"'tile' requires a slide model, but modalities are {self.modalities}: add '{SLIDE}'")
+        if self.task == "embedding":
+            return self._check_embedding()
         if self.encoder is not None and (self.tile is None or self.classifier is None):
             raise ValueError("'encoder' requires a classifier of whole slides, with 'tile' and 'classifier'")
         if self.tissue is not None and (self.tile is None or self.task != "segmentation"):
@@ -116,6 +118,12 @@ class BundleConfig(Config):
             raise ValueError(
                 f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one per class"
             )
+        return self
+
+    def _check_embedding(self) -> Self:
+        """Refuse a model of features of cells without a scale, or with classes."""
+        if self.tile is None or self.classes:
+            raise ValueError("task is embedding: it requires 'tile', and has no classes")
         return self
 
     def _check_classes(self) -> Self:

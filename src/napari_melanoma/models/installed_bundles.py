@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TASK_DESCRIPTIONS = {
     "segmentation": "segments lesions, but does not predict a diagnosis",
     "classification": "predicts a diagnosis, but does not segment lesions",
+    "embedding": "provides features of cells of slides, but no prediction",
 }
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
 

@@ -98,6 +98,17 @@ class MeanEmbedding(NetworkFunction):
         return deepest.float().mean(dim=(2, 3))
 
 
+class CellFeatures(NetworkFunction):
+    """Features of the cells of tiles, float32 (batch, feature, cell row, cell column), of normalized images."""
+
+    outputs = ("features",)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the network."""
+        features: Tensor = self.network(image)
+        return features.float()
+
+
 class Textures(NetworkFunction):
     """Texture features, float32 (batch, feature), of normalized images, float32 (batch, 3, row, column)."""
 
@@ -245,6 +256,8 @@ def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, Networ
         functions["embed"] = MeanEmbedding(encoder)
         if config.is_slide_model and config.novelty_threshold is not None:
             functions["textures"] = Textures(encoder)
+    if config.task == "embedding":
+        return functions | {"features": CellFeatures(network)}
     if config.task == "classification":
         return functions | _list_classifier_functions(cast("ClassifierNetwork", network))
     functions["segment"] = Segment(network)

@@ -78,7 +78,7 @@ def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TileP
             raise
         encoders = ", ".join(FOUNDATION_ENCODERS)
         raise BundleError(f"{error} Tile encoders: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
-    info = _describe_bundle(bundle)
+    info = _describe_bundle_encoder(bundle) if bundle.config.task == "embedding" else _describe_bundle(bundle)
     return info, _load_passes(bundle, info, options)
 
 
@@ -209,6 +209,8 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
         smoothing=config.tissue.smoothing if config.tissue is not None else 0.0,
     )
     classifier = config.classifier
+    if config.task == "embedding":
+        return info
     if classifier is None:
         return replace(info, positive=default_lesion_class(config.classes))
     point = classifier.operating_point

@@ -9,6 +9,7 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
     CONTEXTS,
+    SHIPPED_SOURCES,
     FeatureSource,
     JoinedFeatures,
     add_context,
@@ -16,7 +17,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 )
 from napari_melanoma.slides.tissue_classifier.texture import COLORS, LENGTH, MEASURES, STAINS, measure_texture
 
-SOURCES = ["texture", "texture+texture"]
+SOURCES = [*SHIPPED_SOURCES]
 
 
 @pytest.fixture(params=SOURCES)

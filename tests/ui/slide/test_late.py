@@ -75,7 +75,8 @@ def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, 
     wait_until_idle(qtbot, dock.waiting)
     assert {"depth", "risk"} <= set(vars(dock.sections))
     offered = [dock.model_picker.combo.itemData(at) for at in range(dock.model_picker.combo.count())]
-    assert offered == [*(one.name for one in list_bundles() if one.config.is_slide_model), "other"]
+    assert offered == [*(one.name for one in list_bundles() if dock.model_picker.accepts(one)), "other"]
+    assert "imagenet-tiles" not in offered  # predicts nothing
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
     wait_until_idle(qtbot, dock)
 

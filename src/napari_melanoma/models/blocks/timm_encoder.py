@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.torch_inference import memory_layout
@@ -20,6 +20,7 @@ from napari_melanoma.models.torch_inference import memory_layout
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_melanoma.models.zoo.tile_encoder import TileEncoderConfig
 
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
@@ -53,6 +54,21 @@ class TimmEncoder(nn.Module):
         if not self._is_channels_last:
             return list(maps)
         return [level.permute(0, 3, 1, 2).contiguous(memory_format=memory_layout(level.device)) for level in maps]
+
+
+class CellEncoder(nn.Module):
+    """Features of the cells of a tile: the mean of the joined levels of an encoder over each cell."""
+
+    def __init__(self, config: TileEncoderConfig) -> None:
+        super().__init__()
+        self.encoder = TimmEncoder(config.encoder, left_off=config.levels_left_off)
+        self._joined, self._cell_px = config.joined_levels, config.cell_px
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features, (batch, feature, cell row, cell column), of normalized images (batch, 3, row, column)."""
+        cells = images.shape[-2] // self._cell_px, images.shape[-1] // self._cell_px
+        joined = self.encoder(images)[-self._joined :]
+        return torch.cat([avg_pool2d(level, level.shape[-1] // cells[1]) for level in joined], dim=1)
 
 
 class MeanColor(nn.Module):

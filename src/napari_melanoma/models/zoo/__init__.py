@@ -20,7 +20,7 @@ from napari_melanoma.core.parsing import parse_json
 if TYPE_CHECKING:
     from torch import nn
 
-ArchitectureTask = Literal["segmentation", "classification", "bags"]
+ArchitectureTask = Literal["segmentation", "classification", "bags", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     A segmentation network maps float (batch, 3, row, column) of any size to logits (batch, class, row, column) of that
     size. A classification network is a ``ClassifierNetwork``: images with sides of 64 or more, float (batch, input) and
     int64 (batch, embedding) to logits (batch, class). A bag network maps the embeddings of a slide's tiles, float
-    (tile, feature), to logits (class,).
+    (tile, feature), to logits (class,). An embedding network maps images to features of cells, float (batch, feature,
+    cell row, cell column).
     """
     architectures = list_architectures()
     if name not in architectures:

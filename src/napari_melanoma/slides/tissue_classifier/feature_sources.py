@@ -1,4 +1,8 @@
-"""Sources of features of cells: what computes them from the pixels of a block."""
+"""Sources of features of cells: what computes them from the pixels of a block.
+
+The shipped encoder at 1 um per pixel, with the means over 3 x 3 and 7 x 7 cells, separated tissues best of all levels,
+scales and contexts that ``benchmarks/tissue_features.py`` compares.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,26 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, margin_px
+from napari_melanoma.models.inference import load_inference, normalize_images
+from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px, margin_px
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-TEXTURE = "texture"
+IMAGENET, TEXTURE = "imagenet", "texture"
+IMAGENET_BUNDLE = "imagenet-tiles"
+SHIPPED_SOURCES = (IMAGENET, TEXTURE, f"{IMAGENET}+{TEXTURE}")  # need no file
 JOIN = "+"
 CONTEXTS = (1, 3, 7)  # sides of the squares of cells over which features are averaged
 GEOMETRY = f"cells of {CELL_UM} um, blocks of {BLOCK_CELLS} + 2 x {MARGIN_CELLS}, contexts of {CONTEXTS}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class FeatureSource(Protocol):
@@ -62,22 +75,60 @@ class FeatureSource(Protocol):
 def open_feature_source(name: str, weights: Path | None = None) -> FeatureSource:
     """Open a source of features by its name.
 
-    ``name``: ``texture`` (hand-made color and texture), or several names joined by ``+``. ``weights``: file with the
-    weights of a published encoder.
+    ``name``: ``imagenet`` (the encoder that is shipped), ``texture`` (hand-made color and texture), a published encoder
+    such as ``uni`` or ``timm:vit_small_patch14_dinov2``, or several names joined by ``+``. ``weights``: file with the
+    weights of the published encoder.
     """
     parts = name.split(JOIN)
     if len(parts) > 1:
         return JoinedFeatures([open_feature_source(part, weights) for part in parts])
     if name == TEXTURE:
         return TextureFeatures()
-    raise ConfigError(f"there are no features named '{name}', expected '{TEXTURE}'.")
+    if name == IMAGENET:
+        return ImagenetFeatures()
+    from napari_melanoma.slides.tissue_classifier.published_features import PublishedFeatures, is_published
+
+    if is_published(name):
+        return PublishedFeatures(name, weights)
+    raise ConfigError(
+        f"there are no features named '{name}'. Expected {', '.join(SHIPPED_SOURCES)}, timm:NAME, or a published "
+        f"encoder: {', '.join(FOUNDATION_ENCODERS)}."
+    )
+
+
+class ImagenetFeatures:
+    """The features of the shipped encoder ``imagenet-tiles``.
+
+    It runs in ONNX Runtime on the CPU, block by block, so that all programs compute the same bits.
+    """
+
+    name = IMAGENET
+
+    def __init__(self) -> None:
+        info = find_bundle(IMAGENET_BUNDLE)
+        tile = info.config.tile
+        assert tile is not None
+        self.licence, self.mpp = info.config.licence, tile.mpp
+        self.fingerprint = _hash(f"{info.fingerprint} {info.prediction_fingerprint()} {GEOMETRY}")
+        self._config = info.config
+        self._network = load_inference(info, "cpu")
+        white = np.full((block_px(self.mpp), block_px(self.mpp), 3), 255, np.uint8)
+        self.length = self._compute_block(white).shape[-1]  # the first pass, which also opens the graph
+
+    def compute(self, blocks: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """See ``FeatureSource``."""
+        return np.stack([self._compute_block(block) for block in blocks])
+
+    def _compute_block(self, block: NDArray[np.uint8]) -> NDArray[np.float16]:
+        (features,) = self._network.run("features", image=normalize_images(block[None], self._config))["features"]
+        return add_context(np.moveaxis(features, 0, -1))
 
 
 class TextureFeatures:
     """Hand-made color and texture, see ``texture``."""
 
     name, licence, mpp = TEXTURE, "BSD-3-Clause", 1.0
-    fingerprint = hashlib.sha256(f"texture 1, {GEOMETRY}".encode()).hexdigest()
+    fingerprint = _hash(f"texture 1, {GEOMETRY}")
 
     @property
     def length(self) -> int:
@@ -101,7 +152,7 @@ class JoinedFeatures:
         self._sources = sources
         self.name = JOIN.join(source.name for source in sources)
         self.licence = ", ".join(dict.fromkeys(source.licence for source in sources))
-        self.fingerprint = hashlib.sha256(" ".join(source.fingerprint for source in sources).encode()).hexdigest()
+        self.fingerprint = _hash(" ".join(source.fingerprint for source in sources))
         self.length = sum(source.length for source in sources)
         self.mpp = sources[0].mpp
         if any(source.mpp != self.mpp for source in sources):

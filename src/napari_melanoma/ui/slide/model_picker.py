@@ -148,8 +148,8 @@ class SlideModelPicker(ExtensibleModelPicker):
             self.combo.setCurrentIndex(-1)
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Return whether a bundle is a slide model."""
-        return bundle.config.is_slide_model
+        """Return whether a bundle predicts slides."""
+        return bundle.config.is_slide_model and bundle.config.task != "embedding"
 
     def open_other_dialog(self) -> None:
         """Ask for a network by its name."""

@@ -1,0 +1,118 @@
+"""Features of published encoders, whose weights the user has as a file; torch runs them.
+
+Vision transformers see windows of the size that they were trained with. A cell has the mean of its patch tokens and,
+as context, the class token of its window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, load_all_weights, load_foundation
+from napari_melanoma.slides.model_loading import TIMM, WEIGHTS_ADVICE, hash_weights
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+CELL_PX = 56  # in the input: 0.57 um per pixel, and 4 x 4 patches of 14 pixels in a cell
+WINDOW_PX = 224  # side of the input of networks of timm
+WINDOWS_PER_PASS = 4  # limits the memory
+
+
+def is_published(name: str) -> bool:
+    """Return whether a name is that of an encoder of timm, or of a published histology encoder."""
+    return name.startswith(TIMM) or name in FOUNDATION_ENCODERS
+
+
+class PublishedFeatures:
+    """Features of a published encoder; see ``FeatureSource``.
+
+    ``name``: of a histology encoder, or ``timm:NAME``. ``weights``: the file with its weights.
+    """
+
+    mpp = CELL_UM / CELL_PX
+
+    def __init__(self, name: str, weights: Path | None) -> None:
+        if weights is None:
+            raise BundleError(f"the weights of '{name}' are not included. {WEIGHTS_ADVICE}")
+        from napari_melanoma.models.torch_inference import choose_device
+
+        self.name = name
+        encoder = FOUNDATION_ENCODERS.get(name)
+        if encoder is None:
+            network, side, mean, std, self.licence = _load_timm(name.removeprefix(TIMM), weights)
+        else:
+            network, side, mean, std = load_foundation(encoder, weights), encoder.side_px, encoder.mean, encoder.std
+            self.licence = encoder.licence
+        self.fingerprint = hashlib.sha256(
+            f"{hash_weights(weights)} {name} windows of {side}, cells of {CELL_PX}, blocks of {BLOCK_CELLS}".encode()
+        ).hexdigest()
+        self._device = choose_device()
+        self._trunk: Any = getattr(network, "trunk", network).to(self._device)
+        self._window = side // CELL_PX  # cells along its side
+        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+        side = block_px(self.mpp)
+        self.length = self.compute(np.full((1, side, side, 3), 255, np.uint8)).shape[-1]
+
+    def compute(self, blocks: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """See ``FeatureSource``."""
+        return np.stack([self._compute_block(block) for block in blocks])
+
+    def _compute_block(self, block: NDArray[np.uint8]) -> NDArray[np.float16]:
+        import torch
+
+        windows = torch.from_numpy(self._cut_windows(block)).to(self._device)
+        with torch.inference_mode():
+            cells = torch.cat([self._encode(part) for part in windows.split(WINDOWS_PER_PASS)])
+        side, count = self._window, BLOCK_CELLS // self._window
+        joined = cells.view(count, count, -1, side, side).permute(0, 3, 1, 4, 2)
+        features: NDArray[np.float16] = joined.reshape(BLOCK_CELLS, BLOCK_CELLS, -1).half().cpu().numpy()
+        return features
+
+    def _cut_windows(self, block: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Normalize a block without its margin and cut it into windows, float32 (window, channel, row, column)."""
+        margin, side, count = MARGIN_CELLS * CELL_PX, self._window * CELL_PX, BLOCK_CELLS // self._window
+        inner = (block[margin:-margin, margin:-margin].astype(np.float32) / 255 - self._mean) / self._std
+        windows = inner.reshape(count, side, count, side, 3).transpose(0, 2, 4, 1, 3)
+        return np.ascontiguousarray(windows.reshape(-1, 3, side, side))
+
+    def _encode(self, windows: Tensor) -> Tensor:
+        """Return patch tokens averaged over cells, and the token of the window: (window, feature, cell, cell)."""
+        import torch
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        tokens: Tensor = self._trunk.forward_features(windows)
+        if tokens.ndim == 4:  # maps of a convolutional network, whose mean is the context
+            patches, whole = tokens, tokens.mean(dim=(2, 3))
+        else:
+            prefix = int(self._trunk.num_prefix_tokens)
+            side = round((tokens.shape[1] - prefix) ** 0.5)
+            patches = tokens[:, prefix:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+            whole = tokens[:, 0] if prefix else tokens.mean(dim=1)
+        cells = adaptive_avg_pool2d(patches, self._window)
+        return torch.cat([cells, whole[:, :, None, None].expand(-1, -1, self._window, self._window)], dim=1)
+
+
+def _load_timm(
+    name: str, weights: Path
+) -> tuple[nn.Module, int, tuple[float, float, float], tuple[float, float, float], str]:
+    """Load a network of timm; returns it with the side of its input, the normalization and the license."""
+    import timm
+
+    from napari_melanoma.models.weights_files import read_weights
+
+    if not timm.is_model(name):
+        raise BundleError(f"timm has no encoder named '{name}'. Its documentation lists their names.")
+    options = {"dynamic_img_size": True} if name.startswith("vit_") else {}  # its patches are for another side
+    network: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    expected, stored = network.state_dict(), read_weights(weights)
+    load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, weights)
+    config: dict[str, Any] = network.pretrained_cfg
+    return network.float().eval(), WINDOW_PX, tuple(config["mean"]), tuple(config["std"]), "that of the given file"
