@@ -110,7 +110,9 @@ def _load_timm(
 
     if not timm.is_model(name):
         raise BundleError(f"timm has no encoder named '{name}'. Its documentation lists their names.")
-    options = {"dynamic_img_size": True} if name.startswith("vit_") else {}  # its patches are for another side
+    options: dict[str, Any] = (
+        {"dynamic_img_size": True} if name.startswith("vit_") else {}
+    )  # its patches are for another side
     network: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
     expected, stored = network.state_dict(), read_weights(weights)
     load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, weights)
