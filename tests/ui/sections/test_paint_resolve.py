@@ -10,6 +10,7 @@ import pytest
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.tissue_classifier.validation import Validation
+from napari_melanoma.ui.sections.paint.assessment import Assessment
 from napari_melanoma.ui.sections.paint.loop import LoopState
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap
 from napari_melanoma.ui.sections.paint.mapping import MapPart
@@ -89,7 +90,8 @@ def test_panel_before_and_after_the_validation() -> None:
     painted = Painted({"Fat": 3, "Dermis": 1}, {"Fat": 1, "Dermis": 1})
     view = resolve_panel(painted, None)
     assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
-    view = resolve_panel(painted, VALIDATION, 3)
+    view = resolve_panel(painted, Assessment(VALIDATION, (VALIDATION,) * 3, "Out."), {"Fat": 1.5, "Dermis": 0.25})
+    assert view.areas == "Areas on the map: Fat 1.5 mm², Dermis 0.25 mm²"
     assert [row.accessible_text for row in view.rows] == [
         "Accuracy 0.85 (0.70–0.95)",
         "Fat 3 strokes, 80 cells",
@@ -99,9 +101,10 @@ def test_panel_before_and_after_the_validation() -> None:
     assert [row.value for row in view.rows] == [0.85, 0.9, 0.8, None]
     assert view.rows[1].tip == "Left-out cells of Fat are predicted as: Fat 90%, Dermis 10%"
     assert view.confusions == "Dermis predicted as Fat: 20%; Fat predicted as Dermis: 10%"
-    assert view.warnings == "One slide only."
+    assert view.warnings == "Out.\nOne slide only."
     assert view.choice.startswith("texture, nearest mean: the simplest of 3")
-    both = resolve_panel(painted, replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1)))
+    on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
+    both = resolve_panel(painted, Assessment(on_two, (on_two,)))
     assert both.rows[1].accessible_text == "Other slides 0.60"
 
 

@@ -23,6 +23,7 @@ class PaintPanel(QWidget):
         self.chart = BarChart(icons, "paint_accuracy", "Accuracy of the classes")
         self.curve = SmallCurve(icons, "paint_curve", "Balanced accuracy", "strokes of each class")
         self.confusion_label = _label("paint_confusions", "Confusions of classes")
+        self.area_label = _label("paint_areas", "Areas of the classes")
         self.warning_label = _label("paint_warnings", "What the accuracy does not cover")
         self.choice_label = _label("paint_choice", "Chosen features and classifier")
         fill_column(
@@ -30,6 +31,7 @@ class PaintPanel(QWidget):
             self.chart,
             self.confusion_label,
             self.curve,
+            self.area_label,
             self.warning_label,
             self.choice_label,
         )
@@ -37,8 +39,8 @@ class PaintPanel(QWidget):
     def show_view(self, view: PanelView, validation: Validation | None) -> None:
         """Show a validation; ``view``: its texts."""
         self.chart.show_rows(view.rows)
-        texts = (view.confusions, view.warnings, view.choice)
-        labels = (self.confusion_label, self.warning_label, self.choice_label)
+        texts = (view.confusions, view.areas, view.warnings, view.choice)
+        labels = (self.confusion_label, self.area_label, self.warning_label, self.choice_label)
         for label, text in zip(labels, texts, strict=True):
             label.setText(text)
             label.setVisible(bool(text))

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, format_duration
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.slides.tissue_classifier.validation import Validation
+    from napari_melanoma.ui.sections.paint.assessment import Assessment
     from napari_melanoma.ui.sections.paint.loop import LoopState
 
+NO_AREAS: Mapping[str, float] = MappingProxyType({})
 MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and their number
 STROKES_TIP = "Balanced accuracy on strokes that were left out of the training, with a 95 % interval"
 SLIDES_TIP = "Balanced accuracy on slides that were left out of the training, with a 95 % interval"
@@ -81,19 +84,27 @@ class PanelView:
 
     rows: tuple[Bar, ...] = ()
     confusions: str = ""
+    areas: str = ""
     warnings: str = ""
     choice: str = ""
 
 
-def resolve_panel(painted: Painted, validation: Validation | None, candidates: int = 0) -> PanelView:
-    """Return what the panel shows; without a validation, the numbers of strokes only.
+def resolve_panel(
+    painted: Painted, assessment: Assessment | None, areas_mm2: Mapping[str, float] = NO_AREAS
+) -> PanelView:
+    """Return what the panel shows; without an assessment, the numbers of strokes only.
 
-    ``candidates``: number of combinations of features and head that were compared.
+    ``areas_mm2``: area of each class on the map.
     """
+    areas = ", ".join(f"{name} {area:.3g} mm²" for name, area in areas_mm2.items())
+    areas = f"Areas on the map: {areas}" if areas else ""
+    validation = None if assessment is None else assessment.chosen
+    candidates = 0 if assessment is None else len(assessment.candidates)
+    notes = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
+    warnings = "\n".join(filter(None, notes))
     if validation is None or validation.accuracy is None:
-        warnings = () if validation is None else validation.warnings
         counts = tuple(Bar(name, format_count(count, "stroke")) for name, count in painted.strokes.items())
-        return PanelView(counts, warnings="\n".join(warnings))
+        return PanelView(counts, "", areas, warnings)
     known = validation.recall
     rows = [_accuracy_bar("Accuracy", validation.accuracy, STROKES_TIP)]
     if validation.slides is not None:
@@ -108,7 +119,7 @@ def resolve_panel(painted: Painted, validation: Validation | None, candidates: i
     choice = f"{validation.source}, {validation.kind.replace('_', ' ')}"
     if candidates > 1:
         choice += f": the simplest of {candidates} combinations that predicts left-out strokes as well as the best"
-    return PanelView(tuple(rows), _describe_confusions(validation), "\n".join(validation.warnings), choice)
+    return PanelView(tuple(rows), _describe_confusions(validation), areas, warnings, choice)
 
 
 def _accuracy_bar(name: str, accuracy: Estimate, tip: str) -> Bar:

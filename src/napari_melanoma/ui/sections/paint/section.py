@@ -115,6 +115,7 @@ class PaintController(QObject):
         self._assessments = AssessmentQueue(self)
         self._saver = ModelSaver(services.status, self)
         self._model = ""  # saved here
+        self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
         self._connect()
         palette = view.class_list.classes
@@ -189,8 +190,7 @@ class PaintController(QObject):
         validation = None if self._assessment is None else self._assessment.chosen
         best = "" if validation is None else validation.advice
         view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name, best))
-        candidates = 0 if self._assessment is None else len(self._assessment.candidates)
-        view.panel.show_view(resolve_panel(painted, validation, candidates), validation)
+        view.panel.show_view(resolve_panel(painted, self._assessment, self._areas_mm2), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self._model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
@@ -347,5 +347,7 @@ class PaintController(QObject):
         share = None if is_done or state.total is None else state.done / state.total
         self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)
         if not state.is_running:
+            cell_mm2 = self._grid.placement.cell_area_mm2 or 0.0
+            self._areas_mm2 = {name: count * cell_mm2 for name, count in self._map.count().items()}
             self._suggest()
         self._update_texts()
