@@ -26,7 +26,7 @@ HeadKind = Literal["logistic", "nearest_mean", "forest"]
 HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 # Trees with random thresholds (Geurts et al. 2006, doi:10.1007/s10994-006-6226-1) are fitted several times faster than
 # those of a random forest, which try every threshold.
-TREES, TREE_DEPTH, LEAF_CELLS, CELLS_FOR_TREES = 32, 12, 3, 24
+TREES, TREE_DEPTH, LEAF_CELLS, CELLS_FOR_TREES = 24, 12, 3, 24
 LOGISTIC_STRENGTH = 1.0  # of the data against the weight decay, for each stroke, with standardized features
 MIN_PROBABILITY = 1e-4  # of a forest, before its logarithm
 MIN_SPREAD = 1e-3  # of a feature: the standard deviation of constant ones is rounding
