@@ -203,6 +203,17 @@ def test_predictions_depend_on_temperature_and_smoothing(bundle: BundleInfo) -> 
     assert change_config(bundle, smoothing=1.0).prediction_fingerprint() != before
 
 
+def test_all_shipped_features_are_compared(phantom: Phantom, tmp_path: Path) -> None:
+    fitted = fit_tissue_classifier([phantom.painted(4)], TissueFitOptions(heads=("logistic",)))
+    accuracies = {one.source: one.accuracy for one in fitted.candidates}
+    assert list(accuracies) == ["imagenet", "texture", "imagenet+texture"]
+    assert all(one is not None and one.mean > 0.8 for one in accuracies.values())
+    bundle = write_tissue_bundle(tmp_path / "best", fitted)
+    passes = load_tissue_passes(bundle)
+    white = np.full((1, 704, 704, 3), 255, np.uint8)
+    assert np.asarray(passes.run(white, 1)["dense"])[0].mean(axis=(1, 2)).argmax() == list(CLASSES).index("glass")
+
+
 def test_strokes_are_required(phantom: Phantom) -> None:
     one = tuple(stroke for stroke in phantom.strokes(2) if stroke.class_name == "dermis")
     with pytest.raises(InputError, match="Paint a second class: only 'dermis' has strokes"):

@@ -16,7 +16,11 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.geojson import SUFFIXES
-from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_sources import (
+    SHIPPED_SOURCES,
+    FeatureSource,
+    open_feature_source,
+)
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     HEADS,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.geojson import Color
 
-DEFAULT_SOURCES = ("texture",)  # from the preferred one
+DEFAULT_SOURCES = SHIPPED_SOURCES  # from the preferred one
 
 
 class TissueFitOptions(Config):
