@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
@@ -200,6 +201,13 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
     assert person.finds(QLabel, "paint_blocker").text() == NO_SCALE
+    person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.5, 0.5))
+    person.until(lambda: opened(person) is not None)
+    person.waits()
+    person.mouse = CanvasMouse(person)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
 
 
 def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom(person, tmp_path):

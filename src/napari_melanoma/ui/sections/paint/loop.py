@@ -212,7 +212,8 @@ class PaintLoop(QObject):
 
 
 def _snapshot(session: SlideSession) -> PaintedSlide:
-    return PaintedSlide(session.identity, session.slide.slide, session.folder, session.state.strokes)
+    slide = session.slide
+    return PaintedSlide(slide.identity, slide.slide, slide.info.pixel_size, session.folder, session.state.strokes)
 
 
 def _visible_box(session: SlideSession) -> Box:

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
@@ -25,6 +26,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Strok
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
 
 REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
@@ -32,10 +34,15 @@ REPORT_S = 0.15  # interval between reports of the map, each of which redraws it
 
 @dataclass(frozen=True)
 class PaintedSlide:
-    """An open slide with its strokes; ``folder``: its result folder, which contains the features of its cells."""
+    """An open slide with its strokes.
+
+    ``pixel_size``: that of the user, or of the file. ``folder``: the result folder, which contains the features of the
+    cells.
+    """
 
     identity: str
     slide: Slide
+    pixel_size: PixelSize | None
     folder: Path
     strokes: tuple[Stroke, ...]
 
@@ -91,18 +98,20 @@ class MapReport(Progress):
 
 
 class FeatureCache:
-    """The open feature stores of slides, by slide and source; safe to use from several threads."""
+    """The open feature stores of slides, by slide, scale and source; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._stores: dict[tuple[str, str], SlideFeatures] = {}
+        self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
         """Return the features of a slide; their store is created if it is missing."""
-        key = slide.identity, source
+        key = slide.identity, slide.pixel_size, source
         with self._lock:
             if key not in self._stores:
-                self._stores[key] = SlideFeatures.open(slide.slide, open_source(source), slide.folder)
+                has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
+                opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
+                self._stores[key] = SlideFeatures.open(opened, open_source(source), slide.folder)
             return self._stores[key]
 
 
