@@ -34,13 +34,15 @@ class Usage(NamedTuple):
     memory_mb: float
 
 
-def run_process(arguments: list[str], variables: dict[str, str]) -> Usage:
-    """Run a command and return what it took; its children count for the processor only."""
+def run_process(arguments: list[str], variables: dict[str, str], expected: int = 0) -> Usage:
+    """Run a command and return what it took; its children count for the processor only. ``expected``: exit status."""
     started = time.perf_counter()
-    with subprocess.Popen(arguments, env={**os.environ, **variables}, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        arguments, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode != expected:
         raise SystemExit(f"{' '.join(arguments)} ended with exit code {process.returncode}.")
     scale = 2**20 if sys.platform == "darwin" else 1024  # bytes there, else KiB
     return Usage(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale)

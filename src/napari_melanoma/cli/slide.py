@@ -32,7 +32,7 @@ SlideValues = Annotated[
     ),
 ]
 WorkerValues = Annotated[
-    OptionValues, ConfigOptions("slides.cohort:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
+    OptionValues, ConfigOptions("slides.options:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -149,7 +149,8 @@ def run_cohort(
     force: bool,
 ) -> None:
     """Analyze slides on several processes or machines."""
-    from napari_melanoma.slides.cohort import CohortOptions, analyze_cohort
+    from napari_melanoma.slides.cohort import analyze_cohort
+    from napari_melanoma.slides.options import CohortOptions
 
     if workers.keys() >= {"processes", "scheduler"}:
         raise ConfigError("--processes and --scheduler cannot be combined. Give one of them.")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM
+from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, UM_PER_MM
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,7 +25,6 @@ BENIGN_NAMES = ("benign", "naevus", "nevus")
 PREVAILING_WINDOW_UM = 60.0  # standard deviation of the Gaussian over which melanoma and nevus are compared
 COARSE_UM = 10.0  # size of the cells on which they are compared
 FINE_UM = 8.0  # approximate size of interpolated cells
-UM_PER_MM = 1000.0
 MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
 PIXEL_SIZE_MISSING = (
     "pixel size is missing: a thickness in mm requires micrometers per pixel, and this slide file has none. Set "

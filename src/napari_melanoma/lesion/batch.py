@@ -15,11 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
 from napari_melanoma.classification.classify import explain_unused
-from napari_melanoma.classification.prediction import EMPTY_HEATMAP, ClassifyOptions
-from napari_melanoma.core.config import Config
+from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
 from napari_melanoma.core.geometry import PixelSize
@@ -27,7 +24,6 @@ from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.discovery import find_photographs
-from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
     ModelStamp,
@@ -38,6 +34,7 @@ from napari_melanoma.lesion.analysis import (
     several_lesions_note,
 )
 from napari_melanoma.lesion.batch_classifier import BatchClassifier
+from napari_melanoma.lesion.batch_options import BatchOptions
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.mask_record import describe_mask, find_mask_model, is_made_by_prompts
 from napari_melanoma.lesion.options import LesionOptions
@@ -358,28 +355,6 @@ def _measure_size(target: ResultTarget) -> _SizedPhotograph:
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
     return 0 if isinstance(item, _FailedPhotograph) else item.photograph.rgb.nbytes
-
-
-class BatchOptions(Config):
-    """Options of a batch of photographs."""
-
-    lesion: LesionOptions = LesionOptions()
-    classify: ClassifyOptions | None = Field(None, description="classification of the lesions; none: no classification")
-    form: dict[str, str] = Field(default_factory=dict, description="clinical metadata of all photographs, by column")
-    metadata: Path | None = Field(
-        None, description="CSV with image_id (the file name without suffix), age, sex, site ..."
-    )
-    pixel_size_um: float | None = Field(
-        None,
-        gt=0,
-        description="micrometers per pixel, for measurements in mm; by default as stated in each file",
-    )
-    modality: Modality | None = Field(
-        None, description="type of the photographs; by default as stated by the table or each file, else recognized"
-    )
-    batch_size: int = Field(8, ge=1, le=512, description="photographs in one forward pass")
-    workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")
-    force: bool = Field(False, description="replace existing results, except manually corrected ones")
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.geometry import UM_PER_MM, Box, PixelSize
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
-from napari_melanoma.depth.tumor_maps import BENIGN_NAMES, UM_PER_MM
+from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.phantoms.recognition import is_phantom

@@ -12,11 +12,11 @@ from pydantic import Field
 from napari_melanoma.classification.prediction import OTHER_CLASS, describe_prediction_set, format_probability
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
-from napari_melanoma.depth.tumor_maps import UM_PER_MM
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier

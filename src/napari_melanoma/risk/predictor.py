@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
-from napari_melanoma.depth.tumor_maps import UM_PER_MM
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
 from napari_melanoma.risk.contributions import PARTS, ShapleyShares, explain_by_part, image_log_odds

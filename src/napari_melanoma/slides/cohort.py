@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, SaveError
 from napari_melanoma.core.formatting import format_count
@@ -40,7 +37,7 @@ from napari_melanoma.slides.cohort_manifest import (
     ignore_entry,
     open_manifest,
 )
-from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.options import CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames
 from napari_melanoma.slides.slide_table import TABLE, SlideTable
 
@@ -53,21 +50,6 @@ STOP_S = 20.0  # time for running jobs to write their results
 FATAL_ERRORS = {error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)}
 MAX_SHOWN = 12  # slides whose progress is reported
 LOCK = ".cohort.lock"
-
-
-class CohortOptions(Config):
-    """Workers of a cohort, and number of attempts for each slide."""
-
-    processes: int = Field(
-        1, ge=1, le=1024, description="number of slides to analyze in parallel, each in its own process"
-    )
-    scheduler: str = Field("", description="address or file of a dask scheduler whose workers analyze the slides")
-    tries: int = Field(
-        3,
-        ge=1,
-        le=100,
-        description="maximum number of attempts for a slide that fails for an external reason, such as a dead process",
-    )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
-from napari_melanoma.depth.tumor_maps import UM_PER_MM
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.models.inference import Device
 from napari_melanoma.phantoms.recognition import is_phantom
@@ -147,6 +147,21 @@ class SlideOptions(Config):
         if not self.normalizes_stain:
             settings["stain"] = None
         return {key: value for key, value in settings.items() if value is not None}
+
+
+class CohortOptions(Config):
+    """Workers of a cohort, and number of attempts for each slide."""
+
+    processes: int = Field(
+        1, ge=1, le=1024, description="number of slides to analyze in parallel, each in its own process"
+    )
+    scheduler: str = Field("", description="address or file of a dask scheduler whose workers analyze the slides")
+    tries: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="maximum number of attempts for a slide that fails for an external reason, such as a dead process",
+    )
 
 
 def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:

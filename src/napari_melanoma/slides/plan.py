@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
-from napari_melanoma.depth.tumor_maps import UM_PER_MM, describe_implausible_size
+from napari_melanoma.core.geometry import UM_PER_MM, Box, MapPlacement, PixelSize
+from napari_melanoma.depth.tumor_maps import describe_implausible_size
 from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.slide import DamagedTile
