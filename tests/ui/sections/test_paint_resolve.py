@@ -102,7 +102,7 @@ def test_panel_before_and_after_the_validation() -> None:
     assert view.rows[1].tip == "Left-out cells of Fat are predicted as: Fat 90%, Dermis 10%"
     assert view.confusions == "Dermis predicted as Fat: 20%; Fat predicted as Dermis: 10%"
     assert view.warnings == "Out.\nOne slide only."
-    assert view.choice.startswith("texture, nearest mean: the simplest of 3")
+    assert view.choice.startswith("texture, nearest mean: chosen among 3")
     on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
     both = resolve_panel(painted, Assessment(on_two, (on_two,)))
     assert both.rows[1].accessible_text == "Other slides 0.60"

@@ -118,7 +118,7 @@ def resolve_panel(
         rows.append(Bar(name, text, share if math.isfinite(share) else None, tip=tip))
     choice = f"{validation.source}, {validation.kind.replace('_', ' ')}"
     if candidates > 1:
-        choice += f": the simplest of {candidates} combinations that predicts left-out strokes as well as the best"
+        choice += f": chosen among {candidates} combinations of features and classifier by strokes that were left out"
     return PanelView(tuple(rows), _describe_confusions(validation), areas, warnings, choice)
 
 
