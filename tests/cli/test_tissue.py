@@ -93,7 +93,7 @@ REFUSED = {
         "found 2 files of strokes for 1 slide",
     ),
     "no strokes": (("fit", "{slide}", "--strokes", "empty"), "skin.tif has no strokes: found neither strokes.geojson"),
-    "an unknown head": (("fit", "{slide}", "--head", "network"), "--head is network: input should be 'nearest_mean', "),
+    "an unknown head": (("fit", "{slide}", "--head", "network"), "--head is network: input should be 'logistic', "),
     "unknown features": (("fit", "{slide}", "--sources", "nothing"), "there are no features named 'nothing'"),
 }
 

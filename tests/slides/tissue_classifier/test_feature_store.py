@@ -86,6 +86,14 @@ def test_another_source_has_a_store_of_its_own(slide: Slide, tmp_path: Path) -> 
     assert not SlideFeatures.open(slide, MeanColor("1"), tmp_path / "out").known([(0, 0)]).any()
 
 
+def test_the_name_of_a_store_is_allowed_on_all_systems(slide: Slide, tmp_path: Path) -> None:
+    source = MeanColor()
+    source.name = "timm:vit_small/patch"
+    SlideFeatures.open(slide, source, tmp_path / "out")
+    (store,) = (tmp_path / "out" / "features").glob("*.zarr")
+    assert store.name.startswith("timm-vit_small-patch-")
+
+
 def test_progress_counts_the_blocks_with_tissue(slide: Slide, tmp_path: Path) -> None:
     features = SlideFeatures.open(slide, MeanColor(), tmp_path / "out")
     done, total = features.progress

@@ -7,6 +7,7 @@ file exists. A killed computation therefore resumes, and two processes that comp
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
@@ -82,7 +83,8 @@ class SlideFeatures:
         self._slide = slide
         self._folder = folder
         self._spec = _describe(slide, source, grid)
-        self._path = folder / FEATURES / f"{source.name}-{self._spec.key}.zarr"
+        name = re.sub(r"[^\w.+-]+", "-", source.name)  # Windows allows no colon, as in timm:NAME
+        self._path = folder / FEATURES / f"{name}-{self._spec.key}.zarr"
         self._store, self._array = _open_or_create(self._path, self._spec, grid)
         self._lock = Lock()
         self._cache: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
