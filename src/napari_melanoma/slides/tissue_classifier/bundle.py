@@ -21,8 +21,9 @@ from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, check_weights
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
-from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.fitting import Head, head_from_arrays
+from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
 if TYPE_CHECKING:
@@ -172,9 +173,12 @@ def _accuracy(estimate: Estimate | None) -> str:
 class TissuePasses:
     """A tissue classifier as the network of a slide analysis: features of the cells of each tile, then the head."""
 
-    backend, device = "onnxruntime", "cpu"
-
     def __init__(self, source: FeatureSource, head: Head, novelty: CellNovelty | None = None) -> None:
+        self.backend, self.device = "onnxruntime", "cpu"
+        if any(map(is_published, source.name.split(JOIN))):
+            from napari_melanoma.models.torch_inference import choose_device
+
+            self.backend, self.device = "torch", choose_device()
         self.precision: Precision = "fp32"
         self.novelty = novelty
         self._source, self._head = source, head

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, load_all_weights, load_foundation
-from napari_melanoma.slides.model_loading import TIMM, WEIGHTS_ADVICE, hash_weights
+from napari_melanoma.models.published_encoders import (
+    FOUNDATION_ENCODERS,
+    TIMM,
+    WEIGHTS_ADVICE,
+    hash_weights,
+    load_all_weights,
+    load_foundation,
+)
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
 
 if TYPE_CHECKING:
