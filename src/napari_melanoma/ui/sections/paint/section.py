@@ -57,6 +57,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
 if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point
+    from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
     from napari_melanoma.ui.session.slide import SlideSession, SlideState
@@ -138,7 +139,7 @@ class PaintController(QObject):
         classes = view.class_list
         classes.class_selected.connect(self._on_class_selected)
         classes.class_added.connect(lambda added: session.sessions.apply(add_class(added)))
-        classes.class_edited.connect(lambda previous, edited: session.sessions.apply(edit_class(previous, edited)))
+        classes.class_edited.connect(self._on_class_edited)
         classes.class_removed.connect(lambda removed: session.sessions.apply(remove_class(removed.name)))
         self._tool.drawn.connect(self._on_drawn)
         self._tool.left.connect(partial(self._set_tool, ""))
@@ -218,6 +219,11 @@ class PaintController(QObject):
     def _on_class_key(self, number: int) -> None:
         if self._tool_name:
             self.view.class_list.select_class(number)
+
+    def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
+        """Give the strokes of all slides, and the map, the new name and color of a class."""
+        self._map.rename(previous.name, edited.name)  # until the map is computed again
+        self._session.sessions.apply(edit_class(previous, edited))
 
     def _on_class_selected(self) -> None:
         self._tool.set_color(self.view.class_list.current.color)
