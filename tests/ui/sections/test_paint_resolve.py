@@ -135,11 +135,11 @@ def test_classes_keep_their_label_when_others_are_added() -> None:
     assert class_map.labels.tolist() == [[2, 2, 0, 0], [0, 0, 2, 2]]
     assert class_map.count() == {"Dermis": 4}
     assert class_map.certainty[0, 0] == pytest.approx(0.8, abs=1e-3)
-    class_map.rename("Dermis", "Stroma")
+    class_map.rename_class("Dermis", "Stroma")
     assert class_map.count() == {"Stroma": 4}
-    class_map.rename("Stroma", "Fat")  # a class of the map: it is computed again
+    class_map.rename_class("Stroma", "Fat")  # a class of the map: it is computed again
     assert class_map.count() == {"Stroma": 4}
-    class_map.rename("Stroma", "Dermis")
+    class_map.rename_class("Stroma", "Dermis")
     colors = class_map.make_colors({"Dermis": (255, 0, 0)})
     assert colors == {None: "transparent", 0: "transparent", 2: (1.0, 0.0, 0.0, 1.0)}
     class_map.clear()

@@ -55,7 +55,7 @@ class ClassMap:
         self.labels[:] = 0
         self.certainty[:] = 0
 
-    def rename(self, name: str, new_name: str) -> None:
+    def rename_class(self, name: str, new_name: str) -> None:
         """Rename a class."""
         if new_name not in self._names:
             self._names = [new_name if one == name else one for one in self._names]

@@ -222,7 +222,7 @@ class PaintController(QObject):
 
     def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
         """Give the strokes of all slides, and the map, the new name and color of a class."""
-        self._map.rename(previous.name, edited.name)  # until the map is computed again
+        self._map.rename_class(previous.name, edited.name)  # until the map is computed again
         self._session.sessions.apply(edit_class(previous, edited))
 
     def _on_class_selected(self) -> None:
