@@ -17,6 +17,8 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.settings import DockSettings
 
+PAINT_SECTION = "slide_paint_section"
+
 
 class Launched:
     """Replace the launch of a process: create a result folder as a started analysis would."""
@@ -40,7 +42,9 @@ def user(home, monkeypatch):
     """Use separate data folders for the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
-    DockSettings().set("slide/model", DEFAULT_TILE_MODEL)  # otherwise no model is selected for a real slide
+    settings = DockSettings()
+    settings.set("slide/model", DEFAULT_TILE_MODEL)  # otherwise no model is selected for a real slide
+    settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 
 

@@ -7,7 +7,7 @@ from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
-from slide_fixtures import UNSEEN
+from slide_fixtures import PAINT_SECTION, UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
@@ -18,6 +18,7 @@ from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.viewer.slide_layers import find_layers
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
@@ -25,8 +26,9 @@ PALE = (10 * TILE, 3 * TILE)
 
 
 @pytest.fixture(autouse=True)
-def installed(monkeypatch):
-    """Host the Paint section alone, whatever is installed."""
+def installed(user, monkeypatch):
+    """Host the Paint section alone, whatever is installed; the user has not expanded or collapsed it."""
+    DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
     monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
 
 
