@@ -27,7 +27,7 @@ class TileEncoderConfig(Config):
     joined_levels: int = Field(
         1, title="Joined encoder levels", ge=1, le=4, description="last levels whose maps become features"
     )
-    cell_px: int = Field(32, title="Cell size", ge=1, description="side of a cell in pixels of the input")
+    cell_px: int = Field(32, title="Cell size (px)", ge=1, description="side of a cell in pixels of the input")
 
     @property
     def imagenet(self) -> str:
