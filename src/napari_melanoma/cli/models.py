@@ -48,7 +48,8 @@ app = typer.Typer(
 
 def list_(current: CommandSession) -> None:
     """List the models."""
-    from napari_melanoma.models.installed_bundles import list_bundles, list_unusable_bundles, user_models_folder
+    from napari_melanoma.models.bundle import user_models_folder
+    from napari_melanoma.models.installed_bundles import list_bundles, list_unusable_bundles
 
     bundles, unusable = list_bundles(), list_unusable_bundles()
     for info in bundles:

@@ -244,6 +244,13 @@ class ReferenceCases:
             )
 
 
+def user_models_folder() -> Path:
+    """Return the folder of the user's own bundles; it need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "models"
+
+
 def read_bundle(path: Path) -> BundleInfo:
     """Read the configuration of a bundle and check that its card is readable; weights are not read."""
     for name in (CONFIG, WEIGHTS):
@@ -279,6 +286,20 @@ def _parse_config(content: bytes, path: Path) -> BundleConfig:
 
 def _unreadable_config(path: Path, error: Exception) -> BundleError:
     return BundleError(f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again.")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a bundle's weights file by name; torch is not needed."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    check_weights(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BundleError(
+            f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again."
+        ) from error
 
 
 def load_network(info: BundleInfo) -> nn.Module:

@@ -88,21 +88,12 @@ class Graphs:
     def read_weights(self) -> dict[str, Any]:
         """Read the weights for ``open_session`` by name, floating-point values in float32."""
         import onnxruntime
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
-        from napari_melanoma.models.bundle import check_weights
+        from napari_melanoma.models.bundle import read_arrays
 
-        check_weights(self.weights)
-        try:
-            arrays = load_file(self.weights)
-        except (OSError, SafetensorError) as error:
-            raise BundleError(
-                f"cannot read {self.weights}: {parse_error_reason(error)}. Download or copy the bundle again."
-            ) from error
         return {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(array.astype(np.float32))
-            for name, array in arrays.items()
+            for name, array in read_arrays(self.weights).items()
             if np.issubdtype(array.dtype, np.floating)
         }
 
@@ -134,7 +125,7 @@ def cache_folder(info: BundleInfo) -> Path:
 
 def request_conversion(info: BundleInfo) -> None:
     """Note that a bundle in the user's model folder has no graphs; ``convert_requested`` writes them."""
-    from napari_melanoma.models.installed_bundles import user_models_folder
+    from napari_melanoma.models.bundle import user_models_folder
 
     if info.path.parent == user_models_folder():
         _requested[info.fingerprint] = info

@@ -26,6 +26,7 @@ from napari_melanoma.models.bundle import (
     check_header,
     check_weights,
     read_bundle,
+    user_models_folder,
 )
 from napari_melanoma.models.graphs import find_graphs
 
@@ -39,13 +40,6 @@ TASK_DESCRIPTIONS = {
     "embedding": "provides features of cells of slides, but no prediction",
 }
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
-
-
-def user_models_folder() -> Path:
-    """Return the folder of the user's own bundles; it need not exist."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-melanoma", appauthor=False) / "models"
 
 
 def list_bundles() -> list[BundleInfo]:

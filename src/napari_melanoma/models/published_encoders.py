@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -149,9 +148,10 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
 def hash_weights(weights: Path) -> str:
     """Return the SHA-256 of a weights file."""
+    from napari_melanoma.models.weights_files import fingerprint_weights
+
     try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return fingerprint_weights(weights)
     except OSError as error:
         raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     TileOutputs = dict[str, NDArray[Any] | torch.Tensor]  # name of the array in the store to values (tile, ...)
 
-TILES_PER_THREAD = 4  # of ONNX Runtime; with more, maps between layers leave the caches: 10 % slower on two threads
+TILES_PER_THREAD = 4  # of ONNX Runtime; with more, maps of dense models leave the caches: 7 % slower on two threads
 PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
 
 

@@ -16,7 +16,7 @@ from slide_fixtures import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.models.installed_bundles import user_models_folder
+from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers

@@ -20,8 +20,6 @@ from napari_melanoma.models.torch_inference import memory_layout
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.zoo.tile_encoder import TileEncoderConfig
-
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
 HEADS = 8  # of the attention pooling
@@ -57,12 +55,12 @@ class TimmEncoder(nn.Module):
 
 
 class CellEncoder(nn.Module):
-    """Features of the cells of a tile: the mean of the joined levels of an encoder over each cell."""
+    """Features of the cells of a tile: the mean of the last ``joined`` levels of an encoder over each cell."""
 
-    def __init__(self, config: TileEncoderConfig) -> None:
+    def __init__(self, encoder: TimmEncoder, joined: int, cell_px: int) -> None:
         super().__init__()
-        self.encoder = TimmEncoder(config.encoder, left_off=config.levels_left_off)
-        self._joined, self._cell_px = config.joined_levels, config.cell_px
+        self.encoder = encoder
+        self._joined, self._cell_px = joined, cell_px
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features, (batch, feature, cell row, cell column), of normalized images (batch, 3, row, column)."""

@@ -50,6 +50,7 @@ def build(config: TileEncoderConfig) -> nn.Module:
 
     Maps images, float (batch, 3, row, column), to features of cells, float (batch, feature, cell row, cell column).
     """
-    from napari_melanoma.models.blocks.timm_encoder import CellEncoder
+    from napari_melanoma.models.blocks.timm_encoder import CellEncoder, TimmEncoder
 
-    return CellEncoder(config)
+    encoder = TimmEncoder(config.encoder, left_off=config.levels_left_off)
+    return CellEncoder(encoder, config.joined_levels, config.cell_px)

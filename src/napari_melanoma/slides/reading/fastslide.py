@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.packages import is_installed
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.slide import SlideInfo, SlideKind, override_pixel_size, validate_scale
@@ -49,18 +49,13 @@ class FastSlideSource(TileSource):
         return _to_array(self._slide.read_region(corner, self._level, (width, height)))
 
 
-def is_installed() -> bool:
-    """Whether fastslide, which is optional, is installed."""
-    return find_spec("fastslide") is not None
-
-
 def open_with_fastslide(path: Path, pixel_size: PixelSize | None = None, reason: str = "") -> TiledSlide:
     """Open a slide with fastslide.
 
     ``pixel_size``: that of level 0, set by the user, which takes precedence over that in the file. ``reason``: why
     another library cannot open it. The caller closes the slide. Raises ``UnreadableImage``, also without fastslide.
     """
-    if not is_installed():
+    if not is_installed("fastslide"):
         cause = f" ({reason})" if reason else ""
         raise UnreadableImage(
             f"{path.name} is a {FORMATS[path.suffix.lower()]} file that no installed library can read{cause}. {INSTALL}"

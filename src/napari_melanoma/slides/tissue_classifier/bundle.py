@@ -16,10 +16,10 @@ import numpy as np
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, check_weights
+from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
+from napari_melanoma.models.inference import find_device
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.fitting import Head, head_from_arrays
@@ -176,9 +176,7 @@ class TissuePasses:
     def __init__(self, source: FeatureSource, head: Head, novelty: CellNovelty | None = None) -> None:
         self.backend, self.device = "onnxruntime", "cpu"
         if any(map(is_published, source.name.split(JOIN))):
-            from napari_melanoma.models.torch_inference import choose_device
-
-            self.backend, self.device = "torch", choose_device()
+            self.backend, self.device = "torch", find_device()
         self.precision: Precision = "fp32"
         self.novelty = novelty
         self._source, self._head = source, head
@@ -222,7 +220,7 @@ def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None) -> Tissu
     """
     config = bundle.config.tissue
     assert config is not None
-    arrays = _read_arrays(bundle.path / WEIGHTS)
+    arrays = read_arrays(bundle.path / WEIGHTS)
     head = head_from_arrays(
         config.kind, bundle.config.classes, config.temperature, _select(arrays, HEAD), config.features
     )
@@ -247,19 +245,6 @@ def _open_source(bundle: BundleInfo, weights: Path | None) -> FeatureSource:
             "classifier again on the stored strokes: napari-melanoma tissue fit."
         )
     return source
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    check_weights(path)
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise BundleError(
-            f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again."
-        ) from error
 
 
 def _select(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -182,22 +182,39 @@ def gather_cells(
     """
     from napari_melanoma.slides.reading.opening import open_slide
 
-    painted, features, notes = [], [], []
+    painted, notes = [], list[str]()
     for slide in slides:
         with (
             open_slide(slide.path, slide.pixel_size) as opened,
             SlideFeatures.open(opened, source, slide.folder) as stored,
         ):
-            of_slide = PaintedCells.of_slide(slide.strokes, stored.grid)
-            stored.compute(stored.grid.blocks_of(of_slide.cells), run)
-            painted.append(of_slide)
-            features.append(stored.read(of_slide.cells))
-            notes += [f"{slide.path.name}: {note}" for note in of_slide.notes]
-    cells = TrainingCells.gather(painted, features, classes)
+            painted.append(compute_painted(slide.strokes, stored, run))
+            notes += [f"{slide.path.name}: {note}" for note in painted[-1][0].notes]
+    cells, damaged = join_painted(painted, classes)
+    return cells, (*notes, *damaged)
+
+
+def compute_painted(
+    strokes: Iterable[Stroke], stored: SlideFeatures, run: RunContext
+) -> tuple[PaintedCells, NDArray[np.float32]]:
+    """Find the painted cells of a slide, and compute their features, float32 (cell, feature); NaN where damaged."""
+    painted = PaintedCells.of_slide(strokes, stored.grid)
+    stored.compute(stored.grid.blocks_of(painted.cells), run)
+    return painted, stored.read(painted.cells)
+
+
+def join_painted(
+    painted: Sequence[tuple[PaintedCells, NDArray[np.float32]]], classes: Sequence[str]
+) -> tuple[TrainingCells, tuple[str, ...]]:
+    """Join the painted cells of slides without those in a damaged part, which a message counts.
+
+    ``painted``: see ``compute_painted``. ``classes``: see ``TrainingCells.gather``.
+    """
+    cells = TrainingCells.gather([one for one, _ in painted], [values for _, values in painted], classes)
     readable = np.asarray(np.isfinite(cells.features).all(axis=1))
-    if not readable.all():
-        notes.append(f"{(~readable).sum()} painted cells are in a damaged part of a slide: left out.")
-    return cells.select(readable), tuple(notes)
+    damaged = np.count_nonzero(~readable)
+    note = f"{damaged} painted cells are in a damaged part of a slide: left out."
+    return cells.select(readable), (note,) if damaged else ()
 
 
 def _merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.inference import find_device
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
     TIMM,
@@ -48,8 +49,6 @@ class PublishedFeatures:
     def __init__(self, name: str, weights: Path | None) -> None:
         if weights is None:
             raise BundleError(f"the weights of '{name}' are not included. {WEIGHTS_ADVICE}")
-        from napari_melanoma.models.torch_inference import choose_device
-
         self.name = name
         encoder = FOUNDATION_ENCODERS.get(name)
         if encoder is None:
@@ -60,7 +59,7 @@ class PublishedFeatures:
         self.fingerprint = hashlib.sha256(
             f"{hash_weights(weights)} {name} windows of {side}, cells of {CELL_PX}, blocks of {BLOCK_CELLS}".encode()
         ).hexdigest()
-        self._device = choose_device()
+        self._device = find_device()
         self._trunk: Any = getattr(network, "trunk", network).to(self._device)
         self._window = side // CELL_PX  # cells along its side
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
-
-from qtpy.QtCore import QObject, Signal
-
-from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -76,49 +70,3 @@ def find_novelty(cells: TrainingCells, features: SlideFeatures) -> str:
     values = features.read((chosen[:, None] * BLOCK_CELLS + offsets).reshape(-1, 2))
     values = values[np.isfinite(values).all(axis=1)]  # others are beyond the slide
     return novelty.advise(float(novelty.is_out_of_distribution(values).mean())) if len(values) else ""
-
-
-class AssessmentQueue(QObject):
-    """Assess the latest fit; a newer one replaces it. ``assessed``: an ``Assessment``."""
-
-    assessed = Signal(object)
-    failed = Signal(object)
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._work: Callable[[RunContext], Assessment] | None = None
-        self._job: BackgroundJob | None = None
-        self._timer = DebounceTimer(self, DELAY_MS)
-        self._timer.timeout.connect(self._start)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether an assessment is running or pending."""
-        return self._job is not None or self._work is not None
-
-    def submit(self, fit: Fit, request: MapRequest, sources: Sequence[str], stores: FeatureCache) -> None:
-        """Assess a fit after a short delay."""
-        self.cancel()
-        self._work = partial(assess, fit, request, sources, stores)
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """Cancel the assessment of a fit that is outdated."""
-        self._work = None
-        self._timer.stop()
-        if self._job is not None:
-            self._job.cancel()
-
-    def _start(self) -> None:
-        if self._job is None and self._work is not None:
-            work, self._work = self._work, None
-            self._job = BackgroundJob(work)
-            self._job.succeeded.connect(self.assessed)
-            self._job.failed.connect(self.failed)
-            self._job.finished.connect(self._on_finished)
-            self._job.start(self)
-
-    def _on_finished(self) -> None:
-        self._job = None
-        if not self._timer.isActive():
-            self._start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -18,10 +19,11 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
+from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import Head, HeadKind, TrainingCells, advise_painting, fit_head
-from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,17 +159,9 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> F
 
 def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
     """Compute the features of the painted cells of all slides; return these cells, and messages about the strokes."""
-    painted, values, notes = [], [], list[str]()
-    for slide in request.slides:
-        store = stores.get(slide, request.source)
-        one = PaintedCells.of_slide(slide.strokes, store.grid)
-        store.compute(store.grid.blocks_of(one.cells), run)
-        painted.append(one)
-        values.append(store.read(one.cells))
-        notes += one.notes
-    cells = TrainingCells.gather(painted, values, request.classes)
-    readable = np.atleast_1d(np.isfinite(cells.features).all(axis=1))  # damaged blocks have no features
-    return cells.select(readable), tuple(notes)
+    painted = [compute_painted(slide.strokes, stores.get(slide, request.source), run) for slide in request.slides]
+    cells, damaged = join_painted(painted, request.classes)
+    return cells, (*chain.from_iterable(one.notes for one, _ in painted), *damaged)
 
 
 class _Predictor:

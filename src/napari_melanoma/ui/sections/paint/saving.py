@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+    from napari_melanoma.ui.session.slide import SlideSessions
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 DEFAULT_NAME = "tissue"
@@ -33,12 +33,11 @@ def list_painted_slides(sessions: SlideSessions) -> tuple[PaintedSlideFile, ...]
     """Return the open slides that have strokes."""
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
-    return tuple(_painted_slide(PaintedSlideFile, session) for session in sessions if session.state.strokes)
-
-
-def _painted_slide(make: type[PaintedSlideFile], session: SlideSession) -> PaintedSlideFile:
-    info, state = session.slide.info, session.state
-    return make(info.path, state.strokes, session.folder, state.colors, info.pixel_size)
+    painted = ((one.slide.info, one.state, one.folder) for one in sessions if one.state.strokes)
+    return tuple(
+        PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size)
+        for info, state, folder in painted
+    )
 
 
 def save_model(slides: Sequence[PaintedSlideFile], name: str, run: RunContext) -> BundleInfo:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
 from napari_melanoma.slides.tissue_classifier.fitting import HEADS
-from napari_melanoma.ui.sections.paint.assessment import Assessment, AssessmentQueue
+from napari_melanoma.ui.sections.paint.assessment import DELAY_MS, Assessment, assess
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
@@ -52,6 +52,7 @@ from napari_melanoma.ui.session.slide import (
 )
 from napari_melanoma.ui.slide.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
@@ -113,7 +114,7 @@ class PaintController(QObject):
         self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
         self._assessment: Assessment | None = None  # of the latest strokes that could be assessed
         self._assessed: tuple[object, ...] = ()  # the strokes and options of the latest assessment
-        self._assessments = AssessmentQueue(self)
+        self._assessments = LatestJobQueue(self, DELAY_MS)
         self._saver = ModelSaver(services.status, self)
         self._model = ""  # saved here
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
@@ -147,7 +148,7 @@ class PaintController(QObject):
         self._loop.fitted.connect(self._on_fitted)
         self._loop.map_changed.connect(self._on_map)
         self._loop.state_changed.connect(self._on_loop)
-        self._assessments.assessed.connect(self._on_assessed)
+        self._assessments.succeeded.connect(self._on_assessed)
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
@@ -297,7 +298,9 @@ class PaintController(QObject):
             strokes = tuple(slide.strokes for slide in request.slides)
             if strokes != self._assessed:  # not again after the chosen head was fitted
                 self._assessed = strokes
-                self._assessments.submit(fit, request, DEFAULT_SOURCES, self._stores)
+                self._assessments.cancel()
+                work = partial(assess, fit, request, DEFAULT_SOURCES, self._stores)
+                self._assessments.submit("assess", lambda: work)
         self._update_texts()
 
     def _on_assessed(self, assessment: Assessment) -> None:
