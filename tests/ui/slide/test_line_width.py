@@ -10,8 +10,8 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import MitosisCount
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides.notes import SlideMeasurement
-from napari_melanoma.ui.slide.shape_layers import MAX_WIDTH_RATIO, WIDTHS
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.shape_layers import MAX_WIDTH_RATIO, WIDTHS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 

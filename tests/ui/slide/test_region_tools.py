@@ -15,14 +15,14 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader
-from napari_melanoma.ui.slide.pixel_tools import (
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.pixel_tools import (
     NOTHING_FOUND,
     TOLERANCE_PER_NOTCH,
     TOLERANCE_PER_PX,
     DisplayedWindow,
 )
-from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera
 
 from .test_drawing import box
 from .test_region_list import presses

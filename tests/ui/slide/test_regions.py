@@ -22,7 +22,7 @@ from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.viewer.shape_layers import HALF
 from napari_melanoma.ui.widgets.job import tasks
 
 from .test_depth import page as depth_page

@@ -21,10 +21,10 @@ from napari_melanoma.ui.slide.run_status import (
     is_running,
     needs_run_panel,
 )
-from napari_melanoma.ui.slide.shape_layers import line_width
 from napari_melanoma.ui.train.run_buttons import RunButtons
 from napari_melanoma.ui.train.run_watch import RunWatcher
 from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

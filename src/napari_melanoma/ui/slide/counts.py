@@ -13,15 +13,15 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.slide.class_list import (
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera, get_extent
+from napari_melanoma.ui.viewer.shape_layers import HALF, Keys, bind_keys, get_data_action, is_slide_open, to_rgba
+from napari_melanoma.ui.widgets.class_list import (
     DEFAULT_COLOR,
     ClassKind,
     RegionClassList,
     load_classes,
 )
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, get_data_action, is_slide_open, to_rgba
-from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_extent
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.slide.shape_layers import (
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.viewer.shape_layers import (
     HALF,
     Keys,
     bind_keys,
@@ -19,8 +21,6 @@ from napari_melanoma.ui.slide.shape_layers import (
     line_width,
     offset_label,
 )
-from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from napari_melanoma.ui.slide.depth_layers import (
 from napari_melanoma.ui.slide.depth_store import DepthReadingStore
 from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.run_status import analysis_identity
-from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.style import add_to_section

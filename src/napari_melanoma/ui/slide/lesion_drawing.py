@@ -9,9 +9,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, format_area, make_draw_edit, make_refine_edit
-from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool
-from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, get_data_action, is_slide_open, line_width
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool
+from napari_melanoma.ui.viewer.shape_layers import complete_lasso_strokes, get_data_action, is_slide_open, line_width
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

@@ -25,8 +25,8 @@ from qtpy.QtWidgets import QHeaderView
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
-from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction

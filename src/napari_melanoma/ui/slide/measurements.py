@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, line_width, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.shape_layers import HALF, get_data_action, line_width, offset_label, repair_features
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, HistoryStep

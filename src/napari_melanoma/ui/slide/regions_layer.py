@@ -10,8 +10,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_outlines
-from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR
-from napari_melanoma.ui.slide.shape_layers import (
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import cover_view, get_zoom
+from napari_melanoma.ui.viewer.shape_layers import (
     HALF,
     Keys,
     bind_keys,
@@ -23,8 +24,7 @@ from napari_melanoma.ui.slide.shape_layers import (
     repair_features,
     to_rgba,
 )
-from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
+from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -276,7 +276,6 @@ def _create_layer() -> Shapes:
     return Shapes(ndim=2)
 
 
-CELLS = 1024  # of the painting, along the longer side of the view: about one per screen pixel
 BRUSH_CELLS = 30  # diameter of the brush
 
 
@@ -377,14 +376,3 @@ class RegionBrush(QObject):
         remove_tool_layer(self._viewer, slide, layer)
         if labels.any():
             self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance, slide.pixel_um))
-
-
-def cover_view(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
-    """Return placement and shape (rows, columns) of a grid over the view, whose cells measure whole pixels."""
-    view = get_visible_region(viewer, slide)
-    top, left = max(0.0, view.top), max(0.0, view.left)
-    bottom, right = min(float(slide.size[0]), view.top + view.height), min(float(slide.size[1]), view.left + view.width)
-    step = max(1, round(max(bottom - top, right - left) / CELLS))
-    corner = int(top // step * step), int(left // step * step)
-    shape = int(-((corner[0] - bottom) // step)), int(-((corner[1] - right) // step))
-    return MapPlacement(float(corner[0]), float(corner[1]), float(step), float(step), slide.info.pixel_size), shape

@@ -13,15 +13,15 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButto
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.ui.slide.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.export import GEOJSON_FILTERS
-from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
+from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import (

@@ -26,9 +26,9 @@ from napari_melanoma.ui.slide.lesions import (
     make_split_edit,
 )
 from napari_melanoma.ui.slide.overview import TileStrip
-from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.slide.run_status import analysis_identity, needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_melanoma.core.geometry import MapPlacement
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QMainWindow, QWidget
 
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
+COVER_CELLS = 1024  # along the longer side of the view: about one for each pixel of the screen
 WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of a whole slide
 
 
@@ -77,6 +80,17 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
 def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
     """Return the width of the view in pixels of the finest level, the unit of ``view_memory.center_view``."""
     return get_extent(viewer)[1] / slide.pixel_um[1]
+
+
+def cover_view(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
+    """Return placement and shape (rows, columns) of a grid over the view, whose cells measure whole pixels."""
+    view = get_visible_region(viewer, slide)
+    top, left = max(0.0, view.top), max(0.0, view.left)
+    bottom, right = min(float(slide.size[0]), view.top + view.height), min(float(slide.size[1]), view.left + view.width)
+    step = max(1, round(max(bottom - top, right - left) / COVER_CELLS))
+    corner = int(top // step * step), int(left // step * step)
+    shape = int(-((corner[0] - bottom) // step)), int(-((corner[1] - right) // step))
+    return MapPlacement(float(corner[0]), float(corner[1]), float(step), float(step), slide.info.pixel_size), shape
 
 
 def pan_view(viewer: Viewer, rows: float, columns: float) -> None:

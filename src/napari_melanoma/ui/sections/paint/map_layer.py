@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.ui.slide.shape_layers import to_rgba
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shape_layers import to_rgba
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -50,7 +50,7 @@ from napari_melanoma.ui.session.slide import (
     remove_class,
     remove_stroke,
 )
-from napari_melanoma.ui.slide.shape_layers import bind_keys
+from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui.slide.pixel_tools import PixelTool
-from napari_melanoma.ui.slide.regions_layer import cover_view
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
+from napari_melanoma.ui.viewer.camera import cover_view, get_camera, get_zoom
+from napari_melanoma.ui.viewer.pixel_tools import PixelTool
+from napari_melanoma.ui.viewer.shape_layers import HALF, Keys, to_rgba
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 

@@ -11,7 +11,7 @@ from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.strokes_layer import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
-from napari_melanoma.ui.slide.class_list import ClassKind, RegionClassList
+from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:

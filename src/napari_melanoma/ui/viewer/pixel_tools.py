@@ -11,9 +11,9 @@ from uuid import uuid4
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.ui.slide.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
+from napari_melanoma.ui.viewer.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import Connections
 
