@@ -9,8 +9,9 @@ import hashlib
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.roi_config import RoiConfig
 
@@ -467,3 +468,13 @@ class TissueHeadConfig(Config):
     smoothing: float = Field(0.0, ge=0, le=4, description="width of the Gaussian that smooths the map, in cells")
     novelty_limit: float | None = Field(None, gt=0, description="distance above which a cell is out of distribution")
     colors: dict[str, tuple[int, int, int]] = Field(default_factory=dict, description="of the classes, where known")
+    channels: ChannelChoice | None = Field(
+        None, description="channels of fluorescence slides that are read as red, green and blue; none: brightfield"
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _check_limits(cls, channels: ChannelChoice | None) -> ChannelChoice | None:
+        if channels is not None and not channels.is_complete:
+            raise ValueError(f"the channels {channels.label} have no limits: expected NAME=LOW:HIGH for each")
+        return channels

@@ -10,12 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import InputError, ResultsMismatch, SaveError, describe_error
+from napari_melanoma.core.errors import ConfigError, InputError, ResultsMismatch, SaveError, describe_error
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
@@ -36,6 +36,7 @@ from napari_melanoma.slides.plan import (
     result_spec,
     stated_pixel_size,
 )
+from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import (
     SlideFolderNames,
@@ -140,8 +141,9 @@ def _load_or_compute_result(
 
     An existing result with failed tiles is replaced if one of them can be read now.
     """
-    check_slide(job.slide.info)
     model = _load_model(job, load)
+    job = replace(job, slide=_read_as_rgb(job, model))
+    check_slide(job.slide.info)
     existing = None if job.force else find_matching_result(job.run_folder.path, job.slide.info, model, job.options)
     analysis = None if existing and not existing["tiles_failed"] else _analyze_tiles_of_slide(job, model, started)
     if existing and (analysis is None or _count_failed_tiles(analysis.result) == existing["tiles_failed"]):
@@ -153,6 +155,16 @@ def _load_or_compute_result(
         return sync_with_outlines(job.run_folder.path, existing), True
     assert analysis is not None
     return write_outputs(analysis, job.run_folder.path, job.run), False
+
+
+def _read_as_rgb(job: _SlideJob, model: TileModel) -> Slide:
+    """Return the slide with the colors that a model expects: for fluorescence, the channels that it was fitted on."""
+    if model.info.channels is not None and job.options.normalizes_stain:
+        raise ConfigError(
+            f"'{model.info.name}' reads channels of fluorescence, which have no stain to normalize. Set the stain "
+            "method to none."
+        )
+    return read_as_rgb(job.slide, model.info.channels, f"'{model.info.name}'")
 
 
 def _load_model(job: _SlideJob, load: Callable[[], TileModel] | None) -> TileModel:

@@ -207,6 +207,7 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
         prediction_fingerprint=bundle.prediction_fingerprint(),
         margin_px=config.tissue.margin_px if config.tissue is not None else 0,
         smoothing=config.tissue.smoothing if config.tissue is not None else 0.0,
+        channels=config.tissue.channels if config.tissue is not None else None,
     )
     classifier = config.classifier
     if config.task == "embedding":

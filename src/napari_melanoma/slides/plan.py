@@ -15,6 +15,7 @@ from napari_melanoma.core.geometry import UM_PER_MM, Box, MapPlacement, PixelSiz
 from napari_melanoma.depth.tumor_maps import describe_implausible_size
 from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
+from napari_melanoma.slides.reading.composite import fluorescence_error
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, coarse_to_fine, plan_tiles, tissue_share
 from napari_melanoma.slides.tissue import read_overview, scanned_slices, tissue_of_overview
@@ -67,12 +68,9 @@ def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
 
 
 def check_slide(info: SlideInfo) -> None:
-    """Raise InputError if a slide cannot be analyzed: fluorescence, or a missing or implausible pixel size."""
-    if info.kind != "brightfield":
-        raise InputError(
-            f"{info.path.name} shows fluorescence ({len(info.channels)} channels), but slide models were trained on "
-            "brightfield stains such as H&E. It can be viewed channel by channel, but not analyzed."
-        )
+    """Raise InputError if a slide cannot be analyzed: no RGB, or a missing or implausible pixel size."""
+    if not info.is_rgb:
+        raise fluorescence_error(info, "a slide model")
     if info.pixel_size is None:
         raise ScaleMissing(
             f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} has no pixel size, or an "

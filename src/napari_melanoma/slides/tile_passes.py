@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.prediction_config import ClassifierConfig
     from napari_melanoma.io.slide_store import TileKind
 
@@ -44,7 +45,8 @@ class TileModelInfo:
     if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
     determines the predictions of a bundle. ``margin_px``: border of its input that is context only: the predictions of
     a dense model then cover the rest of a tile, without overlap. ``smoothing``: width of the Gaussian that smooths the
-    stitched map of a dense model, in its pixels.
+    stitched map of a dense model, in its pixels. ``channels``: those of fluorescence slides that it reads as RGB; None
+    for a model of brightfield slides.
     """
 
     name: str
@@ -66,6 +68,7 @@ class TileModelInfo:
     prediction_fingerprint: str = ""
     margin_px: int = 0
     smoothing: float = 0.0
+    channels: ChannelChoice | None = None
 
     @property
     def is_tissue_classifier(self) -> bool:

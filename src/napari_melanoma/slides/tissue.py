@@ -104,9 +104,7 @@ def find_tissue(
     micrometers per pixel, (y, x); without it, the longer side is assumed to be 20 mm. If there is only glass, the masks
     are empty, with a warning.
     """
-    step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
-    factor = max(1, round(WORKING_UM / max(step_um)), -(-max(thumbnail.shape) // MAX_SIDE_PX))
-    small, um = _downscale(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
+    small, um, factor = _to_working_scale(thumbnail, um_per_px)
     empty = find_unscanned(small)
     density = smoothed_optical_density(small, estimate_glass_color(small, empty), sigma_px=1.0)
     density[empty] = 0
@@ -121,11 +119,40 @@ def find_tissue(
     if config.folds == "drop":
         mask &= ~fold
     warnings = _tissue_warnings(mask, pen, fold, small)
-    mask, pen, fold = (
-        found.repeat(factor, axis=0).repeat(factor, axis=1)[: thumbnail.shape[0], : thumbnail.shape[1]]
-        for found in (mask, pen, fold)
-    )
+    mask, pen, fold = (_enlarge(found, factor, thumbnail.shape) for found in (mask, pen, fold))
     return TissueDetection(mask, pen, fold, float(threshold), warnings)
+
+
+def find_signal(
+    thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig
+) -> TissueDetection:
+    """Detect the tissue on an overview of three fluorescence channels: signal in any of them.
+
+    ``thumbnail``: uint8 (row, column, channel=3), white without signal, see ``slides.reading.composite``. Other
+    arguments as in ``find_tissue``; there is no pen ink, and folds are not detected.
+    """
+    small, um, factor = _to_working_scale(thumbnail, um_per_px)
+    signal = smoothed_optical_density(small, (WHITE, WHITE, WHITE), sigma_px=1.0).max(axis=2)
+    threshold = config.threshold if config.threshold is not None else _threshold(signal, config)
+    found = _clean_mask(signal > threshold, um, config)
+    warnings = (
+        () if found.any() else ("no tissue was found: no channel has a signal. Check the limits of the channels.",)
+    )
+    mask, none = _enlarge(found, factor, thumbnail.shape), np.zeros(thumbnail.shape[:2], bool)
+    return TissueDetection(mask, none, none, float(threshold), warnings)
+
+
+def _to_working_scale(
+    thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None
+) -> tuple[NDArray[np.uint8], tuple[float, float], int]:
+    """Downscale an overview; return it with micrometers per pixel and the factor."""
+    step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
+    factor = max(1, round(WORKING_UM / max(step_um)), -(-max(thumbnail.shape) // MAX_SIDE_PX))
+    return _downscale(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor), factor
+
+
+def _enlarge(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
 def _threshold_feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
@@ -496,7 +523,8 @@ def tissue_of_overview(
     image, damage = overview
     full, scanned = info.levels[0], scanned_slices(info, image.shape)
     place = MapPlacement.from_thumbnail(image.shape, (full.height, full.width), scale)
-    detection = find_tissue(image[scanned], place.cell_um, config)
+    detect = find_tissue if info.composite is None else find_signal
+    detection = detect(image[scanned], place.cell_um, config)
     mask = damage.copy()
     mask[scanned] |= detection.mask
     return mask, detection.warnings

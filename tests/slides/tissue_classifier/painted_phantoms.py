@@ -54,3 +54,24 @@ def draw_phantom(path: Path, seed: int = 3, side: int = 1536) -> Phantom:
     truth = render_truth(plan, CELL_PX / PARTS, Box(0, 0, parts, parts))
     cells = side // CELL_PX
     return Phantom(path, np.eye(len(CLASSES))[truth].reshape(cells, PARTS, cells, PARTS, -1).mean(axis=(1, 3)))
+
+
+CHANNELS = ("DAPI", "Collagen", "Melanin")  # of the fluorescence phantom
+STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))  # optical densities that they replace
+OFFSET, SIGNAL = 200, 1500  # of the camera, and for a unit of optical density
+
+
+def draw_fluorescence(phantom: Phantom, path: Path) -> Phantom:
+    """Write a phantom as fluorescence: 16-bit channels of the amounts of its stains, dark where there is no tissue."""
+    density = -np.log((tifffile.imread(phantom.path).astype(float) + 1) / 245)
+    stains = np.array(STAINS) / np.linalg.norm(STAINS, axis=1, keepdims=True)
+    amounts = np.clip(density @ np.linalg.inv(stains), 0, None)
+    counts = np.random.default_rng(0).poisson(OFFSET + SIGNAL * amounts).astype(np.uint16)
+    metadata = {
+        "axes": "CYX",
+        "Channel": {"Name": list(CHANNELS)},
+        **{f"PhysicalSize{axis}": MPP for axis in "XY"},
+        **{f"PhysicalSize{axis}Unit": "µm" for axis in "XY"},
+    }
+    tifffile.imwrite(path, np.moveaxis(counts, 2, 0), photometric="minisblack", tile=(256, 256), metadata=metadata)
+    return Phantom(path, phantom.truth)

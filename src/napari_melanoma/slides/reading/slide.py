@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, Box, PixelSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_melanoma.core.channel_choice import ChannelChoice
 
 SlideKind = Literal["brightfield", "fluorescence"]
 _LEVEL_TOLERANCE = 1.01  # levels have whole pixels, so their downsample is inexact by a few parts in a thousand
@@ -58,7 +60,7 @@ NOT_STATED = f"the file states no pixel size, so lengths are in pixels. {ADVICE}
 DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
 _STRIPE_PX, _MARK_COLOR, _BACKGROUND_COLOR = 16, (214, 39, 140), (225, 225, 225)
 # From the background to the brightest tissue; grains of dust are brighter, and would make tissue dark.
-_CONTRAST_PERCENTILES = (10, 99.8)
+CONTRAST_PERCENTILES = (10, 99.8)
 
 logger = logging.getLogger(__name__)
 MAX_LOGGED = 20  # damaged tiles listed in the log; a truncated slide may have thousands
@@ -99,7 +101,8 @@ class SlideInfo:
 
     ``levels``: the finest first. ``pixel_size``: of level 0; None if neither the file nor the user states it.
     ``bounds``: scanned area in pixels of level 0; None if unknown. ``kind``: brightfield is read as RGB, other slides
-    as channels. ``colors``: an 8-bit RGB color for each channel; empty if unknown. ``properties``: metadata as text.
+    as channels, unless ``composite`` states which of them are read as RGB. ``colors``: an 8-bit RGB color for each
+    channel; empty if unknown. ``properties``: metadata as text.
     ``associated``: names of images stored with the slide. ``has_profile``: whether there is an ICC profile.
     ``scale_warnings``: those of ``warnings`` that are about the scale.
     """
@@ -120,6 +123,12 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     scale_warnings: tuple[str, ...] = ()
     fingerprint: str = ""
+    composite: ChannelChoice | None = None
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether pixels are read as RGB: brightfield, or three chosen channels of fluorescence."""
+        return self.kind == "brightfield" or self.composite is not None
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -181,24 +190,35 @@ class Slide(ABC):
 
         Returns uint8 (row, column, channel=3); fluorescence channels are merged in their colors.
         """
-        return self._read_scaled(self.read_region, side_px)
+        level, box = self._overview_level(side_px)
+        return self._to_thumbnail(self.read_region(level, box), side_px)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
         """Read the whole slide as a thumbnail, also if tiles cannot be decoded.
 
         Returns the thumbnail with marks on damaged tiles, and the boxes of these tiles in pixels of level 0.
         """
-        return self.thumbnail(side_px), ()
+        pixels, boxes = self.read_around_damage(*self._overview_level(side_px))
+        return self._to_thumbnail(pixels, side_px), boxes
 
-    def _read_scaled(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
-        """Read the coarsest level that is fine enough for a thumbnail by ``read``, and resize it."""
+    def read_around_damage(self, level: int, box: Box) -> tuple[NDArray, tuple[Box, ...]]:
+        """Read a rectangle of pixels as ``read_region`` does, also if tiles cannot be decoded.
+
+        Returns the pixels with marks on damaged tiles, and the boxes of all damaged tiles that are known of the level,
+        in pixels of level 0.
+        """
+        return self.read_region(level, box), ()
+
+    def _overview_level(self, side_px: int) -> tuple[int, Box]:
+        """Return the coarsest level that is fine enough for a thumbnail, and its box."""
         full = self.info.levels[0]
         index = self.best_level(max(full.height, full.width) / side_px)
         level = self.info.levels[index]
-        pixels = read(index, Box(0, 0, level.height, level.width))
-        if self.info.kind != "brightfield":
-            pixels = merge_channels(pixels, self.info.colors)
-        rgb = cast("NDArray[np.uint8]", pixels)
+        return index, Box(0, 0, level.height, level.width)
+
+    def _to_thumbnail(self, pixels: NDArray, side_px: int) -> NDArray[np.uint8]:
+        full = self.info.levels[0]
+        rgb = pixels if self.info.is_rgb else merge_channels(pixels, self.info.colors)
         scale = side_px / max(full.height, full.width)
         return resize_rgb(rgb, max(1, round(full.height * scale)), max(1, round(full.width * scale)))
 
@@ -448,7 +468,7 @@ def contrast_limits(channel: NDArray) -> tuple[float, float]:
     """Return the contrast limits of a channel, (row, column): from the background to nearly the maximum."""
     if not channel.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(channel, _CONTRAST_PERCENTILES))
+    low, high = (float(value) for value in np.percentile(channel, CONTRAST_PERCENTILES))
     if channel.dtype.kind == "f" and high > low:  # the values of a slide may all be below 1
         return low, high
     return low, max(high, low + 1)

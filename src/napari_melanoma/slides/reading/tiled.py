@@ -229,14 +229,12 @@ class TiledSlide(Slide):
         """
         return self._region(level, box, marked=True, rough=True)
 
-    def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """Read the thumbnail, with stripes for damaged tiles, and the boxes of these tiles in pixels of level 0."""
-        thumbnail = self._read_scaled(partial(self._region, marked=True), side_px)
-        full = self.info.levels[0]
-        level = self.best_level(max(full.height, full.width) / side_px)
+    def read_around_damage(self, level: int, box: Box) -> tuple[NDArray, tuple[Box, ...]]:
+        """Read a rectangle of pixels with stripes for damaged tiles, and the boxes of these tiles, see ``Slide``."""
+        pixels = self._region(level, box, marked=True)
         source = self.sources[level]
         base = level - source.depth if isinstance(source, DownsampledLevel) else level
-        return thumbnail, self._damage.boxes_at(base, self.info.levels[base].downsample)
+        return pixels, self._damage.boxes_at(base, self.info.levels[base].downsample)
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
         """Add a function that is called, in another thread, when all requested tiles can be read exactly."""

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 ARCHITECTURE = "tissue-classifier"
 HEAD, NOVELTY = "head.", "novelty."  # prefixes of the arrays in the weights file
 SHORT_HASH = 12  # digits of a fingerprint in messages
+CHANNELS_TEXT = """
+## Channels
+
+For fluorescence slides with these channels, read as colors: {}. Limits of each, from no to full signal: `{}`. A channel
+is dark where its signal is strong. Values depend on the microscope, the exposure and the staining: the limits are valid
+for slides of the same batch.
+"""
 
 
 def write_tissue_bundle(
@@ -75,6 +82,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         smoothing=classifier.smoothing,
         novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
         colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
+        channels=classifier.channels,
     )
     chosen = classifier.validation
     facts = {
@@ -118,6 +126,7 @@ def _card(config: BundleConfig, classifier: TissueClassifier, slide_names: Seque
     )
     warnings = "".join(f"- {warning}\n" for warning in chosen.warnings)
     slides = f": {', '.join(slide_names)}" if slide_names else ""
+    channels = "" if head.channels is None else CHANNELS_TEXT.format(head.channels.description, head.channels.label)
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
@@ -156,7 +165,7 @@ Accuracy on slides of other laboratories and scanners is not known.
 
 `{head.source}`: {head.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
 `{head.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are rejected.
-"""
+{channels}"""
 
 
 def _percent(share: float) -> str:

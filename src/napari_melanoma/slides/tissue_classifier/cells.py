@@ -53,7 +53,7 @@ class CellGrid:
 
         ``mpp``: micrometers per pixel at which features are computed. ``within``: the part to cover, in pixels of the
         finest level; by default the scanned area. Raises ``ScaleMissing`` if the pixel size is unknown, and
-        ``InputError`` for fluorescence.
+        ``InputError`` for fluorescence without a choice of channels.
         """
         check_slide(info)
         config = TilingConfig(side_px=block_px(mpp), mpp=mpp, margin_px=margin_px(mpp))

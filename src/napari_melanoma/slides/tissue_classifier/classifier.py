@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, PartContext, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.geojson import SUFFIXES
+from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
     SHIPPED_SOURCES,
     FeatureSource,
@@ -54,6 +58,18 @@ class TissueFitOptions(Config):
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
     )
+    channels: str = Field(
+        "",
+        description="three channels of fluorescence slides as red, green and blue, such as DAPI,CD8,PanCK, or with "
+        "limits DAPI=200:4000; by default as painted, with limits from all slides together",
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _check_channels(cls, channels: str) -> str:
+        if channels:
+            ChannelChoice.from_text(channels)
+        return channels
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ class PaintedSlideFile:
 
     ``folder``: its result folder, in which features are stored; without it, they are computed again next time.
     ``classes``: names and colors, in the order of the user. ``pixel_size``: that of the user, if the file states none.
+    ``channels``: those of fluorescence that it was painted with; None if unknown.
     """
 
     path: Path
@@ -69,6 +86,7 @@ class PaintedSlideFile:
     folder: Path | None = None
     classes: Mapping[str, Color | None] = field(default_factory=dict)
     pixel_size: PixelSize | None = None
+    channels: ChannelChoice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +96,7 @@ class TissueClassifier:
     ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
     cell, ``licence`` and ``mpp``. ``validation``: of the chosen head; ``candidates``: of all, with the chosen one.
     ``colors``: of the classes, where known. ``smoothing``: in cells. ``slides``: number of painted slides.
+    ``channels``: those of fluorescence that are read as RGB; None for brightfield.
     """
 
     source: str
@@ -93,6 +112,7 @@ class TissueClassifier:
     smoothing: float = 0.0
     slides: int = 1
     notes: tuple[str, ...] = ()
+    channels: ChannelChoice | None = None
 
     @classmethod
     def fit(cls, source: FeatureSource, cells: TrainingCells, validation: Validation) -> TissueClassifier:
@@ -147,7 +167,7 @@ def fit_tissue_classifier(
     Raises
     ------
     InputError
-        Fewer than two classes have a stroke on a slide, or a slide cannot be read.
+        Fewer than two classes have a stroke on a slide, a slide cannot be read, or it is not of the chosen channels.
     ScaleMissing
         The pixel size of a slide is unknown.
     Cancelled
@@ -156,36 +176,54 @@ def fit_tissue_classifier(
     names = {stroke.class_name for slide in slides for stroke in slide.strokes}
     if advice := advise_painting(sorted(names)):
         raise InputError(f"a tissue classifier needs strokes of at least two classes. {advice}")
-    colors = _merge_colors(slides)
+    colors, channels = _merge_colors(slides), _choose_channels(slides, options.channels)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
     validations: list[Validation] = []
     notes: tuple[str, ...] = ()
     for number, name in enumerate(options.sources):
         part = PartContext(run, number, len(options.sources), name)
         source = open_feature_source(name, options.weights)
-        cells, notes = gather_cells(slides, source, tuple(colors), part)
+        cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
         tables[name] = source, cells
         validations += validate(cells, options.heads, name, part)
     chosen = choose(validations)
     source, cells = tables[chosen.source]
     chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))
-    classifier = TissueClassifier.fit(source, cells, chosen)
-    return replace(classifier, candidates=tuple(validations), colors=colors, smoothing=options.smoothing, notes=notes)
+    return replace(
+        TissueClassifier.fit(source, cells, chosen),
+        candidates=tuple(validations),
+        colors=colors,
+        smoothing=options.smoothing,
+        notes=notes,
+        channels=channels,
+    )
+
+
+def _choose_channels(slides: Sequence[PaintedSlideFile], text: str) -> ChannelChoice | None:
+    """Return the channels of fluorescence with their limits: those of a text, or those that were painted with."""
+    painted = [slide.channels for slide in slides if slide.channels is not None]
+    choice = ChannelChoice.from_text(text) if text else next(iter(painted), None)
+    if choice is None or choice.is_complete:
+        return choice
+    with ExitStack() as stack:
+        return complete_limits(choice, [stack.enter_context(open_slide(one.path, one.pixel_size)) for one in slides])
 
 
 def gather_cells(
-    slides: Sequence[PaintedSlideFile], source: FeatureSource, classes: Sequence[str], run: RunContext = NULL_CONTEXT
+    slides: Sequence[PaintedSlideFile],
+    source: FeatureSource,
+    classes: Sequence[str],
+    channels: ChannelChoice | None = None,
+    run: RunContext = NULL_CONTEXT,
 ) -> tuple[TrainingCells, tuple[str, ...]]:
     """Compute the features of the painted cells of slides; return these cells, and messages about their strokes.
 
-    Cells in a damaged part of a slide are left out.
+    Cells in a damaged part of a slide are left out. ``channels``: those of fluorescence slides.
     """
-    from napari_melanoma.slides.reading.opening import open_slide
-
     painted, notes = [], list[str]()
     for slide in slides:
         with (
-            open_slide(slide.path, slide.pixel_size) as opened,
+            read_as_rgb(open_slide(slide.path, slide.pixel_size), channels, "the tissue classifier") as opened,
             SlideFeatures.open(opened, source, slide.folder) as stored,
         ):
             painted.append(compute_painted(slide.strokes, stored, run))
@@ -235,8 +273,6 @@ def find_painted_slides(
     slides; by default the folder of each slide, and the results of the Slide dock. ``pixel_size``: that of the slides,
     if their files state none. Raises ``InputError`` for a slide without strokes.
     """
-    from napari_melanoma.slides.reading.opening import open_slide
-
     files = [path for path in strokes if path.is_file()]
     if files and len(files) != len(slides):
         raise InputError(
@@ -249,7 +285,7 @@ def find_painted_slides(
         with open_slide(slide, pixel_size) as opened:
             content = read_stroke_file(path, opened.info.origin)
         folder = path.parent if path.name == STROKES else None
-        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, pixel_size))
+        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, pixel_size, content.channels))
     return found
 
 

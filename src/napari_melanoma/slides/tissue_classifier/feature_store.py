@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 from pydantic import Field
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext, usable_cores
 from napari_melanoma.core.files import atomic_folder, remove_folder, temporary_prefix
@@ -64,6 +65,7 @@ class FeatureStoreSpec(Config):
     corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
     step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
     pixel_size_um: tuple[float, float] = Field(description="(y, x) of the finest level")
+    channels: ChannelChoice | None = Field(None, description="of fluorescence, read as RGB; none: brightfield")
 
     @property
     def key(self) -> str:
@@ -94,7 +96,7 @@ class SlideFeatures:
 
     @classmethod
     def open(cls, slide: Slide, source: FeatureSource, folder: Path | None = None) -> SlideFeatures:
-        """Open the features of a slide; nothing is computed.
+        """Open the features of a slide, which is read as RGB; nothing is computed.
 
         ``folder``: the result folder of the slide; without it, features are stored until this object is closed. Raises
         ``ScaleMissing`` if the pixel size of the slide is unknown.
@@ -306,6 +308,7 @@ def _describe(slide: Slide, source: FeatureSource, grid: CellGrid) -> FeatureSto
         corner=(place.top, place.left),
         step=(place.step_y, place.step_x),
         pixel_size_um=(size.y_um, size.x_um),
+        channels=slide.info.composite,
     )
 
 

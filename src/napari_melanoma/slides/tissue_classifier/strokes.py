@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.formatting import format_count
@@ -40,6 +41,7 @@ STROKES = "strokes.geojson"
 MAX_CELLS = 64  # cells of a stroke that are used: those of one stroke are similar
 MIN_REACH = 0.5  # cells: a thinner line covers the cells whose center is within half a cell of it
 StrokeKind = Literal["brush", "polygon", "cells"]
+_CHANNELS = "channels"  # member of the file with the channels of a fluorescence slide
 _CLASSES = "classes"  # member of the file with the classes in their order, also those without strokes
 _GEOMETRY_TYPES: dict[StrokeKind, str] = {"brush": "LineString", "polygon": "Polygon", "cells": "MultiPoint"}
 
@@ -206,13 +208,14 @@ class StrokeFile:
     """The content of ``strokes.geojson``.
 
     ``classes``: classes and their colors, in the order of the user. ``unread``: features that are not strokes, which
-    are kept. ``notes``: messages about them.
+    are kept. ``notes``: messages about them. ``channels``: those of fluorescence that the slide was painted with.
     """
 
     strokes: tuple[Stroke, ...] = ()
     classes: Mapping[str, Color | None] = field(default_factory=dict)
     unread: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    channels: ChannelChoice | None = None
 
 
 def read_strokes(path: Path, origin: Origin = CANVAS) -> tuple[Stroke, ...]:
@@ -245,7 +248,9 @@ def read_stroke_file(path: Path, origin: Origin = CANVAS) -> StrokeFile:
         name, color = read_classification(feature["properties"]["classification"])
         classes[name] = classes.get(name) or color
     note = f"{path.name}: {len(unread)} of {len(features)} features have no class or no area to paint: left out."
-    return StrokeFile(_with_unique_ids(strokes), classes, tuple(unread), (note,) if unread else ())
+    chosen = content.get(_CHANNELS)
+    channels = ChannelChoice.from_text(chosen) if isinstance(chosen, str) and chosen else None
+    return StrokeFile(_with_unique_ids(strokes), classes, tuple(unread), (note,) if unread else (), channels)
 
 
 def write_strokes(
@@ -255,20 +260,20 @@ def write_strokes(
     *,
     origin: Origin = CANVAS,
     unread: Iterable[Any] = (),
+    channels: ChannelChoice | None = None,
 ) -> None:
     """Write strokes as GeoJSON that QuPath opens, atomically; ``read_strokes`` returns equal values.
 
     ``classes``: all classes with their colors, also those without strokes. ``origin``: the corner of the scanned area,
-    from which positions are counted. ``unread``: further features of the file.
+    from which positions are counted. ``unread``: further features of the file. ``channels``: those of fluorescence.
     """
     colors = dict(classes or {})
     features = [*(_write_feature(stroke, colors.get(stroke.class_name)) for stroke in strokes), *unread]
     listed = json.dumps([_classification(name, color) for name, color in colors.items()], ensure_ascii=False)
     lines = ",\n".join(json.dumps(from_canvas(feature, origin), ensure_ascii=False) for feature in features)
-    start = (
-        f'{{"type": "FeatureCollection", "{ORIGIN}": [{origin[1]}, {origin[0]}], "{_CLASSES}": {listed}, "features": ['
-    )
-    write_text(path, f"{start}\n{lines}\n]}}\n")
+    chosen = "" if channels is None else f'"{_CHANNELS}": {json.dumps(channels.label, ensure_ascii=False)}, '
+    start = f'{{"type": "FeatureCollection", "{ORIGIN}": [{origin[1]}, {origin[0]}], "{_CLASSES}": {listed}, {chosen}'
+    write_text(path, f'{start}"features": [\n{lines}\n]}}\n')
 
 
 def _classification(name: str, color: Color | None) -> dict[str, Any]:
