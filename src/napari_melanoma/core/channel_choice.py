@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.formatting import format_names
 
 PARTS = 3  # red, green and blue
+SEPARATOR = ","  # of channels in text
 NUCLEAR = ("dapi", "hoechst", "draq5", "syto", "nuclei", "nuclear")  # stains of all nuclei, in lower case
 UNSPECIFIC = ("autofluorescence", "background")
 EXAMPLE = "DAPI,CD8,PanCK, or with limits DAPI=200:4000,CD8=150:2500,PanCK=100:3000"
@@ -61,7 +62,7 @@ class ChannelChoice(Config):
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Parse one to three channels with commas in between, each as ``NAME`` or ``NAME=LOW:HIGH``."""
-        parts = [part.strip() for part in text.split(",")]
+        parts = [part.strip() for part in text.split(SEPARATOR)]
         if not 1 <= len(parts) <= PARTS or not all(parts):
             raise ConfigError(f"channels are {text!r}: expected one to three names, such as {EXAMPLE}.")
         channels = [_parse_channel(part) for part in parts]
@@ -75,7 +76,7 @@ class ChannelChoice(Config):
     @property
     def label(self) -> str:
         """The channels with their limits, as ``from_text`` reads them."""
-        return ",".join(channel.label for channel in self.channels)
+        return SEPARATOR.join(channel.label for channel in self.channels)
 
     @property
     def description(self) -> str:

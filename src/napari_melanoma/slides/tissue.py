@@ -128,11 +128,12 @@ def find_signal(
 ) -> TissueDetection:
     """Detect the tissue on an overview of three fluorescence channels: signal in any of them.
 
-    ``thumbnail``: uint8 (row, column, channel=3), white without signal, see ``slides.reading.composite``. Other
+    ``thumbnail``: uint8 (row, column, channel=3), black without signal, see ``slides.reading.composite``. Other
     arguments as in ``find_tissue``; there is no pen ink, and folds are not detected.
     """
     small, um, factor = _to_working_scale(thumbnail, um_per_px)
-    signal = smoothed_optical_density(small, (WHITE, WHITE, WHITE), sigma_px=1.0).max(axis=2)
+    # Inverted, a signal has the same range as a stain, so that the same thresholds apply.
+    signal = smoothed_optical_density(WHITE - small, (WHITE, WHITE, WHITE), sigma_px=1.0).max(axis=2)
     threshold = config.threshold if config.threshold is not None else _threshold(signal, config)
     found = _clean_mask(signal > threshold, um, config)
     warnings = (

@@ -36,15 +36,15 @@ def slide_path(tmp_path: Path) -> Path:
     return write_fluorescence(tmp_path / "slide.ome.tif", pixels)
 
 
-def test_signal_is_dark_in_its_color(slide_path: Path) -> None:
+def test_signal_has_its_color(slide_path: Path) -> None:
     choice = ChannelChoice.from_text("CK=100:500,CD8=100:200,DAPI=100:1900")
     with read_as_rgb(open_slide(slide_path), choice, "the test") as slide:
         rgb = slide.read_region(0, Box(-1, 0, 400, 400))
     assert rgb.dtype == np.uint8
-    assert rgb[0, 0].tolist() == [255, 255, 255]  # outside
-    assert rgb[1, 0].tolist() == [255, 255, 255]  # background
-    assert rgb[300, 200].tolist() == [0, 255, 127]  # both
-    assert rgb[300, 300].tolist() == [255, 255, 127]  # DAPI alone
+    assert rgb[0, 0].tolist() == [0, 0, 0]  # outside
+    assert rgb[1, 0].tolist() == [0, 0, 0]  # background
+    assert rgb[300, 200].tolist() == [255, 0, 128]  # both
+    assert rgb[300, 300].tolist() == [0, 0, 128]  # DAPI alone
 
 
 def test_limits_are_those_of_all_slides_together(slide_path: Path, tmp_path: Path) -> None:
@@ -110,5 +110,4 @@ def test_real_slides(name: str, shared_data: Path) -> None:
         mask, _ = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)
     assert thumbnail.dtype == np.uint8
     assert 5 < thumbnail.std() < 120
-    assert thumbnail.mean() > 100  # mostly bright, as brightfield slides
     assert REAL[name] < mask.mean()

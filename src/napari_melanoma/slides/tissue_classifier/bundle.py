@@ -40,9 +40,8 @@ SHORT_HASH = 12  # digits of a fingerprint in messages
 CHANNELS_TEXT = """
 ## Channels
 
-For fluorescence slides with these channels, read as colors: {}. Limits of each, from no to full signal: `{}`. A channel
-is dark where its signal is strong. Values depend on the microscope, the exposure and the staining: the limits are valid
-for slides of the same batch.
+For fluorescence slides with these channels, read as colors: {}. Limits of each, from no to full signal: `{}`. Values
+depend on the microscope, the exposure and the staining: the limits are valid for slides of the same batch.
 """
 
 
