@@ -1,4 +1,4 @@
-"""Suggested places to paint, similar cells, and cells that are out of distribution."""
+"""Suggested places to paint, and cells that are out of distribution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.slides.tissue_classifier.suggestions import (
     APART_CELLS,
     CellNovelty,
-    find_similar,
     suggest_cells,
 )
 
@@ -57,20 +56,6 @@ def test_few_cells_give_few_suggestions(shape: tuple[int, int]) -> None:
 
 def test_equal_cells_are_suggested_once() -> None:
     assert len(suggest_cells(uncertain_at(), np.zeros((len(CELLS), 4)), CELLS, NONE, 5)) == 1
-
-
-def test_similar_cells() -> None:
-    features = features_of_columns()
-    query = features[(CELLS == (8, 12)).all(axis=1)][0]
-    found = CELLS[find_similar(features, CELLS, query, 3)]
-    assert found[0].tolist() == [8, 12]
-    assert np.abs(found[1:] - (8, 12)).max(axis=1).min() >= APART_CELLS
-    assert (np.abs(found[:, 1] - 12) <= 1).all()  # the same feature, in other rows
-    assert len(find_similar(features[:2], CELLS[:2], query, 3)) == 1
-    features[(CELLS == (8, 12)).all(axis=1)] = np.nan  # not computed yet
-    found = CELLS[find_similar(features, CELLS, query, 3)]
-    assert [8, 12] not in found.tolist()
-    assert (found[:, 1] == 12).all()
 
 
 def test_cells_out_of_distribution() -> None:

@@ -91,7 +91,7 @@ class SlideFeatures:
         self._lock = Lock()
         self._cache: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
         self._unwritten: dict[tuple[int, int], NDArray[np.float16]] = {}
-        self._stored = _list_stored(self._path, grid.blocks.shape)
+        self._stored = list_stored_blocks(self._path, grid.blocks.shape)
         self._temporary: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -195,7 +195,7 @@ class SlideFeatures:
         Blocks that cannot be read are left out. If cancelled, finished blocks are kept.
         """
         done = on_block or (lambda block: None)
-        self._stored |= _list_stored(self._path, self._stored.shape)  # another process may have stored some
+        self._stored |= list_stored_blocks(self._path, self._stored.shape)  # another process may have stored some
         known = self._are_known(blocks)
         for block in blocks[known]:
             done(block)
@@ -357,8 +357,8 @@ def _chunk_path(path: Path, row: int, column: int) -> Path:
     return path / FEATURES / "c" / str(row) / str(column) / "0"
 
 
-def _list_stored(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which blocks are stored, bool (row, column)."""
+def list_stored_blocks(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which blocks of a store are complete, bool (row, column)."""
     stored = np.zeros(shape, np.bool_)
     for file in (path / FEATURES / "c").glob("*/*/0"):
         row, column = int(file.parts[-3]), int(file.parts[-2])

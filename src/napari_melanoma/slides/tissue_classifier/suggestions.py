@@ -1,4 +1,4 @@
-"""Where to paint next, cells that are similar to a cell, and cells that are out of distribution."""
+"""Where to paint next, and cells that are out of distribution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
 
 CANDIDATES = 16  # uncertain cells from which each suggestion is chosen
-APART_CELLS = 4  # rows or columns between suggestions, and between similar cells
+APART_CELLS = 4  # rows or columns between suggestions
 MIN_SPREAD = 1e-6  # of a feature
 NOVELTY_CELLS = 16  # of each stroke
 NOVELTY_FOLDS = 5
@@ -56,27 +56,6 @@ def suggest_cells(
         farthest = np.minimum(farthest, np.square(values - values[index]).sum(axis=1))
         farthest[_distance_to(positions, positions[index : index + 1]) < APART_CELLS] = 0
     return candidates[chosen]
-
-
-def find_similar(
-    features: NDArray[np.floating], cells: NDArray[np.integer], query: NDArray[np.floating], count: int = 8
-) -> NDArray[np.intp]:
-    """Find the cells whose features are most similar to those of a cell, none of them next to another.
-
-    ``features``: float (cell, feature), NaN if unknown. ``cells``: int (cell, 2), row and column. ``query``: features
-    of the cell to compare with, float (feature,). Returns indices of cells, int (found,), the most similar first, at
-    most ``count``; the cell itself if it is among them.
-    """
-    remaining = np.isfinite(features).all(axis=1)
-    distance = np.square((features - query) / _spread(features[remaining])).sum(axis=1)
-    found: list[int] = []
-    for index in np.argsort(distance, kind="stable").tolist():
-        if len(found) == count:
-            break
-        if remaining[index]:
-            found.append(index)
-            remaining[_distance_to(cells, cells[index : index + 1]) < APART_CELLS] = False
-    return np.array(found, np.intp)
 
 
 def _distance_to(cells: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.float64]:
