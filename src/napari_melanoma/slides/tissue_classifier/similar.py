@@ -99,8 +99,8 @@ def find_similar_cells(
     Found cells have no pixels in common, neither with each other nor with the cell of the query. One block and the
     similarities of one slide are in memory at a time: 3 MB for a slide of 600,000 cells.
 
-    ``query``: features of the cell, float (feature,). ``stores``: of the same source of features. ``exclude``: slide and
-    cell of the query.
+    ``query``: features of the cell, float (feature,). ``stores``: of the same source of features. ``exclude``: slide
+    and cell of the query.
     """
     if not stores:
         return SimilarCells((), 0, 0)
