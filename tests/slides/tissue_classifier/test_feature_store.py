@@ -12,9 +12,8 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
-from napari_melanoma.slides.tissue_classifier import feature_store
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, MARGIN_CELLS, list_cells
-from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 
 SIDE = 2304  # at 1 um per pixel: 4.5 blocks
 
@@ -131,14 +130,18 @@ def test_a_damaged_store_is_created_again(slide: Slide, tmp_path: Path) -> None:
     assert features.known([(0, 0)]).all()
 
 
-def test_memory_is_bounded(slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    block_bytes = BLOCK_CELLS**2 * 3 * 2
-    monkeypatch.setattr(feature_store, "CACHE_BYTES", 3 * block_bytes)
-    features = SlideFeatures.open(slide, MeanColor(), tmp_path / "out")
-    features.compute(all_blocks(features), RunContext())
-    assert len(features._cache) == 3
-    assert not features._unwritten
-    assert features.known(list_cells(features.grid.cells_in(slide_box(slide)))).all()
+def test_memory_is_bounded_for_all_slides_and_released_on_close(slide: Slide, tmp_path: Path) -> None:
+    cache = BlockCache(3 * BLOCK_CELLS**2 * 3 * 2)
+    first, second = (SlideFeatures.open(slide, MeanColor(), tmp_path / name, cache) for name in ("a", "b"))
+    first.compute(all_blocks(first), RunContext())
+    assert len(cache._blocks) == 3
+    assert not first._unwritten
+    assert first.known(list_cells(first.grid.cells_in(slide_box(slide)))).all()
+    second.compute(all_blocks(second)[:2], RunContext())
+    assert len(cache._blocks) == 3
+    first.close()
+    assert len(cache._blocks) == 2, "the blocks of the other slide stay"
+    assert first.read_block((0, 0)) is not None, "from the store"
 
 
 def test_features_without_a_folder_are_removed_when_closed(slide: Slide) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
 from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.sections.paint.assessment import Assessment
 from napari_melanoma.ui.sections.paint.loop import LoopState
@@ -23,7 +24,7 @@ from napari_melanoma.ui.sections.paint.resolve import (
     resolve_save_blocker,
 )
 
-IDLE = LoopState()
+IDLE = LoopState(is_fitted=True)
 AT_WORK = LoopState(is_running=True)
 
 
@@ -41,6 +42,7 @@ ADVICE = [
     Advice("nothing painted, with a tool", {}, "Paint a stroke on dermis."),
     Advice("one class", {"Fat": 3}, "Select a second class and paint it: so far only fat has strokes."),
     Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Updating the map of the view", AT_WORK),
+    Advice("strokes beyond the slide", {"Fat": 1, "Dermis": 1}, "There is no map yet", LoopState()),
     Advice("a map", {"Fat": 5, "Dermis": 9}, "Correct the map where it is wrong: each stroke updates it. More fat."),
 ]
 
@@ -74,6 +76,11 @@ def test_progress(case: ProgressCase) -> None:
     assert resolve_progress(case.loop) == case.expected
 
 
+def assess(validation: Validation, notice: str = "") -> Assessment:
+    cells = TrainingCells.gather([], [])
+    return Assessment(frozenset(), cells, validation, (validation,) * 3, notice)
+
+
 VALIDATION = Validation(
     source="texture",
     kind="nearest_mean",
@@ -90,7 +97,7 @@ def test_panel_before_and_after_the_validation() -> None:
     painted = Painted({"Fat": 3, "Dermis": 1}, {"Fat": 1, "Dermis": 1})
     view = resolve_panel(painted, None)
     assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
-    view = resolve_panel(painted, Assessment(VALIDATION, (VALIDATION,) * 3, "Out."), {"Fat": 1.5, "Dermis": 0.25})
+    view = resolve_panel(painted, assess(VALIDATION, "Out."), {"Fat": 1.5, "Dermis": 0.25}, ("1 stroke left out.",))
     assert view.areas == "Areas on the map: Fat 1.5 mm², Dermis 0.25 mm²"
     assert [row.accessible_text for row in view.rows] == [
         "Accuracy 0.85 (0.70–0.95)",
@@ -101,10 +108,10 @@ def test_panel_before_and_after_the_validation() -> None:
     assert [row.value for row in view.rows] == [0.85, 0.9, 0.8, None]
     assert view.rows[1].tip == "Left-out cells of Fat are predicted as: Fat 90%, Dermis 10%"
     assert view.confusions == "Dermis predicted as Fat: 20%; Fat predicted as Dermis: 10%"
-    assert view.warnings == "Out.\nOne slide only."
+    assert view.warnings == "1 stroke left out.\nOut.\nOne slide only."
     assert view.choice.startswith("texture, nearest mean: chosen among 3")
     on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
-    both = resolve_panel(painted, Assessment(on_two, (on_two,)))
+    both = resolve_panel(painted, assess(on_two))
     assert both.rows[1].accessible_text == "Other slides 0.60"
 
 

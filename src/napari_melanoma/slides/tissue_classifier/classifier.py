@@ -176,7 +176,7 @@ def fit_tissue_classifier(
     names = {stroke.class_name for slide in slides for stroke in slide.strokes}
     if advice := advise_painting(sorted(names)):
         raise InputError(f"a tissue classifier needs strokes of at least two classes. {advice}")
-    colors, channels = _merge_colors(slides), _choose_channels(slides, options.channels)
+    colors, channels = merge_colors(slides), _choose_channels(slides, options.channels)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
     validations: list[Validation] = []
     notes: tuple[str, ...] = ()
@@ -255,7 +255,7 @@ def join_painted(
     return cells.select(readable), (note,) if damaged else ()
 
 
-def _merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]:
+def merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]:
     """Return the classes of all slides with their colors; the first slide with a color counts."""
     colors: dict[str, Color | None] = {}
     for slide in slides:

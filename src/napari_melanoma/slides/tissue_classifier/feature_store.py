@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FEATURES = "features"  # folder in the result folder of a slide, and array in a store
 LOCK_FILE, LOCK_S = ".features.lock", 30.0  # held while a store is created
-CACHE_BYTES = 256 * 2**20  # of blocks in memory
+CACHE_BYTES = 256 * 2**20  # of a cache of blocks
 KEY_DIGITS = 12
 OnBlock = Callable[["NDArray[np.int32]"], None]  # row and column of a block whose features can be read now
 
@@ -73,13 +73,54 @@ class FeatureStoreSpec(Config):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:KEY_DIGITS]
 
 
+class BlockCache:
+    """The blocks that were used last, in memory, of one or several stores; safe to use from several threads.
+
+    ``limit``: in bytes.
+    """
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self._limit, self._bytes = limit, 0
+        self._blocks: OrderedDict[tuple[Path, int, int], NDArray[np.float16]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, store: Path, block: tuple[int, int]) -> NDArray[np.float16] | None:
+        """Return a block of a store, float16 (cell row, cell column, feature), or None if it is not in memory."""
+        with self._lock:
+            values = self._blocks.get((store, *block))
+            if values is not None:
+                self._blocks.move_to_end((store, *block))
+            return values
+
+    def add(self, store: Path, block: tuple[int, int], values: NDArray[np.float16]) -> None:
+        """Add a block; those that were not used for the longest time are removed."""
+        with self._lock:
+            self._remove((store, *block))
+            self._blocks[store, *block] = values
+            self._bytes += values.nbytes
+            while self._bytes > self._limit and len(self._blocks) > 1:
+                self._remove(next(iter(self._blocks)))
+
+    def remove(self, store: Path) -> None:
+        """Remove all blocks of a store."""
+        with self._lock:
+            for key in [key for key in self._blocks if key[0] == store]:
+                self._remove(key)
+
+    def _remove(self, key: tuple[Path, int, int]) -> None:
+        values = self._blocks.pop(key, None)
+        self._bytes -= 0 if values is None else values.nbytes
+
+
 class SlideFeatures:
     """The features of the cells of an open slide; safe to use from several threads.
 
     ``grid``: the cells. ``source``: what computes the features.
     """
 
-    def __init__(self, slide: Slide, source: FeatureSource, grid: CellGrid, folder: Path) -> None:
+    def __init__(
+        self, slide: Slide, source: FeatureSource, grid: CellGrid, folder: Path, cache: BlockCache | None = None
+    ) -> None:
         self.grid = grid
         self.source = source
         self._slide = slide
@@ -89,28 +130,33 @@ class SlideFeatures:
         self._path = folder / FEATURES / f"{name}-{self._spec.key}.zarr"
         self._store, self._array = _open_or_create(self._path, self._spec, grid)
         self._lock = Lock()
-        self._cache: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
+        self._cache = cache or BlockCache()
         self._unwritten: dict[tuple[int, int], NDArray[np.float16]] = {}
         self._stored = list_stored_blocks(self._path, grid.blocks.shape)
         self._temporary: TemporaryDirectory[str] | None = None
 
     @classmethod
-    def open(cls, slide: Slide, source: FeatureSource, folder: Path | None = None) -> SlideFeatures:
+    def open(
+        cls, slide: Slide, source: FeatureSource, folder: Path | None = None, cache: BlockCache | None = None
+    ) -> SlideFeatures:
         """Open the features of a slide, which is read as RGB; nothing is computed.
 
-        ``folder``: the result folder of the slide; without it, features are stored until this object is closed. Raises
-        ``ScaleMissing`` if the pixel size of the slide is unknown.
+        ``folder``: the result folder of the slide; without it, features are stored until this object is closed.
+        ``cache``: of the blocks in memory, if stores share it.
+
+        Raises ``ScaleMissing`` if the pixel size of the slide is unknown.
         """
         grid = CellGrid.plan(slide.info, source.mpp)
         if folder is not None:
-            return cls(slide, source, grid, folder)
+            return cls(slide, source, grid, folder, cache)
         temporary = TemporaryDirectory(prefix=temporary_prefix(FEATURES), ignore_cleanup_errors=True)
-        features = cls(slide, source, grid, Path(temporary.name))
+        features = cls(slide, source, grid, Path(temporary.name), cache)
         features._temporary = temporary
         return features
 
     def close(self) -> None:
-        """Remove features that were stored only until now."""
+        """Release memory, and remove features that were stored only until now."""
+        self._cache.remove(self._path)
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -175,17 +221,17 @@ class SlideFeatures:
         The array has ``BLOCK_CELLS`` rows and columns, also at the end of the slide, and must not be modified.
         """
         row, column = (int(value) for value in np.asarray(block))
+        known = self._cache.get(self._path, (row, column))
+        if known is not None:
+            return known
         with self._lock:
-            if (row, column) in self._cache:
-                self._cache.move_to_end((row, column))
-                return self._cache[row, column]
             if (row, column) in self._unwritten:
                 return self._unwritten[row, column]
             if not self._stored[row, column]:
                 return None
         values = self._read_stored(row, column)
         if values is not None:
-            self._keep((row, column), values)
+            self._cache.add(self._path, (row, column), values)
         return values
 
     def compute(self, blocks: NDArray[np.int32], run: RunContext, on_block: OnBlock | None = None) -> None:
@@ -227,13 +273,7 @@ class SlideFeatures:
         with self._lock:
             if not self._stored[block]:
                 self._unwritten[block] = values
-        self._keep(block, values)
-
-    def _keep(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:
-        with self._lock:
-            self._cache[block] = values
-            while len(self._cache) * values.nbytes > CACHE_BYTES:
-                self._cache.popitem(last=False)
+        self._cache.add(self._path, block, values)
 
     def _write(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:
         top, left = block[0] * BLOCK_CELLS, block[1] * BLOCK_CELLS

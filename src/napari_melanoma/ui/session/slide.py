@@ -120,10 +120,12 @@ class SessionServices(Protocol):
 class SlideSession:
     """One open slide. Sections read its state, change it with commands, and are notified of changes.
 
-    ``folder``: the result folder of the slide. ``sessions``: those of all open slides, which share one classifier.
+    ``closed``: the slide was closed; emits its identity. ``folder``: the result folder of the slide. ``sessions``:
+    those of all open slides, which share one classifier.
     """
 
     changed = Signal(SlideState)
+    closed = Signal(str)
 
     def __init__(
         self,
@@ -211,6 +213,7 @@ class SlideSessions:
         session = self._sessions.pop(identity, None)
         if session is not None:
             session.changed.disconnect(self._on_changed)
+            session.closed.emit(identity)
             self.changed.emit()
 
     def apply(self, command: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -122,8 +123,8 @@ class RegionClassList(QWidget):
         """Add classes by name, unless they are in the list, and assign colors to them."""
         listed = {one.name for one in self._classes}
         new = [name for name in dict.fromkeys(names) if name not in listed]
-        colors = [NEW_CLASS_COLORS[number % len(NEW_CLASS_COLORS)] for number in range(len(new))]
-        self.add_missing_classes([*map(RegionClass, new, colors)])
+        for name in new:
+            self.add_missing_classes([RegionClass(name, _choose_new_color(self._classes))])
 
     def remove(self) -> None:
         """Remove the selected class, unless it is the last one."""
@@ -192,11 +193,17 @@ class RegionClassList(QWidget):
         names, number = {one.name for one in self._classes}, 1
         while (name := NEW_CLASS_NAME if number == 1 else f"{NEW_CLASS_NAME} {number}") in names:
             number += 1
-        added = RegionClass(name, NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)])
+        added = RegionClass(name, _choose_new_color(self._classes))
         self._set_classes((*self._classes, added), len(self._classes))
         self.class_selected.emit()
         self.class_added.emit(added)
         self.list.editItem(self.list.currentItem())
+
+
+def _choose_new_color(classes: Iterable[RegionClass]) -> Color:
+    """Return the color that differs most from those of the other classes."""
+    used = [one.color for one in classes]
+    return max(NEW_CLASS_COLORS, key=lambda color: min((math.dist(color, other) for other in used), default=0.0))
 
 
 def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:

@@ -159,10 +159,15 @@ class BackgroundJob(QObject):
 
 
 class LatestJobQueue(QObject):
-    """Runs one function at a time in a thread; a newer function replaces a pending function with the same key."""
+    """Runs one function at a time in a thread; a newer function replaces a pending function with the same key.
 
+    ``idle``: no function is running or pending any more.
+    """
+
+    progressed = Signal(object)  # Progress
     succeeded = Signal(object)
     failed = Signal(object)  # Exception
+    idle = Signal()
 
     def __init__(self, parent: QObject, delay_ms: int = 0) -> None:
         super().__init__(parent)
@@ -205,11 +210,14 @@ class LatestJobQueue(QObject):
             work = self._pending.pop(next(iter(self._pending)))()
             if work is not None:
                 self._job = BackgroundJob(work)
+                self._job.progressed.connect(self.progressed)
                 self._job.succeeded.connect(self.succeeded)
                 self._job.failed.connect(self.failed)
                 self._job.finished.connect(self._on_finished)
                 self._job.start()
         self._update_registry()
+        if not self.busy:
+            self.idle.emit()
 
     def _on_finished(self) -> None:
         self._job = None

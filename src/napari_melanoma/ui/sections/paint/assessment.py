@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
     from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
     from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.slides.tissue_classifier.validation import Validation
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapRequest
 
@@ -21,12 +28,29 @@ DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
 class Assessment:
     """The validations of all candidates, and the chosen one with its learning curve.
 
-    ``notice``: that the displayed slide is out of distribution; empty if it is not.
+    ``strokes``: those of all slides, and ``cells``: the painted cells with the chosen features. ``notice``: that the
+    displayed slide is out of distribution; empty if it is not.
     """
 
+    strokes: frozenset[Stroke]
+    cells: TrainingCells
     chosen: Validation
     candidates: tuple[Validation, ...]
     notice: str = ""
+
+    def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
+        """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
+        from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier, merge_colors
+        from napari_melanoma.ui.sections.paint.mapping import open_source
+
+        classifier = TissueClassifier.fit(open_source(self.chosen.source), self.cells, self.chosen)
+        channels = next((slide.channels for slide in slides if slide.channels is not None), None)
+        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), channels=channels)
+
+
+def list_strokes(slides: Iterable[Iterable[Stroke]]) -> frozenset[Stroke]:
+    """Return the strokes of several slides, in no order."""
+    return frozenset(stroke for strokes in slides for stroke in strokes)
 
 
 def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: FeatureCache, run: RunContext) -> Assessment:
@@ -50,7 +74,48 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
     curve = learning_curve(cells_by_source[chosen.source], chosen.kind, run)
     features = stores.get(request.slides[0], chosen.source)
     notice = find_novelty(cells_by_source[chosen.source], features)
-    return Assessment(replace(chosen, curve=curve), tuple(candidates), notice)
+    strokes = list_strokes(slide.strokes for slide in request.slides)
+    return Assessment(strokes, cells_by_source[chosen.source], replace(chosen, curve=curve), tuple(candidates), notice)
+
+
+class Assessor(QObject):
+    """Assess each new classifier in the background.
+
+    ``assessed``: an ``Assessment``. ``latest``: of the latest strokes that could be assessed.
+    """
+
+    assessed = Signal(object)
+    failed = Signal(object)  # Exception
+
+    def __init__(self, parent: QObject, stores: FeatureCache, sources: Sequence[str]) -> None:
+        super().__init__(parent)
+        self._stores, self._sources = stores, sources
+        self.latest: Assessment | None = None
+        self._requested: frozenset[Stroke] = frozenset()  # of the latest request
+        self._queue = LatestJobQueue(self, DELAY_MS)
+        self._queue.succeeded.connect(self._on_assessed)
+        self._queue.failed.connect(self.failed)
+
+    def update(self, fit: Fit | None, request: MapRequest) -> None:
+        """Assess the strokes of a request, unless they are assessed; without a classifier, discard the assessment."""
+        strokes = list_strokes(slide.strokes for slide in request.slides if fit is not None)
+        if fit is None:
+            self.latest = None
+        if strokes == self._requested:  # such as after the chosen head was fitted
+            return
+        self._requested = strokes
+        self._queue.cancel()
+        if fit is not None:
+            work = partial(assess, fit, request, self._sources, self._stores)
+            self._queue.submit("assess", lambda: work)
+
+    def close(self) -> None:
+        """Cancel the assessment."""
+        self._queue.cancel()
+
+    def _on_assessed(self, assessment: Assessment) -> None:
+        self.latest = assessment
+        self.assessed.emit(assessment)
 
 
 def find_novelty(cells: TrainingCells, features: SlideFeatures) -> str:

@@ -21,7 +21,7 @@ from napari_melanoma.ui.sections.paint.mapping import (
     update_map,
 )
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress
     from napari_melanoma.slides.tissue_classifier.fitting import HeadKind
     from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 VIEW_DELAY_MS = 300  # after which the features of another view are computed
 MIN_CLASSES = 2
@@ -41,7 +42,7 @@ class LoopState:
 
     ``done``, ``total``: blocks of tissue whose features are known; ``total`` is None until they have been counted.
     ``left_s``: estimated time to the end; None if unknown. ``is_paused``: the user has canceled the work beyond the
-    view.
+    view. ``is_fitted``: there is a classifier of the current strokes.
     """
 
     is_running: bool = False
@@ -49,6 +50,7 @@ class LoopState:
     total: int | None = None
     left_s: float | None = None
     is_paused: bool = False
+    is_fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,12 @@ class PaintLoop(QObject):
         self._session, self._stores, self._options = session, stores, options
         self.state = LoopState()
         self.fit: Fit | None = None  # None if it must be computed
+        self.notes: tuple[str, ...] = ()  # messages about the strokes of the latest fit
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
-        self._job: BackgroundJob | None = None
-        self._is_waiting = False  # the next job starts when the running one has ended
+        self._queue = LatestJobQueue(self)
+        self._queue.progressed.connect(self._on_report)
+        self._queue.failed.connect(self.failed)
+        self._queue.idle.connect(self._on_idle)
         self._clock: tuple[float, int] | None = None  # time and known blocks when the job began beyond the view
         self._view_timer = DebounceTimer(self, VIEW_DELAY_MS)
         self._view_timer.timeout.connect(self._restart)
@@ -122,9 +127,8 @@ class PaintLoop(QObject):
         self._session.sessions.changed.disconnect(self._on_strokes)
         self._events.close()
         self._view_timer.stop()
-        self._is_waiting = False
-        if self._job is not None:
-            self._job.cancel()
+        self._queue.idle.disconnect(self._on_idle)
+        self._queue.cancel()
 
     def _on_strokes(self) -> None:
         self._discard_fit()
@@ -139,28 +143,20 @@ class PaintLoop(QObject):
         self._predicted.clear()
 
     def _restart(self) -> None:
-        """Start a job, after the running one has ended."""
-        self._is_waiting = True
-        if self._job is not None:
-            self._job.cancel()
-        else:
-            self._start_next()
-
-    def _start_next(self) -> None:
-        self._is_waiting = False
-        painted = {stroke.class_name for session in self._session.sessions for stroke in session.state.strokes}
-        if len(painted) < MIN_CLASSES:
-            self.fitted.emit(None)
-            if not self._options.is_warm:
-                self._set_state(is_running=False)
-                return
-        self._clock = None
-        self._job = BackgroundJob(partial(update_map, self.make_request(), self._stores))
-        self._job.progressed.connect(self._on_report)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start(self)
+        """Compute the map again, when the running job has ended."""
+        self._queue.cancel()
+        self._queue.submit("map", self._prepare)
         self._set_state(is_running=True, left_s=None)
+
+    def _prepare(self) -> JobFunction | None:
+        """Return the next job; None if there is nothing to compute."""
+        painted = {stroke.class_name for session in self._session.sessions for stroke in session.state.strokes}
+        self._clock = None
+        if len(painted) < MIN_CLASSES:
+            self._set_fit(None)
+            if not self._options.is_warm:
+                return None
+        return partial(update_map, self.make_request(), self._stores)
 
     def make_request(self) -> MapRequest:
         """Return what the next job computes."""
@@ -179,9 +175,7 @@ class PaintLoop(QObject):
 
     def _on_report(self, report: Progress) -> None:
         if isinstance(report, FitReport):
-            if report.fit is not self.fit:
-                self.fit = report.fit
-                self.fitted.emit(report.fit)
+            self._set_fit(report.fit, report.notes)
         elif isinstance(report, MapReport):
             self._predicted |= {
                 (part.cells.top // BLOCK_CELLS, part.cells.left // BLOCK_CELLS) for part in report.parts
@@ -199,12 +193,13 @@ class PaintLoop(QObject):
         seconds, blocks = monotonic() - self._clock[0], report.done - self._clock[1]
         return None if blocks < MIN_BLOCKS else (report.total - report.done) * seconds / blocks
 
-    def _on_finished(self) -> None:
-        self._job = None
-        if self._is_waiting:
-            self._start_next()
-        else:
-            self._set_state(is_running=False)
+    def _set_fit(self, fit: Fit | None, notes: tuple[str, ...] = ()) -> None:
+        self.fit, self.notes = fit, notes
+        self.state = replace(self.state, is_fitted=fit is not None)
+        self.fitted.emit(fit)
+
+    def _on_idle(self) -> None:
+        self._set_state(is_running=False)
 
     def _set_state(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
         self.state = replace(self.state, **changes)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -21,7 +20,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
-from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import Head, HeadKind, TrainingCells, advise_painting, fit_head
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
@@ -51,11 +50,10 @@ class PaintedSlide:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A head with the cells that it was fitted on. ``notes``: messages about the strokes."""
+    """A head with the cells that it was fitted on."""
 
     cells: TrainingCells
     head: Head
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +85,10 @@ class MapPart:
 
 @dataclass(frozen=True, eq=False)
 class FitReport(Progress):
-    """A head was fitted."""
+    """A head was fitted, unless strokes are missing; ``notes``: messages about the strokes."""
 
-    fit: Fit
+    fit: Fit | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +99,13 @@ class MapReport(Progress):
 
 
 class FeatureCache:
-    """The open feature stores of slides, by slide, scale and source; safe to use from several threads."""
+    """The feature stores of open slides, by slide, scale and source; safe to use from several threads.
+
+    Their blocks in memory are bounded in total.
+    """
 
     def __init__(self) -> None:
+        self._blocks = BlockCache()
         self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
         self._lock = Lock()
 
@@ -113,8 +116,14 @@ class FeatureCache:
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
-                self._stores[key] = SlideFeatures.open(opened, open_source(source), slide.folder)
+                self._stores[key] = SlideFeatures.open(opened, open_source(source), slide.folder, self._blocks)
             return self._stores[key]
+
+    def release(self, identity: str) -> None:
+        """Close the stores of a slide that was closed; running jobs may still use them."""
+        with self._lock:
+            for key in [key for key in self._stores if key[0] == identity]:
+                self._stores.pop(key).close()
 
 
 @cache
@@ -126,10 +135,11 @@ def open_source(name: str) -> FeatureSource:
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
     """Fit a head, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
     features = stores.get(request.slides[0], request.source)
-    fit = request.fit or fit_strokes(request, stores, run)
+    fit = request.fit
+    if fit is None:
+        fit, notes = fit_strokes(request, stores, run)
+        run.report(FitReport(0, None, "", fit, notes))
     predictor = _Predictor(features, fit, set(request.predicted), run)
-    if fit is not None:
-        run.report(FitReport(0, None, "", fit))
     cells = features.grid.cells_in(request.view)
     center = cells.top + cells.height / 2, cells.left + cells.width / 2
     view = features.grid.blocks_by_distance(features.grid.blocks_of(list_cells(cells)), center)
@@ -147,21 +157,23 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     predictor.flush()
 
 
-def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> Fit | None:
-    """Fit a head on the strokes of all slides; return None if more strokes are needed first."""
+def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[Fit | None, tuple[str, ...]]:
+    """Fit a head on the strokes of all slides, None if more are needed first; return it with messages about them."""
     if advise_painting({stroke.class_name for slide in request.slides for stroke in slide.strokes}):
-        return None
+        return None, ()
     cells, notes = gather_strokes(request, stores, run)
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
-        return None  # the other strokes are beyond the slide, or in a damaged part
-    return Fit(cells, fit_head(cells, request.kind), notes)
+        return None, notes  # the other strokes are beyond the slide, or in a damaged part
+    return Fit(cells, fit_head(cells, request.kind)), notes
 
 
 def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
     """Compute the features of the painted cells of all slides; return these cells, and messages about the strokes."""
     painted = [compute_painted(slide.strokes, stores.get(slide, request.source), run) for slide in request.slides]
     cells, damaged = join_painted(painted, request.classes)
-    return cells, (*chain.from_iterable(one.notes for one, _ in painted), *damaged)
+    names = [f"{slide.slide.info.name}: " if len(request.slides) > 1 else "" for slide in request.slides]
+    notes = [name + note for name, (one, _) in zip(names, painted, strict=True) for note in one.notes]
+    return cells, (*notes, *damaged)
 
 
 class _Predictor:

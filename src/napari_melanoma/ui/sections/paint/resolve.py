@@ -64,6 +64,8 @@ def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, 
         return f"Select a second class and paint it: so far only {names[0].lower()} has strokes."
     if loop.is_running and loop.total is None:
         return "Updating the map of the view ..."
+    if not loop.is_running and not loop.is_fitted:
+        return "There is no map yet: too few strokes are on tissue that could be read. The warnings below state why."
     return f"Correct the map where it is wrong: each stroke updates it. {best}".strip()
 
 
@@ -90,18 +92,21 @@ class PanelView:
 
 
 def resolve_panel(
-    painted: Painted, assessment: Assessment | None, areas_mm2: Mapping[str, float] = NO_AREAS
+    painted: Painted,
+    assessment: Assessment | None,
+    areas_mm2: Mapping[str, float] = NO_AREAS,
+    notes: Sequence[str] = (),
 ) -> PanelView:
     """Return what the panel shows; without an assessment, the numbers of strokes only.
 
-    ``areas_mm2``: area of each class on the map.
+    ``areas_mm2``: area of each class on the map. ``notes``: messages about the strokes.
     """
     areas = ", ".join(f"{name} {area:.3g} mm²" for name, area in areas_mm2.items())
     areas = f"Areas on the map: {areas}" if areas else ""
     validation = None if assessment is None else assessment.chosen
     candidates = 0 if assessment is None else len(assessment.candidates)
-    notes = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
-    warnings = "\n".join(filter(None, notes))
+    notices = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
+    warnings = "\n".join(filter(None, (*notes, *notices)))
     if validation is None or validation.accuracy is None:
         counts = tuple(Bar(name, format_count(count, "stroke")) for name, count in painted.strokes.items())
         return PanelView(counts, "", areas, warnings)

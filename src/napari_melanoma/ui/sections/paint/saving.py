@@ -12,12 +12,14 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QInputDialog, QLineEdit, QWidget
 
 from napari_melanoma.core.files import temporary_prefix
+from napari_melanoma.ui.sections.paint.assessment import list_strokes
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+    from napari_melanoma.ui.sections.paint.assessment import Assessment
     from napari_melanoma.ui.session.slide import SlideSessions
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
@@ -40,13 +42,21 @@ def list_painted_slides(sessions: SlideSessions) -> tuple[PaintedSlideFile, ...]
     )
 
 
-def save_model(slides: Sequence[PaintedSlideFile], name: str, run: RunContext) -> BundleInfo:
-    """Fit a classifier on the strokes of slides, and install its bundle under a unique name."""
+def save_model(
+    slides: Sequence[PaintedSlideFile], assessment: Assessment | None, name: str, run: RunContext
+) -> BundleInfo:
+    """Fit a classifier on the strokes of slides, and install its bundle under a unique name.
+
+    ``assessment``: the latest one; if strokes have changed since, candidates are validated again.
+    """
     from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
     from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
 
-    classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
+    if assessment is not None and assessment.strokes == list_strokes(slide.strokes for slide in slides):
+        classifier = assessment.make_classifier(slides)
+    else:
+        classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
     with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
@@ -69,15 +79,15 @@ class ModelSaver(QObject):
         """Whether a model is being saved."""
         return self._job is not None
 
-    def ask(self, window: QWidget, sessions: SlideSessions) -> None:
-        """Ask for the name of the model, then save it."""
+    def ask(self, window: QWidget, sessions: SlideSessions, assessment: Assessment | None) -> None:
+        """Ask for the name of the model, then save it; ``assessment``: see ``save_model``."""
         dialog = QInputDialog(window)
         dialog.setObjectName("paint_model_dialog")
         dialog.setWindowTitle("Save as model")
         dialog.setLabelText(NAME_PROMPT)
         dialog.setTextEchoMode(QLineEdit.EchoMode.Normal)
         dialog.setTextValue(DEFAULT_NAME)
-        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(sessions)))
+        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(sessions), assessment))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
@@ -88,10 +98,10 @@ class ModelSaver(QObject):
             self._job.cancel()
             self._status.end("fitting")
 
-    def _start(self, slides: Sequence[PaintedSlideFile], name: str) -> None:
+    def _start(self, slides: Sequence[PaintedSlideFile], assessment: Assessment | None, name: str) -> None:
         if self._job is not None:
             return
-        self._job = BackgroundJob(partial(save_model, slides, name.strip() or DEFAULT_NAME))
+        self._job = BackgroundJob(partial(save_model, slides, assessment, name.strip() or DEFAULT_NAME))
         self._job.progressed.connect(partial(self._status.progress, "fitting"))
         self._job.succeeded.connect(self._on_saved)
         self._job.failed.connect(self.failed)

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
 from napari_melanoma.slides.tissue_classifier.fitting import HEADS
-from napari_melanoma.ui.sections.paint.assessment import DELAY_MS, Assessment, assess
+from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
@@ -52,7 +52,6 @@ from napari_melanoma.ui.session.slide import (
 )
 from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
-from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
@@ -83,6 +82,7 @@ class PaintSection:
             label = named(WrappedLabel(blocker), "paint_blocker", "Why the slide cannot be painted")
             label.setToolTip("")
             return label
+        session.closed.connect(self._stores.release, unique=True)
         self._controller = PaintController(session, self._stores)
         return self._controller.view
 
@@ -112,9 +112,7 @@ class PaintController(QObject):
         self._tool = StrokeTool(services.viewer, self, self._cell_px)
         self._tool.set_size(view.size_slider.value())
         self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
-        self._assessment: Assessment | None = None  # of the latest strokes that could be assessed
-        self._assessed: tuple[object, ...] = ()  # the strokes and options of the latest assessment
-        self._assessments = LatestJobQueue(self, DELAY_MS)
+        self._assessor = Assessor(self, stores, DEFAULT_SOURCES)
         self._saver = ModelSaver(services.status, self)
         self._model = ""  # saved here
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
@@ -148,21 +146,21 @@ class PaintController(QObject):
         self._loop.fitted.connect(self._on_fitted)
         self._loop.map_changed.connect(self._on_map)
         self._loop.state_changed.connect(self._on_loop)
-        self._assessments.succeeded.connect(self._on_assessed)
+        self._assessor.assessed.connect(self._on_assessed)
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
         view.suggestions.cell_assigned.connect(self._on_assigned)
-        view.save_button.clicked.connect(lambda: self._saver.ask(view.window(), session.sessions))
+        view.save_button.clicked.connect(self._on_save)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._model))
-        for source in (self._loop, self._assessments, self._saver, view.suggestions):
+        for source in (self._loop, self._assessor, self._saver, view.suggestions):
             source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
         """Disconnect all signals, stop all tasks and remove all layers."""
         self._set_tool("")
         self._loop.close()
-        self._assessments.cancel()
+        self._assessor.close()
         self._saver.close()
         self.view.suggestions.clear()
         self._session.changed.disconnect(self._on_state)
@@ -189,10 +187,11 @@ class PaintController(QObject):
         view, session = self.view, self._session
         painted = count_strokes([one.state.strokes for one in session.sessions])
         selected = view.class_list.current.name
-        validation = None if self._assessment is None else self._assessment.chosen
+        assessment = self._assessor.latest
+        validation = None if assessment is None else assessment.chosen
         best = "" if validation is None else validation.advice
         view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name, best))
-        view.panel.show_view(resolve_panel(painted, self._assessment, self._areas_mm2), validation)
+        view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self._model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
@@ -286,26 +285,17 @@ class PaintController(QObject):
 
     def _on_fitted(self, fit: Fit | None) -> None:
         """Assess a new classifier; without one, remove the map."""
+        self._assessor.update(fit, self._loop.make_request())
         if fit is None:
-            self._assessments.cancel()
-            self._assessment, self._assessed = None, ()
             self.view.suggestions.clear()
             if self._map.labels.any():
                 self._map.clear()
                 self._map_layer.show(self._map, self._grid, self._session.state.colors)
-        else:
-            request = self._loop.make_request()
-            strokes = tuple(slide.strokes for slide in request.slides)
-            if strokes != self._assessed:  # not again after the chosen head was fitted
-                self._assessed = strokes
-                self._assessments.cancel()
-                work = partial(assess, fit, request, DEFAULT_SOURCES, self._stores)
-                self._assessments.submit("assess", lambda: work)
         self._update_texts()
 
     def _on_assessed(self, assessment: Assessment) -> None:
         """Show an assessment, and use the chosen features and head."""
-        self._assessment, chosen = assessment, assessment.chosen
+        chosen = assessment.chosen
         self._loop.set_options(replace(self._loop.options, source=chosen.source, kind=chosen.kind))
         self._update_texts()
 
@@ -332,6 +322,9 @@ class PaintController(QObject):
         name = classes[number - 1].name if number else suggestion.class_name
         center = tuple(self._grid.center_of(suggestion.cell).tolist())
         self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+
+    def _on_save(self) -> None:
+        self._saver.ask(self.view.window(), self._session.sessions, self._assessor.latest)
 
     def _on_saved(self, model: str) -> None:
         self._model = model

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
-# Colors that differ from the stains, and from each other with color vision deficiency (Okabe and Ito 2008).
+# Colors that differ from each other, also with protanopia and deuteranopia (CIEDE2000 at least 18, with tritanopia 12),
+# and from pink tissue and dark background; most of them are those of Okabe and Ito (2008).
 TISSUE_CLASSES = ClassKind(
     "slide/tissue_classes",
     (
         RegionClass("Epidermis", (0, 114, 178)),
         RegionClass("Dermis", (0, 158, 115)),
         RegionClass("Fat", (240, 228, 66)),
-        RegionClass("Follicle", (86, 180, 233)),
+        RegionClass("Follicle", (110, 60, 20)),
         RegionClass("Tumor", (213, 94, 0)),
-        RegionClass("Background", (150, 150, 150)),
+        RegionClass("Background", (221, 221, 221)),
     ),
     "tissue",
     "Classes of tissue",

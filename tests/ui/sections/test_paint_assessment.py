@@ -1,0 +1,74 @@
+"""The assessment of the painted classes, and the map request: the same classifier as without a window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from painted_phantoms import CLASSES, draw_phantom
+
+from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.ui.sections.paint.assessment import assess
+from napari_melanoma.ui.sections.paint.mapping import FeatureCache, FitReport, MapRequest, PaintedSlide, update_map
+
+pytestmark = pytest.mark.slow  # the phantom is drawn
+OUTSIDE = Stroke("far", "tumor", "brush", ((-900.0, -900.0), (-800.0, -800.0)), 5.0)
+
+
+@pytest.fixture(scope="module")
+def request_of_phantom(tmp_path_factory: pytest.TempPathFactory) -> MapRequest:
+    folder = tmp_path_factory.mktemp("painted")
+    phantom = draw_phantom(folder / "skin.tif")
+    slide = open_slide(phantom.path)
+    painted = PaintedSlide("skin", slide, slide.info.pixel_size, folder / "out", phantom.strokes(3))
+    return MapRequest((painted,), tuple(CLASSES), "texture", "logistic", Box(0, 0, 64, 64), whole=False)
+
+
+def fit(request: MapRequest, stores: FeatureCache) -> FitReport:
+    reports: list[Progress] = []
+    update_map(request, stores, RunContext(reports.append))
+    return next(report for report in reports if isinstance(report, FitReport))
+
+
+def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_phantom: MapRequest) -> None:
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+
+    request, stores = request_of_phantom, FeatureCache()
+    fitted = fit(request, stores).fit
+    assert fitted is not None
+    assessment = assess(fitted, request, ("texture",), stores, NULL_CONTEXT)
+    slide = request.slides[0]
+    files = [PaintedSlideFile(slide.slide.info.path, slide.strokes, slide.folder, dict(CLASSES))]
+    expected = fit_tissue_classifier(files, TissueFitOptions(sources=("texture",)))
+    found = assessment.make_classifier(files)
+    assert assessment.strokes == frozenset(slide.strokes)
+    assert (found.source, found.head.kind, found.classes) == (expected.source, expected.head.kind, expected.classes)
+    assert found.head.temperature == expected.head.temperature
+    assert found.colors == expected.colors
+    assert len(found.candidates) == len(expected.candidates)
+    for name, values in expected.head.arrays.items():
+        np.testing.assert_array_equal(found.head.arrays[name], values)
+
+
+def test_strokes_beyond_the_slide_are_reported_also_without_a_map(request_of_phantom: MapRequest) -> None:
+    slide = request_of_phantom.slides[0]
+    one_class = tuple(stroke for stroke in slide.strokes if stroke.class_name == "dermis")
+    request = replace(request_of_phantom, slides=(replace(slide, strokes=(*one_class, OUTSIDE)),))
+    report = fit(request, FeatureCache())
+    assert report.fit is None
+    assert report.notes == ("1 stroke outside the slide: left out.",)
+
+
+def test_features_are_released_when_a_slide_is_closed(request_of_phantom: MapRequest) -> None:
+    stores, slide = FeatureCache(), request_of_phantom.slides[0]
+    first = stores.get(slide, "texture")
+    assert stores.get(slide, "texture") is first
+    stores.release("another")
+    assert stores.get(slide, "texture") is first
+    stores.release(slide.identity)
+    assert stores.get(slide, "texture") is not first
