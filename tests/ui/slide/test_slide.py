@@ -425,7 +425,7 @@ def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launche
     dock.model_picker.changed.emit()
     assert not dock.analyze_button.isEnabled()
     assert "fluorescence" in dock.analyze_button.toolTip()
-    assert "not analyzed" in person.label_text("slide_warnings")
+    assert "brightfield stains" in person.label_text("slide_warnings")
     assert not dock.tissue_section.isEnabled()
 
 

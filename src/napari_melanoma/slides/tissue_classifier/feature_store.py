@@ -115,7 +115,7 @@ class BlockCache:
 class SlideFeatures:
     """The features of the cells of an open slide; safe to use from several threads.
 
-    ``grid``: the cells. ``source``: what computes the features.
+    ``grid``: the cells. ``source``: what computes the features. ``slide``: as it is read.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class SlideFeatures:
     ) -> None:
         self.grid = grid
         self.source = source
-        self._slide = slide
+        self.slide = slide
         self._folder = folder
         self._spec = _describe(slide, source, grid)
         name = re.sub(r"[^\w.+-]+", "-", source.name)  # Windows allows no colon, as in timm:NAME
@@ -178,14 +178,14 @@ class SlideFeatures:
     @cached_property
     def tissue_blocks(self) -> NDArray[np.int32]:
         """The blocks that contain tissue, int32 (block, 2), by the mask in the result folder or detected."""
-        size = self._slide.info.levels[0]
+        size = self.slide.info.levels[0]
         path = self._folder / TISSUE
         if path.is_file():
             mask = read_mask(path)
         else:
-            overview = read_overview(self._slide)
-            mask, _ = tissue_of_overview(self._slide.info, overview, TissueConfig(), self._slide.info.pixel_size)
-        place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self._slide.info.pixel_size)
+            overview = read_overview(self.slide)
+            mask, _ = tissue_of_overview(self.slide.info, overview, TissueConfig(), self.slide.info.pixel_size)
+        place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self.slide.info.pixel_size)
         return np.argwhere(tissue_share(self.grid.blocks.without_margin, mask, place) > 0).astype(np.int32)
 
     @property
@@ -258,7 +258,7 @@ class SlideFeatures:
                 self._add((int(block[0]), int(block[1])), model.last)
                 done(block)
 
-        reader = TileReader(self._slide, self.grid.blocks)
+        reader = TileReader(self.slide, self.grid.blocks)
         analyze_tiles(EngineStages(reader.read, model, writer, max(2, usable_cores())), batches, run, add)
 
     def _are_known(self, blocks: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -87,7 +87,7 @@ class Autosave(QObject):
         stamp, content = file_stamp(path), read_stroke_file(path, origin)
         self._files[folder] = _KnownFile(stamp, content.unread)
         classes = tuple(RegionClass(name, color or DEFAULT_COLOR) for name, color in content.classes.items())
-        return partial(on_read, SlideState(content.strokes, classes))
+        return partial(on_read, SlideState(content.strokes, classes, content.channels))
 
     def _write(self, saved: SavedState) -> tuple[str, ...]:
         """Write a state; return messages for the user. Called in a thread, or when the window closes."""
@@ -99,7 +99,10 @@ class Autosave(QObject):
         if recorded_slide(saved.folder) is None:
             record_slide(saved.folder, saved.slide, record_name=True)
         notes = back_up_if_changed(path, known.stamp)
-        write_strokes(path, saved.state.strokes, saved.state.colors, origin=saved.origin, unread=known.unread)
+        state = saved.state
+        write_strokes(
+            path, state.strokes, state.colors, origin=saved.origin, unread=known.unread, channels=state.channels
+        )
         self._files[saved.folder] = replace(known, stamp=file_stamp(path))
         return notes
 

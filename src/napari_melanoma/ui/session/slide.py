@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QAbstractButton
 
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 class SlideState:
     """What a reader can change on one slide: it is saved, undone and compared as a whole.
 
-    ``classes``: in the order of the user, also those without strokes.
+    ``classes``: in the order of the user, also those without strokes. ``channels``: those of a fluorescence slide that
+    are painted on; None for brightfield.
     """
 
     strokes: tuple[Stroke, ...] = ()
     classes: tuple[RegionClass, ...] = ()
+    channels: ChannelChoice | None = None
 
     @property
     def colors(self) -> dict[str, Color]:
@@ -71,7 +74,8 @@ def edit_class(previous: RegionClass, edited: RegionClass) -> Command:
 
         classes = {one.name: one for one in state.classes if one.name != edited.name or one.name == previous.name}
         renamed = [edited if one.name == previous.name else one for one in classes.values()]
-        return SlideState(rename_class(state.strokes, previous.name, edited.name), tuple(renamed))
+        strokes = rename_class(state.strokes, previous.name, edited.name)
+        return replace(state, strokes=strokes, classes=tuple(renamed))
 
     return edit
 
@@ -83,9 +87,14 @@ def remove_class(name: str) -> Command:
         from napari_melanoma.slides.tissue_classifier.strokes import delete_class
 
         classes = tuple(one for one in state.classes if one.name != name)
-        return SlideState(delete_class(state.strokes, name), classes)
+        return replace(state, strokes=delete_class(state.strokes, name), classes=classes)
 
     return remove
+
+
+def set_channels(channels: ChannelChoice) -> Command:
+    """Paint on other channels of a fluorescence slide."""
+    return lambda state: replace(state, channels=channels)
 
 
 def join_classes(first: Iterable[RegionClass], others: Iterable[RegionClass]) -> tuple[RegionClass, ...]:

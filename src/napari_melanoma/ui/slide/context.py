@@ -105,7 +105,10 @@ class SlideContext(QObject):
 
 MAX_WORD_LENGTH = 18  # letters that fit in half the width of a dock
 SCALE_SOURCES = {"ruler": "from your ruler", "given": "set by you"}
-FLUORESCENCE_NOTICE = "Fluorescence can be viewed but not analyzed: the models were trained on brightfield stains."
+FLUORESCENCE_NOTICE = (
+    "Fluorescence: the shipped models were trained on brightfield stains. Paint classes of your own in the section "
+    "Paint, or select a model that was fitted on these channels."
+)
 NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 

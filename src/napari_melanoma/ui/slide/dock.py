@@ -249,11 +249,11 @@ class SlideDock(SlideControls):
     def refresh(self, _: object = None) -> None:
         """Update the controls: whether there is a slide, and whether, or why not, it can be analyzed."""
         info = None if self.slide is None else self.slide.info
-        running = self.run_panel.active or self.run_manager.is_starting
+        picker, running = self.model_picker, self.run_panel.active or self.run_manager.is_starting
         self.show_visibility(self.slide)
         self.show_slide_controls(info is not None)
-        blocker = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
-        self.update_analyze_buttons(blocker, bool(self.results.content))
+        blocker = find_analysis_blocker(info, picker.model, fluorescence=picker.reads_fluorescence, running=running)
+        self.update_analyze_buttons(blocker or self.options_controller.error, bool(self.results.content))
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""

@@ -129,12 +129,31 @@ class SlideModelPicker(ExtensibleModelPicker):
     accessible_names = ("Slide model", "Card of the slide model")
     tip = "Model that predicts each tile"
 
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._reads_fluorescence: dict[str, bool] = {}  # by name of a model
+        super().__init__(icons)
+
     def ensure_listed(self) -> None:
         """List the models, and select the demonstration unless another one is selected."""
         if not self._is_listed:
             super().ensure_listed()
             self.combo.setPlaceholderText("select a model ...")
             self.model = self.model or DEFAULT_TILE_MODEL
+
+    @property
+    def reads_fluorescence(self) -> bool:
+        """Whether the selected model was fitted on channels of fluorescence slides."""
+        name = self.model
+        if name and name not in self._reads_fluorescence:
+            bundle = self.find_accepted(name)
+            tissue = None if bundle is None else bundle.config.tissue
+            self._reads_fluorescence[name] = tissue is not None and tissue.channels is not None
+        return self._reads_fluorescence.get(name, False)
+
+    def refresh(self) -> None:
+        """List the installed models."""
+        self._reads_fluorescence.clear()
+        super().refresh()
 
     def show_default(self, *, is_phantom: bool) -> None:
         """Select the demonstration for a synthetic slide, and no model for a real one, on which it is not valid.

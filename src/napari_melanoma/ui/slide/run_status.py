@@ -217,22 +217,26 @@ NO_SLIDE = "Open a slide first."
 NO_MODEL = "Select a model first, or paint classes of your own in the section Paint."
 RUNNING = "The analysis of this slide is running."
 FLUORESCENCE = (
-    "This is a fluorescence slide. Slide models were trained on brightfield stains such as H&E, and their predictions "
-    "would not be valid. You can view it channel by channel."
+    "This is a fluorescence slide, but the selected model reads brightfield stains such as H&E. Select a model that "
+    "was fitted on fluorescence, or paint classes of your own in the section Paint."
 )
+BRIGHTFIELD = "This is a brightfield slide, but the selected model reads fluorescence. Select another model."
 NO_SCALE = "The slide has no scale, but tiles have a size in micrometers: set it with the ruler next to the list."
 
 
-def find_analysis_blocker(info: SlideInfo | None, model: str, *, running: bool) -> str:
-    """Return why the slide cannot be analyzed now; empty if it can."""
+def find_analysis_blocker(info: SlideInfo | None, model: str, *, fluorescence: bool, running: bool) -> str:
+    """Return why the slide cannot be analyzed now; empty if it can.
+
+    ``fluorescence``: whether the model was fitted on fluorescence slides.
+    """
     if info is None:
         return NO_SLIDE
-    if info.kind != "brightfield":
-        return FLUORESCENCE
     if info.pixel_size is None:
         return NO_SCALE
     if not model:
         return NO_MODEL
+    if info.is_rgb == fluorescence:
+        return BRIGHTFIELD if info.is_rgb else FLUORESCENCE
     return RUNNING if running else ""
 
 

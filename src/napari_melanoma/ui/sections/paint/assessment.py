@@ -12,13 +12,16 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
     from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
     from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.slides.tissue_classifier.validation import Validation
-    from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapRequest
+    from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapRequest, PaintedSlide
+
+    PaintedStrokes = frozenset[tuple[Stroke, ChannelChoice | None]]
 
 SAMPLED_BLOCKS, SAMPLED_EVERY = 64, 4  # to find slides that are out of distribution: blocks, and step of their cells
 DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
@@ -28,11 +31,11 @@ DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
 class Assessment:
     """The validations of all candidates, and the chosen one with its learning curve.
 
-    ``strokes``: those of all slides, and ``cells``: the painted cells with the chosen features. ``notice``: that the
-    displayed slide is out of distribution; empty if it is not.
+    ``strokes``: those of all slides, see ``list_strokes``, and ``cells``: the painted cells with the chosen features.
+    ``notice``: that the displayed slide is out of distribution; empty if it is not.
     """
 
-    strokes: frozenset[Stroke]
+    strokes: PaintedStrokes
     cells: TrainingCells
     chosen: Validation
     candidates: tuple[Validation, ...]
@@ -48,9 +51,9 @@ class Assessment:
         return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), channels=channels)
 
 
-def list_strokes(slides: Iterable[Iterable[Stroke]]) -> frozenset[Stroke]:
-    """Return the strokes of several slides, in no order."""
-    return frozenset(stroke for strokes in slides for stroke in strokes)
+def list_strokes(slides: Iterable[PaintedSlide | PaintedSlideFile]) -> PaintedStrokes:
+    """Return the strokes of several slides with the channels that they were painted on, in no order."""
+    return frozenset((stroke, slide.channels) for slide in slides for stroke in slide.strokes)
 
 
 def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: FeatureCache, run: RunContext) -> Assessment:
@@ -74,7 +77,7 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
     curve = learning_curve(cells_by_source[chosen.source], chosen.kind, run)
     features = stores.get(request.slides[0], chosen.source)
     notice = find_novelty(cells_by_source[chosen.source], features)
-    strokes = list_strokes(slide.strokes for slide in request.slides)
+    strokes = list_strokes(request.slides)
     return Assessment(strokes, cells_by_source[chosen.source], replace(chosen, curve=curve), tuple(candidates), notice)
 
 
@@ -91,14 +94,14 @@ class Assessor(QObject):
         super().__init__(parent)
         self._stores, self._sources = stores, sources
         self.latest: Assessment | None = None
-        self._requested: frozenset[Stroke] = frozenset()  # of the latest request
+        self._requested: PaintedStrokes = frozenset()  # of the latest request
         self._queue = LatestJobQueue(self, DELAY_MS)
         self._queue.succeeded.connect(self._on_assessed)
         self._queue.failed.connect(self.failed)
 
     def update(self, fit: Fit | None, request: MapRequest) -> None:
         """Assess the strokes of a request, unless they are assessed; without a classifier, discard the assessment."""
-        strokes = list_strokes(slide.strokes for slide in request.slides if fit is not None)
+        strokes = list_strokes(request.slides if fit is not None else ())
         if fit is None:
             self.latest = None
         if strokes == self._requested:  # such as after the chosen head was fitted

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
+from napari_melanoma.ui.sections.paint.channels import list_alike
 from napari_melanoma.ui.sections.paint.mapping import (
     FeatureCache,
     Fit,
@@ -26,6 +27,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import Progress
     from napari_melanoma.slides.tissue_classifier.fitting import HeadKind
     from napari_melanoma.ui.session.slide import SlideSession
@@ -150,7 +152,7 @@ class PaintLoop(QObject):
 
     def _prepare(self) -> JobFunction | None:
         """Return the next job; None if there is nothing to compute."""
-        painted = {stroke.class_name for session in self._session.sessions for stroke in session.state.strokes}
+        painted = {stroke.class_name for session in list_alike(self._session) for stroke in session.state.strokes}
         self._clock = None
         if len(painted) < MIN_CLASSES:
             self._set_fit(None)
@@ -161,9 +163,9 @@ class PaintLoop(QObject):
     def make_request(self) -> MapRequest:
         """Return what the next job computes."""
         session = self._session
-        others = [one for one in session.sessions if one is not session and one.state.strokes]
+        others = [one for one in list_alike(session)[1:] if one.state.strokes]
         return MapRequest(
-            tuple(map(_snapshot, (session, *others))),
+            tuple(_snapshot(one, session.state.channels) for one in (session, *others)),
             tuple(one.name for one in session.state.classes),
             self._options.source,
             self._options.kind,
@@ -206,9 +208,9 @@ class PaintLoop(QObject):
         self.state_changed.emit()
 
 
-def _snapshot(session: SlideSession) -> PaintedSlide:
-    slide = session.slide
-    return PaintedSlide(slide.identity, slide.slide, slide.info.pixel_size, session.folder, session.state.strokes)
+def _snapshot(session: SlideSession, channels: ChannelChoice | None) -> PaintedSlide:
+    slide, size = session.slide, session.slide.info.pixel_size
+    return PaintedSlide(slide.identity, slide.slide, size, session.folder, session.state.strokes, channels)
 
 
 def _visible_box(session: SlideSession) -> Box:

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
@@ -27,6 +28,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
 
@@ -38,7 +40,7 @@ class PaintedSlide:
     """An open slide with its strokes.
 
     ``pixel_size``: that of the user, or of the file. ``folder``: the result folder, which contains the features of the
-    cells.
+    cells. ``channels``: those of fluorescence that are read as RGB.
     """
 
     identity: str
@@ -46,6 +48,7 @@ class PaintedSlide:
     pixel_size: PixelSize | None
     folder: Path
     strokes: tuple[Stroke, ...]
+    channels: ChannelChoice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,24 +102,25 @@ class MapReport(Progress):
 
 
 class FeatureCache:
-    """The feature stores of open slides, by slide, scale and source; safe to use from several threads.
+    """The feature stores of open slides, by slide, scale, channels and source; safe to use from several threads.
 
     Their blocks in memory are bounded in total.
     """
 
     def __init__(self) -> None:
         self._blocks = BlockCache()
-        self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
+        self._stores: dict[tuple[str, PixelSize | None, ChannelChoice | None, str], SlideFeatures] = {}
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
         """Return the features of a slide; their store is created if it is missing."""
-        key = slide.identity, slide.pixel_size, source
+        key = slide.identity, slide.pixel_size, slide.channels, source
         with self._lock:
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
-                self._stores[key] = SlideFeatures.open(opened, open_source(source), slide.folder, self._blocks)
+                rgb = read_as_rgb(opened, slide.channels, "the section Paint")
+                self._stores[key] = SlideFeatures.open(rgb, open_source(source), slide.folder, self._blocks)
             return self._stores[key]
 
     def release(self, identity: str) -> None:

@@ -24,7 +24,6 @@ MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and 
 STROKES_TIP = "Balanced accuracy on strokes that were left out of the training, with a 95 % interval"
 SLIDES_TIP = "Balanced accuracy on slides that were left out of the training, with a 95 % interval"
 NOT_LEFT_OUT = "The only stroke of this class cannot be left out: its accuracy is unknown."
-FLUORESCENCE = "Fluorescence slides can be viewed, but not painted: the features are computed from brightfield stains."
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
 

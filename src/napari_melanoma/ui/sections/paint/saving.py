@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QInputDialog, QLineEdit, QWidget
 
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.ui.sections.paint.assessment import list_strokes
+from napari_melanoma.ui.sections.paint.channels import list_alike
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.ui.sections.paint.assessment import Assessment
-    from napari_melanoma.ui.session.slide import SlideSessions
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 DEFAULT_NAME = "tissue"
@@ -31,13 +32,14 @@ SAVED = (
 )
 
 
-def list_painted_slides(sessions: SlideSessions) -> tuple[PaintedSlideFile, ...]:
-    """Return the open slides that have strokes."""
+def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
+    """Return the open slides that have strokes and are read as the slide of ``session``, with its channels."""
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
-    painted = ((one.slide.info, one.state, one.folder) for one in sessions if one.state.strokes)
+    channels = session.state.channels
+    painted = ((one.slide.info, one.state, one.folder) for one in list_alike(session) if one.state.strokes)
     return tuple(
-        PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size)
+        PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size, channels)
         for info, state, folder in painted
     )
 
@@ -53,7 +55,7 @@ def save_model(
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
     from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
 
-    if assessment is not None and assessment.strokes == list_strokes(slide.strokes for slide in slides):
+    if assessment is not None and assessment.strokes == list_strokes(slides):
         classifier = assessment.make_classifier(slides)
     else:
         classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
@@ -79,7 +81,7 @@ class ModelSaver(QObject):
         """Whether a model is being saved."""
         return self._job is not None
 
-    def ask(self, window: QWidget, sessions: SlideSessions, assessment: Assessment | None) -> None:
+    def ask(self, window: QWidget, session: SlideSession, assessment: Assessment | None) -> None:
         """Ask for the name of the model, then save it; ``assessment``: see ``save_model``."""
         dialog = QInputDialog(window)
         dialog.setObjectName("paint_model_dialog")
@@ -87,7 +89,7 @@ class ModelSaver(QObject):
         dialog.setLabelText(NAME_PROMPT)
         dialog.setTextEchoMode(QLineEdit.EchoMode.Normal)
         dialog.setTextValue(DEFAULT_NAME)
-        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(sessions), assessment))
+        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(session), assessment))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 

@@ -14,11 +14,11 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
 from napari_melanoma.slides.tissue_classifier.fitting import HEADS
 from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
+from napari_melanoma.ui.sections.paint.channels import choose_channels, complete_channels, list_alike
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
 from napari_melanoma.ui.sections.paint.resolve import (
-    FLUORESCENCE,
     NO_SCALE,
     count_strokes,
     resolve_advice,
@@ -77,12 +77,12 @@ class PaintSection:
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide, or why it cannot be painted."""
         info = session.slide.info
-        blocker = FLUORESCENCE if info.kind != "brightfield" else NO_SCALE if info.pixel_size is None else ""
-        if blocker:
-            label = named(WrappedLabel(blocker), "paint_blocker", "Why the slide cannot be painted")
+        if info.pixel_size is None:
+            label = named(WrappedLabel(NO_SCALE), "paint_blocker", "Why the slide cannot be painted")
             label.setToolTip("")
             return label
         session.closed.connect(self._stores.release, unique=True)
+        complete_channels(session)
         self._controller = PaintController(session, self._stores)
         return self._controller.view
 
@@ -104,7 +104,7 @@ class PaintController(QObject):
         super().__init__(view)
         self._session, self._services, self._stores = session, services, stores
         self._tool_name = ""  # empty if no tool is active
-        self._grid: CellGrid = CellGrid.plan(session.slide.info, 1.0)
+        self._grid: CellGrid = CellGrid.plan(replace(session.slide.info, composite=session.state.channels), 1.0)
         self._cell_px = CELL_UM / min(session.slide.pixel_um)
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
@@ -151,6 +151,7 @@ class PaintController(QObject):
         self._saver.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
         view.suggestions.cell_assigned.connect(self._on_assigned)
+        view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._model))
         for source in (self._loop, self._assessor, self._saver, view.suggestions):
@@ -173,6 +174,9 @@ class PaintController(QObject):
 
     def _on_state(self, state: SlideState) -> None:
         """Show another state of the session."""
+        if state.channels is not None:
+            self.view.channels.show_choice(self._session.slide, state.channels)
+            self.view.channels.show()
         self.view.class_list.show_classes(state.classes)
         self._strokes_layer.show(state.strokes, state.colors, self._cell_px)
         layer = self._strokes_layer.layer
@@ -185,7 +189,7 @@ class PaintController(QObject):
     def _update_texts(self) -> None:
         """Show what was painted, and what to do next."""
         view, session = self.view, self._session
-        painted = count_strokes([one.state.strokes for one in session.sessions])
+        painted = count_strokes([one.state.strokes for one in list_alike(session)])
         selected = view.class_list.current.name
         assessment = self._assessor.latest
         validation = None if assessment is None else assessment.chosen
@@ -324,7 +328,7 @@ class PaintController(QObject):
         self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
 
     def _on_save(self) -> None:
-        self._saver.ask(self.view.window(), self._session.sessions, self._assessor.latest)
+        self._saver.ask(self.view.window(), self._session, self._assessor.latest)
 
     def _on_saved(self, model: str) -> None:
         self._model = model

@@ -74,7 +74,7 @@ def find_suggestions(
     )
     centers = features.grid.center_of(cells[chosen])
     side = round(SHOWN_CELLS * max(features.grid.placement.step_y, features.grid.placement.step_x))
-    return suggestions, [_read_thumbnail(request.slide.slide, center, side, run) for center in centers]
+    return suggestions, [_read_thumbnail(features.slide, center, side, run) for center in centers]
 
 
 def _read_thumbnail(slide: Slide, center: NDArray[np.float64], side: int, run: RunContext) -> QImage | None:
