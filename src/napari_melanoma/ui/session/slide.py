@@ -110,7 +110,7 @@ class SessionServices(Protocol):
 
     ``tool_buttons``: of the tools on the canvas, checked while a tool is active. ``class_key_pressed``: emits the
     number of the class to use with the active tool. ``analysis_requested``: emit the name of a model to analyze the
-    displayed slide with.
+    displayed slide with. ``slide_requested``: emit the file of a slide to display.
     """
 
     viewer: Viewer
@@ -120,6 +120,7 @@ class SessionServices(Protocol):
     tool_buttons: list[QAbstractButton]
     class_key_pressed: Any  # a signal of Qt, which has no type of its own
     analysis_requested: Any
+    slide_requested: Any
 
     @property
     def reader(self) -> str:

@@ -36,7 +36,7 @@ class SlideContext(QObject):
     ``run_updated``: a new ``SlideRunUpdate`` of the analysis that the dock follows. ``reader_changed``: the new name of
     the reader, entered in one of the sections. ``flush_requested``: sections must apply what is being typed and save
     pending changes. ``class_key_pressed``: the number of the class to use with the active tool. ``analysis_requested``:
-    the name of a model to analyze the slide with.
+    the name of a model to analyze the slide with. ``slide_requested``: the file of a slide to display.
     """
 
     run_updated = Signal(object)
@@ -44,6 +44,7 @@ class SlideContext(QObject):
     reader_changed = Signal(str)
     class_key_pressed = Signal(int)
     analysis_requested = Signal(str)
+    slide_requested = Signal(object)  # Path
 
     def __init__(
         self,

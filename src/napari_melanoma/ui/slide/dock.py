@@ -208,6 +208,7 @@ class SlideDock(SlideControls):
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
         self.sections.worklist.slide_requested.connect(self.show_file)
+        self.context.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:

@@ -27,6 +27,7 @@ Task = Literal[
     "rating",
     "importing",
     "starting",
+    "searching",
     "finding",
     "cutting",
     "reporting",

@@ -57,11 +57,15 @@ class LoopState:
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How the map is computed. ``is_warm``: features of the view are computed also before there is a classifier."""
+    """How the map is computed. ``is_warm``: features of the view are computed also before there is a classifier.
+
+    ``is_whole``: those of the whole slide, too.
+    """
 
     source: str
     kind: HeadKind
     is_warm: bool = False
+    is_whole: bool = False
 
 
 class PaintLoop(QObject):
@@ -156,7 +160,7 @@ class PaintLoop(QObject):
         self._clock = None
         if len(painted) < MIN_CLASSES:
             self._set_fit(None)
-            if not self._options.is_warm:
+            if not (self._options.is_warm or self._options.is_whole):
                 return None
         return partial(update_map, self.make_request(), self._stores)
 
@@ -173,6 +177,7 @@ class PaintLoop(QObject):
             self.fit,
             frozenset(self._predicted),
             not self.state.is_paused,
+            self._options.is_whole,
         )
 
     def _on_report(self, report: Progress) -> None:

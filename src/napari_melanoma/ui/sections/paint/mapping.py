@@ -65,7 +65,8 @@ class MapRequest:
 
     ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
     ``view``: the visible part in pixels of the finest level. ``fit``: the head if no stroke has changed since, and
-    ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view.
+    ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
+    ``ahead``: also before there is a classifier.
     """
 
     slides: tuple[PaintedSlide, ...]
@@ -76,6 +77,7 @@ class MapRequest:
     fit: Fit | None = None
     predicted: frozenset[tuple[int, int]] = frozenset()
     whole: bool = True
+    ahead: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +152,7 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     predictor.predict_known(view)
     features.compute(view, run, predictor.add)
     predictor.flush()
-    if fit is None:
+    if fit is None and not request.ahead:
         return
     # Tissue is detected only now: that takes a second on a large slide.
     rest = features.grid.blocks_by_distance(features.tissue_blocks, center)

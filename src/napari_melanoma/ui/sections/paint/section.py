@@ -28,6 +28,7 @@ from napari_melanoma.ui.sections.paint.resolve import (
     resolve_save_blocker,
 )
 from napari_melanoma.ui.sections.paint.saving import ModelSaver
+from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarTile
 from napari_melanoma.ui.sections.paint.strokes_layer import (
     NOT_IN_VIEW,
     DrawnPath,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point
     from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
+    from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
     from napari_melanoma.ui.session.slide import SlideSession, SlideState
 
@@ -71,7 +73,7 @@ class PaintSection:
     """Train a tissue classifier by painting on the slide."""
 
     def __init__(self) -> None:
-        self._stores = FeatureCache()
+        self._stores, self._similar = FeatureCache(), SimilarMemory()
         self._controller: PaintController | None = None
 
     def open(self, session: SlideSession) -> QWidget:
@@ -83,7 +85,7 @@ class PaintSection:
             return label
         session.closed.connect(self._stores.release, unique=True)
         complete_channels(session)
-        self._controller = PaintController(session, self._stores)
+        self._controller = PaintController(session, self._stores, self._similar)
         return self._controller.view
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class PaintSection:
 class PaintController(QObject):
     """Connect the widgets and layers of the section with a session and with the loop that computes the map."""
 
-    def __init__(self, session: SlideSession, stores: FeatureCache) -> None:
+    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory) -> None:
         from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 
         services = session.services
@@ -114,6 +116,7 @@ class PaintController(QObject):
         self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
         self._assessor = Assessor(self, stores, DEFAULT_SOURCES)
         self._saver = ModelSaver(services.status, self)
+        self._similar = SimilarSearch(session, view.similar, stores, similar)
         self._model = ""  # saved here
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
@@ -121,6 +124,7 @@ class PaintController(QObject):
         palette = view.class_list.classes
         session.complete(lambda state: replace(state, classes=join_classes(palette, state.classes)))
         self._on_state(session.state)
+        self._similar.restore()
         self._loop.start()
 
     def _connect(self) -> None:
@@ -154,7 +158,11 @@ class PaintController(QObject):
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._model))
-        for source in (self._loop, self._assessor, self._saver, view.suggestions):
+        self._similar.changed.connect(self._update_loop)
+        self._similar.tile_painted.connect(self._on_tile_painted)
+        self._similar.message.connect(services.status.show_message)
+        self._similar.view.strip.cell_assigned.connect(self._on_tile_assigned)
+        for source in (self._loop, self._assessor, self._saver, view.suggestions, self._similar):
             source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
@@ -163,6 +171,7 @@ class PaintController(QObject):
         self._loop.close()
         self._assessor.close()
         self._saver.close()
+        self._similar.close()
         self.view.suggestions.clear()
         self._session.changed.disconnect(self._on_state)
         self._session.sessions.changed.disconnect(self._update_texts)
@@ -217,8 +226,17 @@ class PaintController(QObject):
             else:
                 self._services.status.show_message(NOT_IN_VIEW)
         self.view.show_tool(self._tool_name)
-        self._loop.set_options(replace(self._loop.options, is_warm=bool(self._tool_name)))
+        if name == "similar":
+            self._similar.invite()
+        else:
+            self._similar.withdraw()
+        self._update_loop()
         self._update_texts()
+
+    def _update_loop(self) -> None:
+        """Compute features ahead for tools, and those of the whole slide for a search."""
+        options = replace(self._loop.options, is_warm=bool(self._tool_name), is_whole=self._similar.is_active)
+        self._loop.set_options(options)
 
     def _on_class_key(self, number: int) -> None:
         if self._tool_name:
@@ -234,8 +252,11 @@ class PaintController(QObject):
         self._update_texts()
 
     def _on_drawn(self, drawn: DrawnPath) -> None:
-        """Add the drawn stroke, or remove the stroke that was clicked with the eraser."""
-        if drawn.tool == "erase":
+        """Add the drawn stroke, remove the stroke that was clicked with the eraser, or search for similar tiles."""
+        if drawn.tool == "similar":
+            row, column = drawn.points[0].tolist()
+            self._similar.search(self._loop.make_request().slides[0], (row, column), self._loop.options.source)
+        elif drawn.tool == "erase":
             stroke = self._find_stroke(drawn)
             if stroke is not None:
                 self._session.apply(remove_stroke(stroke.id))
@@ -250,7 +271,7 @@ class PaintController(QObject):
         import shapely
 
         points = drawn.points
-        kind: StrokeKind = "brush" if drawn.tool == "erase" else drawn.tool
+        kind: StrokeKind = "brush" if drawn.tool == "erase" or drawn.tool == "similar" else drawn.tool
         if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
             kind = "cells"  # a click
         if kind == "cells":
@@ -319,13 +340,25 @@ class PaintController(QObject):
 
     def _on_assigned(self, suggestion: SuggestedCell, number: int) -> None:
         """Paint a suggested cell with its predicted class, or with that of a number."""
+        if name := self._find_class(number, suggestion.class_name):
+            center = tuple(self._grid.center_of(suggestion.cell).tolist())
+            self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+
+    def _find_class(self, number: int, default: str) -> str:
+        """Return the name of a class by its number; ``default`` for 0, empty if there is none."""
         classes = self.view.class_list.classes
         if number > len(classes):
             self._services.status.show_briefly(f"There is no class {number}.")
-            return
-        name = classes[number - 1].name if number else suggestion.class_name
-        center = tuple(self._grid.center_of(suggestion.cell).tolist())
-        self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+            return ""
+        return classes[number - 1].name if number else default
+
+    def _on_tile_assigned(self, tile: SimilarTile, number: int) -> None:
+        """Paint a similar tile with the selected class, or with that of a number; its slide is displayed first."""
+        if name := self._find_class(number, self.view.class_list.current.name):
+            self._similar.assign(tile, name)
+
+    def _on_tile_painted(self, cell: SimilarCell, name: str) -> None:
+        self._session.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
 
     def _on_save(self) -> None:
         self._saver.ask(self.view.window(), self._session, self._assessor.latest)
@@ -349,6 +382,7 @@ class PaintController(QObject):
     def _on_loop(self) -> None:
         """Show the progress of the map."""
         state = self._loop.state
+        self._similar.update_progress(state)
         is_done = state.total is None or state.done >= state.total
         share = None if is_done or state.total is None else state.done / state.total
         self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-StrokeToolName = Literal["brush", "polygon", "cells", "erase"]
+StrokeToolName = Literal["brush", "polygon", "cells", "erase", "similar"]
+CELL_TOOLS, WHITE_TOOLS = ("cells", "similar"), ("erase", "similar")
 LINE_WIDTH_PX = 3.0  # on the screen, of the outline of a polygon while it is drawn
 STROKE_OPACITY, FILL_OPACITY = 0.75, 0.35
 PREVIEW_LABEL = 1
@@ -98,7 +99,7 @@ class StrokeTool(PixelTool):
 
         self._color, layer = color, self.layer
         if layer is not None:
-            shown = (255, 255, 255) if self._tool == "erase" else color
+            shown = (255, 255, 255) if self._tool in WHITE_TOOLS else color
             colors = {None: "transparent", 0: "transparent", PREVIEW_LABEL: to_rgba(shown)}
             layer.colormap = DirectLabelColormap(color_dict=colors)
             layer.selected_label = PREVIEW_LABEL
@@ -125,7 +126,7 @@ class StrokeTool(PixelTool):
 
     def _find_width(self, placement: MapPlacement) -> float:
         """Return the width of the drawn line, in pixels of the layer."""
-        if self._tool == "cells":
+        if self._tool in CELL_TOOLS:
             return self._cell_px / placement.step_x
         on_screen = self._size_px if self._tool == "brush" else LINE_WIDTH_PX
         return on_screen / (get_zoom(self._viewer) * placement.scale[1])

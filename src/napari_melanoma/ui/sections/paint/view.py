@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSl
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
+from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.strokes_layer import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
@@ -46,6 +47,7 @@ TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
     "polygon": ("area", "polygon_lasso", "Hold the mouse button and draw around an area of the selected class"),
     "cells": ("cells", "picker", "Click single cells of the selected class, or drag across them"),
     "erase": ("erase", "erase", "Click a stroke to remove it"),
+    "similar": ("find similar", "zoom", "Click a tile to find the most similar ones of this slide and its folder"),
 }
 EDITS = {  # text and tooltip
     "undo": ("↶", "Undo the last change of the strokes (Ctrl+Z on the canvas)"),
@@ -87,6 +89,7 @@ class PaintView(QWidget):
         self.opacity_slider.setRange(0, STEPS)
         self.opacity_slider.setValue(settings.get("paint/opacity", DEFAULT_OPACITY))
         self.panel = PaintPanel(icons)
+        self.similar = SimilarView()
         self.suggestions = SuggestionStrip()
         self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
@@ -107,11 +110,12 @@ class PaintView(QWidget):
             self.channels,
             self.class_list,
             row(*(self.tools[name] for name in ("brush", "polygon", "cells"))),
-            row(self.tools["erase"], *self.edit_buttons.values()),
+            row(self.tools["erase"], *self.edit_buttons.values(), self.tools["similar"]),
             row(QLabel("brush"), self.size_slider, stretch=1),
             row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
             row(self.progress_bar, self.pause_button, stretch=0),
             self.progress_label,
+            self.similar,
             self.suggestions,
             self.panel,
             row(self.save_button, self.apply_button),
