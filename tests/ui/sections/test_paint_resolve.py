@@ -40,6 +40,7 @@ class Advice:
 ADVICE = [
     Advice("nothing painted, no tool", {}, "Select a class, then the brush", tool=""),
     Advice("nothing painted, with a tool", {}, "Paint a stroke on dermis."),
+    Advice("a search", {"Fat": 1}, "Click a tile", tool="similar"),
     Advice("one class", {"Fat": 3}, "Select a second class and paint it: so far only fat has strokes."),
     Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Updating the map of the view", AT_WORK),
     Advice("strokes beyond the slide", {"Fat": 1, "Dermis": 1}, "There is no map yet", LoopState()),
@@ -62,8 +63,10 @@ class ProgressCase:
 
 PROGRESS = [
     ProgressCase("before tissue is known", AT_WORK, ""),
-    ProgressCase("at work", LoopState(True, 1200, 8000, 32.0), "Map of the slide: 1,200 of 8,000 blocks, 32 s left"),
-    ProgressCase("without an estimate", LoopState(True, 1, 8), "Map of the slide: 1 of 8 blocks"),
+    ProgressCase(
+        "at work", LoopState(True, 1200, 8000, 32.0, False, True), "Map of the slide: 1,200 of 8,000 blocks, 32 s left"
+    ),
+    ProgressCase("without a classifier and an estimate", LoopState(True, 1, 8), "Features of the slide: 1 of 8 blocks"),
     ProgressCase(
         "paused", LoopState(False, 1, 8, None, True), "Paused: map of 1 of 8 blocks; the view is still updated."
     ),

@@ -56,6 +56,8 @@ def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, 
     help most, by the validation; empty if unknown.
     """
     names = painted.classes
+    if tool == "similar":
+        return "Click a tile of the slide; the most similar ones are listed below."
     if not names:
         how = f"Paint a stroke on {selected.lower()}" if tool else "Select a class, then the brush, and paint a stroke"
         return f"{how}. The map appears when two classes have a stroke."
@@ -76,7 +78,7 @@ def resolve_progress(loop: LoopState) -> str:
     if loop.is_paused:
         return f"Paused: map of {share}; the view is still updated."
     left = "" if loop.left_s is None else f", {format_duration(loop.left_s)} left"
-    return f"Map of the slide: {share}{left}"
+    return f"{'Map' if loop.is_fitted else 'Features'} of the slide: {share}{left}"
 
 
 @dataclass(frozen=True)

@@ -309,6 +309,7 @@ class SimilarSearch(QObject):
         self._session.services.status.cancelled.disconnect(self._on_cancelled)
         self._queue.cancel()
         if self._job is not None:
+            self._job.finished.disconnect(self._on_ended)
             self._job.cancel()
             self._session.services.status.end("searching")
 
