@@ -207,7 +207,6 @@ class SlideDock(SlideControls):
         self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
-        self.sections.worklist.slide_requested.connect(self.show_file)
         self.context.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
@@ -602,6 +601,7 @@ class SlideSections(QObject):
             part.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
+        self.worklist.slide_requested.connect(context.slide_requested)
         context.run_manager.results_found.connect(self._on_results_found)
         context.analysis_requested.connect(self._on_analysis_requested)
         for section, create in (

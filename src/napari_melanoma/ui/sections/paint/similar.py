@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
 
     from napari_melanoma.core.polygons import Point
+    from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
     from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintedSlide
@@ -105,7 +106,7 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
     slides = [*folders, *_list_other_slides(request.path, folders, run)]
     found, missing = find_stored_features(slides, request.slide.folder.parent, open_source(request.source), folders)
     searched = find_similar_cells(values, found, COUNT, exclude=(request.path, query.cell), run=run)
-    tiles = _read_tiles(request, (query, *searched.found), found, run)
+    tiles = _read_tiles(features.slide, (query, *searched.found), found, run)
     others = tuple(slide for slide in missing if slide != request.path)
     return SimilarResult(request, tiles, searched, features.progress, others)
 
@@ -124,21 +125,22 @@ def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) 
 
 
 def _read_tiles(
-    request: SimilarRequest, cells: Sequence[SimilarCell], stores: Sequence[StoredFeatures], run: RunContext
+    displayed: Slide, cells: Sequence[SimilarCell], stores: Sequence[StoredFeatures], run: RunContext
 ) -> tuple[SimilarTile, ...]:
-    """Read the thumbnails of cells, opening each slide once."""
+    """Read the thumbnails of cells, opening each slide once; ``displayed``: the slide that is open, read as RGB."""
     from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.slides.reading.composite import read_as_rgb
     from napari_melanoma.slides.reading.opening import open_slide
 
-    sides = {one.slide: round(SHOWN_CELLS * max(one.spec.step)) for one in stores}
     images: dict[SimilarCell, QImage | None] = {}
-    for path, side in sides.items():
-        own = [cell for cell in cells if cell.slide == path]
-        if path == request.path:
-            images |= {cell: read_thumbnail(request.slide.slide, cell.center, side, run) for cell in own}
+    for store in stores:
+        own, side = [cell for cell in cells if cell.slide == store.slide], round(SHOWN_CELLS * max(store.spec.step))
+        if store.slide == displayed.info.path:
+            images |= {cell: read_thumbnail(displayed, cell.center, side, run) for cell in own}
         elif own:
             try:
-                with open_slide(path) as slide:
+                with open_slide(store.slide) as opened:
+                    slide = read_as_rgb(opened, store.spec.channels, "Find similar")
                     images |= {cell: read_thumbnail(slide, cell.center, side, run) for cell in own}
             except MelanomaError:
                 continue  # shown without an image; opening it states why
