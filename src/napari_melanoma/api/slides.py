@@ -575,5 +575,5 @@ def _list_depth_models() -> list[str]:
     return [
         bundle.name
         for bundle in list_bundles()
-        if bundle.config.is_slide_model and ClassRoles.from_names(bundle.config.classes)
+        if bundle.config.is_slide_model and ClassRoles.from_names(bundle.config.role_names)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def fit(
     slides: Slides,
     out: Out,
     options: Annotated[
-        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("heads",))
+        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("heads", "roles"))
     ],
     strokes: Annotated[
         list[Path] | None,
@@ -56,6 +57,14 @@ def fit(
     heads: Annotated[
         list[str] | None,
         typer.Option("--head", help="nearest_mean, logistic or forest; may be repeated. By default all are tried."),
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=CLASS",
+            help="Class of a role (tumor, epidermis, background or nevus), such as tumor=Metastasis; empty for none. "
+            "Lesions and a suggested Breslow thickness are measured of these. By default classes of these names.",
+        ),
     ] = None,
     mpp: Mpp = None,
     name_slides: Annotated[
@@ -71,7 +80,8 @@ def fit(
         fit_tissue_classifier,
     )
 
-    chosen = TissueFitOptions.parse({**options, **({"heads": heads} if heads else {})}, "the command line")
+    values: dict[str, Any] = {**options, **({"heads": heads} if heads else {}), "roles": _parse_roles(role or ())}
+    chosen = TissueFitOptions.parse(values, "the command line")
     paths = find_slides(slides)
     size = None if mpp is None else PixelSize(mpp, mpp, "given")
     classifier = fit_tissue_classifier(find_painted_slides(paths, strokes or (), size), chosen, current.run)
@@ -87,8 +97,13 @@ def fit(
     text = f"{_describe(best)}. Bundle in {out}; next: napari-melanoma tissue apply SLIDE --model {out} --out results."
     if best.advice:
         text += f" {best.advice}"
-    values: dict[str, Any] = {"out": str(out), "name": bundle.name, "classes": list(classifier.classes)}
-    current.finish(text, **values, **_values(best), advice=best.advice)
+    found: dict[str, Any] = {"out": str(out), "name": bundle.name, "classes": list(classifier.classes)}
+    found["roles"] = dict(classifier.roles)
+    current.finish(text, **found, **_values(best), advice=best.advice)
+
+
+def _parse_roles(texts: Sequence[str]) -> dict[str, str]:
+    return {role: name for role, _, name in (text.partition("=") for text in texts)}
 
 
 def _describe(validation: Validation) -> str:

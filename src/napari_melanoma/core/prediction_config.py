@@ -6,6 +6,7 @@ They are parts of the configuration of a bundle, and some also of recipes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -456,6 +457,9 @@ class TileConfig(Config):
         return self.mpp * self.side_px
 
 
+TissueRole = Literal["tumor", "epidermis", "background", "nevus"]
+
+
 class TissueHeadConfig(Config):
     """The head of a tissue classifier, and the features of cells that it was fitted on."""
 
@@ -468,6 +472,9 @@ class TissueHeadConfig(Config):
     smoothing: float = Field(0.0, ge=0, le=4, description="width of the Gaussian that smooths the map, in cells")
     novelty_limit: float | None = Field(None, gt=0, description="distance above which a cell is out of distribution")
     colors: dict[str, tuple[int, int, int]] = Field(default_factory=dict, description="of the classes, where known")
+    roles: dict[TissueRole, str] = Field(
+        default_factory=dict, description="the class that lesions are detected with, and those that depth requires"
+    )
     channels: ChannelChoice | None = Field(
         None, description="channels of fluorescence slides that are read as red, green and blue; none: brightfield"
     )
@@ -478,3 +485,8 @@ class TissueHeadConfig(Config):
         if channels is not None and not channels.is_complete:
             raise ValueError(f"the channels {channels.label} have no limits: expected NAME=LOW:HIGH for each")
         return channels
+
+    def name_roles(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return the role of each class, by which the depth is measured; empty for the others."""
+        roles = {name: role for role, name in self.roles.items()}
+        return tuple(roles.get(name, "") for name in classes)

@@ -29,6 +29,7 @@ Code = Literal[
     "out_of_distribution",
     "uncalibrated",
     "synthetic_training",
+    "painted",
     "coverage",
 ]
 CODES: tuple[Code, ...] = get_args(Code)  # in order of importance: the headline gives the first that applies
@@ -155,7 +156,8 @@ class ValidityInputs:
     marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
     certainty. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the width that the model expects.
     ``detail``: pixels of the input for each pixel of the network's input. ``distance``, ``limit``: distance of the
-    input from the training data, and the limit above which it is out of distribution. ``damage``: what is missing of a
+    input from the training data, and the limit above which it is out of distribution. ``painted``: the model was fitted
+    on strokes, and ``distance`` is the share of the slide that differs from them. ``damage``: what is missing of a
     damaged file that was accepted. ``failed_share``: share of the tiles that could not be read. ``calibrated``: whether
     the error of the prediction was measured; None for outputs that have no calibration. ``coverage``: of the prediction
     set.
@@ -174,6 +176,7 @@ class ValidityInputs:
     detail: float | None = None
     distance: float | None = None
     limit: float | None = None
+    painted: bool = False
     damage: str | None = None
     failed_share: float = 0.0
     calibrated: bool | None = None
@@ -257,10 +260,10 @@ class ValidityInputs:
     def _check_distribution(self) -> Iterable[ValidityReason]:
         # A distance of NaN is out of distribution, too
         if self.distance is not None and self.limit is not None and not self.distance <= self.limit:
-            yield _reason(
-                "out_of_distribution",
-                f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",
-            )
+            difference = f"It differs from the data that '{self.model}' was trained on"
+            if self.painted:
+                difference = f"{100 * self.distance:.0f} % of it differ from all strokes of '{self.model}': paint there"
+            yield _reason("out_of_distribution", f"the image is out of distribution. {difference}")
 
     def _check_calibration(self) -> Iterable[ValidityReason]:
         if self.calibrated is False:

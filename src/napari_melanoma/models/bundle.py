@@ -96,6 +96,11 @@ class BundleConfig(Config):
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """The classes by the names that a depth measurement requires: the roles of those of a tissue classifier."""
+        return self.classes if self.tissue is None else self.tissue.name_roles(self.classes)
+
     @model_validator(mode="after")
     def _check_task(self) -> Self:
         if (self.task == "classification") != (self.classifier is not None):
@@ -108,6 +113,8 @@ class BundleConfig(Config):
             raise ValueError("'encoder' requires a classifier of whole slides, with 'tile' and 'classifier'")
         if self.tissue is not None and (self.tile is None or self.task != "segmentation"):
             raise ValueError("'tissue' requires a segmentation model of slides, with 'tile'")
+        if self.tissue is not None and (others := {*self.tissue.roles.values()} - {*self.classes}):
+            raise ValueError(f"'roles' has {', '.join(sorted(others))}, expected classes: {', '.join(self.classes)}")
         if self.classifier is None:
             return self._check_classes()
         if len(set(self.classes)) < max(2, len(self.classes)):

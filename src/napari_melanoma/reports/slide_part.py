@@ -46,7 +46,6 @@ from napari_melanoma.reports.slide import (
 )
 from napari_melanoma.reports.slide_export import is_slide_folder
 from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
-from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.regions import Regions
 
 LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
+AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed tissue, %"}
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
@@ -266,11 +266,16 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
         values["Other values of the slide"] = to_sentence(others)
     if content.get("tissue_mm2"):
         values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
-    if validity.valid and (areas := describe_class_areas(content.get("areas") or {})):
-        values["Areas of classes"] = areas
     reasons = validity.cautions if validity.valid else validity.other_reasons
     notices = (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
-    yield Section("Analysis", (fields("Analysis", values), *notices))
+    areas = content.get("areas") if validity.valid else None
+    yield Section("Analysis", (fields("Analysis", values), *notices, *([_area_table(areas)] if areas else [])))
+
+
+def _area_table(areas: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Return the table of the areas of the classes on the map of a tissue classifier."""
+    rows = ((name, *("–" if area[unit] is None else f"{area[unit]:.3g}" for unit in AREA_UNITS)) for name, area in areas.items())
+    return Table("Areas of classes", ("Class", *AREA_UNITS.values()), tuple(rows))
 
 
 def _lesion_blocks(

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.core.validity import Validity, ValidityInputs, read_slide_validity
+from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason, read_slide_validity
 from napari_melanoma.depth.breslow_candidates import (
     NO_TISSUE,
     NO_TUMOR,
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.maps import SlideMaps
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
+PAINTED = (
+    "suggestion from a painted classifier, not measured by a reader. It measures cells of 32 µm; on synthetic slides, "
+    "its error was up to ERROR"
+)
+MISSING_ROLES = (
+    "the tissue classifier has no class for {}, from which the thickness is measured. Paint it, and select it in 'Save "
+    "as model ...' (command line: --role)"
+)
 NO_INTERVAL = "no interval: the errors of this model on slides of known thickness are unknown"
 OUT_OF_DISTRIBUTION = (
     "the slide is out of distribution for the model: the thickness may be meaningless, and its interval too narrow"
@@ -65,7 +73,8 @@ class DepthMap:
     """The stitched map of a dense model.
 
     ``values``: uint8 (class, row, column). ``placement``: its position on the slide. ``weights``: hash of the model's
-    weights, which selects the interval model. ``overview``: the map, downsampled to fit into memory.
+    weights, which selects the interval model. ``overview``: the map, downsampled to fit into memory. ``painted``: the
+    model is a tissue classifier.
     """
 
     values: zarr.Array
@@ -73,6 +82,7 @@ class DepthMap:
     classes: tuple[str, ...]
     weights: str
     overview: SlideMaps
+    painted: bool = False
 
     @classmethod
     def from_store(cls, values: zarr.Array, overview: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
@@ -135,9 +145,10 @@ def measure_slide_depth(
     analysis. Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None
     if the model lacks the required classes; the notes in ``depth`` explain missing measurements.
     """
+    validity = validity or Validity()
     if ClassRoles.from_names(depth_map.classes) is None:
-        return dict(NO_DEPTH)
-    validity, interval_model = validity or Validity(), load_interval_models().get(depth_map.weights)
+        return _explain_missing_classes(depth_map, validity)
+    interval_model = load_interval_models().get(depth_map.weights)
     try:
         candidates, notes = _measure_sections(
             depth_map, run, interval_model, in_distribution="out_of_distribution" not in validity.codes
@@ -145,10 +156,22 @@ def measure_slide_depth(
     except ScaleMissing as error:
         return {**NO_DEPTH, "depth": {"validity": validity.to_json(), **_candidates_content((), [str(error)])}}
     depth_values = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
-    calibration = ValidityInputs("the model", calibrated=interval_model is not None).check()
+    if depth_map.painted:
+        calibration = Validity(reasons=(ValidityReason(code="painted", severity="caution", text=PAINTED),))
+    else:
+        calibration = ValidityInputs("the model", calibrated=interval_model is not None).check()
     reasons = validity.with_reasons(calibration).to_json()
     depth_values["depth"] = {"validity": reasons, **depth_values["depth"]}
     return depth_values
+
+
+def _explain_missing_classes(depth_map: DepthMap, validity: Validity) -> dict[str, Any]:
+    """Return no depth; for a tissue classifier with a tumor, the notes state which other classes it lacks."""
+    missing = [role for role in ("epidermis", "background") if role not in depth_map.classes]
+    if not depth_map.painted or "tumor" not in depth_map.classes:
+        return dict(NO_DEPTH)
+    note = MISSING_ROLES.format(" and ".join(missing))
+    return {**NO_DEPTH, "depth": {"validity": validity.to_json(), **_candidates_content((), [note])}}
 
 
 def describe_depth(content: Mapping[str, Any]) -> str:

@@ -36,7 +36,6 @@ from napari_melanoma.slides.result_folder import (
 )
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
-SURFACE = "epidermis"  # the class that locates the surface
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
 UNNAMED_READER = "(no name)"  # a reader without a name, in tables and on the command line
 
@@ -119,7 +118,7 @@ def read_proposals(folder: Path) -> SlideDepthProposals:
 
 
 def list_depth_models() -> tuple[str, ...]:
-    """List the bundles that can measure depth, skin models first: segmentation models with an epidermis class."""
+    """List the bundles that can measure depth, demonstrations last, else skin models first."""
     from napari_melanoma.models.installed_bundles import list_bundles
 
     suitable = [
@@ -127,9 +126,10 @@ def list_depth_models() -> tuple[str, ...]:
         for bundle in list_bundles()
         if bundle.config.is_slide_model
         and bundle.config.task == "segmentation"
-        and SURFACE in (name.lower() for name in bundle.config.classes)
+        and ClassRoles.from_names(bundle.config.role_names) is not None
     ]
-    return tuple(bundle.name for bundle in sorted(suitable, key=lambda bundle: "skin" not in bundle.name))
+    ordered = sorted(suitable, key=lambda bundle: (bundle.config.is_demonstration, "skin" not in bundle.name))
+    return tuple(bundle.name for bundle in ordered)
 
 
 def collect_readings(folders: Sequence[Path]) -> ReadingCollection:

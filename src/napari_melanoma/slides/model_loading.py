@@ -207,11 +207,14 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
         prediction_fingerprint=bundle.prediction_fingerprint(),
         margin_px=config.tissue.margin_px if config.tissue is not None else 0,
         smoothing=config.tissue.smoothing if config.tissue is not None else 0.0,
+        role_names=config.role_names,
         channels=config.tissue.channels if config.tissue is not None else None,
     )
     classifier = config.classifier
     if config.task == "embedding":
         return info
+    if config.tissue is not None:
+        return replace(info, positive=config.tissue.roles.get("tumor", ""))
     if classifier is None:
         return replace(info, positive=default_lesion_class(config.classes))
     point = classifier.operating_point

@@ -234,6 +234,7 @@ def check_slide_validity(
         model_field_mm=model.side_px * model.mpp / UM_PER_MM,
         distance=out_of_distribution_share,
         limit=OUT_OF_DISTRIBUTION_SHARE,
+        painted=model.is_tissue_classifier,
         failed_share=float((result.state == FAILED).sum()) / max(1, len(result.order)),
         calibrated=model.calibrated,
     ).check()

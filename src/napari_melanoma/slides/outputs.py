@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +49,11 @@ class SlideAnalysis:
     slide_prediction: dict[str, Any] | None = None  # values of result.json that a whole-slide model predicted
     validity: Validity = field(default_factory=Validity)
 
+    @property
+    def detects_lesions(self) -> bool:
+        """Whether there is a class to detect lesions with, which a tissue classifier may lack."""
+        return not self.model.is_tissue_classifier or bool(self.model.positive or self.options.target)
+
 
 def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
     """Write lesions, heatmap and ``result.json`` of a slide; return the content of ``result.json``."""
@@ -67,17 +72,19 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
         if analysis.model.is_tissue_classifier:
             outputs["areas"] = _write_class_regions(analysis, maps, folder)
-        if analysis.model.kind != "regression":
-            target = target_class(analysis.model, analysis.options)
-            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
-            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
-            outputs |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysis, maps, target)}
-            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
-            outputs |= _measure_depth(analysis, maps, lesions, run)
-        else:
+        if analysis.model.kind == "regression":
             done = analysis.result.state == DONE
             means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
             outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
+        elif analysis.detects_lesions:
+            target = target_class(analysis.model, analysis.options)
+            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
+            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
+            outputs |= {"target": target, "lesions": lesions_table(lesions)}
+            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
+            outputs |= _measure_depth(analysis, maps, lesions, run)
+            if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
+                outputs |= _scores(analysis, maps, target)
     content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content
@@ -109,9 +116,11 @@ def _measure_depth(
     """Return the values of ``result.json`` on the thickness; all None unless the model predicts dense maps."""
     if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
+    model = analysis.model
     depth_map = DepthMap.from_store(
-        analysis.result.array("map"), maps, analysis.model.classes, analysis.model.fingerprint
+        analysis.result.array("map"), maps, model.role_names or model.classes, model.fingerprint
     )
+    depth_map = replace(depth_map, painted=model.is_tissue_classifier)
     return measure_slide_depth(depth_map, lesions, run, analysis.validity)
 
 

@@ -15,6 +15,7 @@ from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
+from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
 from napari_melanoma.slides.maps import MAX_MAP_SIDE, stitched_shape
 from napari_melanoma.slides.options import hashed_tile_settings
@@ -65,10 +66,12 @@ def slide_probability(content: Mapping[str, Any]) -> float | None:
 
 
 def describe_slide_score(content: Mapping[str, Any]) -> str:
-    """Describe the probability of a slide, never as a verdict; empty if there is none.
+    """Describe the probability of a slide, never as a verdict; the areas of the classes of a tissue classifier.
 
-    Such as ``melanoma 0.42, mean of the 10 highest tiles``.
+    Such as ``melanoma 0.42, mean of the 10 highest tiles``; empty if there is neither.
     """
+    if areas := content.get("areas"):
+        return describe_class_areas(areas)
     probability = slide_probability(content)
     if probability is None:
         return ""
@@ -111,12 +114,12 @@ def _describe_prevalence(content: Mapping[str, Any]) -> str:
 
 
 def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Summarize the prediction for a slide in one line: its probability, and its lesions.
+    """Summarize the prediction for a slide in one line: its probability or the areas of its classes, and its lesions.
 
     ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
     """
     score, lesions = describe_slide_score(content), content.get("lesions") or []
-    if not score or score_method(content) == "attention":
+    if not score or score_method(content) == "attention" or not content.get("target"):
         return score or "analyzed"
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
     return f"{score}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"

@@ -74,6 +74,8 @@ CONTENT_COLUMNS = (  # copied from result.json
     "tiles_total",
     "seconds",
 )
+AREA_COLUMNS = {"mm2": "area_mm2_{}", "percent": "area_percent_{}"}  # of each class of a tissue classifier
+AREA_PREFIXES = tuple(column.format("") for column in AREA_COLUMNS.values())
 TABLE_PATTERNS = ("*", "*/*")  # result folders, and result folders in subfolders
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -112,7 +114,8 @@ class SlideTable:
         """Add or replace a row, and write the table."""
         with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):
             rows = {**self._read_rows(), row["slide"]: row}
-            write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
+            areas = dict.fromkeys(key for values in rows.values() for key in values if key.startswith(AREA_PREFIXES))
+            write_table(self.path, [rows[name] for name in sorted(rows)], (*COLUMNS, *areas))
 
     def _read_rows(self) -> dict[str, Row]:
         """Read the rows by slide; a file that is not a valid table, such as after an edit by hand, is backed up."""
@@ -129,7 +132,7 @@ class SlideTable:
 
 
 def status_to_row(status: SlideStatus) -> Row:
-    """Return the row of a slide with ``COLUMNS``; only the first four for a slide that failed."""
+    """Return the row of a slide with ``COLUMNS``, and the areas of its classes; the first four if it failed."""
     content = status.content
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
@@ -159,6 +162,11 @@ def status_to_row(status: SlideStatus) -> Row:
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
+        **{
+            column.format(name): area[unit]
+            for name, area in (content.get("areas") or {}).items()
+            for unit, column in AREA_COLUMNS.items()
+        },
     }
 
 

@@ -46,7 +46,7 @@ class TileModelInfo:
     determines the predictions of a bundle. ``margin_px``: border of its input that is context only: the predictions of
     a dense model then cover the rest of a tile, without overlap. ``smoothing``: width of the Gaussian that smooths the
     stitched map of a dense model, in its pixels. ``channels``: those of fluorescence slides that it reads as RGB; None
-    for a model of brightfield slides.
+    for a model of brightfield slides. ``role_names``: the classes as a depth measurement names them.
     """
 
     name: str
@@ -69,6 +69,7 @@ class TileModelInfo:
     margin_px: int = 0
     smoothing: float = 0.0
     channels: ChannelChoice | None = None
+    role_names: tuple[str, ...] = ()
 
     @property
     def is_tissue_classifier(self) -> bool:

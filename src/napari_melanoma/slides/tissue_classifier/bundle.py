@@ -16,7 +16,7 @@ import numpy as np
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig
+from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig, TissueRole
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
 from napari_melanoma.models.inference import find_device
@@ -81,6 +81,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         smoothing=classifier.smoothing,
         novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
         colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
+        roles=dict(classifier.roles),
         channels=classifier.channels,
     )
     chosen = classifier.validation
@@ -149,6 +150,8 @@ out that are predicted as their class.
 {rows}
 
 {warnings}
+{_describe_roles(head.roles)}
+
 ## Validation
 
 Balanced accuracy, 95 % intervals in brackets. Whole strokes, or whole slides, were left out.
@@ -165,6 +168,11 @@ Accuracy on slides of other laboratories and scanners is not known.
 `{head.source}`: {head.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
 `{head.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are rejected.
 {channels}"""
+
+
+def _describe_roles(roles: Mapping[TissueRole, str]) -> str:
+    listed = ", ".join(f"{name} ({role})" for role, name in roles.items()) or "none"
+    return f"Classes with a role, from which lesions and a suggested Breslow thickness are derived: {listed}."
 
 
 def _percent(share: float) -> str:

@@ -17,6 +17,7 @@ from napari_melanoma.core.context import NULL_CONTEXT, PartContext, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.prediction_config import TissueRole
 from napari_melanoma.io.geojson import SUFFIXES
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
@@ -34,6 +35,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     advise_painting,
     fit_head,
 )
+from napari_melanoma.slides.tissue_classifier.roles import choose_roles
 from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
@@ -57,6 +59,11 @@ class TissueFitOptions(Config):
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
+    )
+    roles: dict[TissueRole, str] = Field(
+        default_factory=dict,
+        description="classes of tumor, epidermis, background and nevus, of which depth and lesions are measured; by "
+        "default those with such a name, empty for none",
     )
     channels: str = Field(
         "",
@@ -95,8 +102,9 @@ class TissueClassifier:
 
     ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
     cell, ``licence`` and ``mpp``. ``validation``: of the chosen head; ``candidates``: of all, with the chosen one.
-    ``colors``: of the classes, where known. ``smoothing``: in cells. ``slides``: number of painted slides.
-    ``channels``: those of fluorescence that are read as RGB; None for brightfield.
+    ``colors``: of the classes, where known. ``roles``: classes of which depth and lesions are measured. ``smoothing``:
+    in cells. ``slides``: number of painted slides. ``channels``: those of fluorescence that are read as RGB; None for
+    brightfield.
     """
 
     source: str
@@ -109,6 +117,7 @@ class TissueClassifier:
     candidates: tuple[Validation, ...] = ()
     novelty: CellNovelty | None = None
     colors: Mapping[str, Color | None] = field(default_factory=dict)
+    roles: Mapping[TissueRole, str] = field(default_factory=dict)
     smoothing: float = 0.0
     slides: int = 1
     notes: tuple[str, ...] = ()
@@ -173,9 +182,10 @@ def fit_tissue_classifier(
     Cancelled
         The user canceled; computed features are kept.
     """
-    names = {stroke.class_name for slide in slides for stroke in slide.strokes}
-    if advice := advise_painting(sorted(names)):
+    names = sorted({stroke.class_name for slide in slides for stroke in slide.strokes})
+    if advice := advise_painting(names):
         raise InputError(f"a tissue classifier needs strokes of at least two classes. {advice}")
+    roles = choose_roles(names, options.roles)
     colors, channels = merge_colors(slides), _choose_channels(slides, options.channels)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
     validations: list[Validation] = []
@@ -189,10 +199,13 @@ def fit_tissue_classifier(
     chosen = choose(validations)
     source, cells = tables[chosen.source]
     chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))
+    classifier = TissueClassifier.fit(source, cells, chosen)
+    roles = {role: name for role, name in roles.items() if name in classifier.classes}  # others are beyond the slides
     return replace(
-        TissueClassifier.fit(source, cells, chosen),
+        classifier,
         candidates=tuple(validations),
         colors=colors,
+        roles=roles,
         smoothing=options.smoothing,
         notes=notes,
         channels=channels,

@@ -162,7 +162,7 @@ class SlideResultController(QObject):
         options = _read_options(update)
         self.region_changed.emit(None if options is None else options.region)
         heat, location = self._heatmap_layer.heatmap, self._context.result_location
-        if self.content and heat is not None and heat.is_probability and location is not None:
+        if self.content.get("target") and heat is not None and heat.is_probability and location is not None:
             config = _read_lesion_config(self.content)
             self._view.heatmap_controls.threshold = config.high
             self._lesions.read(location.folder, heat.target, config)
@@ -239,7 +239,8 @@ class SlideResultController(QObject):
         if not self.content:
             return NO_LESIONS
         heat = self._heatmap_layer.heatmap
-        return LESIONS_NOW if heat is not None and heat.is_probability else NOT_ASSESSED
+        is_detecting = heat is not None and heat.is_probability and self.content.get("target")
+        return LESIONS_NOW if is_detecting else NOT_ASSESSED
 
     def _show_prediction(self) -> None:
         """Show the prediction for the slide, its validity and its warnings."""
