@@ -26,7 +26,6 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.slides.depth_readings import SURFACE
 from napari_melanoma.slides.options import SlideOptions
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ ULCERATION = {
     "ulceration_share": "share of the surface directly over the tumor without epidermis, on the map of a tissue model"
 }
 TISSUE = "tissue"  # folder of the slide analyses that measure ulceration
+SURFACE = "epidermis"
 NO_MAP = "there is no tissue map: name a model that segments epidermis and tumor (skin-demo) with --tissue-model"
 NO_SCALE = "its row has no scale (mpp_x)"
 NO_TUMOR = "no surface was found over a tumor"
@@ -225,7 +225,7 @@ def check_tissue_model(name: str) -> str | None:
     if not name:
         return None
     config = find_bundle(name).config
-    if config.task != "segmentation" or not config.is_slide_model or SURFACE not in map(str.lower, config.classes):
+    if config.task != "segmentation" or not config.is_slide_model or SURFACE not in map(str.lower, config.role_names):
         raise BundleError(
             f"'{config.name}' segments {', '.join(config.classes)}: the share of ulceration needs a slide model that "
             f"segments {SURFACE} and tumor, such as skin-demo."

@@ -14,6 +14,7 @@ from napari_melanoma.reports.disclosure import parse_time, show_times
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Collector:
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601
+    _strokes: list[tuple[str, Stroke]] = field(default_factory=list)  # subject, and stroke
     _changes: list[tuple[str, ...]] = field(default_factory=list)  # subject, time, reader, field, before, after
 
     def begin_part(self, name: str) -> None:
@@ -64,6 +66,10 @@ class Collector:
     def add_correction(self, subject: str, text: str, when: str) -> None:
         """Record a contour that a user drew or corrected."""
         self._corrections.append((self._name_subject(subject), text, when))
+
+    def add_strokes(self, subject: str, strokes: Iterable[Stroke]) -> None:
+        """Record the strokes that a reader has painted on a slide."""
+        self._strokes += [(self._name_subject(subject), stroke) for stroke in strokes]
 
     def add_changes(self, subject: str, rows: Iterable[tuple[str, ...]]) -> None:
         """Record changes of readings and synoptic reports; ``rows``: time, reader, field, previous and new value."""
@@ -103,7 +109,23 @@ class Collector:
             )
             columns = ("Order", "Image", "Change", "Time")
             blocks.append(Table("Contours drawn or corrected", columns, lines, titled=True))
+        if self._strokes:
+            blocks.append(self._stroke_table())
         return [Section("Provenance", tuple(blocks))] if blocks else []
+
+    def _stroke_table(self) -> Table:
+        """Return the table of the painted strokes, by slide, class and reader."""
+        groups: dict[tuple[str, str, str], list[Stroke]] = {}
+        for subject, stroke in self._strokes:
+            groups.setdefault((subject, stroke.class_name, stroke.reader), []).append(stroke)
+        times = show_times([stroke.date for _, stroke in self._strokes if stroke.date], personal=self.personal)
+        rows = []
+        for (subject, class_name, reader), strokes in groups.items():
+            dates = sorted((stroke.date for stroke in strokes if stroke.date), key=parse_time)
+            ends = [times[date] for date in (dates[:1] + dates[-1:])] or ["", ""]
+            rows.append((subject, class_name, self.readers.get(reader, reader), str(len(strokes)), *ends))
+        columns = ("Slide", "Class", "Reader", "Strokes", "First", "Last")
+        return Table("Strokes of tissue classes", columns, tuple(rows), titled=True)
 
 
 def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,7 @@ from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction
 from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseRisk
@@ -122,7 +124,15 @@ class SlidePart:
     def reader_names(self) -> list[str]:
         """The names of all readers, including those who changed a value."""
         names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
-        return [*names, *synoptic_readers(self.synoptic)]
+        return [*names, *synoptic_readers(self.synoptic), *(stroke.reader for stroke in self.strokes)]
+
+    @cached_property
+    def strokes(self) -> tuple[Stroke, ...]:
+        """The strokes of tissue classes that were painted on the slide; none if their file is damaged."""
+        path = None if self.folder is None else self.folder / STROKES
+        with suppress(InputError):  # which the Paint section reports
+            return read_strokes(path) if path is not None and path.is_file() else ()
+        return ()
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
@@ -192,6 +202,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     picture = _overview(part, info, lesions, regions, name, collector, problems)
     if content:
         collector.add_origin(name, content)
+    collector.add_strokes(name, part.strokes)
     if part.folder is None:
         problems.append(Text(NO_FOLDER, quiet=True))
     blocks = (
@@ -274,7 +285,10 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
 
 def _area_table(areas: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Return the table of the areas of the classes on the map of a tissue classifier."""
-    rows = ((name, *("–" if area[unit] is None else f"{area[unit]:.3g}" for unit in AREA_UNITS)) for name, area in areas.items())
+    rows = (
+        (name, *("–" if area[unit] is None else f"{area[unit]:.3g}" for unit in AREA_UNITS))
+        for name, area in areas.items()
+    )
     return Table("Areas of classes", ("Class", *AREA_UNITS.values()), tuple(rows))
 
 

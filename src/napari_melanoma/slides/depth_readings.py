@@ -23,6 +23,7 @@ from napari_melanoma.depth.readings import (
     write_depth,
 )
 from napari_melanoma.depth.t_category import t_category
+from napari_melanoma.depth.tumor_maps import ClassRoles
 from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.io.results import read_slide_result, write_table
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation

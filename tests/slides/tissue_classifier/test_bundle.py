@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,18 @@ from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.depth.readings import parse_proposals, read_depth
+from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import CARD, CONFIG, BundleInfo, load_network, read_bundle
 from napari_melanoma.models.installed_bundles import check_usable, find_bundle, install_bundle
 from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, write_tissue_bundle
 from napari_melanoma.slides.tissue_classifier.cells import list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import (
@@ -31,7 +37,9 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
 )
 from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.roles import choose_roles, guess_roles
 from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 pytestmark = pytest.mark.slow  # renders a slide and computes its features: 5 s
 OPTIONS = TissueFitOptions(sources=("texture",), heads=("nearest_mean", "logistic"))
@@ -168,6 +176,74 @@ def test_names_of_slides_are_stated_only_if_the_user_agrees(classifier: TissueCl
     card = (bundle.path / CARD).read_text()
     assert "Painted on 1 slide: skin.tif. " in card
     assert bundle.config.title == "Layers of the skin"
+
+
+ROLES = {"tumor": "tumor", "epidermis": "epidermis", "background": "glass"}
+IN_GERMAN = {"glass": "Leer", "dermis": "Dermis", "epidermis": "Oberhaut", "tumor": "Metastase"}
+
+
+def test_lesions_and_depth_follow_the_roles_of_the_classes(
+    phantom: Phantom, classifier: TissueClassifier, tmp_path: Path
+) -> None:
+    assert classifier.roles == ROLES
+    german = fit_tissue_classifier(
+        [replace(phantom.painted(), strokes=tuple(translate(one) for one in phantom.strokes(5)), classes={})],
+        OPTIONS.model_copy(update={"roles": {role: IN_GERMAN[name] for role, name in ROLES.items()}}),
+    )
+    content, same = (analyze(phantom, one, tmp_path) for one in (classifier, german))
+    assert (content["target"], same["target"]) == ("tumor", "Metastase")
+    assert same["breslow_mm"] == content["breslow_mm"] == pytest.approx(BRESLOW_MM, abs=0.12)
+    assert content["depth"]["validity"]["valid"]
+    caution = content["depth"]["validity"]["reasons"][-1]
+    assert (caution["code"], caution["severity"]) == ("painted", "caution")
+    assert describe_depth(content).startswith("Breslow thickness 0.")
+    proposals = parse_proposals(content)
+    assert len(proposals.proposals) >= 1
+    assert not read_depth(tmp_path / "result").readings  # a suggestion is no reading
+    assert describe_prediction(content).startswith("glass 1.")
+    assert content["probability"] is None
+
+
+def translate(stroke: Stroke) -> Stroke:
+    return replace(stroke, class_name=IN_GERMAN[stroke.class_name])
+
+
+def analyze(phantom: Phantom, classifier: TissueClassifier, folder: Path) -> dict[str, Any]:
+    bundle = write_tissue_bundle(folder / "model", classifier)
+    options = SlideOptions(model=str(bundle.path))
+    return analyze_slide(phantom.path, folder / "result", options, RunContext(), force=True).content
+
+
+def test_a_classifier_without_a_tumor_detects_no_lesions(
+    phantom: Phantom, classifier: TissueClassifier, tmp_path: Path
+) -> None:
+    content = analyze(phantom, replace(classifier, roles={"epidermis": "epidermis"}), tmp_path)
+    assert (content["target"], content["lesions"], content["depth"]) == (None, [], None)
+    assert not (tmp_path / "result" / OUTLINES).exists()
+    row = status_to_row(SlideStatus(phantom.path, tmp_path / "result", "done", content))
+    assert row["area_mm2_tumor"] == content["areas"]["tumor"]["mm2"]
+    assert row["lesions"] == 0
+    without = analyze(phantom, replace(classifier, roles={"tumor": "tumor"}), tmp_path)
+    assert without["breslow_mm"] is None
+    assert without["depth"]["notes"][0].startswith("the tissue classifier has no class for epidermis and background, ")
+
+
+@pytest.mark.parametrize(
+    ("selected", "expected"),
+    [({}, ROLES), ({"tumor": ""}, {"epidermis": "epidermis", "background": "glass"})],
+)
+def test_roles_are_selected_or_follow_from_names(selected: dict[Any, str], expected: dict[str, str]) -> None:
+    assert choose_roles(tuple(CLASSES), selected) == expected
+    assert guess_roles(("Melanom", "Épiderme", "Glas", "Nävus", "tumor stroma")) == {
+        "tumor": "Melanom",
+        "epidermis": "Épiderme",
+        "background": "Glas",
+        "nevus": "Nävus",
+    }
+    with pytest.raises(InputError, match="'fat' is the class of role 'tumor', but painted are glass, dermis"):
+        choose_roles(tuple(CLASSES), {"tumor": "fat"})
+    with pytest.raises(InputError, match="at most one role"):
+        choose_roles(tuple(CLASSES), {"nevus": "tumor"})
 
 
 def change_config(bundle: BundleInfo, **values: object) -> BundleInfo:

@@ -188,8 +188,13 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
 
     person.clicks("paint_save")
     dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
-    dialog.setTextValue("my skin")
-    dialog.accept()
+    assert dialog.roles == {"tumor": "Tumor", "epidermis": "", "background": "", "nevus": ""}
+    dialog.role_boxes["nevus"].setCurrentText("Tumor")
+    assert not dialog.save_button.isEnabled()
+    assert person.label_text("paint_model_warning") == "'Tumor' is selected twice: each class has at most one role."
+    dialog.role_boxes["nevus"].setCurrentText("none")
+    dialog.name_field.setText("my skin")
+    person.qtbot.mouseClick(dialog.save_button, Qt.MouseButton.LeftButton)
     person.until(use.isEnabled)
     person.waits()
     assert "Saved as model 'my-skin'" in dock.status.text

@@ -19,7 +19,7 @@ NAMES: dict[TissueRole, str] = {
     "tumor": "(invasive )?(melanom[aeo]?|tumou?re?|tumeur|tumore|malignant)",
     "epidermis": "epiderm(is|e|ide)",
     "background": "background|glass|hintergrund|glas|fond|verre|fondo|vidrio|sfondo|vetro|fundo|vidro",
-    "nevus": "(na?evus|naevo|nevo|benign)( cells)?",
+    "nevus": "n(ae?|e)v(us|o)( cells)?|benign",
 }
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QInputDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.ui.sections.paint.assessment import list_strokes
 from napari_melanoma.ui.sections.paint.channels import list_alike
+from napari_melanoma.ui.sections.paint.save_dialog import SaveModelDialog
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.prediction_config import TissueRole
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.ui.sections.paint.assessment import Assessment
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 DEFAULT_NAME = "tissue"
-NAME_PROMPT = "Name of the model. It contains no image, and no names of slides and readers."
 SAVED = (
     "Saved as model '{}'. Apply it to this slide here, or select it in the list of models for others. Save again after "
     "painting more."
@@ -45,11 +47,16 @@ def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
 
 
 def save_model(
-    slides: Sequence[PaintedSlideFile], assessment: Assessment | None, name: str, run: RunContext
+    slides: Sequence[PaintedSlideFile],
+    assessment: Assessment | None,
+    name: str,
+    roles: Mapping[TissueRole, str],
+    run: RunContext,
 ) -> BundleInfo:
     """Fit a classifier on the strokes of slides, and install its bundle under a unique name.
 
-    ``assessment``: the latest one; if strokes have changed since, candidates are validated again.
+    ``assessment``: the latest one; if strokes have changed since, candidates are validated again. ``roles``: class of
+    each role, empty for none.
     """
     from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
@@ -59,6 +66,8 @@ def save_model(
         classifier = assessment.make_classifier(slides)
     else:
         classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
+    known: dict[TissueRole, str] = {role: one for role, one in roles.items() if one in classifier.classes}
+    classifier = replace(classifier, roles=known)
     with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
@@ -82,15 +91,15 @@ class ModelSaver(QObject):
         return self._job is not None
 
     def ask(self, window: QWidget, session: SlideSession, assessment: Assessment | None) -> None:
-        """Ask for the name of the model, then save it; ``assessment``: see ``save_model``."""
-        dialog = QInputDialog(window)
-        dialog.setObjectName("paint_model_dialog")
-        dialog.setWindowTitle("Save as model")
-        dialog.setLabelText(NAME_PROMPT)
-        dialog.setTextEchoMode(QLineEdit.EchoMode.Normal)
-        dialog.setTextValue(DEFAULT_NAME)
-        dialog.textValueSelected.connect(partial(self._start, list_painted_slides(session), assessment))
-        dialog.finished.connect(dialog.deleteLater)
+        """Ask for the name of the model and the roles of its classes, then save it.
+
+        ``assessment``: see ``save_model``.
+        """
+        slides = list_painted_slides(session)
+        painted = {stroke.class_name for slide in slides for stroke in slide.strokes}
+        classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
+        dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME)
+        dialog.confirmed.connect(partial(self._start, slides, assessment))
         dialog.open()
 
     def close(self) -> None:
@@ -100,10 +109,16 @@ class ModelSaver(QObject):
             self._job.cancel()
             self._status.end("fitting")
 
-    def _start(self, slides: Sequence[PaintedSlideFile], assessment: Assessment | None, name: str) -> None:
+    def _start(
+        self,
+        slides: Sequence[PaintedSlideFile],
+        assessment: Assessment | None,
+        name: str,
+        roles: Mapping[TissueRole, str],
+    ) -> None:
         if self._job is not None:
             return
-        self._job = BackgroundJob(partial(save_model, slides, assessment, name.strip() or DEFAULT_NAME))
+        self._job = BackgroundJob(partial(save_model, slides, assessment, name, roles))
         self._job.progressed.connect(partial(self._status.progress, "fitting"))
         self._job.succeeded.connect(self._on_saved)
         self._job.failed.connect(self.failed)
