@@ -191,7 +191,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
     assert dialog.roles == {"tumor": "Tumor", "epidermis": "", "background": "", "nevus": ""}
     dialog.role_boxes["nevus"].setCurrentText("Tumor")
     assert not dialog.save_button.isEnabled()
-    assert person.label_text("paint_model_warning") == "'Tumor' is selected twice: each class has at most one role."
+    assert dialog.warning_label.text() == "'Tumor' is selected twice: each class has at most one role."
     dialog.role_boxes["nevus"].setCurrentText("none")
     dialog.name_field.setText("my skin")
     person.qtbot.mouseClick(dialog.save_button, Qt.MouseButton.LeftButton)

@@ -81,7 +81,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         smoothing=classifier.smoothing,
         novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
         colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
-        roles=dict(classifier.roles),
+        roles={role: name for role, name in classifier.roles.items() if name in classifier.classes},
         channels=classifier.channels,
     )
     chosen = classifier.validation

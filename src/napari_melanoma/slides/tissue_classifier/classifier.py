@@ -199,10 +199,8 @@ def fit_tissue_classifier(
     chosen = choose(validations)
     source, cells = tables[chosen.source]
     chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))
-    classifier = TissueClassifier.fit(source, cells, chosen)
-    roles = {role: name for role, name in roles.items() if name in classifier.classes}  # others are beyond the slides
     return replace(
-        classifier,
+        TissueClassifier.fit(source, cells, chosen),
         candidates=tuple(validations),
         colors=colors,
         roles=roles,

@@ -85,6 +85,7 @@ class SaveModelDialog(QDialog):
         self.warning_label.setText(blocker)
         self.warning_label.setVisible(bool(blocker))
         self.save_button.setEnabled(not blocker)
+        self.adjustSize()  # otherwise the fields shrink while the warning is shown
 
     def _on_accepted(self) -> None:
         if self.save_button.isEnabled():

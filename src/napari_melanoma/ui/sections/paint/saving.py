@@ -66,8 +66,7 @@ def save_model(
         classifier = assessment.make_classifier(slides)
     else:
         classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
-    known: dict[TissueRole, str] = {role: one for role, one in roles.items() if one in classifier.classes}
-    classifier = replace(classifier, roles=known)
+    classifier = replace(classifier, roles=roles)
     with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
