@@ -38,7 +38,7 @@ TOOLS = (
     *("region_wand", "region_select", "region_split", "region_refine", "region_hole"),
     *("measure_line", "measure_area", "measure_angle", "count_points"),
     *("depth_draw", "depth_count", "depth_area", "depth_hotspot", "lesion_draw", "lesion_refine", "scale"),
-    *("paint_brush", "paint_polygon", "paint_cells", "paint_erase"),
+    *("paint_brush", "paint_polygon", "paint_cells", "paint_erase", "paint_similar"),
 )
 LAYER_KEYS = {
     str(key)
