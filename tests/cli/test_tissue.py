@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 
 import napari_melanoma as nm
 from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.slides.class_regions import describe_class_areas
-from napari_melanoma.slides.tissue_classifier.strokes import write_strokes
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
 pytestmark = pytest.mark.slow  # renders a slide, computes its features and analyzes it several times: 20 s
 FIT = ("--sources", "texture", "--head", "logistic")
@@ -51,8 +53,14 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     check_areas(content["areas"], phantom, tmp_path / "applied" / "skin")
     expected = read_map(tmp_path / "applied" / "skin")
 
+    painted = [replace(stroke, reader="Ada Reader") for stroke in phantom.strokes(5)]
+    write_strokes(tmp_path / "applied" / "skin" / STROKES, painted)
     assert run("report", "applied/skin", "--out", "report.html").exit_code == 0
-    assert describe_class_areas(content["areas"])[1:] in (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert describe_class_areas(content["areas"])[1:] in report
+    assert "Suggestion from a painted classifier, not measured by a reader." in report
+    assert "Strokes of tissue classes" in report
+    assert "Ada Reader" not in report  # initials only
 
     copy = tmp_path / "slides"
     copy.mkdir()
@@ -61,6 +69,11 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     assert run("slide", copy, "--model", "layers", "--out", "cohort", "--processes", "2").exit_code == 0
     for name in "ab":
         np.testing.assert_array_equal(read_map(tmp_path / "cohort" / name), expected)
+    for row in read_table(tmp_path / "cohort" / "slides.csv"):
+        for name, area in content["areas"].items():
+            assert float(row[f"area_mm2_{name}"]) == pytest.approx(area["mm2"], rel=1e-5)
+            assert float(row[f"area_percent_{name}"]) == pytest.approx(area["percent"], rel=1e-5)
+        assert float(row["breslow_mm"]) == pytest.approx(content["breslow_mm"])
 
     model = nm.fit_tissue_classifier(
         phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "heads": ("logistic",)}
