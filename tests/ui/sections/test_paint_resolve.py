@@ -42,9 +42,11 @@ ADVICE = [
     Advice("nothing painted, with a tool", {}, "Paint a stroke on dermis."),
     Advice("a search", {"Fat": 1}, "Click a tile", tool="similar"),
     Advice("one class", {"Fat": 3}, "Select a second class and paint it: so far only fat has strokes."),
-    Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Updating the map of the view", AT_WORK),
+    Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Computing the first map", AT_WORK),
     Advice("strokes beyond the slide", {"Fat": 1, "Dermis": 1}, "There is no map yet", LoopState()),
-    Advice("a map", {"Fat": 5, "Dermis": 9}, "Correct the map where it is wrong: each stroke updates it. More fat."),
+    Advice("a map, no tool", {"Fat": 1, "Dermis": 1}, "Select the brush, and paint where the map is wrong.", tool=""),
+    Advice("another stroke", {"Fat": 1, "Dermis": 1}, "Paint where the map is wrong.", replace(IDLE, is_running=True)),
+    Advice("a map", {"Fat": 5, "Dermis": 9}, "Paint where the map is wrong. More fat."),
 ]
 
 
@@ -62,15 +64,25 @@ class ProgressCase:
 
 
 PROGRESS = [
-    ProgressCase("before tissue is known", AT_WORK, ""),
-    ProgressCase(
-        "at work", LoopState(True, 1200, 8000, 32.0, False, True), "Map of the slide: 1,200 of 8,000 blocks, 32 s left"
-    ),
+    ProgressCase("nothing to do", IDLE, ""),
+    ProgressCase("before tissue is known", AT_WORK, "Updating the view ..."),
     ProgressCase("without a classifier and an estimate", LoopState(True, 1, 8), "Features of the slide: 1 of 8 blocks"),
+    ProgressCase("after the last stroke but one was undone", LoopState(False, 8, 8), ""),
     ProgressCase(
-        "paused", LoopState(False, 1, 8, None, True), "Paused: map of 1 of 8 blocks; the view is still updated."
+        "at work",
+        replace(IDLE, is_running=True, done=1200, total=8000, left_s=32.0),
+        "Map of the slide: 1,200 of 8,000 blocks, 32 s left",
     ),
-    ProgressCase("done", LoopState(False, 8, 8), ""),
+    ProgressCase(
+        "without an estimate", replace(IDLE, is_running=True, done=1, total=8), "Map of the slide: 1 of 8 blocks"
+    ),
+    ProgressCase(
+        "paused",
+        replace(IDLE, done=1, total=8, is_paused=True),
+        "Paused: map of 1 of 8 blocks; the view is still updated.",
+    ),
+    ProgressCase("another stroke", replace(IDLE, is_running=True, done=8, total=8), "Updating the map ..."),
+    ProgressCase("done", replace(IDLE, done=8, total=8), "The map of the slide is complete."),
 ]
 
 

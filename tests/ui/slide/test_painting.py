@@ -8,6 +8,7 @@ from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import PAINT_SECTION, UNSEEN
+from superqt import QCollapsible
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
@@ -156,7 +157,7 @@ def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
 
 
 @pytest.mark.slow
-def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
+def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tmp_path):
     person, dock, view = painting, painting.dock, opened(painting).view
     save, use = (person.finds(QAbstractButton, name) for name in ("paint_save", "paint_apply"))
     assert not save.isEnabled()
@@ -165,6 +166,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
     for column in (6.3, 8.3):
         paints(person, (5 * TILE, column * TILE), 5)
     person.waits()
+    assert person.label_text("paint_progress_text") == "The map of the slide is complete."
     assert view.panel.chart.rows[0].name == "Accuracy"
     assert [row.name for row in view.panel.chart.rows[1:]] == ["Dermis", "Tumor"]
     assert view.panel.chart.rows[1].text.startswith("3 strokes")
@@ -202,6 +204,9 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched):
     person.clicks("paint_apply")
     person.until(lambda: bool(launched.options))
     assert launched.options[-1].model == "my-skin"
+    dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    person.until(lambda: is_open(person) and opened(person).view is not view)
+    assert person.finds(QAbstractButton, "paint_apply").isEnabled(), "a saved model can be applied to other slides"
 
 
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
@@ -221,14 +226,16 @@ def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom
     dock = person.dock
     dock.settings.set("slide/model", "")
     person.until(lambda: "Paint" in dock.sections.hosted.sections)
-    frame = dock.sections.hosted.sections["Paint"].frame
+    frame, overview = dock.sections.hosted.sections["Paint"].frame, person.finds(QCollapsible, "overview_section")
     phantom = draw_slide(tmp_path / "phantom.tif", tint=9)
     phantom.with_name("phantom.truth.json").write_text("{}")
     person.opens_slides(phantom)
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
     assert not frame.isExpanded()
+    assert overview.isExpanded()
     person.opens_slides(draw_slide(tmp_path / "real.tif"))
     person.until(lambda: is_open(person))
+    assert not overview.isExpanded()
     assert dock.model_picker.model == ""
     assert not dock.analyze_button.isEnabled()
     dock.picker.select_file(phantom)

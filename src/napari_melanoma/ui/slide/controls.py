@@ -268,20 +268,21 @@ class SlideControls(QWidget):
         rows = form_layout(models)
         label = QLabel("model")
         rows.addRow(label, self.model_picker)
-        sections = (
-            section(
-                "Overview",
-                "overview_section",
-                column(
-                    self.overview,
-                    row(self.visited_controls, self.view_buttons, stretch=0),
-                    self.magnification,
-                    self.rotation,
-                    self.navigation_panel,
-                ),
-                self.settings,
-                True,
+        self.overview_section = section(
+            "Overview",
+            "overview_section",
+            column(
+                self.overview,
+                row(self.visited_controls, self.view_buttons, stretch=0),
+                self.magnification,
+                self.rotation,
+                self.navigation_panel,
             ),
+            self.settings,
+            True,
+        )
+        sections = (
+            self.overview_section,
             section("File metadata", "facts_section", self.metadata_label, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
         )

@@ -595,7 +595,7 @@ class SlideSections(QObject):
         )
         self.rotation = RotationController(context, controls.rotation)
         self.display = DisplaySection(context, controls.display_section)
-        self.hosted = HostedSections(context, controls.add_section)
+        self.hosted = HostedSections(context, controls.add_section, controls.overview_section)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         for part in (self.side_by_side, self.worklist, self.hosted):
             part.failed.connect(self.failed)

@@ -41,13 +41,14 @@ class HostedSections(QObject):
     """Open the sections on the session of the displayed slide; close them when another slide is displayed.
 
     The session of a slide is kept until the slide is closed. ``add_frame``: adds the frame of a section to the dock.
+    ``below``: a section below, which is collapsed at first use while one of these is expanded.
     """
 
     failed = Signal(object)
 
-    def __init__(self, context: SlideContext, add_frame: Callable[[QCollapsible], None]) -> None:
+    def __init__(self, context: SlideContext, add_frame: Callable[[QCollapsible], None], below: QCollapsible) -> None:
         super().__init__(context)
-        self._context, self._add_frame = context, add_frame
+        self._context, self._add_frame, self._below = context, add_frame, below
         self.sessions = SlideSessions()
         self.autosave = Autosave(self)
         self.sections: dict[str, HostedSection] = {}  # by title
@@ -85,6 +86,7 @@ class HostedSections(QObject):
             self.sections[title] = hosted = HostedSection(frame, create())
             frame.toggled.connect(partial(self._on_toggled, hosted))
             self._add_frame(frame)
+        self._show_defaults()
         self._open_sections()
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
@@ -92,8 +94,7 @@ class HostedSections(QObject):
         if slide is None or location.identity != slide.identity or self._session is not None:
             return
         self._is_open_first = not location.is_phantom
-        for hosted in self.sections.values():
-            self._show_default(hosted.frame)
+        self._show_defaults()
         folder = location.slide_folder or location.folder
         session = self.sessions.get(slide.identity)
         if session is not None and session.folder == folder and session.slide == slide:
@@ -101,9 +102,15 @@ class HostedSections(QObject):
         else:
             self.autosave.read(folder, slide.info.origin, partial(self._on_read, slide, location))
 
-    def _show_default(self, frame: QCollapsible) -> None:
-        """Expand or collapse a section as the user did last; at first use, expand it on real slides."""
-        is_open = self._context.settings.is_section_open(frame.objectName(), self._is_open_first)
+    def _show_defaults(self) -> None:
+        """Expand or collapse the sections as the user did last; at first use, expand them on real slides only."""
+        for hosted in self.sections.values():
+            self._show_default(hosted.frame, self._is_open_first)
+        if self.sections:
+            self._show_default(self._below, not any(one.frame.isExpanded() for one in self.sections.values()))
+
+    def _show_default(self, frame: QCollapsible, default: bool) -> None:
+        is_open = self._context.settings.is_section_open(frame.objectName(), default)
         if is_open != frame.isExpanded():
             frame.blockSignals(True)  # this is not the user's choice
             (frame.expand if is_open else frame.collapse)(animate=False)

@@ -313,10 +313,14 @@ class WrappedLabel(QLabel):
         if event.type() in HEIGHT_EVENTS:
             self._update_height()
 
+    def needed_height(self) -> int:
+        """Return the height of the text at the width of the label; the minimum height must be 0."""
+        return max(0, self.heightForWidth(self.width())) if self.text() else 0
+
     def _update_height(self) -> None:
         previous = self.minimumHeight()
         self.setMinimumHeight(0)  # heightForWidth includes the minimum height
-        needed = max(0, self.heightForWidth(self.width())) if self.text() else 0
+        needed = self.needed_height()
         self.setMinimumHeight(needed)
         if needed != previous:
             self.updateGeometry()

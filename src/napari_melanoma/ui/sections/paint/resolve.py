@@ -63,17 +63,22 @@ def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, 
         return f"{how}. The map appears when two classes have a stroke."
     if len(names) == 1:
         return f"Select a second class and paint it: so far only {names[0].lower()} has strokes."
-    if loop.is_running and loop.total is None:
-        return "Updating the map of the view ..."
-    if not loop.is_running and not loop.is_fitted:
+    if not loop.is_fitted and loop.is_running:
+        return "Computing the first map of the view ..."
+    if not loop.is_fitted:
         return "There is no map yet: too few strokes are on tissue that could be read. The warnings below state why."
-    return f"Correct the map where it is wrong: each stroke updates it. {best}".strip()
+    how = "Paint where the map is wrong" if tool else "Select the brush, and paint where the map is wrong"
+    return f"{how}. {best}".strip()
 
 
 def resolve_progress(loop: LoopState) -> str:
-    """Return the progress as text; empty if nothing is to be shown."""
-    if loop.total is None or loop.done >= loop.total:
+    """Return the progress as text; empty if nothing is computed and there is no map."""
+    if loop.total is None:
+        return "Updating the view ..." if loop.is_running else ""
+    if loop.done >= loop.total and not loop.is_fitted:
         return ""
+    if loop.done >= loop.total:
+        return "Updating the map ..." if loop.is_running else "The map of the slide is complete."
     share = f"{loop.done:,} of {loop.total:,} blocks"
     if loop.is_paused:
         return f"Paused: map of {share}; the view is still updated."

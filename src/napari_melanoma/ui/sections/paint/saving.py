@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "tissue"
 SAVED = (
-    "Saved as model '{}'. Apply it to this slide here, or select it in the list of models for others. Save again after "
-    "painting more."
+    "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
+    "more."
 )
 
 

@@ -75,6 +75,7 @@ class PaintSection:
     def __init__(self) -> None:
         self._stores, self._similar = FeatureCache(), SimilarMemory()
         self._controller: PaintController | None = None
+        self._model = ""  # that was saved last, to be applied to other slides
 
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide, or why it cannot be painted."""
@@ -85,20 +86,26 @@ class PaintSection:
             return label
         session.closed.connect(self._stores.release, unique=True)
         complete_channels(session)
-        self._controller = PaintController(session, self._stores, self._similar)
+        self._controller = PaintController(session, self._stores, self._similar, self._model)
         return self._controller.view
 
     def close(self) -> None:
         """Disconnect all signals, stop all tasks and remove all layers."""
         controller, self._controller = self._controller, None
         if controller is not None:
+            self._model = controller.model
             controller.close()
 
 
 class PaintController(QObject):
-    """Connect the widgets and layers of the section with a session and with the loop that computes the map."""
+    """Connect the widgets and layers of the section with a session and with the loop that computes the map.
 
-    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory) -> None:
+    ``model``: the name of the model that was saved last; empty if there is none.
+    """
+
+    def __init__(
+        self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = ""
+    ) -> None:
         from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 
         services = session.services
@@ -117,7 +124,7 @@ class PaintController(QObject):
         self._assessor = Assessor(self, stores, DEFAULT_SOURCES)
         self._saver = ModelSaver(services.status, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
-        self._model = ""  # saved here
+        self.model = model
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
         self._connect()
@@ -157,7 +164,7 @@ class PaintController(QObject):
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._model))
+        view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._update_loop)
         self._similar.tile_painted.connect(self._on_tile_painted)
         self._similar.message.connect(services.status.show_message)
@@ -206,7 +213,7 @@ class PaintController(QObject):
         view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name, best))
         view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
-        enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self._model))
+        enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.can_redo else "Nothing to redo.")
 
@@ -364,7 +371,7 @@ class PaintController(QObject):
         self._saver.ask(self.view.window(), self._session, self._assessor.latest)
 
     def _on_saved(self, model: str) -> None:
-        self._model = model
+        self.model = model
 
     def _on_map(self, parts: tuple[MapPart, ...]) -> None:
         fit = self._loop.fit

@@ -183,6 +183,7 @@ class CellStrip(QWidget):
         button = named(QToolButton(), name, "Cell")
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(SIDE_PX, SIDE_PX))
+        button.setStyleSheet("font-size: 8pt; padding: 2px 0px")  # for a class such as Background
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         button.clicked.connect(partial(self._on_clicked, index))
