@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paint_pictures import paint_pictures
 from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
@@ -84,7 +85,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "review", "train", "body", "case", "changes"),
-            *("slide", "channels", "side-by-side", "tray", "depth", "risk"),
+            *("slide", "channels", "side-by-side", "tray", "depth", "risk", "paint"),
         ),
         help="pictures of one dock only",
     )
@@ -109,6 +110,7 @@ def main() -> int:
         "tray": tray_pictures,
         "depth": depth_pictures,
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
+        "paint": paint_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):

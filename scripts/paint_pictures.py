@@ -1,0 +1,211 @@
+"""The film strip of the tutorial on tissue classifiers: three phantom slides, painted with the mouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pictures import save_picture
+from PIL import Image, ImageDraw, ImageFont
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QInputDialog, QWidget
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.ui.launch import process_events
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
+from napari_melanoma.ui.viewer.view_memory import fit_view
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.polygons import Point
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+COUNT, SIDE, SEED = 3, 4096, 1  # slides in three stains, as of the command in the tutorial
+SIZE = (1180, 760)  # of the window in pixels
+FRAME_WIDTH, COLUMNS, GAP = 640, 2, 8  # of the strip in pixels
+MOVE_MS, STEPS = 12, 6  # vispy drops moves that follow within 10 ms
+
+
+@dataclass(frozen=True)
+class PaintedLine:
+    """A stroke of the tutorial: its class and points (row, column) in pixels of the slide."""
+
+    class_name: str
+    points: tuple[Point, ...]
+
+
+FIRST = (
+    PaintedLine("Tumor", ((1000, 2300), (1050, 2700), (1100, 3000))),
+    PaintedLine("Dermis", ((1850, 2500), (1750, 3000))),
+)
+MORE = (
+    PaintedLine("Epidermis", ((705, 861), (744, 1175))),
+    PaintedLine("Background", ((250, 500), (300, 1400))),
+    PaintedLine("Epidermis", ((720, 1566), (715, 1780))),
+    PaintedLine("Background", ((3900, 500), (3950, 1500))),
+    PaintedLine("Tumor", ((1150, 2850), (1250, 3000))),
+)
+CORRECTIONS = (
+    PaintedLine("Dermis", ((1700, 600), (1800, 900))),
+    PaintedLine("Dermis", ((2400, 1300), (2450, 1800))),
+    PaintedLine("Dermis", ((2900, 2800), (2500, 3000))),
+)
+OTHER = (
+    PaintedLine("Tumor", ((900, 2300), (1000, 2700))),
+    PaintedLine("Epidermis", ((610, 900), (600, 1400))),
+    PaintedLine("Dermis", ((1650, 2000), (1700, 2600))),
+)
+
+
+class Painter:
+    """Paints on the displayed slide with the mouse, as a user does, and takes pictures of the window."""
+
+    def __init__(self, dock: SlideDock) -> None:
+        from screenshots import wait_until
+
+        from napari_melanoma.ui.widgets.job import tasks
+
+        self.dock, self.frames, self._wait_until = dock, list[Image.Image](), wait_until
+        self._is_idle = tasks.is_idle
+
+    def open(self, slide: Path) -> None:
+        """Open a slide with the section Paint expanded, and fit it into the view."""
+        hosted = self.dock.sections.hosted
+        self.dock.opener.open([slide])
+        self._wait_until(lambda: self.dock.slide is not None and self.dock.slide.info.path == slide)
+        self._wait_until(lambda: "Paint" in hosted.sections and self._is_idle())
+        hosted.sections["Paint"].frame.expand(animate=False)
+        self._wait_until(lambda: hosted.sections["Paint"].widget is not None and self._is_idle())
+        fit_view(self.dock.context.viewer)
+        process_events(0.5)
+
+    def paint(self, *lines: PaintedLine) -> None:
+        """Select the class of each line, and paint it with the brush."""
+        for line in lines:
+            self._select(line.class_name)
+            brush = self._find("paint_brush")
+            if not brush.property("checked"):
+                QTest.mouseClick(brush, Qt.MouseButton.LeftButton)
+            self._drag(line.points)
+            process_events(0.6)
+            self._wait_until(self._is_idle)
+
+    def save_model(self) -> None:
+        """Save the model with the suggested name."""
+        QTest.mouseClick(self._find("paint_save"), Qt.MouseButton.LeftButton)
+        dialog = self.dock.window().findChild(QInputDialog, "paint_model_dialog")
+        dialog.accept()
+        process_events(0.6)
+        self._wait_until(self._is_idle)
+
+    def take(self) -> None:
+        """Take a picture of the canvas and the dock."""
+        process_events(0.8)
+        window = self.dock.window()
+        canvas = find_canvas(window)
+        assert canvas is not None
+        left = canvas.mapTo(window, QPoint(0, 0)).x()
+        image = Image.fromqpixmap(window.grab())
+        self.frames.append(image.crop((round(left * image.width / window.width()), 0, *image.size)))
+
+    def _find(self, name: str) -> QWidget:
+        return self.dock.findChild(QWidget, name)
+
+    def _select(self, name: str) -> None:
+        classes = self.dock.sections.hosted.sections["Paint"].widget.class_list.list
+        item = next(classes.item(row) for row in range(classes.count()) if classes.item(row).text() == name)
+        place = classes.visualItemRect(item).center()
+        QTest.mouseClick(classes.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+    def _drag(self, points: tuple[Point, ...]) -> None:
+        """Press the left button at the first point, move through the others, and release it."""
+        button, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        canvas = find_canvas(self.dock.window())
+        self._move(points[0], Qt.MouseButton.NoButton)
+        QTest.mousePress(canvas, button, none, self._place(points[0]))
+        for start, end in pairwise(points):
+            for row, column in np.linspace(start, end, STEPS)[1:].tolist():
+                self._move((row, column), button)
+        QTest.mouseRelease(canvas, button, none, self._place(points[-1]))
+
+    def _move(self, point: Point, buttons: Qt.MouseButton) -> None:
+        canvas = find_canvas(self.dock.window())
+        assert canvas is not None
+        place = self._place(point)
+        whole, none = QPointF(canvas.mapToGlobal(place)), Qt.KeyboardModifier.NoModifier
+        event = QMouseEvent(QEvent.Type.MouseMove, QPointF(place), whole, Qt.MouseButton.NoButton, buttons, none)
+        QTest.qWait(MOVE_MS)
+        QApplication.sendEvent(canvas, event)
+        QTest.qWait(MOVE_MS)
+
+    def _place(self, point: Point) -> QPoint:
+        """Return the position of a point of the slide on the canvas."""
+        viewer = self.dock.context.viewer
+        canvas, camera = find_canvas(self.dock.window()), get_camera(viewer)
+        world = self.dock.slide.to_world(point)
+        assert canvas is not None
+        down, right = (camera.zoom * (at - center) for at, center in zip(world, camera.center[-2:], strict=True))
+        return QPoint(round(canvas.width() / 2 + right), round(canvas.height() / 2 + down))
+
+
+def paint_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the first stroke, the map, its correction, another stain, and the model applied to a third slide."""
+    from screenshots import open_dock, picture
+
+    slides = write_slides(folder / "slides")
+    viewer, dock = open_dock("Slide", theme, SIZE)
+    dock.run_manager.root = folder / "results"
+    painter = Painter(dock)
+    painter.open(slides[0])
+    painter.paint(FIRST[0])
+    painter.take()
+    painter.paint(FIRST[1])
+    painter.take()
+    painter.paint(*MORE)
+    painter.take()
+    painter.paint(*CORRECTIONS)
+    painter.take()
+    painter.open(slides[1])
+    painter.paint(*OTHER)
+    painter.take()
+    picture(dock.window(), out / "paint.webp")
+    painter.save_model()
+    painter.open(slides[2])
+    painter.take()
+    save_picture(compose(painter.frames), out / "paint-film.webp")
+    viewer.close()
+
+
+def write_slides(folder: Path) -> list[Path]:
+    """Write the slides of the tutorial."""
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.render import write_slide
+
+    return [
+        write_slide(
+            SlidePhantomConfig.parse({"seed": SEED + number, "size": (SIDE, SIDE)}, "the script"),
+            folder,
+            f"slide_{SEED + number:04}",
+            RunContext(),
+        ).image
+        for number in range(COUNT)
+    ]
+
+
+def compose(frames: list[Image.Image]) -> Image.Image:
+    """Put the frames into rows, with their numbers."""
+    height = round(frames[0].height * FRAME_WIDTH / frames[0].width)
+    rows = -(-len(frames) // COLUMNS)
+    strip = Image.new("RGB", (COLUMNS * (FRAME_WIDTH + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    font = ImageFont.load_default(22)
+    for index, frame in enumerate(frames):
+        small = frame.convert("RGB").resize((FRAME_WIDTH, height), Image.Resampling.LANCZOS)
+        draw = ImageDraw.Draw(small)
+        draw.ellipse((10, 34, 44, 68), fill="#e69f00")
+        draw.text((27, 51), str(index + 1), fill="black", font=font, anchor="mm")
+        strip.paste(small, (index % COLUMNS * (FRAME_WIDTH + GAP), index // COLUMNS * (height + GAP)))
+    return strip
