@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QInputDialog, QWidget
+from qtpy.QtWidgets import QApplication, QInputDialog, QScrollArea, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.launch import process_events
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.dock import SlideDock
 
 COUNT, SIDE, SEED = 3, 4096, 1  # slides in three stains, as of the command in the tutorial
-SIZE = (1180, 760)  # of the window in pixels
+SIZE = (1340, 800)  # of the window in pixels
 FRAME_WIDTH, COLUMNS, GAP = 640, 2, 8  # of the strip in pixels
 MOVE_MS, STEPS = 12, 6  # vispy drops moves that follow within 10 ms
 
@@ -56,7 +56,7 @@ CORRECTIONS = (
 )
 OTHER = (
     PaintedLine("Tumor", ((900, 2300), (1000, 2700))),
-    PaintedLine("Epidermis", ((610, 900), (600, 1400))),
+    PaintedLine("Epidermis", ((745, 650), (750, 1150))),
     PaintedLine("Dermis", ((1650, 2000), (1700, 2600))),
 )
 
@@ -102,8 +102,10 @@ class Painter:
         process_events(0.6)
         self._wait_until(self._is_idle)
 
-    def take(self) -> None:
-        """Take a picture of the canvas and the dock."""
+    def take(self, part: str = "paint_advice") -> None:
+        """Take a picture of the canvas and the dock; ``part``: of the dock, that is scrolled into view."""
+        self.dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar().setValue(0)
+        self.dock.findChild(QScrollArea, "slide_scroll").ensureWidgetVisible(self._find(part))
         process_events(0.8)
         window = self.dock.window()
         canvas = find_canvas(window)
@@ -168,7 +170,7 @@ def paint_pictures(folder: Path, out: Path, theme: str) -> None:
     painter.paint(*MORE)
     painter.take()
     painter.paint(*CORRECTIONS)
-    painter.take()
+    painter.take("paint_areas")
     painter.open(slides[1])
     painter.paint(*OTHER)
     painter.take()

@@ -67,8 +67,9 @@ def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, 
         return "Computing the first map of the view ..."
     if not loop.is_fitted:
         return "There is no map yet: too few strokes are on tissue that could be read. The warnings below state why."
-    how = "Paint where the map is wrong" if tool else "Select the brush, and paint where the map is wrong"
-    return f"{how}. {best}".strip()
+    if not tool:
+        return "Select the brush, and paint where the map is wrong."
+    return f"Paint where the map is wrong. {best}".strip()
 
 
 def resolve_progress(loop: LoopState) -> str:
