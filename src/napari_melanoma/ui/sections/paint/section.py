@@ -103,9 +103,7 @@ class PaintController(QObject):
     ``model``: the name of the model that was saved last; empty if there is none.
     """
 
-    def __init__(
-        self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = ""
-    ) -> None:
+    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = "") -> None:
         from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 
         services = session.services
