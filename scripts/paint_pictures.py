@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QInputDialog, QScrollArea, QWidget
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.launch import process_events
@@ -97,8 +97,9 @@ class Painter:
     def save_model(self) -> None:
         """Save the model with the suggested name."""
         QTest.mouseClick(self._find("paint_save"), Qt.MouseButton.LeftButton)
-        dialog = self.dock.window().findChild(QInputDialog, "paint_model_dialog")
-        dialog.accept()
+        process_events(0.3)
+        save = self.dock.window().findChild(QWidget, "paint_model_save")
+        QTest.mouseClick(save, Qt.MouseButton.LeftButton)
         process_events(0.6)
         self._wait_until(self._is_idle)
 
