@@ -21,6 +21,8 @@ from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.viewer.slide_layers import find_layers
 from napari_melanoma.ui.widgets.settings import DockSettings
 
+from .test_reading_keys import press
+
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
 PALE = (10 * TILE, 3 * TILE)
@@ -134,6 +136,54 @@ def test_tools_erase_and_another_layer_ends_the_tool(painting):
     assert len(strokes(person)) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not any(button.isChecked() for button in opened(person).view.tools.values())
+
+
+def test_an_area_is_clicked_corner_by_corner(painting):
+    person, controller = painting, opened(painting)
+    person.canvas = person.mouse.canvas
+    person.clicks("paint_polygon")
+    tool = controller._tool
+    corners = (PALE, (PALE[0], PALE[1] + 100), (PALE[0] + 100, PALE[1] + 100), (PALE[0] + 100, PALE[1]))
+
+    def clicks(*points):
+        for point in points:
+            person.mouse.clicks(point)
+
+    clicks(*corners)
+    assert tool.corner_count == 4
+    assert "Return closes the area" in person.label_text("paint_advice")
+    person.mouse.moves((PALE[0] + 50, PALE[1] + 50))
+    assert tool.layer.data.any()
+    press(person, Qt.Key.Key_Backspace)
+    assert tool.corner_count == 3
+    press(person, Qt.Key.Key_Escape)
+    assert tool.corner_count == 0
+    assert controller._tool_name == "polygon", "Escape drops the area first"
+    assert not strokes(person)
+    clicks(*corners)
+    press(person, Qt.Key.Key_Return)
+    assert [len(one.points) for one in strokes(person)] == [5]
+    assert strokes(person)[0].kind == "polygon"
+    person.qtbot.wait(20)
+    assert not tool.layer.data.any()
+
+    # A click on the first corner closes the area, and so does a double click; a drag adds a freehand part.
+    clicks(*corners, corners[0])
+    assert len(strokes(person)) == 2
+    clicks(*corners[:2])
+    person.mouse.drags(corners[1], corners[2])
+    person.mouse.double_clicks(corners[3])
+    assert len(strokes(person)) == 3
+    clicks(*corners[:3])
+    person.clicks("paint_brush")
+    assert len(strokes(person)) == 4, "another tool closes the area"
+    person.clicks("paint_polygon")
+    clicks(*corners[:2])
+    press(person, Qt.Key.Key_Return)
+    assert tool.corner_count == 0
+    assert len(strokes(person)) == 4, "two corners enclose no area"
+    press(person, Qt.Key.Key_Escape)
+    assert not controller._tool_name
 
 
 def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):

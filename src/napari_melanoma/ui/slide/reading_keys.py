@@ -20,6 +20,7 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
+from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -197,7 +198,8 @@ class ReadingKeys(QObject):
         if self._find_tool() is None:
             return "view"
         # While a shape is unfinished, Escape and Enter finish it; napari does not publish whether one is.
-        return "shape" if getattr(getattr(active, "__wrapped__", active), "_is_creating", False) else "tool"
+        is_creating = getattr(getattr(active, "__wrapped__", active), "_is_creating", False)
+        return "shape" if is_creating or (active is not None and active.metadata.get(UNFINISHED)) else "tool"
 
     def _find_tool(self) -> QAbstractButton | None:
         """Return the button of the active tool; None if none is active."""

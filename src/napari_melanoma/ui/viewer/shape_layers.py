@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HALF = 0.5  # in napari, the center of the first pixel is (0, 0); on a slide, its outer corner is
+UNFINISHED = "unfinished shape"  # in the metadata of a layer of a tool: Escape is for the shape, not for the tool
 Keys = Mapping[str, Callable[[], None]]
 
 

@@ -24,6 +24,11 @@ MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and 
 STROKES_TIP = "Balanced accuracy on strokes that were left out of the training, with a 95 % interval"
 SLIDES_TIP = "Balanced accuracy on slides that were left out of the training, with a 95 % interval"
 NOT_LEFT_OUT = "The only stroke of this class cannot be left out: its accuracy is unknown."
+CORNERS = (  # by number of corners of an unfinished area
+    "Click the second corner of the area. Backspace removes a corner, Escape drops the area.",
+    "Click the third corner of the area. Backspace removes a corner, Escape drops the area.",
+    "Click the next corner. A double click or Return closes the area, Backspace removes a corner, Escape drops it.",
+)
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
 
@@ -49,13 +54,17 @@ def count_strokes(slides: Sequence[Sequence[Stroke]]) -> Painted:
     return Painted(strokes, Counter(name for slide in slides for name in {stroke.class_name for stroke in slide}))
 
 
-def resolve_advice(painted: Painted, loop: LoopState, selected: str, tool: str, best: str = "") -> str:
+def resolve_advice(
+    painted: Painted, loop: LoopState, selected: str, tool: str, best: str = "", corners: int = 0
+) -> str:
     """Return what to do next, in one or two sentences.
 
     ``selected``: the selected class. ``tool``: the active tool, empty if there is none. ``best``: which strokes would
-    help most, by the validation; empty if unknown.
+    help most, by the validation; empty if unknown. ``corners``: number of those of an unfinished area.
     """
     names = painted.classes
+    if corners:
+        return CORNERS[min(corners, len(CORNERS)) - 1]
     if tool == "similar":
         return "Click a tile of the slide; the most similar ones are listed below."
     if not names:

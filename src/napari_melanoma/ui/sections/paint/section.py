@@ -29,13 +29,14 @@ from napari_melanoma.ui.sections.paint.resolve import (
 )
 from napari_melanoma.ui.sections.paint.saving import ModelSaver
 from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarTile
-from napari_melanoma.ui.sections.paint.strokes_layer import (
+from napari_melanoma.ui.sections.paint.stroke_tool import (
     NOT_IN_VIEW,
     DrawnPath,
-    StrokesLayer,
+    StrokeShape,
     StrokeTool,
     StrokeToolName,
 )
+from napari_melanoma.ui.sections.paint.strokes_layer import StrokesLayer
 from napari_melanoma.ui.sections.paint.suggestions import (
     CANDIDATES,
     SuggestedCell,
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
 
 DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], HEADS[0])  # until they are chosen by leaving out strokes
 SUGGESTION_CELLS = 40  # width of the view of a suggested cell
-MIN_CORNERS = 3  # of an area
 
 
 class PaintSection:
@@ -152,6 +152,7 @@ class PaintController(QObject):
         self._tool.drawn.connect(self._on_drawn)
         self._tool.left.connect(partial(self._set_tool, ""))
         self._tool.size_changed.connect(view.show_size)
+        self._tool.corners_changed.connect(self._update_texts)
         self._loop.fitted.connect(self._on_fitted)
         self._loop.map_changed.connect(self._on_map)
         self._loop.state_changed.connect(self._on_loop)
@@ -208,7 +209,9 @@ class PaintController(QObject):
         assessment = self._assessor.latest
         validation = None if assessment is None else assessment.chosen
         best = "" if validation is None else validation.advice
-        view.advice_label.setText(resolve_advice(painted, self._loop.state, selected, self._tool_name, best))
+        corners = self._tool.corner_count
+        advice = resolve_advice(painted, self._loop.state, selected, self._tool_name, best, corners)
+        view.advice_label.setText(advice)
         view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
@@ -221,6 +224,7 @@ class PaintController(QObject):
 
     def _set_tool(self, name: str) -> None:
         session, tool = self._session, self._tool
+        tool.finish()
         self._tool_name = ""
         if not name:
             tool.stop()
@@ -268,25 +272,8 @@ class PaintController(QObject):
             else:
                 self._services.status.show_briefly("There is no stroke at this position.")
         else:
-            self._session.apply(add_stroke(self._make_stroke(drawn)))
-
-    def _make_stroke(self, drawn: DrawnPath) -> Stroke:
-        """Return the stroke of a drawn path, with the name of the reader and the time."""
-        import numpy as np
-        import shapely
-
-        points = drawn.points
-        kind: StrokeKind = "brush" if drawn.tool == "erase" or drawn.tool == "similar" else drawn.tool
-        if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
-            kind = "cells"  # a click
-        if kind == "cells":
-            points = self._grid.center_of(np.unique(self._grid.cell_of(points), axis=0))
-        elif len(points) > 2:
-            points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
-        if kind == "polygon" and len(points) < MIN_CORNERS:
-            kind = "brush"  # a straight line encloses no area
-        radius = drawn.radius_px if kind == "brush" else 0.0
-        return self._new_stroke(kind, tuple((float(y), float(x)) for y, x in points), radius)
+            shape = StrokeShape.of_path(drawn, self._grid)
+            self._session.apply(add_stroke(self._new_stroke(shape.kind, shape.points, shape.radius_px)))
 
     def _new_stroke(
         self, kind: StrokeKind, points: tuple[Point, ...], radius_px: float = 0.0, class_name: str = ""

@@ -11,7 +11,7 @@ from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.similar import SimilarView
-from napari_melanoma.ui.sections.paint.strokes_layer import StrokeToolName
+from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
@@ -44,7 +44,12 @@ TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
         "paint",
         "Hold the mouse button and paint on tissue of the class; Space moves the view",
     ),
-    "polygon": ("area", "polygon_lasso", "Hold the mouse button and draw around an area of the selected class"),
+    "polygon": (
+        "area",
+        "polygon_lasso",
+        "Draw around an area with the button held, or click its corners: a double click or Return closes it, Backspace "
+        "removes the last corner, Escape drops it",
+    ),
     "cells": ("cells", "picker", "Click single cells of the selected class, or drag across them"),
     "erase": ("erase", "erase", "Click a stroke to remove it"),
     "similar": ("find similar", "zoom", "Click a tile to find the most similar ones of this slide and its folder"),
