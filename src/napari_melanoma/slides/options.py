@@ -16,7 +16,7 @@ from napari_melanoma.models.inference import Device
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tiling import Border
+from napari_melanoma.slides.tiling import MIN_TISSUE, Border
 from napari_melanoma.slides.tissue import TissueConfig
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SlideOptions(Config):
         description="PNG of the whole slide, white in tissue; by default, tissue is detected",
     )
     min_tissue: float = Field(
-        0.1, title="Minimum tissue", ge=0, le=1, description="share of a tile that must be tissue"
+        MIN_TISSUE, title="Minimum tissue", ge=0, le=1, description="share of a tile that must be tissue"
     )
     stain: StainConfig | None = Field(
         None, title="Stain method", description="normalization of the colors to a reference; none: unchanged"

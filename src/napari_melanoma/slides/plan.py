@@ -17,7 +17,14 @@ from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
 from napari_melanoma.slides.reading.slide import DamagedTile
-from napari_melanoma.slides.tiling import TileGrid, TilingConfig, coarse_to_fine, plan_tiles, tissue_share
+from napari_melanoma.slides.tiling import (
+    TileGrid,
+    TilingConfig,
+    coarse_to_fine,
+    has_enough_tissue,
+    plan_tiles,
+    tissue_share,
+)
 from napari_melanoma.slides.tissue import read_overview, scanned_slices, tissue_of_overview
 
 if TYPE_CHECKING:
@@ -92,7 +99,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
     share = tissue_share(grid.without_margin, mask, mask_placement)
-    passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
+    passes = coarse_to_fine(has_enough_tissue(share, options.min_tissue))
     if not passes:
         raise InputError(
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyze "

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Border = Literal["pad", "inside", "shift"]
 MAX_UPSAMPLING = 1.1  # a level is still accepted if it is coarser than requested by this factor
+MIN_TISSUE = 0.1  # share of a tile that must be tissue, by default
 FIRST_PASS_BLOCKS = 128  # greatest number of tiles in the first pass, which takes some seconds on a CPU
 
 
@@ -187,6 +188,11 @@ def plan_tiles(
         pixel_size,
         (margin[0], margin[1]),
     )
+
+
+def has_enough_tissue(share: NDArray[np.float32], min_tissue: float) -> NDArray[np.bool_]:
+    """Return which tiles are analyzed; ``share``: of tissue in each tile."""
+    return (share >= min_tissue) & (share > 0)
 
 
 def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:

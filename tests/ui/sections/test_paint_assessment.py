@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,27 @@ from painted_phantoms import CLASSES, draw_phantom
 
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
+from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+from napari_melanoma.slides.tissue_classifier.classifier import (
+    TissueClassifier,
+    TissueFitOptions,
+    fit_tissue_classifier,
+)
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.validation import validate
 from napari_melanoma.ui.sections.paint.assessment import assess
-from napari_melanoma.ui.sections.paint.mapping import FeatureCache, FitReport, MapRequest, PaintedSlide, update_map
+from napari_melanoma.ui.sections.paint.map_layer import ClassMap
+from napari_melanoma.ui.sections.paint.mapping import (
+    FeatureCache,
+    FitReport,
+    MapReport,
+    MapRequest,
+    PaintedSlide,
+    update_map,
+)
 
 pytestmark = pytest.mark.slow  # the phantom is drawn
 OUTSIDE = Stroke("far", "tumor", "brush", ((-900.0, -900.0), (-800.0, -800.0)), 5.0)
@@ -72,3 +89,30 @@ def test_features_are_released_when_a_slide_is_closed(request_of_phantom: MapReq
     assert stores.get(slide, "texture") is first
     stores.release(slide.identity)
     assert stores.get(slide, "texture") is not first
+
+
+def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom: MapRequest, tmp_path: Path) -> None:
+    """The phantom has blocks with little tissue, which neither of them counts."""
+    slide, stores = request_of_phantom.slides[0], FeatureCache()
+    slide = replace(slide, folder=tmp_path / "dock")
+    request = replace(request_of_phantom, slides=(slide,), view=Box(0, 0, 1536, 1536), whole=True)
+    reports: list[Progress] = []
+    update_map(request, stores, RunContext(reports.append))
+    fitted = next(report.fit for report in reports if isinstance(report, FitReport))
+    maps = [report for report in reports if isinstance(report, MapReport)]
+    assert fitted is not None
+    features = stores.get(slide, "texture")
+    class_map = ClassMap(features.grid.shape)
+    for report in maps:
+        class_map.add(report.parts, fitted.head.classes)
+    tissue = maps[-1].tissue
+    assert tissue is not None
+    assert len(tissue) < features.grid.blocks.rows * features.grid.blocks.columns
+    validation = validate(fitted.cells, ("logistic",), "texture")[0]
+    classifier = TissueClassifier.fit(features.source, fitted.cells, replace(validation, temperature=1.0))
+    bundle = write_tissue_bundle(tmp_path / "bundle", classifier)
+    result = analyze_slide(slide.slide.info.path, tmp_path / "out", SlideOptions(model=str(bundle.path)), RunContext())
+    cell = features.grid.placement.cell_area_mm2
+    assert cell is not None
+    expected = {name: area["mm2"] for name, area in result.content["areas"].items() if area["mm2"]}
+    assert {name: count * cell for name, count in class_map.count(tissue).items()} == pytest.approx(expected)

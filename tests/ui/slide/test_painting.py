@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
@@ -13,6 +14,7 @@ from superqt import QCollapsible
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui import sections
 from napari_melanoma.ui.sections.paint import section
@@ -55,7 +57,8 @@ def strokes(person):
 
 
 def shown_map(person):
-    return opened(person)._map.count()
+    shown = opened(person)._map
+    return shown.count(np.argwhere(np.ones(shown.labels.shape)) // BLOCK_CELLS)
 
 
 def is_open(person):

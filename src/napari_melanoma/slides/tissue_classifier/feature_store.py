@@ -30,7 +30,7 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.results import TISSUE, read_mask
 from napari_melanoma.io.slide_store import ATTRIBUTE, DONE, file_errors_translated
 from napari_melanoma.slides.engine import EngineStages, TileBatch, TileReader, analyze_tiles
-from napari_melanoma.slides.tiling import tissue_share
+from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
 
@@ -177,7 +177,10 @@ class SlideFeatures:
 
     @cached_property
     def tissue_blocks(self) -> NDArray[np.int32]:
-        """The blocks that contain tissue, int32 (block, 2), by the mask in the result folder or detected."""
+        """The blocks that an analysis with default options predicts, int32 (block, 2): those with enough tissue.
+
+        Tissue is that of the mask in the result folder, or detected.
+        """
         size = self.slide.info.levels[0]
         path = self._folder / TISSUE
         if path.is_file():
@@ -186,7 +189,8 @@ class SlideFeatures:
             overview = read_overview(self.slide)
             mask, _ = tissue_of_overview(self.slide.info, overview, TissueConfig(), self.slide.info.pixel_size)
         place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self.slide.info.pixel_size)
-        return np.argwhere(tissue_share(self.grid.blocks.without_margin, mask, place) > 0).astype(np.int32)
+        share = tissue_share(self.grid.blocks.without_margin, mask, place)
+        return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)
 
     @property
     def progress(self) -> tuple[int, int]:

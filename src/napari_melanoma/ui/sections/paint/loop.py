@@ -27,6 +27,9 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import Progress
     from napari_melanoma.slides.tissue_classifier.fitting import HeadKind
@@ -85,6 +88,7 @@ class PaintLoop(QObject):
         self._session, self._stores, self._options = session, stores, options
         self.state = LoopState()
         self.fit: Fit | None = None  # None if it must be computed
+        self.tissue: NDArray[np.int32] | None = None  # blocks with tissue, int32 (block, 2); None until they are known
         self.notes: tuple[str, ...] = ()  # messages about the strokes of the latest fit
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
         self._queue = LatestJobQueue(self)
@@ -187,6 +191,7 @@ class PaintLoop(QObject):
             self._predicted |= {
                 (part.cells.top // BLOCK_CELLS, part.cells.left // BLOCK_CELLS) for part in report.parts
             }
+            self.tissue = self.tissue if report.tissue is None else report.tissue
             if report.parts:
                 self.map_changed.emit(report.parts)
             self._set_state(done=report.done, total=report.total, left_s=self._estimate(report))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import to_rgba
 
@@ -66,9 +67,13 @@ class ClassMap:
         known: dict[int | None, Any] = {label: to_rgba(color) for label, color in shown.items() if color is not None}
         return {None: "transparent", 0: "transparent", **known}
 
-    def count(self) -> dict[str, int]:
-        """Return the number of cells of each class."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self._names) + 1)
+    def count(self, blocks: NDArray[np.int32]) -> dict[str, int]:
+        """Return the number of cells of each class in blocks of cells, int32 (block, 2)."""
+        rows, columns = self.labels.shape
+        inside = np.zeros((-(-rows // BLOCK_CELLS), -(-columns // BLOCK_CELLS)), np.bool_)
+        inside[tuple(blocks.T)] = True
+        cells = inside.repeat(BLOCK_CELLS, axis=0).repeat(BLOCK_CELLS, axis=1)[:rows, :columns]
+        counts = np.bincount(self.labels[cells], minlength=len(self._names) + 1)
         return {name: int(counts[label]) for label, name in enumerate(self._names, start=1) if counts[label]}
 
 

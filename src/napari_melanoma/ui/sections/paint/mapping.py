@@ -98,9 +98,13 @@ class FitReport(Progress):
 
 @dataclass(frozen=True, eq=False)
 class MapReport(Progress):
-    """Cells were predicted; ``done`` and ``total`` count the blocks of tissue whose features are known."""
+    """Cells were predicted; ``done`` and ``total`` count the blocks of tissue whose features are known.
+
+    ``tissue``: these blocks, int32 (block, 2); None until they are known.
+    """
 
     parts: tuple[MapPart, ...] = ()
+    tissue: NDArray[np.int32] | None = None
 
 
 class FeatureCache:
@@ -156,7 +160,7 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
         return
     # Tissue is detected only now: that takes a second on a large slide.
     rest = features.grid.blocks_by_distance(features.tissue_blocks, center)
-    predictor.total = len(rest)
+    predictor.tissue = rest
     predictor.predict_known(rest)
     if request.whole:
         features.compute(rest, run, predictor.add)
@@ -191,7 +195,7 @@ class _Predictor:
         self._features, self._fit, self._predicted, self._run = features, fit, predicted, run
         self._parts: list[MapPart] = []
         self._reported = 0.0  # the first part is reported at once
-        self.total: int | None = None  # blocks with tissue; None until they are known
+        self.tissue: NDArray[np.int32] | None = None  # blocks with tissue; None until they are known
 
     def predict_known(self, blocks: NDArray[np.int32]) -> None:
         """Predict the blocks whose features are known."""
@@ -208,7 +212,9 @@ class _Predictor:
         if values is not None and self._fit is not None:
             box = self._features.grid.cells_of(block)
             inside = values[: box.height, : box.width]
-            probability = self._fit.head.predict(inside.reshape(-1, inside.shape[-1])).astype(np.float16)
+            probability = self._fit.head.predict(inside.reshape(-1, inside.shape[-1]))
+            # Rounded as in the store of an analysis, so that the same class is the most probable one.
+            probability = (np.rint(255 * probability) / 255).astype(np.float16)
             self._predicted.add(key)
             self._parts.append(MapPart(box, probability.reshape(box.height, box.width, -1)))
         if monotonic() - self._reported >= REPORT_S:
@@ -217,6 +223,6 @@ class _Predictor:
     def flush(self) -> None:
         """Report the predicted blocks."""
         self._reported = monotonic()
-        done = 0 if self.total is None else self._features.progress[0]
-        self._run.report(MapReport(done, self.total, "Computing features", tuple(self._parts)))
+        done, total = (0, None) if self.tissue is None else self._features.progress
+        self._run.report(MapReport(done, total, "Computing features", tuple(self._parts), self.tissue))
         self._parts = []

@@ -380,6 +380,8 @@ class PaintController(QObject):
         self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)
         if not state.is_running:
             cell_mm2 = self._grid.placement.cell_area_mm2 or 0.0
-            self._areas_mm2 = {name: count * cell_mm2 for name, count in self._map.count().items()}
+            tissue = self._loop.tissue
+            counts = {} if tissue is None else self._map.count(tissue)
+            self._areas_mm2 = {name: count * cell_mm2 for name, count in counts.items()}
             self._suggest()
         self._update_texts()
