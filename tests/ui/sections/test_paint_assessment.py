@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from painted_phantoms import CLASSES, draw_phantom
+from PIL import Image
 
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.results import TISSUE
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.classifier import (
     TissueClassifier,
     TissueFitOptions,
@@ -92,9 +95,14 @@ def test_features_are_released_when_a_slide_is_closed(request_of_phantom: MapReq
 
 
 def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom: MapRequest, tmp_path: Path) -> None:
-    """The phantom has blocks with little tissue, which neither of them counts."""
+    """Neither of them counts a block with 3 % tissue."""
     slide, stores = request_of_phantom.slides[0], FeatureCache()
     slide = replace(slide, folder=tmp_path / "dock")
+    mask = np.full((48, 48), 255, np.uint8)  # a pixel for each cell
+    mask[:BLOCK_CELLS, :BLOCK_CELLS] = 0
+    mask[:2, :4] = 255
+    slide.folder.mkdir()
+    Image.fromarray(mask).save(slide.folder / TISSUE)
     request = replace(request_of_phantom, slides=(slide,), view=Box(0, 0, 1536, 1536), whole=True)
     reports: list[Progress] = []
     update_map(request, stores, RunContext(reports.append))
@@ -107,11 +115,12 @@ def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom:
         class_map.add(report.parts, fitted.head.classes)
     tissue = maps[-1].tissue
     assert tissue is not None
-    assert len(tissue) < features.grid.blocks.rows * features.grid.blocks.columns
+    assert len(tissue) == features.grid.blocks.rows * features.grid.blocks.columns - 1
     validation = validate(fitted.cells, ("logistic",), "texture")[0]
     classifier = TissueClassifier.fit(features.source, fitted.cells, replace(validation, temperature=1.0))
     bundle = write_tissue_bundle(tmp_path / "bundle", classifier)
-    result = analyze_slide(slide.slide.info.path, tmp_path / "out", SlideOptions(model=str(bundle.path)), RunContext())
+    options = SlideOptions(model=str(bundle.path), tissue_mask=slide.folder / TISSUE)
+    result = analyze_slide(slide.slide.info.path, tmp_path / "out", options, RunContext())
     cell = features.grid.placement.cell_area_mm2
     assert cell is not None
     expected = {name: area["mm2"] for name, area in result.content["areas"].items() if area["mm2"]}

@@ -215,6 +215,11 @@ class ForestHead(Head):
         return logarithms
 
 
+def load_heads() -> None:
+    """Import the libraries that fit heads, which takes up to two seconds."""
+    import threadpoolctl  # noqa: F401
+
+
 def fit_head(cells: TrainingCells, kind: HeadKind, temperature: float = 1.0) -> Head:
     """Fit a head on painted cells; the same cells give the same head.
 

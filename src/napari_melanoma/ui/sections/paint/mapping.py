@@ -22,7 +22,14 @@ from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cel
 from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
-from napari_melanoma.slides.tissue_classifier.fitting import Head, HeadKind, TrainingCells, advise_painting, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import (
+    Head,
+    HeadKind,
+    TrainingCells,
+    advise_painting,
+    fit_head,
+    load_heads,
+)
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 if TYPE_CHECKING:
@@ -156,6 +163,8 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     predictor.predict_known(view)
     features.compute(view, run, predictor.add)
     predictor.flush()
+    if fit is None:
+        load_heads()  # so that the first map does not wait for it
     if fit is None and not request.ahead:
         return
     # Tissue is detected only now: that takes a second on a large slide.
@@ -212,9 +221,9 @@ class _Predictor:
         if values is not None and self._fit is not None:
             box = self._features.grid.cells_of(block)
             inside = values[: box.height, : box.width]
-            probability = self._fit.head.predict(inside.reshape(-1, inside.shape[-1]))
+            predicted = self._fit.head.predict(inside.reshape(-1, inside.shape[-1]))
             # Rounded as in the store of an analysis, so that the same class is the most probable one.
-            probability = (np.rint(255 * probability) / 255).astype(np.float16)
+            probability = (np.rint(255 * predicted) / 255).astype(np.float16)
             self._predicted.add(key)
             self._parts.append(MapPart(box, probability.reshape(box.height, box.width, -1)))
         if monotonic() - self._reported >= REPORT_S:
