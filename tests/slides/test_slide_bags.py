@@ -244,6 +244,7 @@ def test_tiles_are_pooled_as_in_training(tmp_path: Path) -> None:
     found = BagModel.load(info, "cpu").predict([tiles[:1], tiles[1:500], tiles[500:]])
     network: Any = load_network(info)
     with torch.inference_mode():
-        expected = network.pool_chunks([torch.from_numpy(tiles)])
-    for name in ("logits", "embedding", "weights"):
+        expected, logits = network.pool_chunks([torch.from_numpy(tiles)]), network(torch.from_numpy(tiles))
+    np.testing.assert_allclose(found.logits, logits, atol=1e-5)
+    for name in ("embedding", "weights"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5)

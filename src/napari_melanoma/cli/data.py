@@ -102,6 +102,13 @@ TILES_HELP = format_help(
     "table with class, slide, position and split of each tile; tiles of a patient are in the same split. tiles.json "
     "describes the tiles for training. A slide without regions is reported and the others are processed (exit code 1).",
 )
+SLIDES_HELP = format_help(
+    "napari-melanoma data slides slides --table patients.csv --out cohort",
+    "napari-melanoma data slides slides --table patients.xlsx --results results --out slides",
+    "Prepare a folder of slides and a table of their patients for training a model of whole slides with patient data. "
+    "Columns and words are harmonized. No slide is opened: the features of slides are computed when the training "
+    "starts. Slides and rows without a counterpart, and unknown values, are reported.",
+)
 FEATURES_HELP = format_help(
     "napari-melanoma data features dataset",
     "napari-melanoma data features dataset --model lesion-small --out features.csv",
@@ -504,6 +511,40 @@ def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> Non
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
+def slides(
+    current: Annotated[CommandSession, "allow_outside"],
+    slides: Annotated[list[str], typer.Argument(metavar="SLIDE...", help="Slides, folders or patterns.")],
+    table: Annotated[
+        Path,
+        typer.Option(
+            metavar="TABLE",
+            help="CSV or XLSX with a row for each slide: its file (image_id, slide or file), patient_id, outcome, age, "
+            "sex, site, depth_mm ...",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DATASET", help="The data set; may be the folder of the slides.")
+    ],
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Results of the slides, whose measured depths precede those of the table."),
+    ] = None,
+) -> None:
+    """Prepare slides and patient data for training."""
+    from napari_melanoma.runs.slide_datasets import RECIPE, make_slide_dataset
+    from napari_melanoma.slides.reading.detection import find_slides
+
+    current.after_stop = "No data set was created: run the same command again."
+    report = make_slide_dataset(find_slides(slides), table, out, results=results, run=current.run)
+    current.report_notes([("slides", note) for note in report.notes])
+    depths = ", ".join(f"{count} from {source}" for source, count in sorted(report.depths.items()))
+    text = f"{format_count(report.slides, 'slide')} of {format_count(report.patients, 'patient')}"
+    text += f" (depth: {depths})" if depths else " (no depth)"
+    text += f": data set in {out}; next: select it in the Train dock, or napari-melanoma recipes write {RECIPE} --data "
+    text += f"{out} --out recipe.toml"
+    current.finish(text, out=str(out), **values_without(report, "folder", "notes"))
+
+
 def features(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
@@ -578,6 +619,7 @@ add_command(app, "merge", merge, MERGE_HELP)
 add_command(app, "split", split, SPLIT_HELP)
 add_command(app, "duplicates", duplicates, DUPLICATES_HELP)
 add_command(app, "tiles", tiles, TILES_HELP)
+add_command(app, "slides", slides, SLIDES_HELP)
 add_command(app, "features", features, FEATURES_HELP)
 add_command(app, "baseline", baseline, BASELINE_HELP)
 add_command(app, "report", report, REPORT_HELP)

@@ -24,7 +24,7 @@ SlideValues = Annotated[
     ConfigOptions(
         "slides.options:SlideOptions",
         without=(
-            *("region", "tissue", "stain_reference", "apply_profile", "lesions", "score.top_k"),
+            *("region", "patient", "tissue", "stain_reference", "apply_profile", "lesions", "score.top_k"),
             *("stain.least_density", "stain.angle_percentile", "stain.amount_percentile", "stain.keep_background"),
             "score.positive",
         ),

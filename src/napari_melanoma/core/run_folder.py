@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.context import Cancelled, PartContext, RunContext
 from napari_melanoma.core.csv_files import CsvReader, CsvWriter
 from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
@@ -267,6 +267,19 @@ class RunFolderContext(RunContext):
         if self.read_command() == "cancel":
             self.cancel()
         super().check()
+
+
+class RunPartContext(PartContext):
+    """Context of one part of a run that has a run folder of its own: it also obeys the commands of the whole run."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop of the part or of the whole was requested; waits while the whole is paused."""
+        try:
+            self._outer.check()
+        except Cancelled:
+            return True
+        return super().cancelled
 
 
 class SecondaryRunContext(RunFolderContext):

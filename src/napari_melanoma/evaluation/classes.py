@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -40,6 +40,7 @@ from napari_melanoma.evaluation.pipeline import (
     LoadedModel,
     PageContent,
     Subgroup,
+    TitledTable,
     combine_rare_values,
     divide_by_values,
     estimate_domains,
@@ -76,7 +77,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration
+    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.evaluation.baselines import BaselineComparison
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -149,11 +152,13 @@ class ClassEvaluation(Evaluation):
 
     ``predictions``, and the ``depths`` of a model that predicts them, are those of the measured images in order.
     ``auc_changes``: change of the AUC without each field of the clinical metadata, and without all fields.
+    ``baselines``: comparison with simpler models, by name.
     """
 
     predictions: ClassPredictions
     auc_changes: Mapping[str, Estimate]
     depths: EvaluatedDepths | None = None
+    baselines: Mapping[str, BaselineComparison] = field(default_factory=dict)
 
     @property
     def lead(self) -> str:
@@ -162,7 +167,8 @@ class ClassEvaluation(Evaluation):
         sentences = [f"AUC {whole['AUC']}."] if "AUC" in whole else []
         shares = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
         threshold = f"{self.predictions.threshold:.3f}"
-        return " ".join([*sentences, f"At the decision threshold {threshold}: {', '.join(shares)} (95 % intervals)."])
+        sentences.append(f"At the decision threshold {threshold}: {', '.join(shares)} (95 % intervals).")
+        return " ".join([*sentences, *(comparison.verdict for comparison in self.baselines.values())])
 
     @property
     def settings(self) -> dict[str, object]:
@@ -223,6 +229,7 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             "images": evaluation.images,
             "positives": int(predictions.truth.sum()),
             "auc_without": estimates_to_json(evaluation.auc_changes),
+            **_baselines_to_json(evaluation.baselines),
             "ece_by_chance": dict(zip(("mean", "high"), chance, strict=True)),
             "confusion": _count_confusion(predictions).tolist(),
         }
@@ -248,6 +255,7 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
                 metrics_table(evaluation.parts, data, metrics),
+                _baselines_table(evaluation.baselines),
                 ("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), changes),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS, predictions.positive),
             ],
@@ -260,6 +268,32 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
                 f"No AUC is given for subgroups with fewer than {MIN_PER_CLASS} positives or {MIN_PER_CLASS} others.",
             ],
         )
+
+
+def _baselines_to_json(baselines: Mapping[str, BaselineComparison]) -> dict[str, object]:
+    """Return the comparison with simpler models as JSON values; empty without them."""
+    if not baselines:
+        return {}
+    compared = {
+        name: {"title": one.title, **estimates_to_json({"AUC": one.auc, "difference": one.difference})}
+        for name, one in baselines.items()
+    }
+    return {"baselines": compared}
+
+
+def _baselines_table(baselines: Mapping[str, BaselineComparison]) -> TitledTable:
+    """Return the table of simpler models; without rows, which is not shown, if there are none."""
+    rows = [
+        (
+            one.title,
+            f"{one.auc.mean:.3f} ({one.auc.format_interval()})",
+            f"{one.difference.mean:+.3f} ({one.difference.format_interval()})",
+            one.verdict.partition(":")[0],
+        )
+        for one in baselines.values()
+    ]
+    columns = ("Simpler model", "Its AUC", "This model's AUC minus its AUC", "This model is")
+    return ("Comparison with simpler models, same test slides", columns, rows)
 
 
 class ClassTask(ClassReport[ClassContent]):
@@ -338,7 +372,15 @@ class ClassTask(ClassReport[ClassContent]):
         return summarize_classes(model, image_metrics, self.images, self.options, field_variants(model))
 
 
-def field_variants(model: Classifier) -> tuple[str, ...]:
+class TabularModel(Protocol):
+    """A model with inputs from a table."""
+
+    @property
+    def encoding(self) -> TabularEncoding:
+        """Encoding of the patient data."""
+
+
+def field_variants(model: TabularModel) -> tuple[str, ...]:
     """Name the variants of clinical metadata that a model is run with.
 
     These are all fields, all but one for each field, and no field; all fields only for a model that uses no metadata.
@@ -363,7 +405,7 @@ def _predict_values(
     """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
     encoded, values = model.run_encoder(views), read_table_values(rows, model.encoding)
     values_by_image: list[dict[str, float]] = [{} for _ in encoded]
-    for variant, omitted in zip(field_variants(model), _omitted_fields(len(model.encoding.fields)), strict=True):
+    for variant, omitted in zip(field_variants(model), omitted_fields(len(model.encoding.fields)), strict=True):
         for values_of_image, logits in zip(
             values_by_image, model.run_head_on_values(encoded, values.drop_columns(omitted)).tolist(), strict=True
         ):
@@ -374,7 +416,7 @@ def _predict_values(
     return values_by_image
 
 
-def _omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
+def omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
     """Return the omitted fields, bool (field,), of each variant in the order of ``field_variants``."""
     no_field, every_field = np.zeros(fields, bool), np.ones(fields, bool)
     return [no_field, *np.eye(fields, dtype=bool), every_field] if fields else [no_field]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,18 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import Sample, read_rows
+from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.data.training_images import shorten_digest
+from napari_melanoma.evaluation.baselines import SlideBaseline, compare_with_baselines
 from napari_melanoma.evaluation.classes import (
-    ALL_FIELDS,
     DISTANCE,
     ClassEvaluation,
     ClassReport,
+    field_variants,
     left_out_warnings,
     logit_name,
+    missing_field_warning,
+    omitted_fields,
     summarize_classes,
 )
 from napari_melanoma.evaluation.labeled_images import (
@@ -50,14 +55,16 @@ def evaluate_bags(
     return run_evaluation(task, slides.samples, out, include_seen=options.include_seen, run=run)
 
 
-def evaluate_bags_test_set(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Evaluate the model of a run on its held-out slides."""
+def evaluate_bags_test_set(
+    folder: RunFolder, info: BundleInfo, baselines: Sequence[SlideBaseline] = (), *, run: RunContext
+) -> ClassEvaluation:
+    """Evaluate the model of a run on its held-out slides, and compare it with baselines."""
     rows = read_data(folder.data)
     labels, metadata = read_test_set(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "test"]
     assert info.config.classifier is not None
     slides = LabeledImages(samples, metadata, labels, info.config.classifier.positive, 0, info.config.classes)
-    task = BagTask(BagModel.load(info), slides, ClassEvaluationOptions())
+    task = BagTask(BagModel.load(info), slides, ClassEvaluationOptions(), baselines)
     with atomic_folder(folder.evaluation) as temporary:
         return run_evaluation(task, samples, temporary, run=run)
 
@@ -87,45 +94,87 @@ def _digest(folder: Path) -> int | None:
         return None
 
 
-class BagTask(ClassReport[Bag]):
-    """Classes of whole slides. The values of a slide are the logits of each class."""
+@dataclass(frozen=True)
+class LabeledBag:
+    """The embeddings of a slide, and its row of patient data."""
+
+    bag: Bag
+    row: Mapping[str, str]
+
+
+class BagTask(ClassReport[LabeledBag]):
+    """Classes of whole slides.
+
+    The values of a slide are the logits of each class for each variant of the patient data, and the probability of the
+    positive class of each baseline.
+    """
 
     digest = staticmethod(_digest)
 
-    def __init__(self, model: BagModel, slides: LabeledImages, options: ClassEvaluationOptions) -> None:
+    def __init__(
+        self,
+        model: BagModel,
+        slides: LabeledImages,
+        options: ClassEvaluationOptions,
+        baselines: Sequence[SlideBaseline] = (),
+    ) -> None:
         super().__init__([model], slides, options)
-        self.model = model
+        self.model, self.baselines = model, baselines
         tile = model.info.config.tile
         assert tile is not None
         self._kind = BagKind(model.encoder, tile)
-        self._names = [logit_name(ALL_FIELDS, index) for index in range(len(slides.classes))]
 
     @property
     def names(self) -> list[list[str]]:
-        return [[*self._names, DISTANCE]]
+        classes = range(len(self.model.info.config.classes))
+        logits = [logit_name(variant, index) for variant in field_variants(self.model) for index in classes]
+        return [[*logits, *(_baseline_column(baseline) for baseline in self.baselines), DISTANCE]]
 
     @property
     def settings(self) -> dict[str, object]:
-        return {"model": [self.model.info.fingerprint, self.model.device]}
+        return {
+            "model": [self.model.info.fingerprint, self.model.device],
+            "baselines": [baseline.name for baseline in self.baselines],
+        }
 
     def stamp(self, sample: Sample) -> str:
-        return str(_digest(sample.image))
+        row = self.images.rows.get(sample.key, {})
+        return " ".join([str(_digest(sample.image)), *(row.get(name, "") for name in self.model.encoding.fields)])
 
     def size(self, sample: Sample) -> int:
         return 0  # embeddings are read piece by piece
 
-    def read(self, sample: Sample) -> Bag:
+    def read(self, sample: Sample) -> LabeledBag:
         bag = Bag.open(sample.image)
         if why := explain_mismatch(bag, self._kind):
             raise InputError(f"{sample.image} has embeddings that '{self.model.info.name}' was not trained on: {why}.")
-        return bag
+        return LabeledBag(bag, self.images.rows.get(sample.key, {}))
 
-    def predict(self, contents: Sequence[Bag]) -> list[list[dict[str, float]]]:
-        logits = [self.model.predict(bag.iter_embeddings()).logits.tolist() for bag in contents]
-        return [[dict(zip(self._names, each, strict=True))] for each in logits]
+    def predict(self, contents: Sequence[LabeledBag]) -> list[list[dict[str, float]]]:
+        return [[self._predict_slide(content)] for content in contents]
+
+    def _predict_slide(self, content: LabeledBag) -> dict[str, float]:
+        """Return the values of a slide; its embeddings are pooled once for all variants of the patient data."""
+        embedding = self.model.predict(content.bag.iter_embeddings()).embedding
+        values = read_table_values([content.row], self.model.encoding)
+        omitted = omitted_fields(len(self.model.encoding.fields))
+        variants = zip(field_variants(self.model), omitted, strict=True)
+        return {
+            logit_name(variant, index): logit
+            for variant, dropped in variants
+            for index, logit in enumerate(self.model.run_head(embedding, values.drop_columns(dropped))[0].tolist())
+        } | {_baseline_column(one): one.probability(content.bag, content.row) for one in self.baselines}
 
     def image_warnings(self, samples: Sequence[Sample]) -> list[str]:
-        return left_out_warnings(self.images)
+        missing = missing_field_warning(self.model.info, samples, self.images.rows)
+        return [*left_out_warnings(self.images), *missing]
 
     def summarize(self, measured: Sequence[ImageMetrics]) -> ClassEvaluation:
-        return summarize_classes(self.model, measured[0], self.images, self.options, (ALL_FIELDS,))
+        (metrics,) = measured
+        evaluation = summarize_classes(self.model, metrics, self.images, self.options, field_variants(self.model))
+        scores = {one.name: metrics.column(_baseline_column(one))[metrics.measured] for one in self.baselines}
+        return replace(evaluation, baselines=compare_with_baselines(evaluation.predictions, self.baselines, scores))
+
+
+def _baseline_column(baseline: SlideBaseline) -> str:
+    return f"{baseline.name}_probability"

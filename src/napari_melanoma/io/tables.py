@@ -17,6 +17,7 @@ from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.errors import ConfigError, DataSetError, MalformedFile
 from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.io.workbooks import is_workbook, iterate_workbook_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,7 +187,13 @@ def detect_dialect(path: Path) -> CsvDialect:
 
 
 def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
-    """Yield the rows of a table file; it is closed after the last row, or when the generator is closed."""
+    """Yield the rows of a table file; it is closed after the last row, or when the generator is closed.
+
+    Of a workbook (XLSX), the first sheet is read.
+    """
+    if is_workbook(path):
+        yield from _iterate_sheet(path)
+        return
     dialect = dialect or detect_dialect(path)
     parse = parse_json_lines if is_json_lines(path.name) else partial(parse_rows, dialect=dialect)
     try:
@@ -194,6 +201,14 @@ def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dic
             yield from parse(text, where=str(path))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise _unreadable_error(path, error) from error
+
+
+def _iterate_sheet(path: Path) -> Generator[dict[str, str], None, None]:
+    """Yield the rows of the first sheet of a workbook; its first row with a text is the header."""
+    rows = iterate_workbook_rows(path)
+    names = unique_names(next(rows, []))
+    for cells in rows:
+        yield dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
 
 
 def unique_names(header: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_melanoma.core.prediction_config import TabularShape
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.prompted import PromptedUNet
@@ -191,9 +192,7 @@ class TabularFunction(NetworkFunction):
 
     def __init__(self, network: ClassifierNetwork) -> None:
         super().__init__(network)
-        shape = network.tabular
-        has_inputs = {CONTINUOUS: shape.continuous > 0, CATEGORIES: len(shape.cardinalities) > 0}
-        self.inputs = ("deepest", *(name for name, has in has_inputs.items() if has))
+        self.inputs = ("deepest", *_tabular_names(network.tabular))
 
     def classify(self, deepest: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Return logits, float32 (batch, class); inputs that the network has but that are not given are empty."""
@@ -201,6 +200,12 @@ class TabularFunction(NetworkFunction):
         continuous = none if continuous is None else continuous
         categories = none.long() if categories is None else categories
         return cast("ClassifierNetwork", self.network).classify([deepest], continuous, categories).float()
+
+
+def _tabular_names(shape: TabularShape) -> tuple[str, ...]:
+    """Return the names of the tabular inputs that a network has."""
+    has_inputs = {CONTINUOUS: shape.continuous > 0, CATEGORIES: len(shape.cardinalities) > 0}
+    return tuple(name for name, has in has_inputs.items() if has)
 
 
 class ClassifyLesion(TabularFunction):
@@ -236,20 +241,23 @@ class ScoreTiles(NetworkFunction):
 
 
 class ClassifyBag(NetworkFunction):
-    """Logits, float32 (bag, class), of pooled embeddings, float32 (bag, head * hidden)."""
+    """Logits, float32 (bag, class), of pooled embeddings, float32 (bag, head * hidden), and tabular inputs."""
 
-    inputs = ("embedding",)
     outputs = ("logits",)
 
-    def forward(self, embedding: Tensor) -> Tensor:
+    def __init__(self, network: BagNetwork) -> None:
+        super().__init__(network)
+        self.inputs = ("embedding", *_tabular_names(network.tabular))
+
+    def forward(self, embedding: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Run the head."""
-        return cast("BagNetwork", self.network).head(embedding).float()
+        return cast("BagNetwork", self.network).classify(embedding, continuous, categories)
 
 
 def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, NetworkFunction]:
     """Return the functions of a bundle's network by name; ``network``: in evaluation mode."""
     if config.encoder is not None:
-        return {"score": ScoreTiles(network), "classify": ClassifyBag(network)}
+        return {"score": ScoreTiles(network), "classify": ClassifyBag(cast("BagNetwork", network))}
     functions: dict[str, NetworkFunction] = {}
     encoder = find_encoder(network)
     if encoder is not None:
@@ -297,9 +305,9 @@ def make_examples(functions: Mapping[str, NetworkFunction], config: BundleConfig
     if "score" in functions:
         network = cast("BagNetwork", functions["score"].network)
         examples["tiles"] = torch.zeros(EXAMPLES, network.features)
-        examples["embedding"] = torch.zeros(EXAMPLES, network.head.in_features)
-    if "classify" in functions and "encode" in functions:
-        shape = cast("ClassifierNetwork", functions["classify"].network).tabular
+        examples["embedding"] = torch.zeros(EXAMPLES, network.embedding_width)
+    if "classify" in functions:
+        shape = cast("ClassifierNetwork | BagNetwork", functions["classify"].network).tabular
         examples[CONTINUOUS] = torch.zeros(EXAMPLES, shape.continuous)
         examples[CATEGORIES] = torch.zeros(EXAMPLES, len(shape.cardinalities), dtype=torch.int64)
     return {

@@ -37,6 +37,7 @@ from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
+from napari_melanoma.runs.baselines import read_baselines
 from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.training.data_preparation import read_test_set
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
@@ -137,7 +138,7 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     evaluation: Evaluation
     origin, items = "", "images"
     if recipe.bags is not None:
-        evaluation, items = evaluate_bags_test_set(folder, model, run=run), "slides"
+        evaluation, items = evaluate_bags_test_set(folder, model, read_baselines(folder), run=run), "slides"
     elif recipe.classes:
         evaluation = evaluate_labels_test_set(folder, model, run=run)
     else:

@@ -120,9 +120,10 @@ def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict
     data = prepared.classes
     if data is None:
         return recipe.model.options
-    if isinstance(prepared, PreparedBags):
-        return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
+    if isinstance(prepared, PreparedBags):
+        features = prepared.kind.encoder.features
+        return {**recipe.model.options, "classes": len(data.names), "features": features, "tabular": shape}
     options = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
     config = list_architectures()[recipe.model.architecture].spec.config.parse(options, "model.options")
     # The options of a starting model take precedence: its weights depend on its depth scale.

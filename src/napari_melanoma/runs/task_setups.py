@@ -32,6 +32,7 @@ from napari_melanoma.training.loader import (
     ValidationBatches,
     ValidationViews,
     images_in_order,
+    training_slides_in_order,
     training_views_in_order,
     unlabeled_batches,
     validation_loader,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.data.bags import Bag
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.classification import BagTask, ClassificationTask
     from napari_melanoma.training.tasks.task import Task
+    from napari_melanoma.training.whole_slides import BagBatch
 
 VALIDATION_BATCH = 16  # images per forward pass of a trained network
 log = logging.getLogger(__name__)
@@ -276,12 +277,12 @@ class BagSetup:
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
         """Calibrate on the validation slides, and store the reference slides."""
-        bag_task, options, data = cast("BagTask", task.to(accelerator(recipe))), recipe.classification, prepared.classes
+        bag_task, options = cast("BagTask", task.to(accelerator(recipe))), recipe.classification
         assert options is not None
-        assert data is not None
-        bags = [cast("Sequence[Bag]", part) for part in (prepared.validation, prepared.train)]
-        validation = _compute_bag_outputs(bag_task, bags[0], data.validation.labels, run, "Calibrating")
-        training = _compute_bag_outputs(bag_task, bags[1], data.train.labels, run, "Storing reference slides")
+        batches = validation_loader(prepared, recipe, VALIDATION_BATCH)
+        validation = _compute_bag_outputs(bag_task, batches, run, "Calibrating")
+        batches = training_slides_in_order(prepared, VALIDATION_BATCH)
+        training = _compute_bag_outputs(bag_task, batches, run, "Storing reference slides")
         reference = create_reference(validation, training, prepared.samples, options)
         calibrated = calibrate_config(config, options, validation, reference)
         if calibrated.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:
@@ -292,19 +293,18 @@ class BagSetup:
         return TrainedModel(calibrated, reference)
 
 
-def _compute_bag_outputs(
-    task: BagTask, bags: Sequence[Bag], labels: NDArray[np.int64], run: RunContext, message: str
-) -> NetworkOutputs:
+def _compute_bag_outputs(task: BagTask, batches: Iterable[BagBatch], run: RunContext, message: str) -> NetworkOutputs:
     import torch
 
     task.eval()
-    logits, embeddings = [], []
+    outputs = []
     with torch.inference_mode():
-        for bag in run.track(bags, message):
-            pooled = task.pool(bag)
-            logits.append(pooled.logits.cpu().numpy())
-            embeddings.append(pooled.embedding.cpu().numpy())
-    return NetworkOutputs(np.stack(logits), labels, np.stack(embeddings))
+        for batch in run.track(batches, message):
+            embeddings = torch.stack([task.pool(bag).embedding for bag in batch.bags])
+            table = batch.continuous.to(task.device), batch.categories.to(task.device)
+            logits = task.network.classify(embeddings, *table)
+            outputs.append((logits.cpu(), batch.shares.argmax(1), embeddings.cpu()))
+    return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*outputs, strict=True)))
 
 
 def add_textures(

@@ -17,7 +17,13 @@ from napari_melanoma.core.errors import BundleError, RunError, SaveError, Traini
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, SecondaryRunContext
+from napari_melanoma.core.run_folder import (
+    PROCESS_FILE,
+    RunFolder,
+    RunFolderContext,
+    RunPartContext,
+    SecondaryRunContext,
+)
 from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.data.dataset import require_outside_datasets
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
@@ -26,6 +32,7 @@ from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
+from napari_melanoma.runs.baselines import needs_baselines, train_baselines
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,
@@ -36,6 +43,7 @@ from napari_melanoma.runs.resolved_settings import (
     wait_for_resolved,
     write_resolved,
 )
+from napari_melanoma.runs.slide_datasets import compute_embeddings
 from napari_melanoma.runs.starting_weights import (
     ParentModel,
     check_start,
@@ -79,6 +87,10 @@ SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classifica
 MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
 EVENT_INTERVAL_S = 1.0  # between progress events
 PEER_TIMEOUT_S = 3.0  # to wait for the error of the process that failed first
+SLIDE_ALONE_TITLE = "Slide alone, for comparison"
+BASELINES_NOTE = (
+    "The model is trained. A network of the slide alone is trained now, to measure what each part adds on the test set."
+)
 log = logging.getLogger(__name__)
 
 
@@ -232,6 +244,8 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
 def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedData:
     """Read, check and decode the data."""
     if recipe.bags is not None:
+        if not (resume and folder.data.exists()):
+            compute_embeddings(recipe, run)
         return prepare_bags(recipe, folder, resume=resume, run=run)
     encoding = None if resume and folder.data.exists() else find_start_encoding(recipe)
     return prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
@@ -359,6 +373,9 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: Resolve
     has_no_start = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
     activity = "evaluation" if has_no_start else "comparison with the old model"
     try:
+        if needs_baselines(work.recipe):
+            folder.append_event("notice", message=BASELINES_NOTE)
+            train_baselines(work.recipe, folder, train, run=RunPartContext(run, 0, 1, SLIDE_ALONE_TITLE))
         if has_no_start:
             folder.append_event("notice", message=evaluate_alone(folder.path, run=run))
         else:

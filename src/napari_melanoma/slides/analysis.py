@@ -27,6 +27,7 @@ from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
+from napari_melanoma.slides.patient_data import read_patient_data
 from napari_melanoma.slides.plan import (
     AnalysisPlan,
     analysis_settings,
@@ -200,7 +201,10 @@ def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) ->
     slide_prediction, out_of_distribution = None, _out_of_distribution_share(model, tiles, plan)
     if model.bags is not None:
         job.run.report(Progress(0, None, f"Predicting {slide.info.name} as a whole"))
-        prediction = predict_slide(model.bags, result, options, job.run)
+        patient = read_patient_data(slide.info.path, job.run_folder.path, model.bags.encoding, options)
+        if unknown := patient.describe_unknown(model.bags.info.name):
+            warnings = (*warnings, unknown)
+        prediction = predict_slide(model.bags, result, patient, options, job.run)
         slide_prediction = prediction.content
         out_of_distribution = 1.0 if prediction.is_out_of_distribution else out_of_distribution
     info = model_info(model)
@@ -384,6 +388,10 @@ def find_matching_result(
     predicted_by = [stored.get(key) for key in ("name", "fingerprint", "predictions")]
     if incomplete or different or predicted_by != [info.name, info.fingerprint, info.prediction_fingerprint]:
         return None
+    if model.bags is not None and model.bags.encoding.fields:
+        patient = read_patient_data(slide.path, folder, model.bags.encoding, options)
+        if content.get("patient_data") != patient.to_json():
+            return None
     return content if _has_postprocessing_options(content, options) else None
 
 

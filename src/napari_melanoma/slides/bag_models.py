@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs, read_table_values
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
+from napari_melanoma.models import CATEGORIES, CONTINUOUS
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import InferenceNetwork, load_inference
 
@@ -56,15 +59,30 @@ class BagModel:
         assert self.info.config.encoder is not None
         return self.info.config.encoder
 
-    def predict(self, chunks: Iterable[NDArray[np.floating]]) -> SlidePrediction:
-        """Predict a slide from the embeddings of all its tiles.
+    @property
+    def encoding(self) -> TabularEncoding:
+        """Encoding of the patient data; empty for a model of the slide alone."""
+        return self.info.config.tabular or TabularEncoding()
+
+    def predict(
+        self, chunks: Iterable[NDArray[np.floating]], patient: Mapping[str, object] | None = None
+    ) -> SlidePrediction:
+        """Predict a slide from the embeddings of all its tiles, and patient data.
 
         ``chunks``: float (tile, feature) from the encoder of the bundle, at least one tile. Except for rounding, the
-        result does not depend on the order and the chunks of tiles.
+        result does not depend on the order and the chunks of tiles. ``patient``: a row of the harmonized table; fields
+        that are missing are unknown.
         """
         embedding, weights = self._pool(chunks)
-        logits = self._network.run("classify", embedding=embedding[None])["logits"]
+        logits = self.run_head(embedding, read_table_values([patient or {}], self.encoding))
         return SlidePrediction(self.calibration.probabilities(logits)[0], logits[0], embedding, weights)
+
+    def run_head(self, embedding: NDArray[np.float32], values: TableValues) -> NDArray[np.float32]:
+        """Return logits, float32 (1, class), of the embedding of a slide, float32 (feature,), and patient data."""
+        inputs = make_network_inputs(values, self.encoding)
+        table: dict[str, NDArray[Any]] = {CONTINUOUS: inputs.continuous, CATEGORIES: inputs.categories}
+        used = {name: value for name, value in table.items() if value.shape[1]}
+        return self._network.run("classify", embedding=embedding[None], **used)["logits"]
 
     def _pool(self, chunks: Iterable[NDArray[np.floating]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the embedding of a slide, and the weights of its tiles; see ``BagNetwork.pool_chunks``.

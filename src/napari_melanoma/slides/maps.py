@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.bag_models import BagModel, SlidePrediction
     from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.patient_data import SlidePatientData
     from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tile_passes import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
@@ -198,8 +199,13 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
         )
 
 
-def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> SlideModelOutcome:
-    """Predict a slide from the embeddings of its tiles, and store the attention weights of the tiles in ``result``."""
+def predict_slide(
+    bags: BagModel, result: SlideResult, patient: SlidePatientData, options: SlideOptions, run: RunContext
+) -> SlideModelOutcome:
+    """Predict a slide from the embeddings of its tiles and patient data, and store the attention weights of the tiles.
+
+    ``result``: store with the embeddings, which receives the weights.
+    """
     tiles = result.order
     done = result.state[tiles[:, 0], tiles[:, 1]] == DONE
     if result.spec.features != bags.encoder.features:
@@ -207,9 +213,11 @@ def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, ru
             f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
             "Analyze the slide with its own encoder, into another folder."
         )
-    prediction = bags.predict(_embedding_chunks(result, done, run))
+    prediction = bags.predict(_embedding_chunks(result, done, run), patient.row)
     write_attention(result, tiles[done], prediction.weights)
     content = _slide_model_content(bags, prediction, options)
+    if bags.encoding.fields:
+        content["patient_data"] = patient.to_json()
     return SlideModelOutcome(content, bags.is_out_of_distribution(prediction))
 
 

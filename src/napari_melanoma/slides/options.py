@@ -38,6 +38,8 @@ EXECUTION_OPTIONS = (  # options that have no effect on the predictions of tiles
     "score",
     "target",
     "prevalence",
+    "patient",
+    "metadata",
     "accept_scale",
 )
 OUT_OF_DISTRIBUTION_SHARE = 0.1  # accepted share of out-of-distribution tiles among the sampled ones
@@ -117,6 +119,17 @@ class SlideOptions(Config):
         gt=0,
         lt=1,
         description="prevalence of the positive class among the slides of the user, for a model of whole slides",
+    )
+    patient: dict[str, str] = Field(
+        default_factory=dict,
+        title="Patient data",
+        description="patient data by column, such as age, for a model of slide and patient data",
+    )
+    metadata: Path | None = Field(
+        None,
+        title="Patient table",
+        description="CSV or XLSX table with the patient data of each slide (image_id, age, depth_mm ...), for a model "
+        "of slide and patient data",
     )
     lesions: LesionConfig = LesionConfig()
     score: SlideScoreConfig = SlideScoreConfig()

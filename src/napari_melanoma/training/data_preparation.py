@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -370,6 +370,19 @@ def read_test_set(
         row.sample.key: dict(zip(content["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
         for row in test_rows
     }
+
+
+def read_part_table(
+    folder: Path, rows: Sequence[DataRow], parts: Collection[str]
+) -> tuple[tuple[str, ...], NDArray[np.intp], list[dict[str, str]]]:
+    """Read the classes and tabular values of some parts of a run.
+
+    Returns the classes, the class index of each case, int (case,), and its row of tabular values.
+    """
+    content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
+    cells = [values_of_rows[id(row)] for row in rows if row.part in parts]
+    table = [dict(zip(content["fields"], map(str, values[1:]), strict=True)) for values in cells]
+    return tuple(content["names"]), np.array([values[0] for values in cells], np.intp), table
 
 
 def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.data.tabular_encoding import make_network_inputs
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
 from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch
+from napari_melanoma.training.table_batches import FieldDropout, table_inputs
 from napari_melanoma.training.whole_slides import PreparedBags, TrainingBags, ValidationBags
 
 if TYPE_CHECKING:
@@ -292,6 +292,16 @@ def training_views_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_s
     return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), workers=0)
 
 
+def training_slides_in_order(prepared: PreparedData, batch_size: int) -> DataLoader:
+    """Create the loader of the training slides with all of their tiles, in the order of ``prepared.samples.training``.
+
+    The patient data are complete.
+    """
+    assert isinstance(prepared, PreparedBags)
+    batches = ValidationBags(prepared, "train")
+    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), workers=0)
+
+
 def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
     """Iterate over the images of the target domain: uint8 (batch, 3, row, column), resized to the input."""
     if prepared.unlabelled is not None:
@@ -340,8 +350,8 @@ def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tenso
     return torch.from_numpy(images), torch.from_numpy(masks)
 
 
-# Separate the random numbers for hidden fields, mixing and the other domain from other uses of the seed.
-DROP_SEED, MIX_SEED, OTHER_DOMAIN_SEED = 11, 12, 13
+# Separate the random numbers for mixing and the other domain from other uses of the seed.
+MIX_SEED, OTHER_DOMAIN_SEED = 12, 13
 DRAWS_PER_IMAGE = 6  # MixUp, amount, row and column of a patch, CutMix, partner
 TWO_DOMAIN_METHODS = ("adversarial", "coral", "fourier", "pseudo_labels")  # batches hold images of both domains
 
@@ -355,7 +365,7 @@ class TrainingViews:
         self._cache = prepared.train
         self._classes = len(prepared.classes.names)
         self._encoding, self._part = prepared.classes.encoding, prepared.classes.train
-        self._drop_probabilities = recipe.classification.drop_field, recipe.classification.drop_form
+        self._dropout = FieldDropout(recipe)
         self._seed = recipe.seed
         two_domains = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS
         self._other = prepared.unlabelled if two_domains else None
@@ -368,7 +378,7 @@ class TrainingViews:
         As many images of the other domain follow if the adaptation needs them, then the MixUp and CutMix partners.
         """
         indices = keys[:, 1] % len(self._cache)
-        values = self._table_values(self._part, indices, keys)
+        values = self._dropout.read_values(self._part, indices, keys)
         batch = make_class_batch(self._cache, keys, indices, self._part, values, self._encoding, self._classes)
         batch = batch if self._other is None else self._with_other_domain(batch, self._other)
         return self._with_partners(batch)
@@ -396,8 +406,8 @@ class TrainingViews:
             [derive_seed(self._seed, OTHER_DOMAIN_SEED, *key) % len(other) for key in batch.keys], np.int64
         )
         images, masks = (torch.from_numpy(pixels) for pixels in other.read(indices))
-        values = self._table_values(self._other_part, indices, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
-        continuous, categories = _table_inputs(values, self._encoding, len(indices))
+        values = self._dropout.read_values(self._other_part, indices, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
+        continuous, categories = table_inputs(values, self._encoding, len(indices))
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
@@ -405,21 +415,6 @@ class TrainingViews:
             categories=torch.cat([batch.categories, categories]),
             domains=torch.cat([batch.domains, torch.from_numpy(self._other_part.domains[indices])]),
         )
-
-    def _table_values(self, part: ClassPart, indices: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
-        """Return the values of some rows without the hidden fields; None without a table."""
-        if part.values is None:
-            return None
-        values = part.values.select_rows(indices)
-        return values.drop_columns(self._drop_mask(keys, values.known.shape[1]))
-
-    def _drop_mask(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
-        """Draw which fields are hidden, bool (image, field); depends on seed and keys only."""
-        field, form = self._drop_probabilities
-        draws = np.stack(
-            [np.random.default_rng(derive_seed(self._seed, DROP_SEED, *key)).random(fields + 1) for key in keys]
-        )
-        return (draws[:, 1:] < field) | (draws[:, :1] < form)
 
 
 class ValidationViews:
@@ -464,24 +459,11 @@ def make_class_batch(
     import torch
 
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
-    continuous, categories = _table_inputs(values, encoding, len(indices))
+    continuous, categories = table_inputs(values, encoding, len(indices))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
     domains = torch.from_numpy(part.domains[indices])
     depth = torch.from_numpy(part.depth_mm[indices]).float()
     return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
-
-
-def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
-    """Return continuous inputs, float32 (image, input), and categories, int64 (image, embedding).
-
-    Both have width 0 without a table.
-    """
-    import torch
-
-    if values is None or encoding is None:
-        return torch.zeros(count, 0), torch.zeros(count, 0, dtype=torch.int64)
-    inputs = make_network_inputs(values, encoding)
-    return torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories)
 
 
 class MixupSampler:

@@ -307,6 +307,11 @@ class BagConfig(Config):
     tiles: int = Field(
         4096, ge=1, description="maximum number of tiles of a slide in a training step, sampled per epoch"
     )
+    encoder: str = Field(
+        "encoder:imagenet-tiles",
+        min_length=1,
+        description="encoder of slides that have no embeddings yet: encoder:BUNDLE, timm:NAME, uni ...",
+    )
 
 
 # Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
@@ -329,7 +334,7 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     """Return the names of changed options that are not available for bags of embeddings."""
     default = type(config)()
     names = (
-        *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
+        *("view", "masks", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
         *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
@@ -695,8 +700,8 @@ class TrainRecipe(Config):
             unsupported.append(f"model.start = '{self.model.start}'")
         if unsupported:
             raise ValueError(
-                f"{', '.join(unsupported)}: not available for slides as bags of embeddings, which have no image, "
-                "clinical metadata or initial weights. Remove it"
+                f"{', '.join(unsupported)}: not available for slides as bags of embeddings, which have no image "
+                "or initial weights. Remove it"
             )
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from napari_melanoma.data.dataset import (
     row_error,
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
+from napari_melanoma.data.tabular_encoding import check_columns
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_preparation import (
     PreparedData,
@@ -52,6 +53,7 @@ from napari_melanoma.training.run_data import (
     write_data,
     write_training_images,
 )
+from napari_melanoma.training.table_batches import FieldDropout, table_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 
 TILE_SEED = 17  # separates the random numbers of tile sampling from other uses of the seed
 RESULT_COLUMN = "result"  # table column with the result folder of a slide
+SLIDE_COLUMN = "slide"  # table column with the file of a slide, whose embeddings a run computes if they are missing
 # Advice at the end of error messages.
 MORE_SLIDES = (
     "Add slides of other patients. Each class needs at least three: one each for training, validation and test."
@@ -76,12 +79,15 @@ class BagBatch(NamedTuple):
     """A batch of slides.
 
     ``bags``: one entry for each slide: in training the sampled embeddings, float32 (tile, feature); in validation the
-    ``Bag``, whose tiles are read in chunks. ``shares``: float32 (slide, class), each row summing to 1. ``keys``: int64
-    (slide, 2): epoch and sample number, as drawn by ``EpochSampler``.
+    ``Bag``, whose tiles are read in chunks. ``shares``: float32 (slide, class), each row summing to 1. ``continuous``,
+    ``categories``: the patient data, float32 (slide, input) and int64 (slide, embedding). ``keys``: int64 (slide, 2):
+    epoch and sample number, as drawn by ``EpochSampler``.
     """
 
     bags: list[Any]
     shares: Tensor
+    continuous: Tensor
+    categories: Tensor
     keys: NDArray[np.int64]
 
 
@@ -95,7 +101,8 @@ class TrainingBags:
         assert prepared.classes is not None
         assert recipe.bags is not None
         self._bags = cast("Sequence[Bag]", prepared.train)
-        self._labels, self._classes = prepared.classes.train.labels, len(prepared.classes.names)
+        self._part, self._encoding = prepared.classes.train, prepared.classes.encoding
+        self._classes, self._dropout = len(prepared.classes.names), FieldDropout(recipe)
         self._tiles, self._seed = recipe.bags.tiles, recipe.seed
 
     def __getitem__(self, keys: NDArray[np.int64]) -> BagBatch:
@@ -107,22 +114,27 @@ class TrainingBags:
             torch.from_numpy(self._bags[index].sample_embeddings(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
             for index, key in zip(indices.tolist(), keys.tolist(), strict=True)
         ]
-        return BagBatch(embeddings, _class_shares(self._labels[indices], self._classes), keys)
+        values = self._dropout.read_values(self._part, indices, keys)
+        table = table_inputs(values, self._encoding, len(indices))
+        return BagBatch(embeddings, _class_shares(self._part.labels[indices], self._classes), *table, keys)
 
 
 class ValidationBags:
-    """Batches of validation slides with all of their tiles, indexed by the slides."""
+    """Batches of slides of one part with all of their tiles, indexed by the slides."""
 
-    def __init__(self, prepared: PreparedBags) -> None:
+    def __init__(self, prepared: PreparedBags, part: Literal["train", "validation"] = "validation") -> None:
         assert prepared.classes is not None
-        self._bags = cast("Sequence[Bag]", prepared.validation)
-        self._labels, self._classes = prepared.classes.validation.labels, len(prepared.classes.names)
+        self._bags = cast("Sequence[Bag]", getattr(prepared, part))
+        self._part, self._encoding = getattr(prepared.classes, part), prepared.classes.encoding
+        self._classes = len(prepared.classes.names)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> BagBatch:
         """Return a batch with keys (0, index)."""
         keys = np.stack([np.zeros_like(indices), indices], axis=1)
         bags = [self._bags[index] for index in indices.tolist()]
-        return BagBatch(bags, _class_shares(self._labels[indices], self._classes), keys)
+        values = None if self._part.values is None else self._part.values.select_rows(indices)
+        table = table_inputs(values, self._encoding, len(indices))
+        return BagBatch(bags, _class_shares(self._part.labels[indices], self._classes), *table, keys)
 
 
 @dataclass(frozen=True)
@@ -178,8 +190,12 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
 
 def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
     """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
-    selection = select_bags(recipe, run)
-    return report_data(selection.chosen, selection.table, selection.notices)
+    chosen, table, notices = split_slides(recipe, pending=True)
+    available = [sample for sample in (*chosen.for_training, *chosen.for_test) if sample.image.is_dir()]
+    names_files = any(find_slide_files(Path(name).expanduser()) for name in recipe.data.datasets)
+    if not names_files:
+        common_bag_kind(list(open_bags(available, run).values()))
+    return report_data(chosen, table, notices)
 
 
 def _bag_rows(selection: BagSelection, run: RunContext) -> list[DataRow]:
@@ -228,25 +244,41 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
     )
 
 
-def bag_samples(folder: Path) -> list[Sample]:
+def find_slide_files(folder: Path) -> dict[Path, Path]:
+    """Return the file of each slide by its result folder; empty if the table of the data set names none."""
+    slides, paths = {}, PathResolver(folder)
+    for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
+        if name := entry.row.get(SLIDE_COLUMN):
+            result = _resolve(paths, number, RESULT_COLUMN, entry.row.get(RESULT_COLUMN) or entry.image_id)
+            slides[result] = _resolve(paths, number, SLIDE_COLUMN, name)
+    paths.report_outside()
+    return slides
+
+
+def _resolve(paths: PathResolver, number: int, column: str, name: str) -> Path:
+    """Resolve a path in the table of a data set; ``number``: of its row."""
+    try:
+        return paths.resolve(name)
+    except UnsafePath as error:
+        fault = row_error(find_table(paths.folder), number, column, name, str(error), OUTSIDE_ADVICE)
+        raise OutsideFolderError(str(fault)) from None
+
+
+def bag_samples(folder: Path, *, pending: bool = False) -> list[Sample]:
     """Read the slides of a data set in table order.
 
     The ``image`` of each sample is the result folder of the slide: the column ``result``, or else the image id, as a
-    path in the data set.
+    path in the data set. ``pending``: accept slides whose file is named, but that have no results yet.
     """
     samples, missing, paths = [], [], PathResolver(folder)
     for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
         result_name = entry.row.get(RESULT_COLUMN) or entry.image_id
-        try:
-            result = paths.resolve(result_name)
-        except UnsafePath as error:
-            fault = row_error(find_table(folder), number, RESULT_COLUMN, result_name, str(error), OUTSIDE_ADVICE)
-            raise OutsideFolderError(str(fault)) from None
+        result = _resolve(paths, number, RESULT_COLUMN, result_name)
         sample = make_sample(replace(entry, image=result, mask=None), folder)
         if isinstance(sample, DataSetError):
             raise sample
         samples.append(sample)
-        if not result.is_dir():
+        if not result.is_dir() and not (pending and entry.row.get(SLIDE_COLUMN)):
             missing.append(result)
     paths.report_outside()
     if missing:
@@ -260,10 +292,20 @@ def bag_samples(folder: Path) -> list[Sample]:
 
 def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     """Read, split and check the slides of a recipe without reading embeddings."""
+    chosen, table, notices = split_slides(recipe)
+    bags = open_bags([*chosen.for_training, *chosen.for_test], run)
+    return BagSelection(chosen, table, bags, common_bag_kind(list(bags.values())), notices)
+
+
+def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[SelectedSamples, ClassTable, tuple[str, ...]]:
+    """Read the tables of a recipe, and split and check their slides; returns sentences for the user, too.
+
+    ``pending``: accept slides whose embeddings are missing, but can be computed.
+    """
     config, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
     assert config is not None
     check_dataset_names(folders)
-    samples = [sample for folder in folders for sample in bag_samples(folder)]
+    samples = [sample for folder in folders for sample in bag_samples(folder, pending=pending)]
     labels = read_strata(recipe.data.datasets, config)
 
     def label(sample: Sample) -> str:
@@ -276,7 +318,8 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     chosen, notices = keep_labeled(chosen, table)
     _check_counts(chosen.parts)
     check_classes(chosen, table, "slides", MORE_SLIDES)
-    bags = open_bags([*chosen.for_training, *chosen.for_test], run)
+    if config.tabular:
+        check_columns([table.rows[sample.key] for sample in chosen.parts.training], config.tabular, config.target)
     # The shared warnings speak of images.
     warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
     notices = [
@@ -286,7 +329,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
         *warnings,
         *patience_warnings(recipe),
     ]
-    return BagSelection(chosen, table, bags, common_bag_kind(list(bags.values())), tuple(notices))
+    return chosen, table, tuple(notices)
 
 
 def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:

@@ -36,12 +36,27 @@ def test_order_and_pieces_change_nothing(options: dict[str, Any]) -> None:
     order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         whole, pieces = requested.pool_chunks([tiles]), requested.pool_chunks(tiles[order].split(37))
-    torch.testing.assert_close(pieces.logits, whole.logits, rtol=1e-4, atol=1e-5)
+        logits = requested(tiles)
     torch.testing.assert_close(pieces.embedding, whole.embedding, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pieces.weights, whole.weights[order], rtol=1e-4, atol=1e-7)
     assert float(whole.weights.sum()) == pytest.approx(1, abs=1e-5)
-    assert whole.logits.shape == (options.get("classes", 2),)
-    assert float(whole.logits.std()) > 0
+    assert logits.shape == (options.get("classes", 2),)
+    assert float(logits.std()) > 0
+
+
+def test_patient_data_are_joined_with_the_pooled_slide() -> None:
+    import torch
+
+    shape = {"continuous": 2, "cardinalities": [3], "widths": [2]}
+    requested = network(tabular=shape)
+    tiles, categories = torch.randn(9, SMALL["features"]), torch.tensor([[1]])
+    with torch.inference_mode():
+        first, second = (requested(tiles, torch.tensor([[value, 0.0]]), categories) for value in (-3.0, 3.0))
+        unknown = requested(tiles, torch.tensor([[-3.0, 0.0]]), torch.tensor([[0]]))
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, unknown)
+    one = requested.train().classify(torch.randn(1, requested.embedding_width), torch.zeros(1, 2), categories)
+    assert one.isfinite().all()  # a step of one slide
 
 
 @pytest.mark.parametrize("gated", [True, False])

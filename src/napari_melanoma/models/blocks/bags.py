@@ -6,10 +6,13 @@ the greatest score so far.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
+
+from napari_melanoma.models.blocks.classifier import TableInputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,13 +23,12 @@ if TYPE_CHECKING:
 
 
 class PooledBag(NamedTuple):
-    """The output of a network for a bag.
+    """A pooled bag.
 
-    ``logits``: float32 (class,). ``embedding``: embedding of the bag, float32 (head * hidden,). ``weights``: attention
-    weights of the tiles, averaged over the heads and adding up to 1, without gradient, float32 (tile,).
+    ``embedding``: embedding of the bag, float32 (head * hidden,). ``weights``: attention weights of the tiles, averaged
+    over the heads and adding up to 1, without gradient, float32 (tile,).
     """
 
-    logits: Tensor
     embedding: Tensor
     weights: Tensor
 
@@ -46,8 +48,30 @@ class GatedAttention(nn.Module):
         return self.score(content if self.gate is None else content * torch.sigmoid(self.gate(tiles)))
 
 
+class TableBranch(nn.Module):
+    """Layers for patient data, without batch normalization: a step has only a few slides."""
+
+    def __init__(self, config: AttentionMilConfig) -> None:
+        super().__init__()
+        self.inputs = TableInputs(config.tabular, normalize=False)
+        widths = (self.inputs.width, *config.tabular_layers)
+        self.layers = nn.Sequential(
+            *(
+                part
+                for wide, narrow in pairwise(widths)
+                for part in (nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(config.tabular_dropout))
+            )
+        )
+        self.width = widths[-1]
+
+    def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Return vectors, float (bag, width), of rows of patient data."""
+        vectors: Tensor = self.layers(self.inputs(continuous, categories))
+        return vectors
+
+
 class BagNetwork(nn.Module):
-    """A projection of the tiles, a weighted mean for each head, and a linear classifier."""
+    """A projection of the tiles, a weighted mean for each head, and a linear classifier of it and of patient data."""
 
     def __init__(self, config: AttentionMilConfig) -> None:
         super().__init__()
@@ -63,14 +87,30 @@ class BagNetwork(nn.Module):
         self.attention = (
             None if config.pooling == "mean" else GatedAttention(config.hidden, config.attention, self.heads, gated)
         )
-        self.head = nn.Linear(self.heads * config.hidden, config.classes)
+        self.embedding_width = self.heads * config.hidden
+        self.tabular = config.tabular
+        self.table = TableBranch(config) if config.tabular.width else None
+        self.head = nn.Linear(self.embedding_width + (self.table.width if self.table else 0), config.classes)
 
-    def forward(self, tiles: Tensor) -> Tensor:
-        """Return logits, float (class,), of a bag, float (tile, feature)."""
-        return self.pool_chunks([tiles]).logits
+    def forward(self, tiles: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Return logits, float (class,), of a bag, float (tile, feature), and its row of patient data."""
+        return self.classify(self.pool_chunks([tiles]).embedding[None], continuous, categories)[0]
+
+    def classify(
+        self, embeddings: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None
+    ) -> Tensor:
+        """Classify pooled bags with patient data.
+
+        ``embeddings``: float (bag, head * hidden). ``continuous``: float (bag, input); ``categories``: int64 (bag,
+        embedding); both are not used by a network without tabular inputs. Returns logits, float32 (bag, class).
+        """
+        if self.table is not None:
+            embeddings = torch.cat([embeddings, self.table(continuous, categories)], dim=1)
+        logits: Tensor = self.head(embeddings)
+        return logits.float()
 
     def pool_chunks(self, chunks: Iterable[Tensor]) -> PooledBag:
-        """Process a bag in chunks.
+        """Pool a bag in chunks.
 
         ``chunks``: at least one, each float (tile, feature) with at least one tile, on any device.
         """
@@ -90,7 +130,7 @@ class BagNetwork(nn.Module):
             raise ValueError("expected a bag with at least one tile, found none.")
         embedding = (pooled / total[:, None]).flatten()
         weights = torch.cat(scores).softmax(dim=0).mean(dim=1)
-        return PooledBag(self.head(embedding).float(), embedding, weights)
+        return PooledBag(embedding, weights)
 
     def score_tiles(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
         """Project tiles, and score their attention.

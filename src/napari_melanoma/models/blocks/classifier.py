@@ -316,14 +316,17 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class TableInputs(nn.Module):
-    """Joins tabular inputs to one vector: an embedding of each category, and the numbers after batch normalization."""
+    """Joins tabular inputs to one vector: an embedding of each category, and the numbers.
 
-    def __init__(self, shape: TabularShape) -> None:
+    ``normalize``: apply batch normalization to the numbers.
+    """
+
+    def __init__(self, shape: TabularShape, *, normalize: bool = True) -> None:
         super().__init__()
         silent = shape.silent or (False,) * len(shape.cardinalities)
         sizes = zip(shape.cardinalities, shape.widths, silent, strict=True)
         self.embeddings = nn.ModuleList(_make_embedding(count, width, zeros) for count, width, zeros in sizes)
-        self.norm = RowNorm(shape.continuous) if shape.continuous else None
+        self.norm = RowNorm(shape.continuous) if shape.continuous and normalize else None
         self.width = shape.width
 
     def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
@@ -333,8 +336,8 @@ class TableInputs(nn.Module):
         without such inputs.
         """
         parts = [] if categories is None else [table(categories[:, at]) for at, table in enumerate(self.embeddings)]
-        if self.norm is not None and continuous is not None:
-            parts.append(self.norm(continuous))
+        if continuous is not None:
+            parts.append(continuous if self.norm is None else self.norm(continuous))
         return torch.cat(parts, dim=1)
 
 

@@ -124,6 +124,13 @@ class AttentionMilConfig(Config):
     )
     dropout: float = Field(0.25, ge=0, lt=1, description="share of a tile's features dropped during training")
     normalise: bool = Field(True, title="Standardize embeddings", description="standardize each embedding first")
+    tabular_layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (16,), title="Table layer widths", description="widths of the layers for patient data before they are joined"
+    )
+    tabular_dropout: float = Field(
+        0.25, title="Table dropout", ge=0, lt=1, description="dropout after each of these layers"
+    )
+    tabular: Annotated[TabularShape, Computed()] = Field(TabularShape(), description="tabular inputs")
     features: Annotated[int, Computed()] = Field(512, ge=1, description="length of an embedding of the encoder")
     classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
 

@@ -416,28 +416,30 @@ class DepthLoss(nn.Module):
 
 
 class BagTask(ClassTask):
-    """A network trained to classify slides from the embeddings of their tiles.
+    """A network trained to classify slides from the embeddings of their tiles, and patient data.
 
     After each epoch ``metrics`` holds ``loss``, ``validation_loss``, ``validation_auc`` and ``validation_accuracy``;
     validation uses all tiles of a slide.
 
-    ``network``: maps a bag to logits (class,).
+    ``network``: maps a bag and its patient data to logits (class,).
     """
 
     network: BagNetwork
 
     def pool(self, bag: Bag) -> PooledBag:
-        """Return the logits, the embedding of the slide, and the weights of all its tiles."""
+        """Return the embedding of the slide, and the weights of all its tiles."""
         return self.network.pool_chunks(_embedding_chunks(bag))
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
         """Compute the loss from the sampled tiles of each slide."""
-        return self.loss(torch.stack([self.network(tiles) for tiles in batch.bags]), batch.shares)
+        embeddings = torch.stack([self.network.pool_chunks([tiles]).embedding for tiles in batch.bags])
+        return self.loss(self.network.classify(embeddings, batch.continuous, batch.categories), batch.shares)
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
         """Store the predictions; processes with fewer slides get empty batches at the end."""
         if len(batch.bags):
-            logits = torch.stack([self.pool(bag).logits for bag in batch.bags])
+            embeddings = torch.stack([self.pool(bag).embedding for bag in batch.bags])
+            logits = self.network.classify(embeddings, batch.continuous, batch.categories)
             self._validation.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
 
 

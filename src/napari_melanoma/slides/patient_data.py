@@ -1,0 +1,99 @@
+"""The patient data of a slide for models of slide and patient data: from a table, a case, and the measured depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.tabular_encoding import read_table_values
+from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.slides.result_folder import slide_name
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.prediction_config import TabularEncoding
+    from napari_melanoma.slides.options import SlideOptions
+
+DEPTH_OF_READER = "reader"
+IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name", "name")  # that name the slide
+
+
+@dataclass(frozen=True)
+class SlidePatientData:
+    """The patient data that a model uses for a slide.
+
+    ``row``: the known fields of the model as given. ``unknown``: fields without a value, or with one that the model
+    cannot read. ``depth_source``: ``reader``, if a reader measured the depth on the slide, or ``table``; empty if the
+    model does not use it, or it is unknown.
+    """
+
+    row: Mapping[str, str]
+    unknown: tuple[str, ...]
+    depth_source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of ``patient_data`` in ``result.json``."""
+        return {"known": dict(self.row), "unknown": list(self.unknown), "depth_source": self.depth_source}
+
+    def describe_unknown(self, model: str) -> str:
+        """Return a warning about unknown fields; empty if all are known."""
+        if not self.unknown:
+            return ""
+        return (
+            f"'{model}' uses patient data that are unknown for this slide: {format_names(self.unknown)}. It predicted "
+            "without them, which is less accurate. Enter them in the case or the section Risk of the Slide dock "
+            "(Python: 'patient' of the options, command line: --metadata)."
+        )
+
+
+def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, options: SlideOptions) -> SlidePatientData:
+    """Read the patient data of a slide for a model with an encoding.
+
+    ``folder``: results of the slide. A depth that a reader measured takes precedence over those that were given.
+    """
+    if not encoding.fields:
+        return SlidePatientData({}, ())
+    common = harmonize_rows([options.patient]).rows[0] if options.patient else {}
+    in_table = read_patient_table(options.metadata)[0].get(slide_name(slide), {}) if options.metadata else {}
+    row = {**common, **in_table}
+    source = "table" if row.get(DEPTH_COLUMN) else ""
+    readings = [reading for reading in read_depth(folder).readings if reading.when and reading.mm is not None]
+    if readings:
+        latest = max(readings, key=lambda reading: reading.when)
+        row[DEPTH_COLUMN], source = f"{latest.mm:g}", DEPTH_OF_READER
+    is_known = read_table_values([row], encoding).known[0]
+    known = {name: row[name] for name, known in zip(encoding.fields, is_known, strict=True) if known}
+    unknown = tuple(name for name in encoding.fields if name not in known)
+    return SlidePatientData(known, unknown, source if DEPTH_COLUMN in known else "")
+
+
+def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Read the rows of a CSV or XLSX table by the name of the slide, harmonized, and notes on unrecognized columns.
+
+    The slide is named by a column ``image_id``, ``slide`` or ``file``, with or without suffix.
+    """
+    given = list(iterate_rows(table))
+    columns = {name.strip().lower().replace(" ", "_"): name for row in given[:1] for name in row}
+    key = next((columns[name] for name in IMAGE_COLUMNS if name in columns), None)
+    if key is None:
+        raise DataSetError(
+            f"{table} has no column that names the slides (found: {', '.join(columns.values()) or 'no rows'}). Add a "
+            "column 'slide' with their file names."
+        )
+    rest = [{name: cell for name, cell in row.items() if name != key} for row in given]
+    harmonized = harmonize_rows(rest)
+    rows: dict[str, dict[str, str]] = {}
+    for row, values in zip(given, harmonized.rows, strict=True):
+        name = slide_name(Path(row[key].replace("\\", "/"))) if row[key] else ""
+        if name in rows:
+            raise DataSetError(f"{table} has several rows of the slide '{name}'. Keep one row for each slide.")
+        if name:
+            rows[name] = values
+    findings = harmonized.report.describe_unrecognized("kept unchanged", "if they mean the same, rename it")
+    return rows, [f"column '{column}': {note}" for column, note in findings]
