@@ -335,7 +335,7 @@ BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.0
 PROVENANCE_PATTERN = re.compile(
     r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
     r"|slide|level|[xy]_px|(width|height)_px|share"  # of a tile: position in the slide, share of its class
-    r"|result|depth_source"  # of a slide: its result folder, and where its depth was measured
+    r"|result|slide_file|depth_source"  # of a slide: its result folder, and where its depth was measured
 )
 MAX_WORDS = 100  # of a column; a column with more different words is free text
 MAX_CODES = 10  # outside the schema, a column with at most this many different whole numbers contains codes

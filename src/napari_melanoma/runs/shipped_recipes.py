@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import overlay_recipe_values, overlay_values
 from napari_melanoma.core.errors import ConfigError
@@ -22,6 +22,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+DataKind = Literal["photographs", "tiles", "slides"]
 STRIDE = 32  # the input side of networks is a multiple of it
 POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # class names that are chosen as positive class
 # Options of a network that depend on the data of a run.
@@ -72,6 +73,11 @@ class ShippedRecipe:
         """Whether the recipe trains on tiles of slides without patient data."""
         without_patient = self.values.get("model", {}).get("architecture") != PATIENT_NETWORK
         return SLIDE in self.values.get("modalities", ()) and without_patient
+
+    @property
+    def data_kind(self) -> DataKind:
+        """The kind of data that the recipe trains on; patches of slides with patient data count as photographs."""
+        return "slides" if self.is_of_whole_slides else "tiles" if self.is_of_slides else "photographs"
 
     @property
     def is_of_whole_slides(self) -> bool:

@@ -1,7 +1,7 @@
 """Data sets of whole slides: slides and a table with the data of their patients, and the embeddings of the slides.
 
-The table of such a data set has a column ``slide``, the file of each slide. Its embeddings are computed into the folder
-that the column ``result`` names, when a run needs them; a killed run continues where it stopped.
+The table of such a data set has a column ``slide_file``, the file of each slide. Its embeddings are computed into the
+folder that the column ``result`` names, when a run needs them; a killed run continues where it stopped.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import (
     OUTSIDE_ADVICE,
+    DatasetEntry,
     OutsideFolderError,
     Sample,
     check_dataset_names,
@@ -26,6 +27,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
 from napari_melanoma.data.tabular_encoding import check_columns
+from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_preparation import (
     PreparedData,
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
 
 TILE_SEED = 17  # separates the random numbers of tile sampling from other uses of the seed
 RESULT_COLUMN = "result"  # table column with the result folder of a slide
-SLIDE_COLUMN = "slide"  # table column with the file of a slide, whose embeddings a run computes if they are missing
+SLIDE_COLUMN = "slide_file"  # table column with the file of a slide; a run computes missing embeddings
 # Advice at the end of error messages.
 MORE_SLIDES = (
     "Add slides of other patients. Each class needs at least three: one each for training, validation and test."
@@ -253,6 +255,15 @@ def find_slide_files(folder: Path) -> dict[Path, Path]:
             slides[result] = _resolve(paths, number, SLIDE_COLUMN, name)
     paths.report_outside()
     return slides
+
+
+def is_slide_dataset(folder: Path) -> bool:
+    """Whether the rows of a data set are whole slides, with files or with results."""
+    entry = next((entry for entry in iter_entries(folder) if isinstance(entry, DatasetEntry)), None)
+    if entry is None:
+        return False
+    result = entry.row.get(RESULT_COLUMN) or entry.image_id
+    return bool(entry.row.get(SLIDE_COLUMN)) or (folder / result / STORE).is_dir()
 
 
 def _resolve(paths: PathResolver, number: int, column: str, name: str) -> Path:

@@ -217,7 +217,7 @@ def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], sta
 
 
 class TrainWelcome(Welcome):
-    """The first hint of an empty dock: a drop area for folders, with the links ``lesion`` and ``folder``."""
+    """The first hint of an empty dock: a drop area for folders; its links are ``lesion``, ``folder`` and ``slides``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
@@ -227,7 +227,9 @@ class TrainWelcome(Welcome):
         """Write the text in the colors of the theme."""
         lesion = self._icons.link("lesion", "Correct masks in the Lesion dock")
         folder = self._icons.link("folder", "choose a folder")
+        slides = self._icons.link("slides", "slides with a table of their patients")
         self._label.setText(
             f"<p style='font-size: 14pt'>{lesion}<br>and add them to the corrections,</p>"
-            f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here.</p>"
+            f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here,</p>"
+            f"<p style='font-size: 11pt'>or {slides}.</p>"
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
@@ -17,14 +18,22 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import trust_folder
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.train.slide_data import SlideDataAdder
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
+if TYPE_CHECKING:
+    from napari_melanoma.runs.shipped_recipes import DataKind
+
 READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
 INDENT_PX = 20  # aligns the description with the text of the check box above it
+SLIDES_TIP = (
+    "Select a folder of slides, then a table (CSV or XLSX) with a row for each: its file, patient_id, outcome, age, "
+    "sex, site, depth_mm. Writes dataset.csv into the folder; the slides are not changed"
+)
 NO_REPLAY = "Optional: data that the model was trained on."
 
 
@@ -33,7 +42,8 @@ class DataSetCounts:
     """Numbers of images in a data set.
 
     ``usable``: with a mask, and not rejected or waiting for review. ``patients``: of the usable images; patients, or
-    lesions or areas where patients are unknown. ``tiles``: description of the tile size, empty for photographs.
+    lesions or areas where patients are unknown. ``tiles``: description of the tile size, empty for other data.
+    ``slides``: whether the images are whole slides.
     """
 
     folder: Path
@@ -44,10 +54,18 @@ class DataSetCounts:
     unreviewed: int = 0
     rejected: int = 0
     tiles: str = ""
+    slides: bool = False
+
+    @property
+    def kind(self) -> DataKind:
+        """The kind of data, as of a recipe."""
+        return "slides" if self.slides else "tiles" if self.tiles else "photographs"
 
     @property
     def summary(self) -> str:
         """The numbers as one line."""
+        if self.slides:
+            return f"{format_count(self.images, 'slide')} of {format_count(self.patients, 'patient')}"
         if not self.usable:
             return "no image with a mask yet"
         parts = [f"{format_count(self.usable, 'image')} with masks"]
@@ -66,10 +84,15 @@ def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     """Count the images of a data set; all counts are zero if it is empty and ``may_be_empty``."""
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
+    from napari_melanoma.training.whole_slides import bag_samples, is_slide_dataset
 
     if may_be_empty and not Corrections(folder).rows():
         return DataSetCounts(folder)
     check_is_folder(folder)
+    if is_slide_dataset(folder):
+        slides = bag_samples(folder, pending=True)
+        patients = len({sample.group for sample in slides})
+        return DataSetCounts(folder, images=len(slides), usable=len(slides), patients=patients, slides=True)
     samples = read_dataset(folder)
     reviews = (None, *TRAINING_REVIEWS)
     usable = [sample for sample in samples if sample.mask is not None and sample.review in reviews]
@@ -387,6 +410,13 @@ class DataPicker(QWidget):
         self._settings = settings
         self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
         self.replay_list = DataSetList("replay_data", "Replay data sets", settings, icons)
+        self.slide_adder = SlideDataAdder(self, settings)
+        self.slide_adder.added.connect(self._on_slides_added)
+        self.slide_adder.failed.connect(self.failed)
+        self.slides_button = tool_button(
+            "add_slides", "Add slides with a table of their patients", SLIDES_TIP, "slides ..."
+        )
+        self.slides_button.clicked.connect(self.slide_adder.choose)
         self._hint = quiet_label(NO_REPLAY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -403,7 +433,8 @@ class DataPicker(QWidget):
             add = tool_button(name, f"Add a data set to: {title}", tip)
             icons.add(add, "plus")
             add.clicked.connect(data_list.choose_folder)
-            layout.addWidget(row(QLabel(title), add, stretch=0))
+            buttons = (self.slides_button, add) if data_list is self.training_list else (add,)
+            layout.addWidget(row(QLabel(title), *buttons, stretch=0))
             layout.addWidget(data_list)
             data_list.changed.connect(self._on_changed)
             data_list.added.connect(self.added)
@@ -429,11 +460,9 @@ class DataPicker(QWidget):
         return self.training_list.has_uncounted or self.replay_list.has_uncounted
 
     @property
-    def kinds(self) -> frozenset[bool]:
-        """Types of the used training data that are counted: True for tiles of slides, False for photographs."""
-        return frozenset(
-            bool(row.counts.tiles) for row in self.training_list.rows if row.is_used and row.counts is not None
-        )
+    def kinds(self) -> frozenset[DataKind]:
+        """Kinds of the used training data that are counted."""
+        return frozenset(row.counts.kind for row in self.training_list.rows if row.is_used and row.counts is not None)
 
     @property
     def is_empty(self) -> bool:
@@ -468,6 +497,11 @@ class DataPicker(QWidget):
         """Count the corrections again, because another dock may have added some."""
         super().showEvent(event)
         self._on_corrections()
+
+    def _on_slides_added(self, folder: Path, message: str) -> None:
+        """Train on the slides only: other kinds of data need another recipe."""
+        self.training_list.select_only([folder])
+        self.added.emit(message)
 
     def _on_corrections(self, folder: object = None) -> None:
         self.training_list.set_corrections_folder(self._settings.corrections)

@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.runs.shipped_recipes import DataKind
     from napari_melanoma.training.recipe import TrainRecipe
 
 NO_DATA = "Tick a data set with masks, or add one with the plus button."
-IS_TILES = True  # as in DataPicker.kinds
-TILE_RECIPE = "classify-tiles"  # selected when the data are tiles
-BOTH_KINDS = "Photographs and tiles of slides are ticked. Tick data sets of one type only."
-NEEDS_TILE_RECIPE = "The data are tiles of slides. Select a recipe for tiles of slides."
-NEEDS_TILES = "The recipe is for tiles of slides. Tick a data set of tiles, or select another recipe."
+KIND_NAMES: dict[DataKind, str] = {"photographs": "photographs", "tiles": "tiles of slides", "slides": "whole slides"}
+# Selected when the data are of another kind than the recipe
+KIND_RECIPES: dict[DataKind, str] = {"tiles": "classify-tiles", "slides": "slide-patients"}
+SEVERAL_KINDS = "Different types of data are ticked: {}. Tick data sets of one type only."
+OTHER_KIND = "The data are {data}, but the recipe is for {recipe}. Select a recipe for {data}, or other data."
 
 
 class TrainDock(TrainControls):
@@ -50,7 +51,7 @@ class TrainDock(TrainControls):
         self.opener = PhotographOpener(napari_viewer, self)
         self._saving = LatestJobQueue(self)
         self._data_error = ""  # the last one of the check
-        self._kinds: frozenset[bool] = frozenset()
+        self._kinds: frozenset[DataKind] = frozenset()
         self._connect()
         self._add_shortcuts()
         self._restore()
@@ -111,11 +112,12 @@ class TrainDock(TrainControls):
     def _restore(self) -> None:
         """Restore the recipe and the starting model of the last session."""
         self.recipe_picker.select(self.settings.get("train/recipe", ""))
-        self.start_picker.of_slides = (
-            self.recipe_picker.shipped_recipe is not None and self.recipe_picker.shipped_recipe.is_of_slides
-        )
+        shipped = self.recipe_picker.shipped_recipe
+        self.start_picker.of_slides = shipped is not None and shipped.is_of_slides
         self.start_picker.start = self.settings.get("train/start", DEFAULT_BUNDLE)
         self.start_picker.start_weights = self.settings.get("train/start_weights", ALL)
+        if shipped is not None and shipped.is_of_whole_slides:
+            self.start_picker.start = NOTHING
         self._show_base_recipe(self.recipe_form.set_recipe)
 
     def _show_base_recipe(self, show: Callable[[TrainRecipe], None]) -> None:
@@ -127,13 +129,14 @@ class TrainDock(TrainControls):
         self._check_recipe()
 
     def _on_data(self) -> None:
-        """Update the recipe for other data; select a recipe for tiles if the data are tiles of slides."""
+        """Update the recipe for other data; select a recipe for tiles or whole slides if the data are these."""
         shipped, kinds = self.recipe_picker.shipped_recipe, self.data_picker.kinds
         has_changed, self._kinds = kinds != self._kinds, kinds
-        if has_changed and kinds == {IS_TILES} and shipped is not None and not shipped.is_of_slides:
-            self.recipe_picker.select(TILE_RECIPE)
+        kind = next(iter(kinds)) if len(kinds) == 1 else None
+        if has_changed and kind in KIND_RECIPES and shipped is not None and shipped.data_kind != kind:
+            self.recipe_picker.select(KIND_RECIPES[kind])
             self._on_recipe()
-            self.status.show_message("The data are tiles of slides: a recipe for tiles was selected.")
+            self.status.show_message(f"The data are {KIND_NAMES[kind]}: a recipe for them was selected.")
         elif shipped is not None and shipped.is_of_slides:
             self._show_base_recipe(self.recipe_form.update_recipe)
         else:
@@ -172,6 +175,8 @@ class TrainDock(TrainControls):
 
     def _check_recipe(self) -> None:
         """Check whether the displayed recipe can be started."""
+        shipped = self.recipe_picker.shipped_recipe
+        self.start_picker.setEnabled(shipped is None or not shipped.is_of_whole_slides)  # which start from nothing
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
         error = self._find_obvious_error()
         if error:
@@ -195,11 +200,11 @@ class TrainDock(TrainControls):
             return READING
         if not self.data_picker.datasets:
             return NO_DATA
-        if len(self.data_picker.kinds) > 1:
-            return BOTH_KINDS
-        shipped = self.recipe_picker.shipped_recipe
-        if shipped is not None and self.data_picker.kinds and self.data_picker.kinds != {shipped.is_of_slides}:
-            return NEEDS_TILES if shipped.is_of_slides else NEEDS_TILE_RECIPE
+        kinds, shipped = self.data_picker.kinds, self.recipe_picker.shipped_recipe
+        if len(kinds) > 1:
+            return SEVERAL_KINDS.format(" and ".join(sorted(KIND_NAMES[kind] for kind in kinds)))
+        if shipped is not None and kinds and kinds != {shipped.data_kind}:
+            return OTHER_KIND.format(data=KIND_NAMES[next(iter(kinds))], recipe=KIND_NAMES[shipped.data_kind])
         return next(iter(self.recipe_form.faults), "")
 
     def _show_check(self) -> None:
@@ -235,6 +240,8 @@ class TrainDock(TrainControls):
     def _on_link(self, link: str) -> None:
         if link == "folder":
             self.data_picker.training_list.choose_folder()
+        elif link == "slides":
+            self.data_picker.slide_adder.choose()
         else:
             show_dock(self._viewer, "Lesion")
 

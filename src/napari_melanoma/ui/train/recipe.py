@@ -138,7 +138,7 @@ class RecipePicker(QWidget):
         super().__init__()
         from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 
-        self._shipped = {recipe.name: recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides}
+        self._shipped = {recipe.name: recipe for recipe in list_shipped_recipes()}
         self._loaded: dict[str, TrainRecipe] = {}
         self.combo = named(NoWheelComboBox(), "recipe", "Recipe", "Training settings")
         for recipe in self._shipped.values():

@@ -29,7 +29,8 @@ class RecipeImageCounts:
     """Numbers of images of a run.
 
     ``test``: test set. ``left_out``: not used, because other images of their patients are in the test set.
-    ``warning``: not empty if the starting model was trained on test images.
+    ``warning``: not empty if the starting model was trained on test images. ``noun``: ``image`` or ``slide``.
+    ``next_step``: what a run does first, if it takes long.
     """
 
     training: int
@@ -38,16 +39,20 @@ class RecipeImageCounts:
     replay: int = 0
     left_out: int = 0
     warning: str = ""
+    noun: str = "image"
+    next_step: str = ""
 
     @property
     def summary(self) -> str:
         """The numbers as one line."""
-        total = format_count(self.training + self.validation + self.test + self.left_out, "image")
+        total = format_count(self.training + self.validation + self.test + self.left_out, self.noun)
         parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
         parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
         replay = f"; {format_count(self.replay, 'image')} of replay data" if self.replay else ""
+        if self.noun == "slide":
+            return f"{total}: {', '.join(parts)}. {self.next_step}".strip()
         return f"{total} with masks: {', '.join(parts)}{replay}"
 
 
@@ -69,6 +74,8 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         raise DataSetError(f"the data set {names} is both training data and replay data. Tick it only once.")
     for name in (*recipe.data.datasets, *recipe.data.replay):
         check_is_folder(Path(name).expanduser())
+    if recipe.bags is not None:
+        return _count_slides(recipe)
     selected, table, _ = select_labeled(select_samples(recipe), recipe)
     check_counts(selected.parts)
     if table is not None:
@@ -82,6 +89,18 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(selected.left_out),
         start_overlap_warning(recipe, selected, run),
     )
+
+
+def _count_slides(recipe: TrainRecipe) -> RecipeImageCounts:
+    """Check the tables of whole slides, and count the slides."""
+    from napari_melanoma.runs.slide_datasets import describe_pending
+    from napari_melanoma.training.whole_slides import split_slides
+
+    chosen, _, _ = split_slides(recipe, pending=True)
+    parts, left_out = chosen.parts, len(chosen.left_out)
+    counts = len(parts.training), len(parts.validation), len(parts.test), 0, left_out
+    pending = describe_pending(Path(name).expanduser() for name in recipe.data.datasets)
+    return RecipeImageCounts(*counts, noun="slide", next_step=pending)
 
 
 def check_network(recipe: TrainRecipe) -> None:

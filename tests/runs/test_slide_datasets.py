@@ -1,0 +1,154 @@
+"""Data sets of whole slides: slides and table become dataset.csv, and a run computes the embeddings."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, RunPartContext
+from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
+from napari_melanoma.training.whole_slides import bag_samples, find_slide_files, is_slide_dataset
+
+HEADER = "slide,patient_id,age,sex,site,Breslow (mm),metastasis"
+ROWS = ("a.svs,P1,61,F,back,1.2,1", "b.svs,P1,,m,leg,,1", "c.svs,P2,45,f,?,0.4,0", "x.svs,P3,50,f,face,2,0")
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> list[Path]:
+    """Files named as slides; the data set does not open them."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    paths = [folder / f"{name}.svs" for name in "abcd"]
+    for path in paths:
+        path.write_bytes(path.stem.encode())
+    return paths
+
+
+def write_table(path: Path, rows: tuple[str, ...] = ROWS, header: str = HEADER) -> Path:
+    path.write_text("\n".join((header, *rows)), encoding="utf-8")
+    return path
+
+
+def read(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "dataset.csv").open(encoding="utf-8", newline="") as file:
+        return {row["image_id"]: row for row in csv.DictReader(file)}
+
+
+def test_slides_and_table_become_a_data_set(slides: list[Path], tmp_path: Path) -> None:
+    table = write_table(tmp_path / "patients.csv", header=HEADER.replace("Breslow (mm)", "depth_mm"))
+    report = make_slide_dataset(slides, table, slides[0].parent, run=RunContext())
+    rows = read(slides[0].parent)
+    assert list(rows) == ["a", "b", "c"]
+    assert (rows["a"]["slide_file"], rows["a"]["result"]) == ("a.svs", "features/a")
+    assert (rows["a"]["sex"], rows["a"]["depth_mm"], rows["a"]["depth_source"]) == ("female", "1.2", "table")
+    assert (rows["b"]["age"], rows["b"]["depth_mm"], rows["b"]["depth_source"]) == ("", "", "")  # unknown, not 0
+    assert (report.slides, report.patients, dict(report.depths)) == (3, 2, {"table": 2})
+    text = " ".join(report.notes)
+    assert "1 slide of patients.csv not found: x." in text
+    assert "1 slide not in patients.csv, not used: d." in text
+    assert "Unknown among 3 slides: " in text
+    assert "depth_mm of 1" in text
+
+
+def test_a_data_set_elsewhere_has_absolute_paths(slides: list[Path], tmp_path: Path) -> None:
+    table = write_table(tmp_path / "patients.csv")
+    make_slide_dataset(slides, table, tmp_path / "cohort", run=RunContext())
+    assert Path(read(tmp_path / "cohort")["a"]["slide_file"]) == slides[0].resolve()
+    with pytest.raises(DataSetError, match="slide_file"):
+        find_slide_files(tmp_path / "cohort")  # unless the user allows files outside the data set
+
+
+def test_the_same_table_as_a_workbook(slides: list[Path], tmp_path: Path) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["image_id", "patient_id", "age", "depth_mm", "metastasis"])
+    for cells in (["a.svs", "P1", 61, 1.25, True], ["b", "P2", None, None, False]):
+        sheet.append(cells)
+    book.save(tmp_path / "patients.xlsx")
+    assert list(iterate_rows(tmp_path / "patients.xlsx"))[1]["age"] == ""
+    make_slide_dataset(slides, tmp_path / "patients.xlsx", tmp_path / "out", run=RunContext())
+    rows = read(tmp_path / "out")
+    assert (rows["a"]["age"], rows["a"]["depth_mm"], rows["a"]["metastasis"]) == ("61", "1.25", "1")
+    assert rows["b"]["metastasis"] == "0"
+
+
+FAULTS = (
+    ("no column of slides", "patient_id,age", ("P1,3",), "no column that names the slides"),
+    ("no slide is listed", HEADER, ("other.svs,P1,61,F,back,1,1",), "none of the 1 slide"),
+    ("a slide is listed twice", HEADER, (ROWS[0], ROWS[0]), "several rows of the slide 'a'"),
+)
+
+
+@pytest.mark.parametrize(("header", "rows", "message"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
+def test_a_table_that_does_not_fit(
+    slides: list[Path], tmp_path: Path, header: str, rows: tuple[str, ...], message: str
+) -> None:
+    table = write_table(tmp_path / "patients.csv", rows, header)
+    with pytest.raises(DataSetError, match=message):
+        make_slide_dataset(slides, table, tmp_path / "out", run=RunContext())
+    assert not (tmp_path / "out").exists()
+
+
+def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", ("a.svs,1",), "slide,metastasis")
+    report = make_slide_dataset(slides, table, tmp_path / "out", run=RunContext())
+    assert any("counts as a patient of its own" in note for note in report.notes)
+
+
+def test_a_reader_measured_the_depth(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.risk.inputs import RiskCase
+    from napari_melanoma.risk.prediction import RiskDepth
+    from napari_melanoma.runs import slide_datasets
+
+    found = {"a": RiskDepth(2.5, "reader", reader="A"), "b": RiskDepth(9.0, "automatic", not_valid="demonstration")}
+    monkeypatch.setattr(slide_datasets.SlideFolderNames, "find_results", lambda self, path: Path(path.stem))
+    monkeypatch.setattr(
+        slide_datasets,
+        "read_slide_case",
+        lambda folder, row, reader: RiskCase({}, found.get(folder.name, RiskDepth(None, "unknown"))),
+    )
+    table = write_table(tmp_path / "patients.csv", header=HEADER.replace("Breslow (mm)", "depth_mm"))
+    make_slide_dataset(slides, table, tmp_path / "out", results=tmp_path, run=RunContext())
+    rows = read(tmp_path / "out")
+    assert (rows["a"]["depth_mm"], rows["a"]["depth_source"]) == ("2.5", "reader")
+    assert rows["b"]["depth_mm"] == ""  # the analysis is not valid
+    assert (rows["c"]["depth_mm"], rows["c"]["depth_source"]) == ("0.4", "table")
+
+
+def test_missing_embeddings_are_pending(slides: list[Path], tmp_path: Path) -> None:
+    folder = slides[0].parent
+    make_slide_dataset(slides, write_table(tmp_path / "patients.csv"), folder, run=RunContext())
+    assert is_slide_dataset(folder)
+    assert [sample.image.name for sample in bag_samples(folder, pending=True)] == ["a", "b", "c"]
+    with pytest.raises(DataSetError, match="no results found for 3 of 3 slides"):
+        bag_samples(folder)
+    assert describe_pending([folder]) == "Features of 3 slides are computed first."
+
+
+def test_another_data_set_is_not_replaced(slides: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset.csv").write_text("image_id,path\n1,a.png\n", encoding="utf-8")
+    with pytest.raises(DataSetError, match="table of another data set"):
+        make_slide_dataset(slides, write_table(tmp_path / "patients.csv"), tmp_path / "out", run=RunContext())
+
+
+def test_a_part_of_a_run_obeys_the_whole(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_command("run")
+    part = RunPartContext(RunFolderContext(RunContext(), folder), 0, 1, "Features")
+    inner = RunFolder(tmp_path / "slide")
+    inner.path.mkdir()
+    nested = RunFolderContext(part, inner)
+    nested.check()
+    folder.write_command("cancel")
+    with pytest.raises(Cancelled):
+        nested.check()
