@@ -120,6 +120,10 @@ class TrainControls(QWidget):
             )
         self.start_hint.setVisible(bool(unknown))
 
+    def show_start_picker(self, visible: bool) -> None:
+        """Show the choice of the starting model, or hide it for recipes that have none."""
+        self._selection_rows.setRowVisible(self.start_picker, visible)
+
     def show_page(self, is_run_page: bool) -> None:
         """Show the page of a run, or the settings."""
         self._pages.setCurrentIndex(int(is_run_page))
@@ -177,7 +181,7 @@ class TrainControls(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(7)
         selections = QWidget()
-        rows = form_layout(selections)
+        rows = self._selection_rows = form_layout(selections)
         rows.addRow(top_label("start from"), self.start_picker)
         rows.addRow(self.start_hint)
         rows.addRow(top_label("recipe"), self.recipe_picker)

@@ -410,6 +410,7 @@ class DataPicker(QWidget):
         self._settings = settings
         self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
         self.replay_list = DataSetList("replay_data", "Replay data sets", settings, icons)
+        self.slide_notes = ""  # on the slides that were added last
         self.slide_adder = SlideDataAdder(self, settings)
         self.slide_adder.added.connect(self._on_slides_added)
         self.slide_adder.failed.connect(self.failed)
@@ -500,6 +501,7 @@ class DataPicker(QWidget):
 
     def _on_slides_added(self, folder: Path, message: str) -> None:
         """Train on the slides only: other kinds of data need another recipe."""
+        self.slide_notes = message
         self.training_list.select_only([folder])
         self.added.emit(message)
 

@@ -136,7 +136,10 @@ class TrainDock(TrainControls):
         if has_changed and kind in KIND_RECIPES and shipped is not None and shipped.data_kind != kind:
             self.recipe_picker.select(KIND_RECIPES[kind])
             self._on_recipe()
-            self.status.show_message(f"The data are {KIND_NAMES[kind]}: a recipe for them was selected.")
+            notes = self.data_picker.slide_notes if kind == "slides" else ""
+            self.status.show_message(
+                f"The data are {KIND_NAMES[kind]}: a recipe for them was selected. {notes}".strip()
+            )
         elif shipped is not None and shipped.is_of_slides:
             self._show_base_recipe(self.recipe_form.update_recipe)
         else:
@@ -176,7 +179,7 @@ class TrainDock(TrainControls):
     def _check_recipe(self) -> None:
         """Check whether the displayed recipe can be started."""
         shipped = self.recipe_picker.shipped_recipe
-        self.start_picker.setEnabled(shipped is None or not shipped.is_of_whole_slides)  # which start from nothing
+        self.show_start_picker(shipped is None or not shipped.is_of_whole_slides)  # which start from random weights
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
         error = self._find_obvious_error()
         if error:
