@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_melanoma.evaluation.pipeline import TitledTable, estimates_to_json
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.training.data_selection import OTHER
 
@@ -111,3 +112,29 @@ def _against_rest(predictions: ClassPredictions, scores: NDArray[np.float64]) ->
         labels=predictions.truth.astype(np.intp),
         classes=(OTHER, predictions.positive),
     )
+
+
+def baselines_to_json(baselines: Mapping[str, BaselineComparison]) -> dict[str, object]:
+    """Return the comparison with simpler models as JSON values; empty without them."""
+    if not baselines:
+        return {}
+    compared = {
+        name: {"title": one.title, **estimates_to_json({"AUC": one.auc, "difference": one.difference})}
+        for name, one in baselines.items()
+    }
+    return {"baselines": compared}
+
+
+def baselines_table(baselines: Mapping[str, BaselineComparison]) -> TitledTable:
+    """Return the table of simpler models; without rows, which is not shown, if there are none."""
+    rows = [
+        (
+            one.title,
+            f"{one.auc.mean:.3f} ({one.auc.format_interval()})",
+            f"{one.difference.mean:+.3f} ({one.difference.format_interval()})",
+            one.verdict.partition(":")[0],
+        )
+        for one in baselines.values()
+    ]
+    columns = ("Simpler model", "Its AUC", "This model's AUC minus its AUC", "This model is")
+    return ("Comparison with simpler models, same test slides", columns, rows)

@@ -24,6 +24,7 @@ from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
+from napari_melanoma.evaluation.baselines import BaselineComparison, baselines_table, baselines_to_json
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, Rows, find_labeled_images
 from napari_melanoma.evaluation.masks import REFERENCE_SHARE
 from napari_melanoma.evaluation.pipeline import (
@@ -40,7 +41,6 @@ from napari_melanoma.evaluation.pipeline import (
     LoadedModel,
     PageContent,
     Subgroup,
-    TitledTable,
     combine_rare_values,
     divide_by_values,
     estimate_domains,
@@ -79,7 +79,6 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.baselines import BaselineComparison
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -229,7 +228,7 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             "images": evaluation.images,
             "positives": int(predictions.truth.sum()),
             "auc_without": estimates_to_json(evaluation.auc_changes),
-            **_baselines_to_json(evaluation.baselines),
+            **baselines_to_json(evaluation.baselines),
             "ece_by_chance": dict(zip(("mean", "high"), chance, strict=True)),
             "confusion": _count_confusion(predictions).tolist(),
         }
@@ -255,7 +254,7 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
                 metrics_table(evaluation.parts, data, metrics),
-                _baselines_table(evaluation.baselines),
+                baselines_table(evaluation.baselines),
                 ("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), changes),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS, predictions.positive),
             ],
@@ -268,32 +267,6 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
                 f"No AUC is given for subgroups with fewer than {MIN_PER_CLASS} positives or {MIN_PER_CLASS} others.",
             ],
         )
-
-
-def _baselines_to_json(baselines: Mapping[str, BaselineComparison]) -> dict[str, object]:
-    """Return the comparison with simpler models as JSON values; empty without them."""
-    if not baselines:
-        return {}
-    compared = {
-        name: {"title": one.title, **estimates_to_json({"AUC": one.auc, "difference": one.difference})}
-        for name, one in baselines.items()
-    }
-    return {"baselines": compared}
-
-
-def _baselines_table(baselines: Mapping[str, BaselineComparison]) -> TitledTable:
-    """Return the table of simpler models; without rows, which is not shown, if there are none."""
-    rows = [
-        (
-            one.title,
-            f"{one.auc.mean:.3f} ({one.auc.format_interval()})",
-            f"{one.difference.mean:+.3f} ({one.difference.format_interval()})",
-            one.verdict.partition(":")[0],
-        )
-        for one in baselines.values()
-    ]
-    columns = ("Simpler model", "Its AUC", "This model's AUC minus its AUC", "This model is")
-    return ("Comparison with simpler models, same test slides", columns, rows)
 
 
 class ClassTask(ClassReport[ClassContent]):

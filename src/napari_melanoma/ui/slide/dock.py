@@ -96,7 +96,7 @@ class SlideDock(SlideControls):
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self, self.lesions)
-        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self._collect_options)
+        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.sections.collect_options)
         self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
         self.correlation = LesionCorrelationSection(
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
@@ -329,10 +329,6 @@ class SlideDock(SlideControls):
         self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer), closed=True)
         self.status.show_briefly(f"{slide_display_name(slide.info)} is closed.")
 
-    def _collect_options(self, info: SlideInfo) -> SlideOptions:
-        """Return the options that the controls show, with the patient data of the slide."""
-        return self.get_options(info).model_copy(update={"patient": self.sections.patient_data})
-
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
         """Return the request for an analysis of the view or of the whole slide; None if none is possible now."""
         slide, location = self.slide, self.result_location
@@ -343,7 +339,7 @@ class SlideDock(SlideControls):
         return SlideAnalysisRequest(
             slide.info,
             location,
-            self._collect_options(slide.info).model_copy(update={"region": region}),
+            self.sections.collect_options(slide.info).model_copy(update={"region": region}),
             self.tissue_controller.get_corrected_mask(slide),
             reset_lesions=findings is not None and findings.is_corrected,
         )
@@ -646,6 +642,10 @@ class SlideSections(QObject):
     def patient_data(self) -> dict[str, str]:
         """Patient data of the displayed slide, of its case or as entered in the section Risk."""
         return dict(self.risk.store.patient_data) if "risk" in self.__dict__ else {}
+
+    def collect_options(self, info: SlideInfo) -> SlideOptions:
+        """Return the options that the controls show, with the patient data of the slide."""
+        return self._controls.get_options(info).model_copy(update={"patient": self.patient_data})
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""
