@@ -68,6 +68,7 @@ def test_the_recipe_for_corrections_is_first() -> None:
         "segment-p4-soft-jaccard",
         "segment-tiles",
         "slide-mil",
+        "slide-patients",
     ]
 
 

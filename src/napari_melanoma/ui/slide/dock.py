@@ -96,7 +96,8 @@ class SlideDock(SlideControls):
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self, self.lesions)
-        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.sections.collect_options)
+        collect_options = self.sections.collect_options
+        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, collect_options)
         self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
         self.correlation = LesionCorrelationSection(
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
