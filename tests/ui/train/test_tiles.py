@@ -57,7 +57,7 @@ def test_tiles_select_a_recipe_with_their_scale_and_classes_and_are_not_mixed_wi
     assert "one type" in trainer.says("warning")
     trainer.finds(QCheckBox, "use tiles").click()
     trainer.waits()
-    assert "Tick a data set of tiles" in trainer.says("warning")
+    assert "the recipe is for tiles of slides" in trainer.says("warning")
     trainer.picks("recipe", "fine-tune")
     assert trainer.dock.start_button.isEnabled()
     assert trainer.dock.start_picker.start == "lesion-small"
