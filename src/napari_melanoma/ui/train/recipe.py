@@ -306,7 +306,7 @@ class ClassificationForm(QWidget):
         ]
         if set(ticked) != set(_configured_columns(config)):
             columns = self._table_columns.select(ticked)
-            values["tabular"] = columns.model_dump() if columns else None
+            values["tabular"] = keep_encodings(columns, config.tabular).model_dump() if columns else None
         return values
 
     def set_config(self, config: ClassificationConfig | None) -> None:
@@ -468,6 +468,23 @@ def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, 
     reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
     excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}
     return TableColumns(targets, inputs, excluded, choose_encodings(inputs, rows) if inputs else None)
+
+
+def keep_encodings(columns: TabularConfig, recipe: TabularConfig | None) -> TabularConfig:
+    """Return columns with the encodings of a recipe for those that it has.
+
+    If all of its numbers mark unknown values, so do the others.
+    """
+    if recipe is None:
+        return columns
+    numbers, words = ({column.name: column for column in part} for part in (recipe.numbers, recipe.words))
+    marks_unknown = bool(numbers) and all(column.missing == "unknown" for column in numbers.values())
+    default = {"missing": "unknown"} if marks_unknown else {}
+    update = {
+        "numbers": tuple(numbers.get(one.name, one.model_copy(update=default)) for one in columns.numbers),
+        "words": tuple(words.get(one.name, one) for one in columns.words),
+    }
+    return columns.model_copy(update=update)
 
 
 def count_classes(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]:
