@@ -96,8 +96,7 @@ class SlideDock(SlideControls):
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self, self.lesions)
-        collect_options = self.sections.collect_options
-        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, collect_options)
+        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.sections.get_options)
         self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
         self.correlation = LesionCorrelationSection(
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
@@ -340,7 +339,7 @@ class SlideDock(SlideControls):
         return SlideAnalysisRequest(
             slide.info,
             location,
-            self.sections.collect_options(slide.info).model_copy(update={"region": region}),
+            self.sections.get_options(slide.info).model_copy(update={"region": region}),
             self.tissue_controller.get_corrected_mask(slide),
             reset_lesions=findings is not None and findings.is_corrected,
         )
@@ -644,7 +643,7 @@ class SlideSections(QObject):
         """Patient data of the displayed slide, of its case or as entered in the section Risk."""
         return dict(self.risk.store.patient_data) if "risk" in self.__dict__ else {}
 
-    def collect_options(self, info: SlideInfo) -> SlideOptions:
+    def get_options(self, info: SlideInfo) -> SlideOptions:
         """Return the options that the controls show, with the patient data of the slide."""
         return self._controls.get_options(info).model_copy(update={"patient": self.patient_data})
 
