@@ -53,7 +53,7 @@ def main() -> int:
     side = block_px(MPP)
     config = BundleConfig(
         name="imagenet-tiles",
-        title="ImageNet encoder: features of cells for tissue classifiers",
+        title="Features of cells and tiles of slides, for tissue classifiers; trained on ImageNet photographs",
         task="embedding",
         architecture="tile_encoder",
         options=OPTIONS,

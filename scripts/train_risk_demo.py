@@ -36,6 +36,7 @@ from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.runs.train import train
 
 NAME = "risk-demo"
+TITLE = "Risk of metastasis from a patch and patient data, phantom-trained, demonstration for the tutorial and tests"
 COHORTS = {"cohort": CohortConfig(seed=3, count=800), "fresh": CohortConfig(seed=0, count=400)}
 SEEDS = (0, 1, 2)
 KEPT_BACK = "test"  # the split of unseen looks
@@ -82,9 +83,7 @@ def main() -> int:
     order = [chosen, *(seed for seed in SEEDS if seed != chosen)]
     rows = [_measured(seed, name) for seed in order for name in MEASURED]
     draft = read_bundle(_folder(chosen).bundle)
-    config = draft.config.model_copy(
-        update={"name": NAME, "title": "Risk of metastasis, phantom-trained, demonstration", "licence": "BSD-3-Clause"}
-    )
+    config = draft.config.model_copy(update={"name": NAME, "title": TITLE, "licence": "BSD-3-Clause"})
     card = "\n".join([card_header(config), *_table(rows), training_section(config), NOTES])
     network, reference = load_network(draft), read_reference(draft)
     target = Path("bundles") / NAME

@@ -113,7 +113,8 @@ class ShippedRecipe:
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
         model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
-        description = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
+        title = f"{config.title.partition(';')[0]}, tuned"  # without the data that it was trained on
+        description = {"name": f"{stem}-tuned", "title": title, "modalities": config.modalities}
         return {**description, **_classifier_settings(config), "model": model}
 
     def _encoder_settings(self, config: BundleConfig) -> dict[str, Any]:
