@@ -1,4 +1,4 @@
-"""Commands ``tissue ...``: fit a tissue classifier on strokes, and apply it to slides."""
+"""Commands ``tissue ...``: fit a tissue classifier on strokes or train a network on them, and apply it to slides."""
 
 from __future__ import annotations
 
@@ -30,12 +30,26 @@ APPLY_HELP = format_help(
     "Predict the classes of slides, and list their areas in square millimeters and percent. Writes the same files as "
     "slide, with classes.geojson, the outlines of the classes. slide has further options, such as several processes.",
 )
+TRAIN_HELP = format_help(
+    "napari-melanoma tissue train a.svs b.svs --out runs/skin-layers",
+    "napari-melanoma tissue train a.svs b.svs --out runs/skin-layers --resume",
+    "Train a network on the strokes of slides, if the features of tissue fit are not enough. Starts with the encoder "
+    "that ships and takes minutes. Whole slides, or strokes, are held back; the network and a classifier of tissue fit, "
+    "both without them, are compared on them. Writes a run folder as train does, with the model in bundle/. "
+    "--resume continues a stopped run from its last finished epoch.",
+)
 app = typer.Typer(
     help="Fit a tissue classifier on the strokes of your own slides, and apply it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 Slides = Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")]
+Strokes = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PATH", help="File of strokes for each slide, or a folder of them; by default beside the slides."
+    ),
+]
 Mpp = Annotated[
     float | None, typer.Option(metavar="UM", help="Micrometers per pixel of the slides; by default that in the files.")
 ]
@@ -48,12 +62,7 @@ def fit(
     options: Annotated[
         OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("heads", "roles"))
     ],
-    strokes: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH", help="File of strokes for each slide, or a folder of them; by default beside the slides."
-        ),
-    ] = None,
+    strokes: Strokes = None,
     heads: Annotated[
         list[str] | None,
         typer.Option("--head", help="nearest_mean, logistic or forest; may be repeated. By default all are tried."),
@@ -125,6 +134,36 @@ def _values(validation: Validation) -> dict[str, Any]:
     }
 
 
+def train(
+    current: CommandSession,
+    slides: Slides,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run folder, new unless --resume.")],
+    strokes: Strokes = None,
+    mpp: Mpp = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; by default that of the recipe.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+) -> None:
+    """Train a network on strokes."""
+    from napari_melanoma.cli.train import run_training
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.runs.painted_network import prepare_network
+    from napari_melanoma.slides.reading.detection import find_slides
+    from napari_melanoma.slides.tissue_classifier.classifier import find_painted_slides
+    from napari_melanoma.training.recipe import TrainRecipe
+
+    stored = RunFolder(out).config
+    is_started = stored.is_file()
+    if resume and is_started:
+        recipe = read_toml(stored, TrainRecipe)
+    else:
+        size = None if mpp is None else PixelSize(mpp, mpp, "given")
+        current.after_stop = f"Computed features are kept; continue with the same command, which uses {out}."
+        recipe = prepare_network(find_painted_slides(find_slides(slides), strokes or (), size), out, run=current.run)
+        recipe = recipe if epochs is None else recipe.model_copy(update={"epochs": epochs})
+    run_training(current, recipe, out, resume=resume and is_started, queue=False)
+
+
 def apply(
     current: CommandSession,
     slides: Slides,
@@ -142,7 +181,7 @@ def apply(
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.detection import find_slides
 
-    if find_bundle(model, of_slides=True).config.tissue is None:
+    if not find_bundle(model, of_slides=True).config.margin_px:
         raise InputError(f"'{model}' is not a tissue classifier. Use it with napari-melanoma slide --model {model}.")
     options = SlideOptions.parse({"model": model, "mpp": mpp, "weights": weights}, "the command line")
     current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
@@ -170,4 +209,5 @@ def _report_areas(current: CommandSession, status: SlideStatus) -> None:
 
 
 add_command(app, "fit", fit, FIT_HELP)
+add_command(app, "train", train, TRAIN_HELP)
 add_command(app, "apply", apply, APPLY_HELP)

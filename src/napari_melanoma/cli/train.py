@@ -65,11 +65,11 @@ def train(
     if check:
         _report_check(current, config, recipe)
     else:
-        _run_training(current, recipe, out, resume=resume, queue=queue)
+        run_training(current, recipe, out, resume=resume, queue=queue)
 
 
-def _run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None, *, resume: bool, queue: bool) -> None:
-    """Run the recipe."""
+def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None, *, resume: bool, queue: bool) -> None:
+    """Run a recipe, and report the outcome."""
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.runs.train import train as run_recipe
 
@@ -106,7 +106,8 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
         return "", {}
     page = folder / "comparison.html"
     activate = f"; then: napari-melanoma models import {out}" if comparison.advice == "activate" else ""
-    text = f"{ADVICE[comparison.advice]} {comparison.reason} Review {page}{activate}"
+    review = f" Review {page}" if page.is_file() else ""
+    text = f"{ADVICE[comparison.advice]} {comparison.reason}{review}{activate}"
     return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
 
 

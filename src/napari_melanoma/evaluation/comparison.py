@@ -20,7 +20,8 @@ Advice = Literal["activate", "keep", "inconclusive"]  # ``evaluation.pages.ADVIC
 COMPARISON = "comparison.json"
 EVENTS = "events.jsonl"  # identifies a run folder
 SHOWN = ("JA", "DI")  # metrics of masks in tables
-DECIDES = {"segmentation": "JA", "classification": "AUC"}  # the metric that decides which model is better
+# The metric that decides which model is better, by task; ``cells`` are those of painted strokes.
+DECIDES = {"segmentation": "JA", "classification": "AUC", "cells": "class_balanced_accuracy"}
 FORMAT_VERSION = 1
 
 
@@ -98,7 +99,7 @@ class Comparison:
 
     @property
     def metric(self) -> str:
-        """The decisive metric: ``JA`` for masks, ``AUC`` for classes."""
+        """The decisive metric: ``JA`` for masks, ``AUC`` for classes, the balanced accuracy for cells."""
         return DECIDES[self.task]
 
     @property

@@ -30,7 +30,12 @@ from napari_melanoma.imaging.masks import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_rgb
 from napari_melanoma.metrics.metric_table import metric_label
-from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
+from napari_melanoma.metrics.overlap import (
+    UNLABELED_PIXEL,
+    count_class_pairs,
+    estimate_label_metrics,
+    label_metrics,
+)
 from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.run_data import read_data
 
@@ -235,7 +240,7 @@ def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArr
             f"'{sample.image_id}': the label image has {labels.shape[0]} x {labels.shape[1]} pixels, the image "
             f"{rgb.shape[0]} x {rgb.shape[1]}. A label image needs the size of its upright image."
         )
-    unknown = [str(value) for value in np.unique(labels) if value >= len(classes)]
+    unknown = [str(value) for value in np.unique(labels) if len(classes) <= value != UNLABELED_PIXEL]
     if unknown:
         raise DataSetError(
             f"'{sample.image_id}': expected the values {numbered_classes(classes)} in the label image, found "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DECISIVE_METRIC = {
     "segmentation": "the mean Jaccard index of masks with the default post-processing",
     "classification": "the area under the ROC curve of the calibrated probabilities",
+    "cells": "the balanced accuracy of the cells of strokes",
 }
 PIPELINE_TAGS = {
     "segmentation": "image-segmentation",

@@ -337,11 +337,12 @@ def class_colors(classes: int) -> NDArray[np.uint8]:
 
 
 def overlay_labels(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-    """Draw the colors of classes over an image; the first class is transparent.
+    """Draw the colors of classes over an image; the first class, and pixels of no class, are transparent.
 
     ``rgb``: uint8 (row, column, channel). ``labels``: uint8 (row, column), numbers of classes. Returns uint8 (row,
     column, channel).
     """
+    labels = np.where(labels < classes, labels, 0)
     colors = class_colors(classes).astype(np.float32)[labels]
     mixed = (1 - TINT_STRENGTH) * rgb + TINT_STRENGTH * colors
     return np.where(labels[..., None] > 0, mixed, rgb).round().astype(np.uint8)

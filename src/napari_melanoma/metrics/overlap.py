@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
 
+UNLABELED_PIXEL = 255  # value of label images where no class is known; such pixels do not count
 TJA_LIMIT = 0.65  # the thresholded Jaccard index is 0 below it
 
 
@@ -195,9 +196,14 @@ def _f1_within(forward: NDArray[np.float64], backward: NDArray[np.float64], limi
 def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count the pixels, or images, of each pair of true and predicted class.
 
-    ``predicted``, ``truth``: int, of the same shape: class indices. Returns int64 (true class, predicted class).
+    ``predicted``, ``truth``: int, of the same shape: class indices; ``truth`` may be ``UNLABELED_PIXEL``, which is not
+    counted. Returns int64 (true class, predicted class).
     """
-    pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(predicted, np.int64).ravel()
+    true, found = (np.asarray(values, np.int64).ravel() for values in (truth, predicted))
+    is_labeled = true != UNLABELED_PIXEL
+    if not is_labeled.all():
+        true, found = true[is_labeled], found[is_labeled]
+    pairs = true * classes + found
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 

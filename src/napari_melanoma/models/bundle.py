@@ -159,6 +159,18 @@ class BundleConfig(Config):
         return architecture is not None and architecture.spec.answers_prompts
 
     @property
+    def margin_px(self) -> int:
+        """Border of a tile that is context only, in pixels of the input; 0 for models without one."""
+        if self.tissue is not None:
+            return self.tissue.margin_px
+        from napari_melanoma.models.zoo import list_architectures
+
+        architecture = list_architectures().get(self.architecture)
+        if architecture is None or not hasattr(architecture.spec.config, "margin_px"):
+            return 0
+        return int(architecture.spec.config.parse(self.options, "options").margin_px)  # type: ignore[attr-defined]
+
+    @property
     def synthetic_share(self) -> float:
         """Share of synthetic images (phantoms) in the training data; 0 if unknown."""
         data = self.provenance.get("data")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.prompted import PromptedUNet
+    from napari_melanoma.models.blocks.timm_encoder import CellNetwork
     from napari_melanoma.models.bundle import BundleConfig
 
 EXAMPLES = 2  # examples for recording: torch would take a batch of one for a constant
@@ -74,6 +75,25 @@ class Cells(NetworkFunction):
         """Run the network; one class has a sigmoid, several a softmax."""
         logits: Tensor = self.network(image).float()
         return avg_pool2d(_softmax(logits) if self._multiclass else logits.sigmoid(), DENSE_STEP)
+
+
+class CellClasses(NetworkFunction):
+    """Class probabilities of the cells of tiles without their margin, of a network of cells.
+
+    Returns float32 (batch, class, row, column) of normalized images, float32 (batch, 3, row, column).
+    """
+
+    outputs = ("cells",)
+
+    def __init__(self, network: nn.Module, margin: int) -> None:
+        super().__init__(network)
+        self._margin = margin
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the network; the margin, in cells, is context only."""
+        inside = slice(self._margin, -self._margin or None)
+        logits: Tensor = cast("CellNetwork", self.network).classify_cells(image).float()
+        return _softmax(logits[:, :, inside, inside])
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -268,13 +288,23 @@ def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, Networ
         return functions | {"features": CellFeatures(network)}
     if config.task == "classification":
         return functions | _list_classifier_functions(cast("ClassifierNetwork", network))
+    if config.margin_px:
+        return functions | {"cells": make_cells(network, config)}
     functions["segment"] = Segment(network)
     if config.tile is not None:
-        functions["cells"] = Cells(network, len(config.classes))
+        functions["cells"] = make_cells(network, config)
     if config.answers_prompts:
         prompted = cast("Any", network).network
         functions |= {"encode": EncodePrompted(prompted), "decode": DecodePrompts(prompted)}
     return functions
+
+
+def make_cells(network: nn.Module, config: BundleConfig) -> Cells | CellClasses:
+    """Return the function for dense maps of a bundle's network; see ``list_functions``."""
+    if not config.margin_px:
+        return Cells(network, len(config.classes))
+    inner = cast("Any", network).network
+    return CellClasses(inner, config.margin_px // inner.cell_px)
 
 
 def _list_classifier_functions(network: ClassifierNetwork) -> dict[str, NetworkFunction]:

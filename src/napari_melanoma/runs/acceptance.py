@@ -29,6 +29,7 @@ from napari_melanoma.evaluation.comparison import (
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.labels import evaluate_labels_test_set
 from napari_melanoma.evaluation.model_card import write_compared_card
+from napari_melanoma.evaluation.painted_network import compare_with_painted, find_held_back
 from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
 from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.slides import evaluate_bags_test_set
@@ -75,7 +76,8 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
     """Compare the model of a run with its starting model, on test images of the run and its replay data.
 
     A model for lesion segmentation without a starting model is compared with the shipped model. Of the replay data, at
-    most 500 test images are used. The result is also written to ``comparison/`` in the run folder; an earlier result is
+    most 500 test images are used. A network that was trained on strokes is compared with the painted classifier. The
+    result is also written to ``comparison/`` in the run folder; an earlier result is
     kept if the user cancels. The reason of the recommendation includes limitations, for example that the old model may
     have been trained on some of the test images.
     """
@@ -83,6 +85,10 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
     if not folder.config.is_file():
         raise RunError(NO_RUN.format(path=run_path))
     recipe = read_toml(folder.config, TrainRecipe)
+    if (held_back := find_held_back(recipe)) is not None:
+        with atomic_folder(folder.comparison) as temporary:
+            compare_with_painted(held_back, _read_run_model(folder), run).write(temporary)
+        return read_comparison(folder.comparison)
     if has_no_start(recipe, folder):
         model = "model of its classes" if recipe.classes else "classifier"
         raise RunError(NO_START.format(run=folder.path.name, model=model))
@@ -153,8 +159,11 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
     """Return whether a run's model cannot be compared with a starting model.
 
     True for a classifier and a segmentation of several classes, unless the run continued from such a model. A model
-    for lesion segmentation can always be compared with the shipped model.
+    for lesion segmentation can always be compared with the shipped model, and a network of painted strokes with the
+    painted classifier.
     """
+    if find_held_back(recipe) is not None:
+        return False
     resolved = read_resolved(folder)
     return bool(recipe.classes or recipe.task == "classification") and (
         resolved is None or resolved.continued_model is None

@@ -26,6 +26,7 @@ from napari_melanoma.core.run_folder import (
 )
 from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.data.dataset import require_outside_datasets
+from napari_melanoma.evaluation.painted_network import find_held_back
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs
@@ -236,7 +237,7 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     if notice := fit_comparators_if_metastasis(recipe, folder, bundle, phase):
         folder.append_event("notice", message=notice)
     if work.evaluate:
-        _evaluate_model(work, prepared, resolved, phase)
+        _evaluate_model(work, prepared, phase)
     folder.append_final_event("finished", **_final_metrics(bundle), bundle=folder.bundle.name)
     return bundle
 
@@ -362,21 +363,22 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
         folder.append_event("notice", message=f"precision bf16 is not used: {reason}.")
 
 
-def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings, run: RunContext) -> None:
+def _evaluate_model(work: TrainingRun, prepared: PreparedData, run: RunContext) -> None:
     """Compare the new model with its starting model, or evaluate it alone; a failure does not affect the model."""
     folder = work.folder
-    if not prepared.samples.test and not prepared.replay_samples:
+    is_painted = find_held_back(work.recipe) is not None  # compared on the cells that its data set lists
+    if not (prepared.samples.test or prepared.replay_samples or is_painted):
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
-    from napari_melanoma.runs.acceptance import compare_run, evaluate_alone
+    from napari_melanoma.runs.acceptance import compare_run, evaluate_alone, has_no_start
 
-    has_no_start = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
-    activity = "evaluation" if has_no_start else "comparison with the old model"
+    is_alone = has_no_start(work.recipe, folder)
+    activity = "evaluation" if is_alone else "comparison with the old model"
     try:
         if needs_baselines(work.recipe):
             folder.append_event("notice", message=BASELINES_NOTE)
             train_baselines(work.recipe, folder, train, run=RunPartContext(run, 0, 1, SLIDE_ALONE_TITLE))
-        if has_no_start:
+        if is_alone:
             folder.append_event("notice", message=evaluate_alone(folder.path, run=run))
         else:
             compare_run(folder.path, run=run)
@@ -384,7 +386,7 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: Resolve
         folder.append_event("notice", message=f"the {activity} was canceled; the new model is kept.")
     except Exception as error:  # reported as a notice; the training itself succeeded
         log.warning("the %s failed", activity, exc_info=error)
-        outcome = "evaluated" if has_no_start else "compared with the old one"
+        outcome = "evaluated" if is_alone else "compared with the old one"
         folder.append_event("notice", message=f"the new model could not be {outcome}: {error}")
 
 

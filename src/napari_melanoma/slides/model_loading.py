@@ -205,7 +205,7 @@ def _describe_bundle(bundle: BundleInfo) -> TileModelInfo:
         synthetic_share=config.synthetic_share,
         calibrated=None if config.classifier is None else (bundle.path / REFERENCE_FILE).is_file(),
         prediction_fingerprint=bundle.prediction_fingerprint(),
-        margin_px=config.tissue.margin_px if config.tissue is not None else 0,
+        margin_px=config.margin_px,
         smoothing=config.tissue.smoothing if config.tissue is not None else 0.0,
         role_names=config.role_names,
         channels=config.tissue.channels if config.tissue is not None else None,
@@ -249,7 +249,7 @@ def _load_passes(bundle: BundleInfo, info: TileModelInfo, options: LoadOptions) 
 def _torch_passes(
     bundle: BundleInfo, info: TileModelInfo, network: TorchNetwork, precision: Precision | None
 ) -> TorchPasses:
-    from napari_melanoma.models.network_functions import Cells, MeanEmbedding
+    from napari_melanoma.models.network_functions import MeanEmbedding, make_cells
     from napari_melanoma.slides.tile_outputs import ClassProbabilities
 
     outputs: nn.Module
@@ -259,7 +259,7 @@ def _torch_passes(
             raise _no_encoder_error(bundle)
         outputs = MeanEmbedding(encoder)
     elif bundle.config.classifier is None:
-        outputs = Cells(network.network, len(info.classes))
+        outputs = make_cells(network.network, bundle.config)
     else:
         outputs = ClassProbabilities(cast("Any", network.network), bundle.config.classifier)
     return TorchPasses(info, outputs, network.device, precision)

@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.appearance_augmentation import (
     Blur,
     Bubbles,
@@ -112,7 +113,8 @@ def preview_augmentation(
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Encode labels as one map per class.
 
-    ``labels``: uint8 (batch, 1, row, column), class indices. Returns uint8 0 or 1 (batch, class, row, column).
+    ``labels``: uint8 (batch, 1, row, column), class indices, or ``UNLABELED_PIXEL``. Returns uint8 0 or 1 (batch, class, row,
+    column); 0 for all classes where a pixel has no label.
     """
     indices = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels == indices[:, None, None]).to(torch.uint8)
@@ -143,7 +145,9 @@ class GeometricWarp(v2.Transform):
         grid = sampling_grid(matrix, self._side)
         warped = grid_sample(channels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         if self._multi_class:
-            warped_mask = warped[:, 3:].argmax(1, keepdim=True).to(torch.uint8)
+            labels = warped[:, 3:]
+            is_labeled = labels.sum(1, keepdim=True) >= 127.5
+            warped_mask = torch.where(is_labeled, labels.argmax(1, keepdim=True), UNLABELED_PIXEL).to(torch.uint8)
         else:
             warped_mask = (warped[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
         return tv_tensors.Image(warped[:, :3]), tv_tensors.Mask(warped_mask), rng

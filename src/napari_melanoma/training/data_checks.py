@@ -15,6 +15,7 @@ from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.io.photographs import read_image_size
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_counts
 
 if TYPE_CHECKING:
@@ -144,13 +145,16 @@ def empty_mask_warnings(parts: TrainingSplit, facts: Mapping[Path, DecodedFacts]
     )
 
 
-def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
-    """Refuse label images with values that belong to no class."""
+def check_labels(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
+    """Refuse label images with values that belong to no class; ``UNLABELED_PIXEL`` marks pixels without a label."""
+    present = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
+    is_mask = present <= {0, LESION_VALUE}  # masks of one lesion
     invalid = []
     for sample in samples:
         if sample.mask is None:
             continue
         unknown = [value for value in label_counts(facts[sample.mask]) if value >= len(classes)]
+        unknown = [value for value in unknown if value != UNLABELED_PIXEL or is_mask]
         if unknown:
             invalid.append((sample.mask, unknown))
     if not invalid:
@@ -170,6 +174,7 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], 
 def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
     """Refuse training data in which a class has no pixel."""
     present = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
+    present -= {UNLABELED_PIXEL}
     missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in present]
     if missing:
         present_names = ", ".join(classes[value] for value in sorted(present))

@@ -25,6 +25,7 @@ from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_number, read_possible_number, read_table_values
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import scan_files
 from napari_melanoma.training.data_selection import (
@@ -281,12 +282,13 @@ def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) 
 
 
 def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> tuple[float, ...]:
-    """Share of each class in all pixels of the training label images; empty without classes."""
+    """Share of each class in the labeled pixels of the training label images; empty without classes."""
     total: Counter[int] = Counter()
     if classes:
         facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "train")
         for mask_facts in facts:
             total.update(label_counts(mask_facts) if mask_facts else {})
+    del total[UNLABELED_PIXEL]
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
 
 

@@ -379,7 +379,8 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
         *notices,
         *mask_notices,
         *_patient_warnings(chosen),
-        *data_checks.data_warnings(chosen.parts),
+        # Without a validation set, the test images are monitored, and nothing is selected on them.
+        *(data_checks.data_warnings(chosen.parts) if recipe.data.validation_fraction else ()),
     ]
     notices += [
         *patience_warnings(recipe),

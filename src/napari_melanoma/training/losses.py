@@ -105,7 +105,7 @@ def make_class_loss(
 
 
 # Cross-entropy of segmentation. ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1],
-# summing to one over several classes. ``lesion_weight``: weight of lesion pixels relative to skin; for several classes
+# summing to one over several classes, or to zero in pixels without a label, which do not count. ``lesion_weight``: weight of lesion pixels relative to skin; for several classes
 # float (class,), or 1.
 
 
@@ -135,7 +135,7 @@ def bce(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     )
 )
 def ce(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
-    """Negative log-likelihood of the true class, averaged over pixels and images.
+    """Negative log-likelihood of the true class, averaged over the labeled pixels of all images.
 
     With one map and a sigmoid, as in P4, the probability of lesion is p and that of skin 1 - p: the value equals
     ``bce``. It is listed separately so that a recipe can name the loss of its paper.
@@ -143,7 +143,7 @@ def ce(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> T
     if logits.shape[1] == 1:
         return bce(logits, target, float(lesion_weight))
     weights = logits.new_ones(logits.shape[1]) * lesion_weight
-    return -(target * weights[:, None, None] * logits.log_softmax(1)).sum(1).mean()
+    return -(target * weights[:, None, None] * logits.log_softmax(1)).sum() / target.sum().clamp(min=1)
 
 
 # Overlap. With one map, the index is computed for each image; with several, for each class over all images of a batch
@@ -171,7 +171,8 @@ def jaccard_index(logits: Tensor, target: Tensor) -> Tensor:
 def _sums(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Sum the product and the sum of probability and target over each image; for several classes, over each class."""
     multi_class = logits.shape[1] > 1
-    probability = logits.softmax(1) if multi_class else logits.sigmoid()
+    # Several classes: the target of a pixel sums to one, or to zero where it has no label.
+    probability = logits.softmax(1) * target.sum(1, keepdim=True) if multi_class else logits.sigmoid()
     axes = (0, 2, 3) if multi_class else (1, 2, 3)
     return (probability * target).sum(axes), (probability + target).sum(axes)
 

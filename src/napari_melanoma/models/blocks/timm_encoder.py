@@ -20,6 +20,8 @@ from napari_melanoma.models.torch_inference import memory_layout
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_melanoma.models.zoo.cell_network import CellNetworkConfig
+
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
 HEADS = 8  # of the attention pooling
@@ -64,9 +66,43 @@ class CellEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features, (batch, feature, cell row, cell column), of normalized images (batch, 3, row, column)."""
-        cells = images.shape[-2] // self._cell_px, images.shape[-1] // self._cell_px
-        joined = self.encoder(images)[-self._joined :]
-        return torch.cat([avg_pool2d(level, level.shape[-1] // cells[1]) for level in joined], dim=1)
+        return cell_features(self.encoder(images)[-self._joined :], images, self._cell_px)
+
+
+class CellNetwork(nn.Module):
+    """Logits of the cells of a tile: linear in the features of each cell and of the squares around it.
+
+    With the weights of an encoder and of a linear head, it predicts what a tissue classifier with both predicts.
+    """
+
+    def __init__(self, encoder: TimmEncoder, config: CellNetworkConfig) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._joined, self.cell_px, self._contexts = config.joined_levels, config.cell_px, config.contexts
+        joined: Any = encoder.model.feature_info
+        width = sum(joined.channels()[-config.joined_levels :])
+        self.head = nn.Conv2d(width * len(config.contexts), config.classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, (batch, class, row, column), of normalized images (batch, 3, row, column), constant in cells."""
+        return interpolate(self.classify_cells(images), scale_factor=float(self.cell_px))
+
+    def classify_cells(self, images: Tensor) -> Tensor:
+        """Return logits, (batch, class, cell row, cell column), of normalized images (batch, 3, row, column)."""
+        features = cell_features(self.encoder(images)[-self._joined :], images, self.cell_px)
+        means = [avg_pool2d(features, side, 1, side // 2, count_include_pad=False) for side in self._contexts]
+        logits: Tensor = self.head(torch.cat(means, dim=1))
+        return logits
+
+
+def cell_features(levels: Sequence[Tensor], images: Tensor, cell_px: int) -> Tensor:
+    """Average feature maps over cells.
+
+    ``levels``: (batch, channel, row, column), of images (batch, 3, row, column). Returns (batch, channel of all levels,
+    cell row, cell column).
+    """
+    columns = images.shape[-1] // cell_px
+    return torch.cat([avg_pool2d(level, level.shape[-1] // columns) for level in levels], dim=1)
 
 
 class MeanColor(nn.Module):

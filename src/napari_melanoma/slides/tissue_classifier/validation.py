@@ -139,6 +139,20 @@ def choose(validations: Sequence[Validation]) -> Validation:
     return next(one for one, accuracy in known if accuracy.mean >= best.mean - error)
 
 
+def balanced_accuracy(
+    hits: NDArray[np.float64], labels: NDArray[np.intp], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the mean recall of the classes, float64 (draw,), NaN where a class has no stroke.
+
+    ``hits``: share of the cells of each stroke that are predicted correctly, float64 (stroke,). ``labels``: int
+    (stroke,). ``weights``: of each stroke in each draw, float64 (draw, stroke).
+    """
+    members = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        recall: NDArray[np.float64] = ((weights * hits) @ members) / (weights @ members)
+    return recall.mean(axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Strokes:
     """Strokes that were left out.
@@ -189,10 +203,7 @@ class _LeftOut:
         """Return the mean recall of the classes, float64 (draw,), NaN without a class; ``weights``: (draw, stroke)."""
         strokes = self.strokes
         hits = strokes.shares[np.arange(len(strokes.labels)), strokes.labels]
-        members = (strokes.labels[:, None] == np.unique(strokes.labels)).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            recall: NDArray[np.float64] = ((weights * hits) @ members) / (weights @ members)
-        return recall.mean(axis=1)
+        return balanced_accuracy(hits, strokes.labels, weights)
 
     def estimate(self, *, by_slide: bool = False) -> Estimate | None:
         """Return the balanced accuracy with an interval over strokes or slides; None without strokes."""

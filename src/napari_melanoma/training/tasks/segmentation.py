@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_melanoma.metrics.overlap import dice_per_class, jaccard_per_class, mean_over_classes
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL, dice_per_class, jaccard_per_class, mean_over_classes
 from napari_melanoma.training.augmentation import BatchAugmentation, one_hot
 from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.tasks.task import RunningMeans, Task
@@ -175,10 +175,12 @@ class ConfusionCounts:
     def add(self, predicted: Tensor, truth: Tensor) -> None:
         """Add a batch.
 
-        ``predicted``, ``truth``: integers (batch, row, column), class indices, on one device.
+        ``predicted``, ``truth``: integers (batch, row, column), class indices, on one device; pixels whose truth is
+        ``UNLABELED_PIXEL`` are not counted.
         """
         classes = len(self._counts)
-        pairs = truth.long().flatten() * classes + predicted.long().flatten()
+        is_labeled = truth != UNLABELED_PIXEL
+        pairs = truth[is_labeled].long() * classes + predicted[is_labeled].long()
         self._counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
 
     def reduce(self, device: torch.device) -> NDArray[np.int64]:

@@ -78,7 +78,11 @@ CONTOUR_LEGEND = (  # name, color in dark themes, color in light themes
     ("reference mask", "#5cdbf0", "#1897ad"),
 )
 PENDING_TEXTS = {"activate": "Activating ...", "discard": "Discarding ..."}
-METRICS = {"segmentation": ("JA", "DI"), "classification": ("AUC", "sensitivity", "specificity", "ECE")}
+METRICS = {
+    "segmentation": ("JA", "DI"),
+    "classification": ("AUC", "sensitivity", "specificity", "ECE"),
+    "cells": ("class_balanced_accuracy",),
+}
 ADVICE = {
     "activate": "Recommendation: use the new model.",
     "keep": "Recommendation: keep the old model.",

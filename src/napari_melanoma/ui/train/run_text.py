@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -113,7 +114,13 @@ def _describe_test_result(report: RunReport) -> str:
         return ""
     old, new, _ = comparison.decisive
     images = format_count(comparison.images, "image")
-    return f"{MONITORS[comparison.task].title} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
+    return f"{_metric_title(comparison)} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
+
+
+def _metric_title(comparison: Comparison) -> str:
+    """Return the short name of the decisive metric."""
+    monitor = MONITORS.get(comparison.task)
+    return metric_label(comparison.metric) if monitor is None else monitor.title
 
 
 def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
@@ -215,7 +222,7 @@ def describe_result(report: RunReport) -> str:
     comparison = report.comparison
     if comparison is not None and comparison.decisive is not None:
         _, new, change = comparison.decisive
-        parts.append(f"test {MONITORS[comparison.task].title} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
+        parts.append(f"test {_metric_title(comparison)} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
     elif report.best is not None:
         parts.append(f"validation {report.monitor.title} {report.best:.3f}")
     if report.activated_as is not None:

@@ -1,0 +1,178 @@
+"""Comparison of a network that was trained on strokes with the classifier that was painted with the same strokes.
+
+Both predict the cells of the same strokes, which were held back from both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.csv_files import read_csv_dicts
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel, Comparison
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
+from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
+from napari_melanoma.slides.tile_passes import to_array
+from napari_melanoma.slides.tissue_classifier.stroke_tiles import ARCHITECTURE, HELD_BACK
+from napari_melanoma.slides.tissue_classifier.validation import balanced_accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.training.recipe import TrainRecipe
+
+TASK, PAINTED = "cells", "painted classifier"
+METRIC = DECIDES[TASK]
+MIN_SLIDES = 5  # with fewer, the interval is over strokes: it does not cover the variation between slides
+STAYS = "The painted classifier is as good and stays."
+BETTER = "The network is better."
+WORSE = "The network is worse: the painted classifier stays."
+
+
+def find_held_back(recipe: TrainRecipe) -> Path | None:
+    """Return the data set of a run that trains on strokes, with the cells that were held back; None for other runs."""
+    folders = [Path(name).expanduser() for name in recipe.data.datasets]
+    if recipe.model.architecture != ARCHITECTURE or len(folders) != 1:
+        return None
+    return folders[0] if (folders[0] / HELD_BACK).is_file() else None
+
+
+def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comparison:
+    """Compare a network with the painted classifier on the cells that were held back from both.
+
+    ``data``: the data set of strokes. The network is recommended only if the interval of the difference in balanced
+    accuracy is above 0.
+    """
+    cells = HeldBackCells.read(data)
+    strokes = cells.of_strokes(cells.predict(data, model, run))
+    slides = len(np.unique(strokes.slides))
+    by_slide = slides >= MIN_SLIDES
+    old, new, difference = strokes.estimate(by_slide=by_slide)
+    advice: Advice = "activate" if difference.low > 0 else "keep"
+    verdict = BETTER if advice == "activate" else WORSE if difference.high < 0 else STAYS
+    units = "slide" if by_slide else "stroke"
+    return Comparison(
+        old=ComparedModel(PAINTED, "", 0.5, {METRIC: old}),
+        new=ComparedModel(model.name, model.fingerprint, 0.5, {METRIC: new}),
+        difference={METRIC: difference},
+        domains=(),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=f"{describe_difference(old, new, difference, units)}, on {format_count(len(strokes.classes), 'stroke')} "
+        f"held back of {format_count(slides, 'slide')}. {verdict}",
+        images=len(set(cells.image)),
+        patients=difference.count,
+        facts={
+            "interval": f"95 % intervals: bootstrap over {units}s that were held back",
+            "classes": list(model.config.classes),
+            "provenance": collect_provenance(),
+        },
+        task=TASK,
+    )
+
+
+def describe_difference(old: Estimate, new: Estimate, difference: Estimate, units: str) -> str:
+    """Describe a comparison, such as ``balanced accuracy 0.91 against 0.87 of the painted classifier, +0.04 (...)``."""
+    interval = difference.format_interval("+.2f", f"95 % interval over {units}s ")
+    return (
+        f"Balanced accuracy {new.mean:.2f} against {old.mean:.2f} of the painted classifier, {difference.mean:+.2f} "
+        f"({interval})"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBackStrokes:
+    """Strokes that were held back.
+
+    ``classes``, ``slides``: of each stroke. ``painted``, ``network``: share of its cells that the painted classifier
+    and the network predict correctly, float64 (stroke,).
+    """
+
+    classes: tuple[str, ...]
+    slides: tuple[str, ...]
+    painted: NDArray[np.float64]
+    network: NDArray[np.float64]
+
+    def estimate(self, *, by_slide: bool) -> tuple[Estimate, Estimate, Estimate]:
+        """Estimate the balanced accuracy of the painted classifier and of the network, and the difference.
+
+        ``by_slide``: whether intervals are over slides instead of strokes.
+        """
+        labels = np.unique(self.classes, return_inverse=True)[1]
+
+        def measure(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            old, new = (balanced_accuracy(hits, labels, weights) for hits in (self.painted, self.network))
+            return {"old": old, "new": new, "difference": new - old}
+
+        groups = np.array(self.slides) if by_slide else np.arange(len(self.slides))
+        count = len(np.unique(groups))
+        old, new, difference = (
+            Estimate(value, *bootstrap_interval(value, drawn, count, bounds=bounds), count)
+            for (value, drawn), bounds in zip(
+                draw_statistics(measure, groups).values(), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)), strict=True
+            )
+        )
+        return old, new, difference
+
+
+@dataclass(frozen=True)
+class HeldBackCells:
+    """The cells that were held back: their tile, row and column in it, slide, stroke, and classes."""
+
+    image: tuple[str, ...]
+    position: tuple[tuple[int, int], ...]
+    slide: tuple[str, ...]
+    stroke: tuple[str, ...]
+    true: tuple[str, ...]
+    painted: tuple[str, ...]
+
+    @classmethod
+    def read(cls, data: Path) -> HeldBackCells:
+        """Read ``held_back.csv`` of a data set."""
+        path = data / HELD_BACK
+        try:
+            with path.open(newline="", encoding="utf-8") as table:
+                rows = list(read_csv_dicts(table))
+            names = [[row[name] for row in rows] for name in ("image_id", "slide", "stroke", "class", "painted")]
+            position = tuple((int(row["row"]), int(row["column"])) for row in rows)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Train the network again on the strokes.") from error
+        if not rows:
+            raise RunError(f"{path} lists no cell that was held back. Paint more strokes, and train again.")
+        image, slide, stroke, true, painted = map(tuple, names)
+        return cls(image, position, slide, stroke, true, painted)
+
+    def predict(self, data: Path, model: BundleInfo, run: RunContext) -> NDArray[np.str_]:
+        """Return the class of each cell that a network predicts, as in an analysis of the slide."""
+        loaded = load_tile_model(str(model.path), LoadOptions())
+        names = np.array(model.config.classes)
+        predicted = np.empty(len(self.image), names.dtype)
+        images = np.array(self.image)
+        for image in run.track(list(dict.fromkeys(self.image)), "Comparing with the painted classifier"):
+            tile = read_photograph(data / "images" / f"{image}.png").rgb
+            dense = to_array(loaded.predict(tile[None])["dense"])[0]
+            chosen = np.flatnonzero(images == image)
+            rows, columns = np.array(self.position)[chosen].T
+            predicted[chosen] = names[dense[:, rows, columns].argmax(axis=0)]
+        return predicted
+
+    def of_strokes(self, network: NDArray[np.str_]) -> HeldBackStrokes:
+        """Return the share of correct cells of each stroke; ``network``: from ``predict``."""
+        _, first, index = np.unique(self.stroke, return_index=True, return_inverse=True)
+        true = np.array(self.true)
+        painted, trained = (
+            np.bincount(index, weights=predicted == true) / np.bincount(index)
+            for predicted in (np.array(self.painted), network)
+        )
+        classes, slides = (tuple(values[one] for one in first.tolist()) for values in (self.true, self.slide))
+        return HeldBackStrokes(classes, slides, painted, trained)

@@ -1,0 +1,309 @@
+"""A data set of tiles around painted cells, to train a network on; some strokes are held back to compare it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_melanoma.core.context import NULL_CONTEXT, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.prediction_config import TileConfig
+from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
+from napari_melanoma.io.results import write_labels, write_rgb, write_table
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
+from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, read_arrays
+from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.slides.engine import TileReader
+from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TEST_SPLIT, TRAIN_SPLIT, TileSet, write_tile_set
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, CellGrid
+from napari_melanoma.slides.tissue_classifier.classifier import (
+    PaintedSlideFile,
+    TissueClassifier,
+    TissueFitOptions,
+    compute_painted,
+    fit_tissue_classifier,
+    gather_cells,
+)
+from napari_melanoma.slides.tissue_classifier.feature_sources import (
+    CONTEXTS,
+    IMAGENET,
+    IMAGENET_BUNDLE,
+    open_feature_source,
+)
+from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.fitting import LinearHead, fit_head
+from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.reading.slide import Slide
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.slides.tiling import TileGrid
+
+# Eight cells with the margin are 448 pixels: training takes a third of the memory and time of whole blocks, and few
+# strokes are longer.
+TILE_CELLS = 8
+HELD_BACK_SHARE = 1 / 3  # of the slides, or of the strokes of each class
+HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights
+ARCHITECTURE = "cell_network"
+HeldBackBy = Literal["slides", "strokes"]
+
+
+@dataclass(frozen=True)
+class PaintedSplit:
+    """The strokes of slides, divided; each part lists all slides, some of them without strokes.
+
+    ``by``: whether whole slides or whole strokes are held back.
+    """
+
+    training: tuple[PaintedSlideFile, ...]
+    held_back: tuple[PaintedSlideFile, ...]
+    by: HeldBackBy
+
+
+def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
+    """Hold back about a third of the slides or, if a class would be missing without them, of the strokes of each class.
+
+    The choice depends on the strokes only. Raises ``InputError`` if fewer than two classes could be compared.
+    """
+    ordered = sorted(slides, key=lambda slide: (len(slide.strokes), slide.path.name))
+    chosen = _choose_slides(ordered)
+    if chosen:
+        return _split(slides, {stroke.id for slide in chosen for stroke in slide.strokes}, "slides")
+    by_class: dict[str, list[str]] = {}
+    for slide in ordered:
+        for stroke in slide.strokes:
+            by_class.setdefault(stroke.class_name, []).append(stroke.id)
+    counts = {name: round(HELD_BACK_SHARE * len(ids)) or int(len(ids) > 1) for name, ids in by_class.items()}
+    if sum(count > 0 for count in counts.values()) < 2:
+        raise InputError(
+            "a network is compared with the painted classifier on strokes that are held back, which takes at least two "
+            f"strokes of each of two classes; found {_count_strokes(by_class)}. Paint more strokes."
+        )
+    ids = {one for name, ids in by_class.items() for one in sorted(ids, key=_hash)[: counts[name]]}
+    return _split(slides, ids, "strokes")
+
+
+def _choose_slides(slides: Sequence[PaintedSlideFile]) -> list[PaintedSlideFile]:
+    """Choose slides to hold back, those with the fewest strokes first, so that all classes remain in the others."""
+    chosen: list[PaintedSlideFile] = []
+    painted = [slide for slide in slides if slide.strokes]
+    classes = {stroke.class_name for slide in painted for stroke in slide.strokes}
+    for slide in painted:
+        others = [one for one in painted if one is not slide and one not in chosen]
+        is_complete = {stroke.class_name for one in others for stroke in one.strokes} == classes
+        if is_complete and len(chosen) < max(1, round(HELD_BACK_SHARE * len(painted))):
+            chosen.append(slide)
+    return chosen if len({stroke.class_name for slide in chosen for stroke in slide.strokes}) > 1 else []
+
+
+def _split(slides: Sequence[PaintedSlideFile], held_back: set[str], by: HeldBackBy) -> PaintedSplit:
+    parts = [
+        tuple(
+            replace(slide, strokes=tuple(stroke for stroke in slide.strokes if (stroke.id in held_back) == is_held_back))
+            for slide in slides
+        )
+        for is_held_back in (False, True)
+    ]
+    return PaintedSplit(parts[0], parts[1], by)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _count_strokes(by_class: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
+
+
+def make_stroke_tiles(
+    split: PaintedSplit,
+    out: Path,
+    options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable
+    run: RunContext = NULL_CONTEXT,
+) -> None:
+    """Make a data set of tiles around the painted cells of slides, in ``out``, which must not exist.
+
+    Pixels of other cells have no label. ``held_back.csv`` lists the cells of the strokes that are held back, with the
+    predictions of a tissue classifier that was fitted on the other strokes; ``start`` is a bundle of a network with the
+    encoder that ships and a head fitted on these strokes.
+
+    ``options``: the candidates of the painted classifier.
+    """
+    painted = [slide for slide in split.training if slide.strokes]
+    classifier = fit_tissue_classifier(painted, options, run)
+    cells, _ = gather_cells(painted, open_feature_source(IMAGENET), classifier.classes, run)
+    head = fit_head(cells, "logistic")
+    assert isinstance(head, LinearHead)
+    with assemble_folder(out) as folder:
+        rows, held_back = [], list[dict[str, object]]()
+        for number in range(len(split.training)):
+            tiles = _SlideTiles(split.training[number], split.held_back[number], classifier, f"slide-{number + 1:02}")
+            for part in tiles.write(folder, run):
+                rows += [part.row]
+                held_back += part.held_back
+        by_slide = split.by == "slides"
+        write_dataset_table(folder / "dataset.csv", [_with_patient(row, by_slide=by_slide) for row in rows])
+        write_table(folder / HELD_BACK, held_back)
+        tile = TileConfig(mpp=classifier.mpp, side_px=_tile_px(classifier.mpp))
+        write_tile_set(folder, TileSet(tile=tile, labels=head.classes, classes=head.classes))
+        facts = {"source": "strokes", "held_back": split.by, "painted_classifier": classifier.validation.source}
+        write_json(folder / "source.json", {**facts, "head": classifier.head.kind})
+        _write_start(folder / START, head, tile)
+
+
+def _with_patient(row: dict[str, str], *, by_slide: bool) -> dict[str, str]:
+    """Name the part that must not be divided: the slide, or the stroke if these are divided."""
+    return {**row, "patient_id": row["slide"] if by_slide else row["lesion_id"]}
+
+
+def _tile_px(mpp: float) -> int:
+    return round((TILE_CELLS + 2 * MARGIN_CELLS) * CELL_UM / mpp)
+
+
+@dataclass(frozen=True)
+class _WrittenTile:
+    """The row of a tile in ``dataset.csv``, and those of its cells in ``held_back.csv``."""
+
+    row: dict[str, str]
+    held_back: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class _SlideTiles:
+    """Writes the tiles of one slide; ``name``: prefix of their names, without that of the file."""
+
+    training: PaintedSlideFile
+    held_back: PaintedSlideFile
+    classifier: TissueClassifier
+    name: str
+
+    def write(self, folder: Path, run: RunContext) -> Iterator[_WrittenTile]:
+        """Write the tiles of all strokes."""
+        from napari_melanoma.slides.reading.opening import open_slide
+
+        source = open_feature_source(self.classifier.source)
+        with (
+            open_slide(self.training.path, self.training.pixel_size) as slide,
+            SlideFeatures.open(slide, source, self.training.folder) as stored,
+        ):
+            painted = PaintedCells.of_slide(self.training.strokes, stored.grid)
+            known = {tuple(cell) for cell in painted.cells.tolist()}
+            for number, stroke in run.track(list(enumerate(painted.strokes)), "Cutting tiles of strokes"):
+                cells = painted.cells[painted.stroke == number]
+                yield from self._write_stroke(folder, slide, stored.grid, stroke, cells, None)
+            held_back, features = compute_painted(self.held_back.strokes, stored, run)
+            predicted = self.classifier.predict(features).argmax(axis=1)
+            is_used = np.isfinite(features).all(axis=1)
+            is_used &= np.array([tuple(cell) not in known for cell in held_back.cells.tolist()], bool)
+            for number, stroke in enumerate(held_back.strokes):
+                chosen = is_used & (held_back.stroke == number)
+                cells = held_back.cells[chosen]
+                yield from self._write_stroke(folder, slide, stored.grid, stroke, cells, predicted[chosen])
+
+    def _write_stroke(
+        self,
+        folder: Path,
+        slide: Slide,
+        grid: CellGrid,
+        stroke: Stroke,
+        cells: NDArray[np.int32],
+        predicted: NDArray[np.intp] | None,
+    ) -> Iterator[_WrittenTile]:
+        """Write the tiles of a stroke; ``predicted``: classes of held-back cells by the painted classifier."""
+        classes = self.classifier.classes
+        for number, (corner, members) in enumerate(place_tiles(cells)):
+            tile_grid = _grid_at(grid, corner)
+            pixels, readable = TileReader(slide, tile_grid).read(np.zeros((1, 2), np.int32))
+            if not readable[0]:
+                continue
+            name = f"{self.name}-{_hash(stroke.id)[:12]}-{number}"
+            within = cells[members] - corner
+            labels = np.full((TILE_CELLS + 2 * MARGIN_CELLS,) * 2, UNLABELED_PIXEL, np.uint8)
+            labels[tuple((within + MARGIN_CELLS).T)] = classes.index(stroke.class_name)
+            cell_px = pixels.shape[1] // len(labels)
+            write_rgb(folder / "images" / f"{name}.png", pixels[0])
+            write_labels(folder / "masks" / f"{name}.png", labels.repeat(cell_px, 0).repeat(cell_px, 1))
+            row = {"image_id": name, "lesion_id": f"{self.name}-{_hash(stroke.id)[:12]}", "slide": self.name}
+            row |= {"modality": MODALITY, TARGET: stroke.class_name}
+            row |= {"split": TRAIN_SPLIT if predicted is None else TEST_SPLIT}
+            yield _WrittenTile(row, [] if predicted is None else self._held_back_rows(row, within, predicted[members]))
+
+    def _held_back_rows(
+        self, row: Mapping[str, str], within: NDArray[np.int32], predicted: NDArray[np.intp]
+    ) -> list[dict[str, object]]:
+        names = {"image_id": row["image_id"], "slide": row["slide"], "stroke": row["lesion_id"], "class": row[TARGET]}
+        return [
+            {**names, "row": top, "column": left, "painted": self.classifier.classes[label]}
+            for (top, left), label in zip(within.tolist(), predicted.tolist(), strict=True)
+        ]
+
+
+def place_tiles(cells: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], NDArray[np.intp]]]:
+    """Cover the cells of a stroke with tiles of ``TILE_CELLS`` x ``TILE_CELLS``, in the middle of one if it is small.
+
+    ``cells``: int32 (cell, 2). Returns the first cell of each tile, int32 (2,), and the indices of the cells in it.
+    """
+    if not len(cells):
+        return []
+    first, extent = cells.min(axis=0), np.ptp(cells, axis=0) + 1
+    tiles = -(-extent // TILE_CELLS)
+    first = first - (tiles * TILE_CELLS - extent) // 2
+    numbers, member = np.unique((cells - first) // TILE_CELLS, axis=0, return_inverse=True)
+    return [
+        ((first + TILE_CELLS * number).astype(np.int32), np.flatnonzero(member.reshape(-1) == index))
+        for index, number in enumerate(numbers)
+    ]
+
+
+def _grid_at(grid: CellGrid, corner: NDArray[np.int32]) -> TileGrid:
+    """Return a grid whose first tile has a given first cell."""
+    blocks = grid.blocks
+    cells = BLOCK_CELLS + 2 * MARGIN_CELLS, TILE_CELLS + 2 * MARGIN_CELLS
+    read = tuple(round(side * cells[1] / cells[0]) for side in blocks.read_px)
+    top, left = (
+        origin + round(cell * stride / BLOCK_CELLS)
+        for origin, cell, stride in zip((blocks.area.top, blocks.area.left), corner.tolist(), blocks.stride_px, strict=True)
+    )
+    side = blocks.side_px * cells[1] // cells[0]
+    area = Box(top, left, *read)
+    return replace(blocks, side_px=side, read_px=(read[0], read[1]), area=area, rows=1, columns=1)
+
+
+def _write_start(folder: Path, head: LinearHead, tile: TileConfig) -> None:
+    """Write a bundle of a network that predicts what the encoder that ships and a head predict."""
+    from safetensors.numpy import save
+
+    encoder = find_bundle(IMAGENET_BUNDLE)
+    config = BundleConfig(
+        name="painted",
+        title=f"Classes of cells: {', '.join(head.classes)}",
+        architecture=ARCHITECTURE,
+        options={**encoder.config.options, "contexts": list(CONTEXTS), "classes": len(head.classes)},
+        input_size=tile.side_px,
+        mean=encoder.config.mean,
+        std=encoder.config.std,
+        classes=head.classes,
+        modalities=(SLIDE,),
+        tile=tile,
+        licence=encoder.config.licence,
+        provenance={"encoder": encoder.name, "head": head.kind},
+    )
+    arrays = {
+        name: values.astype(np.float32) if values.dtype == np.float16 else values
+        for name, values in read_arrays(encoder.path / WEIGHTS).items()
+    }
+    arrays["head.weight"] = head.weight.T[:, :, None, None].astype(np.float32)
+    arrays["head.bias"] = (head.bias - head.center @ head.weight).astype(np.float32)
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / CONFIG, config.model_dump(mode="json"))
+        write_text(temporary / CARD, f"# {config.name}\n\n{config.title}: the initial weights of a training.\n")
+        (temporary / WEIGHTS).write_bytes(save({name: np.asarray(one, order="C") for name, one in arrays.items()}))
