@@ -57,6 +57,7 @@ def test_the_recipe_for_corrections_is_first() -> None:
         "classify-tiles",
         "from-imagenet",
         "from-scratch",
+        "paint-network",
         "quick-look",
         "risk",
         "risk-small",

@@ -1,4 +1,4 @@
-"""Commands ``tissue ...``: fit a tissue classifier on strokes or train a network on them, and apply it to slides."""
+"""Commands ``tissue ...``: fit a tissue classifier or train a network on strokes, and apply it to slides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRAIN_HELP = format_help(
     "napari-melanoma tissue train a.svs b.svs --out runs/skin-layers",
     "napari-melanoma tissue train a.svs b.svs --out runs/skin-layers --resume",
     "Train a network on the strokes of slides, if the features of tissue fit are not enough. Starts with the encoder "
-    "that ships and takes minutes. Whole slides, or strokes, are held back; the network and a classifier of tissue fit, "
+    "that ships and takes minutes. Whole slides or strokes are held back; the network and a classifier of tissue fit, "
     "both without them, are compared on them. Writes a run folder as train does, with the model in bundle/. "
     "--resume continues a stopped run from its last finished epoch.",
 )

@@ -168,7 +168,7 @@ class BundleConfig(Config):
         architecture = list_architectures().get(self.architecture)
         if architecture is None or not hasattr(architecture.spec.config, "margin_px"):
             return 0
-        return int(architecture.spec.config.parse(self.options, "options").margin_px)  # type: ignore[attr-defined]
+        return int(architecture.spec.config.parse(self.options, "options").margin_px)
 
     @property
     def synthetic_share(self) -> float:

@@ -113,8 +113,8 @@ def preview_augmentation(
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Encode labels as one map per class.
 
-    ``labels``: uint8 (batch, 1, row, column), class indices, or ``UNLABELED_PIXEL``. Returns uint8 0 or 1 (batch, class, row,
-    column); 0 for all classes where a pixel has no label.
+    ``labels``: uint8 (batch, 1, row, column), class indices, or ``UNLABELED_PIXEL``. Returns uint8 0 or 1 (batch,
+    class, row, column); 0 for all classes where a pixel has no label.
     """
     indices = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels == indices[:, None, None]).to(torch.uint8)

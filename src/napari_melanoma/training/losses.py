@@ -105,8 +105,8 @@ def make_class_loss(
 
 
 # Cross-entropy of segmentation. ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1],
-# summing to one over several classes, or to zero in pixels without a label, which do not count. ``lesion_weight``: weight of lesion pixels relative to skin; for several classes
-# float (class,), or 1.
+# summing to one over several classes, or to zero in pixels without a label, which do not count. ``lesion_weight``:
+# weight of lesion pixels relative to skin; for several classes float (class,), or 1.
 
 
 @list_loss(

@@ -84,7 +84,7 @@ class CellNetwork(nn.Module):
         self.head = nn.Conv2d(width * len(config.contexts), config.classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (batch, class, row, column), of normalized images (batch, 3, row, column), constant in cells."""
+        """Return logits, (batch, class, row, column), constant in cells, of normalized images (batch, 3, ...)."""
         return interpolate(self.classify_cells(images), scale_factor=float(self.cell_px))
 
     def classify_cells(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network that classifies the cells of a tile: the encoder and the context of tissue classifiers, trained together."""
+"""A network that classifies the cells of a tile: encoder, context and head of a tissue classifier, trained together."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.slides.tiling import TileGrid
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 # Eight cells with the margin are 448 pixels: training takes a third of the memory and time of whole blocks, and few
 # strokes are longer.
@@ -108,7 +108,9 @@ def _choose_slides(slides: Sequence[PaintedSlideFile]) -> list[PaintedSlideFile]
 def _split(slides: Sequence[PaintedSlideFile], held_back: set[str], by: HeldBackBy) -> PaintedSplit:
     parts = [
         tuple(
-            replace(slide, strokes=tuple(stroke for stroke in slide.strokes if (stroke.id in held_back) == is_held_back))
+            replace(
+                slide, strokes=tuple(stroke for stroke in slide.strokes if (stroke.id in held_back) == is_held_back)
+            )
             for slide in slides
         )
         for is_held_back in (False, True)
@@ -271,7 +273,9 @@ def _grid_at(grid: CellGrid, corner: NDArray[np.int32]) -> TileGrid:
     read = tuple(round(side * cells[1] / cells[0]) for side in blocks.read_px)
     top, left = (
         origin + round(cell * stride / BLOCK_CELLS)
-        for origin, cell, stride in zip((blocks.area.top, blocks.area.left), corner.tolist(), blocks.stride_px, strict=True)
+        for origin, cell, stride in zip(
+            (blocks.area.top, blocks.area.left), corner.tolist(), blocks.stride_px, strict=True
+        )
     )
     side = blocks.side_px * cells[1] // cells[0]
     area = Box(top, left, *read)

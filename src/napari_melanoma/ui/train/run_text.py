@@ -12,6 +12,7 @@ from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
+    from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.monitor import Monitor
 

@@ -25,6 +25,7 @@ Task = Literal[
     "saving",
     "storing",
     "rating",
+    "training",
     "importing",
     "starting",
     "searching",

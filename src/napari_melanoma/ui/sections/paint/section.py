@@ -18,6 +18,12 @@ from napari_melanoma.ui.sections.paint.channels import choose_channels, complete
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
+from napari_melanoma.ui.sections.paint.network import (
+    TRAIN_TIP,
+    NetworkRun,
+    NetworkTrainer,
+    resolve_network_blocker,
+)
 from napari_melanoma.ui.sections.paint.resolve import (
     NO_SCALE,
     count_strokes,
@@ -74,6 +80,7 @@ class PaintSection:
 
     def __init__(self) -> None:
         self._stores, self._similar = FeatureCache(), SimilarMemory()
+        self._network_run = NetworkRun()
         self._controller: PaintController | None = None
         self._model = ""  # that was saved last, to be applied to other slides
 
@@ -86,7 +93,7 @@ class PaintSection:
             return label
         session.closed.connect(self._stores.release, unique=True)
         complete_channels(session)
-        self._controller = PaintController(session, self._stores, self._similar, self._model)
+        self._controller = PaintController(session, self._stores, self._similar, self._network_run, self._model)
         return self._controller.view
 
     def close(self) -> None:
@@ -103,7 +110,14 @@ class PaintController(QObject):
     ``model``: the name of the model that was saved last; empty if there is none.
     """
 
-    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = "") -> None:
+    def __init__(
+        self,
+        session: SlideSession,
+        stores: FeatureCache,
+        similar: SimilarMemory,
+        network_run: NetworkRun,
+        model: str = "",
+    ) -> None:
         from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 
         services = session.services
@@ -123,6 +137,7 @@ class PaintController(QObject):
         self._saver = ModelSaver(services.status, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
         self.model = model
+        self._trainer = NetworkTrainer(view.network, network_run, services.status, self)
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
         self._connect()
@@ -159,16 +174,19 @@ class PaintController(QObject):
         self._assessor.assessed.connect(self._on_assessed)
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
+        self._trainer.used.connect(self._on_network_used)
+        self._trainer.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
+        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), session))
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._update_loop)
         self._similar.tile_painted.connect(self._on_tile_painted)
         self._similar.message.connect(services.status.show_message)
         self._similar.view.strip.cell_assigned.connect(self._on_tile_assigned)
-        for source in (self._loop, self._assessor, self._saver, view.suggestions, self._similar):
+        for source in (self._loop, self._assessor, self._saver, self._trainer, view.suggestions, self._similar):
             source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
@@ -178,6 +196,7 @@ class PaintController(QObject):
         self._assessor.close()
         self._saver.close()
         self._similar.close()
+        self._trainer.close()
         self.view.suggestions.clear()
         self._session.changed.disconnect(self._on_state)
         self._session.sessions.changed.disconnect(self._update_texts)
@@ -214,6 +233,8 @@ class PaintController(QObject):
         view.advice_label.setText(advice)
         view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
+        blocker = resolve_network_blocker(tuple(painted.strokes.values()), is_active=self._trainer.is_active)
+        enable(view.train_button, TRAIN_TIP, blocker)
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.can_redo else "Nothing to redo.")
@@ -357,6 +378,12 @@ class PaintController(QObject):
 
     def _on_saved(self, model: str) -> None:
         self.model = model
+
+    def _on_network_used(self, model: str) -> None:
+        """Apply the network that the user has taken to this slide."""
+        self.model = model
+        self._update_texts()
+        self._services.analysis_requested.emit(model)
 
     def _on_map(self, parts: tuple[MapPart, ...]) -> None:
         fit = self._loop.fit

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSl
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
+from napari_melanoma.ui.sections.paint.network import TRAIN_TIP, NetworkPanel
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
@@ -116,6 +117,8 @@ class PaintView(QWidget):
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
         self.progress_label = named(SteadyLabel(PROGRESS_LINES), "paint_progress_text", "Progress of the map")
         self.progress_label.setToolTip("")
+        self.train_button = tool_button("paint_train", "Train a network", TRAIN_TIP, "Train a network ...")
+        self.network = NetworkPanel()
         self.progress_label.setProperty("quiet", True)
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
         self.progress_bar.setTextVisible(False)
@@ -137,7 +140,9 @@ class PaintView(QWidget):
             row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
             row(self.progress_bar, self.pause_button, stretch=0),
             self.progress_label,
-            row(self.save_button, self.apply_button),
+            row(self.save_button, self.train_button),
+            row(self.apply_button),
+            self.network,
             self.similar,
             self.suggestions,
             self.panel,

@@ -1,0 +1,300 @@
+"""Train a network on what was painted: start a run, show its progress, and offer its model if it is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QMessageBox, QProgressBar, QWidget
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.ui.sections.paint.saving import list_painted_slides
+from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.runs.launching import RunReport
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.widgets.status_line import StatusLine
+
+POLL_MS, STEPS = 1000, 1000
+TRAIN_TIP = "Train a network on the strokes of all open slides, and measure whether it is better"
+DETAILS = (
+    "{held_back} held back: the painted classifier and the network, both trained without them, are compared on them. "
+    "The network is offered only if it is better.\n\nTraining takes some minutes and continues in the background. The "
+    "Train dock shows its curves."
+)
+NO_STROKES = "Paint at least two strokes of two classes first."
+
+
+@dataclass(frozen=True)
+class NetworkProgress:
+    """What is shown of a training.
+
+    ``share``: what is done, 0 to 1; None if nothing is running. ``can_use``: the network is measured to be better.
+    """
+
+    text: str
+    share: float | None = None
+    can_cancel: bool = False
+    can_resume: bool = False
+    can_use: bool = False
+
+
+def resolve_network(report: RunReport) -> NetworkProgress:
+    """Return what is shown of a run."""
+    if report.state.active:
+        left = report.step.get("eta_s")
+        text = f"Training a network: {report.message[:1].lower()}{report.message[1:]}"
+        if isinstance(left, int | float) and left > 0:
+            text += f" {format_duration(left)} left."
+        done = report.epoch / report.epochs if report.epochs else 0.0
+        batch, batches = report.step.get("batch"), report.step.get("batches")
+        if batch and batches and report.epochs and report.step.get("epoch") == report.epoch:
+            done += batch / batches / report.epochs
+        return NetworkProgress(text, min(done, 1.0), can_cancel=report.state != "cancelling")
+    if report.state != "finished":
+        return NetworkProgress(f"Training a network: {report.message}", can_resume=report.state.resumable)
+    if report.activated_as is not None:
+        return NetworkProgress(f"The network is in use as model '{report.activated_as}'.")
+    if report.comparison is None:
+        return NetworkProgress("The network was trained, but not compared. See its log in the Train dock.")
+    return NetworkProgress(report.comparison.reason, can_use=report.comparison.advice == "activate")
+
+
+def resolve_network_blocker(strokes: Sequence[int], *, is_active: bool) -> str:
+    """Return why no network can be trained; empty if one can. ``strokes``: number of strokes of each class."""
+    if is_active:
+        return "A network is being trained."
+    return "" if sum(count > 1 for count in strokes) > 1 else NO_STROKES
+
+
+class NetworkPanel(QWidget):
+    """Progress and result of a training; hidden if there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = named(WrappedLabel(), "paint_network_text", "Training of a network")
+        self.label.setToolTip("")
+        self.bar = named(QProgressBar(), "paint_network_progress", "Progress of the training")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setRange(0, STEPS)
+        tip = "End the training; finished epochs are kept"
+        self.cancel_button = tool_button("paint_network_cancel", "Cancel the training", tip, "Cancel")
+        tip = "Continue the training after its last finished epoch"
+        self.resume_button = tool_button("paint_network_resume", "Resume the training", tip, "Resume")
+        tip = "Add the network to the list of models, and apply it to this slide"
+        self.use_button = tool_button("paint_network_use", "Use the network", tip, "Use the network")
+        self._running = row(self.bar, self.cancel_button, stretch=0)
+        fill_column(self, self.label, self._running, row(self.resume_button, self.use_button))
+        self.hide()
+
+    def show_progress(self, progress: NetworkProgress | None) -> None:
+        """Show the progress of a training; None hides the panel."""
+        self.setVisible(progress is not None)
+        if progress is None:
+            return
+        self.label.setText(progress.text)
+        self._running.setVisible(progress.share is not None)
+        self.bar.setValue(round(STEPS * (progress.share or 0.0)))
+        self.cancel_button.setEnabled(progress.can_cancel)
+        self.resume_button.setVisible(progress.can_resume)
+        self.use_button.setVisible(progress.can_use)
+
+
+@dataclass
+class NetworkRun:
+    """The run of this window, which the panels of all slides show; None before the first."""
+
+    path: Path | None = None
+
+
+class NetworkTrainer(QObject):
+    """Ask, prepare and start the training of a network, and follow it.
+
+    ``run``: is set to the started run. ``used``: the name of the model that the user has taken.
+    """
+
+    used = Signal(str)
+    failed = Signal(object)
+    changed = Signal()  # it was started, or has ended
+
+    def __init__(self, panel: NetworkPanel, run: NetworkRun, status: StatusLine, parent: QObject) -> None:
+        super().__init__(parent)
+        self._panel, self._run, self._status = panel, run, status
+        self._report: RunReport | None = None
+        self._job: BackgroundJob | None = None
+        self._jobs = LatestJobQueue(self)
+        self._jobs.succeeded.connect(self._on_done)
+        self._jobs.failed.connect(self._on_failed)
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        panel.cancel_button.clicked.connect(lambda: self._submit(_cancel))
+        panel.resume_button.clicked.connect(lambda: self._submit(_resume))
+        panel.use_button.clicked.connect(self._use)
+        status.cancelled.connect(self._on_cancelled)
+        self._follow()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a run is being prepared, or is running."""
+        return self._job is not None or (self._report is not None and self._report.state.active)
+
+    def ask(self, window: QWidget, session: SlideSession) -> None:
+        """State what will be done, and start when the user agrees."""
+        from napari_melanoma.slides.tissue_classifier.stroke_tiles import split_strokes
+
+        slides = list_painted_slides(session)
+        try:
+            split = split_strokes(slides)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        strokes = sum(len(slide.strokes) for slide in split.held_back)
+        if split.by == "slides":
+            count = sum(bool(slide.strokes) for slide in split.held_back)
+            held_back = f"{format_count(count, 'slide')} with {format_count(strokes, 'stroke')}"
+        else:
+            held_back = format_count(strokes, "stroke")
+        verb = "is" if held_back.startswith("1 ") else "are"
+        question = f"Train a network on {format_count(sum(len(one.strokes) for one in slides), 'stroke')}?"
+        box = create_question(
+            window, "train_network", question, DETAILS.format(held_back=f"{held_back} {verb}"), "Paint"
+        )
+        box.addButton("Train", QMessageBox.ButtonRole.AcceptRole).setObjectName("train_network_yes")
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.accepted.connect(partial(self._prepare, slides))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def close(self) -> None:
+        """Stop following the run, which continues; cancel a run that is being prepared."""
+        self._timer.stop()
+        self._jobs.cancel()
+        self._status.cancelled.disconnect(self._on_cancelled)
+        if self._job is not None:
+            self._job.cancel()
+            self._status.end("training")
+
+    def _prepare(self, slides: Sequence[PaintedSlideFile]) -> None:
+        if self.is_active:
+            return
+        self._job = BackgroundJob(partial(_prepare, slides))
+        self._job.progressed.connect(partial(self._status.progress, "training"))
+        self._job.succeeded.connect(self._on_started)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_prepared)
+        self._status.begin("training", "Preparing the training of a network ...")
+        self._job.start(self)
+        self.changed.emit()
+
+    def _on_started(self, path: Path) -> None:
+        self._run.path = path
+        self._report = None
+        self._status.end("training", "The training of a network was started; painting can go on.")
+        self._follow()
+
+    def _on_prepared(self) -> None:
+        self._job = None
+        self._status.end("training")
+        self.changed.emit()
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "training" and self._job is not None:
+            self._job.cancel()
+
+    def _follow(self) -> None:
+        if self._run.path is not None:
+            self._timer.start()
+            self._poll()
+
+    def _poll(self) -> None:
+        if not self._jobs.busy:
+            self._submit(_read)
+
+    def _submit(self, work: Callable[[Path, RunContext], RunReport | BundleInfo]) -> None:
+        """Run a function of the run's folder in the background."""
+        path = self._run.path
+        if path is not None:
+            self._timer.start()
+            self._jobs.submit(work.__name__, lambda: partial(work, path))
+
+    def _use(self) -> None:
+        self._panel.use_button.setEnabled(False)
+        self._submit(_activate)
+
+    def _on_done(self, result: RunReport | BundleInfo) -> None:
+        from napari_melanoma.runs.launching import RunReport
+
+        if not isinstance(result, RunReport):
+            models_changed().changed.emit(result.name)
+            self.used.emit(result.name)
+            self._poll()
+            return
+        self._report = result
+        self._panel.show_progress(resolve_network(result))
+        if not result.state.active:
+            self._timer.stop()
+        self.changed.emit()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._panel.use_button.setEnabled(True)
+        self.failed.emit(error)
+
+
+def _prepare(slides: Sequence[PaintedSlideFile], run: RunContext) -> Path:
+    """Make the data set of a new run, and start it; return its folder."""
+    from napari_melanoma.core.files import remove_folder
+    from napari_melanoma.core.packages import require_training_packages
+    from napari_melanoma.runs.launching import create_run_folder, launch
+    from napari_melanoma.runs.painted_network import NAME, prepare_network
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
+
+    require_training_packages()
+    path = create_run_folder(NAME)
+    try:
+        launch(prepare_network(slides, path, TissueFitOptions(), run), path)
+    except BaseException:
+        remove_folder(path)
+        raise
+    return path
+
+
+def _read(path: Path, run: RunContext) -> RunReport:
+    from napari_melanoma.runs.launching import read_run
+
+    return read_run(path)
+
+
+def _cancel(path: Path, run: RunContext) -> RunReport:
+    from napari_melanoma.core.processes import send_command_or_stop
+
+    send_command_or_stop(path, "cancel")
+    return _read(path, run)
+
+
+def _resume(path: Path, run: RunContext) -> RunReport:
+    from napari_melanoma.runs.launching import launch
+
+    recipe = _read(path, run).recipe
+    if recipe is not None:
+        launch(recipe, path, resume=True)
+    return _read(path, run)
+
+
+def _activate(path: Path, run: RunContext) -> BundleInfo:
+    from napari_melanoma.runs.acceptance import activate_model
+
+    return activate_model(path)

@@ -1,0 +1,84 @@
+"""A network against the painted classifier on strokes held back: recommended only if it is measured to be better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.evaluation import painted_network
+from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.painted_network import HeldBackCells, HeldBackStrokes, compare_with_painted
+from napari_melanoma.io.results import write_table
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.runs.acceptance import explain_objection
+from napari_melanoma.slides.tissue_classifier.stroke_tiles import HELD_BACK
+from napari_melanoma.ui.train.run_text import _metric_title
+
+NAMES = ("skin", "fat")
+STROKES = 24  # half of each class, with a cell each
+
+
+def make_comparison(folder: Path, painted: float, network: float, monkeypatch: pytest.MonkeyPatch, slides: int = 1):
+    """Compare two models that predict the given shares of the strokes correctly."""
+
+    def predict(share: float) -> list[str]:
+        right = np.arange(STROKES) % 12 < 12 * share
+        return [NAMES[(index // 12 + (not ok)) % 2] for index, ok in enumerate(right)]
+
+    old, new = predict(painted), np.array(predict(network))
+    rows = [
+        {"image_id": f"t{index}", "slide": f"s{index % slides}", "stroke": f"k{index}", "class": NAMES[index // 12]}
+        | {"row": 0, "column": 0, "painted": old[index]}
+        for index in range(STROKES)
+    ]
+    write_table(folder / HELD_BACK, rows)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    config = BundleConfig(name="n", title="t", architecture="unet", classes=NAMES, options={"classes": 2})
+    monkeypatch.setattr(HeldBackCells, "predict", lambda self, data, model, run: new)
+    return compare_with_painted(folder, BundleInfo(folder, config), RunContext())
+
+
+def test_a_better_network_is_recommended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch)
+    assert comparison.advice == "activate"
+    assert comparison.reason.startswith("Balanced accuracy 1.00 against 0.50 of the painted classifier, +0.50 (95 % ")
+    assert comparison.reason.endswith("on 24 strokes held back of 1 slide. The network is better.")
+    assert explain_objection(comparison, discarded=False) == ""
+
+
+@pytest.mark.parametrize(("network", "end"), [(0.75, painted_network.STAYS), (0.25, painted_network.WORSE)])
+def test_another_network_is_refused(network: float, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = make_comparison(tmp_path, 0.75, network, monkeypatch)
+    assert comparison.advice == "keep"
+    assert comparison.reason.endswith(end)
+    assert end in explain_objection(comparison, discarded=False)
+
+
+def test_a_comparison_is_stored_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_comparison(tmp_path, 0.5, 0.75, monkeypatch).write(tmp_path)
+    comparison = read_comparison(tmp_path)
+    assert comparison.summary().startswith("class balanced accuracy 0.500 -> 0.750, difference +0.250")
+    assert _metric_title(comparison) == "class balanced accuracy"
+
+
+def test_intervals_are_over_slides_if_there_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch, slides=6)
+    assert "95 % interval over slides" in comparison.reason
+    assert comparison.patients == 6
+
+
+def test_each_stroke_and_each_class_has_the_same_weight() -> None:
+    strokes = HeldBackStrokes(("a", "a", "a", "b"), ("s",) * 4, np.array([1, 1, 0.4, 0.5]), np.array([1, 1, 1, 0.0]))
+    old, new, difference = strokes.estimate(by_slide=False)
+    assert (old.mean, new.mean, difference.mean) == pytest.approx((0.65, 0.5, -0.15))
+    assert difference.low < -0.15 < difference.high
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / HELD_BACK).write_text("image_id,row\nt,x\n")
+    with pytest.raises(RunError, match="cannot be read"):
+        HeldBackCells.read(tmp_path)

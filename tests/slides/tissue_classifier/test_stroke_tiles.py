@@ -1,0 +1,133 @@
+"""Tiles around painted cells: which strokes are held back, where tiles are, and the network that they start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted_phantoms import CLASSES, Phantom, draw_phantom
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.results import read_labels, read_table
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
+from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.stroke_tiles import (
+    HELD_BACK,
+    START,
+    TILE_CELLS,
+    make_stroke_tiles,
+    place_tiles,
+    split_strokes,
+)
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+
+
+def paint(name: str, *classes: str) -> PaintedSlideFile:
+    """A slide with a stroke of each of the given classes."""
+    strokes = [Stroke(f"{name}-{number}", one, "cells", ((1.0, 1.0),)) for number, one in enumerate(classes)]
+    return PaintedSlideFile(Path(f"{name}.tif"), tuple(strokes))
+
+
+def names(slides: tuple[PaintedSlideFile, ...]) -> list[int]:
+    return [len(slide.strokes) for slide in slides]
+
+
+def test_whole_slides_are_held_back_if_their_classes_are_painted_elsewhere() -> None:
+    slides = [paint("a", "skin", "fat"), paint("b", "skin", "fat", "fat"), paint("c", "skin", "fat", "skin", "fat")]
+    split = split_strokes(slides)
+    assert (split.by, names(split.training), names(split.held_back)) == ("slides", [0, 3, 4], [2, 0, 0])
+
+
+def test_strokes_are_held_back_if_a_class_is_on_one_slide_only() -> None:
+    slides = [paint("a", *["skin"] * 6), paint("b", *["fat"] * 3, "glass")]
+    split = split_strokes(slides)
+    assert (split.by, names(split.training), names(split.held_back)) == ("strokes", [4, 3], [2, 1])
+    assert split_strokes(slides[::-1]).held_back[1].strokes == split.held_back[0].strokes
+
+
+@pytest.mark.parametrize("slides", [[], [paint("a", "skin", "fat")], [paint("a", "skin", "skin", "fat")]])
+def test_too_few_strokes_are_refused(slides: list[PaintedSlideFile]) -> None:
+    with pytest.raises(InputError, match="at least two strokes of each of two classes"):
+        split_strokes(slides)
+
+
+@pytest.mark.parametrize(
+    ("cells", "corners"),
+    [
+        ([[5, 7]], [[2, 4]]),
+        ([[0, 0], [7, 7]], [[0, 0]]),
+        ([[10, 0], [10, 9]], [[7, -3], [7, 5]]),
+        ([], []),
+    ],
+    ids=["one cell in the middle", "a full tile", "a line over two tiles", "a stroke beyond the slide"],
+)
+def test_places_of_tiles(cells: list[list[int]], corners: list[list[int]]) -> None:
+    positions = np.array(cells, np.int32).reshape(-1, 2)
+    placed = place_tiles(positions)
+    assert [corner.tolist() for corner, _ in placed] == corners
+    for corner, members in placed:
+        assert ((positions[members] >= corner) & (positions[members] < corner + TILE_CELLS)).all()
+    assert sorted(index for _, members in placed for index in members.tolist()) == list(range(len(cells)))
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Phantom, Path]:
+    folder = tmp_path_factory.mktemp("tiles")
+    phantom = draw_phantom(folder / "skin.tif")
+    split = split_strokes([phantom.painted(5, folder / "results")])
+    make_stroke_tiles(split, folder / "strokes", TissueFitOptions(sources=("imagenet",), heads=("logistic",)))
+    return phantom, folder / "strokes"
+
+
+@pytest.mark.slow  # renders a slide and computes its features: 6 s
+def test_label_images_have_the_painted_cells(tiles: tuple[Phantom, Path]) -> None:
+    phantom, data = tiles
+    side = (TILE_CELLS + 2 * MARGIN_CELLS) * CELL_UM
+    rows = read_table(data / "dataset.csv")
+    assert {row["split"] for row in rows} == {"train", "val"}
+    assert "skin" not in (data / "dataset.csv").read_text()
+    for row in rows:
+        labels = read_labels(data / "masks" / f"{row['image_id']}.png")
+        assert labels.shape == (side, side)
+        assert set(np.unique(labels)) == {list(CLASSES).index(row["tissue"]), UNLABELED_PIXEL}
+    held_back = read_table(data / HELD_BACK)
+    assert {row["image_id"] for row in held_back} == {row["image_id"] for row in rows if row["split"] == "val"}
+    assert {row["class"] for row in held_back} == set(CLASSES)
+    assert phantom.path.is_file()
+
+
+@pytest.mark.slow  # loads torch: 10 s
+def test_the_network_starts_as_the_painted_classifier(tiles: tuple[Phantom, Path]) -> None:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.evaluation.painted_network import HeldBackCells
+    from napari_melanoma.models.bundle import read_bundle
+
+    _, data = tiles
+    cells = HeldBackCells.read(data)
+    predicted = cells.predict(data, read_bundle(data / START), RunContext())
+    assert predicted.tolist() == list(cells.painted)
+
+
+@pytest.mark.slow  # analyzes a slide twice: 15 s
+def test_the_network_gives_the_map_of_the_painted_classifier(tiles: tuple[Phantom, Path], tmp_path: Path) -> None:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.slide_store import SlideResult
+    from napari_melanoma.slides.analysis import analyze_slide
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
+    from napari_melanoma.slides.tissue_classifier.classifier import fit_tissue_classifier
+
+    phantom, data = tiles
+    slide = phantom.painted(5, data.parent / "results")
+    options = TissueFitOptions(sources=("imagenet",), heads=("logistic",))
+    classifier = fit_tissue_classifier(split_strokes([slide]).training, options)
+    models = write_tissue_bundle(tmp_path / "painted", classifier).path, data / START
+    maps = []
+    for model in models:
+        analyze_slide(phantom.path, tmp_path / model.name, SlideOptions(model=str(model)), run=RunContext())
+        maps.append(np.asarray(SlideResult.open(tmp_path / model.name).array("map")[:]))
+    known = maps[0].any(axis=0) & maps[1].any(axis=0)
+    assert known.sum() > 200
+    assert (maps[0].argmax(axis=0) == maps[1].argmax(axis=0))[known].mean() > 0.99

@@ -1,0 +1,63 @@
+"""What the Paint section shows of the training of a network, without a window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+from napari_melanoma.runs.launching import RunReport
+from napari_melanoma.ui.sections.paint.network import NO_STROKES, resolve_network, resolve_network_blocker
+
+MODEL = ComparedModel("n", "", 0.5, {})
+
+
+def report(state: RunState, message: str = "Epoch 3 of 4.", **values: Any) -> RunReport:
+    return RunReport(Path("run"), "run", None, state, message, **values)
+
+
+def compared(advice: Any) -> Comparison:
+    return Comparison(MODEL, MODEL, {}, (), (), (), advice, "Balanced accuracy 0.91 against 0.87.", 1, 1, task="cells")
+
+
+def test_progress_of_a_training() -> None:
+    step = {"epoch": 2, "batch": 5, "batches": 10, "eta_s": 130}
+    shown = resolve_network(report(RunState.running, epoch=2, epochs=4, step=step))
+    assert shown.text == "Training a network: epoch 3 of 4. 2 min left."
+    assert shown.share == pytest.approx(0.625)
+    assert (shown.can_cancel, shown.can_resume, shown.can_use) == (True, False, False)
+
+
+@pytest.mark.parametrize("state", [RunState.cancelled, RunState.failed, RunState.lost])
+def test_an_ended_training_can_be_resumed(state: RunState) -> None:
+    shown = resolve_network(report(state, "Canceled after 2 of 4 epochs."))
+    assert (shown.share, shown.can_resume, shown.can_use) == (None, True, False)
+
+
+@pytest.mark.parametrize(("advice", "offered"), [("activate", True), ("keep", False), ("inconclusive", False)])
+def test_only_a_better_network_is_offered(advice: str, offered: bool) -> None:
+    shown = resolve_network(report(RunState.finished, comparison=compared(advice)))
+    assert (shown.text, shown.can_use) == ("Balanced accuracy 0.91 against 0.87.", offered)
+
+
+def test_a_network_in_use_is_not_offered_again() -> None:
+    shown = resolve_network(report(RunState.finished, comparison=compared("activate"), activated_as="tissue-network"))
+    assert (shown.text, shown.can_use) == ("The network is in use as model 'tissue-network'.", False)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "is_active", "expected"),
+    [
+        ((), False, NO_STROKES),
+        ((5, 1), False, NO_STROKES),
+        ((2, 2, 1), False, ""),
+        ((2, 2), True, "A network is being"),
+    ],
+)
+def test_why_no_network_can_be_trained(strokes: tuple[int, ...], is_active: bool, expected: str) -> None:
+    blocker = resolve_network_blocker(strokes, is_active=is_active)
+    assert blocker.startswith(expected)
+    assert bool(blocker) == bool(expected)
