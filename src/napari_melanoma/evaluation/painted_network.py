@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TASK, PAINTED = "cells", "painted classifier"
 METRIC = DECIDES[TASK]
 MIN_SLIDES = 5  # with fewer, the interval is over strokes: it does not cover the variation between slides
-STAYS = "The painted classifier is as good and stays."
+STAYS = "The network is not measurably better: the painted classifier stays."
 BETTER = "The network is better."
 WORSE = "The network is worse: the painted classifier stays."
 
@@ -83,7 +83,9 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
 
 def describe_difference(old: Estimate, new: Estimate, difference: Estimate, units: str) -> str:
     """Describe a comparison, such as ``balanced accuracy 0.91 against 0.87 of the painted classifier, +0.04 (...)``."""
-    interval = difference.format_interval("+.2f", f"95 % interval over {units}s ")
+    interval = f"no interval: too few {units}s"
+    if difference.has_interval:
+        interval = difference.format_interval("+.2f", f"95 % interval over {units}s ")
     return (
         f"Balanced accuracy {new.mean:.2f} against {old.mean:.2f} of the painted classifier, {difference.mean:+.2f} "
         f"({interval})"

@@ -49,7 +49,7 @@ def test_a_network_in_use_is_not_offered_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strokes", "is_active", "expected"),
+    ("strokes", "active", "expected"),
     [
         ((), False, NO_STROKES),
         ((5, 1), False, NO_STROKES),
@@ -57,7 +57,7 @@ def test_a_network_in_use_is_not_offered_again() -> None:
         ((2, 2), True, "A network is being"),
     ],
 )
-def test_why_no_network_can_be_trained(strokes: tuple[int, ...], is_active: bool, expected: str) -> None:
-    blocker = resolve_network_blocker(strokes, is_active=is_active)
+def test_why_no_network_can_be_trained(strokes: tuple[int, ...], active: bool, expected: str) -> None:
+    blocker = resolve_network_blocker(strokes, is_active=active)
     assert blocker.startswith(expected)
     assert bool(blocker) == bool(expected)

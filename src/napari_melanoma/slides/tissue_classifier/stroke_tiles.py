@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # Eight cells with the margin are 448 pixels: training takes a third of the memory and time of whole blocks, and few
 # strokes are longer.
 TILE_CELLS = 8
-HELD_BACK_SHARE = 1 / 3  # of the slides, or of the strokes of each class
+HELD_BACK_SHARE = 0.4  # of the slides, or of the strokes of each class
 HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights
 ARCHITECTURE = "cell_network"
 HeldBackBy = Literal["slides", "strokes"]
@@ -70,7 +70,7 @@ class PaintedSplit:
 
 
 def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
-    """Hold back about a third of the slides or, if a class would be missing without them, of the strokes of each class.
+    """Hold back two fifths of the slides or, if a class would be missing without them, of the strokes of each class.
 
     The choice depends on the strokes only. Raises ``InputError`` if fewer than two classes could be compared.
     """

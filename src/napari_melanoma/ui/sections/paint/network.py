@@ -53,9 +53,9 @@ class NetworkProgress:
 
 def resolve_network(report: RunReport) -> NetworkProgress:
     """Return what is shown of a run."""
+    text = f"Training a network: {report.message[:1].lower()}{report.message[1:]}"
     if report.state.active:
-        left = report.step.get("eta_s")
-        text = f"Training a network: {report.message[:1].lower()}{report.message[1:]}"
+        left = report.step.get("eta_s") if report.state == "running" else None
         if isinstance(left, int | float) and left > 0:
             text += f" {format_duration(left)} left."
         done = report.epoch / report.epochs if report.epochs else 0.0
@@ -64,7 +64,7 @@ def resolve_network(report: RunReport) -> NetworkProgress:
             done += batch / batches / report.epochs
         return NetworkProgress(text, min(done, 1.0), can_cancel=report.state != "cancelling")
     if report.state != "finished":
-        return NetworkProgress(f"Training a network: {report.message}", can_resume=report.state.resumable)
+        return NetworkProgress(text, can_resume=report.state.resumable)
     if report.activated_as is not None:
         return NetworkProgress(f"The network is in use as model '{report.activated_as}'.")
     if report.comparison is None:
@@ -203,7 +203,7 @@ class NetworkTrainer(QObject):
     def _on_started(self, path: Path) -> None:
         self._run.path = path
         self._report = None
-        self._status.end("training", "The training of a network was started; painting can go on.")
+        self._status.end("training", "The training of a network has started. You can continue to paint.")
         self._follow()
 
     def _on_prepared(self) -> None:
