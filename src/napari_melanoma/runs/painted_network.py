@@ -41,7 +41,12 @@ def prepare_network(
     tiles = read_tile_set(data)
     assert tiles is not None
     title = f"Tissue network: {', '.join(tiles.labels)}"
-    values = {"name": NAME, "title": title, "data": {"validation_fraction": 0.0}}  # no epoch is chosen
-    recipe = find_shipped_recipe(SHIPPED_RECIPE).complete([data], str(data / START), **values)
+    recipe = find_shipped_recipe(SHIPPED_RECIPE).complete(
+        [data],
+        str(data / START),
+        name=NAME,
+        title=title,
+        data={"validation_fraction": 0.0},  # all strokes that are not held back are trained on: no epoch is chosen
+    )
     write_toml(out / RECIPE, recipe)
     return recipe

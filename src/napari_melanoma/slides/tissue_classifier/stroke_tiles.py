@@ -136,13 +136,18 @@ def make_stroke_tiles(
 
     Pixels of other cells have no label. ``held_back.csv`` lists the cells of the strokes that are held back, with the
     predictions of a tissue classifier that was fitted on the other strokes; ``start`` is a bundle of a network with the
-    encoder that ships and a head fitted on these strokes.
+    encoder that ships and a head fitted on these strokes. Raises ``InputError`` for fluorescence.
 
     ``options``: the candidates of the painted classifier.
     """
     painted = [slide for slide in split.training if slide.strokes]
+    if any(slide.channels is not None for slide in painted):
+        raise InputError(
+            "a network is trained on brightfield slides only, found fluorescence. Use the painted classifier: Save as "
+            "model, or napari-melanoma tissue fit."
+        )
     classifier = fit_tissue_classifier(painted, options, run)
-    cells, _ = gather_cells(painted, open_feature_source(IMAGENET), classifier.classes, run)
+    cells, _ = gather_cells(painted, open_feature_source(IMAGENET), classifier.classes, run=run)
     head = fit_head(cells, "logistic")
     assert isinstance(head, LinearHead)
     with assemble_folder(out) as folder:
