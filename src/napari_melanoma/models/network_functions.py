@@ -85,15 +85,16 @@ class CellClasses(NetworkFunction):
 
     outputs = ("cells",)
 
-    def __init__(self, network: nn.Module, margin: int) -> None:
+    def __init__(self, network: nn.Module, classes: int, margin: int) -> None:
         super().__init__(network)
-        self._margin = margin
+        self._multiclass, self._margin = classes > 1, margin
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the network; the margin, in cells, is context only."""
         inside = slice(self._margin, -self._margin or None)
         logits: Tensor = cast("CellNetwork", self.network).classify_cells(image).float()
-        return _softmax(logits[:, :, inside, inside])
+        logits = logits[:, :, inside, inside]
+        return _softmax(logits) if self._multiclass else logits.sigmoid()
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -304,7 +305,7 @@ def make_cells(network: nn.Module, config: BundleConfig) -> Cells | CellClasses:
     if not config.margin_px:
         return Cells(network, len(config.classes))
     inner = cast("Any", network).network
-    return CellClasses(inner, config.margin_px // inner.cell_px)
+    return CellClasses(inner, len(config.classes), config.margin_px // inner.cell_px)
 
 
 def _list_classifier_functions(network: ClassifierNetwork) -> dict[str, NetworkFunction]:

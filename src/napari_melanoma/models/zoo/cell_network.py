@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class CellNetworkConfig(TileEncoderConfig):
     """Options of the encoder, its cells, and their context."""
 
-    classes: int = Field(2, ge=2, description="number of classes")
+    classes: int = Field(1, ge=1, description="number of classes; one: a probability for each cell")
     contexts: tuple[int, ...] = Field(
         (1, 3, 7),
         min_length=1,
@@ -34,7 +34,7 @@ SPEC = ArchitectureSpec(
     title="Classes of the cells of a tile",
     reference="EfficientNet: Tan and Le 2019, arXiv:1905.11946",
     config=CellNetworkConfig,
-    small={"encoder": "test_efficientnet"},
+    small={"encoder": "test_efficientnet", "levels_left_off": 3, "cell_px": 4, "contexts": (1, 3)},
 )
 
 
