@@ -10,7 +10,12 @@ import pytest
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
 from napari_melanoma.runs.launching import RunReport
-from napari_melanoma.ui.sections.paint.network import NO_STROKES, resolve_network, resolve_network_blocker
+from napari_melanoma.ui.sections.paint.network import (
+    BRIGHTFIELD_ONLY,
+    NO_STROKES,
+    resolve_network,
+    resolve_network_blocker,
+)
 
 MODEL = ComparedModel("n", "", 0.5, {})
 
@@ -61,3 +66,4 @@ def test_why_no_network_can_be_trained(strokes: tuple[int, ...], active: bool, e
     blocker = resolve_network_blocker(strokes, is_active=active)
     assert blocker.startswith(expected)
     assert bool(blocker) == bool(expected)
+    assert resolve_network_blocker(strokes, is_active=active, is_fluorescence=True) == BRIGHTFIELD_ONLY

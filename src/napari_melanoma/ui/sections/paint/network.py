@@ -34,6 +34,7 @@ DETAILS = (
     "The network is offered only if it is better.\n\nTraining takes some minutes and continues in the background. The "
     "Train dock shows its curves."
 )
+BRIGHTFIELD_ONLY = "A network is trained on brightfield slides only. Use Save as model."
 NO_STROKES = "Paint at least two strokes of two classes first."
 
 
@@ -72,8 +73,10 @@ def resolve_network(report: RunReport) -> NetworkProgress:
     return NetworkProgress(report.comparison.reason, can_use=report.comparison.advice == "activate")
 
 
-def resolve_network_blocker(strokes: Sequence[int], *, is_active: bool) -> str:
+def resolve_network_blocker(strokes: Sequence[int], *, is_active: bool, is_fluorescence: bool = False) -> str:
     """Return why no network can be trained; empty if one can. ``strokes``: number of strokes of each class."""
+    if is_fluorescence:
+        return BRIGHTFIELD_ONLY
     if is_active:
         return "A network is being trained."
     return "" if sum(count > 1 for count in strokes) > 1 else NO_STROKES

@@ -233,7 +233,9 @@ class PaintController(QObject):
         view.advice_label.setText(advice)
         view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
-        blocker = resolve_network_blocker(tuple(painted.strokes.values()), is_active=self._trainer.is_active)
+        counts, channels = tuple(painted.strokes.values()), session.state.channels
+        is_active = self._trainer.is_active
+        blocker = resolve_network_blocker(counts, is_active=is_active, is_fluorescence=channels is not None)
         enable(view.train_button, TRAIN_TIP, blocker)
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
