@@ -2,10 +2,10 @@
 
     xvfb-run -a python benchmarks/paint_kills.py --kills 20
 
-Each time, napari opens the same slide of noise, shows the stored strokes, and a stroke is added every ``--pause`` seconds
-as the brush does, until the process is killed (SIGKILL; on Windows TerminateProcess) at a random time after the first
-one. Then the file of the strokes must be readable and contain all strokes but those of the last ``--grace`` seconds, and
-the next process must show them. At the end, the stored features must equal those of an undisturbed run bit for bit.
+Each time, napari opens the same slide of noise and shows the stored strokes. A stroke is added every ``--pause``
+seconds as the brush does, until the process is killed (SIGKILL; on Windows TerminateProcess) at a random time. Then the
+file of the strokes must be readable and contain all strokes but those of the last ``--grace`` seconds, and the next
+process must show them. At the end, the stored features must equal those of an undisturbed run bit for bit.
 The exit code is 1 if anything is missing or differs.
 """
 
@@ -109,7 +109,7 @@ def main() -> int:
     if options.paint:
         paint(options.paint, options.pause)
     moments, failures = random.Random(options.seed), 0
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         variables = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_DOCUMENTS_DIR")
         os.environ |= {variable: str(folder / variable) for variable in variables}

@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--follow", type=float, default=15.0, help="seconds in which the rest of the slide follows")
     options = parser.parse_args()
     exceeded = False
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ |= {variable: str(folder / variable) for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME")}
         for side in options.sides:

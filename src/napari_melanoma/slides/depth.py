@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 PAINTED = (
-    "suggestion from a painted classifier, not measured by a reader. Its cells are 32 µm wide; on synthetic slides its "
-    "error was up to 0.04 mm with the painted stain, and up to 0.5 mm with others"
+    "suggestion from a painted classifier, not measured by a reader. Its cells are 32 µm wide; on 11 synthetic slides "
+    "its error was up to 0.04 mm with the painted stain, and up to 0.5 mm with others"
 )
 MISSING_ROLES = (
     "the tissue classifier has no class for {}, from which the thickness is measured. Paint it, and select it in 'Save "
