@@ -86,28 +86,33 @@ def test_check_rejects_a_mask_of_another_size(run, blobs: Path) -> None:
 
 
 ADVISED = [
-    ("activate", "Use the new model. It gains. Review {page}; then: napari-melanoma models import out"),
-    ("keep", "Keep the old model. It loses. Review {page}"),
-    (None, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
+    ("activate", True, "Use the new model. It gains. Review {page}; then: napari-melanoma models import out"),
+    ("activate", False, "Use the new model. It gains. Next: napari-melanoma models import out"),
+    ("keep", True, "Keep the old model. It loses. Review {page}"),
+    ("keep", False, "Keep the old model. It loses."),
+    (None, False, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
 ]
 
 
 @pytest.mark.usefixtures("blobs")
-@pytest.mark.parametrize(("advice", "expected"), ADVISED)
+@pytest.mark.parametrize(("advice", "has_page", "expected"), ADVISED)
 def test_the_last_line_contains_the_recommendation(
-    run, monkeypatch: pytest.MonkeyPatch, advice: Advice | None, expected: str
+    run, monkeypatch: pytest.MonkeyPatch, advice: Advice | None, has_page: bool, expected: str
 ) -> None:
+    page = Path("out/comparison/comparison.html")
+
     def fake_train(recipe: object, out: Path, **_: object) -> BundleInfo:
         if advice:
             ja = {"JA": statistics.Estimate(0.8, 0.7, 0.9, 20)}
             old, new = (ComparedModel(name, "", 0.5, ja) for name in ("old", "new"))
             reason = "It gains." if advice == "activate" else "It loses."
             Comparison(old, new, ja, (), (), (), advice, reason, 20, 20).write(out / "comparison")
+            if has_page:
+                page.write_text("<html></html>", "utf-8")
         return BundleInfo(out / "bundle", BundleConfig(name="new", title="", architecture="none", input_size=32))
 
     monkeypatch.setattr(workflow, "train", fake_train)
     line = run("train", "--config", "recipe.toml", "--out", "out").stdout.splitlines()[-1]
-    page = Path("out/comparison/comparison.html")
     assert line == f"Trained 'new' into out/bundle, figures in out/metrics.csv. {expected.format(page=page)}"
     summary = json.loads(run("train", "--config", "recipe.toml", "--out", "out", "--json").stdout.splitlines()[-1])
     assert (summary.get("advice"), summary.get("page")) == ((advice, str(page)) if advice else (None, None))

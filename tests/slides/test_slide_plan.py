@@ -22,7 +22,7 @@ from napari_melanoma.slides.plan import (
     build_preprocessing,
     check_slide,
 )
-from napari_melanoma.slides.reading.slide import LevelInfo
+from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
 from napari_melanoma.slides.tissue import TissueConfig, estimate_glass_color, scanned_slices, tissue_of_overview
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
@@ -89,7 +89,8 @@ def overview_in(glass: tuple[int, int, int]) -> np.ndarray:
 def test_areas_outside_the_bounds_are_neither_tissue_nor_glass() -> None:
     picture = overview_in((225, 222, 232))
     picture[::7, ::5] = 254  # as JPEG leaves a filling: neither of one value nor with straight ends
-    info: Any = SimpleNamespace(levels=[LevelInfo(3000, 3000, 1.0)], bounds=Box(1000, 1000, 1000, 1000))
+    level = LevelInfo(3000, 3000, 1.0)
+    info = SlideInfo(Path("section.tif"), "section", "TIFF", (level,), bounds=Box(1000, 1000, 1000, 1000))
     scanned = scanned_slices(info, picture.shape)
     assert scanned == (slice(100, 200), slice(100, 200))
     mask, _ = tissue_of_overview(info, (picture, np.zeros((300, 300), bool)), TissueConfig(), PixelSize(1, 1, "file"))
@@ -138,7 +139,6 @@ def test_a_plausible_scale_is_accepted(um: float) -> None:
     check_slide(slide_of(PixelSize(um, um), 2048))
 
 
-def slide_of(size: PixelSize | None, side: int) -> Any:
-    """What is known of a square slide of one level."""
-    level = SimpleNamespace(height=side, width=side)
-    return SimpleNamespace(kind="brightfield", pixel_size=size, levels=(level,), path=Path("section.tif"))
+def slide_of(size: PixelSize | None, side: int) -> SlideInfo:
+    """Return the metadata of a square slide of one level."""
+    return SlideInfo(Path("section.tif"), "section", "TIFF", (LevelInfo(side, side, 1.0),), size)

@@ -105,9 +105,10 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     except InputError:
         return "", {}
     page = folder / "comparison.html"
-    activate = f"; then: napari-melanoma models import {out}" if comparison.advice == "activate" else ""
-    review = f" Review {page}" if page.is_file() else ""
-    text = f"{ADVICE[comparison.advice]} {comparison.reason}{review}{activate}"
+    steps = f" Review {page}" if page.is_file() else ""
+    if comparison.advice == "activate":
+        steps += f"{'; then' if steps else ' Next'}: napari-melanoma models import {out}"
+    text = f"{ADVICE[comparison.advice]} {comparison.reason}{steps}"
     return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
 
 
