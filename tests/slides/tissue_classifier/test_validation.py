@@ -64,6 +64,17 @@ def test_confused_classes_are_advised() -> None:
     assert validation.advice.startswith(f"More strokes of '{name}' would help most (5 strokes; ")
 
 
+@pytest.mark.parametrize(
+    ("strokes", "advice"),
+    [
+        (4, "More strokes of 'dermis' would help most (4 strokes)."),
+        (9, "All classes are recognized. Paint where the map is wrong, or on another slide."),
+    ],
+)
+def test_recognized_classes_are_advised_only_with_few_strokes(strokes: int, advice: str) -> None:
+    assert validate(Table(classes=2, strokes=strokes, apart=4.0).build(), ("logistic",))[0].advice == advice
+
+
 def test_a_class_with_one_stroke_is_advised_and_not_measured() -> None:
     table = Table(apart=4.0).build()
     labels = table.of_strokes(table.labels)

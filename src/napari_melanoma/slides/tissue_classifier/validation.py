@@ -29,6 +29,8 @@ VALIDATED_CELLS = 24  # of each stroke
 CURVE_STROKES = (1, 2, 3, 5, 8, 13, 20)  # of each class
 CURVE_DRAWS = 4
 NORMAL_INTERVAL = 2 * 1.96  # width of a 95 % interval in standard errors
+WELL_RECOGNIZED = 0.995  # share of cells that would be stated as 100 %
+ENOUGH_ERROR = 0.1  # expected error of a class, below which more strokes hardly help: from nine recognized strokes on
 NOT_A_CLASS = -1e3  # logit of a class that a head does not know
 
 
@@ -274,6 +276,9 @@ def _advise_strokes(names: Sequence[str], strokes: Sequence[int], recall: dict[s
         for name, count in zip(names, strokes, strict=True)
     ]
     index = int(np.argmax(errors))
+    if errors[index] < ENOUGH_ERROR:
+        return "All classes are recognized. Paint where the map is wrong, or on another slide."
     name, count = names[index], format_count(strokes[index], "stroke")
-    known = f"; {100 * recall[name]:.0f} % of its cells are recognized" if np.isfinite(recall[name]) else ""
+    is_informative = recall[name] < WELL_RECOGNIZED  # false if it is unknown
+    known = f"; {100 * recall[name]:.0f} % of its cells are recognized" if is_informative else ""
     return f"More strokes of '{name}' would help most ({count}{known})."
