@@ -411,6 +411,7 @@ class PaintController(QObject):
             cell_mm2 = self._grid.placement.cell_area_mm2 or 0.0
             tissue = self._loop.tissue
             counts = {} if tissue is None else self._map.count(tissue)
-            self._areas_mm2 = {name: count * cell_mm2 for name, count in counts.items()}
+            names = [one.name for one in self._session.state.classes if one.name in counts]
+            self._areas_mm2 = {name: counts[name] * cell_mm2 for name in names}
             self._suggest()
         self._update_texts()
