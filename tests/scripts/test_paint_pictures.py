@@ -76,5 +76,6 @@ def test_the_commands_and_strokes_of_the_tutorial(tmp_path: Path, monkeypatch: p
 def test_the_film_strip_is_made(tmp_path: Path) -> None:
     script = [sys.executable, "scripts/screenshots.py", "--only", "paint", "--out", str(tmp_path)]
     subprocess.run(["scripts/with-display.sh", *script], cwd=REPOSITORY, check=True, timeout=1500)
-    assert Image.open(tmp_path / "paint-film.webp").width == 1288
-    assert Image.open(tmp_path / "paint.webp").width == paint_pictures.SIZE[0]
+    for name, width in (("paint-film.webp", 1288), ("paint.webp", paint_pictures.SIZE[0])):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width == width
