@@ -54,7 +54,7 @@ UNUSUAL = {
 def everything(tmp_path):
     """Options that all differ from the defaults."""
     files = {}
-    for name in ("weights", "stain_reference"):
+    for name in ("weights", "stain_reference", "metadata"):
         files[name] = tmp_path / f"{name}.bin"
         files[name].touch()
     return SlideOptions.parse({**UNUSUAL, **files}, "the test")
@@ -91,7 +91,7 @@ def check_returned_options(dock, everything):
         dock.set_options(requested)
         assert dock.get_options(dock.slide.info) == requested
     dock.set_options(everything.model_copy(update={"model": "tiny"}))
-    assert dock.options_section.text() == "Options  (30 changed)"
+    assert dock.options_section.text() == "Options  (31 changed)"
 
 
 @pytest.mark.path

@@ -70,7 +70,7 @@ def test_channels_are_chosen_painted_saved_and_applied(painting):
     assert "DAPI " in person.label_text("paint_limits")
     paints(person, LEFT, 2)
     paints(person, RIGHT, 5)
-    person.until(lambda: set(opened(person)._map.count()) == {"Dermis", "Tumor"})
+    person.until(lambda: set(opened(person)._areas_mm2) == {"Dermis", "Tumor"})
     person.waits()
 
     # Without keratin, another choice makes another map; undo restores both.
@@ -94,8 +94,8 @@ def test_channels_are_chosen_painted_saved_and_applied(painting):
     stored = read_stroke_file(person.dock.result_location.folder / STROKES)
     assert stored.channels == channels(person)
 
-    opened(person)._saver._start(list_painted_slides(opened(person)._session), None, "immune")
-    person.until(lambda: opened(person)._model == "immune")
+    opened(person)._saver._start(list_painted_slides(opened(person)._session), None, "immune", {})
+    person.until(lambda: opened(person).model == "immune")
     tissue = find_bundle("immune").config.tissue
     assert tissue is not None
     assert tissue.channels == channels(person)
