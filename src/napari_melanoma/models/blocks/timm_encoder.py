@@ -20,8 +20,6 @@ from napari_melanoma.models.torch_inference import memory_layout
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.zoo.cell_network import CellNetworkConfig
-
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
 HEADS = 8  # of the attention pooling
@@ -75,13 +73,15 @@ class CellNetwork(nn.Module):
     With the weights of an encoder and of a linear head, it predicts what a tissue classifier with both predicts.
     """
 
-    def __init__(self, encoder: TimmEncoder, config: CellNetworkConfig) -> None:
+    def __init__(
+        self, encoder: TimmEncoder, joined: int, cell_px: int, *, contexts: Sequence[int], classes: int
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self._joined, self.cell_px, self._contexts = config.joined_levels, config.cell_px, config.contexts
-        joined: Any = encoder.model.feature_info
-        width = sum(joined.channels()[-config.joined_levels :])
-        self.head = nn.Conv2d(width * len(config.contexts), config.classes, 1)
+        self._joined, self.cell_px, self._contexts = joined, cell_px, contexts
+        levels: Any = encoder.model.feature_info
+        width = sum(levels.channels()[-joined:])
+        self.head = nn.Conv2d(width * len(contexts), classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (batch, class, row, column), constant in cells, of normalized images (batch, 3, ...)."""

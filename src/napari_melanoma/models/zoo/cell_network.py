@@ -43,4 +43,5 @@ def build(config: CellNetworkConfig) -> nn.Module:
     from napari_melanoma.models.blocks.timm_encoder import CellNetwork, TimmEncoder
 
     encoder = TimmEncoder(config.encoder, left_off=config.levels_left_off)
-    return CellNetwork(encoder, config)
+    shape = (config.joined_levels, config.cell_px)
+    return CellNetwork(encoder, *shape, contexts=config.contexts, classes=config.classes)
