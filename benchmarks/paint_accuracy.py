@@ -14,8 +14,9 @@ Three parts, each with strokes on a few cells and the other cells as a test set:
   Labeled tiles of ``DATA/histology/skin_wsi_atlas`` are compared with their ``largest`` class, and with their most
   ``specific`` one: the first of follicle, epidermis, fat and the others that covers a tenth of the tile.
 
-``paint`` chooses features and head by the strokes, as the Paint section does. ``texture + forest`` is a random forest
-on hand-made features. ``network`` is a small convolutional network on the pixels of painted cells, with augmentation.
+``paint`` chooses features and classifier by the strokes, as the Paint section does. ``texture + forest`` is a random
+forest on hand-made features. ``network`` is a small convolutional network on the pixels of painted cells, with
+augmentation.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, CellGrid, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import SHIPPED_SOURCES, open_feature_source
-from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells, fit_classifier
 from napari_melanoma.slides.tissue_classifier.strokes import MAX_CELLS, cells_of_stroke, read_strokes
 from napari_melanoma.slides.tissue_classifier.validation import choose, validate
 
@@ -134,11 +135,11 @@ class Painted:
 
 
 def fit_paint(painted: Painted, seconds: float) -> tuple[str, Predict]:
-    """Choose source and head by the strokes, as the Paint section does."""
+    """Choose features and classifier by the strokes, as the Paint section does."""
     tables = {name: painted.sample.painted(name, painted.classes, painted.label_of) for name in SHIPPED_SOURCES}
     chosen = choose([one for name, cells in tables.items() for one in validate(cells, source=name)])
-    head = fit_head(tables[chosen.source], chosen.kind, chosen.temperature)
-    return f"paint ({chosen.source}, {chosen.kind})", lambda sample: head.predict(sample.features[chosen.source])
+    classifier = fit_classifier(tables[chosen.source], chosen.kind, chosen.temperature)
+    return f"paint ({chosen.source}, {chosen.kind})", lambda sample: classifier.predict(sample.features[chosen.source])
 
 
 def fit_forest(painted: Painted, seconds: float) -> tuple[str, Predict]:

@@ -87,7 +87,7 @@ def main() -> None:
         slide = PaintedSlideFile(write_phantom(plan, folder / "painted.tif"), paint(plan))
         classifier = fit_tissue_classifier([slide])
         model = write_tissue_bundle(folder / "model", classifier).path
-        print(f"{classifier.source}, {classifier.head.kind}: {classifier.validation.accuracy}", flush=True)
+        print(f"{classifier.source}, {classifier.cell_classifier.kind}: {classifier.validation.accuracy}", flush=True)
         for title, look in (("the painted look", painted), ("other looks", {"family": "test"})):
             sizes = np.linspace(THINNEST_MM, THICKEST_MM, slides).round(2).tolist()
             found = [measure(plan_phantom(seed, mm, look), mm, model, folder) for seed, mm in enumerate(sizes)]

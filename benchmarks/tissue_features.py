@@ -82,7 +82,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Features: (micrometers per pixel, layer) of each part, sides of the contexts in cells, and the head."""
+    """Features: (micrometers per pixel, layer) of each part, sides of the contexts in cells, and the classifier."""
 
     parts: tuple[tuple[float, str], ...]
     contexts: tuple[int, ...] = (1, 3, 7)
@@ -204,18 +204,18 @@ def features_of(tile: Tile, candidate: Candidate) -> Features:
 
 
 def fit(features: Sequence[Features], labels: Sequence[str], candidate: Candidate) -> tuple[Predict, list[str]]:
-    """Fit a head on cells of equal labels; returns it with the classes."""
+    """Fit a classifier on cells of equal labels; returns it with the classes."""
     cells = np.concatenate([values.reshape(-1, values.shape[-1]) for values in features])
     truth = np.concatenate(
         [np.full(values.size // values.shape[-1], label) for values, label in zip(features, labels, strict=True)]
     )
     if candidate.forest:
-        head = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=0)
+        classifier = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=0)
     else:
         regression = LogisticRegression(C=0.01, max_iter=100, tol=1e-3, class_weight="balanced")
-        head = make_pipeline(StandardScaler(), regression)
-    head.fit(cells, truth)
-    return head.predict_proba, list(head.classes_)
+        classifier = make_pipeline(StandardScaler(), regression)
+    classifier.fit(cells, truth)
+    return classifier.predict_proba, list(classifier.classes_)
 
 
 def ocdc(tiles: Sequence[Tile], candidate: Candidate) -> tuple[float, float]:

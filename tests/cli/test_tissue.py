@@ -21,7 +21,7 @@ from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
 pytestmark = pytest.mark.slow  # renders a slide, computes its features and analyzes it several times: 20 s
-FIT = ("--sources", "texture", "--head", "logistic")
+FIT = ("--sources", "texture", "--kind", "logistic")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     fitted = run("tissue", "fit", phantom.path, "--out", "layers", *FIT, "--json")
     assert fitted.exit_code == 0, fitted.output
     *_, last = lines(fitted.stdout)
-    assert (last["classes"], last["source"], last["head"]) == (list(CLASSES), "texture", "logistic")
+    assert (last["classes"], last["source"], last["classifier"]) == (list(CLASSES), "texture", "logistic")
     assert 0.8 < last["accuracy"][0] <= 1
     assert last["advice"].startswith("More strokes of '")
     assert "skin" not in (tmp_path / "layers" / "README.md").read_text().replace("skin-", "")
@@ -76,7 +76,7 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
         assert float(row["breslow_mm"]) == pytest.approx(content["breslow_mm"])
 
     model = nm.fit_tissue_classifier(
-        phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "heads": ("logistic",)}
+        phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "kinds": ("logistic",)}
     )
     assert model.fingerprint == nm.load_model(tmp_path / "layers").fingerprint
     found = nm.analyze_slide(phantom.path, tmp_path / "found", model)
@@ -106,7 +106,7 @@ REFUSED = {
         "found 2 files of strokes for 1 slide",
     ),
     "no strokes": (("fit", "{slide}", "--strokes", "empty"), "skin.tif has no strokes: found neither strokes.geojson"),
-    "an unknown head": (("fit", "{slide}", "--head", "network"), "--head is network: input should be 'logistic', "),
+    "an unknown kind": (("fit", "{slide}", "--kind", "network"), "--kind is network: input should be 'logistic', "),
     "unknown features": (("fit", "{slide}", "--sources", "nothing"), "there are no features named 'nothing'"),
 }
 

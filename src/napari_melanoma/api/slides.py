@@ -408,7 +408,8 @@ def fit_tissue_classifier(
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel of the finest level of the slides; by default the values in the files.
     options : TissueFitOptions or mapping, optional
-        Features and heads to choose from, and smoothing, such as ``{"sources": ("texture",), "smoothing": 1.0}``.
+        Features and kinds of classifiers to choose from, and smoothing, such as ``{"sources": ("texture",),
+        "smoothing": 1.0}``.
     progress : callable, optional
         Called with each ``Progress``.
 

@@ -20,9 +20,9 @@ FIT_HELP = format_help(
     "napari-melanoma tissue fit section.svs --out skin-layers",
     "napari-melanoma tissue fit a.svs b.svs --strokes a.geojson --strokes b.geojson --out skin-layers",
     "Fit a tissue classifier on the strokes of one or several slides. The strokes are those painted in the Slide dock, "
-    "or lines, areas and points with a class, exported from QuPath as GeoJSON. Several features and heads are tried; "
-    "the first is used that predicts strokes left out as well as the best. Writes a model bundle, which slide, the "
-    "docks and nm.analyze_slide load like any other.",
+    "or lines, areas and points with a class, exported from QuPath as GeoJSON. Several features and kinds of "
+    "classifiers are tried; the first is used that predicts strokes left out as well as the best. Writes a model "
+    "bundle, which slide, the docks and nm.analyze_slide load like any other.",
 )
 APPLY_HELP = format_help(
     "napari-melanoma tissue apply section.svs --model skin-layers --out results",
@@ -60,12 +60,12 @@ def fit(
     slides: Slides,
     out: Out,
     options: Annotated[
-        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("heads", "roles"))
+        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("kinds", "roles"))
     ],
     strokes: Strokes = None,
-    heads: Annotated[
+    kinds: Annotated[
         list[str] | None,
-        typer.Option("--head", help="nearest_mean, logistic or forest; may be repeated. By default all are tried."),
+        typer.Option("--kind", help="nearest_mean, logistic or forest; may be repeated. By default all are tried."),
     ] = None,
     role: Annotated[
         list[str] | None,
@@ -89,7 +89,7 @@ def fit(
         fit_tissue_classifier,
     )
 
-    values: dict[str, Any] = {**options, **({"heads": heads} if heads else {}), "roles": _parse_roles(role or ())}
+    values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": _parse_roles(role or ())}
     chosen = TissueFitOptions.parse(values, "the command line")
     paths = find_slides(slides)
     size = None if mpp is None else PixelSize(mpp, mpp, "given")
@@ -117,10 +117,12 @@ def _parse_roles(texts: Sequence[str]) -> dict[str, str]:
 
 def _describe(validation: Validation) -> str:
     """Describe the accuracy of a candidate in one line."""
-    head = f"{validation.source}, {validation.kind.replace('_', ' ')}"
+    from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
+
+    name = f"{validation.source}, {KIND_NAMES[validation.kind]}"
     if validation.accuracy is None:
-        return f"{head}: accuracy unknown"
-    text = f"{head}: balanced accuracy {validation.accuracy} on strokes left out"
+        return f"{name}: accuracy unknown"
+    text = f"{name}: balanced accuracy {validation.accuracy} on strokes left out"
     return text if validation.slides is None else f"{text}, {validation.slides} on slides left out"
 
 
@@ -128,7 +130,7 @@ def _values(validation: Validation) -> dict[str, Any]:
     accuracy, slides = validation.accuracy, validation.slides
     return {
         "source": validation.source,
-        "head": validation.kind,
+        "classifier": validation.kind,
         "accuracy": None if accuracy is None else [accuracy.mean, accuracy.low, accuracy.high],
         "accuracy_slides": None if slides is None else [slides.mean, slides.low, slides.high],
     }

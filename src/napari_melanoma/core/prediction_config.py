@@ -460,13 +460,13 @@ class TileConfig(Config):
 TissueRole = Literal["tumor", "epidermis", "background", "nevus"]
 
 
-class TissueHeadConfig(Config):
-    """The head of a tissue classifier, and the features of cells that it was fitted on."""
+class TissueClassifierConfig(Config):
+    """How a tissue classifier predicts, and the features of cells that it was fitted on."""
 
     source: str = Field(min_length=1, description="name of the source of the features")
     fingerprint: str = Field(min_length=1, description="hash of everything that determines the features")
     features: int = Field(ge=1, le=65536, description="features of a cell")
-    kind: Literal["nearest_mean", "logistic", "forest"] = Field(description="how the head predicts")
+    kind: Literal["nearest_mean", "logistic", "forest"] = Field(description="kind of classifier")
     temperature: float = Field(1.0, gt=0, description="divides the logits")
     margin_px: int = Field(ge=0, le=1024, description="border of a tile that is context for the features only")
     smoothing: float = Field(0.0, ge=0, le=4, description="width of the Gaussian that smooths the map, in cells")

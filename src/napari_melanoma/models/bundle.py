@@ -25,7 +25,7 @@ from napari_melanoma.core.prediction_config import (
     PreprocessingConfig,
     TabularEncoding,
     TileConfig,
-    TissueHeadConfig,
+    TissueClassifierConfig,
 )
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class BundleConfig(Config):
     encoder: EncoderConfig | None = Field(
         None, description="for a model of whole slides: the encoder of the tile embeddings"
     )
-    tissue: TissueHeadConfig | None = Field(
-        None, description="for a tissue classifier: its head, and the features of cells that it was fitted on"
+    tissue: TissueClassifierConfig | None = Field(
+        None, description="for a tissue classifier: its kind, and the features of cells that it was fitted on"
     )
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")

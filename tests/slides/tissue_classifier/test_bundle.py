@@ -42,7 +42,7 @@ from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 pytestmark = pytest.mark.slow  # renders a slide and computes its features: 5 s
-OPTIONS = TissueFitOptions(sources=("texture",), heads=("nearest_mean", "logistic"))
+OPTIONS = TissueFitOptions(sources=("texture",), kinds=("nearest_mean", "logistic"))
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_a_few_strokes_classify_the_rest_of_a_slide(
 def test_the_classifier_does_not_depend_on_the_order_of_strokes(phantom: Phantom, classifier: TissueClassifier) -> None:
     painted = phantom.painted()
     again = fit_tissue_classifier([replace(painted, strokes=painted.strokes[::-1])], OPTIONS)
-    assert again.head.temperature == classifier.head.temperature
-    for name, array in classifier.head.arrays.items():
-        np.testing.assert_array_equal(again.head.arrays[name], array)
+    assert again.cell_classifier.temperature == classifier.cell_classifier.temperature
+    for name, array in classifier.cell_classifier.arrays.items():
+        np.testing.assert_array_equal(again.cell_classifier.arrays[name], array)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 1.0])
@@ -160,7 +160,7 @@ def test_the_bundle_is_found_installed_and_described(bundle: BundleInfo, user_fo
     assert find_bundle("skin-layers").fingerprint == installed.fingerprint == bundle.fingerprint
     card = (bundle.path / CARD).read_text()
     assert "| epidermis | 4 | 8 | 100 % |" in card
-    assert "| texture | logistic | " in card
+    assert "| texture | logistic regression | " in card
     assert "skin.tif" not in card
     assert bundle.config.provenance["painted"]["slides"] == 1
     assert bundle.config.tissue is not None
@@ -264,8 +264,8 @@ def test_other_features_are_refused(bundle: BundleInfo) -> None:
 
 
 def test_damaged_bundles_are_refused(bundle: BundleInfo, classifier: TissueClassifier, tmp_path: Path) -> None:
-    head = replace(classifier.head, bias=np.array([np.nan, 0, 0, 0]))  # type: ignore[call-arg]
-    damaged = write_tissue_bundle(tmp_path / "nan", replace(classifier, head=head))
+    damaged_arrays = replace(classifier.cell_classifier, bias=np.array([np.nan, 0, 0, 0]))  # type: ignore[call-arg]
+    damaged = write_tissue_bundle(tmp_path / "nan", replace(classifier, cell_classifier=damaged_arrays))
     with pytest.raises(BundleError, match="is NaN or infinite"):
         load_tissue_passes(damaged)
     shutil.copyfile(write_tissue_bundle(tmp_path / "x", classifier).path / CONFIG, tmp_path / "config.json")
@@ -280,7 +280,7 @@ def test_predictions_depend_on_temperature_and_smoothing(bundle: BundleInfo) -> 
 
 
 def test_all_shipped_features_are_compared(phantom: Phantom, tmp_path: Path) -> None:
-    fitted = fit_tissue_classifier([phantom.painted(4)], TissueFitOptions(heads=("logistic",)))
+    fitted = fit_tissue_classifier([phantom.painted(4)], TissueFitOptions(kinds=("logistic",)))
     accuracies = {one.source: one.accuracy for one in fitted.candidates}
     assert list(accuracies) == ["imagenet", "texture", "imagenet+texture"]
     assert all(one is not None and one.mean > 0.8 for one in accuracies.values())

@@ -1,4 +1,4 @@
-"""Heads: what they learn from painted cells, that they are deterministic, and what is stored of them."""
+"""Classifiers: what they learn from painted cells, that they are deterministic, and what is stored of them."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from painted_tables import CLASSES, Table
 
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.slides.tissue_classifier.fitting import (
-    HEADS,
-    HeadKind,
+    KINDS,
+    ClassifierKind,
     TrainingCells,
     advise_painting,
-    fit_head,
-    head_from_arrays,
+    classifier_from_arrays,
+    fit_classifier,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_head_separates_new_cells_of_the_classes(kind: HeadKind) -> None:
-    head = fit_head(Table().build(), kind)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_separates_new_cells_of_the_classes(kind: ClassifierKind) -> None:
+    classifier = fit_classifier(Table().build(), kind)
     new = Table(seed=1).build()
-    probability = head.predict(new.features)
+    probability = classifier.predict(new.features)
     assert probability.dtype == np.float32
     assert probability.shape == (len(new), 3)
     np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
     assert (probability.argmax(axis=1) == new.labels).mean() >= 0.95
-    assert np.abs(head.predict(new.features[:1]) - probability[:1]).max() < 1e-6
+    assert np.abs(classifier.predict(new.features[:1]) - probability[:1]).max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_head_is_the_same_for_the_same_cells(kind: HeadKind) -> None:
-    first, again = (fit_head(Table().build(), kind) for _ in range(2))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_is_the_same_for_the_same_cells(kind: ClassifierKind) -> None:
+    first, again = (fit_classifier(Table().build(), kind) for _ in range(2))
     assert first.arrays.keys() == again.arrays.keys()
     for name, array in first.arrays.items():
         np.testing.assert_array_equal(again.arrays[name], array)
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_head_of_two_classes_and_its_temperature(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_of_two_classes_and_its_temperature(kind: ClassifierKind) -> None:
     table = Table(classes=2, apart=1.0).build()
-    head = fit_head(table, kind)
-    cooler = fit_head(table, kind, temperature=2.0)
-    probability, flatter = head.predict(table.features), cooler.predict(table.features)
+    classifier = fit_classifier(table, kind)
+    cooler = fit_classifier(table, kind, temperature=2.0)
+    probability, flatter = classifier.predict(table.features), cooler.predict(table.features)
     assert (probability.argmax(axis=1) == table.labels).mean() > 0.9
     odds, half = (np.log(values[:, 1]) - np.log(values[:, 0]) for values in (probability, flatter))
     np.testing.assert_allclose(half, odds / 2, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_head_is_restored_from_its_arrays(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_is_restored_from_its_arrays(kind: ClassifierKind) -> None:
     table = Table().build()
-    head = fit_head(table, kind, 1.5)
-    restored = head_from_arrays(kind, head.classes, 1.5, head.arrays, table.features.shape[1])
-    np.testing.assert_array_equal(restored.predict(table.features), head.predict(table.features))
+    classifier = fit_classifier(table, kind, 1.5)
+    restored = classifier_from_arrays(kind, classifier.classes, 1.5, classifier.arrays, table.features.shape[1])
+    np.testing.assert_array_equal(restored.predict(table.features), classifier.predict(table.features))
 
 
 DAMAGE = {
@@ -75,9 +75,9 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damaged_arrays_are_refused(name: str) -> None:
     kind, damage = DAMAGE[name]
-    head = fit_head(Table().build(), kind)
+    classifier = fit_classifier(Table().build(), kind)
     with pytest.raises(BundleError, match="do not fit its 3 classes and 20 features"):
-        head_from_arrays(kind, head.classes, 1.0, damage(head.arrays), 20)
+        classifier_from_arrays(kind, classifier.classes, 1.0, damage(classifier.arrays), 20)
 
 
 def test_strokes_and_classes_have_equal_weights() -> None:
@@ -128,34 +128,34 @@ def test_no_painted_cells() -> None:
 def test_one_class_is_not_enough() -> None:
     table = Table().build()
     with pytest.raises(InputError, match="Paint a second class: only 'epidermis' has strokes"):
-        fit_head(table.select(table.labels == 1), "logistic")
+        fit_classifier(table.select(table.labels == 1), "logistic")
     assert advise_painting([]) == "Choose a class and paint a stroke on tissue of this class."
     assert advise_painting(["a", "b"]) == ""
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_class_without_cells_is_not_predicted(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_class_without_cells_is_not_predicted(kind: ClassifierKind) -> None:
     table = Table().build()
-    head = fit_head(table.select(table.labels != 1), kind)
-    assert head.classes == (CLASSES[0], CLASSES[2])
+    classifier = fit_classifier(table.select(table.labels != 1), kind)
+    assert classifier.classes == (CLASSES[0], CLASSES[2])
     kept = table.select(table.labels == 2)
-    assert (head.predict(kept.features).argmax(axis=1) == 1).mean() > 0.95
+    assert (classifier.predict(kept.features).argmax(axis=1) == 1).mean() > 0.95
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_constant_feature_is_ignored(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constant_feature_is_ignored(kind: ClassifierKind) -> None:
     table = Table().build()
     constant = np.full((len(table), 1), 7, np.float32)
-    head = fit_head(replace(table, features=np.concatenate([table.features, constant], axis=1)), kind)
+    classifier = fit_classifier(replace(table, features=np.concatenate([table.features, constant], axis=1)), kind)
     changed = np.concatenate([table.features, constant + 1e-4], axis=1)
-    assert (head.predict(changed).argmax(axis=1) == table.labels).mean() > 0.95
+    assert (classifier.predict(changed).argmax(axis=1) == table.labels).mean() > 0.95
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_refitting_takes_less_than_a_stroke(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_refitting_takes_less_than_a_stroke(kind: ClassifierKind) -> None:
     """50 strokes of 64 cells with 450 features: 0.01 to 0.2 s of one core; the limit allows for a busy machine."""
     table = Table(classes=5, strokes=10, cells=64, features=450, apart=0.7).build()
-    fit_head(table.thin(2), kind)  # imports
+    fit_classifier(table.thin(2), kind)  # imports
     began = time.process_time()
-    fit_head(table, kind)
+    fit_classifier(table, kind)
     assert time.process_time() - began < 0.6

@@ -10,7 +10,7 @@ import pytest
 from painted_tables import Table
 
 from napari_melanoma.slides.tissue_classifier.bundle import TissuePasses
-from napari_melanoma.slides.tissue_classifier.fitting import fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import fit_classifier
 
 FEATURES = 20
 
@@ -22,7 +22,7 @@ def make_passes(name: str = "texture") -> TissuePasses:
         return np.broadcast_to(tiles[:, :1, :1, :1].astype(np.float16), (len(tiles), 2, 3, FEATURES))
 
     source: Any = SimpleNamespace(name=name, compute=compute)
-    return TissuePasses(source, fit_head(Table(features=FEATURES).build(), "logistic"))
+    return TissuePasses(source, fit_classifier(Table(features=FEATURES).build(), "logistic"))
 
 
 @pytest.mark.parametrize(

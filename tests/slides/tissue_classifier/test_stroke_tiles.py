@@ -77,7 +77,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Phantom, Path]:
     folder = tmp_path_factory.mktemp("tiles")
     phantom = draw_phantom(folder / "skin.tif")
     split = split_strokes([phantom.painted(5, folder / "results")])
-    make_stroke_tiles(split, folder / "strokes", TissueFitOptions(sources=("imagenet",), heads=("logistic",)))
+    make_stroke_tiles(split, folder / "strokes", TissueFitOptions(sources=("imagenet",), kinds=("logistic",)))
     return phantom, folder / "strokes"
 
 
@@ -121,7 +121,7 @@ def test_the_network_gives_the_map_of_the_painted_classifier(tiles: tuple[Phanto
 
     phantom, data = tiles
     slide = phantom.painted(5, data.parent / "results")
-    options = TissueFitOptions(sources=("imagenet",), heads=("logistic",))
+    options = TissueFitOptions(sources=("imagenet",), kinds=("logistic",))
     classifier = fit_tissue_classifier(split_strokes([slide]).training, options)
     models = write_tissue_bundle(tmp_path / "painted", classifier).path, data / START
     maps = []

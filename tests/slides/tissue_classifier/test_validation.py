@@ -1,4 +1,4 @@
-"""Validation of heads on strokes and slides that were left out, the choice among them, and the advice."""
+"""Validation of classifiers on strokes and slides that were left out, the choice among them, and the advice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from painted_tables import Table
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.slides.tissue_classifier.fitting import HEADS, HeadKind, TrainingCells, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import KINDS, ClassifierKind, TrainingCells, fit_classifier
 from napari_melanoma.slides.tissue_classifier.validation import (
     MAX_FOLDS,
     Validation,
@@ -22,12 +22,12 @@ from napari_melanoma.slides.tissue_classifier.validation import (
 )
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_the_accuracy_is_that_on_new_strokes(kind: HeadKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_accuracy_is_that_on_new_strokes(kind: ClassifierKind) -> None:
     table = Table(apart=0.8, strokes=8)
     validation = validate(table.build(), (kind,), "imagenet")[0]
-    head, new = fit_head(table.build(), kind), Table(apart=0.8, seed=1, strokes=40).build()
-    expected = (head.predict(new.features).argmax(axis=1) == new.labels).mean()
+    classifier, new = fit_classifier(table.build(), kind), Table(apart=0.8, seed=1, strokes=40).build()
+    expected = (classifier.predict(new.features).argmax(axis=1) == new.labels).mean()
     assert validation.accuracy is not None
     assert validation.accuracy.mean == pytest.approx(expected, abs=0.08)
     assert 0.5 < validation.accuracy.mean < 0.99
@@ -97,12 +97,12 @@ def test_without_a_second_class_the_state_is_advice(kept: tuple[int, ...]) -> No
     table = Table().build()
     some = table.select(np.isin(table.stroke, kept))
     validations = validate(some)
-    assert [one.kind for one in validations] == list(HEADS)
+    assert [one.kind for one in validations] == list(KINDS)
     for validation in validations:
         assert validation.accuracy is None
         assert validation.advice.startswith("Paint a second class" if kept else "Choose a class")
     assert learning_curve(some, "logistic") == ()
-    assert choose(validations).kind == HEADS[0]
+    assert choose(validations).kind == KINDS[0]
 
 
 def test_one_stroke_of_each_class_cannot_be_measured() -> None:
@@ -157,7 +157,7 @@ def test_the_temperature_matches_the_confidence_to_the_accuracy() -> None:
     new = Table(apart=0.7, strokes=40, seed=2).build()
     confidence = {}
     for temperature in (validation.temperature, 1.0):
-        probability = fit_head(cells, "logistic", temperature).predict(new.features)
+        probability = fit_classifier(cells, "logistic", temperature).predict(new.features)
         confidence[temperature] = probability.max(axis=1).mean()
         accuracy = (probability.argmax(axis=1) == new.labels).mean()
     gap = {temperature: abs(value - accuracy) for temperature, value in confidence.items()}
@@ -203,7 +203,7 @@ def test_the_first_within_one_standard_error_is_chosen() -> None:
     assert choose([unknown, best]).source == "third"
     no_interval = validated(0.9, float("nan"), float("nan"), "exact")
     assert choose([validated(0.89, 0, 1, "first"), no_interval]).source == "exact"
-    with pytest.raises(InputError, match="no head to choose from"):
+    with pytest.raises(InputError, match="no classifier to choose from"):
         choose([])
 
 

@@ -67,12 +67,13 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
     expected = fit_tissue_classifier(files, TissueFitOptions(sources=("texture",)))
     found = assessment.make_classifier(files)
     assert assessment.strokes == frozenset((stroke, None) for stroke in slide.strokes)
-    assert (found.source, found.head.kind, found.classes) == (expected.source, expected.head.kind, expected.classes)
-    assert found.head.temperature == expected.head.temperature
+    assert (found.source, found.classes) == (expected.source, expected.classes)
+    assert found.cell_classifier.kind == expected.cell_classifier.kind
+    assert found.cell_classifier.temperature == expected.cell_classifier.temperature
     assert found.colors == expected.colors
     assert len(found.candidates) == len(expected.candidates)
-    for name, values in expected.head.arrays.items():
-        np.testing.assert_array_equal(found.head.arrays[name], values)
+    for name, values in expected.cell_classifier.arrays.items():
+        np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
 
 
 def test_strokes_beyond_the_slide_are_reported_also_without_a_map(request_of_phantom: MapRequest) -> None:
@@ -112,7 +113,7 @@ def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom:
     features = stores.get(slide, "texture")
     class_map = ClassMap(features.grid.shape)
     for report in maps:
-        class_map.add(report.parts, fitted.head.classes)
+        class_map.add(report.parts, fitted.classifier.classes)
     tissue = maps[-1].tissue
     assert tissue is not None
     assert len(tissue) == features.grid.blocks.rows * features.grid.blocks.columns - 1

@@ -70,7 +70,7 @@ class CellEncoder(nn.Module):
 class CellNetwork(nn.Module):
     """Logits of the cells of a tile: linear in the features of each cell and of the squares around it.
 
-    With the weights of an encoder and of a linear head, it predicts what a tissue classifier with both predicts.
+    With the weights of an encoder and of a linear tissue classifier in its head, it predicts what that predicts.
     """
 
     def __init__(

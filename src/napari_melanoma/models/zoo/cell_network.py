@@ -1,4 +1,4 @@
-"""A network that classifies the cells of a tile: encoder, context and head of a tissue classifier, trained together."""
+"""A network that classifies the cells of a tile: encoder, context and head, trained together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles of tissue classifiers: the head and a reference to the features, used by slide analyses like other bundles.
+"""Bundles of tissue classifiers: arrays and a reference to the features, used by slide analyses like other bundles.
 
 The encoder that computes the features is not part of the bundle. It is named with its fingerprint, and another one is
 refused.
@@ -16,13 +16,13 @@ import numpy as np
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.prediction_config import TileConfig, TissueHeadConfig, TissueRole
+from napari_melanoma.core.prediction_config import TileConfig, TissueClassifierConfig, TissueRole
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
 from napari_melanoma.models.inference import find_device
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
-from napari_melanoma.slides.tissue_classifier.fitting import Head, head_from_arrays
+from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
 from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
 
 ARCHITECTURE = "tissue-classifier"
-HEAD, NOVELTY = "head.", "novelty."  # prefixes of the arrays in the weights file
+CLASSIFIER, NOVELTY = "classifier.", "novelty."  # prefixes of the arrays in the weights file
 SHORT_HASH = 12  # digits of a fingerprint in messages
 CHANNELS_TEXT = """
 ## Channels
@@ -59,7 +59,7 @@ def write_tissue_bundle(
 
     name = re.sub(r"[^\w.-]+", "-", folder.name).strip("-.") or ARCHITECTURE
     config = _bundle_config(classifier, name, title or f"Tissue classifier: {', '.join(classifier.classes)}")
-    arrays = {f"{HEAD}{key}": array for key, array in classifier.head.arrays.items()}
+    arrays = {f"{CLASSIFIER}{key}": array for key, array in classifier.cell_classifier.arrays.items()}
     if classifier.novelty is not None:
         arrays |= {f"{NOVELTY}{key}": array for key, array in classifier.novelty.arrays.items()}
     with atomic_folder(folder) as temporary:
@@ -71,12 +71,12 @@ def write_tissue_bundle(
 
 def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> BundleConfig:
     side = block_px(classifier.mpp)
-    head = TissueHeadConfig(
+    tissue = TissueClassifierConfig(
         source=classifier.source,
         fingerprint=classifier.source_fingerprint,
         features=classifier.features,
-        kind=classifier.head.kind,
-        temperature=classifier.head.temperature,
+        kind=classifier.cell_classifier.kind,
+        temperature=classifier.cell_classifier.temperature,
         margin_px=margin_px(classifier.mpp),
         smoothing=classifier.smoothing,
         novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
@@ -102,7 +102,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         classes=classifier.classes,
         modalities=(SLIDE,),
         tile=TileConfig(mpp=classifier.mpp, side_px=side),
-        tissue=head,
+        tissue=tissue,
         licence=classifier.licence,
         provenance={**collect_provenance(), "painted": facts},
     )
@@ -114,19 +114,20 @@ def _numbers(estimate: Estimate | None) -> list[float] | None:
 
 
 def _card(config: BundleConfig, classifier: TissueClassifier, slide_names: Sequence[str]) -> str:
-    head, chosen = config.tissue, classifier.validation
-    assert head is not None
+    tissue, chosen = config.tissue, classifier.validation
+    assert tissue is not None
     rows = "\n".join(
         f"| {name} | {strokes} | {cells} | {_percent(chosen.recall.get(name, np.nan))} |"
         for name, strokes, cells in zip(chosen.classes, chosen.strokes, chosen.cells, strict=True)
     )
     candidates = "\n".join(
-        f"| {one.source} | {one.kind.replace('_', ' ')} | {_accuracy(one.accuracy)} | {_accuracy(one.slides)} |"
+        f"| {one.source} | {KIND_NAMES[one.kind]} | {_accuracy(one.accuracy)} | {_accuracy(one.slides)} |"
         for one in classifier.candidates
     )
     warnings = "".join(f"- {warning}\n" for warning in chosen.warnings)
     slides = f": {', '.join(slide_names)}" if slide_names else ""
-    channels = "" if head.channels is None else CHANNELS_TEXT.format(head.channels.description, head.channels.label)
+    chosen_channels = tissue.channels
+    channels = CHANNELS_TEXT.format(chosen_channels.description, chosen_channels.label) if chosen_channels else ""
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
@@ -150,23 +151,24 @@ out that are predicted as their class.
 {rows}
 
 {warnings}
-{_describe_roles(head.roles)}
+{_describe_roles(tissue.roles)}
 
 ## Validation
 
 Balanced accuracy, 95 % intervals in brackets. Whole strokes, or whole slides, were left out.
 
-| features | head | strokes left out | slides left out |
+| features | classifier | strokes left out | slides left out |
 |---|---|---|---|
 {candidates}
 
-The first candidate within one standard error of the best is used: {head.source}, {head.kind.replace("_", " ")}.
+The first candidate within one standard error of the best is used: {tissue.source}, {KIND_NAMES[tissue.kind]}.
 Accuracy on slides of other laboratories and scanners is not known.
 
 ## Features
 
-`{head.source}`: {head.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
-`{head.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are rejected.
+`{tissue.source}`: {tissue.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
+`{tissue.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are
+rejected.
 {channels}"""
 
 
@@ -187,20 +189,20 @@ def _accuracy(estimate: Estimate | None) -> str:
 
 
 class TissuePasses:
-    """A tissue classifier as the network of a slide analysis: features of the cells of each tile, then the head."""
+    """A tissue classifier as the network of a slide analysis: features of the cells of each tile, then the classes."""
 
-    def __init__(self, source: FeatureSource, head: Head, novelty: CellNovelty | None = None) -> None:
+    def __init__(self, source: FeatureSource, classifier: CellClassifier, novelty: CellNovelty | None = None) -> None:
         self.backend, self.device = "onnxruntime", "cpu"
         if any(map(is_published, source.name.split(JOIN))):
             self.backend, self.device = "torch", find_device()
         self.precision: Precision = "fp32"
         self.novelty = novelty
-        self._source, self._head = source, head
+        self._source, self._classifier = source, classifier
 
     def run(self, tiles: NDArray[np.uint8], batch_size: int) -> TileOutputs:
         """See ``TilePasses``; probabilities of cells as uint8 (tile, class, row, column), and their means."""
         features = self._source.compute(tiles)
-        cells = self._head.predict(features.reshape(-1, features.shape[-1]).astype(np.float32))
+        cells = self._classifier.predict(features.reshape(-1, features.shape[-1]).astype(np.float32))
         cells = np.moveaxis(cells.reshape(*features.shape[:-1], -1), -1, 1)
         return {"probability": cells.mean(axis=(2, 3)), "dense": np.rint(255 * cells).astype(np.uint8)}
 
@@ -237,13 +239,13 @@ def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None) -> Tissu
     config = bundle.config.tissue
     assert config is not None
     arrays = read_arrays(bundle.path / WEIGHTS)
-    head = head_from_arrays(
-        config.kind, bundle.config.classes, config.temperature, _select(arrays, HEAD), config.features
+    classifier = classifier_from_arrays(
+        config.kind, bundle.config.classes, config.temperature, _select(arrays, CLASSIFIER), config.features
     )
     novelty = None
     if config.novelty_limit is not None:
         novelty = CellNovelty.from_arrays(_select(arrays, NOVELTY), config.novelty_limit, config.features)
-    return TissuePasses(_open_source(bundle, weights), head, novelty)
+    return TissuePasses(_open_source(bundle, weights), classifier, novelty)
 
 
 def _open_source(bundle: BundleInfo, weights: Path | None) -> FeatureSource:

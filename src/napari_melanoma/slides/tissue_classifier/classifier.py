@@ -1,4 +1,4 @@
-"""Tissue classifiers: fitted on the strokes of one or several slides, with the features and the head that fit best."""
+"""Tissue classifiers: fitted on the strokes of one or several slides, with the features and the kind that fit best."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 )
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
-    HEADS,
-    Head,
-    HeadKind,
+    KINDS,
+    CellClassifier,
+    ClassifierKind,
     TrainingCells,
     advise_painting,
-    fit_head,
+    fit_classifier,
 )
 from napari_melanoma.slides.tissue_classifier.roles import choose_roles
 from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
@@ -50,12 +50,14 @@ DEFAULT_SOURCES = SHIPPED_SOURCES  # from the preferred one
 
 
 class TissueFitOptions(Config):
-    """Candidates among which the features and the head of a tissue classifier are chosen."""
+    """Candidates among which the features and the kind of a tissue classifier are chosen."""
 
     sources: tuple[str, ...] = Field(
         DEFAULT_SOURCES, min_length=1, description="sources of features, the preferred one first"
     )
-    heads: tuple[HeadKind, ...] = Field(HEADS, min_length=1, description="kinds of heads, the preferred one first")
+    kinds: tuple[ClassifierKind, ...] = Field(
+        KINDS, min_length=1, description="kinds of classifiers, the preferred one first"
+    )
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
@@ -101,7 +103,7 @@ class TissueClassifier:
     """Predicts the class of each cell of a slide.
 
     ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
-    cell, ``licence`` and ``mpp``. ``validation``: of the chosen head; ``candidates``: of all, with the chosen one.
+    cell, ``licence`` and ``mpp``. ``validation``: of the chosen kind; ``candidates``: of all, with the chosen one.
     ``colors``: of the classes, where known. ``roles``: classes of which depth and lesions are measured. ``smoothing``:
     in cells. ``slides``: number of painted slides. ``channels``: those of fluorescence that are read as RGB; None for
     brightfield.
@@ -112,7 +114,7 @@ class TissueClassifier:
     features: int
     licence: str
     mpp: float
-    head: Head
+    cell_classifier: CellClassifier
     validation: Validation
     candidates: tuple[Validation, ...] = ()
     novelty: CellNovelty | None = None
@@ -125,14 +127,14 @@ class TissueClassifier:
 
     @classmethod
     def fit(cls, source: FeatureSource, cells: TrainingCells, validation: Validation) -> TissueClassifier:
-        """Fit the head of a validation, with its temperature, on painted cells."""
+        """Fit the classifier of a validation, with its temperature, on painted cells."""
         return cls(
             source.name,
             source.fingerprint,
             source.length,
             source.licence,
             source.mpp,
-            fit_head(cells, validation.kind, validation.temperature),
+            fit_classifier(cells, validation.kind, validation.temperature),
             validation,
             (validation,),
             CellNovelty.fit(cells),
@@ -142,11 +144,11 @@ class TissueClassifier:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the probabilities."""
-        return self.head.classes
+        return self.cell_classifier.classes
 
     def predict(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return probabilities, float32 (cell, class), without smoothing; ``features``: float (cell, feature)."""
-        return self.head.predict(features)
+        return self.cell_classifier.predict(features)
 
 
 def fit_tissue_classifier(
@@ -156,8 +158,8 @@ def fit_tissue_classifier(
 ) -> TissueClassifier:
     """Fit a tissue classifier on the strokes of slides.
 
-    Features are computed at the strokes only. Of all sources and heads, the first is chosen that predicts strokes left
-    out as well as the best; the same strokes give the same classifier.
+    Features are computed at the strokes only. Of all sources and kinds of classifiers, the first is chosen that
+    predicts strokes left out as well as the best; the same strokes give the same classifier.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def fit_tissue_classifier(
         source = open_feature_source(name, options.weights)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
         tables[name] = source, cells
-        validations += validate(cells, options.heads, name, part)
+        validations += validate(cells, options.kinds, name, part)
     chosen = choose(validations)
     source, cells = tables[chosen.source]
     chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))

@@ -1,6 +1,6 @@
-"""Heads that predict the class of a cell from its features, fitted from scratch on the painted cells.
+"""Classifiers that predict the class of a cell from its features, fitted from scratch on the painted cells.
 
-A head is a few arrays: it is stored without code, and predicts the same on every machine.
+A classifier is a few arrays: it is stored without code, and predicts the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 # From the preferred one: with features of the shipped encoder, the logistic regression was the most accurate
 # (docs/explanation/measurements.md).
-HeadKind = Literal["logistic", "nearest_mean", "forest"]
-HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+ClassifierKind = Literal["logistic", "nearest_mean", "forest"]
+KINDS: tuple[ClassifierKind, ...] = get_args(ClassifierKind)
+KIND_NAMES: dict[ClassifierKind, str] = {
+    "logistic": "logistic regression",
+    "nearest_mean": "nearest mean",
+    "forest": "forest",
+}
 # Trees with random thresholds (Geurts et al. 2006, doi:10.1007/s10994-006-6226-1) are fitted several times faster than
 # those of a random forest, which try every threshold.
 TREES, TREE_DEPTH, LEAF_CELLS, CELLS_FOR_TREES = 24, 12, 3, 24
@@ -130,13 +135,13 @@ class TrainingCells:
 
 
 @dataclass(frozen=True, eq=False)
-class Head(ABC):
+class CellClassifier(ABC):
     """Predicts classes from features.
 
     ``classes``: in the order of the probabilities. ``temperature``: divides the logits.
     """
 
-    kind: HeadKind
+    kind: ClassifierKind
     classes: tuple[str, ...]
     temperature: float
 
@@ -159,7 +164,7 @@ class Head(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class LinearHead(Head):
+class LinearClassifier(CellClassifier):
     """Logits that are linear in the features.
 
     ``weight``: float32 (feature, class). ``bias``: float64 (class,). ``center``: float32 (feature,), subtracted from
@@ -172,16 +177,16 @@ class LinearHead(Head):
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """See ``Head``."""
+        """See ``CellClassifier``."""
         return {"weight": self.weight, "bias": self.bias, "center": self.center}
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """See ``Head``."""
+        """See ``CellClassifier``."""
         return (np.asarray(features, np.float32) - self.center) @ self.weight + self.bias
 
 
 @dataclass(frozen=True, eq=False)
-class ForestHead(Head):
+class ForestClassifier(CellClassifier):
     """Logarithms of the mean probabilities of trees, all nodes of which are in one table.
 
     ``feature``, ``left``, ``right``: int32 (node,); a leaf is its own child. ``threshold``: float32 (node,), up to
@@ -197,11 +202,11 @@ class ForestHead(Head):
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """See ``Head``."""
+        """See ``CellClassifier``."""
         return {name: getattr(self, name) for name in ("feature", "threshold", "left", "right", "value", "roots")}
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """See ``Head``."""
+        """See ``CellClassifier``."""
         values = np.asarray(features, np.float32)
         rows = np.arange(len(values))
         total = np.zeros((len(values), len(self.classes)))
@@ -215,13 +220,13 @@ class ForestHead(Head):
         return logarithms
 
 
-def load_heads() -> None:
-    """Import the libraries that fit heads, which takes up to two seconds."""
+def load_classifiers() -> None:
+    """Import the libraries that fit classifiers, which takes up to two seconds."""
     import threadpoolctl  # noqa: F401
 
 
-def fit_head(cells: TrainingCells, kind: HeadKind, temperature: float = 1.0) -> Head:
-    """Fit a head on painted cells; the same cells give the same head.
+def fit_classifier(cells: TrainingCells, kind: ClassifierKind, temperature: float = 1.0) -> CellClassifier:
+    """Fit a classifier on painted cells; the same cells give the same classifier.
 
     ``temperature``: as found by ``validate``. Raises ``InputError`` with advice if fewer than two classes have cells.
     """
@@ -238,7 +243,7 @@ def fit_head(cells: TrainingCells, kind: HeadKind, temperature: float = 1.0) -> 
         return _FITS[kind](cells, temperature)
 
 
-def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearHead:
+def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearClassifier:
     """Compare the distances from the class means, in units of the spread within classes."""
     weights = cells.weights
     means = np.stack(
@@ -253,12 +258,12 @@ def _fit_nearest_mean(cells: TrainingCells, temperature: float) -> LinearHead:
     size = np.sqrt(len(scale))  # the logits of many features, most of them correlated, would be too large
     bias = -np.square(moved).sum(axis=1) / (2 * size)
     weight = (moved / scale).T / size
-    return LinearHead(
+    return LinearClassifier(
         "nearest_mean", cells.classes, temperature, weight.astype(np.float32), bias, center.astype(np.float32)
     )
 
 
-def _fit_logistic(cells: TrainingCells, temperature: float) -> LinearHead:
+def _fit_logistic(cells: TrainingCells, temperature: float) -> LinearClassifier:
     """Fit a multinomial logistic regression with weight decay on standardized features."""
     from sklearn.linear_model import LogisticRegression
 
@@ -273,12 +278,12 @@ def _fit_logistic(cells: TrainingCells, temperature: float) -> LinearHead:
     if len(cells.classes) == 2:  # one logit, that of the second class
         coefficients, bias = np.concatenate([0 * coefficients, coefficients]), np.append(0, bias)
     weight = (coefficients / scale).T
-    return LinearHead(
+    return LinearClassifier(
         "logistic", cells.classes, temperature, weight.astype(np.float32), bias.astype(np.float64), center
     )
 
 
-def _fit_forest(cells: TrainingCells, temperature: float) -> ForestHead:
+def _fit_forest(cells: TrainingCells, temperature: float) -> ForestClassifier:
     """Fit extremely randomized trees."""
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -295,7 +300,7 @@ def _fit_forest(cells: TrainingCells, temperature: float) -> ForestHead:
     ]
     left, right = (np.where(side >= 0, side, itself).astype(np.int32) for side in children)
     value = np.concatenate([tree.value[:, 0] for tree in trees])
-    return ForestHead(
+    return ForestClassifier(
         "forest",
         cells.classes,
         temperature,
@@ -308,24 +313,28 @@ def _fit_forest(cells: TrainingCells, temperature: float) -> ForestHead:
     )
 
 
-_FITS: dict[HeadKind, Callable[[TrainingCells, float], Head]] = {
+_FITS: dict[ClassifierKind, Callable[[TrainingCells, float], CellClassifier]] = {
     "nearest_mean": _fit_nearest_mean,
     "logistic": _fit_logistic,
     "forest": _fit_forest,
 }
 
 
-def head_from_arrays(
-    kind: HeadKind, classes: tuple[str, ...], temperature: float, arrays: Mapping[str, NDArray[Any]], features: int
-) -> Head:
-    """Restore a head from stored arrays; raise BundleError if they do not fit each other.
+def classifier_from_arrays(
+    kind: ClassifierKind,
+    classes: tuple[str, ...],
+    temperature: float,
+    arrays: Mapping[str, NDArray[Any]],
+    features: int,
+) -> CellClassifier:
+    """Restore a classifier from stored arrays; raise BundleError if they do not fit each other.
 
     ``features``: length of the features of a cell.
     """
-    head_type = ForestHead if kind == "forest" else LinearHead
+    classifier_type = ForestClassifier if kind == "forest" else LinearClassifier
     count = len(classes)
     try:
-        if head_type is LinearHead:
+        if classifier_type is LinearClassifier:
             valid = arrays["weight"].shape == (features, count) and arrays["center"].shape == (features,)
             valid = valid and arrays["bias"].shape == (count,)
         else:
@@ -336,12 +345,12 @@ def head_from_arrays(
             valid = valid and all(
                 arrays[name].min() >= 0 and arrays[name].max() < limit for name, limit in limits.items()
             )
-        head = head_type(kind, classes, temperature, **arrays) if valid else None
+        classifier = classifier_type(kind, classes, temperature, **arrays) if valid else None
     except (KeyError, TypeError, ValueError, IndexError):
-        head = None
-    if head is None:
+        classifier = None
+    if classifier is None:
         raise BundleError(
             f"the arrays of the tissue classifier do not fit its {count} classes and {features} features. Download or "
             "copy the bundle again."
         )
-    return head
+    return classifier

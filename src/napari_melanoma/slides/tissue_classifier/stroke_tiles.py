@@ -38,7 +38,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
     open_feature_source,
 )
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
-from napari_melanoma.slides.tissue_classifier.fitting import LinearHead, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import LinearClassifier, fit_classifier
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def make_stroke_tiles(
 
     Pixels of other cells have no label. ``held_back.csv`` lists the cells of the strokes that are held back, with the
     predictions of a tissue classifier that was fitted on the other strokes; ``start`` is a bundle of a network with the
-    encoder that ships and a head fitted on these strokes. Raises ``InputError`` for fluorescence.
+    encoder that ships and a classifier fitted on these strokes. Raises ``InputError`` for fluorescence.
 
     ``options``: the candidates of the painted classifier.
     """
@@ -148,8 +148,8 @@ def make_stroke_tiles(
         )
     classifier = fit_tissue_classifier(painted, options, run)
     cells, _ = gather_cells(painted, open_feature_source(IMAGENET), classifier.classes, run=run)
-    head = fit_head(cells, "logistic")
-    assert isinstance(head, LinearHead)
+    linear = fit_classifier(cells, "logistic")
+    assert isinstance(linear, LinearClassifier)
     with assemble_folder(out) as folder:
         rows, held_back = [], list[dict[str, object]]()
         for number in range(len(split.training)):
@@ -161,10 +161,10 @@ def make_stroke_tiles(
         write_dataset_table(folder / "dataset.csv", [_with_patient(row, by_slide=by_slide) for row in rows])
         write_table(folder / HELD_BACK, held_back)
         tile = TileConfig(mpp=classifier.mpp, side_px=_tile_px(classifier.mpp))
-        write_tile_set(folder, TileSet(tile=tile, labels=head.classes, classes=head.classes))
+        write_tile_set(folder, TileSet(tile=tile, labels=linear.classes, classes=linear.classes))
         facts = {"source": "strokes", "held_back": split.by, "painted_classifier": classifier.validation.source}
-        write_json(folder / "source.json", {**facts, "head": classifier.head.kind})
-        _write_start(folder / START, head, tile)
+        write_json(folder / "source.json", {**facts, "kind": classifier.cell_classifier.kind})
+        _write_start(folder / START, linear, tile)
 
 
 def _with_patient(row: dict[str, str], *, by_slide: bool) -> dict[str, str]:
@@ -287,31 +287,31 @@ def _grid_at(grid: CellGrid, corner: NDArray[np.int32]) -> TileGrid:
     return replace(blocks, side_px=side, read_px=(read[0], read[1]), area=area, rows=1, columns=1)
 
 
-def _write_start(folder: Path, head: LinearHead, tile: TileConfig) -> None:
-    """Write a bundle of a network that predicts what the encoder that ships and a head predict."""
+def _write_start(folder: Path, linear: LinearClassifier, tile: TileConfig) -> None:
+    """Write a bundle of a network that predicts what the encoder that ships and a linear classifier predict."""
     from safetensors.numpy import save
 
     encoder = find_bundle(IMAGENET_BUNDLE)
     config = BundleConfig(
         name="painted",
-        title=f"Classes of cells: {', '.join(head.classes)}",
+        title=f"Classes of cells: {', '.join(linear.classes)}",
         architecture=ARCHITECTURE,
-        options={**encoder.config.options, "contexts": list(CONTEXTS), "classes": len(head.classes)},
+        options={**encoder.config.options, "contexts": list(CONTEXTS), "classes": len(linear.classes)},
         input_size=tile.side_px,
         mean=encoder.config.mean,
         std=encoder.config.std,
-        classes=head.classes,
+        classes=linear.classes,
         modalities=(SLIDE,),
         tile=tile,
         licence=encoder.config.licence,
-        provenance={"encoder": encoder.name, "head": head.kind},
+        provenance={"encoder": encoder.name, "classifier": linear.kind},
     )
     arrays = {
         name: values.astype(np.float32) if values.dtype == np.float16 else values
         for name, values in read_arrays(encoder.path / WEIGHTS).items()
     }
-    arrays["head.weight"] = head.weight.T[:, :, None, None].astype(np.float32)
-    arrays["head.bias"] = (head.bias - head.center @ head.weight).astype(np.float32)
+    arrays["head.weight"] = linear.weight.T[:, :, None, None].astype(np.float32)
+    arrays["head.bias"] = (linear.bias - linear.center @ linear.weight).astype(np.float32)
     with atomic_folder(folder) as temporary:
         write_json(temporary / CONFIG, config.model_dump(mode="json"))
         write_text(temporary / CARD, f"# {config.name}\n\n{config.title}: the initial weights of a training.\n")

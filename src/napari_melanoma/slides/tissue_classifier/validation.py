@@ -1,4 +1,4 @@
-"""How well a head predicts strokes and slides that it was not fitted on, the choice of a head, and what to paint next.
+"""How well a classifier predicts strokes and slides left out, the choice of a classifier, and what to paint next.
 
 The cells of a stroke are similar, so whole strokes are left out, and each stroke counts once.
 """
@@ -16,13 +16,13 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.calibration import fit_temperature
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-from napari_melanoma.slides.tissue_classifier.fitting import HEADS, advise_painting, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, KINDS, advise_painting, fit_classifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.tissue_classifier.fitting import HeadKind, TrainingCells
+    from napari_melanoma.slides.tissue_classifier.fitting import ClassifierKind, TrainingCells
 
 MAX_FOLDS = 10
 VALIDATED_CELLS = 24  # of each stroke
@@ -31,7 +31,7 @@ CURVE_DRAWS = 4
 NORMAL_INTERVAL = 2 * 1.96  # width of a 95 % interval in standard errors
 WELL_RECOGNIZED = 0.995  # share of cells that would be stated as 100 %
 ENOUGH_ERROR = 0.1  # expected error of a class, below which more strokes hardly help: from nine recognized strokes on
-NOT_A_CLASS = -1e3  # logit of a class that a head does not know
+NOT_A_CLASS = -1e3  # logit of a class that a classifier does not know
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,17 @@ class CurvePoint:
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Accuracy of a kind of head on the features of a source.
+    """Accuracy of a kind of classifier on the features of a source.
 
     ``strokes``, ``cells``: of each class. ``accuracy``: balanced accuracy on strokes that were left out; ``slides``: on
     slides that were left out; None if unknown. ``confusion``: float64 (class, class), share of the cells of a true
     class (row) with each prediction; NaN for a class with a single stroke, which cannot be left out. ``temperature``:
-    for the head, fitted on the strokes that were left out. ``warnings``, ``advice``: for the user; what to paint next.
+    for the classifier, fitted on the strokes that were left out. ``warnings``: for the user. ``advice``: what to paint
+    next.
     """
 
     source: str
-    kind: HeadKind
+    kind: ClassifierKind
     classes: tuple[str, ...]
     strokes: tuple[int, ...]
     cells: tuple[int, ...]
@@ -74,9 +75,9 @@ class Validation:
 
 
 def validate(
-    cells: TrainingCells, kinds: Sequence[HeadKind] = HEADS, source: str = "", run: RunContext = NULL_CONTEXT
+    cells: TrainingCells, kinds: Sequence[ClassifierKind] = KINDS, source: str = "", run: RunContext = NULL_CONTEXT
 ) -> tuple[Validation, ...]:
-    """Measure kinds of heads by leaving out strokes, and slides if there are several.
+    """Measure kinds of classifiers by leaving out strokes, and slides if there are several.
 
     With more than ``MAX_FOLDS`` strokes, several are left out at once. With less than two classes, the validations only
     advise what to paint. The learning curve takes longer, see ``learning_curve``. Raises ``Cancelled``.
@@ -91,7 +92,7 @@ def validate(
         return tuple(Validation(source, kind, names, strokes, sizes, advice=advice) for kind in kinds)
     thinned, validations = cells.thin(VALIDATED_CELLS), []
     for number, kind in enumerate(kinds):
-        run.report(Progress(number, len(kinds), f"Validating {kind.replace('_', ' ')} on {source or 'features'}"))
+        run.report(Progress(number, len(kinds), f"Validating {KIND_NAMES[kind]} on {source or 'features'}"))
         left_out = _predict_folds(thinned, kind, _stroke_folds(thinned), run)
         confusion = left_out.confusion
         validation = Validation(source, kind, names, strokes, sizes, left_out.estimate(), None, confusion)
@@ -104,8 +105,10 @@ def validate(
     return tuple(validations)
 
 
-def learning_curve(cells: TrainingCells, kind: HeadKind, run: RunContext = NULL_CONTEXT) -> tuple[CurvePoint, ...]:
-    """Measure the accuracy with fewer strokes: a head is fitted on some strokes of each class and tested on the others.
+def learning_curve(
+    cells: TrainingCells, kind: ClassifierKind, run: RunContext = NULL_CONTEXT
+) -> tuple[CurvePoint, ...]:
+    """Measure the accuracy with fewer strokes: fit on some strokes of each class, and test on the others.
 
     Ends before the number of strokes of the most painted class. Empty with less than two classes with two strokes.
     """
@@ -127,12 +130,12 @@ def learning_curve(cells: TrainingCells, kind: HeadKind, run: RunContext = NULL_
 
 
 def choose(validations: Sequence[Validation]) -> Validation:
-    """Choose the first head within one standard error of the best (Breiman et al. 1984, ISBN 978-0-412-04841-8).
+    """Choose the first classifier within one standard error of the best (Breiman et al. 1984, ISBN 978-0-412-04841-8).
 
     ``validations``: from the preferred one, which is chosen while the accuracy is unknown.
     """
     if not validations:
-        raise InputError("there is no head to choose from: expected at least one source of features and one head.")
+        raise InputError("there is no classifier to choose from: expected at least one source of features and kind.")
     known = [(one, one.accuracy) for one in validations if one.accuracy is not None]
     if not known:
         return validations[0]
@@ -230,9 +233,9 @@ def _stroke_folds(cells: TrainingCells) -> list[NDArray[np.bool_]]:
 
 
 def _predict_folds(
-    cells: TrainingCells, kind: HeadKind, folds: Iterable[NDArray[np.bool_]], run: RunContext
+    cells: TrainingCells, kind: ClassifierKind, folds: Iterable[NDArray[np.bool_]], run: RunContext
 ) -> _LeftOut:
-    """Predict the cells of each fold with a head that is fitted on the others.
+    """Predict the cells of each fold with a classifier that is fitted on the others.
 
     Left out are cells of a class without other cells, and folds that leave less than two classes.
     """
@@ -243,8 +246,8 @@ def _predict_folds(
         tested = fold & np.isin(cells.labels, known)
         if len(known) < 2 or not tested.any():
             continue
-        head = fit_head(cells.select(~fold), kind)
-        logits[np.ix_(tested, known)] = head.logits(cells.features[tested])
+        classifier = fit_classifier(cells.select(~fold), kind)
+        logits[np.ix_(tested, known)] = classifier.logits(cells.features[tested])
         predicted |= tested
     return _LeftOut(cells.select(predicted), logits[predicted])
 

@@ -57,11 +57,11 @@ def list_strokes(slides: Iterable[PaintedSlide | PaintedSlideFile]) -> PaintedSt
 
 
 def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: FeatureCache, run: RunContext) -> Assessment:
-    """Validate all heads on the features of all sources; features are computed at the strokes only.
+    """Validate all kinds of classifiers on the features of all sources; features are computed at the strokes only.
 
     ``fit``: has the painted cells with the features of ``request.source``.
     """
-    from napari_melanoma.slides.tissue_classifier.fitting import HEADS
+    from napari_melanoma.slides.tissue_classifier.fitting import KINDS
     from napari_melanoma.slides.tissue_classifier.validation import choose, learning_curve, validate
     from napari_melanoma.ui.sections.paint.mapping import gather_strokes
 
@@ -72,7 +72,7 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
         is_known = source == request.source
         cells = fit.cells if is_known else gather_strokes(replace(request, source=source), stores, run)[0]
         cells_by_source[source] = cells
-        candidates += validate(cells, HEADS, source, run)
+        candidates += validate(cells, KINDS, source, run)
     chosen = choose(candidates)
     curve = learning_curve(cells_by_source[chosen.source], chosen.kind, run)
     features = stores.get(request.slides[0], chosen.source)
@@ -104,7 +104,7 @@ class Assessor(QObject):
         strokes = list_strokes(request.slides if fit is not None else ())
         if fit is None:
             self.latest = None
-        if strokes == self._requested:  # such as after the chosen head was fitted
+        if strokes == self._requested:  # such as after the chosen classifier was fitted
             return
         self._requested = strokes
         self._queue.cancel()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import Progress
-    from napari_melanoma.slides.tissue_classifier.fitting import HeadKind
+    from napari_melanoma.slides.tissue_classifier.fitting import ClassifierKind
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.job import JobFunction
 
@@ -66,7 +66,7 @@ class LoopOptions:
     """
 
     source: str
-    kind: HeadKind
+    kind: ClassifierKind
     is_warm: bool = False
     is_whole: bool = False
 

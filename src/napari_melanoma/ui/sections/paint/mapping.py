@@ -1,4 +1,4 @@
-"""From strokes to a map of classes: fit a head on the painted cells, and predict the cells of a slide, nearest first.
+"""From strokes to a map of classes: fit a classifier on painted cells, predict the cells of a slide, nearest first.
 
 Nothing here depends on a window. ``update_map`` runs in a thread, and reports its results as they are computed.
 """
@@ -23,12 +23,12 @@ from napari_melanoma.slides.tissue_classifier.classifier import compute_painted,
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
-    Head,
-    HeadKind,
+    CellClassifier,
+    ClassifierKind,
     TrainingCells,
     advise_painting,
-    fit_head,
-    load_heads,
+    fit_classifier,
+    load_classifiers,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
@@ -60,10 +60,10 @@ class PaintedSlide:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A head with the cells that it was fitted on."""
+    """A classifier with the cells that it was fitted on."""
 
     cells: TrainingCells
-    head: Head
+    classifier: CellClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,15 @@ class MapRequest:
     """What to compute for the displayed slide.
 
     ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
-    ``view``: the visible part in pixels of the finest level. ``fit``: the head if no stroke has changed since, and
-    ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
+    ``view``: the visible part in pixels of the finest level. ``fit``: the classifier if no stroke has changed
+    since, and ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
     ``ahead``: also before there is a classifier.
     """
 
     slides: tuple[PaintedSlide, ...]
     classes: tuple[str, ...]
     source: str
-    kind: HeadKind
+    kind: ClassifierKind
     view: Box
     fit: Fit | None = None
     predicted: frozenset[tuple[int, int]] = frozenset()
@@ -97,7 +97,7 @@ class MapPart:
 
 @dataclass(frozen=True, eq=False)
 class FitReport(Progress):
-    """A head was fitted, unless strokes are missing; ``notes``: messages about the strokes."""
+    """A classifier was fitted, unless strokes are missing; ``notes``: messages about the strokes."""
 
     fit: Fit | None
     notes: tuple[str, ...]
@@ -150,7 +150,7 @@ def open_source(name: str) -> FeatureSource:
 
 
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
-    """Fit a head, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
+    """Fit a classifier, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
     features = stores.get(request.slides[0], request.source)
     fit = request.fit
     if fit is None:
@@ -164,7 +164,7 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     features.compute(view, run, predictor.add)
     predictor.flush()
     if fit is None:
-        load_heads()  # so that the first map does not wait for it
+        load_classifiers()  # so that the first map does not wait for it
     if fit is None and not request.ahead:
         return
     # Tissue is detected only now: that takes a second on a large slide.
@@ -177,13 +177,13 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
 
 
 def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[Fit | None, tuple[str, ...]]:
-    """Fit a head on the strokes of all slides, None if more are needed first; return it with messages about them."""
+    """Fit a classifier on the strokes of all slides, None if more are needed; return it with messages about them."""
     if advise_painting({stroke.class_name for slide in request.slides for stroke in slide.strokes}):
         return None, ()
     cells, notes = gather_strokes(request, stores, run)
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None, notes  # the other strokes are beyond the slide, or in a damaged part
-    return Fit(cells, fit_head(cells, request.kind)), notes
+    return Fit(cells, fit_classifier(cells, request.kind)), notes
 
 
 def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
@@ -221,7 +221,7 @@ class _Predictor:
         if values is not None and self._fit is not None:
             box = self._features.grid.cells_of(block)
             inside = values[: box.height, : box.width]
-            predicted = self._fit.head.predict(inside.reshape(-1, inside.shape[-1]))
+            predicted = self._fit.classifier.predict(inside.reshape(-1, inside.shape[-1]))
             # Rounded as in the store of an analysis, so that the same class is the most probable one.
             probability = (np.rint(255 * predicted) / 255).astype(np.float16)
             self._predicted.add(key)

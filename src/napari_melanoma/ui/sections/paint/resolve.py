@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
 from napari_melanoma.ui.widgets.charts import Bar
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def resolve_panel(
         share = known.get(name, math.nan)
         tip = _describe_row(validation, index) if math.isfinite(share) else NOT_LEFT_OUT
         rows.append(Bar(name, text, share if math.isfinite(share) else None, tip=tip))
-    choice = f"{validation.source}, {validation.kind.replace('_', ' ')}"
+    choice = f"{validation.source}, {KIND_NAMES[validation.kind]}"
     if candidates > 1:
         choice += f": chosen among {candidates} combinations of features and classifier by strokes that were left out"
     return PanelView(tuple(rows), _describe_confusions(validation), areas, warnings, choice)

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
-from napari_melanoma.slides.tissue_classifier.fitting import HEADS
+from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
 from napari_melanoma.ui.sections.paint.channels import choose_channels, complete_channels, list_alike
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
     from napari_melanoma.ui.session.slide import SlideSession, SlideState
 
-DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], HEADS[0])  # until they are chosen by leaving out strokes
+DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], KINDS[0])  # until they are chosen by leaving out strokes
 SUGGESTION_CELLS = 40  # width of the view of a suggested cell
 
 
@@ -334,7 +334,7 @@ class PaintController(QObject):
         self._update_texts()
 
     def _on_assessed(self, assessment: Assessment) -> None:
-        """Show an assessment, and use the chosen features and head."""
+        """Show an assessment, and use the chosen features and classifier."""
         chosen = assessment.chosen
         self._loop.set_options(replace(self._loop.options, source=chosen.source, kind=chosen.kind))
         self._update_texts()
@@ -392,7 +392,7 @@ class PaintController(QObject):
         if fit is None:
             return
         is_new = self._map_layer.layer is None
-        self._map.add(parts, fit.head.classes)
+        self._map.add(parts, fit.classifier.classes)
         self._map_layer.show(self._map, self._grid, self._session.state.colors)
         if is_new:
             self._style_map()

@@ -68,10 +68,10 @@ def find_suggestions(request: SuggestionRequest, stores: FeatureCache, run: RunC
     from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
     from napari_melanoma.slides.tissue_classifier.suggestions import suggest_cells
 
-    features, head, cells = stores.get(request.slide, request.source), request.fit.head, request.cells
+    features, classifier, cells = stores.get(request.slide, request.source), request.fit.classifier, request.cells
     values = features.read(cells)
     run.check()
-    probability = head.predict(values)
+    probability = classifier.predict(values)
     painted = PaintedCells.of_slide(request.slide.strokes, features.grid).cells
     chosen = suggest_cells(probability, values, cells, painted, COUNT)
     centers = features.grid.center_of(cells[chosen]).tolist()
@@ -79,7 +79,7 @@ def find_suggestions(request: SuggestionRequest, stores: FeatureCache, run: RunC
     return tuple(
         SuggestedCell(
             (int(cells[index, 0]), int(cells[index, 1])),
-            head.classes[int(probability[index].argmax())],
+            classifier.classes[int(probability[index].argmax())],
             float(probability[index].max()),
             read_thumbnail(features.slide, (row, column), side, run),
         )

@@ -1,10 +1,12 @@
-"""Heads of tissue classifiers on tiles with a mask of the tumor: accuracy on other tiles, and the time of a fit.
+"""Kinds of tissue classifiers on tiles with a mask of the tumor: accuracy on other tiles, and the time of a fit.
 
 Each tile is resized to 1 micrometer per pixel and divided into cells; those with at least 80 % or at most 20 % of tumor
-have a class. For each tile, a head is fitted on the cells of some of the others. Reported are the balanced accuracy and
-the area under the ROC curve (AUC), means over the tiles; and processor seconds for a fit on 50 strokes of 64 cells.
+have a class. For each tile, a classifier is fitted on the cells of some of the others. Reported are the balanced
+accuracy and the area under the ROC curve (AUC), means over the tiles; and processor seconds for a fit on 50 strokes of
+64 cells.
 
-Example: ``python benchmarks/tissue_heads.py --data histology/ocdc --mpp 0.5``, a folder with ``images`` and ``masks``.
+Example: ``python benchmarks/tissue_classifiers.py --data histology/ocdc --mpp 0.5``, a folder with ``images`` and
+``masks``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
-from napari_melanoma.slides.tissue_classifier.fitting import HEADS, HeadKind, TrainingCells, fit_head
+from napari_melanoma.slides.tissue_classifier.fitting import KINDS, ClassifierKind, TrainingCells, fit_classifier
 
 TUMOR, OTHER = 0.8, 0.2  # share of tumor in a cell from which, and up to which, its class is known
 MIN_CELLS = 3  # of a class in a tile
@@ -63,30 +65,31 @@ def gather(features: np.ndarray, shares: list[np.ndarray]) -> TrainingCells:
     )
 
 
-def measure(cells: TrainingCells, kind: HeadKind, count: int) -> tuple[float, float]:
-    """Return balanced accuracy and AUC on each tile, with a head fitted on ``count`` others; means over the tiles."""
+def measure(cells: TrainingCells, kind: ClassifierKind, count: int) -> tuple[float, float]:
+    """Return balanced accuracy and AUC on each tile, by a classifier fitted on ``count`` others; means over tiles."""
     random, accuracies, areas = np.random.default_rng(0), [], []
     for tile in np.unique(cells.slide):
         others = random.permutation(np.setdiff1d(cells.slide, [tile]))
         trained, tested = np.isin(cells.slide, others[:count]), cells.slide == tile
         if len(np.unique(cells.labels[trained])) < 2 or len(np.unique(cells.labels[tested])) < 2:
             continue
-        score, truth = fit_head(cells.select(trained), kind).predict(cells.features[tested])[:, 1], cells.labels[tested]
+        classifier, truth = fit_classifier(cells.select(trained), kind), cells.labels[tested]
+        score = classifier.predict(cells.features[tested])[:, 1]
         accuracies.append(np.mean([(score[truth == 1] > 0.5).mean(), (score[truth == 0] <= 0.5).mean()]))
         areas.append(roc_auc_score(truth, score))
     return float(np.mean(accuracies)), float(np.mean(areas))
 
 
-def time_fit(kind: HeadKind, features: int) -> float:
+def time_fit(kind: ClassifierKind, features: int) -> float:
     """Return the median processor seconds of a fit on 50 strokes of 64 cells and five classes."""
     random, stroke = np.random.default_rng(0), np.repeat(np.arange(50), 64)
     values = random.normal(size=(5, features))[stroke % 5] / 2 + random.normal(size=(3200, features))
     cells = TrainingCells(values.astype(np.float32), stroke % 5, stroke, 0 * stroke, tuple("abcde"))
-    fit_head(cells.thin(2), kind)  # imports
+    fit_classifier(cells.thin(2), kind)  # imports
     seconds = []
     for _ in range(FITS):
         began = time.process_time()
-        fit_head(cells, kind)
+        fit_classifier(cells, kind)
         seconds.append(time.process_time() - began)
     return float(np.median(seconds))
 
@@ -101,7 +104,7 @@ def main() -> None:
     blocks, shares = read_tiles(options.data, options.mpp)
     for name in options.sources:
         cells = gather(open_feature_source(name).compute(blocks), shares)
-        for kind in HEADS:
+        for kind in KINDS:
             results = [measure(cells, kind, count) for count in TRAINING_TILES]
             text = "; ".join(
                 f"{count} tiles: accuracy {accuracy:.3f}, AUC {area:.3f}"
