@@ -321,6 +321,25 @@ STATE_BY_EVENT = {"launched": RunState.starting, "queued": RunState.queued, "pau
 RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued")
 
 
+@dataclass(frozen=True)
+class RunStatus:
+    """The status of a training or an analysis, as read from its folder.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run folder.
+    state : RunState
+        The state; a run that is ``lost`` can be resumed.
+    message : str
+        Progress or error in a sentence for users.
+    """
+
+    path: Path
+    state: RunState
+    message: str = ""
+
+
 class RunEventReader:
     """Read the new events of a run at each poll.
 

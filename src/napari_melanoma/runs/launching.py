@@ -30,6 +30,7 @@ from napari_melanoma.core.run_folder import (
     TAIL_BYTES,
     RunFolder,
     RunState,
+    RunStatus,
     event_time,
     last_state_event,
     read_start_and_last_events,
@@ -102,20 +103,16 @@ def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> li
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunReport(RunStatus):
     """The content of a run folder at one moment.
 
-    ``recipe``: None if another version of this program wrote it. ``message``: the state as a sentence for users.
-    ``epoch``: number of finished epochs. ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0.
-    ``step``: the last step event; empty without. ``started``, ``ended``: seconds since 1970. ``best``: best value of
-    the ``monitor`` so far. ``bundle``: folder of the finished model.
+    ``recipe``: None if another version of this program wrote it. ``epoch``: number of finished epochs.
+    ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0. ``step``: the last step event; empty
+    without. ``started``, ``ended``: seconds since 1970. ``best``: best value of the ``monitor`` so far. ``bundle``:
+    folder of the finished model.
     """
 
-    path: Path
-    name: str
-    recipe: TrainRecipe | None
-    state: RunState
-    message: str
+    recipe: TrainRecipe | None = None
     epoch: int = 0
     epochs: int = 0
     metrics: list[dict[str, float]] = field(default_factory=list)
@@ -127,6 +124,11 @@ class RunReport:
     comparison: Comparison | None = None
     activated_as: str | None = None
     discarded: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
 
     @property
     def monitor(self) -> Monitor:
@@ -163,7 +165,6 @@ def read_run(path: Path) -> RunReport:
     epochs = recipe.epochs if recipe else 0
     return RunReport(
         path=path,
-        name=path.name,
         recipe=recipe,
         state=state,
         message=_describe_state(path, state, events, (done, epochs)),

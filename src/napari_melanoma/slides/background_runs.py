@@ -19,7 +19,15 @@ from napari_melanoma.core.processes import (
     spawn_detached,
     wait_until_ended,
 )
-from napari_melanoma.core.run_folder import FINAL_STATES, PROCESS_FILE, RunFolder, RunState, read_last_events, run_state
+from napari_melanoma.core.run_folder import (
+    FINAL_STATES,
+    PROCESS_FILE,
+    RunFolder,
+    RunState,
+    RunStatus,
+    read_last_events,
+    run_state,
+)
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, restore_previous, slide_folder
@@ -28,24 +36,20 @@ OPTIONS, OUTPUT = "options.toml", "output.txt"  # in the folder of a slide: requ
 
 
 @dataclass(frozen=True)
-class SlideRunStatus:
+class SlideRunStatus(RunStatus):
     """Status of the analysis in the folder of a slide.
 
-    ``state``: ``lost`` if the process ended without a final event; such an analysis can be resumed. ``done``,
-    ``total``: finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could not be
-    read. ``tiles_per_s``: current rate; 0 unless running. ``eta_s``: estimated remaining seconds for the tiles; None if
-    unknown. ``message``: progress or error, in a sentence. ``notices``: messages for the user during the run, such as a
-    license. ``slide``, ``options``: None if not recorded.
+    ``done``, ``total``: finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could
+    not be read. ``tiles_per_s``: current rate; 0 unless running. ``eta_s``: estimated remaining seconds for the tiles;
+    None if unknown. ``notices``: messages for the user during the run, such as a license. ``slide``, ``options``: None
+    if not recorded.
     """
 
-    folder: Path
-    state: RunState
     done: int = 0
     total: int = 0
     failed: int = 0
     tiles_per_s: float = 0.0
     eta_s: float | None = None
-    message: str = ""
     notices: tuple[str, ...] = ()
     slide: Path | None = None
     options: SlideOptions | None = None
@@ -120,12 +124,12 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
     return SlideRunStatus(
         folder,
         state,
+        _status_message(folder, state, last),
         int(progress.get("done") or 0),
         int(progress.get("total") or 0),
         int(progress.get("failed") or 0),
         float(speed),
         None if eta is None else max(0.0, float(eta) - (time.time() - float(progress.get("time", time.time())))),
-        _status_message(folder, state, last),
         tuple(str(event.get("message", "")) for event in current if event["kind"] == "notice"),
         recorded_slide(folder),
         options,

@@ -21,7 +21,7 @@ MODEL = ComparedModel("n", "", 0.5, {})
 
 
 def report(state: RunState, message: str = "Epoch 3 of 4.", **values: Any) -> RunReport:
-    return RunReport(Path("run"), "run", None, state, message, **values)
+    return RunReport(Path("run"), state, message, **values)
 
 
 def compared(advice: Any) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,8 +30,10 @@ from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
+from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -141,7 +142,7 @@ def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path, 
         proposes(folder, mm)
         content = read_json(folder / "result.json")
         content["provenance"] = {"created": f"2026-01-01T00:0{minute}:00+00:00"}
-        update = SlideRunUpdate(folder, SimpleNamespace(state="finished"), None, content)
+        update = SlideRunUpdate(SlideRunStatus(folder, RunState.finished), content=content)
         for section in (sections.depth, sections.risk):
             section._on_run_update(update)
         person.waits()

@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
 from napari_melanoma.ui.slide.navigation import NOT_IN_VIEW, STEPS
-from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
+from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S, WorklistModel
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
@@ -280,7 +280,7 @@ def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, 
                 if state == "finished":
                     fake.finishes()
                 status = read_slide_run_status(fake.path)
-                person.dock.context.run_updated.emit(SlideRunUpdate(fake.path, SlideRunReport(status)))
+                person.dock.context.run_updated.emit(SlideRunUpdate(status))
         person.until(lambda count=count: len(listed(person)) == count + 1)
         assert worklist._next_reading < monotonic() + MAX_INTERVAL_S, how
     person.waits()

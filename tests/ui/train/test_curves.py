@@ -18,8 +18,8 @@ from stage import Stage
 
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.training.monitor import LOSS_MONITOR
+from napari_melanoma.ui.train.run_reader import MAX_POINTS, LossCurve, LossTrace
 from napari_melanoma.ui.train.run_view import PLOTS, TrainingCurves
-from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
 PATIENCE_MS = 60_000
 ROWS = [

@@ -12,10 +12,11 @@ from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.training.monitor import MONITORS
-from napari_melanoma.ui.train import run_watch
+from napari_melanoma.ui.train import run_reader
+from napari_melanoma.ui.train.run_reader import LOG_BYTES, MAX_POINTS, LogTail
 from napari_melanoma.ui.train.run_text import find_best_row
 from napari_melanoma.ui.train.run_view import RunView
-from napari_melanoma.ui.train.run_watch import LOG_BYTES, MAX_POINTS, LogTail
+from napari_melanoma.ui.widgets import run_watch
 from napari_melanoma.ui.widgets.job import tasks
 
 
@@ -248,9 +249,9 @@ def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path)
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
     threads, heard = set(), []
-    real = run_watch.RunFolderReader.read_new
+    real = run_reader.RunFolderReader.read_new
     monkeypatch.setattr(
-        run_watch.RunFolderReader,
+        run_reader.RunFolderReader,
         "read_new",
         lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1],
     )

@@ -18,29 +18,28 @@ from napari_melanoma.ui.slide.run_status import (
     SlideRunUpdate,
     describe_progress,
     find_resume_blocker,
-    is_running,
     needs_run_panel,
 )
-from napari_melanoma.ui.train.run_buttons import RunButtons
-from napari_melanoma.ui.train.run_watch import RunWatcher
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.run_buttons import RunButtons
+from napari_melanoma.ui.widgets.run_watch import RunWatcher
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
     from napari_melanoma.core.run_folder import RunCommand
+    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
-    from napari_melanoma.ui.slide.run_status import SlideRunReport
     from napari_melanoma.ui.viewer.camera import ViewRectangle
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -110,9 +109,9 @@ class SlideAnalysisController(QObject):
 
     def _on_resume(self) -> None:
         """Resume with the options of the run, even if the controls show others."""
-        slide, location, report = self._context.slide, self._context.result_location, self._run_panel.report
-        if slide is not None and location is not None and report is not None:
-            options = report.run.options or self._make_options(slide.info)
+        slide, location, status = self._context.slide, self._context.result_location, self._run_panel.status
+        if slide is not None and location is not None and status is not None:
+            options = status.options or self._make_options(slide.info)
             self._start(SlideAnalysisRequest(slide.info, location, options), "Resuming ...")
 
     def _start(self, request: SlideAnalysisRequest, message: str) -> None:
@@ -344,9 +343,9 @@ class SlideRunPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         named(self, "slide_run", "Analysis").setToolTip("")
-        self.report: SlideRunReport | None = None
+        self.status: SlideRunStatus | None = None
         self._target = ""
-        self.watch = RunWatcher(self, self._create_reader, is_running)
+        self.watch = RunWatcher(self, self._create_reader)
         self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
         self._status_label.setToolTip("")
         self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
@@ -365,13 +364,13 @@ class SlideRunPanel(QWidget):
     @property
     def active(self) -> bool:
         """Whether the analysis is running."""
-        return self.report is not None and bool(self.report.state.active)
+        return self.status is not None and bool(self.status.state.active)
 
     def set_folder(self, folder: Path | None) -> None:
         """Follow the analysis in a folder; None stops and hides the panel."""
         if folder is None or folder != self.watch.path:
-            self.report = None
-            self.buttons.show_report(None)
+            self.status = None
+            self.buttons.show_status(None)
             self.hide()
             self._target = ""
         self.watch.set_active(False)
@@ -392,14 +391,13 @@ class SlideRunPanel(QWidget):
         return SlideRunReader(path, lambda: self._target)
 
     def _on_update(self, update: SlideRunUpdate) -> None:
-        self.report = update.report
-        run = update.report.run
-        self.buttons.show_report(update.report, find_resume_blocker(run))
+        self.status = status = update.status
+        self.buttons.show_status(status, find_resume_blocker(status))
         self.watch.expecting = bool(self.buttons.pending_text)
         self.setVisible(needs_run_panel(update))
-        self._status_label.setText(self.buttons.pending_text.capitalize() or describe_progress(run))
+        self._status_label.setText(self.buttons.pending_text.capitalize() or describe_progress(status))
         # No busy indicator: with software-rendered OpenGL each of its steps redraws the whole window.
-        self._progress_bar.setValue(round(STEPS * (run.fraction or 0)))
+        self._progress_bar.setValue(round(STEPS * (status.fraction or 0)))
         self.updated.emit(update)
 
     def _on_command_requested(self, command: str) -> None:

@@ -183,7 +183,7 @@ class SlideDepthSection(QObject):
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Read the proposals again when an analysis of the slide has finished."""
         state, analysis = self.store.state, analysis_identity(update.content)
-        if state is not None and update.path == state.folder and str(update.report.state) == "finished":
+        if state is not None and update.status.path == state.folder and str(update.status.state) == "finished":
             previous, self._last_analysis = self._last_analysis, analysis
             if previous != analysis:
                 self.store.reload_proposals()

@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
 from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
+from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -382,9 +382,7 @@ class DepthRunReader:
         from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.background_runs import read_slide_run_status
 
-        return SlideRunUpdate(
-            self.path, SlideRunReport(read_slide_run_status(self.path)), None, read_slide_result(self.path)
-        )
+        return SlideRunUpdate(read_slide_run_status(self.path), content=read_slide_result(self.path))
 
 
 class DepthRunPanel(SlideRunPanel):
@@ -481,7 +479,7 @@ class DepthAnalysis(QObject):
         self.changed.emit()
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
-        state = str(update.report.state)
+        state = str(update.status.state)
         if state != self._state:
             previous, self._state = self._state, state
             if state == "finished" and previous:

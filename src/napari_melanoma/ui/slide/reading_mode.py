@@ -279,11 +279,11 @@ class ReadingToolbar(QToolBar):
 
     def _show_progress(self, update: object = None) -> None:
         """Show the progress of the analysis of the displayed slide while it runs."""
-        report = self._run_panel.report
+        status = self._run_panel.status
         self._progress_action.setVisible(self._run_panel.active)
-        if report is not None:
-            self.progress_bar.setValue(round(100 * (report.run.fraction or 0)))
-            self.progress_bar.setToolTip(describe_progress(report.run))
+        if status is not None:
+            self.progress_bar.setValue(round(100 * (status.fraction or 0)))
+            self.progress_bar.setToolTip(describe_progress(status))
 
     def _show_cancel(self) -> None:
         """Show the Cancel button while one of those in the dock is enabled."""

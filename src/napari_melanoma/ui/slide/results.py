@@ -129,8 +129,8 @@ class SlideResultController(QObject):
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Show the state of the run and its results so far."""
-        run, location = update.report.run, self._context.result_location
-        if self._slide is None or location is None or update.path != location.folder:
+        run, location = update.status, self._context.result_location
+        if self._slide is None or location is None or run.path != location.folder:
             return
         state = str(run.state)
         is_new = state != self._state or update.content != self.content
@@ -150,7 +150,7 @@ class SlideResultController(QObject):
         """Show the outcome of an analysis that has just ended, or that ended in an earlier session."""
         self._show_prediction()
         self._update_visible_parts()
-        outcome = describe_outcome(update.report.run, self.content)
+        outcome = describe_outcome(update.status, self.content)
         if not needs_run_panel(update):  # otherwise the run panel shows it
             message = outcome if was_running or not self.content else f"Previous analysis: {outcome}"
             self._context.status.show_message(message)
@@ -335,8 +335,8 @@ def _read_options(update: SlideRunUpdate) -> SlideOptions | None:
     """Return the options of the analysis; None if this version cannot read them."""
     from napari_melanoma.slides.options import SlideOptions
 
-    if update.report.run.options is not None:
-        return update.report.run.options
+    if update.status.options is not None:
+        return update.status.options
     try:
         return SlideOptions.parse(dict(update.content.get("options") or {}), "result.json")
     except ConfigError:

@@ -202,8 +202,8 @@ class SlideRiskSection(QObject):
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Read the results again when an analysis of the slide has finished."""
-        analysis = analysis_identity(update.content)
-        if update.path == self._folder and str(update.report.state) == "finished" and analysis != self._last_analysis:
+        analysis, status = analysis_identity(update.content), update.status
+        if status.path == self._folder and str(status.state) == "finished" and analysis != self._last_analysis:
             self._last_analysis = analysis
             self._read_results()
 

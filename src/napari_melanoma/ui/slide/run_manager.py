@@ -260,8 +260,8 @@ def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]
     from napari_melanoma.slides.background_runs import read_slide_run_status
 
     folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
-    reports = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
-    return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
+    statuses = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
+    return [(status.slide, status.path) for status in statuses if status.slide is not None and status.state.active]
 
 
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.ui.widgets.run_watch import RunSnapshot
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.core.run_folder import RunState
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -54,35 +54,15 @@ class HeatmapData:
 
 
 @dataclass(frozen=True)
-class SlideRunUpdate:
-    """State and results read from the folder of a slide.
+class SlideRunUpdate(RunSnapshot):
+    """Status and results read from the folder of a slide.
 
-    ``heatmap``: None if it is unchanged or there is none. ``content``: of result.json. ``events``: always
-    empty, required by the watcher of runs.
+    ``heatmap``: None if it is unchanged or there is none. ``content``: of result.json.
     """
 
-    path: Path
-    report: SlideRunReport
+    status: SlideRunStatus
     heatmap: HeatmapData | None = None
     content: Mapping[str, Any] = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SlideRunReport:
-    """State of an analysis, with the properties that the buttons of a run require."""
-
-    run: SlideRunStatus
-
-    @property
-    def path(self) -> Path:
-        """The slide's folder."""
-        return self.run.folder
-
-    @property
-    def state(self) -> RunState:
-        """State of the run."""
-        return self.run.state
 
 
 class SlideRunReader:
@@ -98,16 +78,16 @@ class SlideRunReader:
         from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.background_runs import read_slide_run_status
 
-        report = read_slide_run_status(self.path)
+        status = read_slide_run_status(self.path)
         content = read_slide_result(self.path)
         target = self._target()
         analysis = analysis_identity(content)
-        stamp = (report.state, report.done, report.failed, target, analysis, _store_created_at(self.path))
+        stamp = (status.state, status.done, status.failed, target, analysis, _store_created_at(self.path))
         if stamp == self._last_stamp:
-            return SlideRunUpdate(self.path, SlideRunReport(report), None, content)
+            return SlideRunUpdate(status, content=content)
         heat = read_heatmap(self.path, target, content)
         self._last_stamp = stamp
-        return SlideRunUpdate(self.path, SlideRunReport(report), heat, content)
+        return SlideRunUpdate(status, heatmap=heat, content=content)
 
 
 def analysis_identity(content: Mapping[str, Any]) -> tuple[object, ...]:
@@ -116,14 +96,9 @@ def analysis_identity(content: Mapping[str, Any]) -> tuple[object, ...]:
     return model.get("fingerprint"), provenance.get("created"), content.get("seconds")
 
 
-def is_running(report: SlideRunReport) -> bool:
-    """Return whether the analysis is active, that is, its state may still change."""
-    return bool(report.state.active)
-
-
 def needs_run_panel(update: SlideRunUpdate) -> bool:
     """Return whether the run panel is needed; it is not when the analysis has ended and its results are shown."""
-    state = str(update.report.state)
+    state = str(update.status.state)
     return state != "finished" and (state != "lost" or not update.content)
 
 

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.slide.context import is_same_slide
-from napari_melanoma.ui.slide.run_status import is_running
 from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
@@ -313,7 +312,7 @@ class SlideWorklist(QObject):
 
     def _on_run_updated(self, update: SlideRunUpdate) -> None:
         """Read the folder when an analysis has ended."""
-        was_analyzing, self._is_analyzing = self._is_analyzing, is_running(update.report)
+        was_analyzing, self._is_analyzing = self._is_analyzing, update.status.state.active
         if was_analyzing and not self._is_analyzing:
             self._refresh_folder()
 

@@ -13,7 +13,7 @@ from qtpy.QtGui import QFont, QWheelEvent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.ui.train.run_watch import CurveStyle
+    from napari_melanoma.ui.train.run_reader import CurveStyle
     from napari_melanoma.ui.widgets.style import Palette
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32  # of the plot; of its axes

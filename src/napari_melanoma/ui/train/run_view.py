@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.training.monitor import monitor_from_values
 from napari_melanoma.ui.train.comparison import ComparisonView
-from napari_melanoma.ui.train.run_buttons import RunButtons
+from napari_melanoma.ui.train.run_reader import CurveStyle, LossCurve, RunFolderReader, TrainingSnapshot, may_change
 from napari_melanoma.ui.train.run_text import (
     RunActivity,
     completed_fraction,
@@ -37,9 +37,10 @@ from napari_melanoma.ui.train.run_text import (
     find_best_row,
     parse_number,
 )
-from napari_melanoma.ui.train.run_watch import CurveStyle, LossCurve, RunSnapshot, RunWatcher
 from napari_melanoma.ui.train.samples import SamplesView
 from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue
+from napari_melanoma.ui.widgets.run_buttons import RunButtons
+from napari_melanoma.ui.widgets.run_watch import RunWatcher
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, section, tool_button
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class RunView(QWidget):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         named(self, "run_view", "Run").setToolTip("")
-        self.watch = RunWatcher(self)
+        self.watch = RunWatcher(self, RunFolderReader, may_change)
         self.report: RunReport | None = None
         self._activity = RunActivity()
         self._name = named(QLabel(), "run_name", "Name of the run")
@@ -116,7 +117,7 @@ class RunView(QWidget):
             self._details.setText(NO_RUN_SHOWN if path is None else "Reading ...")
             self._bar.setRange(0, 1000)
             self._bar.setValue(0)
-            self.buttons.show_report(None)
+            self.buttons.show_status(None)
             self.curves.show_run(LossCurve(), [], None)
             self.samples.show_samples(None, ())
         self._page.setVisible(path is not None)
@@ -138,15 +139,15 @@ class RunView(QWidget):
         super().hideEvent(event)
         self.watch.set_active(False)
 
-    def _on_snapshot(self, snapshot: RunSnapshot) -> None:
-        report = self.report = snapshot.report
+    def _on_snapshot(self, snapshot: TrainingSnapshot) -> None:
+        report = self.report = snapshot.status
         self._activity = self._activity.updated(snapshot.events, snapshot.active_seconds)
         self._name.setText(_format_title(report))
-        self.buttons.show_report(report)
+        self.buttons.show_status(report)
         self.watch.expecting = bool(self.buttons.pending_text)
         self._update_text()
         self.curves.show_run(snapshot.losses, report.metrics, report.epochs, report.monitor)
-        self.samples.show_samples(snapshot.path, snapshot.epochs)
+        self.samples.show_samples(report.path, snapshot.epochs)
         self.log.add(snapshot.log)
         for event in snapshot.events:
             if event["kind"] == "notice":

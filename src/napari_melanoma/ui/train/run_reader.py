@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
-
 from napari_melanoma.ui.train.run_text import parse_number
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.run_watch import RunSnapshot
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 1200  # of a loss curve; more than a plot of 340 pixels can show
 INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # after these, a run is inactive
-INTERVAL_MS = 500
 LOG_BYTES = 64 * 1024  # of a longer log, only this much is read from the end
 
 
@@ -124,17 +121,15 @@ def _epoch_position(event: Mapping[str, Any]) -> float | None:
 
 
 @dataclass(frozen=True)
-class RunSnapshot:
-    """Result of reading a run folder once.
+class TrainingSnapshot(RunSnapshot):
+    """Result of reading the folder of a training once.
 
-    ``losses``: of all steps so far. ``events``: new events except steps. ``log``: new text of the log. ``epochs``:
+    ``events``: new events except steps. ``losses``: of all steps so far. ``log``: new text of the log. ``epochs``:
     folders with sample predictions, ``start`` first. ``active_seconds``: how long the run was active.
     """
 
-    path: Path
-    report: RunReport
+    status: RunReport
     losses: LossCurve = field(default_factory=LossCurve)
-    events: list[dict[str, Any]] = field(default_factory=list)
     log: str = ""
     epochs: tuple[str, ...] = ()
     active_seconds: float = 0.0
@@ -152,7 +147,7 @@ class RunFolderReader:
         self._active_time = ActiveTime()
         self._log = LogTail(path)
 
-    def read_new(self, run: RunContext) -> RunSnapshot:
+    def read_new(self, run: RunContext) -> TrainingSnapshot:
         """Read what is new since the last call."""
         from napari_melanoma.runs.launching import read_run
 
@@ -162,12 +157,10 @@ class RunFolderReader:
             self._loss_trace.add(events)
             self._active_time.add(events)
             new_events += [event for event in events if event["kind"] != "step"]
-        report = read_run(self.path)
-        return RunSnapshot(
-            self.path,
-            report,
-            self._loss_trace.to_curve(),
+        return TrainingSnapshot(
+            read_run(self.path),
             new_events,
+            self._loss_trace.to_curve(),
             self._log.read(),
             _list_sample_folders(self.path),
             self._active_time.seconds,
@@ -213,96 +206,7 @@ class LogTail:
         return lines.decode("utf-8", errors="replace")
 
 
-class RunWatcher(QObject):
-    """Read a run folder repeatedly while the watcher is active and the run may change.
-
-    ``reader``: creates the reader of a folder. ``may_change``: returns whether the run of a report may still change.
-    """
-
-    changed = Signal(object)  # report of the last snapshot
-    events = Signal(object)  # new events of the last snapshot, if any
-    snapshot_taken = Signal(object)  # RunSnapshot, or the result of another reader
-    failed = Signal(object)  # the exception
-
-    def __init__(
-        self,
-        parent: QObject,
-        reader: Callable[[Path], Any] = RunFolderReader,
-        may_change: Callable[[Any], bool] | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._create_reader, self._may_change = reader, may_change or _may_change
-        self._reader: Any = None
-        self._active_reader: Any = None
-        self._job: BackgroundJob | None = None
-        self.expecting = False  # True while a command was sent that the run has not carried out yet
-        self._refresh_pending = False
-        self._active = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(INTERVAL_MS)
-        self._timer.timeout.connect(self._read)
-
-    @property
-    def path(self) -> Path | None:
-        """The watched run folder."""
-        path: Path | None = None if self._reader is None else self._reader.path
-        return path
-
-    @property
-    def is_watching(self) -> bool:
-        """Whether the folder will be read again."""
-        return self._active and (self._timer.isActive() or self._job is not None)
-
-    def set_run(self, path: Path | None) -> None:
-        """Watch another folder, or read the same one from the start."""
-        self._reader = None if path is None else self._create_reader(path)
-        self._timer.stop()
-        self.refresh()
-
-    def set_active(self, active: bool) -> None:
-        """Start or stop watching, for example when the view is shown or hidden."""
-        self._active = active
-        if active:
-            self.refresh()
-        else:
-            self._timer.stop()
-
-    def refresh(self) -> None:
-        """Read at once, for example to continue watching after an ended run was resumed."""
-        if self._job is not None:
-            self._refresh_pending = True
-        elif self._active:
-            self._read()
-
-    def _read(self) -> None:
-        if self._reader is None or self._job is not None:
-            return
-        self._refresh_pending = False
-        self._active_reader = self._reader
-        self._job = BackgroundJob(self._reader.read_new)
-        self._job.succeeded.connect(self._on_snapshot)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start(self)
-
-    def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - depends on the reader
-        if self._active_reader is not self._reader:
-            return  # another run has been selected since
-        self.snapshot_taken.emit(snapshot)
-        if snapshot.events:
-            self.events.emit(snapshot.events)
-        self.changed.emit(snapshot.report)
-        if self._active and (self.expecting or self._may_change(snapshot.report)):
-            self._timer.start()
-
-    def _on_finished(self) -> None:
-        self._job = None
-        if self._refresh_pending and self._active:
-            self._read()
-
-
-def _may_change(report: RunReport) -> bool:
+def may_change(report: RunReport) -> bool:
     """Return whether the run may still change; the process of a finished run may still write the comparison."""
     return report.state.active or (report.bundle is not None and report.comparison is None and report.ended is None)
 

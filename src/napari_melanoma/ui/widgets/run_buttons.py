@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_melanoma.ui.train.run_text import CANCELING
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from napari_melanoma.core.run_folder import RunStatus
 
-    from napari_melanoma.core.run_folder import RunState
-
+CANCELING = "canceling ..."
 PENDING_TEXTS = {  # by command
     "pause": "pausing after this batch ...",
     "run": "continuing ...",
@@ -26,18 +24,6 @@ NO_RUN = "No run is shown"
 ENDED = "The run has ended"
 NOT_STARTED = "The run has not started yet"
 IS_ENDING = "The run is ending"
-
-
-class RunLike(Protocol):
-    """The properties of a run that the buttons require."""
-
-    @property
-    def path(self) -> Path:
-        """Folder of the run."""
-
-    @property
-    def state(self) -> RunState:
-        """State of the run."""
 
 
 class RunButtons(QWidget):
@@ -53,7 +39,7 @@ class RunButtons(QWidget):
     def __init__(self, resume_point: str = "after the last finished epoch", kept: str = "finished epochs") -> None:
         super().__init__()
         self._resume_point, self._kept = resume_point, kept
-        self._report: RunLike | None = None
+        self._status: RunStatus | None = None
         self._resume_obstacle = ""
         self._pending_command: str | None = None
         self.pause = named(QPushButton("Pause"), "run_pause", "Pause")
@@ -77,12 +63,12 @@ class RunButtons(QWidget):
         """Text of the command that the run has not carried out yet; empty if there is none."""
         return PENDING_TEXTS.get(self._pending_command or "", "")
 
-    def show_report(self, report: RunLike | None, resume_obstacle: str = "") -> None:
+    def show_status(self, status: RunStatus | None, resume_obstacle: str = "") -> None:
         """Show the state of a run; ``resume_obstacle``: why it cannot be resumed, empty if it can."""
         self._resume_obstacle = resume_obstacle
-        same = report is not None and self._report is not None and report.path == self._report.path
-        self._report = report
-        if not same or (report is not None and self._is_command_done(report)):
+        same = status is not None and self._status is not None and status.path == self._status.path
+        self._status = status
+        if not same or (status is not None and self._is_command_done(status)):
             self._pending_command = None
         self._update_buttons()
 
@@ -91,20 +77,20 @@ class RunButtons(QWidget):
         self._pending_command = None
         self._update_buttons()
 
-    def _is_command_done(self, report: RunLike) -> bool:
+    def _is_command_done(self, status: RunStatus) -> bool:
         """Return whether the run has carried out the command, or can no longer do so."""
-        state = str(report.state)
+        state = str(status.state)
         if self._pending_command == "pause":
-            return state == "paused" or not report.state.active
+            return state == "paused" or not status.state.active
         if self._pending_command == "run":
             return state != "paused"
         if self._pending_command == "cancel":
-            return state == "cancelling" or not report.state.active
-        return report.state.active
+            return state == "cancelling" or not status.state.active
+        return status.state.active
 
     def _update_buttons(self) -> None:
-        state = "" if self._report is None else str(self._report.state)
-        active = self._report is not None and self._report.state.active
+        state = "" if self._status is None else str(self._status.state)
+        active = self._status is not None and self._status.state.active
         paused = state == "paused"
         self.pause.setText("Continue" if paused or self._pending_command == "run" else "Pause")
         reason = NO_RUN if not state else ENDED if not active else IS_ENDING
@@ -120,7 +106,7 @@ class RunButtons(QWidget):
             else f"End the run after this batch; {self._kept} are kept, and the run can be resumed"
         )
         _set_button(self.cancel, can_cancel, tip, CANCELING if active else reason)
-        resumable = self._report is not None and self._report.state.resumable
+        resumable = self._status is not None and self._status.state.resumable
         reason = NO_RUN if not state else "The run has finished" if state == "finished" else "The run is active"
         tip = f"Continue {self._resume_point}"
         can_resume = resumable and self._pending_command is None and not self._resume_obstacle
@@ -129,7 +115,7 @@ class RunButtons(QWidget):
         _set_button(self.detach, bool(state), tip, NO_RUN)
 
     def _on_pause(self) -> None:
-        paused = self._report is not None and str(self._report.state) == "paused"
+        paused = self._status is not None and str(self._status.state) == "paused"
         self._request_command("run" if paused else "pause")
 
     def _on_cancel(self) -> None:
