@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from golden.scenarios import Copy, CopyData, Help, Run, Scenario, Write
+import json
+
+from golden.scenarios import RTOL_TRAINED, Copy, CopyData, Help, Run, Scenario, Write
 
 READINGS = """{"format_version": 1, "readings": [
  {"reader": "A", "when": "2026-01-01T00:00:00Z", "method": "hand", "mm": %s},
@@ -21,7 +23,30 @@ PHOTOGRAPHS = (
     "isic2017_sharp/images/ISIC_0000004.jpg",
     "pad_ufes/images/PAT_1006_53_716.jpg",
 )
+PAINTED_SLIDE = "../phantom-slide/slides/slide_0007.tif"
 SLIDE = "slides/CMU-1-Small-Region.svs"
+
+PAINTED_LINES = {  # on slide_0007: (x, y) of both ends of each stroke
+    "epidermis": (((370, 225), (470, 230)), ((190, 150), (225, 150)), ((800, 240), (850, 260))),
+    "dermis": (((880, 620), (930, 660)), ((360, 340), (420, 340)), ((700, 580), (760, 600))),
+    "tumor": (((620, 400), (680, 430)), ((770, 350), (830, 380)), ((600, 300), (640, 320))),
+    "background": (((100, 80), (160, 60)), ((500, 60), (600, 80)), ((900, 80), (960, 120))),
+}
+
+
+def paint(lines: dict[str, tuple[tuple[tuple[int, int], ...], ...]]) -> str:
+    """Return strokes as GeoJSON, as QuPath exports annotations with a class."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "LineString", "coordinates": line},
+            "properties": {"objectType": "annotation", "classification": {"name": name}},
+        }
+        for name, ends in lines.items()
+        for line in ends
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features})
+
 
 GENERAL = [
     Scenario("help", [Help()]),
@@ -152,6 +177,35 @@ SLIDES = [
             Run("missing", "slide missing.svs --out missing"),
         ],
         ["phantom-slide"],
+    ),
+    Scenario(
+        "tissue",
+        [
+            Write("strokes.geojson", paint(PAINTED_LINES)),
+            Run("fit", f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out skin"),
+            Run(
+                "fit-options",
+                f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out smooth --sources texture --head logistic "
+                "--smoothing 1 --role tumor= --name-slides --json",
+            ),
+            Run("apply", f"tissue apply {PAINTED_SLIDE} --model skin --out results"),
+            Run("apply-json", f"tissue apply {PAINTED_SLIDE} --model smooth --out smoothed --json"),
+            Run("report", "report results --out report.html"),
+            Run("bad", f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out bad --head network"),
+            Run("bad-model", f"tissue apply {PAINTED_SLIDE} --model skin-demo --out bad --json"),
+            Run("missing", f"tissue fit {PAINTED_SLIDE} --strokes results --out bad --json"),
+        ],
+        ["phantom-slide"],
+    ),
+    Scenario(
+        "tissue-train",
+        [
+            Write("strokes.geojson", paint(PAINTED_LINES)),
+            Run("plain", f"tissue train {PAINTED_SLIDE} --strokes strokes.geojson --out run --epochs 1"),
+            Run("finished", f"tissue train {PAINTED_SLIDE} --strokes strokes.geojson --out run --json"),
+        ],
+        ["phantom-slide"],
+        rtol=RTOL_TRAINED,
     ),
     Scenario(
         "slide-cohort",
