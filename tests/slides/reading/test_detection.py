@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.slides.reading import detection
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
 from napari_melanoma.slides.reading.opening import open_slide
@@ -62,7 +63,18 @@ def test_a_picture_is_a_slide_when_it_is_larger_than_any_photograph(ending, tiss
     Image.fromarray(tissue).save(path)
     assert not is_slide(path)
     monkeypatch.setattr(detection, "MAX_PIXELS", 1000)
+    assert is_slide(path.rename(tmp_path / f"b.{ending}"))
+
+
+def test_a_file_is_inspected_again_only_if_it_has_changed(write_svs: Callable, tissue, tmp_path, monkeypatch) -> None:
+    path, opened = tmp_path / "section.tif", []
+    path.write_bytes(b"not yet complete")
+    monkeypatch.setattr(detection, "open_regular", lambda path: opened.append(path) or open_regular(path))
+    assert [is_slide(path), is_slide(path)] == [False, False]
+    assert opened == [path]
+    path.write_bytes(write_svs(tmp_path / "a.svs", tissue).read_bytes())
     assert is_slide(path)
+    assert opened == [path, path]
 
 
 def test_a_damaged_scanner_file_is_accepted_for_napari_to_report_it(tmp_path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -36,6 +36,7 @@ MICROSCOPE_UM = (0.05, 2.5)  # pixel sizes; those of prints and of scanned film 
 _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
 _PICTURES = ("JPEG", "PNG")
 _X_TAG = 282
+_REMEMBERED = 65_536  # files whose content was inspected; 20 MB
 logger = logging.getLogger(__name__)
 
 
@@ -52,12 +53,20 @@ def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
-        with open_regular(path) as file:
-            kind = identify_format(file.read(HEAD_BYTES))
-            file.seek(0)
-            return _contains_slide(file, path, kind)
+        status = path.stat()
+        stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return _has_slide_content(path, stamp)
     except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds of errors for damaged files
         return False
+
+
+@lru_cache(_REMEMBERED)  # folders are listed again for each search, and every few seconds by lists of slides
+def _has_slide_content(path: Path, stamp: tuple[int, ...]) -> bool:
+    """Whether the content of a file is that of a slide; ``stamp`` changes with the file."""
+    with open_regular(path) as file:
+        kind = identify_format(file.read(HEAD_BYTES))
+        file.seek(0)
+        return _contains_slide(file, path, kind)
 
 
 def is_certainly_slide(path: Path) -> bool:

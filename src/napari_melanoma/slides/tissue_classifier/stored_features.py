@@ -15,6 +15,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.slide_store import ATTRIBUTE
 from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.detection import FolderSearch
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, record_slide, recorded_slide
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 
 
@@ -46,15 +48,18 @@ class StoredFeatures:
     array: zarr.Array
 
     @classmethod
-    def find(cls, slide: Path, folder: Path, source: FeatureSource) -> StoredFeatures | None:
+    def find(
+        cls, slide: Path, folder: Path, source: FeatureSource, channels: ChannelChoice | None = None
+    ) -> StoredFeatures | None:
         """Find the latest features of a source in the result folder of a slide; None if there are none.
 
-        Features of another encoder, another version of it or another slide are not comparable, and not found.
+        Features of another encoder, another version of it, or other channels or limits are not comparable, and not
+        found. ``channels``: those of fluorescence; None for brightfield.
         """
-        found = []
+        found, wanted = [], (source.fingerprint, source.mpp, channels)
         for path in (folder / FEATURES).glob("*.zarr"):
             opened = _open(path)
-            if opened is not None and (opened[0].source_fingerprint, opened[0].mpp) == (source.fingerprint, source.mpp):
+            if opened is not None and (opened[0].source_fingerprint, opened[0].mpp, opened[0].channels) == wanted:
                 found.append((path.stat().st_mtime, cls(slide, opened[0], path, opened[1])))
         return max(found, key=lambda one: one[0])[1] if found else None
 
@@ -106,17 +111,22 @@ def list_folder_slides(folder: Path, run: RunContext = NULL_CONTEXT) -> list[Pat
 
 
 def find_stored_features(
-    slides: Iterable[Path], root: Path, source: FeatureSource, known: Mapping[Path, Path] | None = None
+    slides: Iterable[Path],
+    root: Path,
+    source: FeatureSource,
+    known: Mapping[Path, Path] | None = None,
+    channels: ChannelChoice | None = None,
 ) -> tuple[list[StoredFeatures], list[Path]]:
     """Find the features of slides in a folder with their result folders.
 
-    ``known``: result folders of slides that are open. Returns the features, and the slides that have none.
+    ``known``: result folders of slides that are open. ``channels``: see ``StoredFeatures.find``. Returns the features,
+    and the slides that have none.
     """
     names, folders = SlideFolderNames(root, list_folder_names(root)), known or {}
     found, missing = [], []
     for slide in dict.fromkeys(slides):
         folder = folders.get(slide) or names.find_results(slide)
-        stored = None if folder is None else StoredFeatures.find(slide, folder, source)
+        stored = None if folder is None else StoredFeatures.find(slide, folder, source, channels)
         if stored is None:
             missing.append(slide)
         else:
@@ -125,14 +135,15 @@ def find_stored_features(
 
 
 def compute_slide_features(
-    slide: Path, folder: Path, source: FeatureSource, run: RunContext, pixel_size: PixelSize | None = None
+    slide: Path, folder: Path, source: FeatureSource, run: RunContext, channels: ChannelChoice | None = None
 ) -> None:
     """Compute the features of the tissue of a slide that are not stored yet, and store them in its result folder.
 
-    ``pixel_size``: by default that of the user in the notes of the slide, or that of the file.
+    The pixel size is that of the user in the notes of the slide, or that of the file. ``channels``: those of a
+    fluorescence slide; None for brightfield. Raises ``InputError`` for a slide of the other kind.
     """
-    with open_slide(slide, pixel_size or read_notes(folder).pixel_size) as opened:
-        features = SlideFeatures.open(opened, source, folder)
+    with open_slide(slide, read_notes(folder).pixel_size) as opened:
+        features = SlideFeatures.open(read_as_rgb(opened, channels, "Find similar"), source, folder)
         if recorded_slide(folder) is None:
             record_slide(folder, slide, record_name=True)
         done, blocks = count(1), features.tissue_blocks

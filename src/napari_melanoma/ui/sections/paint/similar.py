@@ -24,6 +24,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, r
 if TYPE_CHECKING:
     from qtpy.QtGui import QImage
 
+    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.polygons import Point
     from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
@@ -104,7 +105,8 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
     features.wait_until_written()
     folders = {request.path: request.slide.folder, **request.open_slides}
     slides = [*folders, *_list_other_slides(request.path, folders, run)]
-    found, missing = find_stored_features(slides, request.slide.folder.parent, open_source(request.source), folders)
+    root, channels = request.slide.folder.parent, request.slide.channels
+    found, missing = find_stored_features(slides, root, open_source(request.source), folders, channels)
     searched = find_similar_cells(values, found, COUNT, exclude=(request.path, query.cell), run=run)
     tiles = _read_tiles(features.slide, (query, *searched.found), found, run)
     others = tuple(slide for slide in missing if slide != request.path)
@@ -147,8 +149,13 @@ def _read_tiles(
     return tuple(SimilarTile(cell, images.get(cell), is_query=index == 0) for index, cell in enumerate(cells))
 
 
-def compute_missing(slides: Sequence[Path], root: Path, source: str, run: RunContext) -> list[str]:
-    """Compute the features of slides; return why some could not be computed."""
+def compute_missing(
+    slides: Sequence[Path], root: Path, source: str, channels: ChannelChoice | None, run: RunContext
+) -> list[str]:
+    """Compute the features of slides; return why some could not be computed.
+
+    ``channels``: those of fluorescence slides; None for brightfield.
+    """
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.slides.tissue_classifier.stored_features import compute_slide_features
@@ -157,7 +164,7 @@ def compute_missing(slides: Sequence[Path], root: Path, source: str, run: RunCon
     for number, slide in enumerate(slides):
         part = PartContext(run, number, len(slides), f"Slide {number + 1} of {len(slides)}")
         try:
-            compute_slide_features(slide, slide_folder(root, slide), open_source(source), part)
+            compute_slide_features(slide, slide_folder(root, slide), open_source(source), part, channels)
         except MelanomaError as error:
             failures.append(f"{slide.name}: {error}")
     return failures
@@ -373,8 +380,9 @@ class SimilarSearch(QObject):
         result = self._memory.result
         if result is None or self._job is not None:
             return
-        root, source = self._session.folder.parent, result.request.source
-        self._job = BackgroundJob(partial(compute_missing, result.missing, root, source))
+        root, request = self._session.folder.parent, result.request
+        compute = partial(compute_missing, result.missing, root, request.source, request.slide.channels)
+        self._job = BackgroundJob(compute)
         status = self._session.services.status
         self._job.progressed.connect(partial(status.progress, "searching"))
         self._job.succeeded.connect(self._on_computed)
