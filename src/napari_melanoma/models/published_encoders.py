@@ -26,6 +26,7 @@ WEIGHTS_FILE = "pytorch_model.bin"
 # Text about the license of encoders that must be requested
 GATED = "gated: accept the license on the model's page, then run 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
+LICENCE_OF_FILE = "that of the given file"
 TIMM = "timm:"  # prefix of the names of encoders of timm
 WEIGHTS_ADVICE = (
     "Select the file as 'weights' under Options in the Slide dock, or allow the download there (Python: "
@@ -167,6 +168,26 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
         names = {name.removeprefix("visual."): name for name in tensors if name.startswith("visual.")}
         tensors = {name: tensors[names[name]] for name in network.state_dict() if name in names}
     load_all_weights(network, tensors, weights)
+    return network.eval()
+
+
+def load_timm(name: str, weights: Path | None, **options: Any) -> nn.Module:  # noqa: ANN401 - of any network
+    """Build a network of timm without its head, in evaluation mode.
+
+    ``name``: with the prefix ``timm:``. ``weights``: file with its weights; None for the published ones, which timm
+    downloads. ``options``: arguments of ``timm.create_model``.
+    """
+    import timm
+
+    from napari_melanoma.models.weights_files import read_weights
+
+    name = name.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise BundleError(f"timm has no encoder named '{name}'. Its documentation lists their names.")
+    network = timm.create_model(name, pretrained=weights is None, num_classes=0, **options)
+    if weights is not None:
+        expected, stored = network.state_dict(), read_weights(weights)
+        load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, weights)
     return network.eval()
 
 

@@ -16,13 +16,14 @@ from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, fin
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
+    LICENCE_OF_FILE,
     TIMM,
     WEIGHTS_ADVICE,
     WEIGHTS_FILE,
     FoundationEncoder,
     hash_weights,
-    load_all_weights,
     load_foundation,
+    load_timm,
 )
 from napari_melanoma.models.torch_inference import Precision
 from napari_melanoma.models.zoo import find_encoder
@@ -65,7 +66,7 @@ def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TileP
     if name in FOUNDATION_ENCODERS or name.startswith(TIMM):
         require_packages(f"the encoder '{name}'", NETWORK_PACKAGES, "select a model with graphs")
         encoder = FOUNDATION_ENCODERS.get(name)
-        info, network = _load_foundation_encoder(encoder, options) if encoder else _load_timm(name, options)
+        info, network = _load_foundation_encoder(encoder, options) if encoder else _load_timm_encoder(name, options)
         return info, TorchPasses(info, network, find_device(options.device), options.precision)
     if name.startswith(ENCODER):
         bundle = find_bundle(name.removeprefix(ENCODER), of_slides=True)
@@ -120,24 +121,14 @@ def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
         ) from error
 
 
-def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
+def _load_timm_encoder(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
     """Load any network of timm as an encoder."""
-    import timm
-
-    from napari_melanoma.models.weights_files import read_weights
-
-    timm_name = name.removeprefix(TIMM)
-    if not timm.is_model(timm_name):
-        raise BundleError(f"timm has no encoder named '{timm_name}'. Its documentation lists their names.")
     if options.weights is None and not options.download:
         raise BundleError(f"the weights of '{name}' are not included, but published by timm. {WEIGHTS_ADVICE}")
-    network = timm.create_model(timm_name, pretrained=options.weights is None, num_classes=0)
+    network = load_timm(name, options.weights)
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
-    licence = str(config.get("license") or "see the encoder's page in timm")
-    if options.weights is not None:
-        expected, stored = network.state_dict(), read_weights(options.weights)
-        load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, options.weights)
-        licence = "that of the given file"
+    published = str(config.get("license") or "see the encoder's page in timm")
+    licence = published if options.weights is None else LICENCE_OF_FILE
     fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)
     side = int(config["input_size"][-1])
     info = TileModelInfo(
@@ -152,7 +143,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
         fingerprint,
         terms=licence,
     )
-    return info, network.eval()
+    return info, network
 
 
 def _describe_bundle_encoder(bundle: BundleInfo) -> TileModelInfo:
@@ -226,7 +217,7 @@ def _load_passes(bundle: BundleInfo, info: TileModelInfo, options: LoadOptions) 
     if bundle.config.tissue is not None:
         if info.kind == "embedding":
             raise _no_encoder_error(bundle)
-        return load_tissue_passes(bundle, options.weights)
+        return load_tissue_passes(bundle, options.weights, options.device)
     if options.precision == "bf16" and os.environ.get(BACKEND_VARIABLE) == "onnxruntime":
         raise ConfigError("precision is 'bf16', but ONNX Runtime computes in 'fp32' only. Set one of both to 'auto'.")
     network = load_inference(bundle, options.device, "torch" if options.precision == "bf16" else "auto")

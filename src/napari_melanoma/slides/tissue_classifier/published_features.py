@@ -16,17 +16,18 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.inference import find_device
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
+    LICENCE_OF_FILE,
     TIMM,
     WEIGHTS_ADVICE,
     hash_weights,
-    load_all_weights,
     load_foundation,
+    load_timm,
 )
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
 CELL_PX = 56  # in the input: 0.57 um per pixel, and 4 x 4 patches of 14 pixels in a cell
 WINDOW_PX = 224  # side of the input of networks of timm
@@ -41,25 +42,30 @@ def is_published(name: str) -> bool:
 class PublishedFeatures:
     """Features of a published encoder; see ``FeatureSource``.
 
-    ``name``: of a histology encoder, or ``timm:NAME``. ``weights``: the file with its weights.
+    ``name``: of a histology encoder, or ``timm:NAME``. ``weights``: the file with its weights. ``device``: where it
+    runs; None to choose it.
     """
 
     mpp = CELL_UM / CELL_PX
 
-    def __init__(self, name: str, weights: Path | None) -> None:
+    def __init__(self, name: str, weights: Path | None, device: str | None = None) -> None:
         if weights is None:
             raise BundleError(f"the weights of '{name}' are not included. {WEIGHTS_ADVICE}")
         self.name = name
         encoder = FOUNDATION_ENCODERS.get(name)
         if encoder is None:
-            network, side, mean, std, self.licence = _load_timm(name.removeprefix(TIMM), weights)
+            # The patches of a vision transformer are for another side of the input
+            options = {"dynamic_img_size": True} if name.startswith(f"{TIMM}vit_") else {}
+            network: Any = load_timm(name, weights, **options)
+            side, self.licence = WINDOW_PX, LICENCE_OF_FILE
+            mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
         else:
-            network, side, mean, std = load_foundation(encoder, weights), encoder.side_px, encoder.mean, encoder.std
-            self.licence = encoder.licence
+            network, side, self.licence = load_foundation(encoder, weights), encoder.side_px, encoder.licence
+            mean, std = encoder.mean, encoder.std
         self.fingerprint = hashlib.sha256(
             f"{hash_weights(weights)} {name} windows of {side}, cells of {CELL_PX}, blocks of {BLOCK_CELLS}".encode()
         ).hexdigest()
-        self._device = find_device()
+        self._device = find_device(device)
         self._trunk: Any = getattr(network, "trunk", network).to(self._device)
         self._window = side // CELL_PX  # cells along its side
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
@@ -103,23 +109,3 @@ class PublishedFeatures:
             whole = tokens[:, 0] if prefix else tokens.mean(dim=1)
         cells = adaptive_avg_pool2d(patches, self._window)
         return torch.cat([cells, whole[:, :, None, None].expand(-1, -1, self._window, self._window)], dim=1)
-
-
-def _load_timm(
-    name: str, weights: Path
-) -> tuple[nn.Module, int, tuple[float, float, float], tuple[float, float, float], str]:
-    """Load a network of timm; returns it with the side of its input, the normalization and the license."""
-    import timm
-
-    from napari_melanoma.models.weights_files import read_weights
-
-    if not timm.is_model(name):
-        raise BundleError(f"timm has no encoder named '{name}'. Its documentation lists their names.")
-    options: dict[str, Any] = (
-        {"dynamic_img_size": True} if name.startswith("vit_") else {}
-    )  # its patches are for another side
-    network: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    expected, stored = network.state_dict(), read_weights(weights)
-    load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, weights)
-    config: dict[str, Any] = network.pretrained_cfg
-    return network.float().eval(), WINDOW_PX, tuple(config["mean"]), tuple(config["std"]), "that of the given file"
