@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import ConfigOptions, OptionValues, Out, add_command, format_help
+from napari_melanoma.cli.options import ConfigOptions, DeviceName, OptionValues, Out, add_command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.geometry import PixelSize
 
@@ -175,6 +175,7 @@ def apply(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of a published encoder, if the classifier needs one.")
     ] = None,
+    device: DeviceName = None,
 ) -> None:
     """Apply a tissue classifier."""
     from napari_melanoma.core.errors import InputError
@@ -185,14 +186,15 @@ def apply(
 
     if not find_bundle(model, of_slides=True).config.margin_px:
         raise InputError(f"'{model}' is not a tissue classifier. Use it with napari-melanoma slide --model {model}.")
-    options = SlideOptions.parse({"model": model, "mpp": mpp, "weights": weights}, "the command line")
+    values = {"model": model, "mpp": mpp, "weights": weights, "device": device or "auto"}
+    options = SlideOptions.parse(values, "the command line")
     current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
     summary = analyze_slides(
         find_slides(slides), out, options, run=current.run, on_status=lambda status: _report_areas(current, status)
     )
     text = f"{summary.done} done{f', {summary.failed} failed' if summary.failed else ''}: results in {out}."
-    values = {"done": summary.done, "failed": summary.failed, "out": str(out), "table": str(summary.table)}
-    current.finish(f"{text} Research use only.", some_failed=bool(summary.failed), **values)
+    found = {"done": summary.done, "failed": summary.failed, "out": str(out), "table": str(summary.table)}
+    current.finish(f"{text} Research use only.", some_failed=bool(summary.failed), **found)
 
 
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:

@@ -191,10 +191,16 @@ def _accuracy(estimate: Estimate | None) -> str:
 class TissuePasses:
     """A tissue classifier as the network of a slide analysis: features of the cells of each tile, then the classes."""
 
-    def __init__(self, source: FeatureSource, classifier: CellClassifier, novelty: CellNovelty | None = None) -> None:
+    def __init__(
+        self,
+        source: FeatureSource,
+        classifier: CellClassifier,
+        novelty: CellNovelty | None = None,
+        device: str | None = None,
+    ) -> None:
         self.backend, self.device = "onnxruntime", "cpu"
         if any(map(is_published, source.name.split(JOIN))):
-            self.backend, self.device = "torch", find_device()
+            self.backend, self.device = "torch", find_device(device)
         self.precision: Precision = "fp32"
         self.novelty = novelty
         self._source, self._classifier = source, classifier
@@ -230,11 +236,12 @@ class TissuePasses:
         return float(self.novelty.is_out_of_distribution(cells).mean())
 
 
-def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None) -> TissuePasses:
+def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None, device: str | None = None) -> TissuePasses:
     """Load a tissue classifier with the source of its features.
 
-    ``weights``: file with the weights of the encoder, if the features need one. Raises ``BundleError`` with advice if
-    the features are missing or differ from those that the classifier was fitted on.
+    ``weights``: file with the weights of the encoder, if the features need one. ``device``: where that runs; None to
+    choose it. Raises ``BundleError`` with advice if the features are missing or differ from those that the classifier
+    was fitted on.
     """
     config = bundle.config.tissue
     assert config is not None
@@ -245,14 +252,14 @@ def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None) -> Tissu
     novelty = None
     if config.novelty_limit is not None:
         novelty = CellNovelty.from_arrays(_select(arrays, NOVELTY), config.novelty_limit, config.features)
-    return TissuePasses(_open_source(bundle, weights), classifier, novelty)
+    return TissuePasses(_open_source(bundle, weights, device), classifier, novelty, device)
 
 
-def _open_source(bundle: BundleInfo, weights: Path | None) -> FeatureSource:
+def _open_source(bundle: BundleInfo, weights: Path | None, device: str | None) -> FeatureSource:
     config = bundle.config.tissue
     assert config is not None
     try:
-        source = open_feature_source(config.source, weights)
+        source = open_feature_source(config.source, weights, device)
     except MelanomaError as error:
         raise BundleError(f"'{bundle.name}' requires the features '{config.source}': {error}") from error
     if source.fingerprint != config.fingerprint or source.length != config.features:

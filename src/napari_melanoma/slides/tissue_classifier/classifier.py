@@ -19,6 +19,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import TissueRole
 from napari_melanoma.io.geojson import SUFFIXES
+from napari_melanoma.models.inference import Device
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
@@ -59,6 +60,9 @@ class TissueFitOptions(Config):
         KINDS, min_length=1, description="kinds of classifiers, the preferred one first"
     )
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
+    device: Device = Field(
+        "auto", description="where a published encoder runs; auto: on a GPU that torch finds, or else on the CPU"
+    )
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
     )
@@ -194,7 +198,7 @@ def fit_tissue_classifier(
     notes: tuple[str, ...] = ()
     for number, name in enumerate(options.sources):
         part = PartContext(run, number, len(options.sources), name)
-        source = open_feature_source(name, options.weights)
+        source = open_feature_source(name, options.weights, options.device)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
         tables[name] = source, cells
         validations += validate(cells, options.kinds, name, part)

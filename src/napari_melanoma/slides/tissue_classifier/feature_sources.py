@@ -72,16 +72,16 @@ class FeatureSource(Protocol):
         """
 
 
-def open_feature_source(name: str, weights: Path | None = None) -> FeatureSource:
+def open_feature_source(name: str, weights: Path | None = None, device: str | None = None) -> FeatureSource:
     """Open a source of features by its name.
 
     ``name``: ``imagenet`` (the encoder that is shipped), ``texture`` (hand-made color and texture), a published encoder
     such as ``uni`` or ``timm:vit_small_patch14_dinov2``, or several names joined by ``+``. ``weights``: file with the
-    weights of the published encoder.
+    weights of the published encoder. ``device``: where that runs; None to choose it.
     """
     parts = name.split(JOIN)
     if len(parts) > 1:
-        return JoinedFeatures([open_feature_source(part, weights) for part in parts])
+        return JoinedFeatures([open_feature_source(part, weights, device) for part in parts])
     if name == TEXTURE:
         return TextureFeatures()
     if name == IMAGENET:
@@ -89,7 +89,7 @@ def open_feature_source(name: str, weights: Path | None = None) -> FeatureSource
     from napari_melanoma.slides.tissue_classifier.published_features import PublishedFeatures, is_published
 
     if is_published(name):
-        return PublishedFeatures(name, weights)
+        return PublishedFeatures(name, weights, device)
     raise ConfigError(
         f"there are no features named '{name}'. Expected {', '.join(SHIPPED_SOURCES)}, timm:NAME, or a published "
         f"encoder: {', '.join(FOUNDATION_ENCODERS)}."
