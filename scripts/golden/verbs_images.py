@@ -185,13 +185,13 @@ SLIDES = [
             Run("fit", f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out skin"),
             Run(
                 "fit-options",
-                f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out smooth --sources texture --head logistic "
+                f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out smooth --sources texture --kind logistic "
                 "--smoothing 1 --role tumor= --name-slides --json",
             ),
             Run("apply", f"tissue apply {PAINTED_SLIDE} --model skin --out results"),
             Run("apply-json", f"tissue apply {PAINTED_SLIDE} --model smooth --out smoothed --json"),
             Run("report", "report results --out report.html"),
-            Run("bad", f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out bad --head network"),
+            Run("bad", f"tissue fit {PAINTED_SLIDE} --strokes strokes.geojson --out bad --kind network"),
             Run("bad-model", f"tissue apply {PAINTED_SLIDE} --model skin-demo --out bad --json"),
             Run("missing", f"tissue fit {PAINTED_SLIDE} --strokes results --out bad --json"),
         ],
