@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core import plugins
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.data import source_catalog, sources
 from napari_melanoma.data.dataset_import import import_source
@@ -33,9 +34,8 @@ STEPS = 12
 @pytest.fixture
 def added(tmp_path, monkeypatch):
     """Puts the example of a folder beside the folder's own files, for this test alone."""
-    listings = []
 
-    def add(package, folder, listing, example=None):
+    def add(package, folder, example=None):
         name, code = example or EXAMPLES[folder]
         place = tmp_path / folder
         place.mkdir(parents=True)
@@ -43,13 +43,11 @@ def added(tmp_path, monkeypatch):
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
         monkeypatch.delitem(sys.modules, f"{package.__name__}.{Path(name).stem}", raising=False)
         invalidate_caches()
-        listing.cache_clear()
-        listings.append(listing)
+        plugins.refresh()
 
     yield add
     monkeypatch.undo()
-    for listing in listings:
-        listing.cache_clear()
+    plugins.refresh()
 
 
 def losses_of_training(model, **values):
@@ -81,7 +79,7 @@ def losses_of_training(model, **values):
 def test_a_network_learns(added):
     import torch
 
-    added(zoo, "models/zoo", zoo.list_architectures)
+    added(zoo, "models/zoo")
     network = zoo.build_network("fully_convolutional", {"channels": 8})
     assert network(torch.zeros(1, 3, 70, 50)).shape == (1, 1, 70, 50)
     losses_found = losses_of_training({**MODEL, "options": {"channels": 8}})
@@ -91,11 +89,12 @@ def test_a_network_learns(added):
 def test_added_loss_is_found_and_decreases_with_the_error(added, monkeypatch):
     import torch
 
-    added(zoo, "models/zoo", zoo.list_architectures)
-    monkeypatch.setattr(losses, "_LISTED", losses.losses())
+    added(zoo, "models/zoo")
     ((path, code),) = FUNCTIONS.findall(PAGE.read_text(encoding="utf-8"))
     assert path == "training/losses.py"
-    exec(code, {**vars(losses)})
+    exec(code, scope := {**vars(losses)})
+    monkeypatch.setattr(losses, "log_cosh_dice", scope["log_cosh_dice"], raising=False)
+    plugins.refresh()
     target = torch.ones(2, 1, 8, 8)
     right, wrong = (losses.make_loss("log_cosh_dice")(sign * 20 * target, target) for sign in (1, -1))
     assert 0 <= right < 1e-6 < wrong
@@ -104,7 +103,7 @@ def test_added_loss_is_found_and_decreases_with_the_error(added, monkeypatch):
 
 
 def test_a_data_set(added, tmp_path):
-    added(sources, "data/sources", source_catalog.list_sources)
+    added(sources, "data/sources")
     for path in ("melanoma/12.jpg", "naevus/12.jpg", "naevus/7.jpg"):
         write_rgb(tmp_path / "set" / path, np.full((8, 8, 3), 90, np.uint8))
     found = source_catalog.list_sources()["med_node"].read_folder(tmp_path / "set")
@@ -151,7 +150,7 @@ def find(tree):
 
 def test_new_public_data_set_needs_one_file(added, tmp_path):
     """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
-    added(sources, "data/sources", source_catalog.list_sources, DERM7PT)
+    added(sources, "data/sources", DERM7PT)
     meta = tmp_path / "release_v0/meta/meta.csv"
     meta.parent.mkdir(parents=True)
     meta.write_text(

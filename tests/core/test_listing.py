@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.plugins import import_submodules
 
 SPEC = "from types import SimpleNamespace\ndef Spec(name): return SimpleNamespace(name=name)\n"
 

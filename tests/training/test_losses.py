@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from napari_melanoma.core import plugins
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.losses import LossSpec, list_loss, losses, make_loss
 
 if TYPE_CHECKING:
@@ -212,8 +214,10 @@ def test_a_loss_is_described(name: str) -> None:
 
 
 def test_two_losses_cannot_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.training.losses._LISTED", losses())
-    before = losses()["bce"]
-    with pytest.raises(ValueError, match="a loss named 'bce' already exists"):
-        list_loss(LossSpec(name="bce", title="Another", reference="none"))(losses()["ce"].function)
-    assert losses()["bce"] is before
+    other = list_loss(LossSpec(name="bce", title="Another", reference="none"))(losses()["ce"].function)
+    monkeypatch.setattr("napari_melanoma.training.losses.other", other, raising=False)
+    plugins.refresh()
+    with pytest.raises(ConfigError, match=r"training\.losses has two objects of the same name"):
+        losses()
+    monkeypatch.undo()
+    assert losses()["bce"] is not other

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps, list_schedule, schedules
+from napari_melanoma.training.schedules import ScheduleSteps, schedules
 
 NAMES = tuple(schedules())
 Change = Callable[..., TrainRecipe]
@@ -61,14 +61,6 @@ def test_a_schedule_is_described(name: str) -> None:
     assert known.spec.title
     assert known.spec.reference
     assert list(signature(known.build).parameters) == ["optimizer", "steps"]
-
-
-def test_two_schedules_cannot_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.training.schedules._LISTED", schedules())
-    before = schedules()["cosine"]
-    with pytest.raises(ValueError, match="a schedule named 'cosine' already exists"):
-        list_schedule(ScheduleSpec(name="cosine", title="Another", reference="none"))(schedules()["constant"].build)
-    assert schedules()["cosine"] is before
 
 
 @pytest.mark.parametrize("name", NAMES)

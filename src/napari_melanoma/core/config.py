@@ -1,16 +1,11 @@
-"""The base class of all configurations, their TOML files, and messages about wrong values for users.
-
-Also ``import_submodules``, which finds the modules of a package that are offered as choices, such as architectures.
-"""
+"""The base class of all configurations, their TOML files, and messages about wrong values for users."""
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType, UnionType
+from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
@@ -24,6 +19,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema, ErrorDetails
+
+    from napari_melanoma.core.plugins import Family
 
 SCHEMA_FAULTS = ("extra_forbidden", "missing")  # faults that do not concern a value
 RANGE_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
@@ -111,14 +108,25 @@ def _union_types(annotation: object) -> Iterator[object]:
 
 
 class OneOf:
-    """Mark a text field as one of several names, such as the modules of a folder, which are only listed when needed.
+    """Mark a text field as one of several names, which are only listed when needed.
 
     Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice, by the text that ``title`` returns.
+    ``explain``: returns why an unknown name is not available, "" for most.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]], title: Callable[[str], str] = str) -> None:
-        self._names = names
+    def __init__(
+        self,
+        names: Callable[[], Iterable[str]],
+        title: Callable[[str], str] = str,
+        explain: Callable[[str], str] = lambda name: "",
+    ) -> None:
+        self._names, self._explain = names, explain
         self.title = title
+
+    @classmethod
+    def members_of(cls, family: Family[Any]) -> OneOf:
+        """Allow the members of a family, including those of plug-ins."""
+        return cls(lambda: family.members, family.label, family.explain_unknown)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,6 +142,8 @@ class OneOf:
         from pydantic_core import PydanticCustomError
 
         if name not in self.names:
+            if reason := self._explain(name):
+                raise PydanticCustomError("one_of", "{reason}", {"reason": reason})
             known = ", ".join(self.names)
             raise PydanticCustomError("one_of", "no such name (known: {known})", {"known": known})
         return name
@@ -264,32 +274,6 @@ def write_toml(path: Path, config: Config) -> None:
     import tomli_w
 
     write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
-
-
-def import_submodules(package: ModuleType, listed: str, *required: str) -> dict[str, ModuleType]:
-    """Import the modules of a package, by the name of their object ``listed``, in alphabetical order of these names.
-
-    Modules with a file name starting with ``_`` are skipped. Each module must have all ``required`` objects.
-    """
-    modules: dict[str, ModuleType] = {}
-    for entry in pkgutil.iter_modules(package.__path__):
-        if entry.name.startswith("_"):
-            continue
-        module = import_module(f"{package.__name__}.{entry.name}")
-        missing = [name for name in (listed, *required) if not hasattr(module, name)]
-        if missing:
-            raise ConfigError(
-                f"{module.__file__} is listed as one of {package.__name__}, but has no {' and no '.join(missing)}. Add "
-                "what is missing, or begin the file name with '_' if the module only has code that others share."
-            )
-        name = getattr(module, listed).name
-        if name in modules:
-            raise ConfigError(
-                f"{module.__file__} has the name '{name}', which {modules[name].__file__} already has. Choose another "
-                f"name in its {listed}."
-            )
-        modules[name] = module
-    return dict(sorted(modules.items()))
 
 
 def overlay_recipe_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class MissingPackage(BundleError):  # noqa: N818 - the name describes the state
     """A network cannot be run, trained or exported, because packages are not installed."""
 
 
+class PluginError(MelanomaError):
+    """An object of a plug-in cannot be used: it cannot be loaded, or is not what its family expects."""
+
+
 class SaveError(MelanomaError):
     """A result could not be written; no partial file remains."""
 

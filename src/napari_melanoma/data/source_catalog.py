@@ -9,12 +9,11 @@ import re
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from textwrap import indent
 
-from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.plugins import module_family
 from napari_melanoma.data import sources
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
@@ -110,11 +109,12 @@ def describe_access(spec: SourceSpec) -> str:
     return f"Get {spec.title} from {spec.url} (license: {spec.licence}).{lacks}"
 
 
-@cache
-def list_sources() -> dict[str, DataSource]:
-    """List the sets that can be imported by name, in alphabetical order."""
-    modules = import_submodules(sources, "SPEC", "find")
-    return {name: DataSource(module.SPEC, module.find) for name, module in modules.items()}
+def list_sources() -> abc.Mapping[str, DataSource]:
+    """List the sets that can be imported by name, in alphabetical order, then those of plug-ins."""
+    return SOURCES.members
+
+
+SOURCES = module_family("data_sources", sources.__name__, SourceSpec, "find", DataSource)
 
 
 def guess_source(folder: str) -> str | None:
@@ -127,5 +127,6 @@ def find_source(name: str) -> DataSource:
     """Return a set by its name."""
     known = list_sources()
     if name not in known:
-        raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
+        reason = SOURCES.explain_unknown(name) or f"known: {', '.join(known)}"
+        raise InputError(f"there is no source named '{name}' ({reason}).")
     return known[name]

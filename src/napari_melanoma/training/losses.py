@@ -5,18 +5,18 @@ Torch is imported only when a loss is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.plugins import object_family
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
-Function = TypeVar("Function", bound=Callable[..., "Tensor"])
 
 SMOOTH = 1.0  # pixel; added to overlap and total, which defines the index for images without a lesion
 MIN_BASE = 1e-6  # of a power: the slope of a power below 1 is unbounded at 0
@@ -53,25 +53,18 @@ class Loss:
     spec: LossSpec
     function: Callable[..., Tensor]
 
-
-_LISTED: dict[str, Loss] = {}
-
-
-def list_loss(spec: LossSpec) -> Callable[[Function], Function]:
-    """Make the decorated function available in recipes and docks by the name of its metadata."""
-
-    def add(function: Function) -> Function:
-        if spec.name in _LISTED:
-            raise ValueError(f"a loss named '{spec.name}' already exists: choose another name.")
-        _LISTED[spec.name] = Loss(spec, function)
-        return function
-
-    return add
+    def __call__(self, *arguments: Any) -> Tensor:  # noqa: ANN401 - those of the function
+        return self.function(*arguments)
 
 
-def losses() -> dict[str, Loss]:
-    """Return the losses by name, in alphabetical order."""
-    return dict(sorted(_LISTED.items()))
+def list_loss(spec: LossSpec) -> Callable[[Callable[..., Tensor]], Loss]:
+    """Make a loss of the decorated function, for recipes and docks."""
+    return partial(Loss, spec)
+
+
+def losses() -> Mapping[str, Loss]:
+    """Return the losses by name, in alphabetical order, then those of plug-ins."""
+    return LOSSES.members
 
 
 def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
@@ -81,7 +74,7 @@ def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
     ignore it, as the amount of skin in an image hardly affects them. The loss maps logits and target, both float
     (batch, class, row, column), to a scalar; the target is in [0, 1], and sums to one over several classes.
     """
-    loss = _LISTED[name]
+    loss = losses()[name]
     return partial(loss.function, lesion_weight=lesion_weight) if loss.spec.weighted else loss.function
 
 
@@ -94,7 +87,7 @@ def make_class_loss(
     which keeps the scale of the loss. The loss maps logits and class shares, both float (batch, class), each row of
     shares summing to 1, to a scalar.
     """
-    listed = _LISTED[name]
+    listed = losses()[name]
     function = partial(listed.function, gamma=gamma) if listed.spec.focused else listed.function
 
     def weighted_loss(logits: Tensor, shares: Tensor) -> Tensor:
@@ -342,3 +335,6 @@ def focal(logits: Tensor, shares: Tensor, gamma: float = 2.0) -> Tensor:
     log_probability = logits.log_softmax(1)
     focus = (-log_probability.expm1()).clamp(min=MIN_BASE) ** gamma
     return -(shares * focus * log_probability).sum(1).mean()
+
+
+LOSSES = object_family("losses", __name__, Loss, "a function with list_loss of napari_melanoma.training.losses")

@@ -21,10 +21,10 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
-from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.models.zoo import NETWORKS, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
-from napari_melanoma.training.losses import losses
-from napari_melanoma.training.schedules import schedules
+from napari_melanoma.training.losses import LOSSES, losses
+from napari_melanoma.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -403,7 +403,7 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """The network, and its initial weights."""
 
-    architecture: Annotated[str, OneOf(list_architectures, lambda name: list_architectures()[name].spec.title)] = Field(
+    architecture: Annotated[str, OneOf.members_of(NETWORKS)] = Field(
         "deeplabv3plus", description="name of the architecture"
     )
     options: Annotated[
@@ -472,7 +472,7 @@ class TrainRecipe(Config):
     )
     model: ModelConfig = ModelConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    loss: Annotated[str, OneOf(losses, lambda name: losses()[name].spec.title)] = Field(
+    loss: Annotated[str, OneOf.members_of(LOSSES)] = Field(
         "bce_dice", title="Loss function", description="the loss function"
     )
     lesion_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
@@ -490,7 +490,7 @@ class TrainRecipe(Config):
         description="learning-rate multiplier of the encoder; 1 if model.start is 'none'",
     )
     weight_decay: float = Field(1e-2, ge=0, le=1)
-    schedule: Annotated[str, OneOf(schedules, lambda name: schedules()[name].spec.title)] = Field(
+    schedule: Annotated[str, OneOf.members_of(SCHEDULES)] = Field(
         "one_cycle", title="Learning-rate schedule", description="schedule of the learning rate"
     )
     cycle_epochs: float = Field(

@@ -6,9 +6,12 @@ Torch is imported only when a schedule is built.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+from napari_melanoma.core.plugins import object_family
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -51,24 +54,14 @@ class Schedule:
     build: ScheduleFunction
 
 
-_LISTED: dict[str, Schedule] = {}
+def list_schedule(spec: ScheduleSpec) -> Callable[[ScheduleFunction], Schedule]:
+    """Make a schedule of the decorated function, for recipes and docks."""
+    return partial(Schedule, spec)
 
 
-def list_schedule(spec: ScheduleSpec) -> Callable[[ScheduleFunction], ScheduleFunction]:
-    """Make the decorated function available in recipes and docks by the name of its metadata."""
-
-    def add(build: ScheduleFunction) -> ScheduleFunction:
-        if spec.name in _LISTED:
-            raise ValueError(f"a schedule named '{spec.name}' already exists: choose another name.")
-        _LISTED[spec.name] = Schedule(spec, build)
-        return build
-
-    return add
-
-
-def schedules() -> dict[str, Schedule]:
-    """Return the schedules by name, in alphabetical order."""
-    return dict(sorted(_LISTED.items()))
+def schedules() -> Mapping[str, Schedule]:
+    """Return the schedules by name, in alphabetical order, then those of plug-ins."""
+    return SCHEDULES.members
 
 
 @list_schedule(ScheduleSpec(name="constant", title="Constant", reference="none"))
@@ -134,3 +127,8 @@ def one_cycle(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
         max(RISE, 2 / total) if total > 2 else RISE
     )  # torch divides by the steps of the rise minus one, which is 0 for a run of 5 steps
     return OneCycleLR(optimizer, rates, total_steps=total, pct_start=rise)
+
+
+SCHEDULES = object_family(
+    "schedules", __name__, Schedule, "a function with list_schedule of napari_melanoma.training.schedules"
+)

@@ -16,7 +16,6 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
-from napari_melanoma.ui import sections
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.slide import hosted_sections
@@ -295,15 +294,3 @@ def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom
     person.waits()
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
     assert not frame.isExpanded()
-
-
-def test_sections_are_found_by_their_entry_points(monkeypatch):
-    class Entry:
-        def __init__(self, name):
-            self.name = name
-
-        def load(self):
-            return self.name.upper()
-
-    monkeypatch.setattr(sections, "entry_points", lambda group: [Entry("b"), Entry("a")])
-    assert sections.find_sections() == {"a": "A", "b": "B"}

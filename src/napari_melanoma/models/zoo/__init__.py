@@ -6,16 +6,16 @@ P1 to P4 are the papers in ``reproduction.papers``.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_melanoma.core.config import Config, import_submodules
+from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.plugins import module_family
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,11 +47,15 @@ class Architecture:
     build: Callable[[Any], nn.Module]
 
 
-@cache
-def list_architectures() -> dict[str, Architecture]:
-    """Return the architectures by name, in alphabetical order; torch is imported only when a network is built."""
-    modules = import_submodules(sys.modules[__name__], "SPEC", "build")
-    return {name: Architecture(module.SPEC, module.build) for name, module in modules.items()}
+def list_architectures() -> Mapping[str, Architecture]:
+    """Return the architectures by name, in alphabetical order, then those of plug-ins.
+
+    Torch is imported only when a network is built.
+    """
+    return NETWORKS.members
+
+
+NETWORKS = module_family("networks", __name__, ArchitectureSpec, "build", Architecture)
 
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
@@ -88,7 +92,8 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """
     architectures = list_architectures()
     if name not in architectures:
-        raise BundleError(f"no architecture is named '{name}' (available: {', '.join(architectures)}).")
+        reason = NETWORKS.explain_unknown(name) or f"available: {', '.join(architectures)}"
+        raise BundleError(f"no architecture is named '{name}' ({reason}).")
     from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
     architecture = architectures[name]

@@ -6,17 +6,16 @@ title, its object a class without arguments that follows ``Section``.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
+from napari_melanoma.core.plugins import Family
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.session.slide import SlideSession
-
-GROUP = "napari_melanoma.sections"
 
 
 class Section(Protocol):
@@ -29,6 +28,16 @@ class Section(Protocol):
         """Disconnect all signals, stop all tasks and remove all layers; the caller deletes the widgets."""
 
 
-def find_sections() -> dict[str, Callable[[], Section]]:
+def find_sections() -> Mapping[str, Callable[[], Section]]:
     """Return the classes of the installed sections by title, imported; takes 0.1 s, so call it in a thread."""
-    return {entry.name: entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+    return SECTIONS.members
+
+
+def _convert(title: str, found: object) -> Callable[[], Section]:
+    if not isinstance(found, type) or not all(callable(getattr(found, name, None)) for name in ("open", "close")):
+        raise TypeError(f"expected a class with the methods open(session) and close(), found {found!r}")
+    return found
+
+
+# The sections of this package are entry points, too.
+SECTIONS: Family[Callable[[], Section]] = Family("sections", dict, _convert, lambda section: "")

@@ -16,7 +16,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import add_to_section, column, section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qtpy.QtWidgets import QWidget
     from superqt import QCollapsible
@@ -79,7 +79,7 @@ class HostedSections(QObject):
             if session.identity not in open_slides:
                 self.sessions.remove(session.identity)
 
-    def _on_found(self, sections: dict[str, Callable[[], Section]]) -> None:
+    def _on_found(self, sections: Mapping[str, Callable[[], Section]]) -> None:
         settings = self._context.settings
         for title, create in sections.items():
             frame = section(title, f"slide_{title.lower()}_section", column(), settings, self._is_open_first)
@@ -152,5 +152,5 @@ class HostedSections(QObject):
                 hosted.widget = None
 
 
-def _find_sections(run: RunContext) -> dict[str, Callable[[], Section]]:
+def _find_sections(run: RunContext) -> Mapping[str, Callable[[], Section]]:
     return find_sections()

@@ -1,0 +1,335 @@
+"""Plug-ins: what other packages, and files in the user's plug-in folder, add to the families of this package.
+
+A package names its objects as entry points of Python, in a group ``napari_melanoma.<family>`` for each family. A file
+names them in a dictionary of the same form (``core.plugin_files``). Both are listed without being imported; an object
+is loaded when its family is first used. An object that cannot be used is left out, logged, and reported by ``doctor``.
+"""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from napari_melanoma.core.errors import ConfigError, PluginError
+from napari_melanoma.core.plugin_files import PluginFile, list_plugin_files, load_object
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+
+PACKAGE = "napari-melanoma"
+PREFIX = "napari_melanoma."  # of the groups of entry points
+# The families, and where each is defined. They are imported when they are used.
+FAMILIES = {
+    "networks": "napari_melanoma.models.zoo:NETWORKS",
+    "losses": "napari_melanoma.training.losses:LOSSES",
+    "schedules": "napari_melanoma.training.schedules:SCHEDULES",
+    "data_sources": "napari_melanoma.data.source_catalog:SOURCES",
+    "sections": "napari_melanoma.ui.sections:SECTIONS",
+}
+Member = TypeVar("Member")
+Expected = TypeVar("Expected")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An object that a package or a file adds to a family.
+
+    ``value``: where it is, such as ``my_package.losses:log_cosh``. ``package``: the name that pip knows, or the file
+    name. ``version``: of the package, or the SHA-256 of the file.
+    """
+
+    family: str
+    name: str
+    value: str
+    package: str
+    version: str
+    load: Callable[[], object] = field(repr=False, compare=False)
+    is_file: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The package with its version, or the file."""
+        return f"the plug-in file {self.package}" if self.is_file else f"{self.package} {self.version}"
+
+    @property
+    def entry_point(self) -> str:
+        """The entry point, as in the settings of a package."""
+        return f"{PREFIX}{self.family}: {self.name} = {self.value}"
+
+    def make_error(self, reason: str) -> PluginError:
+        """Return the error for users; ``reason``: what was expected, and what was found."""
+        todo = "Correct the file." if self.is_file else f"Update the package: pip install --upgrade {self.package}"
+        return PluginError(
+            f"'{self.name}' of {self.origin} cannot be used (entry point {self.entry_point}): {reason.rstrip('.')}. "
+            f"{todo}"
+        )
+
+
+class Family(Generic[Member]):
+    """The members of one kind, such as losses: those of this package, then those of plug-ins.
+
+    ``list_own``: returns the members of this package by name. ``convert``: returns the member of an object of a plug-in
+    with its name; raises ``TypeError`` or ``ValueError`` for any other object. ``title``: of a member, for users.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        list_own: Callable[[], Mapping[str, Member]],
+        convert: Callable[[str, object], Member],
+        title: Callable[[Member], str],
+    ) -> None:
+        self.name, self._list_own, self._convert, self._title = name, list_own, convert, title
+        self._lock = threading.RLock()
+        self._plugins: tuple[Plugin, ...] | None = None  # those of ``_members``
+        self._members: dict[str, Member] = {}
+        self._origins: dict[str, Plugin] = {}
+        self._errors: dict[Plugin, PluginError] = {}
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The members by name; those of plug-ins are loaded at first use, and again after ``refresh``."""
+        plugins = list_plugins()
+        if self._plugins is not plugins:
+            with self._lock:
+                if self._plugins is not plugins:
+                    self._load(plugins)
+        return self._members
+
+    @property
+    def errors(self) -> list[PluginError]:
+        """Why plug-ins of this family cannot be used."""
+        _ = self.members
+        return list(self._errors.values())
+
+    def find_plugin(self, name: str) -> Plugin | None:
+        """Return the plug-in that adds a member; None for the members of this package."""
+        _ = self.members
+        return self._origins.get(name)
+
+    def label(self, name: str) -> str:
+        """Return the title of a member for users, with the package if it is of a plug-in."""
+        title, plugin = self._title(self.members[name]), self.find_plugin(name)
+        return title if plugin is None else f"{title} ({plugin.package})"
+
+    def explain_unknown(self, name: str) -> str:
+        """Explain why there is no member of a name, if a plug-in lists it; "" for any other name."""
+        _ = self.members
+        if error := next((error for plugin, error in self._errors.items() if plugin.name == name), None):
+            return str(error)
+        unconfirmed = (file for file in list_plugin_files() if name in file.objects.get(self.name, {}))
+        return next((file.describe_state() for file in unconfirmed), "")
+
+    def _load(self, plugins: tuple[Plugin, ...]) -> None:
+        members = dict(self._list_own())
+        origins: dict[str, Plugin] = {}
+        errors: dict[Plugin, PluginError] = {}
+        for plugin in plugins:
+            if plugin.family != self.name:
+                continue
+            try:
+                if plugin.name in members:
+                    owner = origins[plugin.name].origin if plugin.name in origins else PACKAGE
+                    raise ValueError(f"expected a new name, found one that {owner} uses")
+                with _torch_blocked():
+                    members[plugin.name] = self._convert(plugin.name, plugin.load())
+                if plugin.package != PACKAGE:
+                    origins[plugin.name] = plugin
+            except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises
+                errors[plugin] = plugin.make_error(_describe(error))
+                log.warning("%s", errors[plugin], exc_info=not isinstance(error, (TypeError, ValueError)))
+        self._members, self._origins, self._errors, self._plugins = members, origins, errors, plugins
+
+
+def find_family(name: str) -> Family[Any]:
+    """Return a family by its name, such as ``losses``; its module is imported."""
+    module, _, attribute = FAMILIES[name].partition(":")
+    family: Family[Any] = getattr(import_module(module), attribute)
+    return family
+
+
+@cache
+def list_plugins() -> tuple[Plugin, ...]:
+    """List the objects of all plug-ins, sorted by package, without importing them; takes 30 to 60 ms the first time."""
+    from importlib.metadata import entry_points
+
+    every = entry_points()
+    found = [
+        Plugin(group.removeprefix(PREFIX), entry.name, entry.value, entry.dist.name, entry.dist.version, entry.load)
+        for group in every.groups
+        if group.startswith(PREFIX)
+        for entry in every.select(group=group)
+        if entry.dist is not None
+    ]
+    files = [plugin for file in list_plugin_files() if file.state == "confirmed" for plugin in _list_objects(file)]
+    return (
+        *sorted(set(found), key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name)),
+        *files,
+    )
+
+
+def _list_objects(file: PluginFile) -> list[Plugin]:
+    return [
+        Plugin(family, name, value, file.name, file.sha256, partial(load_object, file.path, file.sha256, value), True)
+        for family, values in file.objects.items()
+        for name, value in values.items()
+    ]
+
+
+def refresh() -> None:
+    """List the plug-ins again, such as after the user confirmed a file."""
+    list_plugins.cache_clear()
+
+
+class Spec(Protocol):
+    """The metadata of a member: its name in recipes and commands, and its title for users."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+
+class SpecMember(Protocol):
+    """A member with its metadata."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+
+Described = TypeVar("Described", bound=SpecMember)
+
+
+def object_family(name: str, module: str, kind: type[Described], made_by: str) -> Family[Described]:
+    """Return the family of all objects of a type: in a module of this package, and of plug-ins.
+
+    ``made_by``: how a plug-in makes such an object, for an error.
+    """
+
+    def convert(entry_name: str, found: object) -> Described:
+        member = expect(found, kind, made_by)
+        expect_name(entry_name, member.spec.name)
+        return member
+
+    def list_own() -> dict[str, Described]:
+        own = [value for value in vars(sys.modules[module]).values() if isinstance(value, kind)]
+        members = {member.spec.name: member for member in sorted(own, key=lambda member: member.spec.name)}
+        if len(members) < len(own):
+            raise ConfigError(f"{module} has two objects of the same name. Choose another name for one of them.")
+        return members
+
+    return Family(name, list_own, convert, lambda member: member.spec.title)
+
+
+def module_family(
+    name: str, package: str, kind: type, function: str, make: Callable[[Any, Any], Described]
+) -> Family[Described]:
+    """Return the family of all modules with ``SPEC``, of a type, and a function: of a package, and of plug-ins."""
+
+    def convert(entry_name: str, found: object) -> Described:
+        faults = [
+            f"{attribute} is {_describe_object(getattr(found, attribute, None))}"
+            for attribute, expected in (("SPEC", kind), (function, FunctionType))
+            if not isinstance(getattr(found, attribute, None), expected)
+        ]
+        if faults:
+            raise TypeError(f"expected a module with SPEC ({kind.__name__}) and {function}, found: {'; '.join(faults)}")
+        member = make(getattr(found, "SPEC"), getattr(found, function))  # noqa: B009 - any object
+        expect_name(entry_name, member.spec.name)
+        return member
+
+    def list_own() -> dict[str, Described]:
+        modules = import_submodules(import_module(package), "SPEC", function)
+        return {one: make(module.SPEC, getattr(module, function)) for one, module in modules.items()}
+
+    return Family(name, list_own, convert, lambda member: member.spec.title)
+
+
+def import_submodules(package: ModuleType, listed: str, *required: str) -> dict[str, ModuleType]:
+    """Import the modules of a package, by the name of their object ``listed``, in alphabetical order of these names.
+
+    Modules with a file name starting with ``_`` are skipped. Each module must have all ``required`` objects.
+    """
+    modules: dict[str, ModuleType] = {}
+    for entry in pkgutil.iter_modules(package.__path__):
+        if entry.name.startswith("_"):
+            continue
+        module = import_module(f"{package.__name__}.{entry.name}")
+        missing = [name for name in (listed, *required) if not hasattr(module, name)]
+        if missing:
+            raise ConfigError(
+                f"{module.__file__} is listed as one of {package.__name__}, but has no {' and no '.join(missing)}. Add "
+                "what is missing, or begin the file name with '_' if the module only has code that others share."
+            )
+        name = getattr(module, listed).name
+        if name in modules:
+            raise ConfigError(
+                f"{module.__file__} has the name '{name}', which {modules[name].__file__} already has. Choose another "
+                f"name in its {listed}."
+            )
+        modules[name] = module
+    return dict(sorted(modules.items()))
+
+
+def expect(found: object, kind: type[Expected], made_by: str) -> Expected:
+    """Return an object of a plug-in if it has the expected type; ``made_by``: how it is made, for the error."""
+    if isinstance(found, kind):
+        return found
+    raise TypeError(f"expected a {kind.__name__} ({made_by}), found {_describe_object(found)}")
+
+
+def expect_name(name: str, found: str) -> None:
+    """Raise if an object of a plug-in has another name than its entry point."""
+    if name != found:
+        raise ValueError(f"expected the name of its entry point, '{name}', found '{found}'")
+
+
+def _describe(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, (TypeError, ValueError, PluginError)) else f"{type(error).__name__}: {text}"
+
+
+def _describe_object(value: object) -> str:
+    if value is None:
+        return "missing"
+    return f"the module {value.__name__}" if isinstance(value, ModuleType) else f"a {type(value).__name__}"
+
+
+class _TorchBlocker(MetaPathFinder):
+    """Refuses imports of torch by one thread: in a viewer, torch may crash the process (docs/explanation/processes)."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] == "torch" and threading.get_ident() == self._thread:
+            raise PluginError("it imports torch when it is loaded, expected imports of torch inside functions only")
+        return None
+
+
+@contextmanager
+def _torch_blocked() -> Iterator[None]:
+    if "torch" in sys.modules:
+        yield
+        return
+    blocker = _TorchBlocker()
+    sys.meta_path.insert(0, blocker)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(blocker)

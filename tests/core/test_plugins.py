@@ -1,0 +1,183 @@
+"""Plug-ins: packages and files are listed without being run; a broken one is left out, with a reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from napari_melanoma.core import plugins
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, plugin_folder
+from napari_melanoma.training.losses import LOSSES, losses
+from napari_melanoma.training.recipe import TrainRecipe
+
+LOSS = """
+from napari_melanoma.training.losses import LossSpec, list_loss
+
+@list_loss(LossSpec(name="{name}", title="Absolute error", reference="none"))
+def error(logits, target):
+    return (logits.sigmoid() - target).abs().mean()
+"""
+FILE = 'ENTRY_POINTS = {"losses": {"absolute": "error"}}\n' + LOSS.format(name="absolute")
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a module and its entry points on the path, as an installation does."""
+
+    def add(code: str, package: str = "other-package", group: str = "losses", name: str = "absolute") -> None:
+        module, folder = package.replace("-", "_"), tmp_path / package
+        metadata = folder / f"{module}-1.2.dist-info"
+        metadata.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(code)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+        (metadata / "entry_points.txt").write_text(f"[napari_melanoma.{group}]\n{name} = {module}:error\n")
+        monkeypatch.syspath_prepend(str(folder))
+        sys.modules.pop(module, None)
+        plugins.refresh()
+
+    yield add
+    monkeypatch.undo()
+    plugins.refresh()
+
+
+@pytest.fixture
+def write_file(user_folders: object) -> Iterator[Callable[[str], Path]]:
+    """Writes a file of the plug-in folder."""
+
+    def write(content: str) -> Path:
+        path = plugin_folder() / "mine.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        plugins.refresh()
+        return path
+
+    yield write
+    plugins.refresh()
+
+
+def test_the_families_have_their_names() -> None:
+    assert {name: plugins.find_family(name).name for name in plugins.FAMILIES} == {
+        name: name for name in plugins.FAMILIES
+    }
+
+
+def test_a_package_adds_a_loss_after_those_of_this_package(install: Install) -> None:
+    own = list(losses())
+    install(LOSS.format(name="absolute"))
+    assert "other_package" not in sys.modules  # not yet
+    assert [plugin.name for plugin in plugins.list_plugins() if plugin.package != plugins.PACKAGE] == ["absolute"]
+    assert "other_package" not in sys.modules
+    assert list(losses()) == [*own, "absolute"]
+    assert LOSSES.label("absolute") == "Absolute error (other-package)"
+    assert LOSSES.label("bce") == "Binary cross-entropy"
+    assert TrainRecipe.parse({"data": {"datasets": ["a"]}, "loss": "absolute"}, "the test").loss == "absolute"
+
+
+class Broken(NamedTuple):
+    """The code of a plug-in that cannot be used, and the reason in the message."""
+
+    name: str
+    code: str
+    reason: str
+
+
+BROKEN = (
+    Broken("does not import", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    Broken("ends the program", "raise SystemExit(3)", "SystemExit: 3"),
+    Broken("has no such object", "", "has no attribute 'error'"),
+    Broken("is not a loss", "def error(logits, target): ...", "expected a Loss (a function with list_loss"),
+    Broken("has another name", LOSS.format(name="other"), "expected the name of its entry point, 'absolute', found"),
+    Broken("loads torch", "import torch", "expected imports of torch inside functions only"),
+)
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
+def test_a_broken_plugin_is_left_out_with_a_reason(
+    case: Broken, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = list(losses())
+    for module in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, module)  # as in a viewer
+    install(case.code)
+    assert list(losses()) == own
+    (error,) = LOSSES.errors
+    assert case.reason in str(error)
+    assert "'absolute' of other-package 1.2" in str(error)
+    assert "napari_melanoma.losses: absolute = other_package:error" in str(error)
+    assert str(error).endswith("Update the package: pip install --upgrade other-package")
+    with pytest.raises(ConfigError) as raised:
+        TrainRecipe.parse({"data": {"datasets": ["a"]}, "loss": "absolute"}, "the test")
+    assert case.reason in str(raised.value)
+
+
+def test_a_name_that_exists_is_refused(install: Install) -> None:
+    before = losses()["bce"]
+    install(LOSS.format(name="bce"), name="bce")
+    assert losses()["bce"] is before
+    assert "expected a new name, found one that napari-melanoma uses" in str(LOSSES.errors[0])
+    install(LOSS.format(name="absolute"), "a-package")
+    install(LOSS.format(name="absolute"), "b-package")
+    assert LOSSES.label("absolute") == "Absolute error (a-package)"
+    assert "found one that a-package 1.2 uses" in str(LOSSES.errors[0])
+
+
+def test_a_file_is_used_once_its_content_is_confirmed(write_file: Callable[[str], Path]) -> None:
+    path = write_file(FILE)
+    (file,) = list_plugin_files()
+    assert (file.state, file.describe_contents()) == ("new", "losses: absolute")
+    with pytest.raises(ConfigError, match=r"mine\.py is new and is not used\. .* doctor --confirm-plugin mine\.py"):
+        TrainRecipe.parse({"data": {"datasets": ["a"]}, "loss": "absolute"}, "the test")
+    confirm_plugin_file("mine.py", file.sha256)
+    plugins.refresh()
+    assert LOSSES.label("absolute") == "Absolute error (mine.py)"
+    path.write_text(f"{FILE}\n# another content")
+    plugins.refresh()
+    assert list_plugin_files()[0].state == "changed"
+    assert "absolute" not in losses()
+    assert "has changed since it was confirmed" in LOSSES.explain_unknown("absolute")
+
+
+def test_a_file_that_changes_after_it_was_listed_is_not_run(write_file: Callable[[str], Path]) -> None:
+    path = write_file(f"{FILE}# not run by another test")
+    confirm_plugin_file("mine.py")
+    plugins.refresh()
+    assert len([plugin for plugin in plugins.list_plugins() if plugin.is_file]) == 1
+    path.write_text("raise AssertionError")
+    assert "absolute" not in losses()
+    assert "it was changed after it was listed" in str(LOSSES.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("def", "SyntaxError"),
+        ("x = 1", "it has no dictionary such as ENTRY_POINTS"),
+        ("ENTRY_POINTS = {'losses': 'error'}", "it has no dictionary such as ENTRY_POINTS"),
+        ("ENTRY_POINTS = {'losses': print('run')}", "malformed node"),
+    ],
+)
+def test_a_file_without_a_valid_list_of_objects(
+    write_file: Callable[[str], Path], content: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_file(content)
+    (file,) = list_plugin_files()
+    assert fault in file.fault
+    with pytest.raises(InputError, match=r"mine\.py cannot be used: .*Correct the file\."):
+        confirm_plugin_file("mine.py")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_is_confirmed_as_the_user_has_seen_it(write_file: Callable[[str], Path]) -> None:
+    path = write_file(FILE)
+    seen = list_plugin_files()[0].sha256
+    path.write_text(f"{FILE}# changed")
+    with pytest.raises(InputError, match="was changed in the meantime"):
+        confirm_plugin_file("mine.py", seen)
+    with pytest.raises(InputError, match=r"has no plug-in file 'other\.py' \(files: mine\.py\)"):
+        confirm_plugin_file("other.py")
