@@ -42,7 +42,8 @@ def list_commands() -> list[tuple[str, ...]]:
     """List the commands, with those of groups such as ``data check``."""
 
     def walk(command: Any, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - a class of click
-        for name, child in getattr(command, "commands", {}).items():
+        for name in command.list_commands(None) if hasattr(command, "commands") else ():
+            child = command.get_command(None, name)
             if child.hidden:
                 continue
             yield (*names, name)

@@ -28,12 +28,12 @@ from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, ite
 from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classes import class_subgroups
 from napari_melanoma.evaluation.tabular_baseline import cross_validate_trees
+from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.metrics.class_metrics import ClassPredictions
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_selection import OTHER
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = "napari_melanoma"
 RESULTS = REPOSITORY / "build" / "mutants.jsonl"
+PAPERS, PAPERS_TESTS = "extensions/papers/split", "extensions/papers/test"
 # The tests of each module, quick ones first.
 TESTS = {
     "core/geometry": "core/test_geometry core/test_placement",
@@ -49,12 +50,12 @@ TESTS = {
     "metrics/prevalence": "metrics/test_prevalence",
     "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking metrics/test_class_metrics",
     "metrics/statistics": "metrics/test_statistics",
-    "reproduction/split": "reproduction/test_split reproduction/test_crossed reproduction/test_metastasis",
+    PAPERS: f"{PAPERS_TESTS}_split {PAPERS_TESTS}_crossed {PAPERS_TESTS}_metastasis",
     "slides/map_polygons": "slides/test_map_polygons",
     "slides/lesion_edits": "slides/test_lesion_edits slides/test_drawn_lesions slides/test_preserved_edits",
     "slides/lesions": "slides/test_slide_lesions slides/test_lesion_classes slides/test_lesion_relation",
 }
-ON_REQUEST = {"core/polygons", "reproduction/split", "slides/map_polygons", "slides/lesion_edits", "slides/lesions"}
+ON_REQUEST = {"core/polygons", PAPERS, "slides/map_polygons", "slides/lesion_edits", "slides/lesions"}
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests
 # Changes without any effect on results: module, line of code, change; and the reason.
 STEP = "max(1, DRAWS_AT_ONCE // (4 * len(index)))"
@@ -123,7 +124,7 @@ EQUIVALENT = {
         "0 -> 1",
     ): "scipy returns the same for equal values",
     **{
-        ("reproduction/split", f"{name} = {before}", f"{before} -> {after}"): "always given"
+        (PAPERS, f"{name} = {before}", f"{before} -> {after}"): "always given"
         for name, before, after in (
             ("duplicate: bool", "False", "True"),
             ("untouched: bool", "False", "True"),

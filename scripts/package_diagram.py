@@ -14,13 +14,14 @@ TARGET = REPOSITORY / "docs" / "images" / "packages.svg"
 
 # The bands of the picture, from top to bottom; together they name each layer of the contract once, in its order.
 BANDS = (
+    ("Extensions", ("extensions",)),
     ("Interfaces", ("__main__", "ui | cli | api", "worker", "doctor | model_check | torch_backends")),
-    ("Studies and reports", ("reproduction", "runs", "reports", "evaluation")),
+    ("Studies and reports", ("runs", "reports", "evaluation")),
     ("Capabilities", ("case", "risk", "slides", "depth", "lesion", "classification")),
     ("Training and data", ("training", "phantoms", "data", "models")),
     ("Foundations", ("figures", "metrics", "imaging", "privacy", "io", "core")),
 )
-COLORS = ("#dbe7f3", "#e4e9dc", "#f6e6d2", "#efe0ea", "#e6e6e6")
+COLORS = ("#f3e3e0", "#dbe7f3", "#e4e9dc", "#f6e6d2", "#efe0ea", "#e6e6e6")
 WIDTH, MARGIN, TITLE, BOX, GAP, ROW = 860, 16, 190, 36, 8, 60
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from typer.testing import Result
 
     from napari_melanoma.models.bundle import BundleInfo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Their tests write many figures.
-WITHOUT_LAYOUT = ("classification", "cli", "data", "evaluation", "lesion", "reproduction", "runs", "training")
+WITHOUT_LAYOUT = ("classification", "cli", "data", "evaluation", "extensions", "lesion", "runs", "training")
 
 # platformdirs looks at the first four on Linux and macOS and at the others on Windows.
 FOLDERS = {
@@ -179,6 +181,23 @@ def _send_qsettings_to(home: Path) -> None:
 
         for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
             QSettings.setPath(kind, QSettings.Scope.UserScope, str(home / "config"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process, in an empty folder."""
+    from typer.testing import CliRunner
+
+    from napari_melanoma.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def lines() -> Callable[[str], list[dict[str, Any]]]:
+    """Read JSON lines."""
+    return lambda text: [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def test_the_program_understands(line: str) -> None:
 
     command, words = get_command(app), shlex.split(line, comments=True)[1:]
     while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
+        command = command.get_command(None, words.pop(0))
     context = command.make_context(command.name, words)
     assert context.command is command
 

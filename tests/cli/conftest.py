@@ -1,8 +1,7 @@
-"""Fixtures: the command line in this process with a model that needs no torch, and in a separate process."""
+"""Fixtures: the command line in a separate process, photographs, and models of which one needs no torch."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,19 +12,8 @@ import numpy as np
 import pytest
 from dark_model import use_dark_model
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from napari_melanoma.cli import app
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -77,14 +65,3 @@ def photographs(tmp_path: Path) -> Path:
     for number in range(3):
         photograph(tmp_path / "photographs" / f"p{number}.png", 15 + number)
     return tmp_path / "photographs"
-
-
-def json_lines(text: str) -> list[dict]:
-    """Read JSON lines."""
-    return [json.loads(line) for line in text.splitlines()]
-
-
-@pytest.fixture
-def lines() -> Callable[[str], list[dict]]:
-    """Read JSON lines."""
-    return json_lines

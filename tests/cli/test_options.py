@@ -10,8 +10,9 @@ import typer
 from pydantic import Field
 from typer.main import get_command
 
-from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, reproduce, risk, slide
+from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, risk, slide
 from napari_melanoma.cli import compare as compare_verb
+from napari_melanoma.cli.extension_commands import COMMANDS
 from napari_melanoma.cli.options import (
     ConfigOption,
     ConfigOptions,
@@ -29,7 +30,6 @@ VERBS = {
     "evaluate": evaluate.evaluate,
     "biomarkers": evaluate.biomarkers,
     "compare": compare_verb.compare,
-    "reproduce": reproduce.reproduce,
     "data import-masks": data.import_masks,
     "data tiles": data.tiles,
     "data merge": data.merge,
@@ -39,6 +39,7 @@ VERBS = {
     "phantom lesion": phantom.lesion,
     "phantom slide": phantom.slide,
     "phantom cohort": phantom.cohort,
+    **{name: command.function for name, command in COMMANDS.members.items()},
 }
 MARKS = [(verb, mark) for verb, function in VERBS.items() for mark in find_config_options(function).values()]
 OPTIONS = [(verb, mark, option) for verb, mark in MARKS for option in mark.list_options()]
@@ -108,7 +109,7 @@ def test_an_option_gives_the_value_of_its_field(verb: str, mark: ConfigOptions, 
 def test_the_help_has_the_description_and_the_default(verb: str, mark: ConfigOptions, option: ConfigOption) -> None:
     command = get_command(app)
     for word in verb.split():
-        command = command.commands[word]
+        command = command.get_command(None, word)
     parameters = {one.name: one for one in command.get_params(command.make_context(verb, [], resilient_parsing=True))}
     shown = parameters[option.name].help
     assert option.info.description

@@ -67,7 +67,7 @@ def test_help_starts_with_two_examples_that_parse(verb: str) -> None:
         assert words[: 1 + len(verb.split())] == ["napari-melanoma", *verb.split()]
         command, rest = get_command(app), words[1:]
         while hasattr(command, "commands"):
-            command = command.commands[rest.pop(0)]
+            command = command.get_command(None, rest.pop(0))
         assert command.make_context(command.name, rest).command is command
 
 

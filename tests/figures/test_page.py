@@ -9,8 +9,6 @@ import pytest
 from napari_melanoma.evaluation.pages import ADVICE, ComparisonPage, Page, write_evaluation_page
 from napari_melanoma.evaluation.pages import write_comparison_page as write_comparison
 from napari_melanoma.figures.page import data_uri, png_uri
-from napari_melanoma.reproduction.figures import NextStep, ReportPicture, ReproductionPage
-from napari_melanoma.reproduction.figures import write_page as write_reproduction
 
 
 def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
@@ -19,38 +17,22 @@ def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
     assert data_uri(b"dot", "image/jpeg") == "data:image/jpeg;base64,ZG90"
 
 
-@pytest.mark.parametrize("kind", ["evaluation", "reproduction"])
-def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> None:
+def test_a_page_has_the_style_and_its_figures(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"dot")
     path, figures = tmp_path / "page.html", {"Dots": tmp_path / "dot.png"}
-    if kind == "evaluation":
-        table = ("Metrics", ("JA",), [("0.9",)])
-        write_evaluation_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
-    else:
-        pictures = [ReportPicture(title, figure) for title, figure in figures.items()]
-        write_reproduction(ReproductionPage("A & B", ["about"], [], pictures, []), path)
+    table = ("Metrics", ("JA",), [("0.9",)])
+    write_evaluation_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
     page = path.read_text(encoding="utf-8")
     assert "<title>A &amp; B</title>" in page
     assert 'alt="Dots" src="data:image/png;base64,ZG90"' in page
     assert page.count("<style>") == page.count("body { font: 16px/1.5 system-ui, sans-serif;") == 1
-    assert ('<p class="notice">beware</p>' in page) is (kind == "evaluation")
+    assert '<p class="notice">beware</p>' in page
     assert "Research use only" in page
 
 
 def test_an_evaluation_page_lists_next_steps(tmp_path: Path) -> None:
     write_evaluation_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
     assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
-
-
-def test_a_reproduction_page_lists_omissions_and_next_steps(tmp_path: Path) -> None:
-    (tmp_path / "dot.png").write_bytes(b"dot")
-    picture = ReportPicture("Dots", tmp_path / "dot.png", "Not drawn: A & B.")
-    write_reproduction(
-        ReproductionPage("A", [], [], [picture], [NextStep("Train <it>", "train a")]), tmp_path / "page.html"
-    )
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '<p class="quiet">Not drawn: A &amp; B.</p>' in page
-    assert "<li>Train &lt;it&gt;: <code>train a</code></li>" in page
 
 
 @pytest.mark.parametrize("advice", ADVICE)

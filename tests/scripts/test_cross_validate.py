@@ -12,8 +12,8 @@ from PIL import Image
 
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.data.dataset import DatasetEntry, iter_entries
+from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_metrics
 from napari_melanoma.io.results import write_table
-from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_metrics
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 

@@ -23,13 +23,13 @@ from napari_melanoma.cli import (
     phantom,
     recipes,
     report,
-    reproduce,
     results,
     risk,
     slide,
     tissue,
     train,
 )
+from napari_melanoma.cli.extension_commands import ExtensibleGroup
 from napari_melanoma.cli.options import add_command
 from napari_melanoma.core.torch_environment import prepare_torch
 
@@ -37,6 +37,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="napari-melanoma",
+    cls=ExtensibleGroup,
     help="Melanoma imaging: lesion masks, regions of interest and measurements, in napari and without a window.\n\n"
     "Research use only; not for diagnosis.",
     rich_markup_mode=None,
@@ -56,7 +57,6 @@ add_command(app, "search", train.search, train.SEARCH_HELP)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
 add_command(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
 add_command(app, "compare", compare.compare, compare.HELP)
-add_command(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")

@@ -149,6 +149,14 @@ def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
     )
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command of an extension, the object of an entry point: a function, and its help made by ``format_help``."""
+
+    function: Callable[..., None]
+    help_text: str
+
+
 def add_command(
     app: typer.Typer, name: str, command: Callable[..., None], help_text: str, *, hidden: bool = False
 ) -> None:

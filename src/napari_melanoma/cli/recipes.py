@@ -28,18 +28,17 @@ app = typer.Typer(help="List the shipped recipes; write one as a file.", no_args
 
 def list_(current: CommandSession) -> None:
     """List the shipped recipes."""
-    from napari_melanoma.reproduction.papers import papers, read_paper
-    from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
+    from napari_melanoma.runs.shipped_recipes import RECIPES, list_shipped_recipes
 
     recipes = list_shipped_recipes()
     for recipe in recipes:
         text = f"{recipe.name:<28} {recipe.summary}"
         values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
         current.report.emit_item("recipe", text, **values)
-    for paper in map(read_paper, papers()):
-        rows, command = paper.named, f"reproduce {paper.name}"
-        text = f"{paper.name:<28} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
-        current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
+    for paper in (paper for collection in RECIPES.members.values() for paper in collection.list_papers()):
+        names = ", ".join(paper.rows)
+        text = f"{paper.name:<28} {paper.reference}; with napari-melanoma {paper.command} --rows: {names}"
+        current.report.emit_item("paper", text, name=paper.name, title=paper.title, rows=paper.rows)
     current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 
 

@@ -113,20 +113,18 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_recipe(config: Path) -> TrainRecipe:
-    """Read the recipe; explain if the file is a row of a paper instead."""
+    """Read the recipe; explain if the file is a part of one instead, such as a row of a paper."""
     from napari_melanoma.core.config import read_toml
-    from napari_melanoma.reproduction.papers import paper_of_recipe
+    from napari_melanoma.runs.shipped_recipes import RECIPES
     from napari_melanoma.training.recipe import TrainRecipe
 
     try:
         return read_toml(config, TrainRecipe)
     except ConfigError:
-        paper, row = paper_of_recipe(config) or ("", "")
-        if not paper:
+        descriptions = (collection.describe_incomplete(config) for collection in RECIPES.members.values())
+        if not (description := next(filter(None, descriptions), "")):
             raise
-        content = "a row" if row else "the common values of all rows"
-        command = f"napari-melanoma reproduce {paper}{f' --rows {row}' if row else ''}"
-        raise ConfigError(f"{config} is not a complete recipe; it is {content} of {paper}: {command}") from None
+        raise ConfigError(f"{config} is not a complete recipe; it is {description}") from None
 
 
 def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) -> None:

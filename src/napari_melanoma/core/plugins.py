@@ -20,6 +20,7 @@ from importlib.abc import MetaPathFinder
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from napari_melanoma.core.entry_points import read_entry_points
 from napari_melanoma.core.errors import ConfigError, PluginError
 from napari_melanoma.core.plugin_files import PluginFile, list_plugin_files, load_object
 
@@ -35,7 +36,9 @@ FAMILIES = {
     "losses": "napari_melanoma.training.losses:LOSSES",
     "schedules": "napari_melanoma.training.schedules:SCHEDULES",
     "data_sources": "napari_melanoma.data.source_catalog:SOURCES",
+    "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
+    "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
 }
 Member = TypeVar("Member")
 Expected = TypeVar("Expected")
@@ -162,16 +165,10 @@ def find_family(name: str) -> Family[Any]:
 
 @cache
 def list_plugins() -> tuple[Plugin, ...]:
-    """List the objects of all plug-ins, sorted by package, without importing them; takes 30 to 60 ms the first time."""
-    from importlib.metadata import entry_points
-
-    every = entry_points()
+    """List the objects of all plug-ins, sorted by package, without importing them; takes 5 ms the first time."""
     found = [
-        Plugin(group.removeprefix(PREFIX), entry.name, entry.value, entry.dist.name, entry.dist.version, entry.load)
-        for group in every.groups
-        if group.startswith(PREFIX)
-        for entry in every.select(group=group)
-        if entry.dist is not None
+        Plugin(entry.group.removeprefix(PREFIX), entry.name, entry.value, entry.package, entry.version, entry.load)
+        for entry in read_entry_points(PREFIX)
     ]
     files = [plugin for file in list_plugin_files() if file.state == "confirmed" for plugin in _list_objects(file)]
     return (

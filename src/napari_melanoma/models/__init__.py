@@ -1,6 +1,6 @@
 """Networks, model bundles, published weights and export: names of the default bundles and of the networks' arrays.
 
-P1 to P4 are the papers whose networks are built here; ``reproduction.papers`` describes them.
+P1 to P4 are the papers whose networks are built here; ``extensions.papers.papers`` describes them.
 """
 
 DEFAULT_BUNDLE = "lesion-small"

@@ -1,17 +1,18 @@
-"""The shipped recipes: a summary of each, and how to complete one with data sets and starting weights."""
+"""The shipped recipes, with those of extensions: a summary of each, and how to complete one with data and weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from napari_melanoma.core.config import overlay_recipe_values, overlay_values
+from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
+from napari_melanoma.core.plugins import Family
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -144,28 +145,59 @@ def _encoding_choices(encoding: TabularEncoding) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class ListedPaper:
+    """A paper whose rows a command trains: the names of the rows, and the command without ``napari-melanoma``."""
+
+    name: str
+    title: str
+    reference: str
+    command: str
+    rows: tuple[str, ...]
+
+
+class RecipeCollection(Protocol):
+    """Recipes of an extension or another package; an entry point of ``napari_melanoma.recipes`` names its class."""
+
+    def list_recipes(self) -> Iterable[ShippedRecipe]:
+        """List complete recipes, for the Train dock and the command ``recipes``."""
+
+    def list_papers(self) -> Iterable[ListedPaper]:
+        """List the papers that a command trains."""
+
+    def describe_incomplete(self, path: Path) -> str:
+        """Describe a file that is only a part of a recipe, with the command that uses it; "" for other files."""
+
+
+def _create_collection(name: str, found: object) -> RecipeCollection:
+    methods = ("list_recipes", "list_papers", "describe_incomplete")
+    if not isinstance(found, type) or not all(callable(getattr(found, method, None)) for method in methods):
+        raise TypeError(f"expected a class with the methods {', '.join(methods)}, found {found!r}")
+    collection: RecipeCollection = found()
+    return collection
+
+
+RECIPES: Family[RecipeCollection] = Family("recipes", dict, _create_collection, lambda collection: "")
+
+
 @cache
 def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
-    """List the shipped recipes, the one for corrected masks first."""
-    folder = resources.files("napari_melanoma.training") / "recipes"
-    files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
+    """List the shipped recipes, the one for corrected masks first; their own names take precedence over others."""
+    added = [recipe for collection in RECIPES.members.values() for recipe in collection.list_recipes()]
+    own = read_recipes(resources.files("napari_melanoma.training") / "recipes")
+    recipes = {recipe.name: recipe for recipe in (*added, *own)}
+    return tuple(sorted(recipes.values(), key=lambda item: (item.name != FIRST, item.name)))
+
+
+def read_recipes(folder: Traversable) -> list[ShippedRecipe]:
+    """Read the recipes of a folder: TOML files with ``summary`` and ``title``."""
     recipes = []
-    for file in files:
-        values = parse_toml(file.read_bytes(), file.name)
-        summary, title, row = values.pop("summary"), values.pop("title"), values.pop("row", None)
-        if row is not None:
-            values = overlay_recipe_values(_read_row_values(folder, row), values)
-        recipes.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
-    return tuple(sorted(recipes, key=lambda item: (item.name != FIRST, item.name)))
-
-
-def _read_row_values(folder: Traversable, row: str) -> dict[str, Any]:
-    """Read the values of a row such as ``P1/a-only-resnet50``, which ``reproduce`` trains with the full budget."""
-    paper, _, name = row.partition("/")
-    files = (folder / paper / f"{stem}.toml" for stem in ("paper", name))
-    shared, row_values = (parse_toml(file.read_bytes(), file.name) for file in files)
-    kind_values = shared.get("of", {}).get(row_values.get("kind", "segmentation"), {})
-    return reduce(overlay_recipe_values, (table.get("recipe", {}) for table in (shared, kind_values, row_values)))
+    for file in folder.iterdir():
+        if file.name.endswith(".toml"):
+            values = parse_toml(file.read_bytes(), file.name)
+            summary, title = values.pop("summary"), values.pop("title")
+            recipes.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
+    return recipes
 
 
 def find_shipped_recipe(name: str) -> ShippedRecipe:

@@ -1,6 +1,6 @@
 """The architectures of networks; each is a module of this package with ``SPEC`` and ``build(config)``.
 
-P1 to P4 are the papers in ``reproduction.papers``.
+P1 to P4 are the papers in ``extensions.papers.papers``.
 """
 
 from __future__ import annotations

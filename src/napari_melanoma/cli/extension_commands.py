@@ -1,0 +1,81 @@
+"""Commands of extensions and other installed packages, found through entry points and imported when they are used.
+
+An entry point of the group ``napari_melanoma.commands`` has the name of the command; its object is a ``Command``, or a
+``typer.Typer`` with several commands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from napari_melanoma.cli.options import Command, add_command
+from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.plugins import Family, Plugin, list_plugins
+
+FAMILY = "commands"
+# By topic; commands of other packages come last.
+HELP_ORDER = (
+    *("open", "lesion", "slide", "export", "readings", "relation", "risk"),
+    *("train", "search", "evaluate", "biomarkers", "compare", "reproduce"),
+    *("case", "report", "audit", "doctor", "demo", "worker"),
+    *("data", "models", "recipes", "runs", "phantom", "tissue"),
+)
+
+
+class ExtensibleGroup(TyperGroup):
+    """The commands of this package, and those of plug-ins. The own commands run without looking for others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - types of click, which newer versions of typer copy
+        """List the names of all commands in the order of the help; no command is imported."""
+        positions = {name: position for position, name in enumerate(HELP_ORDER)}
+        names = {*super().list_commands(ctx), *_find_plugins()}
+        return sorted(names, key=lambda name: (positions.get(name, len(positions)), name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """Return a command by its name, imported; None if there is none."""
+        if cmd_name not in self.commands:
+            plugins = _find_plugins()
+            # After a typing error all of them, since typer suggests commands among those that it knows.
+            for name in [cmd_name] if cmd_name in plugins else plugins:
+                self.commands.setdefault(name, _load_command(plugins[name]))
+        return super().get_command(ctx, cmd_name)
+
+
+def _find_plugins() -> dict[str, Plugin]:
+    """Return the commands of extensions and other packages by name; extensions take precedence."""
+    return {plugin.name: plugin for plugin in reversed(list_plugins()) if plugin.family == FAMILY}
+
+
+def _load_command(plugin: Plugin) -> Any:  # noqa: ANN401 - a command of click
+    """Import a command; if this fails, return one that states the reason."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    try:
+        command = _expect_command(plugin.name, plugin.load())
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in must not prevent the help
+        failure = plugin.make_error(f"{type(error).__name__}: {error}")
+
+        def fail() -> NoReturn:
+            with command_session(as_json=False, debug=False):
+                raise failure
+
+        accept_all = {"ignore_unknown_options": True, "allow_extra_args": True}
+        app.command(plugin.name, help=str(failure), short_help="Not available.", context_settings=accept_all)(fail)
+    else:
+        if isinstance(command, Command):
+            add_command(app, plugin.name, command.function, command.help_text)
+        else:
+            app.add_typer(command, name=plugin.name)
+    return get_group(app).commands[plugin.name]
+
+
+def _expect_command(name: str, found: object) -> Command | typer.Typer:
+    if isinstance(found, Command | typer.Typer):
+        return found
+    raise TypeError(f"expected a Command or a typer.Typer, found {found!r}")
+
+
+COMMANDS: Family[Command | typer.Typer] = Family(FAMILY, dict, _expect_command, lambda command: "")

@@ -1,0 +1,198 @@
+"""Compare rows with each other, and the claims of a paper with its own tables and with our results."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult, images_in_part, list_parts
+from napari_melanoma.extensions.papers.papers import Claim, ClaimRows, Paper, Role
+from napari_melanoma.extensions.papers.predictions import CALIBRATED, CHANCE
+from napari_melanoma.metrics.statistics import Estimate
+
+
+def format_percent(estimate: Estimate) -> str:
+    """Format an estimate and its interval in per cent."""
+    return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
+
+
+def describe_differences(
+    results: Sequence[RowResult], metrics: Sequence[str], all_results: Sequence[RowResult] = ()
+) -> Iterator[str]:
+    """Yield a sentence on the paired differences of each pair of rows to compare, for each part of the images.
+
+    ``all_results``: those among which the second rows are; by default ``results``. Rows that have not learned are not
+    compared.
+    """
+    results_by_name = {item.row.name: item for item in all_results or results}
+    for item in results:
+        for other in (results_by_name[name] for name in item.row.file.against if name in results_by_name):
+            if reason := unlearned_rows((item, other)):
+                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {reason}."
+                continue
+            for part in list_parts(item):
+                changes = paired_changes(other, item, part)
+                differences = [
+                    f"{m.removeprefix(CALIBRATED)} {_format_signed(changes[m])}" for m in metrics if m in changes
+                ]
+                if differences:
+                    titles = f"{item.row.file.title} minus {other.row.file.title}"
+                    where = f", {PARTS[part]}" if part else ""
+                    yield f"{titles}, on the same images{where}: {', '.join(differences)}."
+
+
+def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
+    """Estimate the differences (``item`` minus ``other``) on common images of a part, with paired intervals."""
+    other_images, item_images = (
+        {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
+        for one in (other, item)
+    )
+    common = [key for key in other_images if key in item_images]
+    if not common:
+        return {}
+    return item.row.kind.changes([other_images[key] for key in common], [item_images[key] for key in common])
+
+
+def describe_controls(results: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
+    """Yield a sentence on whether each row with permuted labels is at chance level, for each part of the images."""
+    for item in results:
+        if roles[item.row.file.evaluated].control_of is None:
+            continue
+        for part in list_parts(item):
+            area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")
+            if area is None:
+                continue
+            is_at_chance = area.low <= CHANCE <= area.high
+            result = (
+                "includes 50, as expected"
+                if is_at_chance
+                else "excludes 50: the labels are not independent of the images"
+            )
+            where = f", {PARTS[part]}" if part else ""
+            yield f"{item.row.file.title}{where}: AUC {format_percent(area)}; its interval {result}."
+
+
+def unlearned_rows(results: Iterable[RowResult]) -> str:
+    """Name the rows that have not learned; "" if all have."""
+    titles = [item.row.file.title for item in results if item.unlearned]
+    return f"not learned: {'; '.join(titles)}" if titles else ""
+
+
+def _format_signed(change: Estimate) -> str:
+    """Format a difference in per cent."""
+    return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
+
+
+def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
+    """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
+    sentences = []
+    for claim in paper.file.claims:
+        parts = [f"Claim of the paper: {claim.text}.", *_compare_with_table(paper, claim)]
+        parts += _compare_grid(claim, results) if claim.best_values else _compare_with_results(claim, results)
+        sentences.append(" ".join(parts))
+    return sentences
+
+
+def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
+    """Compare a claim with the paper's tables, for each data set that they list."""
+    supported, contradictions = dict[str, None](), dict[str, None]()
+    for rows in claim.rows:
+        figures = [paper.rows[name].file.paper for name in (rows.row, *rows.over)]
+        for data in figures[0]:
+            claimed, *others = (each.get(data, {}) for each in figures)
+            where = f" on {data}" if len(figures[0]) > 1 else ""
+            wrong = list(_table_contradictions(claim, claimed, others))
+            contradictions |= dict.fromkeys(f"{text}{where}" for text in wrong)
+            if not wrong:
+                supported[where] = None
+    if contradictions:
+        also = f"supports this{' and'.join(supported)}, and " if any(supported) else ""
+        yield f"Its own table {also}contradicts {'it' if also else 'this'}: {', '.join(contradictions)}."
+    elif supported:
+        yield "Its own table supports this."
+
+
+def _table_contradictions(
+    claim: Claim, claimed: Mapping[str, float], others: Sequence[Mapping[str, float]]
+) -> Iterator[str]:
+    """Yield the metrics of the paper's table that contradict a claim, with their values."""
+    for metric in claim.metrics:
+        values = [figures[metric] for figures in others if metric in figures]
+        if metric not in claimed or not values:
+            continue
+        best = max(values)
+        is_equal = claim.within is not None and abs(claimed[metric] - best) <= claim.within
+        if not is_equal and (claim.within is not None or best > claimed[metric]):
+            yield f"{metric} {best:.2f} compared with {claimed[metric]:.2f}"
+
+
+def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
+    """Compare a claim with our results: with the paper's own networks, or else with those that stand in for them."""
+    by_name = {item.row.name: item for item in results}
+    complete = [rows for rows in claim.rows if all(name in by_name for name in (rows.row, *rows.over))]
+    own = [rows for rows in complete if rows.own]
+    for rows in own:
+        yield from _judge_rows(claim, rows, by_name)
+    if any(not unlearned_rows(_members(rows, by_name)) for rows in own):
+        return
+    for rows in complete:
+        if not rows.own:
+            yield f"No network of the paper has run and learned: {rows.network} stands in for it."
+            yield from _judge_rows(claim, rows, by_name)
+
+
+def _members(rows: ClaimRows, by_name: Mapping[str, RowResult]) -> list[RowResult]:
+    return [by_name[name] for name in (rows.row, *rows.over)]
+
+
+def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult]) -> Iterator[str]:
+    """Judge a claim by the results of some rows on all images together."""
+    compared = _members(rows, by_name)
+    if reason := unlearned_rows(compared):
+        yield f"With {rows.network}, it cannot be compared here: {reason}."
+        return
+    own_results = [item.estimates for item in compared]
+    metrics = [m for m in claim.metrics if all(m in estimates for estimates in own_results)]
+    if not metrics:
+        return
+    if claim.within is not None:
+        yield _judge_equality(claim.within, rows, by_name, metrics)
+        return
+    claimed, *others = own_results
+    better = [m for m in metrics if all(claimed[m].mean > estimates[m].mean for estimates in others)]
+    where = f"Here, with {rows.network} and on all images together, it holds for"
+    if len(better) == len(metrics):
+        yield f"{where} {', '.join(metrics)}; see the intervals for the uncertainty."
+    else:
+        worse = ", ".join(f"{m} {100 * claimed[m].mean:.1f}" for m in metrics if m not in better)
+        yield f"{where} {', '.join(better) or 'no metric'}, not for {worse}."
+
+
+def _judge_equality(within: float, rows: ClaimRows, by_name: Mapping[str, RowResult], metrics: Sequence[str]) -> str:
+    """Compare the paired differences of two rows with the largest difference of equal rows."""
+    changes = paired_changes(by_name[rows.over[0]], by_name[rows.row])
+    known = {metric: changes[metric] for metric in metrics if metric in changes}
+    texts = ", ".join(f"{metric} {_format_signed(change)}" for metric, change in known.items())
+    larger = [metric for metric, change in known.items() if abs(100 * change.mean) > within]
+    verdict = f"larger for {', '.join(larger)}" if larger else "all smaller"
+    return f"Here, with {rows.network}, the differences are {texts}; compared with {within:g}, {verdict}."
+
+
+def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
+    """State for how many configurations of the grids the best value of a key is one of the claimed values."""
+    ((key, claimed),) = claim.best_values.items()
+    metric = claim.metrics[0]
+    means: dict[str, dict[str, float]] = defaultdict(dict)
+    for item in results:
+        values = item.row.values["full"]
+        if item.row.grid and not item.unlearned and metric in item.estimates and key in values:
+            others = {name: value for name, value in values.items() if name != key}
+            means[json.dumps(others, sort_keys=True)][values[key]] = item.estimates[metric].mean
+    compared = [by_value for by_value in means.values() if {*by_value} - {*claimed} and {*by_value} & {*claimed}]
+    if compared:
+        won = sum(max(by_value, key=by_value.__getitem__) in claimed for by_value in compared)
+        yield (
+            f"Here it holds for {won} of {len(compared)} configurations of the grids, by the {metric} of one training "
+            "each."
+        )

@@ -1,0 +1,702 @@
+"""The rows of a reproduction: train and evaluate each, with one split or by cross-validation, and read the results.
+
+The parts of the module are in this order. A row is an experiment of the paper, which has a row in its tables.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.context import PartContext, RunContext
+from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError
+from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
+from napari_melanoma.core.renamed_keys import rename_keys
+from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
+from napari_melanoma.data.partial_results import remove_partial_results
+from napari_melanoma.data.source_catalog import guess_source
+from napari_melanoma.data.splits import sample_by_name
+from napari_melanoma.evaluation.pipeline import describe_failure
+from napari_melanoma.extensions.papers.budget import reduce_input, use_threads
+from napari_melanoma.extensions.papers.kinds import measure_validation, pool_validation
+from napari_melanoma.extensions.papers.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
+from napari_melanoma.extensions.papers.planning import (
+    EVALUATION,
+    PER_IMAGE,
+    PICTURES,
+    FoldFolder,
+    ReproductionContext,
+    RowFolder,
+)
+from napari_melanoma.extensions.papers.predictions import (
+    FOLDS,
+    HALF,
+    LABELS,
+    TABLE_MODELS,
+    check_table_columns,
+    pool_folds,
+)
+from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_checks import check_counts
+from napari_melanoma.training.data_preparation import check_table_inputs
+from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def train_model(context: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Train the model of a row with one split, or resume its training."""
+    train_row(context, row, lambda: complete_recipe(context, row), context.folder.row(row.name), run)
+
+
+def train_row(
+    context: ReproductionContext,
+    row: Row,
+    complete: Callable[[], TrainRecipe],
+    folder: RowFolder | FoldFolder,
+    run: RunContext,
+) -> None:
+    """Train the model of a row, or of one of its folds, or resume the training with its recipe.
+
+    ``complete``: returns the recipe of a training that has not begun.
+    """
+    if folder.is_trained:
+        return
+    begun = folder.has_begun
+    recipe = read_toml(folder.run.config, TrainRecipe) if begun else complete()
+    write_toml(folder.recipe, recipe)
+    with use_threads(context.plan.by_name[row.name].threads):
+        train(recipe, folder.run.path, resume=begun, run=run, evaluate=False)
+
+
+def split_values(folders: Iterable[Path]) -> dict[str, Any]:
+    """Return the data of a recipe; all rows use the same split, which is not checked for leaks again."""
+    return {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True}
+
+
+def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
+    """Complete the recipe of a row with data, epochs and initial weights; rows of the same role use the same split."""
+    assert row.file.train is not None
+    folders = context.data[row.file.train].folders
+    values: dict[str, Any] = {
+        "data": split_values(folders),
+        "model": {"start": initial_weights(context, row)},
+    }
+    return complete_recipe_with(context, row, values)
+
+
+def complete_recipe_with(context: ReproductionContext, row: Row, values: Mapping[str, Any]) -> TrainRecipe:
+    """Complete the recipe of a row with ``values``, and with the epochs and the image size of the plan.
+
+    A schedule with restarts is adapted to end with a whole cycle.
+    """
+    plan, planned = context.plan, context.plan.by_name[row.name]
+    epochs = planned.epochs
+    if epochs is None:
+        return row.recipe(plan.budget, **values)
+    recipe = reduce_input(row.recipe(plan.budget, **values, epochs=epochs, patience=epochs), planned.input_size)
+    if recipe.schedule != "cosine_restarts":
+        return recipe
+    return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})
+
+
+def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
+    """Choose the length of the first cycle, in epochs, such that training ends with a whole cycle."""
+    cycles, whole = 1.0, 1.0
+    while epochs / (whole + cycles * recipe.cycle_growth) >= recipe.cycle_epochs:
+        cycles *= recipe.cycle_growth
+        whole += cycles
+    return epochs / whole
+
+
+def initial_weights(context: ReproductionContext, row: Row, fold: int | None = None) -> str:
+    """Return the start of the training of a row: the model of another row, or the weights of its recipe.
+
+    Weights of the paper that the user has not provided are replaced by random initialization.
+    """
+    if row.file.start_of:
+        folder = context.folder.row(row.file.start_of)
+        return str((folder if fold is None else folder.fold(fold)).run.bundle)
+    start: str = row.values[context.plan.budget].get("model", {}).get("start", "none")
+    return context.plan.weights.get(start, "none") if start in context.paper.file.weights else start
+
+
+PICTURE_COUNT, PICTURE_PX = 4, 192  # images shown, and longer side of a picture
+ABOUT = ("image_id", "domain", "group", "diagnosis")
+
+
+@dataclass(frozen=True)
+class RowEvaluation:
+    """Rows of ``per_image.csv``, and the images that could not be measured, with reasons."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate_row(context: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Measure the model of a row on the test images, or on its validation images, and save a few pictures."""
+    row_folder, model_row = context.folder.row(row.name), row.file.model_of or row.name
+    bundle, data = read_bundle(context.folder.row(model_row).run.bundle), context.data[row.file.evaluated]
+    samples = data.test_samples if row.file.evaluated_on == TEST else _validation_samples(context.folder.row(model_row))
+    pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
+    with atomic_folder(row_folder.evaluated) as temporary:
+        subject = RowSubject(row, bundle, data.folders)
+        measured = measure_samples(context, subject, samples, (pictured, temporary / row_folder.pictures.name), run)
+        write_table(temporary / row_folder.per_image.name, measured.rows)
+        facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": measured.failed}
+        facts |= measure_validation(context.folder.row(model_row).run)
+        write_json(temporary / row_folder.evaluation.name, {"row": row.name, "images": len(measured.rows), **facts})
+
+
+def _validation_samples(folder: RowFolder) -> list[Sample]:
+    """Return the validation images of a row, which selected the epoch and the threshold of its model."""
+    return [row.sample for row in read_data(folder.run.data) if row.part == "validation"]
+
+
+def measure_samples(
+    context: ReproductionContext,
+    subject: RowSubject,
+    samples: Sequence[Sample],
+    pictured: tuple[Collection[str], Path],
+    run: RunContext,
+) -> RowEvaluation:
+    """Measure a model on images; failures are recorded in the result.
+
+    ``pictured``: names of the images whose pictures are saved, and the folder of the pictures.
+    """
+    row, evaluation, (names, pictures) = subject.row, RowEvaluation(), pictured
+    measure = row.kind.make_measure(subject, run)
+    picture_paths = _picture_paths(samples)
+    for sample in run.track(samples, f"Evaluating {row.file.title}"):
+        name = sample.full_name
+        try:
+            measured = measure(sample)
+        except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
+            evaluation.failed[name] = describe_failure(sample, error, context.folder.out)
+            continue
+        evaluation.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.columns})
+        if name in names:
+            with suppress(InputError):  # a row without a network also measures photographs that cannot be read
+                _save_picture(measured.picture(), pictures / picture_paths[name])
+                _save_picture(measured.photograph(), context.folder.photographs / picture_paths[name])
+    if not evaluation.rows:
+        raise DataSetError(
+            f"none of {len(samples)} images could be measured: {next(iter(evaluation.failed.values()), '')}"
+        )
+    return evaluation
+
+
+def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
+    """Read the pictures of a folder that exist: name of the image to uint8 (row, column, channel)."""
+    paths = {name: folder / path for name, path in _picture_paths(samples).items()}
+    return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
+
+
+def _picture_paths(samples: Sequence[Sample]) -> dict[str, Path]:
+    """Return the paths of the pictures of images, relative to their folder, by data set and image id.
+
+    No two are the same file on a system that ignores case.
+    """
+    ids_by_domain: dict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        ids_by_domain[sample.domain].append(sample.image_id)
+    return {
+        f"{domain}/{image_id}": Path(id_to_file_name(domain), f"{name}.png")
+        for domain, ids in ids_by_domain.items()
+        for image_id, name in ids_to_file_names(ids).items()
+    }
+
+
+def _save_picture(rgb: NDArray[np.uint8], path: Path) -> None:
+    """Write a thumbnail without interpolation, unless it exists."""
+    if not path.exists():
+        step = max(1, -(-max(rgb.shape[:2]) // PICTURE_PX))
+        write_rgb(path, rgb[::step, ::step])
+
+
+# Cross-validated rows.
+
+
+def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Train and evaluate the remaining folds of a row, and pool their predictions."""
+    row_folder = context.folder.row(row.name)
+    for fold in range(1, context.paper.file.folds + 1):
+        fold_folder = row_folder.fold(fold)
+        if fold_folder.evaluated.is_dir():
+            continue
+        part = PartContext(run, fold - 1, context.paper.file.folds, f"fold {fold} of {context.paper.file.folds}")
+        part.check()
+        if row.file.train and row.file.predictor == "network":
+            train_row(context, row, partial(fold_recipe, context, row, fold), fold_folder, part)
+        _evaluate_fold(context, row, fold, part)
+        shutil.rmtree(fold_folder.run.checkpoints, ignore_errors=True)  # no longer needed, and large
+    _pool_row(context, row)
+    remove_partial_results(row_folder.run.path)
+
+
+def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
+    """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
+    folders = [folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(fold)]
+    unseen = [str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)]
+    values: dict[str, Any] = {
+        "seed": fold,  # else all folds would be calibrated on nearly the same images
+        "data": split_values(folders),
+        "model": {"start": initial_weights(context, row, fold)},
+    }
+    if _predicts_masks(context, row):
+        values["classification"] = {"masks": "predicted"}
+    if unseen:
+        values["classification"] = {**values.get("classification", {}), "adaptation": {"to": unseen}}
+    return complete_recipe_with(context, row, values)
+
+
+def _predicts_masks(context: ReproductionContext, row: Row) -> bool:
+    """Return whether the regions of interest of a row are predicted, since most images of a role have no mask."""
+    return _uses_masks(row) and any(context.cross_validated[role].lacks_masks for role in row.file.roles)
+
+
+def _uses_masks(row: Row) -> bool:
+    """Return whether the input of the network of a row is regions of interest."""
+    view = row.values["full"].get("classification", {}).get("view", {})
+    return row.task == "classification" and row.file.predictor == "network" and view.get("region") != "photograph"
+
+
+def mask_notices(context: ReproductionContext) -> Iterator[str]:
+    """Yield a note on each role with missing masks, if rows use its regions of interest."""
+    rows = [context.paper.rows[name] for name in context.plan.by_name]
+    for role in dict.fromkeys(role for row in rows if _uses_masks(row) for role in row.file.roles):
+        images = context.cross_validated[role]
+        if images.lacks_masks:
+            yield (
+                f"{role}: {images.without_mask} of {images.images} images have no mask: the regions of interest of "
+                f"classifiers are predicted by {SEGMENTER}, for training and for evaluation."
+            )
+        elif images.without_mask:
+            yield (
+                f"{role}: {images.without_mask} of {images.images} images have no mask: classifiers of the region of "
+                "interest are not trained on them, and see the whole photograph in the evaluation."
+            )
+
+
+def find_data_faults(context: ReproductionContext, run: RunContext) -> dict[str, str]:
+    """Check the training images of each row without reading pixels: name of a row to what is wrong."""
+    checked, faults = dict[str, str](), dict[str, str]()
+    rows = [context.paper.rows[name] for name in context.plan.by_name]
+    for row in run.track([row for row in rows if row.file.train], "Checking the data"):
+        if row.file.predictor != "network":
+            if why := _table_fault(context, row):
+                faults[row.name] = why
+            continue
+        fits_table = not row.file.start_of  # otherwise the row that it starts from defines the encoding of the table
+        for recipe in _checked_recipes(context, row):
+            key = f"{fits_table} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
+            if key not in checked:
+                checked[key] = _without_masks(context, row) or _data_fault(recipe, fits_table=fits_table)
+            if checked[key]:
+                faults[row.name] = checked[key]
+                break
+    return faults
+
+
+def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRecipe]:
+    """Yield the recipes of a row that must be checked: its only one, or those of some folds.
+
+    Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
+    first one is enough; a row with another target may lack its class in a fold.
+    """
+    if not row.kind.cross_validated:
+        yield complete_recipe(context, row)
+        return
+    folds = context.paper.file.folds if row.file.target else 1
+    for fold in range(1, folds + 1):
+        yield fold_recipe(context, row, fold)
+
+
+def _without_masks(context: ReproductionContext, row: Row) -> str:
+    """Return why a cross-validated segmentation row cannot be trained if a role has no masks; else ""."""
+    roles = (
+        [context.cross_validated[role] for role in row.file.train_roles]
+        if row.kind.cross_validated and row.kind.needs_masks
+        else []
+    )
+    bare = next((role for role in roles if role.without_mask == role.images), None)
+    if bare is None:
+        return ""
+    return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
+
+
+def _data_fault(recipe: TrainRecipe, *, fits_table: bool) -> str:
+    """Return why the training images of a recipe cannot be used; "" if they can."""
+    try:
+        chosen, table, _ = select_labeled(select_samples(recipe), recipe)
+        check_counts(chosen.parts)
+        if table is not None:
+            check_run_classes(chosen, recipe, table)
+        if table is not None and fits_table and recipe.classification:
+            check_table_inputs([table.rows[one.key] for one in chosen.parts.training], recipe.classification)
+    except MelanomaError as error:
+        return str(error)
+    return ""
+
+
+def _table_fault(context: ReproductionContext, row: Row) -> str:
+    """Return why a row that predicts from the table alone cannot be fitted; "" if it can."""
+    if row.file.predictor not in TABLE_MODELS:
+        return ""
+    folders = tuple(folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(1))
+    try:
+        check_table_columns(folders, row, context.paper.target_of(row))
+    except MelanomaError as error:
+        return str(error)
+    return ""
+
+
+def choose_pictured(samples: Iterable[Sample], labels: Mapping[Key, str]) -> set[str]:
+    """Choose the images that are shown, as many of each class in each data set; returns their names.
+
+    ``labels``: class by data set and image id.
+    """
+    sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        sides[sample.domain, labels[sample.key]].append(sample)
+    return {sample.full_name for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
+
+
+def _evaluate_fold(context: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
+    """Measure the model of a fold on its test images and the untouched images of all roles."""
+    file, fold_folder = row.file, context.folder.row(row.name).fold(fold)
+    evaluated = tuple(
+        folder for role in file.evaluation_roles for folder in context.cross_validated[role].folders(fold)
+    )
+    trained_on = tuple(folder for role in file.train_roles for folder in context.cross_validated[role].folders(fold))
+    role_of = {name: role for role in file.evaluation_roles for name in context.cross_validated[role].names}
+    target = context.paper.target_of(row)
+    masks = "predicted" if _predicts_masks(context, row) else file.masks
+    store = context.folder.row(row.name).run.path
+    segmenter = _segmenter(context, row, fold)
+    subject = RowSubject(row, _bundle(context, row, fold), evaluated, trained_on, target, masks, segmenter, store)
+    table = read_fold_tables(evaluated)
+    labels = {key: row_values.get(target, "") for key, row_values in table.items()}
+    samples = [sample for sample in read_datasets(evaluated) if labels[sample.key] in LABELS]
+    shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), labels)
+    unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
+    with atomic_folder(fold_folder.evaluated) as temporary:
+        usable = select_trainable(unseen) if row.kind.needs_masks else unseen
+        measured = measure_samples(context, subject, usable, (shown, temporary / PICTURES), run)
+        rows = [
+            {
+                **row_values,
+                "fold": table[str(row_values["domain"]), str(row_values["image_id"])]["fold"],
+                "role": role_of[str(row_values["domain"])],
+            }
+            for row_values in measured.rows
+        ]
+        write_table(temporary / PER_IMAGE, rows)
+        facts = {**_describe_bundle(subject.bundle), "images": len(rows), "failed": measured.failed}
+        if row.task == "segmentation":
+            facts |= measure_validation(context.folder.row(file.model_of or row.name).fold(fold).run)
+        write_json(temporary / EVALUATION, facts)
+
+
+def _bundle(context: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
+    """Read the model of a fold; None for a row without a network."""
+    if row.file.predictor != "network":
+        return None
+    return read_bundle(context.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
+
+
+def _segmenter(context: ReproductionContext, row: Row, fold: int) -> str:
+    """Return the model that predicts masks for a fold: that of another row, or else the shipped one."""
+    return str(context.folder.row(row.file.masks_of).fold(fold).run.bundle) if row.file.masks_of else SEGMENTER
+
+
+def _describe_bundle(bundle: BundleInfo | None) -> dict[str, object]:
+    """Return weights, and threshold or calibration, of the network of a fold for ``evaluation.json``."""
+    if bundle is None:
+        return {}
+    if bundle.config.classifier is None:
+        return {"weights": bundle.fingerprint, "threshold": bundle.config.threshold}
+    config = bundle.config.classifier
+    point = None if config.operating_point is None else config.operating_point.model_dump(mode="json")
+    calibration = config.model_dump(mode="json", include={"temperature", "bias", "coverage", "set_rule", "prevalence"})
+    return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
+
+
+def _read_images(path: Path) -> list[dict[str, str]]:
+    return [rename_keys("per_image", row) for row in read_table(path)]
+
+
+def _pool_row(context: ReproductionContext, row: Row) -> None:
+    """Pool the predictions and pictures of all folds."""
+    row_folder = context.folder.row(row.name)
+    evaluated = [row_folder.fold(fold).evaluated for fold in range(1, context.paper.file.folds + 1)]
+    facts = [read_json(folder / EVALUATION) for folder in evaluated]
+    failed = {name: why for fact in facts for name, why in fact["failed"].items()}
+    with atomic_folder(row_folder.evaluated) as temporary:
+        rows = pool_folds([_read_images(fold_folder / PER_IMAGE) for fold_folder in evaluated])
+        write_table(temporary / PER_IMAGE, rows)
+        for fold_folder in evaluated:
+            if (fold_folder / PICTURES).is_dir():
+                shutil.copytree(fold_folder / PICTURES, temporary / PICTURES, dirs_exist_ok=True)
+        values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
+        write_json(temporary / EVALUATION, {**values, **pool_validation(facts)})
+
+
+# Results.
+
+PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
+FROZEN = "freeze_encoder"
+WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """Results of a row.
+
+    ``images``: rows of ``per_image.csv``. ``parameters``: of its network. ``reduced``: what is smaller than in the
+    paper. ``unlearned``: why its model has not learned, "" if it has; such a row is not compared with others.
+    """
+
+    row: Row
+    threshold: float
+    images: list[dict[str, str]]
+    parameters: int | None
+    reduced: tuple[str, ...]
+    unlearned: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)  # images that could not be measured, with reasons
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
+        return self.row.kind.estimates(self.images) if self.images else {}
+
+    @cached_property
+    def lines(self) -> tuple[TableLine, ...]:
+        """Its lines in a table, cached since each estimates its metrics by bootstrap."""
+        return tuple(_lines(self))
+
+    @property
+    def remark(self) -> str:
+        """Warning of unreliable results, such as a model that finds nothing; "" if there is none."""
+        remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        unlearned = f"not learned: {self.unlearned}" if self.unlearned else ""
+        count = format_count(len(self.failed), "image")
+        failed = f"{count} could not be measured: {format_names(self.failed)}" if self.failed else ""
+        return "; ".join(filter(None, (unlearned, remark, failed)))
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """A line of a table: results of a row on data sets of the paper and of the user, which are the same if possible.
+
+    ``sets``: names of data sets of the paper. ``domains``: names of data sets of the user. ``part``: of the images; see
+    ``list_parts``.
+    """
+
+    result: RowResult
+    sets: tuple[str, ...]
+    domains: tuple[str, ...]
+    part: str = ""
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the user's data sets, with the part of the images."""
+        part = PARTS.get(self.part, "")
+        return tuple(f"{domain}, {part}" if part else domain for domain in self.domains)
+
+
+def read_row_results(context: ReproductionContext) -> list[RowResult]:
+    """Read the results of the rows that were evaluated so far, in the paper's order."""
+    results = list[RowResult]()
+    for planned in context.plan.rows:
+        row_folder, row = context.folder.row(planned.name), context.paper.rows[planned.name]
+        if not row_folder.evaluation.is_file():
+            continue
+        model_row = context.paper.rows[row.file.model_of or row.name]
+        evaluation, images = read_json(row_folder.evaluation), _read_images(row_folder.per_image)
+        parameters = context.plan.by_name[model_row.name].parameters
+        unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters and images else ""
+        unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, results))))
+        reduced = describe_reductions(context, model_row) if parameters else ()
+        failed = evaluation["failed"]
+        results.append(RowResult(row, float(evaluation["threshold"]), images, parameters, reduced, unlearned, failed))
+    return results
+
+
+def _explain_unlearned(
+    context: ReproductionContext, model_row: Row, images: Sequence[Mapping[str, str]], evaluation: Mapping[str, Any]
+) -> str:
+    """Return why a model has not learned; "" if it has, and for controls, which are trained on permuted labels."""
+    if any(context.paper.file.roles[role].control_of for role in model_row.file.train_roles):
+        return ""
+    return model_row.kind.explain_unlearned(model_row, images, evaluation)
+
+
+def _explain_unlearned_masks(row: Row, before: Sequence[RowResult]) -> str:
+    """Return a reason if the network that predicts the masks of a row has not learned; else "".
+
+    ``before``: results of the rows before it, which include this network.
+    """
+    titles = [item.row.file.title for item in before if item.row.name == row.file.masks_of and item.unlearned]
+    return f"its masks are of {titles[0]}, which has not learned" if titles else ""
+
+
+def is_in_size_figure(context: ReproductionContext, result: RowResult) -> bool:
+    """Return whether the figure of the metric against network size shows a row.
+
+    It shows rows that train a network and do not refine masks, of tables that are drawn.
+    """
+    table = context.paper.file.tables.get(result.row.file.table or "")
+    is_drawn = context.paper.file.chosen_by in result.estimates if table is None else table.drawn
+    file = result.row.file
+    return bool(result.parameters and not file.model_of and not file.refine and is_drawn)
+
+
+def results_by_table(paper: Paper, results: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:
+    """Group results by the tables of the paper, and results of grids by type: name, table and results of each group."""
+    tables = paper.file.tables
+    parts = [(name, table, [item for item in results if item.row.file.table == name]) for name, table in tables.items()]
+    for kind in dict.fromkeys(item.row.file.kind for item in results if item.row.grid):
+        rows = [item for item in results if item.row.grid and item.row.file.kind == kind]
+        table_name = next(row.file.table for row in paper.rows.values() if row.file.table and row.file.kind == kind)
+        parts.append((f"grids-{kind}", PaperTable(title=f"Grids, {kind}", metrics=tables[table_name].metrics), rows))
+    return [part for part in parts if part[2]]
+
+
+def table_lines(results: Sequence[RowResult]) -> Iterator[TableLine]:
+    """Yield the lines of tables, with the user's data sets next to those of the paper.
+
+    A row has a line for each common data set, and one for all others together. If it has several test roles, it has a
+    line for each, and one for all images. If it has untouched images, it has a line for the images of the folds, and
+    one for the untouched images with the results of the paper.
+    """
+    for item in results:
+        yield from item.lines
+
+
+def _lines(result: RowResult) -> Iterator[TableLine]:
+    """Yield the lines of a row."""
+    if result.row.file.evaluated_also:
+        yield from _lines_by_role(result)
+        return
+    if any(image.get("part") == UNTOUCHED for image in result.images):
+        yield from _lines_by_part(result)
+        return
+    own_domains = sorted({image["domain"] for image in result.images})
+    paper = result.row.file.paper
+    same = {name: d for name in paper for d in own_domains if name and guess_source(d) == guess_source(name)}
+    for name, domain in same.items():
+        yield _make_line(result, (name,), (domain,))
+    others = tuple(domain for domain in own_domains if domain not in same.values())
+    sets = tuple(name for name in paper if name not in same)
+    if others or sets:
+        yield _make_line(result, sets, others)
+
+
+def _lines_by_role(result: RowResult) -> Iterator[TableLine]:
+    """Yield a line with the paper's results, one for each role, and one for all images."""
+    if sets := tuple(result.row.file.paper):
+        yield _make_line(result, sets, ())
+    roles = result.row.file.evaluation_roles
+    for role in roles:
+        domains = {image["domain"] for image in result.images if image["role"] == role}
+        yield _make_line(result, (), tuple(sorted(domains)))
+    yield _make_line(result, (), tuple(sorted({image["domain"] for image in result.images})))
+
+
+def _lines_by_part(result: RowResult) -> Iterator[TableLine]:
+    """Yield a line for the images of the folds, and one for the untouched images, with the paper's results."""
+    domains = tuple(sorted({image["domain"] for image in result.images}))
+    for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(result.row.file.paper))):
+        yield TableLine(replace(result, images=images_in_part(result.images, part)), sets, domains, part)
+
+
+def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
+    """Return the images of a part of ``list_parts``; "": all."""
+    return [image for image in images if not part or image.get("part", "") == part]
+
+
+def list_parts(result: RowResult) -> tuple[str, ...]:
+    """Return the parts of the images of a row: folds and untouched images, or only "", which is all images."""
+    has_untouched = any(image.get("part") == UNTOUCHED for image in result.images)
+    return (FOLDS, UNTOUCHED) if has_untouched else ("",)
+
+
+def _make_line(result: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
+    """Create the line for some of the user's data sets."""
+    images = [image for image in result.images if image["domain"] in domains]
+    same = len(images) == len(result.images)  # then the cached estimates are used
+    return TableLine(result if same else replace(result, images=images), sets, domains)
+
+
+def describe_reductions(context: ReproductionContext, row: Row) -> tuple[str, ...]:
+    """Describe the reductions of a row relative to the paper, such as ``"128 px instead of 512"``."""
+    path = context.folder.row(row.name).recipe
+    return tuple(_reductions(context, row, read_toml(path, TrainRecipe))) if path.is_file() else ()
+
+
+def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> Iterator[str]:
+    """Yield each reduction."""
+    full, weights = row.values["full"], context.paper.file.weights
+    model: Mapping[str, Any] = full.get("model", {})
+    if recipe.model.input_size < model.get("input_size", recipe.model.input_size):
+        yield f"{recipe.model.input_size} px instead of {model['input_size']}"
+    if recipe.epochs < full.get("epochs", recipe.epochs):
+        yield f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'} instead of up to {full['epochs']}"
+    fields = list_architectures()[recipe.model.architecture].spec.config.model_fields
+    for name, value in recipe.model.options.items():
+        full_value = model.get("options", {}).get(name, fields[name].default)
+        if full_value != value:
+            yield f"{WORDS.get(name, name)} {_format_option(value)} instead of {_format_option(full_value)}"
+    for name in ("optimiser", "schedule", "learning_rate", "weight_decay"):
+        if (value := getattr(recipe, name)) != (full_value := full.get(name, value)):
+            yield f"{name.replace('_', ' ')} {_format_option(value)} instead of {_format_option(full_value)}"
+    if recipe.batch_size != full.get("batch_size", recipe.batch_size):
+        yield f"{recipe.batch_size} images per step instead of {full['batch_size']}"
+    start = model.get("start", "none")
+    if start in weights and recipe.model.start == "none":
+        yield f"random initialization instead of {weights[start].title.rpartition(', ')[2]}"
+    elif start in weights and recipe.model.start not in (start, "imagenet"):
+        yield f"start from the model '{recipe.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
+    if (
+        recipe.classification
+        and recipe.classification.freeze_encoder
+        and not full.get("classification", {}).get(FROZEN)
+    ):
+        yield "frozen encoder"
+    if recipe.classification and (versions := recipe.classification.augmented_versions):
+        yield f"{versions} augmented versions of each image instead of new ones in each epoch"
+    if recipe.classification and recipe.classification.stages > full.get("classification", {}).get("stages", 1):
+        yield "image branch trained before the head"
+    if recipe.classification and recipe.classification.masks == "predicted" and row.file.masks == "reference":
+        yield "predicted regions of interest, as most images have no mask"
+    if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
+        yield "images flipped"
+    trained_on = context.data.get(row.file.train or "") if not row.kind.cross_validated else None
+    if trained_on and trained_on.left_out:
+        yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
+
+
+def _format_option(value: object) -> str:
+    """Format an option of a network."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,90 @@
+"""Rows start only if they will end in time, and are measured on each image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.extensions.papers.paper_rows import measure_samples, read_pictures
+from napari_melanoma.extensions.papers.papers import ImageMeasurement, read_paper
+from napari_melanoma.extensions.papers.planning import (
+    PlannedRow,
+    ReproductionContext,
+    ReproductionFolder,
+    ReproductionPlan,
+)
+from napari_melanoma.extensions.papers.run import has_time
+from napari_melanoma.models.bundle import CONFIG
+
+
+@pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])
+def test_a_row_starts_if_it_will_end_in_time(tmp_path: Path, took_s: int, time: bool) -> None:
+    place = ReproductionFolder(tmp_path)
+    rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
+    plan = ReproductionPlan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
+    work = ReproductionContext(read_paper("P4"), plan, {}, place)
+    assert has_time(work, "unet")
+    folder = place.row("unet").run
+    folder.bundle.mkdir(parents=True)
+    folder.config.touch()
+    (folder.bundle / CONFIG).touch()
+    times = [json.dumps({"kind": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
+    folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
+    assert has_time(work, "attention-unet") is time
+    assert has_time(work, "unet")  # one that has begun goes on
+
+
+def test_a_row_without_a_network_needs_no_readable_photograph(tmp_path: Path) -> None:
+    """Only the picture of the image is left out."""
+
+    def unreadable() -> np.ndarray:
+        raise UnreadableImage("the file is damaged")
+
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    pictures = {"a": lambda: rgb, "b": unreadable}
+    row = SimpleNamespace(
+        file=SimpleNamespace(title="table"),
+        kind=SimpleNamespace(
+            make_measure=lambda subject, run: (
+                lambda sample: ImageMeasurement({"label": 1}, lambda: rgb, pictures[sample.image_id])
+            )
+        ),
+    )
+    work = SimpleNamespace(folder=ReproductionFolder(tmp_path))
+    samples = [Sample(name, tmp_path / f"{name}.png", None, name, "test", "set") for name in pictures]
+    shown = ({sample.full_name for sample in samples}, tmp_path / "pictures")
+    found = measure_samples(work, SimpleNamespace(row=row), samples, shown, RunContext())
+    assert [one["image_id"] for one in found.rows] == ["a", "b"]
+    assert found.failed == {}
+    assert [path.name for path in (tmp_path / "pictures").rglob("*.png")] == ["a.png"]
+
+
+def test_images_whose_ids_differ_only_in_case_have_pictures_of_their_own(tmp_path: Path) -> None:
+    colors = {"A": 10, "a": 200}
+    row = SimpleNamespace(
+        file=SimpleNamespace(title="unet"),
+        kind=SimpleNamespace(
+            make_measure=lambda subject, run: (
+                lambda sample: ImageMeasurement(
+                    {"label": 1}, *2 * [lambda: np.full((32, 32, 3), colors[sample.image_id], np.uint8)]
+                )
+            )
+        ),
+    )
+    work = SimpleNamespace(folder=ReproductionFolder(tmp_path))
+    samples = [Sample(name, tmp_path / f"{name}.png", None, name, "test", "set") for name in colors]
+    shown = ({sample.full_name for sample in samples}, tmp_path / "pictures")
+    measure_samples(work, SimpleNamespace(row=row), samples, shown, RunContext())
+    for folder in (tmp_path / "pictures", work.folder.photographs):
+        assert len({path.name.lower() for path in folder.rglob("*.png")}) == 2
+        assert {name: pixels[0, 0, 0] for name, pixels in read_pictures(folder, samples).items()} == {
+            "set/A": 10,
+            "set/a": 200,
+        }

@@ -1,0 +1,94 @@
+"""One split for all rows: no patient in both parts, no image twice, and the splits of a data set are used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.paths import allow_outside_files
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.extensions.papers.papers import Role, read_paper
+from napari_melanoma.extensions.papers.split import AssignedImage, assign_to_folds, read_split, write_split
+from napari_melanoma.io.results import read_table, write_table
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder, paper = spots(tmp_path / "isic2016", 40), read_paper("P4")
+    shutil.copy(folder / "images/s0.png", folder / "images/s39.png")
+    write_split({"D": (folder,)}, paper.file.roles, None, tmp_path / "out", RunContext())
+    with allow_outside_files():
+        samples = read_dataset(tmp_path / "out/isic2016")
+    sides = {side: {s.group for s in samples if s.split == side} for side in ("train", "test")}
+    assert not sides["train"] & sides["test"]
+    found = read_split({"D": (folder,)}, tmp_path / "out")["D"]
+    assert (found.training + found.test, found.duplicates, found.left_out) == (39, 1, 0)
+    assert {sample.modality for sample in samples} == {"dermoscopic"}
+    write_split({"D": (folder,)}, paper.file.roles, 10, tmp_path / "less", RunContext())
+    less = read_split({"D": (folder,)}, tmp_path / "less")["D"]
+    assert (less.training, less.left_out, less.test) == (10, found.training - 10, found.test)
+
+
+def with_splits(folder: Path, names: tuple[str, ...]) -> Path:
+    """Set the splits of the images of a data set, in equal numbers."""
+    rows = read_table(folder / "dataset.csv")
+    for number, row in enumerate(rows):
+        row["split"] = names[number * len(names) // len(rows)]
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def sides_of(table: Path) -> dict[str, str]:
+    with allow_outside_files():
+        return {sample.image_id: sample.split for sample in read_dataset(table)}
+
+
+def test_p4_tests_on_isic_2017_and_trains_on_three_years(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    names = ("train", "val", "test")
+    years = [with_splits(spots(tmp_path / f"isic{year}", 6, seed=year), names) for year in (2016, 2017, 2018)]
+    write_split({"D": tuple(years)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    first, second, third = (sides_of(tmp_path / "out" / year.name) for year in years)
+    assert second == {"s0": "train", "s1": "train", "s2": "train", "s3": "train", "s4": "test", "s5": "test"}
+    assert first == third == {"s0": "train", "s1": "train"}
+
+
+def test_without_isic_2017_the_test_images_of_another_year_are_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder = with_splits(spots(tmp_path / "isic2018", 6), ("train", "val", "test"))
+    write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    assert [name for name, side in sides_of(tmp_path / "out/isic2018").items() if side == "test"] == ["s4", "s5"]
+
+
+def test_half_of_smartskins_is_its_test_set(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folders = (spots(tmp_path / "smartskins", 20, seed=1), spots(tmp_path / "dermofit", 20, seed=2))
+    write_split({"M": folders}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    counts = [list(sides_of(tmp_path / "out" / folder.name).values()).count("test") for folder in folders]
+    assert counts == [10, 4]
+
+
+def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder = spots(tmp_path / "isic2016", 8)
+    rows = read_table(folder / "dataset.csv")
+    for number, row in enumerate(rows):
+        row["split"] = ("train", "val", "test", "train")[number // 2]
+    write_table(folder / "dataset.csv", rows)
+    write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    with allow_outside_files():
+        evaluated = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
+    assert evaluated == ["s4", "s5"]
+
+
+def test_an_unknown_split_is_refused_and_not_trained_on(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder = with_splits(spots(tmp_path / "own", 8), ("train", "tset", "test", ""))
+    message = r"own: expected train, val, test or nothing in the column split, found 'tset' \(2\)\. Correct these cells"
+    with pytest.raises(DataSetError, match=message):
+        write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    images = [AssignedImage(sample, {}, "1") for sample in read_dataset(folder)]
+    role = Role(title="images", modality="dermoscopic", sources=(), used="others", untouched=True)
+    with pytest.raises(DataSetError, match=message):
+        assign_to_folds(images, role, 2, RunContext())
