@@ -29,7 +29,7 @@ from napari_melanoma.evaluation.comparison import (
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.labels import evaluate_labels_test_set
 from napari_melanoma.evaluation.model_card import write_compared_card
-from napari_melanoma.evaluation.painted_network import compare_with_painted, find_held_back
+from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
 from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
 from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.slides import evaluate_bags_test_set

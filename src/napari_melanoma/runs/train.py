@@ -26,7 +26,7 @@ from napari_melanoma.core.run_folder import (
 )
 from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.data.dataset import require_outside_datasets
-from napari_melanoma.evaluation.painted_network import find_held_back
+from napari_melanoma.evaluation.painted_comparison import find_held_back
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs

@@ -157,7 +157,7 @@ class NetworkTrainer(QObject):
 
     def ask(self, window: QWidget, session: SlideSession) -> None:
         """State what will be done, and start when the user agrees."""
-        from napari_melanoma.slides.tissue_classifier.stroke_tiles import split_strokes
+        from napari_melanoma.slides.tissue_classifier.stroke_data_set import split_strokes
 
         slides = list_painted_slides(session)
         try:
@@ -262,7 +262,7 @@ def _prepare(slides: Sequence[PaintedSlideFile], run: RunContext) -> Path:
     from napari_melanoma.core.files import remove_folder
     from napari_melanoma.core.packages import require_training_packages
     from napari_melanoma.runs.launching import create_run_folder, launch
-    from napari_melanoma.runs.painted_network import NAME, prepare_network
+    from napari_melanoma.runs.stroke_training import NAME, prepare_network
     from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
     require_training_packages()

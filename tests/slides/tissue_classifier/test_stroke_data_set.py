@@ -13,11 +13,11 @@ from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-from napari_melanoma.slides.tissue_classifier.stroke_tiles import (
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import (
     HELD_BACK,
     START,
     TILE_CELLS,
-    make_stroke_tiles,
+    make_stroke_data_set,
     place_tiles,
     split_strokes,
 )
@@ -77,7 +77,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Phantom, Path]:
     folder = tmp_path_factory.mktemp("tiles")
     phantom = draw_phantom(folder / "skin.tif")
     split = split_strokes([phantom.painted(5, folder / "results")])
-    make_stroke_tiles(split, folder / "strokes", TissueFitOptions(sources=("imagenet",), kinds=("logistic",)))
+    make_stroke_data_set(split, folder / "strokes", TissueFitOptions(sources=("imagenet",), kinds=("logistic",)))
     return phantom, folder / "strokes"
 
 
@@ -101,7 +101,7 @@ def test_label_images_have_the_painted_cells(tiles: tuple[Phantom, Path]) -> Non
 @pytest.mark.slow  # loads torch: 10 s
 def test_the_network_starts_as_the_painted_classifier(tiles: tuple[Phantom, Path]) -> None:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.evaluation.painted_network import HeldBackCells
+    from napari_melanoma.evaluation.painted_comparison import HeldBackCells
     from napari_melanoma.models.bundle import read_bundle
 
     _, data = tiles

@@ -9,13 +9,13 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.evaluation import painted_network
+from napari_melanoma.evaluation import painted_comparison
 from napari_melanoma.evaluation.comparison import read_comparison
-from napari_melanoma.evaluation.painted_network import HeldBackCells, HeldBackStrokes, compare_with_painted
+from napari_melanoma.evaluation.painted_comparison import HeldBackCells, HeldBackStrokes, compare_with_painted
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs.acceptance import explain_objection
-from napari_melanoma.slides.tissue_classifier.stroke_tiles import HELD_BACK
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import HELD_BACK
 from napari_melanoma.ui.train.run_text import _metric_title
 
 NAMES = ("skin", "fat")
@@ -50,7 +50,7 @@ def test_a_better_network_is_recommended(tmp_path: Path, monkeypatch: pytest.Mon
     assert explain_objection(comparison, discarded=False) == ""
 
 
-@pytest.mark.parametrize(("network", "end"), [(0.75, painted_network.STAYS), (0.25, painted_network.WORSE)])
+@pytest.mark.parametrize(("network", "end"), [(0.75, painted_comparison.STAYS), (0.25, painted_comparison.WORSE)])
 def test_another_network_is_refused(network: float, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = make_comparison(tmp_path, 0.75, network, monkeypatch)
     assert comparison.advice == "keep"

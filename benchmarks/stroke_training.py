@@ -1,6 +1,6 @@
 """Compare frozen features with a trained network on strokes that both have not seen: real tiles, not of melanoma.
 
-    python benchmarks/painted_network.py DATA --set ocdc morphea molluscum --out DIR
+    python benchmarks/stroke_training.py DATA --set ocdc morphea molluscum --out DIR
 
 DATA contains ``histology/ocdc`` (tumor masks) and ``histology/skin_wsi_atlas`` (labels by tile, ``labels.csv``). Each
 tile is a slide of its own, mirrored at its border, with a stroke of up to ``STROKE_CELLS`` cells for each of its
@@ -23,12 +23,12 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.evaluation.painted_network import HeldBackCells, HeldBackStrokes, describe_difference
-from napari_melanoma.runs.painted_network import prepare_network
+from napari_melanoma.evaluation.painted_comparison import HeldBackCells, HeldBackStrokes, describe_difference
+from napari_melanoma.runs.stroke_training import prepare_network
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-from napari_melanoma.slides.tissue_classifier.stroke_tiles import PaintedSplit, make_stroke_tiles
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import PaintedSplit, make_stroke_data_set
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 MPP, FOLDS, STROKE_CELLS = 0.5, 3, 24
@@ -134,7 +134,7 @@ def compare(
             "slides",
         )
         run = out / f"run-{fold}"
-        make_stroke_tiles(split, run.absolute() / "strokes")
+        make_stroke_data_set(split, run.absolute() / "strokes")
         recipe = prepare_network((), run)
         integers = {name: int(changes[name]) for name in ("epochs", "batch_size") if name in changes}
         recipe = recipe.model_copy(update={"seed": seed, **changes, **integers})

@@ -126,7 +126,7 @@ def _count_strokes(by_class: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
 
 
-def make_stroke_tiles(
+def make_stroke_data_set(
     split: PaintedSplit,
     out: Path,
     options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable

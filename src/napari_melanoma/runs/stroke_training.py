@@ -12,13 +12,13 @@ from napari_melanoma.runs.launching import RECIPE
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides.tile_sets import read_tile_set
 from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
-from napari_melanoma.slides.tissue_classifier.stroke_tiles import START, make_stroke_tiles, split_strokes
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.training.recipe import TrainRecipe
 
-STROKE_TILES = "strokes"  # the data set, in the run folder
+DATA_SET = "strokes"  # the data set, in the run folder
 SHIPPED_RECIPE, NAME = "paint-network", "tissue-network"
 
 
@@ -34,10 +34,10 @@ def prepare_network(
     an interruption. ``options``: the candidates of the painted classifier that the network is compared with. Raises
     ``InputError`` if there are too few strokes to hold some back.
     """
-    data = (out / STROKE_TILES).absolute()
+    data = (out / DATA_SET).absolute()
     if not data.exists():
         out.mkdir(parents=True, exist_ok=True)
-        make_stroke_tiles(split_strokes(slides), data, options, run)
+        make_stroke_data_set(split_strokes(slides), data, options, run)
     tiles = read_tile_set(data)
     assert tiles is not None
     title = f"Tissue network: {', '.join(tiles.labels)}"

@@ -20,7 +20,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
 from napari_melanoma.slides.tile_passes import to_array
-from napari_melanoma.slides.tissue_classifier.stroke_tiles import ARCHITECTURE, HELD_BACK
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import ARCHITECTURE, HELD_BACK
 from napari_melanoma.slides.tissue_classifier.validation import balanced_accuracy
 
 if TYPE_CHECKING:
