@@ -165,7 +165,7 @@ def test_damaged_and_missing_blocks_are_left_out(folder: Path, tmp_path: Path) -
 
 
 def test_a_position_outside_the_slide_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="no tile at row 9999, column 5: the position is outside the slide"):
+    with pytest.raises(InputError, match="no cell at row 9999, column 5: the position is outside the slide"):
         query_of(folder, (9999.0, 5.0))
 
 

@@ -41,7 +41,7 @@ class Advice:
 ADVICE = [
     Advice("nothing painted, no tool", {}, "Select a class, then the brush", tool=""),
     Advice("nothing painted, with a tool", {}, "Paint a stroke on dermis."),
-    Advice("a search", {"Fat": 1}, "Click a tile", tool="similar"),
+    Advice("a search", {"Fat": 1}, "Click a cell", tool="similar"),
     Advice("one class", {"Fat": 3}, "Select a second class and paint it: so far only fat has strokes."),
     Advice("the first map is computed", {"Fat": 1, "Dermis": 1}, "Computing the first map", AT_WORK),
     Advice("strokes beyond the slide", {"Fat": 1, "Dermis": 1}, "There is no map yet", LoopState()),

@@ -1,4 +1,4 @@
-"""Find similar: click a tile, go to similar ones on this slide and others, and paint them."""
+"""Find similar: click a cell, go to similar ones on this slide and others, and paint them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def strokes(person):
     return opened(person)._session.state.strokes
 
 
-def tiles(person):
+def thumbnails(person):
     return opened(person).view.similar.strip.cells
 
 
@@ -65,27 +65,27 @@ def is_found(person, slides):
     return text(person).startswith("Searched") and f"of {slides}" in text(person) and "meanwhile" not in text(person)
 
 
-def tile_button(person, index):
-    return person.finds(QToolButton, f"paint_similar_tile_{index + 1}")
+def cell_button(person, index):
+    return person.finds(QToolButton, f"paint_similar_cell_{index + 1}")
 
 
 @pytest.mark.slow
-def test_similar_tiles_of_two_slides_are_found_visited_and_painted(searching, tmp_path):
+def test_similar_cells_of_two_slides_are_found_visited_and_painted(searching, tmp_path):
     person, first = searching, searching.dock.slide
     assert text(person) == INVITATION
     person.mouse.clicks(DARK)
     person.mouse.clicks(DARK)  # a double click
     person.until(lambda: is_found(person, "1 slide"))
     person.waits()
-    found = tiles(person)
+    found = thumbnails(person)
     assert found[0].text == "clicked"
     assert found[0].cell.center == tuple(opened(person)._grid.center_of(found[0].cell.cell))
-    assert all(tile.image is not None for tile in found)
+    assert all(thumbnail.image is not None for thumbnail in found)
     assert "1 slide of the folder has no features yet: second.tif." in text(person)
     assert not strokes(person)
 
-    # A thumbnail leads to its tile.
-    tile_button(person, 1).click()
+    # A thumbnail leads to its cell.
+    cell_button(person, 1).click()
     assert person.sees(found[1].cell.center)
 
     # Features of the other slide are computed on request, then it is searched, too.
@@ -93,23 +93,23 @@ def test_similar_tiles_of_two_slides_are_found_visited_and_painted(searching, tm
     person.until(lambda: is_found(person, "2 slides"))
     person.waits()
     assert not person.finds(QToolButton, "paint_similar_compute").isVisible()
-    others = [index for index, tile in enumerate(tiles(person)) if tile.cell.slide.name == "second.tif"]
+    others = [index for index, thumbnail in enumerate(thumbnails(person)) if thumbnail.cell.slide.name == "second.tif"]
     assert others
-    tile = tiles(person)[others[0]]
-    assert tile.tip.startswith(f"Similarity {tile.cell.similarity:.2f}, second.tif.")
+    thumbnail = thumbnails(person)[others[0]]
+    assert thumbnail.tip.startswith(f"Similarity {thumbnail.cell.similarity:.2f}, second.tif.")
 
     # A digit paints a class on it: its slide is opened, and the list stays.
-    person.qtbot.keyClick(tile_button(person, others[0]), Qt.Key.Key_5)
+    person.qtbot.keyClick(cell_button(person, others[0]), Qt.Key.Key_5)
     person.until(lambda: person.dock.slide is not None and person.dock.slide.info.name == "second")
     person.until(lambda: is_open(person) and bool(strokes(person)))
-    assert (strokes(person)[0].class_name, strokes(person)[0].points) == ("Tumor", (tile.cell.center,))
-    assert person.sees(tile.cell.center)
-    assert tile in tiles(person)
+    assert (strokes(person)[0].class_name, strokes(person)[0].points) == ("Tumor", (thumbnail.cell.center,))
+    assert person.sees(thumbnail.cell.center)
+    assert thumbnail in thumbnails(person)
     person.waits()
 
-    # Return paints the selected class on a tile of the first slide, which is displayed again.
+    # Return paints the selected class on a cell of the first slide, which is displayed again.
     opened(person).view.class_list.select_class(2)
-    person.qtbot.keyClick(tile_button(person, 0), Qt.Key.Key_Return)
+    person.qtbot.keyClick(cell_button(person, 0), Qt.Key.Key_Return)
     person.until(lambda: person.dock.slide.identity == first.identity and is_open(person))
     person.until(lambda: bool(strokes(person)))
     assert strokes(person)[0].class_name == "Dermis"
@@ -118,9 +118,9 @@ def test_similar_tiles_of_two_slides_are_found_visited_and_painted(searching, tm
 
     # Escape removes the list.
     person.waits()
-    person.qtbot.keyClick(tile_button(person, 0), Qt.Key.Key_Escape)
+    person.qtbot.keyClick(cell_button(person, 0), Qt.Key.Key_Escape)
     assert not opened(person).view.similar.isVisible()
-    assert not tiles(person)
+    assert not thumbnails(person)
 
 
 def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
@@ -129,7 +129,7 @@ def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
     assert not opened(person).view.similar.isVisible()
     person.clicks("paint_similar")
     opened(person)._similar.search(opened(person)._loop.make_request().slides[0], (-900.0, 5.0), "imagenet")
-    person.until(lambda: "there is no tile at row -900" in dock.status.text)
+    person.until(lambda: "there is no cell at row -900" in dock.status.text)
     assert not opened(person).view.similar.strip.cells
     person.mouse.clicks(PALE)
     person.until(lambda: text(person) == SEARCHING or is_found(person, "1 slide"))

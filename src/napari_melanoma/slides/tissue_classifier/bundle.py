@@ -138,8 +138,9 @@ pipeline_tag: image-segmentation
 
 {config.title}.
 
-**Research use only; not for diagnosis.** Predicts the class of each square of {CELL_UM} micrometers of a whole-slide
-image. It was fitted on strokes that a reader painted, and is valid for slides that look like the painted ones.
+**Research use only; not for diagnosis.** Predicts the class of each cell, a square of {CELL_UM} micrometers, of a
+whole-slide image. It was fitted on strokes that a reader painted, and is valid for slides that look like the painted
+ones.
 
 ## Strokes
 

@@ -1,7 +1,7 @@
 """Find the cells of one or many slides whose features are most similar to those of a cell.
 
 Features are standardized by their mean and spread on the searched slides, and compared by the cosine of their angle: of
-the measures that ``benchmarks/similar_tiles.py`` compares, it finds the same tissue most often.
+the measures that ``benchmarks/similar_cells.py`` compares, it finds the same tissue most often.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def compute_query(
     values = features.read(cell)[0]
     if not np.isfinite(values).all():
         raise InputError(
-            f"there is no tile at row {at[0]:.0f}, column {at[1]:.0f}: the position is outside the slide, or in a "
+            f"there is no cell at row {at[0]:.0f}, column {at[1]:.0f}: the position is outside the slide, or in a "
             "damaged part of it. Choose a position on the slide, in pixels of the finest level."
         )
     row, column = cell.tolist()

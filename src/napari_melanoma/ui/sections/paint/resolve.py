@@ -67,7 +67,7 @@ def resolve_advice(
     if corners:
         return CORNERS[min(corners, len(CORNERS)) - 1]
     if tool == "similar":
-        return "Click a tile of the slide; the most similar ones are listed below."
+        return "Click a cell of the slide; the most similar ones are listed below."
     if not names:
         how = f"Paint a stroke on {selected.lower()}" if tool else "Select a class, then the brush, and paint a stroke"
         return f"{how}. The map appears when two classes have a stroke."

@@ -34,7 +34,7 @@ from napari_melanoma.ui.sections.paint.resolve import (
     resolve_save_blocker,
 )
 from napari_melanoma.ui.sections.paint.saving import ModelSaver
-from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarTile
+from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarThumbnail
 from napari_melanoma.ui.sections.paint.stroke_tool import (
     NOT_IN_VIEW,
     DrawnPath,
@@ -183,9 +183,9 @@ class PaintController(QObject):
         view.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), session))
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._update_loop)
-        self._similar.tile_painted.connect(self._on_tile_painted)
+        self._similar.cell_painted.connect(self._on_similar_painted)
         self._similar.message.connect(services.status.show_message)
-        self._similar.view.strip.cell_assigned.connect(self._on_tile_assigned)
+        self._similar.view.strip.cell_assigned.connect(self._on_similar_assigned)
         for source in (self._loop, self._assessor, self._saver, self._trainer, view.suggestions, self._similar):
             source.failed.connect(partial(show_failure, services.status))
 
@@ -284,7 +284,7 @@ class PaintController(QObject):
         self._update_texts()
 
     def _on_drawn(self, drawn: DrawnPath) -> None:
-        """Add the drawn stroke, remove the stroke that was clicked with the eraser, or search for similar tiles."""
+        """Add the drawn stroke, remove the stroke that was clicked with the eraser, or search for similar cells."""
         if drawn.tool == "similar":
             row, column = drawn.points[0].tolist()
             self._similar.search(self._loop.make_request().slides[0], (row, column), self._loop.options.source)
@@ -367,12 +367,12 @@ class PaintController(QObject):
             return ""
         return classes[number - 1].name if number else default
 
-    def _on_tile_assigned(self, tile: SimilarTile, number: int) -> None:
-        """Paint a similar tile with the selected class, or with that of a number; its slide is displayed first."""
+    def _on_similar_assigned(self, thumbnail: SimilarThumbnail, number: int) -> None:
+        """Paint a similar cell with the selected class, or with that of a number; its slide is displayed first."""
         if name := self._find_class(number, self.view.class_list.current.name):
-            self._similar.assign(tile, name)
+            self._similar.assign(thumbnail, name)
 
-    def _on_tile_painted(self, cell: SimilarCell, name: str) -> None:
+    def _on_similar_painted(self, cell: SimilarCell, name: str) -> None:
         self._session.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
 
     def _on_save(self) -> None:

@@ -1,4 +1,4 @@
-"""Find similar: the tiles of the slide and of its folder that are most similar to a clicked one, as thumbnails."""
+"""Find similar: the cells of a slide and of its folder that are most similar to a clicked one, as thumbnails."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintedSlide
     from napari_melanoma.ui.session.slide import SlideSession
 
-COUNT = 11  # thumbnails of found tiles, after that of the clicked one
-VIEW_CELLS = 40  # width of the view of a found tile
+COUNT = 11  # thumbnails of found cells, after that of the clicked one
+VIEW_CELLS = 40  # width of the view of a found cell
 NAMED_SLIDES = 3
 HINT = "Click to go there. Return paints the selected class on it, 1 to 9 another one."
-INVITATION = "Click a tile: the most similar tiles of this slide and of its folder are listed here."
-SEARCHING = "Searching for similar tiles ..."
-NONE_YET = "No similar tiles yet: the features of this slide are being computed."
-NONE_FOUND = "All tiles with features are next to the clicked one."
+INVITATION = "Click a cell (a square of 32 µm): the most similar cells of this slide and of its folder are listed here."
+SEARCHING = "Searching for similar cells ..."
+NONE_YET = "No similar cells yet: the features of this slide are being computed."
+NONE_FOUND = "All cells with features are next to the clicked one."
 COMPUTE_TIP = "Compute and store the features of the other slides of the folder, then search again"
 
 
@@ -62,7 +62,7 @@ class SimilarRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class SimilarTile:
+class SimilarThumbnail:
     """A thumbnail of the strip."""
 
     cell: SimilarCell
@@ -77,7 +77,7 @@ class SimilarTile:
     @property
     def tip(self) -> str:
         """The tooltip."""
-        what = "The clicked tile" if self.is_query else f"Similarity {self.cell.similarity:.2f}"
+        what = "The clicked cell" if self.is_query else f"Similarity {self.cell.similarity:.2f}"
         return f"{what}, {self.cell.slide.name}. {HINT}"
 
 
@@ -89,7 +89,7 @@ class SimilarResult:
     """
 
     request: SimilarRequest
-    tiles: tuple[SimilarTile, ...]
+    thumbnails: tuple[SimilarThumbnail, ...]
     searched: SimilarCells
     known: tuple[int, int]
     missing: tuple[Path, ...]
@@ -108,9 +108,9 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
     root, channels = request.slide.folder.parent, request.slide.channels
     found, missing = find_stored_features(slides, root, open_source(request.source), folders, channels)
     searched = find_similar_cells(values, found, COUNT, exclude=(request.path, query.cell), run=run)
-    tiles = _read_tiles(features.slide, (query, *searched.found), found, run)
+    thumbnails = _read_thumbnails(features.slide, (query, *searched.found), found, run)
     others = tuple(slide for slide in missing if slide != request.path)
-    return SimilarResult(request, tiles, searched, features.progress, others)
+    return SimilarResult(request, thumbnails, searched, features.progress, others)
 
 
 def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) -> list[Path]:
@@ -126,9 +126,9 @@ def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) 
         return []  # the slide is open, but its folder cannot be listed
 
 
-def _read_tiles(
+def _read_thumbnails(
     displayed: Slide, cells: Sequence[SimilarCell], stores: Sequence[StoredFeatures], run: RunContext
-) -> tuple[SimilarTile, ...]:
+) -> tuple[SimilarThumbnail, ...]:
     """Read the thumbnails of cells, opening each slide once; ``displayed``: the slide that is open, read as RGB."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.composite import read_as_rgb
@@ -146,7 +146,7 @@ def _read_tiles(
                     images |= {cell: read_thumbnail(slide, cell.center, side, run) for cell in own}
             except MelanomaError:
                 continue  # shown without an image; opening it states why
-    return tuple(SimilarTile(cell, images.get(cell), is_query=index == 0) for index, cell in enumerate(cells))
+    return tuple(SimilarThumbnail(cell, images.get(cell), is_query=index == 0) for index, cell in enumerate(cells))
 
 
 def compute_missing(
@@ -173,7 +173,7 @@ def compute_missing(
 def describe_search(result: SimilarResult) -> str:
     """State what was searched, and what is missing."""
     searched, (done, total) = result.searched, result.known
-    parts = [f"Searched {format_count(searched.cells, 'tile')} of {format_count(searched.slides, 'slide')}."]
+    parts = [f"Searched {format_count(searched.cells, 'cell')} of {format_count(searched.slides, 'slide')}."]
     if not searched.found:
         parts = [NONE_YET if done < total else NONE_FOUND]
     elif done < total:
@@ -193,11 +193,11 @@ class SimilarView(QWidget):
         self.label = named(WrappedLabel(), "paint_similar_text", "What was searched")
         self.label.setToolTip("")
         self.label.setProperty("quiet", True)
-        self.strip = CellStrip("paint_similar_tile", "Similar tiles", HINT, COUNT + 1)
+        self.strip = CellStrip("paint_similar_cell", "Similar cells", HINT, COUNT + 1)
         self.compute_button = tool_button("paint_similar_compute", "Compute features", COMPUTE_TIP, "Compute features")
         tip = "Search again, with the features that were computed since"
         self.again_button = tool_button("paint_similar_again", "Search again", tip, "Search again")
-        self.close_button = tool_button("paint_similar_close", "Close", "Close the list of similar tiles (Escape)", "✕")
+        self.close_button = tool_button("paint_similar_close", "Close", "Close the list of similar cells (Escape)", "✕")
         fill_column(self, self.label, self.strip, row(self.close_button, self.again_button, self.compute_button))
         self.hide()
 
@@ -206,7 +206,7 @@ class SimilarView(QWidget):
 class SimilarMemory:
     """The latest result, which is shown on each of its slides, and what to do when another slide is displayed.
 
-    ``target``: the tile to go to, ``class_name``: to paint on it, empty for none.
+    ``target``: the cell to go to, ``class_name``: to paint on it, empty for none.
     """
 
     result: SimilarResult | None = None
@@ -215,14 +215,14 @@ class SimilarMemory:
 
 
 class SimilarSearch(QObject):
-    """Search for tiles that are similar to a clicked one, and show them.
+    """Search for cells that are similar to a clicked one, and show them.
 
-    ``changed``: a search has started or ended. ``tile_painted``: a class was assigned to a ``SimilarCell`` of the
+    ``changed``: a search has started or ended. ``cell_painted``: a class was assigned to a ``SimilarCell`` of the
     displayed slide. ``message``: for the user.
     """
 
     changed = Signal()
-    tile_painted = Signal(object, str)
+    cell_painted = Signal(object, str)
     message = Signal(str)
     failed = Signal(object)
 
@@ -231,7 +231,7 @@ class SimilarSearch(QObject):
         self.view = view
         self._session, self._stores, self._memory = session, stores, memory
         self._request: SimilarRequest | None = None  # the latest search; None if the list was closed
-        self._is_used = False  # whether a tile was used: the list is not updated any more
+        self._is_used = False  # whether a cell was used: the list is not updated any more
         self._loop = self._searched = LoopState()  # now, and at the start of the latest search
         self._queue = LatestJobQueue(self)
         self._queue_check = DebounceTimer(self, 0)  # after the queue has ended
@@ -262,22 +262,22 @@ class SimilarSearch(QObject):
         self.view.setVisible(self._request is not None or self._memory.result is not None)
 
     def restore(self) -> None:
-        """Show the result that was found on another slide, and go to the tile that was clicked there."""
+        """Show the result that was found on another slide, and go to the cell that was clicked there."""
         memory, path = self._memory, self._session.slide.info.path
         result = memory.result
         target, memory.target = memory.target, None
         name, memory.class_name = memory.class_name, ""
-        if result is None or path not in {tile.cell.slide for tile in result.tiles}:
+        if result is None or path not in {thumbnail.cell.slide for thumbnail in result.thumbnails}:
             memory.result = None
             return
         self._show_result(result)
         if target is not None and target.slide == path:
             self._go_to(target)
             if name:
-                self.tile_painted.emit(target, name)
+                self.cell_painted.emit(target, name)
 
     def search(self, slide: PaintedSlide, at: Point, source: str) -> None:
-        """Search for tiles that are similar to that at a position of the displayed slide."""
+        """Search for cells that are similar to that at a position of the displayed slide."""
         others = {one.slide.info.path: one.folder for one in self._session.sessions if one is not self._session}
         request = SimilarRequest(slide, at, source, others)
         if request == self._request and self._queue.busy:
@@ -297,13 +297,13 @@ class SimilarSearch(QObject):
         else:
             self._search()
 
-    def assign(self, tile: SimilarTile, name: str) -> None:
-        """Paint a class on a tile, after its slide was displayed."""
-        if tile.cell.slide == self._session.slide.info.path:
+    def assign(self, thumbnail: SimilarThumbnail, name: str) -> None:
+        """Paint a class on a cell, after its slide was displayed."""
+        if thumbnail.cell.slide == self._session.slide.info.path:
             self._is_used = True
-            self.tile_painted.emit(tile.cell, name)
+            self.cell_painted.emit(thumbnail.cell, name)
         else:
-            self._display(tile.cell, name)
+            self._display(thumbnail.cell, name)
 
     def close_list(self) -> None:
         """Remove the result, and stop searching."""
@@ -337,7 +337,7 @@ class SimilarSearch(QObject):
 
     def _show_result(self, result: SimilarResult) -> None:
         view = self.view
-        view.strip.show_cells(result.tiles if result.searched.found else ())
+        view.strip.show_cells(result.thumbnails if result.searched.found else ())
         self._show(describe_search(result))
         view.again_button.setVisible(False)
         view.compute_button.setVisible(bool(result.missing) and self._job is None)
@@ -356,15 +356,15 @@ class SimilarSearch(QObject):
         self.close_list()
         self.failed.emit(error)
 
-    def _on_clicked(self, tile: SimilarTile) -> None:
-        if tile.cell.slide == self._session.slide.info.path:
+    def _on_clicked(self, thumbnail: SimilarThumbnail) -> None:
+        if thumbnail.cell.slide == self._session.slide.info.path:
             self._is_used = True
-            self._go_to(tile.cell)
+            self._go_to(thumbnail.cell)
         else:
-            self._display(tile.cell)
+            self._display(thumbnail.cell)
 
     def _display(self, cell: SimilarCell, class_name: str = "") -> None:
-        """Display the slide of a tile, which opens this section again, and continue there."""
+        """Display the slide of a cell, which opens this section again, and continue there."""
         self._memory.target, self._memory.class_name = cell, class_name
         self.message.emit(f"Opening {cell.slide.name} ...")
         self._session.services.slide_requested.emit(cell.slide)

@@ -51,9 +51,13 @@ TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
         "Draw around an area with the button held, or click its corners: a double click or Return closes it, Backspace "
         "removes the last corner, Escape drops it",
     ),
-    "cells": ("cells", "picker", "Click single cells of the selected class, or drag across them"),
+    "cells": ("cells", "picker", "Click single cells of the map (squares of 32 µm), or drag across them"),
     "erase": ("erase", "erase", "Click a stroke to remove it"),
-    "similar": ("find similar", "zoom", "Click a tile to find the most similar ones of this slide and its folder"),
+    "similar": (
+        "find similar",
+        "zoom",
+        "Click a cell to find the most similar ones of this slide and its folder",
+    ),
 }
 EDITS = {  # text and tooltip
     "undo": ("↶", "Undo the last change of the strokes (Ctrl+Z on the canvas)"),

@@ -1,6 +1,6 @@
-"""Precision of the search for similar tiles: how many of the ten most similar cells have the label of the query.
+"""Precision of the search for similar cells: how many of the ten most similar cells have the label of the query.
 
-    python benchmarks/similar_tiles.py DATA
+    python benchmarks/similar_cells.py DATA
 
 DATA contains ``histology/ocdc`` (tumor masks) and ``histology/skin_wsi_atlas`` (labels by tile, ``labels.csv``). Each
 query is a cell of a tile, and the cells of all other tiles of the set are searched:
