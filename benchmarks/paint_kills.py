@@ -32,11 +32,11 @@ def paint(slide: Path, pause: float) -> None:
     """Paint until killed; print the number of stored strokes, and then the identifier of each new one."""
     bench = PaintBench.open(slide)
     bench.look_at(list_views(SIDE, 1)[0])
-    print(f"shown {len(bench.session.state.strokes)}", flush=True)
-    bench.painted = len(bench.session.state.strokes)
+    print(f"shown {len(bench.session.painted.value.strokes)}", flush=True)
+    bench.painted = len(bench.session.painted.value.strokes)
     while True:
         bench.paint()
-        print(bench.session.state.strokes[-1].id, flush=True)
+        print(bench.session.painted.value.strokes[-1].id, flush=True)
         bench.rest(pause)
 
 

@@ -151,7 +151,7 @@ class PaintBench:
     def paint(self) -> None:
         """Add a stroke in view, of the next class."""
         from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-        from napari_melanoma.ui.session.slide import add_stroke
+        from napari_melanoma.ui.session.strokes import add_stroke
 
         random = np.random.default_rng(self.painted)
         reach = np.array(VIEW_UM) / MPP / 3
@@ -159,7 +159,7 @@ class PaintBench:
         points = [start, start + random.uniform(-RADIUS_PX, RADIUS_PX, 2)]
         corners = tuple((float(row), float(column)) for row, column in points)
         name = CLASSES[self.painted % len(CLASSES)]
-        self.session.apply(add_stroke(Stroke(f"{self.painted}", name, "brush", corners, RADIUS_PX)))
+        self.session.painted.apply(add_stroke(Stroke(f"{self.painted}", name, "brush", corners, RADIUS_PX)))
         self.painted += 1
 
     def time_stroke(self, pause: float = 0.0) -> float:

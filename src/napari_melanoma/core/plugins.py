@@ -140,7 +140,8 @@ class Family(Generic[Member]):
         origins: dict[str, Plugin] = {}
         errors: dict[Plugin, PluginError] = {}
         for plugin in plugins:
-            if plugin.family != self.name:
+            is_own = plugin.package == PACKAGE and plugin.name in members  # listed by an earlier version of the source
+            if plugin.family != self.name or is_own:
                 continue
             try:
                 if plugin.name in members:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
 
+from conftest import wait_until_idle
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.slides.notes import NotesFile, SlideMeasurement, SlideNotes
 from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.ui.session.slide import (
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
+from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.location import SlideResultLocation
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+from napari_melanoma.ui.session.strokes import (
     Command,
-    SlideSession,
-    SlideSessions,
-    SlideState,
+    PaintState,
     add_class,
     add_stroke,
     edit_class,
@@ -31,34 +38,36 @@ def stroke(name: str, class_name: str = "Fat") -> Stroke:
 
 
 A, B = stroke("a"), stroke("b", "Skin")
-START = SlideState((A, B), (FAT, SKIN))
+EMPTY = SlideNotes()
+LINE = SlideMeasurement("line", ((1.0, 1.0), (1.0, 9.0)))
+START = PaintState((A, B), (FAT, SKIN))
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
     command: Command
-    expected: SlideState
+    expected: PaintState
 
 
 CASES = [
-    Case("a stroke is added above the others", add_stroke(stroke("c")), SlideState((A, B, stroke("c")), (FAT, SKIN))),
-    Case("a stroke is removed", remove_stroke("a"), SlideState((B,), (FAT, SKIN))),
+    Case("a stroke is added above the others", add_stroke(stroke("c")), PaintState((A, B, stroke("c")), (FAT, SKIN))),
+    Case("a stroke is removed", remove_stroke("a"), PaintState((B,), (FAT, SKIN))),
     Case("a stroke that does not exist", remove_stroke("z"), START),
-    Case("a class is added", add_class(TUMOR), SlideState((A, B), (FAT, SKIN, TUMOR))),
+    Case("a class is added", add_class(TUMOR), PaintState((A, B), (FAT, SKIN, TUMOR))),
     Case("a class of a known name", add_class(RegionClass("Fat", (9, 9, 9))), START),
-    Case("a class is removed with its strokes", remove_class("Fat"), SlideState((B,), (SKIN,))),
+    Case("a class is removed with its strokes", remove_class("Fat"), PaintState((B,), (SKIN,))),
     Case(
         "a class is renamed with its strokes",
         edit_class(FAT, TUMOR),
-        SlideState((stroke("a", "Tumor"), B), (TUMOR, SKIN)),
+        PaintState((stroke("a", "Tumor"), B), (TUMOR, SKIN)),
     ),
     Case(
         "a color changes",
         edit_class(FAT, RegionClass("Fat", (9, 9, 9))),
-        SlideState((A, B), (RegionClass("Fat", (9, 9, 9)), SKIN)),
+        PaintState((A, B), (RegionClass("Fat", (9, 9, 9)), SKIN)),
     ),
-    Case("two classes are merged", edit_class(FAT, SKIN), SlideState((stroke("a", "Skin"), B), (SKIN,))),
+    Case("two classes are merged", edit_class(FAT, SKIN), PaintState((stroke("a", "Skin"), B), (SKIN,))),
     Case("a class that the slide does not have", edit_class(TUMOR, RegionClass("Nevus", (0, 0, 0))), START),
 ]
 
@@ -72,47 +81,90 @@ def test_classes_of_two_lists_are_joined() -> None:
     assert join_classes((FAT, SKIN), (RegionClass("Skin", (9, 9, 9)), TUMOR)) == (FAT, SKIN, TUMOR)
 
 
-def make_session(sessions: SlideSessions, name: str, state: SlideState | None = None) -> SlideSession:
-    session = SlideSession(SimpleNamespace(identity=name), Path(name), SimpleNamespace(), sessions, state)
+class Window:
+    """The services of a window, and the notes and messages that it received."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.saved: list[SlideNotes] = []
+        self.status = SimpleNamespace(show_message=self.messages.append)
+
+    def save_notes(self, location: SlideResultLocation) -> None:
+        self.saved.append(location.notes)
+
+
+@pytest.fixture
+def sessions(qtbot: QtBot) -> Iterator[SlideSessions]:
+    parent = QObject()
+    yield SlideSessions(parent)
+    wait_until_idle(qtbot)
+    parent.deleteLater()
+
+
+def find(folder: Path, notes: SlideNotes = EMPTY) -> SlideResultLocation:
+    return SlideResultLocation(str(folder), folder, folder, notes, NotesFile(folder), False, folder / "view")
+
+
+def open_session(sessions: SlideSessions, folder: Path, qtbot: QtBot, strokes: tuple[Stroke, ...] = ()) -> SlideSession:
+    folder.mkdir()
+    if strokes:
+        write_strokes(folder / STROKES, strokes, {"Fat": FAT.color, "Skin": SKIN.color})
+    info = SimpleNamespace(path=folder / "slide.tif", origin=(0, 0), fingerprint="print")
+    slide = SimpleNamespace(identity=str(folder), info=info)
+    session = SlideSession(slide, find(folder), Window(), sessions)
     sessions.add(session)
+    qtbot.waitUntil(lambda: session.painted.is_ready)
     return session
 
 
-def test_undo_and_redo_emit_the_state_and_equal_states_are_no_step() -> None:
-    session = make_session(SlideSessions(), "a", START)
-    seen = []
-    session.changed.connect(seen.append)
-    session.apply(remove_stroke("z"))
-    assert not session.can_undo
-    session.apply(remove_stroke("a"))
-    session.undo()
-    session.undo()
-    assert session.state == START
-    session.redo()
-    assert session.state.strokes == (B,)
-    assert not session.can_redo
-    assert [len(state.strokes) for state in seen] == [1, 2, 1]
-
-
-def test_classes_are_completed_without_a_step() -> None:
-    session = make_session(SlideSessions(), "a", START)
-    session.apply(remove_stroke("a"))
-    session.complete(add_class(TUMOR))
-    session.undo()
-    assert session.state.classes == (FAT, SKIN, TUMOR)
-    assert not session.can_undo
-
-
-def test_commands_for_all_open_slides_and_their_signal() -> None:
-    sessions, changes = SlideSessions(), []
-    first, second = make_session(sessions, "a", START), make_session(sessions, "b", SlideState((stroke("c"),)))
+def test_commands_for_all_open_slides_and_their_signal(sessions: SlideSessions, tmp_path: Path, qtbot: QtBot) -> None:
+    first = open_session(sessions, tmp_path / "a", qtbot, (A, B))
+    second = open_session(sessions, tmp_path / "b", qtbot, (stroke("c"),))
+    changes = []
     sessions.changed.connect(lambda: changes.append(1))
     sessions.apply(remove_class("Fat"))
-    assert first.state.strokes == (B,)
-    assert second.state.strokes == ()
+    assert first.painted.value.strokes == (B,)
+    assert second.painted.value.strokes == ()
     assert len(changes) == 2
-    sessions.remove("b")
+    sessions.remove(second.identity)
+    assert read_stroke_file(tmp_path / "b" / STROKES, (0, 0)).strokes == (), "closing a slide saves it"
     assert list(sessions) == [first]
-    assert sessions.get("b") is None
-    second.undo()
+    assert sessions.get(second.identity) is None
+    second.painted.undo()
     assert len(changes) == 3, "a removed session is not followed"
+
+
+def test_notes_are_edited_and_saved_with_the_measurements(
+    sessions: SlideSessions, tmp_path: Path, qtbot: QtBot
+) -> None:
+    session = open_session(sessions, tmp_path / "a", qtbot)
+    saved = session.services.saved
+    session.edit_notes(lambda notes: replace(notes, angle=0.0))
+    assert not saved, "nothing has changed"
+    session.measures.apply(lambda measures: (*measures, LINE))
+    session.measures.undo()
+    session.measures.redo()
+    session.edit_notes(lambda notes: replace(notes, angle=90.0))
+    assert saved[-1] == SlideNotes("print", measures=(LINE,), angle=90.0) == session.location.notes
+
+    # When the slide is displayed again, the notes of another window are shown, and newer ones of this window are kept.
+    known = session.notes.value
+    session.update(find(tmp_path / "a", SlideNotes(angle=30.0)), known)
+    assert (session.notes.value.angle, session.measures.value) == (30.0, ())
+    session.measures.undo()
+    assert session.measures.value == (LINE,)
+    session.update(find(tmp_path / "a", SlideNotes(angle=60.0)), known)
+    assert (session.notes.value.angle, session.measures.value) == (30.0, (LINE,))
+
+
+def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_path: Path, qtbot: QtBot) -> None:
+    def fail(place: SlideFolder) -> Stored[int]:
+        raise InputError(f"{place.folder.name} is broken")
+
+    session = open_session(sessions, tmp_path / "a", qtbot)
+    document = session.document(DocumentKind("number", 0, fail, lambda place, value, stored: Stored(value)))
+    assert session.document(document.kind) is document
+    qtbot.waitUntil(lambda: document.is_ready)
+    assert (document.problem, session.services.messages) == ("a is broken", ["a is broken"])
+    document.apply(lambda value: value + 1)
+    assert document.value == 0

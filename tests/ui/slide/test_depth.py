@@ -34,7 +34,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
-from napari_melanoma.ui.slide.run_status import SlideRunUpdate
+from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import center_view

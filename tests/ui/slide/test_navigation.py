@@ -17,8 +17,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
+from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.slide.navigation import NOT_IN_VIEW, STEPS
-from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S, WorklistModel
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region

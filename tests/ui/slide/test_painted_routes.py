@@ -69,9 +69,9 @@ def paint_cells(person):
         pure = np.argwhere(person.phantom.truth[..., index] >= PURE)
         controller.view.class_list.select_class(names.index(name) + 1)
         for cell in np.random.default_rng(label).permutation(pure)[:STROKES]:
-            before = len(controller._session.state.strokes)
+            before = len(controller._session.painted.value.strokes)
             person.mouse.drags(tuple(CELL_PX * (cell + 0.4)), tuple(CELL_PX * (cell + 0.6)))
-            person.until(lambda before=before: len(controller._session.state.strokes) == before + 1)
+            person.until(lambda before=before: len(controller._session.painted.value.strokes) == before + 1)
     person.waits()
 
 

@@ -52,7 +52,7 @@ def opened(person):
 
 
 def strokes(person):
-    return opened(person)._session.state.strokes
+    return opened(person)._session.painted.value.strokes
 
 
 def shown_map(person):
@@ -198,9 +198,9 @@ def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
     person.waits()
     assert not find_layers(person.viewer, slide.identity)
     assert not buttons & set(dock.context.tool_buttons)
-    assert len(first._session.changed) == 2, "the autosave and the list of sessions follow a session that is not shown"
+    assert len(first._session.painted.changed) == 1, "only the list of sessions follows a session that is not shown"
     assert not strokes(person)
-    assert len(opened(person)._session.sessions.get(slide.identity).state.strokes) == 1
+    assert len(opened(person)._session.sessions.get(slide.identity).painted.value.strokes) == 1
     paints(person, PALE, 2)
     person.until(lambda: bool(shown_map(person)))  # of the strokes of both slides
     person.waits()

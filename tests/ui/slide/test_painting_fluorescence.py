@@ -50,7 +50,7 @@ def opened(person):
 
 
 def channels(person):
-    return opened(person)._session.state.channels
+    return opened(person)._session.painted.value.channels
 
 
 def paints(person, start, class_number):
@@ -58,9 +58,9 @@ def paints(person, start, class_number):
     if controller._tool_name != "brush":
         person.clicks("paint_brush")
     controller.view.class_list.select_class(class_number)
-    count = len(controller._session.state.strokes)
+    count = len(controller._session.painted.value.strokes)
     person.mouse.drags(start, (start[0] + 150, start[1] + 50))
-    person.until(lambda: len(controller._session.state.strokes) == count + 1)
+    person.until(lambda: len(controller._session.painted.value.strokes) == count + 1)
 
 
 def test_channels_are_chosen_painted_saved_and_applied(painting):

@@ -50,7 +50,7 @@ def is_open(person):
 
 
 def strokes(person):
-    return opened(person)._session.state.strokes
+    return opened(person)._session.painted.value.strokes
 
 
 def thumbnails(person):
@@ -113,7 +113,7 @@ def test_similar_cells_of_two_slides_are_found_visited_and_painted(searching, tm
     person.until(lambda: person.dock.slide.identity == first.identity and is_open(person))
     person.until(lambda: bool(strokes(person)))
     assert strokes(person)[0].class_name == "Dermis"
-    sessions = {one.slide.info.name: len(one.state.strokes) for one in opened(person)._session.sessions}
+    sessions = {one.slide.info.name: len(one.painted.value.strokes) for one in opened(person)._session.sessions}
     assert sessions == {"first": 1, "second": 1}
 
     # Escape removes the list.

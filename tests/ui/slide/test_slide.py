@@ -29,7 +29,7 @@ from slide_fixtures import UNSEEN
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.ui.slide.run_status import describe_progress
+from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.viewer.camera import get_camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)

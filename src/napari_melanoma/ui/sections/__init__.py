@@ -1,12 +1,13 @@
-"""Sections: parts of a dock for one open slide, each a folder, found through an entry point of Python.
+"""Sections: parts of a dock for one open slide, each a folder.
 
 A package that installs a section names it in the group ``napari_melanoma.sections``: the name of the entry point is the
-title, its object a class without arguments that follows ``Section``.
+title, its object a class without arguments that is derived from ``Section``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_melanoma.core.plugins import Family
 
@@ -15,17 +16,40 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_melanoma.ui.session.document import DocumentKind
     from napari_melanoma.ui.session.slide import SlideSession
 
+# The sections of this package by title, written as entry points are
+OWN = {
+    "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
+}
 
-class Section(Protocol):
-    """A part of a dock for one open slide; it knows neither the dock nor other sections."""
+
+class Section:
+    """A part of a dock for one open slide; it knows neither the dock nor other sections.
+
+    One object serves one slide after another. ``documents``: have been read when ``show`` and ``open`` are called.
+    ``tools``: names of tools, which have the keyboard shortcuts ``slide.<name>`` and call ``toggle_tool``.
+    """
+
+    documents: ClassVar[tuple[DocumentKind[Any], ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = ()
+
+    def show(self, session: SlideSession) -> None:
+        """Show what is stored for a slide on the canvas, before ``open`` and also while the section is collapsed."""
 
     def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a session; connect to its signals and add layers to its viewer."""
+        """Return the widgets for a session, when the section is first expanded."""
+        raise NotImplementedError
+
+    def toggle_tool(self, name: str) -> None:
+        """Start a tool, or stop it if it is active; the section is open."""
 
     def close(self) -> None:
-        """Disconnect all signals, stop all tasks and remove all layers; the caller deletes the widgets."""
+        """Apply pending input, disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
+
+        Layers of stored values stay with their slide; layers of previews are removed.
+        """
 
 
 def find_sections() -> Mapping[str, Callable[[], Section]]:
@@ -33,11 +57,14 @@ def find_sections() -> Mapping[str, Callable[[], Section]]:
     return SECTIONS.members
 
 
+def _list_own() -> dict[str, Callable[[], Section]]:
+    return {title: resolve_name(value) for title, value in OWN.items()}
+
+
 def _convert(title: str, found: object) -> Callable[[], Section]:
-    if not isinstance(found, type) or not all(callable(getattr(found, name, None)) for name in ("open", "close")):
-        raise TypeError(f"expected a class with the methods open(session) and close(), found {found!r}")
+    if not (isinstance(found, type) and issubclass(found, Section)):
+        raise TypeError(f"expected a class derived from {__name__}.Section, found {found!r}")
     return found
 
 
-# The sections of this package are entry points, too.
-SECTIONS: Family[Callable[[], Section]] = Family("sections", dict, _convert, lambda section: "")
+SECTIONS: Family[Callable[[], Section]] = Family("sections", _list_own, _convert, lambda section: "")

@@ -1,116 +1,45 @@
-"""The session of a slide: what a reader has painted on it as one value, and the sessions of all open slides."""
+"""The session of a slide: everything about one open slide, which its sections share; and those of all open slides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from psygnal import Signal
 
-from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
+from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QAbstractButton
+    from qtpy.QtCore import QObject
+    from qtpy.QtWidgets import QAbstractButton, QWidget
 
-    from napari_melanoma.core.channel_choice import ChannelChoice
-    from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.regions import RegionClass
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
+    from napari_melanoma.slides.regions import Regions
+    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
-
-@dataclass(frozen=True)
-class SlideState:
-    """What a reader can change on one slide: it is saved, undone and compared as a whole.
-
-    ``classes``: in the order of the user, also those without strokes. ``channels``: those of a fluorescence slide that
-    are painted on; None for brightfield.
-    """
-
-    strokes: tuple[Stroke, ...] = ()
-    classes: tuple[RegionClass, ...] = ()
-    channels: ChannelChoice | None = None
-
-    @property
-    def colors(self) -> dict[str, Color]:
-        """The colors of the classes by name, in their order."""
-        return {one.name: one.color for one in self.classes}
-
-
-Command = Callable[[SlideState], SlideState]
-
-
-def add_stroke(stroke: Stroke) -> Command:
-    """Add a stroke above the others."""
-    return lambda state: replace(state, strokes=(*state.strokes, stroke))
-
-
-def remove_stroke(stroke_id: str) -> Command:
-    """Remove a stroke."""
-    return lambda state: replace(state, strokes=tuple(one for one in state.strokes if one.id != stroke_id))
-
-
-def add_class(added: RegionClass) -> Command:
-    """Add a class, unless there is one of this name."""
-
-    def add(state: SlideState) -> SlideState:
-        return state if added.name in state.colors else replace(state, classes=(*state.classes, added))
-
-    return add
-
-
-def edit_class(previous: RegionClass, edited: RegionClass) -> Command:
-    """Change name and color of a class and of its strokes; with the name of another class, the two are merged."""
-
-    def edit(state: SlideState) -> SlideState:
-        from napari_melanoma.slides.tissue_classifier.strokes import rename_class
-
-        classes = {one.name: one for one in state.classes if one.name != edited.name or one.name == previous.name}
-        renamed = [edited if one.name == previous.name else one for one in classes.values()]
-        strokes = rename_class(state.strokes, previous.name, edited.name)
-        return replace(state, strokes=strokes, classes=tuple(renamed))
-
-    return edit
-
-
-def remove_class(name: str) -> Command:
-    """Remove a class with its strokes."""
-
-    def remove(state: SlideState) -> SlideState:
-        from napari_melanoma.slides.tissue_classifier.strokes import delete_class
-
-        classes = tuple(one for one in state.classes if one.name != name)
-        return replace(state, strokes=delete_class(state.strokes, name), classes=classes)
-
-    return remove
-
-
-def set_channels(channels: ChannelChoice) -> Command:
-    """Paint on other channels of a fluorescence slide."""
-    return lambda state: replace(state, channels=channels)
-
-
-def join_classes(first: Iterable[RegionClass], others: Iterable[RegionClass]) -> tuple[RegionClass, ...]:
-    """Return classes, followed by those of ``others`` that have another name."""
-    joined = {one.name: one for one in first}
-    for one in others:
-        joined.setdefault(one.name, one)
-    return tuple(joined.values())
+Value = TypeVar("Value")
 
 
 class SessionServices(Protocol):
     """What a window offers to the sections of its sessions.
 
-    ``tool_buttons``: of the tools on the canvas, checked while a tool is active. ``class_key_pressed``: emits the
-    number of the class to use with the active tool. ``analysis_requested``: emit the name of a model to analyze the
-    displayed slide with. ``slide_requested``: emit the file of a slide to display.
+    ``window``: that dialogs belong to. ``tool_buttons``: of the tools on the canvas, checked while a tool is active.
+    ``class_key_pressed``: emits the number of the class to use with the active tool. ``reader_changed``: emits the new
+    name of the reader. Requests: emit ``analysis_requested`` with the name of a model to analyze the displayed slide
+    with, ``slide_requested`` with the file of a slide to display, ``scale_requested`` to set the scale, and
+    ``tool_requested`` with the name of a tool of a section, to expand that section and start or stop the tool.
     """
 
     viewer: Viewer
@@ -119,34 +48,59 @@ class SessionServices(Protocol):
     status: StatusLine
     tool_buttons: list[QAbstractButton]
     class_key_pressed: Any  # a signal of Qt, which has no type of its own
+    reader_changed: Any
     analysis_requested: Any
     slide_requested: Any
+    scale_requested: Any
+    tool_requested: Any
+
+    @property
+    def window(self) -> QWidget:
+        """The window of the viewer."""
+
+    @property
+    def pixel_ratio(self) -> float:
+        """Screen pixels along each logical pixel."""
 
     @property
     def reader(self) -> str:
         """Name of the reader; empty if not given."""
 
+    def set_reader(self, name: str) -> None:
+        """Store the name of the reader, and show it in all sections."""
+
+    def save_notes(self, location: SlideResultLocation) -> None:
+        """Save the notes of a slide in the background."""
+
 
 class SlideSession:
-    """One open slide. Sections read its state, change it with commands, and are notified of changes.
+    """One open slide with all values that sections show and edit; sections meet here and know nothing of each other.
 
-    ``closed``: the slide was closed; emits its identity. ``folder``: the result folder of the slide. ``sessions``:
-    those of all open slides, which share one classifier.
+    - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
+    - ``measures``: the measurements of the notes, with undo
+    - ``painted``, and others by ``document``: values that are stored in files of their own
+    - ``regions``, ``selected_regions``: the regions, and the ids of the selected ones
+    - ``run``: the latest update of the analysis of this slide; None until there is one
+    - ``flushing``: apply what is being typed or drawn now, because it is saved next
+    - ``closed``: the slide was closed; emits its identity
+    - ``sessions``: those of all open slides
     """
 
-    changed = Signal(SlideState)
+    flushing = Signal()
     closed = Signal(str)
 
     def __init__(
-        self,
-        slide: ViewerSlide,
-        folder: Path,
-        services: SessionServices,
-        sessions: SlideSessions,
-        state: SlideState | None = None,
+        self, slide: ViewerSlide, location: SlideResultLocation, services: SessionServices, sessions: SlideSessions
     ) -> None:
-        self.slide, self.folder, self.services, self.sessions = slide, folder, services, sessions
-        self._history = History(state or SlideState())
+        self.slide, self.services, self.sessions = slide, services, sessions
+        self._location = location
+        self._documents: dict[str, Document[Any]] = {}
+        self.notes: Shared[SlideNotes] = Shared(location.notes)
+        self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
+        self.measures.edited.connect(self._on_measures)
+        self.regions: Shared[Regions] = Shared(())
+        self.selected_regions: Shared[tuple[str, ...]] = Shared(())
+        self.run: Shared[SlideRunUpdate | None] = Shared(None)
 
     @property
     def identity(self) -> str:
@@ -154,53 +108,79 @@ class SlideSession:
         return self.slide.identity
 
     @property
-    def state(self) -> SlideState:
-        """The current state."""
-        return self._history.current
+    def location(self) -> SlideResultLocation:
+        """The folders of the results of the whole slide, with the current notes."""
+        return replace(self._location, notes=self.notes.value)
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is a change to undo."""
-        return bool(self._history.past)
+    def folder(self) -> Path:
+        """The result folder of the slide."""
+        return self._location.folder
 
     @property
-    def can_redo(self) -> bool:
-        """Whether there is an undone change to redo."""
-        return bool(self._history.undone)
+    def painted(self) -> Document[PaintState]:
+        """The strokes and classes of the Paint section."""
+        return self.document(STROKE_DOCUMENT)
 
-    def apply(self, command: Command) -> None:
-        """Change the state with a command, as one step of the history."""
-        state = command(self.state)
-        if state != self.state:
-            self._set(self._history.push(state))
+    def document(self, kind: DocumentKind[Value]) -> Document[Value]:
+        """Return the document of a kind; it is read from the folder when it is first requested."""
+        if kind.name not in self._documents:
+            info = self.slide.info
+            place = SlideFolder(info.path, self.folder, info.origin)
+            self.add_document(Document(kind, place, self.sessions.parent))
+        return cast("Document[Value]", self._documents[kind.name])
 
-    def complete(self, command: Command) -> None:
-        """Change the state and its history without a step, such as classes of this user that are not in the file."""
-        self._history = self._history.map_values(command)
+    def add_document(self, document: Document[Any]) -> None:
+        """Keep a document of a subclass under the name of its kind; its messages are shown in the status line."""
+        self._documents[document.kind.name] = document
+        status = self.services.status
+        document.message.connect(status.show_message)
+        document.failed.connect(partial(show_failure, status))
 
-    def undo(self) -> None:
-        """Undo the last change."""
-        self._set(self._history.undo())
+    def edit_notes(self, edit: Callable[[SlideNotes], SlideNotes]) -> None:
+        """Change the notes by a function, and save them."""
+        notes = edit(self.notes.value)
+        if notes != self.notes.value:
+            self.notes.set(replace(notes, fingerprint=self.slide.info.fingerprint))
+            self.services.save_notes(self.location)
 
-    def redo(self) -> None:
-        """Redo the last change that was undone."""
-        self._set(self._history.redo())
+    def update(self, location: SlideResultLocation, known: SlideNotes) -> None:
+        """Use the results that were found when the slide is displayed again.
 
-    def _set(self, history: History[SlideState]) -> None:
-        if history is not self._history:
-            self._history = history
-            self.changed.emit(self.state)
+        ``known``: the notes when the search began; if they have changed since, the newer ones are kept.
+        """
+        if self.notes.value is not known:
+            location = replace(location, notes=self.notes.value, notes_file=self._location.notes_file)
+        self._location = location
+        self.notes.set(location.notes)
+        self.measures.push(location.notes.measures)
+
+    def flush(self) -> None:
+        """Save everything now: the window may be about to close."""
+        self.flushing.emit()
+        for document in self._documents.values():
+            document.flush()
+
+    def close(self) -> None:
+        """Save everything, and stop all tasks: the slide was closed."""
+        self.closed.emit(self.identity)
+        for document in self._documents.values():
+            document.close()
+
+    def _on_measures(self) -> None:
+        self.edit_notes(lambda notes: replace(notes, measures=self.measures.value))
 
 
 class SlideSessions:
     """The sessions of the open slides.
 
-    ``changed``: a session was added or removed, or the state of a session has changed.
+    ``changed``: a session was added or removed, or the strokes of a session have changed. ``parent``: of their tasks.
     """
 
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, parent: QObject) -> None:
+        self.parent = parent
         self._sessions: dict[str, SlideSession] = {}
 
     def __iter__(self) -> Iterator[SlideSession]:
@@ -215,21 +195,21 @@ class SlideSessions:
         """Add a session, which replaces that of the same slide."""
         self.remove(session.identity)
         self._sessions[session.identity] = session
-        session.changed.connect(self._on_changed)
+        session.painted.changed.connect(self._on_changed)
         self.changed.emit()
 
     def remove(self, identity: str) -> None:
         """Remove the session of a slide that was closed."""
         session = self._sessions.pop(identity, None)
         if session is not None:
-            session.changed.disconnect(self._on_changed)
-            session.closed.emit(identity)
+            session.painted.changed.disconnect(self._on_changed)
+            session.close()
             self.changed.emit()
 
     def apply(self, command: Command) -> None:
-        """Apply a command to the sessions of all slides, such as another name of a class."""
+        """Apply a command to the strokes of all slides, such as another name of a class."""
         for session in self:
-            session.apply(command)
+            session.painted.apply(command)
 
-    def _on_changed(self, state: SlideState) -> None:
+    def _on_changed(self, state: PaintState) -> None:
         self.changed.emit()

@@ -12,8 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel, QMessageBox, QProgressBar, QWidget
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
-from napari_melanoma.ui.slide.run_status import (
+from napari_melanoma.ui.session.run_status import (
     SlideRunReader,
     SlideRunUpdate,
     describe_progress,
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import SlideLesions
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.camera import ViewRectangle
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation, SlideRunManager
+    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.slide.run_manager import SlideRunManager
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -37,6 +39,7 @@ class SlideContext(QObject):
     the reader, entered in one of the sections. ``flush_requested``: sections must apply what is being typed and save
     pending changes. ``class_key_pressed``: the number of the class to use with the active tool. ``analysis_requested``:
     the name of a model to analyze the slide with. ``slide_requested``: the file of a slide to display.
+    ``scale_requested``: the scale is to be set. ``tool_requested``: the name of a tool to start or stop.
     """
 
     run_updated = Signal(object)
@@ -45,6 +48,8 @@ class SlideContext(QObject):
     class_key_pressed = Signal(int)
     analysis_requested = Signal(str)
     slide_requested = Signal(object)  # Path
+    scale_requested = Signal()
+    tool_requested = Signal(str)
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class SlideContext(QObject):
         self.settings, self.icons, self.connections = settings, icons, connections
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
         self.slide: ViewerSlide | None = None
-        self.location: SlideResultLocation | None = None  # for the whole slide; None until it was found
+        self.session: SlideSession | None = None  # of the displayed slide; None until its results were searched
         self.tool_buttons: list[QAbstractButton] = []  # of the tools on the canvas: checked while a tool is active
         self.is_view = False  # whether the results of the view are shown, not those of the whole slide
 
@@ -92,6 +97,15 @@ class SlideContext(QObject):
     def pixel_ratio(self) -> float:
         """Screen pixels along each logical pixel, which is the unit of napari's zoom and canvas size."""
         return float((self.main_window or self.window).devicePixelRatioF())
+
+    @property
+    def location(self) -> SlideResultLocation | None:
+        """Location of the results of the whole slide; None until it was found."""
+        return None if self.session is None else self.session.location
+
+    def save_notes(self, location: SlideResultLocation) -> None:
+        """Save the notes of a slide in the background."""
+        self.run_manager.save_notes(location)
 
     @property
     def result_location(self) -> SlideResultLocation | None:

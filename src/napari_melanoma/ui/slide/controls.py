@@ -181,6 +181,11 @@ class SlideControls(QWidget):
         tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
         return tabs | {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in others}
 
+    def find_section(self, title: str) -> QCollapsible | None:
+        """Return the frame of a section; None if the dock has none of this title."""
+        frames = (part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
+        return next((frame for frame in frames if _title(frame) == title), None)
+
     def add_section(self, frame: QCollapsible) -> None:
         """Add a section above the others."""
         self.icons.add_sections(frame)

@@ -23,8 +23,9 @@ from napari_melanoma.ui.widgets.class_list import (
     load_classes,
 )
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.latest_writer import Stamp
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     Connections,
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.counts import CountArea, CountedPoints, CountResult, StoredCounts
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.measurements import MeasurementSection
     from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.style import ThemedIcons

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.slide.context import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.depth_layers import (
     DepthLineLayer,
@@ -19,7 +20,6 @@ from napari_melanoma.ui.slide.depth_layers import (
 )
 from napari_melanoma.ui.slide.depth_store import DepthReadingStore
 from napari_melanoma.ui.slide.export import ReportExporter
-from napari_melanoma.ui.slide.run_status import analysis_identity
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
     from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
-    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.job import JobFunction
 

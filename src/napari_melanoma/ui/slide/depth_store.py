@@ -13,7 +13,8 @@ from qtpy.QtCore import QObject
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
+from napari_melanoma.ui.widgets.latest_writer import Stamp
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

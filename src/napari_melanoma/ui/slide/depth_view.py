@@ -28,8 +28,8 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
 from napari_melanoma.depth.t_category import ROMAN
+from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
+from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
@@ -31,7 +32,6 @@ from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
-from napari_melanoma.ui.slide.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
 from napari_melanoma.ui.slide.tissue import TissueController
@@ -61,12 +61,13 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.slide.analysis import Region
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.status_line import Task
@@ -187,7 +188,9 @@ class SlideDock(SlideControls):
 
     def _connect_sections(self) -> None:
         """Connect the sections with each other."""
-        self.run_panel.updated.connect(self.context.run_updated)
+        self.run_panel.updated.connect(self._on_run_updated)
+        for source in (self.regions.store.changed, self.regions.selection.changed):
+            source.connect(lambda *_: self._share_regions())
         self.run_panel.updated.connect(self.refresh)
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
@@ -209,7 +212,7 @@ class SlideDock(SlideControls):
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
         self.context.slide_requested.connect(self.show_file)
-        self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
+        self.context.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
@@ -263,7 +266,7 @@ class SlideDock(SlideControls):
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
-        self.context.slide, self.context.location = slide, None
+        self.context.slide, self.context.session = slide, None
         self.run_panel.set_folder(None)
         self.metadata_label.show_info(None if slide is None else slide.info)
         self.navigation_panel.show_bookmarks(())
@@ -361,9 +364,10 @@ class SlideDock(SlideControls):
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
         """Show the stored notes and results of the slide, and follow its analysis."""
-        if self.slide is None or location.identity != self.slide.identity:
+        session = self.sections.hosted.open_session(location)
+        if session is None or self.slide is None:
             return
-        self.context.location = location
+        self.context.session, location = session, session.location
         if not self.settings.get("slide/model", ""):
             self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
@@ -379,7 +383,21 @@ class SlideDock(SlideControls):
         if self.sections.measurements.measures != location.notes.measures:  # some were drawn before the notes were read
             self._save_notes()
         self.analysis_region.show_results(location)
+        self.sections.hosted.show_session()
+        self._share_regions()
         self.refresh()
+
+    def _share_regions(self) -> None:
+        """Share the regions and the run of the displayed slide with its session, until their sections are moved."""
+        session, state = self.sections.hosted.session, self.regions.store.state
+        if session is not None and state is not None and state.identity == session.identity:
+            session.regions.set(state.history.current)
+            session.selected_regions.set(self.regions.selection.ids)
+
+    def _on_run_updated(self, update: SlideRunUpdate) -> None:
+        self.context.run_updated.emit(update)
+        if self.context.session is not None:
+            self.context.session.run.set(update)
 
     def _on_scale_toggled(self, on: bool) -> None:
         if on and self.slide is not None:
@@ -412,19 +430,18 @@ class SlideDock(SlideControls):
 
     def _save_notes(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
         """Save bookmarks, measurements, angle, colors and other changes of the notes with the results."""
-        if self.context.location is None or self.slide is None:
-            return
-        notes = replace(
-            self.context.location.notes,
-            bookmarks=self.navigation_panel.bookmarks,
-            fingerprint=self.slide.info.fingerprint,
-            measures=self.sections.measurements.measures,
-            angle=self.slide.angle,
-            colors=self.sections.display.colors,
-            **changes,
-        )
-        self.context.location = replace(self.context.location, notes=notes)
-        self.run_manager.save_notes(self.context.location)
+        slide, session = self.slide, self.context.session
+        if session is not None and slide is not None:
+            session.edit_notes(
+                lambda notes: replace(
+                    notes,
+                    bookmarks=self.navigation_panel.bookmarks,
+                    measures=self.sections.measurements.measures,
+                    angle=slide.angle,
+                    colors=self.sections.display.colors,
+                    **changes,
+                )
+            )
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
@@ -517,7 +534,7 @@ class ReadingModeSwitch(QObject):
         self.mode: ReadingMode | None = None
         add_shortcut(dock, "slide.reading", self.toggle)
         dock.picker.reading_button.clicked.connect(self.toggle)
-        dock.sections.scale_requested.connect(self._on_scale_requested)
+        dock.context.scale_requested.connect(self._on_scale_requested)
         dock.sections.side_by_side.narrow.connect(self._offer)
         dock.sections.side_by_side.closed.connect(self._withdraw_offer)
         self._offered = ""  # the offer in the status line
@@ -580,7 +597,6 @@ class SlideSections(QObject):
     """
 
     failed = Signal(object)
-    scale_requested = Signal()
 
     def __init__(self, context: SlideContext, controls: SlideControls, lesions: SlideLesions) -> None:
         super().__init__(context)
@@ -596,7 +612,7 @@ class SlideSections(QObject):
         )
         self.rotation = RotationController(context, controls.rotation)
         self.display = DisplaySection(context, controls.display_section)
-        self.hosted = HostedSections(context, controls.add_section, controls.overview_section)
+        self.hosted = HostedSections(context, controls)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         for part in (self.side_by_side, self.worklist, self.hosted):
             part.failed.connect(self.failed)
@@ -619,7 +635,7 @@ class SlideSections(QObject):
         from napari_melanoma.ui.slide.depth_section import SlideDepthSection
 
         section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
-        section.scale_requested.connect(self.scale_requested)
+        section.scale_requested.connect(self._context.scale_requested)
         return self._initialize_section(section)
 
     @cached_property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.slides.notes import LayerDisplay
-    from napari_melanoma.ui.slide.run_status import HeatmapData
+    from napari_melanoma.ui.session.run_status import HeatmapData
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
 

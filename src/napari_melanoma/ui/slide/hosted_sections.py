@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.sections import find_sections
-from napari_melanoma.ui.session.autosave import Autosave
-from napari_melanoma.ui.session.slide import SlideSession, SlideSessions, SlideState
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import add_to_section, column, section
+from napari_melanoma.ui.widgets.style import WrappedLabel, add_to_section, column, named, section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,42 +22,48 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.ui.sections import Section
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 @dataclass
 class HostedSection:
-    """A section with its collapsible frame; ``widget``: of the open section, None while it is closed."""
+    """A section with its collapsible frame.
+
+    ``is_added``: the dock has no place for it, so it was added above the others. ``is_shown``: it shows the session on
+    the canvas. ``widget``: of the open section, None while it is closed.
+    """
 
     frame: QCollapsible
     section: Section
+    is_added: bool
+    is_shown: bool = False
     widget: QWidget | None = None
 
 
 class HostedSections(QObject):
     """Open the sections on the session of the displayed slide; close them when another slide is displayed.
 
-    The session of a slide is kept until the slide is closed. ``add_frame``: adds the frame of a section to the dock.
-    ``below``: a section below, which is collapsed at first use while one of these is expanded.
+    A section is shown in the frame of the dock that has its title. The session of a slide is kept until the slide is
+    closed. ``session``: that of the displayed slide; None until its folder was found.
     """
 
     failed = Signal(object)
 
-    def __init__(self, context: SlideContext, add_frame: Callable[[QCollapsible], None], below: QCollapsible) -> None:
+    def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
-        self._context, self._add_frame, self._below = context, add_frame, below
-        self.sessions = SlideSessions()
-        self.autosave = Autosave(self)
+        self._context, self._controls = context, controls
+        self.sessions = SlideSessions(self)
+        self.session: SlideSession | None = None
+        self._known_notes: SlideNotes | None = None  # of the session when its results were searched again
         self.sections: dict[str, HostedSection] = {}  # by title
         self._is_open_first = True  # whether sections are expanded that the user has never expanded or collapsed
-        self._session: SlideSession | None = None  # of the displayed slide; None until its strokes have been read
-        self.autosave.failed.connect(self.failed)
-        self.autosave.message.connect(context.status.show_message)
-        context.flush_requested.connect(self.autosave.flush)
-        context.run_manager.results_found.connect(self._on_results_found)
+        context.flush_requested.connect(self.flush)
+        context.tool_requested.connect(self._on_tool)
         self._search = BackgroundJob(_find_sections)
         self._search.succeeded.connect(self._on_found)
         self._search.failed.connect(self.failed)
@@ -65,49 +71,77 @@ class HostedSections(QObject):
         context.dock.destroyed.connect(self._close_sections)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Close the sections of the previous slide; those of the new one are opened when its folder is found.
+        """Show the session of a slide; that of a slide that was just opened follows when its folder is found.
 
         For the same slide with another scale, the sections are opened again.
         """
         self._close_sections()
-        if slide is not None and self._session is not None and self._session.slide == slide:
-            self._open_sections()
-            return
-        self._session = None
         open_slides = {one.identity for one in slide_layers.list_slides(self._context.viewer)}
         for session in self.sessions:
             if session.identity not in open_slides:
                 self.sessions.remove(session.identity)
+        known = None if slide is None else self.sessions.get(slide.identity)
+        self.session = known if known is not None and known.slide == slide else None
+        self._known_notes = None if self.session is None else self.session.notes.value
+        self._open_sections()
 
-    def _on_found(self, sections: Mapping[str, Callable[[], Section]]) -> None:
-        settings = self._context.settings
-        for title, create in sections.items():
-            frame = section(title, f"slide_{title.lower()}_section", column(), settings, self._is_open_first)
-            self.sections[title] = hosted = HostedSection(frame, create())
-            frame.toggled.connect(partial(self._on_toggled, hosted))
-            self._add_frame(frame)
+    def open_session(self, location: SlideResultLocation) -> SlideSession | None:
+        """Return the session of the displayed slide, whose results were found; None if it is of another slide.
+
+        Call ``show_session`` when the slide has the scale of its notes.
+        """
+        slide, session = self._context.slide, self.session
+        if slide is None or location.identity != slide.identity:
+            return None
+        self._is_open_first = not location.is_phantom
+        if session is not None and session.folder == location.folder and self._known_notes is not None:
+            session.update(location, self._known_notes)
+            return session
+        self._close_sections()
+        session = self.session = SlideSession(slide, location, self._context, self.sessions)
+        self._known_notes = location.notes
+        self.sessions.add(session)
+        return session
+
+    def show_session(self) -> None:
+        """Open the sections that are expanded."""
         self._show_defaults()
         self._open_sections()
 
-    def _on_results_found(self, location: SlideResultLocation) -> None:
-        slide = self._context.slide
-        if slide is None or location.identity != slide.identity or self._session is not None:
-            return
-        self._is_open_first = not location.is_phantom
+    def flush(self) -> None:
+        """Apply what is being typed or drawn, and save pending changes."""
+        if self.session is not None:
+            self.session.flush()
+
+    def _on_found(self, sections: Mapping[str, Callable[[], Section]]) -> None:
+        for title, create in sections.items():
+            self._add(title, create())
         self._show_defaults()
-        folder = location.slide_folder or location.folder
-        session = self.sessions.get(slide.identity)
-        if session is not None and session.folder == folder and session.slide == slide:
-            self._show(session)
-        else:
-            self.autosave.read(folder, slide.info.origin, partial(self._on_read, slide, location))
+        self._open_sections()
+
+    def _add(self, title: str, made: Section) -> None:
+        """Add a section to its frame, which is created above the others if the dock has none of its title."""
+        frame = self._controls.find_section(title)
+        is_added = frame is None
+        if frame is None:
+            name = f"slide_{title.lower()}_section"
+            frame = section(title, name, column(), self._context.settings, self._is_open_first)
+            self._controls.add_section(frame)
+        self.sections[title] = hosted = HostedSection(frame, made, is_added)
+        frame.toggled.connect(partial(self._on_toggled, hosted))
+        for tool in (one for one in made.tools if f"slide.{one}" in SHORTCUTS):
+            add_shortcut(self._context.dock, f"slide.{tool}", partial(self._on_tool, tool))
 
     def _show_defaults(self) -> None:
-        """Expand or collapse the sections as the user did last; at first use, expand them on real slides only."""
-        for hosted in self.sections.values():
-            self._show_default(hosted.frame, self._is_open_first)
-        if self.sections:
-            self._show_default(self._below, not any(one.frame.isExpanded() for one in self.sections.values()))
+        """Expand or collapse added sections as the user did last; at first use, expand them on real slides only.
+
+        The overview is collapsed at first use while one of them is expanded.
+        """
+        added = [one.frame for one in self.sections.values() if one.is_added]
+        for frame in added:
+            self._show_default(frame, self._is_open_first)
+        if added:
+            self._show_default(self._controls.overview_section, not any(frame.isExpanded() for frame in added))
 
     def _show_default(self, frame: QCollapsible, default: bool) -> None:
         is_open = self._context.settings.is_section_open(frame.objectName(), default)
@@ -116,27 +150,26 @@ class HostedSections(QObject):
             (frame.expand if is_open else frame.collapse)(animate=False)
             frame.blockSignals(False)
 
-    def _on_read(self, slide: ViewerSlide, location: SlideResultLocation, state: SlideState) -> None:
-        if self._context.slide is not slide or self._session is not None:
-            return
-        folder = location.slide_folder or location.folder
-        session = SlideSession(slide, folder, self._context, self.sessions, state)
-        self.sessions.add(session)
-        self.autosave.follow(session)
-        self._show(session)
-
-    def _show(self, session: SlideSession) -> None:
-        self._session = session
-        self._open_sections()
-
     def _open_sections(self) -> None:
         for hosted in self.sections.values():
             self._open(hosted)
 
     def _open(self, hosted: HostedSection) -> None:
-        """Open a section that is expanded, unless it is open."""
-        if self._session is not None and hosted.widget is None and hosted.frame.isExpanded():
-            hosted.widget = hosted.section.open(self._session)
+        """Show a section on the canvas once its documents have been read, and its widgets if it is expanded."""
+        session, part = self.session, hosted.section
+        if session is None:
+            return
+        documents = [session.document(kind) for kind in part.documents]
+        for document in documents:
+            document.ready.connect(self._open_sections, unique=True)
+        if not all(document.is_ready for document in documents):
+            return
+        problem = next((document.problem for document in documents if document.problem), "")
+        if not problem and not hosted.is_shown:
+            part.show(session)
+            hosted.is_shown = True
+        if hosted.widget is None and hosted.frame.isExpanded():
+            hosted.widget = _create_problem_label(problem) if problem else part.open(session)
             add_to_section(hosted.frame, hosted.widget)
             self._context.icons.apply()
 
@@ -144,12 +177,28 @@ class HostedSections(QObject):
         if expanded:
             self._open(hosted)
 
+    def _on_tool(self, name: str) -> None:
+        """Expand the section of a tool, and start or stop the tool."""
+        for hosted in self.sections.values():
+            if self.session is not None and name in hosted.section.tools:
+                hosted.frame.expand()
+                if hosted.is_shown and hosted.widget is not None:
+                    hosted.section.toggle_tool(name)
+
     def _close_sections(self) -> None:
         for hosted in self.sections.values():
-            if hosted.widget is not None:
+            if hosted.is_shown:
                 hosted.section.close()
+                hosted.is_shown = False
+            if hosted.widget is not None:
                 hosted.widget.deleteLater()
                 hosted.widget = None
+
+
+def _create_problem_label(problem: str) -> QWidget:
+    label = named(WrappedLabel(problem), "section_problem", "Why the section is not available")
+    label.setToolTip("")
+    return label
 
 
 def _find_sections(run: RunContext) -> Mapping[str, Callable[[], Section]]:

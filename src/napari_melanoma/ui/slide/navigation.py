@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.ui.session.run_status import SuspiciousTile
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.overview import Overview
-    from napari_melanoma.ui.slide.run_status import SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 

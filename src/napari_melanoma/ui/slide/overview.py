@@ -30,7 +30,7 @@ from napari_melanoma.ui.widgets.thumbnails import to_qimage
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.ui.slide.run_status import SuspiciousTile
+    from napari_melanoma.ui.session.run_status import SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_HEIGHT_PX = 160

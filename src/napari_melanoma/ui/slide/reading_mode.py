@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible, QElidingLabel
 
+from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.navigation import MagnificationButtons
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
-from napari_melanoma.ui.slide.run_status import describe_progress
 from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout

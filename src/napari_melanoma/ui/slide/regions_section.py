@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.regions_data_set import TileDataMaker
     from napari_melanoma.ui.slide.regions_layer import Painting
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 TOOLS = {  # text, icon and tooltip

@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
+from napari_melanoma.ui.widgets.latest_writer import Stamp
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.ui.session.run_status import analysis_identity, needs_run_panel
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.slide.lesion_drawing import LesionRefinement
@@ -26,7 +27,6 @@ from napari_melanoma.ui.slide.lesions import (
     make_split_edit,
 )
 from napari_melanoma.ui.slide.overview import TileStrip
-from napari_melanoma.ui.slide.run_status import analysis_identity, needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.lesions import LesionConfig
     from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
     from napari_melanoma.ui.slide.lesions import LesionFindings, SlideLesions
-    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.slide.context import NO_CASE, find_open_case, slide_display_name
 from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
 from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
-from napari_melanoma.ui.slide.run_status import analysis_identity
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import tasks
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate, SuspiciousTile
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_store import DepthReadingStore
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
-    from napari_melanoma.ui.slide.run_status import SlideRunUpdate, SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ESTIMATE_FIRST = "Estimate the risk first."

@@ -13,9 +13,9 @@ from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.reports.risk_section import format_probability, to_sentence
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.prediction_view import MIN_CHANGE_SCALE, NoticeLabel, field_title
+from napari_melanoma.ui.session.run_status import SuspiciousTile
 from napari_melanoma.ui.slide.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.slide.overview import TileStrip
-from napari_melanoma.ui.slide.run_status import SuspiciousTile
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, column, fill_column, named, row, tool_button

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.slides.notes import NotesFile, SlideNotes
+from napari_melanoma.slides.notes import NotesFile
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.viewer.garbage import collection_paused
-from napari_melanoma.ui.widgets.edited_document import LatestStateWriter
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,29 +33,6 @@ RUN_FOLDER_PATTERNS = (
     "*/*",
     *(f"{slide}/{inner}/*" for inner in (VIEW_FOLDER, DEPTH_FOLDER) for slide in ("*", "*/*")),
 )
-
-
-@dataclass(frozen=True)
-class SlideResultLocation:
-    """Folders of the results of a slide, with its notes and corrected tissue, and whether it was analyzed."""
-
-    identity: str
-    out: Path  # output folder that contains ``folder``
-    folder: Path
-    notes: SlideNotes
-    notes_file: NotesFile = field(compare=False)  # file of ``notes``
-    is_analyzed: bool
-    view_folder: Path  # results of an analysis of the view only; in the slide's own folder
-    is_view_analyzed: bool = False
-    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # corrected; (row, column) of the whole slide
-    tissue_error: str = ""  # why the corrected tissue cannot be read
-    slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
-    is_phantom: bool = False  # the slide is synthetic
-
-    @property
-    def view_out(self) -> Path:
-        """Output folder that contains ``view_folder``."""
-        return self.view_folder.parent
 
 
 @dataclass(frozen=True)

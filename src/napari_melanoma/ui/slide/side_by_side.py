@@ -654,14 +654,11 @@ def _save_alignment(
 
 def _replace_saved_alignment(context: SlideContext, other: ViewerSlide, alignment: SlideAlignment | None) -> None:
     """Replace the alignment of another slide in the notes of the displayed one; None removes it."""
-    slide, location, key = context.slide, context.location, other.info.fingerprint
-    if slide is None or location is None or location.identity != slide.identity or not key:
-        return
-    alignments = {other_key: saved for other_key, saved in location.notes.alignments.items() if other_key != key}
-    alignments |= {} if alignment is None else {key: alignment}
-    notes = replace(location.notes, alignments=alignments, fingerprint=slide.info.fingerprint)
-    context.location = replace(location, notes=notes)
-    context.run_manager.save_notes(context.location)
+    session, key = context.session, other.info.fingerprint
+    if session is not None and key:
+        alignments = {one: saved for one, saved in session.notes.value.alignments.items() if one != key}
+        alignments |= {} if alignment is None else {key: alignment}
+        session.edit_notes(lambda notes: replace(notes, alignments=alignments))
 
 
 def _shift_to_centers(matrix: NDArray[np.float64], first: ViewerSlide, second: ViewerSlide) -> NDArray[np.float64]:

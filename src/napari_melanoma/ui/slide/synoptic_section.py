@@ -13,7 +13,8 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, Stamp
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
+from napari_melanoma.ui.widgets.latest_writer import Stamp
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.slides.synoptic_files import StoredSynoptic
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_store import DepthReadingStore
     from napari_melanoma.ui.slide.lesions import SlideLesions
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
     SynopticState = DocumentState[SynopticReport]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
 
+    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
-    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
 
 SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
@@ -255,32 +257,25 @@ class SlideMemory(QObject):
 
     def save(self) -> None:
         """Save view and display in the background, if they have changed."""
-        if self._update_notes() and self._context.location is not None:
-            self._context.run_manager.save_notes(self._context.location)
+        slide, session = self._slide, self._context.session
+        self._timer.stop()
+        if slide is not None and session is not None and self._is_restored(slide):
+            session.edit_notes(partial(self._describe_slide, slide))
 
     def _is_restored(self, slide: ViewerSlide) -> bool:
         """Return whether a slide has been restored since it was opened."""
         opened = self._opened.get(slide.identity)
         return opened is not None and opened() is slide.slide
 
-    def _update_notes(self) -> bool:
-        """Update the notes to the current view and display of layers; return whether they have changed."""
-        context, slide = self._context, self._slide
-        self._timer.stop()
-        if slide is None or context.location is None or not self._is_restored(slide):
-            return False
-        notes = context.location.notes
+    def _describe_slide(self, slide: ViewerSlide, notes: SlideNotes) -> SlideNotes:
+        """Return notes with the current view and display of layers."""
         layers = {self._key(one): self._describe(one) for one in slide_layers.list_own_layers(self._viewer, slide)}
         layers = {
             key: display
             for key, display in {**self._removed, **layers}.items()
             if key and (key in notes.layers or display != self._initial.get(key))
         }
-        new = replace(notes, view=self._view, layers={**notes.layers, **layers})
-        if new == notes:
-            return False
-        context.location = replace(context.location, notes=replace(new, fingerprint=slide.info.fingerprint))
-        return True
+        return replace(notes, view=self._view, layers={**notes.layers, **layers})
 
     def _on_recorded(self, view: SlideView) -> None:
         slide = self._slide

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.slide_table import WorkItem
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.job import JobFunction
 

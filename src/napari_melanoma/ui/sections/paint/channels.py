@@ -11,7 +11,7 @@ from superqt.utils import signals_blocked
 
 from napari_melanoma.core.channel_choice import PARTS, ChannelChoice, ChannelLimits, default_names
 from napari_melanoma.slides.reading.composite import is_readable
-from napari_melanoma.ui.session.slide import set_channels
+from napari_melanoma.ui.session.strokes import set_channels
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
 
@@ -112,27 +112,27 @@ def displayed_limits(slide: ViewerSlide, name: str) -> ChannelLimits:
 def complete_channels(session: SlideSession) -> None:
     """Choose the channels of a fluorescence slide that has no choice: those of another open slide, or a default."""
     info = session.slide.info
-    stored = session.state.channels
+    stored = session.painted.value.channels
     if info.is_rgb or (stored is not None and stored.is_complete and is_readable(info, stored)):
         return
-    others = (one.state.channels for one in session.sessions if one is not session)
+    others = (one.painted.value.channels for one in session.sessions if one is not session)
     choice = next((one for one in others if one is not None and is_readable(info, one)), None)
     if choice is None:
         names = default_names(channel_keys(info.channels))
         limits = [displayed_limits(session.slide, name) for name in names]
         choice = ChannelChoice(channels=(*limits, *[limits[-1]] * (PARTS - len(limits))))
-    session.complete(set_channels(choice))
+    session.painted.complete(set_channels(choice))
 
 
 def choose_channels(session: SlideSession, choice: ChannelChoice) -> None:
     """Use other channels on all open slides that have them, since their strokes train one classifier."""
     for one in session.sessions:
         if is_readable(one.slide.info, choice):
-            one.apply(set_channels(choice))
+            one.painted.apply(set_channels(choice))
 
 
 def list_alike(session: SlideSession) -> list[SlideSession]:
     """Return the sessions of open slides that are read as the slide of ``session``, which comes first."""
-    choice = session.state.channels
+    choice = session.painted.value.channels
     others = [one for one in session.sessions if one is not session and is_readable(one.slide.info, choice)]
     return [session, *others]

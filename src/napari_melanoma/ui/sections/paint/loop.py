@@ -160,7 +160,9 @@ class PaintLoop(QObject):
 
     def _prepare(self) -> JobFunction | None:
         """Return the next job; None if there is nothing to compute."""
-        painted = {stroke.class_name for session in list_alike(self._session) for stroke in session.state.strokes}
+        painted = {
+            stroke.class_name for session in list_alike(self._session) for stroke in session.painted.value.strokes
+        }
         self._clock = None
         if len(painted) < MIN_CLASSES:
             self._set_fit(None)
@@ -171,10 +173,10 @@ class PaintLoop(QObject):
     def make_request(self) -> MapRequest:
         """Return what the next job computes."""
         session = self._session
-        others = [one for one in list_alike(session)[1:] if one.state.strokes]
+        others = [one for one in list_alike(session)[1:] if one.painted.value.strokes]
         return MapRequest(
-            tuple(_snapshot(one, session.state.channels) for one in (session, *others)),
-            tuple(one.name for one in session.state.classes),
+            tuple(_snapshot(one, session.painted.value.channels) for one in (session, *others)),
+            tuple(one.name for one in session.painted.value.classes),
             self._options.source,
             self._options.kind,
             _visible_box(session),
@@ -220,7 +222,7 @@ class PaintLoop(QObject):
 
 def _snapshot(session: SlideSession, channels: ChannelChoice | None) -> PaintedSlide:
     slide, size = session.slide, session.slide.info.pixel_size
-    return PaintedSlide(slide.identity, slide.slide, size, session.folder, session.state.strokes, channels)
+    return PaintedSlide(slide.identity, slide.slide, size, session.folder, session.painted.value.strokes, channels)
 
 
 def _visible_box(session: SlideSession) -> Box:

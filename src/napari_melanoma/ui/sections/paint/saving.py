@@ -38,11 +38,14 @@ def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
     """Return the open slides that have strokes and are read as the slide of ``session``, with its channels."""
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
-    channels = session.state.channels
-    painted = ((one.slide.info, one.state, one.folder) for one in list_alike(session) if one.state.strokes)
+    channels = session.painted.value.channels
+    painted = (
+        (one.slide.info, one.painted.value, one.folder) for one in list_alike(session) if one.painted.value.strokes
+    )
     return tuple(
         PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size, channels)
         for info, state, folder in painted
+        if state.strokes
     )
 
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
+from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
 from napari_melanoma.ui.sections.paint.channels import choose_channels, complete_channels, list_alike
 from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
@@ -50,7 +51,8 @@ from napari_melanoma.ui.sections.paint.suggestions import (
     find_suggestions,
 )
 from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView, enable
-from napari_melanoma.ui.session.slide import (
+from napari_melanoma.ui.session.strokes import (
+    STROKE_DOCUMENT,
     add_class,
     add_stroke,
     edit_class,
@@ -69,14 +71,17 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
-    from napari_melanoma.ui.session.slide import SlideSession, SlideState
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.session.strokes import PaintState
 
 DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], KINDS[0])  # until they are chosen by leaving out strokes
 SUGGESTION_CELLS = 40  # width of the view of a suggested cell
 
 
-class PaintSection:
+class PaintSection(Section):
     """Train a tissue classifier by painting on the slide."""
+
+    documents = (STROKE_DOCUMENT,)
 
     def __init__(self) -> None:
         self._stores, self._similar = FeatureCache(), SimilarMemory()
@@ -125,7 +130,7 @@ class PaintController(QObject):
         super().__init__(view)
         self._session, self._services, self._stores = session, services, stores
         self._tool_name = ""  # empty if no tool is active
-        self._grid: CellGrid = CellGrid.plan(replace(session.slide.info, composite=session.state.channels), 1.0)
+        self._grid: CellGrid = CellGrid.plan(replace(session.slide.info, composite=session.painted.value.channels), 1.0)
         self._cell_px = CELL_UM / min(session.slide.pixel_um)
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
@@ -139,17 +144,17 @@ class PaintController(QObject):
         self.model = model
         self._trainer = NetworkTrainer(view.network, network_run, services.status, self)
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
-        self._undo_keys = {"Control-Z": session.undo, "Control-Shift-Z": session.redo}
+        self._undo_keys = {"Control-Z": session.painted.undo, "Control-Shift-Z": session.painted.redo}
         self._connect()
         palette = view.class_list.classes
-        session.complete(lambda state: replace(state, classes=join_classes(palette, state.classes)))
-        self._on_state(session.state)
+        session.painted.complete(lambda state: replace(state, classes=join_classes(palette, state.classes)))
+        self._on_state(session.painted.value)
         self._similar.restore()
         self._loop.start()
 
     def _connect(self) -> None:
         view, session, services = self.view, self._session, self._services
-        session.changed.connect(self._on_state)
+        session.painted.changed.connect(self._on_state)
         session.sessions.changed.connect(self._update_texts)
         services.class_key_pressed.connect(self._on_class_key)
         services.tool_buttons += view.tools.values()
@@ -157,8 +162,8 @@ class PaintController(QObject):
         view.display_changed.connect(self._style_map)
         view.size_slider.valueChanged.connect(self._tool.set_size)
         view.pause_button.clicked.connect(lambda: self._on_pause())
-        view.edit_buttons["undo"].clicked.connect(lambda: session.undo())
-        view.edit_buttons["redo"].clicked.connect(lambda: session.redo())
+        view.edit_buttons["undo"].clicked.connect(lambda: session.painted.undo())
+        view.edit_buttons["redo"].clicked.connect(lambda: session.painted.redo())
         classes = view.class_list
         classes.class_selected.connect(self._on_class_selected)
         classes.class_added.connect(lambda added: session.sessions.apply(add_class(added)))
@@ -198,7 +203,7 @@ class PaintController(QObject):
         self._similar.close()
         self._trainer.close()
         self.view.suggestions.clear()
-        self._session.changed.disconnect(self._on_state)
+        self._session.painted.changed.disconnect(self._on_state)
         self._session.sessions.changed.disconnect(self._update_texts)
         self._services.class_key_pressed.disconnect(self._on_class_key)
         for button in self.view.tools.values():
@@ -206,7 +211,7 @@ class PaintController(QObject):
         self._map_layer.remove()
         self._strokes_layer.remove()
 
-    def _on_state(self, state: SlideState) -> None:
+    def _on_state(self, state: PaintState) -> None:
         """Show another state of the session."""
         if state.channels is not None:
             self.view.channels.show_choice(self._session.slide, state.channels)
@@ -223,7 +228,7 @@ class PaintController(QObject):
     def _update_texts(self) -> None:
         """Show what was painted, and what to do next."""
         view, session = self.view, self._session
-        painted = count_strokes([one.state.strokes for one in list_alike(session)])
+        painted = count_strokes([one.painted.value.strokes for one in list_alike(session)])
         selected = view.class_list.current.name
         assessment = self._assessor.latest
         validation = None if assessment is None else assessment.chosen
@@ -233,13 +238,13 @@ class PaintController(QObject):
         view.advice_label.setText(advice)
         view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
-        counts, channels = tuple(painted.strokes.values()), session.state.channels
+        counts, channels = tuple(painted.strokes.values()), session.painted.value.channels
         is_active = self._trainer.is_active
         blocker = resolve_network_blocker(counts, is_active=is_active, is_fluorescence=channels is not None)
         enable(view.train_button, TRAIN_TIP, blocker)
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
-        enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.can_undo else "Nothing to undo.")
-        enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.can_redo else "Nothing to redo.")
+        enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.painted.can_undo else "Nothing to undo.")
+        enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.painted.can_redo else "Nothing to redo.")
 
     def _on_tool(self, name: str) -> None:
         """Activate a tool, or deactivate it if it is active."""
@@ -291,12 +296,12 @@ class PaintController(QObject):
         elif drawn.tool == "erase":
             stroke = self._find_stroke(drawn)
             if stroke is not None:
-                self._session.apply(remove_stroke(stroke.id))
+                self._session.painted.apply(remove_stroke(stroke.id))
             else:
                 self._services.status.show_briefly("There is no stroke at this position.")
         else:
             shape = StrokeShape.of_path(drawn, self._grid)
-            self._session.apply(add_stroke(self._new_stroke(shape.kind, shape.points, shape.radius_px)))
+            self._session.painted.apply(add_stroke(self._new_stroke(shape.kind, shape.points, shape.radius_px)))
 
     def _new_stroke(
         self, kind: StrokeKind, points: tuple[Point, ...], radius_px: float = 0.0, class_name: str = ""
@@ -314,7 +319,7 @@ class PaintController(QObject):
         from napari_melanoma.slides.tissue_classifier.strokes import cells_of_stroke
 
         cell = self._grid.cell_of(drawn.points[0])
-        strokes = reversed(self._session.state.strokes)
+        strokes = reversed(self._session.painted.value.strokes)
         return next((one for one in strokes if (cells_of_stroke(one, self._grid) == cell).all(axis=1).any()), None)
 
     def _on_pause(self) -> None:
@@ -330,7 +335,7 @@ class PaintController(QObject):
             self.view.suggestions.clear()
             if self._map.labels.any():
                 self._map.clear()
-                self._map_layer.show(self._map, self._grid, self._session.state.colors)
+                self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
         self._update_texts()
 
     def _on_assessed(self, assessment: Assessment) -> None:
@@ -357,7 +362,7 @@ class PaintController(QObject):
         """Paint a suggested cell with its predicted class, or with that of a number."""
         if name := self._find_class(number, suggestion.class_name):
             center = tuple(self._grid.center_of(suggestion.cell).tolist())
-            self._session.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+            self._session.painted.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
 
     def _find_class(self, number: int, default: str) -> str:
         """Return the name of a class by its number; ``default`` for 0, empty if there is none."""
@@ -373,7 +378,7 @@ class PaintController(QObject):
             self._similar.assign(thumbnail, name)
 
     def _on_similar_painted(self, cell: SimilarCell, name: str) -> None:
-        self._session.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
+        self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
 
     def _on_save(self) -> None:
         self._saver.ask(self.view.window(), self._session, self._assessor.latest)
@@ -393,7 +398,7 @@ class PaintController(QObject):
             return
         is_new = self._map_layer.layer is None
         self._map.add(parts, fit.classifier.classes)
-        self._map_layer.show(self._map, self._grid, self._session.state.colors)
+        self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
         if is_new:
             self._style_map()
 
@@ -411,7 +416,7 @@ class PaintController(QObject):
             cell_mm2 = self._grid.placement.cell_area_mm2 or 0.0
             tissue = self._loop.tissue
             counts = {} if tissue is None else self._map.count(tissue)
-            names = [one.name for one in self._session.state.classes if one.name in counts]
+            names = [one.name for one in self._session.painted.value.classes if one.name in counts]
             self._areas_mm2 = {name: counts[name] * cell_mm2 for name in names}
             self._suggest()
         self._update_texts()

@@ -1,0 +1,283 @@
+"""Values of one open slide: shared between sections, edited with undo, and stored in files that follow each edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from psygnal import Signal
+
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter, Stamp
+
+if TYPE_CHECKING:
+    from qtpy.QtCore import QObject
+
+    from napari_melanoma.io.geojson import Origin
+    from napari_melanoma.ui.widgets.job import JobFunction
+
+Value = TypeVar("Value")
+HistoryStep = Literal["undo", "redo"]
+
+
+class Shared(Generic[Value]):
+    """A value that several sections show; ``changed`` emits the new value."""
+
+    changed = Signal(object)
+
+    def __init__(self, value: Value) -> None:
+        self._history = History(value)
+
+    @property
+    def value(self) -> Value:
+        """The current value."""
+        return self._history.current
+
+    def set(self, value: Value) -> None:
+        """Replace the value and forget its history."""
+        if value is not self.value:
+            self._history = History(value)
+            self.changed.emit(value)
+
+
+class Edited(Shared[Value]):
+    """A value that users edit, with undo.
+
+    ``edited``: the user has made, undone or redone a step. ``failed``: why an edit was not possible. ``find_lock``:
+    returns why the value must not be changed now, such as a signature; empty if it may.
+    """
+
+    edited = Signal()
+    failed = Signal(Exception)
+
+    def __init__(self, value: Value) -> None:
+        super().__init__(value)
+        self.find_lock: Callable[[], str] = lambda: ""
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to undo."""
+        return bool(self._history.past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone step to redo."""
+        return bool(self._history.undone)
+
+    def apply(self, edit: Callable[[Value], Value]) -> None:
+        """Change the value by a function from value to value, as one step."""
+
+        def push(history: History[Value]) -> History[Value]:
+            value = edit(history.current)
+            return history if value == history.current else history.push(value)
+
+        self._change(push)
+
+    def undo(self) -> None:
+        """Undo the last step."""
+        self.step("undo")
+
+    def redo(self) -> None:
+        """Redo the last undone step."""
+        self.step("redo")
+
+    def step(self, direction: HistoryStep) -> None:
+        """Undo or redo a step."""
+
+        def restore(history: History[Value]) -> History[Value]:
+            restored: History[Value] = getattr(history, direction)()
+            return history if restored is history else self._restore(history, restored)
+
+        self._change(restore)
+
+    def push(self, value: Value) -> None:
+        """Change the value as a step that can be undone, but is not the user's, such as a change by another program."""
+        if value != self.value:
+            self._history = self._history.push(value)
+            self.refresh()
+
+    def complete(self, edit: Callable[[Value], Value]) -> None:
+        """Change the value and its history without a step, such as classes of this user that are not in the file."""
+        self._history = self._history.map_values(edit)
+
+    def refresh(self) -> None:
+        """Emit ``changed``, also for the same value, to replace rejected input."""
+        self.changed.emit(self.value)
+
+    def _restore(self, previous: History[Value], restored: History[Value]) -> History[Value]:
+        """Return the history after undo or redo; a subclass may record the step in the value."""
+        return restored
+
+    def _change(self, change: Callable[[History[Value]], History[Value]]) -> None:
+        try:
+            history = change(self._history)
+            if history is self._history:
+                return
+            if lock := self.find_lock():
+                raise InputError(lock)
+        except MelanomaError as error:
+            self.refresh()
+            self.failed.emit(error)
+            return
+        self._history = history
+        self._save()
+        self.refresh()
+        self.edited.emit()
+
+    def _save(self) -> None:
+        """Store the value, which has changed by a step."""
+
+
+@dataclass(frozen=True)
+class SlideFolder:
+    """The file of a slide and the folder of its results; ``origin``: corner of the scanned area."""
+
+    slide: Path
+    folder: Path
+    origin: Origin = (0, 0)
+
+
+@dataclass(frozen=True)
+class Stored(Generic[Value]):
+    """Content of a file.
+
+    ``stamp``: version of the file; None if there is none. ``notes``: for the user, such as the name of a backup.
+    ``unread``: other content, which is written back.
+    """
+
+    value: Value
+    stamp: Stamp | None = None
+    notes: tuple[str, ...] = ()
+    unread: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class DocumentKind(Generic[Value]):
+    """A kind of value that is stored in the folder of a slide.
+
+    ``empty``: the value until the file has been read. ``read`` and ``write`` are called in a thread; ``write``: with
+    the content when the file was last read or written, so that it can back up a file that another program has changed.
+    """
+
+    name: str
+    empty: Value
+    read: Callable[[SlideFolder], Stored[Value]]
+    write: Callable[[SlideFolder, Value, Stored[Value]], Stored[Value]]
+
+
+@dataclass(frozen=True)
+class _Unsaved(Generic[Value]):
+    folder: Path
+    value: Value
+
+
+class Document(Edited[Value]):
+    """A value of a slide that is read once from its folder, and saved in the background after each step.
+
+    It is empty, and edits are ignored, until ``ready``: the file was read, or could not be read (``problem``). In that
+    case it stays so, and the file is not overwritten.
+    """
+
+    ready = Signal()
+    message = Signal(str)
+
+    def __init__(self, kind: DocumentKind[Value], place: SlideFolder, parent: QObject) -> None:
+        super().__init__(kind.empty)
+        self.kind, self.place = kind, place
+        self.is_ready, self.problem = False, ""
+        self._stored = Stored(kind.empty)
+        self._task_count = 0
+        self.queue = LatestJobQueue(parent)
+        self.queue.succeeded.connect(_finish)
+        self.queue.failed.connect(self.failed.emit)
+        self._writer = LatestStateWriter[_Unsaved[Value], Stored[Value]](
+            self.queue, self.queue, self._write, self._show_notes, self.failed.emit
+        )
+        self.submit(self._read, self._on_read)
+
+    def apply_slow(self, edit: Callable[[Value], Value]) -> None:
+        """Compute an edit in the background, after pending edits, and apply it as a step.
+
+        It is computed again if the value has changed in the meantime.
+        """
+
+        def prepare() -> JobFunction:
+            before = self.value
+            return lambda run: (before, edit(before))
+
+        def apply(values: tuple[Value, Value]) -> None:
+            before, after = values
+            if self.value is before:
+                self.apply(lambda _: after)
+            else:
+                self.apply_slow(edit)
+
+        self._submit(prepare, apply)
+
+    def submit(self, work: JobFunction, on_done: Callable[[Any], object]) -> None:
+        """Run a function in the background, such as an export; ``on_done``: called with its result."""
+        self._submit(lambda: work, on_done)
+
+    def _submit(self, prepare: Callable[[], JobFunction], on_done: Callable[[Any], object]) -> None:
+        def prepare_job() -> JobFunction:
+            work = prepare()
+            return lambda run: partial(on_done, work(run))
+
+        self._task_count += 1
+        self.queue.submit(f"task {self._task_count}", prepare_job)
+
+    def flush(self) -> None:
+        """Write pending changes now: the window may be about to close."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write pending changes, and stop all tasks: the slide was closed."""
+        self.flush()
+        self.queue.cancel()
+        self.queue.deleteLater()
+
+    def _change(self, change: Callable[[History[Value]], History[Value]]) -> None:
+        if self.is_ready and not self.problem:
+            super()._change(change)
+
+    def _save(self) -> None:
+        self._writer.save(_Unsaved(self.place.folder, self.value))
+
+    def _read(self, run: RunContext) -> Stored[Value] | Exception:
+        try:
+            return self.kind.read(self.place)
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown to the user
+            return error
+
+    def _on_read(self, stored: Stored[Value] | Exception) -> None:
+        self.is_ready = True
+        if isinstance(stored, Exception):
+            self.problem = str(stored)
+            self.failed.emit(stored)
+        else:
+            self._stored = stored
+            self._show_notes(stored)
+            self.set(stored.value)
+        self.ready.emit()
+
+    def _write(self, unsaved: _Unsaved[Value]) -> Stored[Value]:
+        """Write a value; called in a thread, or when the window closes."""
+        self._stored = self.kind.write(self.place, unsaved.value, self._stored)
+        return self._stored
+
+    def _show_notes(self, stored: Stored[Value] | None) -> None:
+        if stored is not None and stored.notes:
+            self.message.emit("; ".join(stored.notes))
+
+
+def _finish(done: Callable[[], object]) -> None:
+    """Handle the result of a job in the GUI thread."""
+    done()

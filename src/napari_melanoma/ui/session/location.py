@@ -1,0 +1,37 @@
+"""The folders of the results of a slide, as found when it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.notes import NotesFile, SlideNotes
+
+
+@dataclass(frozen=True)
+class SlideResultLocation:
+    """Folders of the results of a slide, with its notes and corrected tissue, and whether it was analyzed."""
+
+    identity: str
+    out: Path  # output folder that contains ``folder``
+    folder: Path
+    notes: SlideNotes
+    notes_file: NotesFile = field(compare=False)  # file of ``notes``
+    is_analyzed: bool
+    view_folder: Path  # results of an analysis of the view only; in the slide's own folder
+    is_view_analyzed: bool = False
+    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # corrected; (row, column) of the whole slide
+    tissue_error: str = ""  # why the corrected tissue cannot be read
+    slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
+    is_phantom: bool = False  # the slide is synthetic
+
+    @property
+    def view_out(self) -> Path:
+        """Output folder that contains ``view_folder``."""
+        return self.view_folder.parent

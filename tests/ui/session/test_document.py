@@ -1,0 +1,231 @@
+"""Values edited by hand: their history, reading and saving, also if the window closes during a write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
+
+from conftest import wait_until_idle
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder, Stored
+from napari_melanoma.ui.session.history import History
+
+
+class Disk:
+    """A slow one, that can be full; notes a file that was changed outside."""
+
+    def __init__(self) -> None:
+        self.file, self.calls, self.goes_on, self.begun, self.full = "stored", [], Event(), Event(), False
+        self.goes_on.set()
+
+    def read(self, place: SlideFolder) -> Stored[str]:
+        return Stored(self.file, (7, 7), (f"{place.folder} was repaired",))
+
+    def write(self, place: SlideFolder, value: str, stored: Stored[str]) -> Stored[str]:
+        self.begun.set()
+        assert self.goes_on.wait(10)
+        if self.full:
+            raise SaveError("the disk is full")
+        self.calls.append((value, stored.stamp))
+        self.file = value
+        return Stored(value, (len(self.calls), 0), ("changed outside",) if value == "one" else ())
+
+
+class Desk:
+    """A document in folder ``a``, and what it emitted."""
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self.qtbot, self.parent, self.disk = qtbot, QObject(), Disk()
+        place = SlideFolder(Path("a.tif"), Path("a"))
+        self.document = Document(DocumentKind("text", "", self.disk.read, self.disk.write), place, self.parent)
+        self.changed, self.messages, self.errors = [], [], []
+        self.document.changed.connect(self.changed.append)
+        self.document.message.connect(self.messages.append)
+        self.document.failed.connect(lambda error: self.errors.append(str(error)))
+
+    def waits(self) -> None:
+        wait_until_idle(self.qtbot, self.document.queue)
+
+    def sets(self, *values: str) -> None:
+        for value in values:
+            self.document.apply(lambda _, value=value: value)
+
+
+@pytest.fixture
+def desk(qtbot: QtBot) -> Iterator[Desk]:
+    """A document that was read."""
+    made = Desk(qtbot)
+    made.waits()
+    yield made
+    made.disk.goes_on.set()
+    wait_until_idle(qtbot)
+    made.parent.deleteLater()
+
+
+def test_steps_are_undone_and_redone() -> None:
+    history = History("a").push("b").push("c")
+    back = history.undo().undo()
+    assert back.current == "a"
+    assert back.undo() is back
+    assert back.redo().current == "b"
+    assert back.redo().redo() == history
+    assert history.redo() is history
+    assert back.push("d").undone == ()
+    assert back.map_values(str.upper) == History("A", (), ("C", "B"))
+
+
+def test_a_shared_value_is_set_without_a_history() -> None:
+    seen, shared = [], Shared(())
+    shared.changed.connect(seen.append)
+    shared.set(shared.value)
+    shared.set((1,))
+    assert (shared.value, seen) == ((1,), [(1,)])
+
+
+def test_an_edited_value_has_steps_of_the_user_and_others() -> None:
+    edited, seen, steps = Edited(1), [], []
+    edited.changed.connect(seen.append)
+    edited.edited.connect(lambda: steps.append(edited.value))
+    edited.undo()
+    edited.apply(lambda value: value)
+    assert not edited.can_undo
+    edited.apply(lambda value: value + 1)
+    edited.push(7)
+    edited.push(7)
+    edited.complete(lambda value: value * 10)
+    edited.undo()
+    edited.undo()
+    edited.redo()
+    assert (edited.value, edited.can_undo, edited.can_redo) == (20, True, True)
+    assert (seen, steps) == ([2, 7, 20, 10, 20], [2, 20, 10, 20])
+
+
+def test_a_locked_value_does_not_change() -> None:
+    edited, seen, errors = Edited(1), [], []
+    edited.changed.connect(seen.append)
+    edited.failed.connect(lambda error: errors.append(str(error)))
+    edited.apply(lambda value: value + 1)
+    edited.find_lock = lambda: "the report is signed"
+    edited.apply(lambda value: value)
+    assert not errors, "nothing would change"
+    edited.apply(lambda value: value + 1)
+    edited.undo()
+    assert (seen, errors) == ([2, 2, 2], ["the report is signed"] * 2), "rejected input is replaced"
+
+
+def test_a_document_is_read_and_keeps_its_history(desk: Desk) -> None:
+    assert (desk.document.value, desk.messages) == ("stored", ["a was repaired"])
+    desk.sets("two")
+    desk.document.undo()
+    desk.document.redo()
+    desk.document.redo()
+    assert desk.changed == ["stored", "two", "stored", "two"]
+
+
+def test_edits_are_ignored_until_the_file_was_read(qtbot: QtBot) -> None:
+    desk = Desk(qtbot)
+    desk.sets("two")
+    desk.waits()
+    assert (desk.document.value, desk.document.can_undo, desk.disk.calls) == ("stored", False, [])
+    desk.parent.deleteLater()
+
+
+def test_an_edit_that_fails_or_changes_nothing_is_no_step(desk: Desk) -> None:
+    def fails(value: str) -> str:
+        raise InputError("outside of the slide")
+
+    desk.document.apply(fails)
+    assert (desk.errors, desk.changed) == (["outside of the slide"], ["stored", "stored"])
+    desk.sets("stored")
+    assert not desk.document.can_undo
+
+
+def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file(desk: Desk) -> None:
+    desk.sets("0", "1", "2")
+    desk.waits()
+    desk.sets("one")
+    desk.waits()
+    assert desk.disk.calls == [("2", (7, 7)), ("one", (1, 0))]
+    assert desk.messages == ["a was repaired", "changed outside"]
+
+
+@pytest.mark.both_qts
+def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(desk: Desk) -> None:
+    desk.disk.goes_on.clear()
+    desk.sets("early")
+    desk.qtbot.waitUntil(desk.disk.begun.is_set)
+    desk.sets("last")
+    Thread(target=lambda: (Event().wait(0.05), desk.disk.goes_on.set())).start()
+    desk.document.flush()  # no turn of Qt comes any more
+    assert desk.disk.calls == [("early", (7, 7)), ("last", (1, 0))]
+    desk.waits()
+    assert len(desk.disk.calls) == 2
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("full", [False, True])
+def test_a_document_whose_window_is_destroyed_writes_pending_changes(qtbot: QtBot, full: bool) -> None:
+    desk = Desk(qtbot)
+    desk.waits()
+    desk.sets("two")
+    desk.disk.full = full
+    with qtbot.waitSignal(desk.parent.destroyed):
+        desk.parent.deleteLater()
+    assert desk.disk.calls == ([] if full else [("two", (7, 7))])
+    assert desk.errors == []
+
+
+def test_a_closed_document_is_written_and_its_tasks_end(desk: Desk) -> None:
+    desk.sets("two")
+    desk.document.apply_slow(lambda value: "late")
+    desk.document.close()
+    wait_until_idle(desk.qtbot)
+    assert desk.disk.calls == [("two", (7, 7))]
+    assert desk.document.value == "two"
+
+
+def test_a_failed_write_is_retried(desk: Desk) -> None:
+    desk.disk.full = True
+    desk.sets("two")
+    desk.waits()
+    desk.document.flush()
+    assert desk.errors == ["the disk is full"] * 2
+    desk.disk.full = False
+    desk.document.flush()
+    assert desk.disk.file == "two"
+
+
+def test_a_slow_edit_is_applied_to_the_value_of_its_time(desk: Desk) -> None:
+    begun, goes_on = Event(), Event()
+    seen = []
+
+    def add(value: str) -> str:
+        seen.append(value)
+        begun.set()
+        assert goes_on.wait(10)
+        return value + " +"
+
+    desk.document.apply_slow(add)
+    desk.qtbot.waitUntil(begun.is_set)
+    desk.sets("changed")  # meanwhile
+    desk.document.apply_slow(lambda value: value + " -")
+    goes_on.set()
+    desk.waits()
+    assert seen == ["stored", "changed -"]
+    assert desk.document.value == "changed - +"
+    desk.document.undo()
+    assert desk.document.value == "changed -"
+
+
+def test_a_slow_edit_that_fails_changes_nothing(desk: Desk) -> None:
+    def fails(value: str) -> str:
+        raise InputError("no outline here")
+
+    desk.document.apply_slow(fails)
+    desk.waits()
+    assert (desk.document.value, desk.errors) == ("stored", ["no outline here"])
