@@ -218,7 +218,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
 
     # It is restored when the notes are read later.
     closes_the_second(person)
-    location, person.dock.context.location = person.dock.context.location, None
+    location, person.dock.context.session = person.dock.context.location, None
     presses(person, "side_by_side_show")
     assert not words.text().startswith("Registered")
     person.dock._on_results_found(location)

@@ -188,9 +188,9 @@ class SlideDock(SlideControls):
 
     def _connect_sections(self) -> None:
         """Connect the sections with each other."""
-        self.run_panel.updated.connect(self._on_run_updated)
-        for source in (self.regions.store.changed, self.regions.selection.changed):
-            source.connect(lambda *_: self._share_regions())
+        self.run_panel.updated.connect(self.sections.share_run)
+        for source in (self.regions.store.changed, self.regions.selection.changed, self.run_manager.results_found):
+            source.connect(lambda *_: self.sections.share_regions(self.regions))
         self.run_panel.updated.connect(self.refresh)
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
@@ -384,20 +384,7 @@ class SlideDock(SlideControls):
             self._save_notes()
         self.analysis_region.show_results(location)
         self.sections.hosted.show_session()
-        self._share_regions()
         self.refresh()
-
-    def _share_regions(self) -> None:
-        """Share the regions and the run of the displayed slide with its session, until their sections are moved."""
-        session, state = self.sections.hosted.session, self.regions.store.state
-        if session is not None and state is not None and state.identity == session.identity:
-            session.regions.set(state.history.current)
-            session.selected_regions.set(self.regions.selection.ids)
-
-    def _on_run_updated(self, update: SlideRunUpdate) -> None:
-        self.context.run_updated.emit(update)
-        if self.context.session is not None:
-            self.context.session.run.set(update)
 
     def _on_scale_toggled(self, on: bool) -> None:
         if on and self.slide is not None:
@@ -432,16 +419,9 @@ class SlideDock(SlideControls):
         """Save bookmarks, measurements, angle, colors and other changes of the notes with the results."""
         slide, session = self.slide, self.context.session
         if session is not None and slide is not None:
-            session.edit_notes(
-                lambda notes: replace(
-                    notes,
-                    bookmarks=self.navigation_panel.bookmarks,
-                    measures=self.sections.measurements.measures,
-                    angle=slide.angle,
-                    colors=self.sections.display.colors,
-                    **changes,
-                )
-            )
+            changes |= {"bookmarks": self.navigation_panel.bookmarks, "angle": slide.angle}
+            changes |= {"measures": self.sections.measurements.measures, "colors": self.sections.display.colors}
+            session.edit_notes(lambda notes: replace(notes, **changes))
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
@@ -662,6 +642,19 @@ class SlideSections(QObject):
     def get_options(self, info: SlideInfo) -> SlideOptions:
         """Return the options that the controls show, with the patient data of the slide."""
         return self._controls.get_options(info).model_copy(update={"patient": self.patient_data})
+
+    def share_run(self, update: SlideRunUpdate) -> None:
+        """Share an update of the analysis with the other sections."""
+        self._context.run_updated.emit(update)
+        if self._context.session is not None:
+            self._context.session.run.set(update)
+
+    def share_regions(self, regions: SlideRegionSection) -> None:
+        """Share the regions of the displayed slide with its session, until their section is moved."""
+        session, state = self.hosted.session, regions.store.state
+        if session is not None and state is not None and state.identity == session.identity:
+            session.regions.set(state.history.current)
+            session.selected_regions.set(regions.selection.ids)
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""
