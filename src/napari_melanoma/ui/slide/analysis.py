@@ -19,6 +19,7 @@ from napari_melanoma.ui.session.run_status import (
     find_resume_blocker,
     needs_run_panel,
 )
+from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
