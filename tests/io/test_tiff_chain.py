@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.errors import MelanomaError, UnreadableImage
+from napari_melanoma.extensions.privacy_audit.images import read_tiff_entries
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.tiff import TiffLayout, check_page_chain, is_truncated
-from napari_melanoma.privacy.images import read_tiff_entries
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
 

@@ -36,6 +36,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.figures.page import Block, Section, Table, write_report
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb
@@ -43,7 +44,6 @@ from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
 from napari_melanoma.lesion.changes import LesionChanges, MeasuredPhotograph, compare_photographs
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.risk_section import format_known_data

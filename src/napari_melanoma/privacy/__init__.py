@@ -1,1 +1,1 @@
-"""Pseudonyms of patients, and the audit of files for information that identifies a person."""
+"""Pseudonyms of patients, and the recognition of information that identifies a person."""

@@ -17,8 +17,7 @@ from typing import IO, cast
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
-from napari_melanoma.privacy.documents import (
+from napari_melanoma.extensions.privacy_audit.documents import (
     extract_pictures,
     inspect_table,
     is_workbook,
@@ -28,7 +27,8 @@ from napari_melanoma.privacy.documents import (
     read_toml_entries,
     read_xml_entries,
 )
-from napari_melanoma.privacy.images import read_dicom_entries, read_picture_entries, read_tiff_entries
+from napari_melanoma.extensions.privacy_audit.images import read_dicom_entries, read_picture_entries, read_tiff_entries
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
 from napari_melanoma.privacy.personal_data import (
     MetadataEntry,
     PrivacyFinding,

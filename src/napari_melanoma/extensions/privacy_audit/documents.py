@@ -1,6 +1,6 @@
 """Read texts, tables and workbooks for the audit.
 
-Texts and workbooks are read into entries, which ``privacy.audit`` inspects; tables are inspected here.
+Texts and workbooks are read into entries, which ``audit`` inspects; tables are inspected here.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.privacy.audit import CHUNK_BYTES, audit
-from napari_melanoma.privacy.documents import read_xml_entries
+from napari_melanoma.extensions.privacy_audit.audit import CHUNK_BYTES, audit
+from napari_melanoma.extensions.privacy_audit.documents import read_xml_entries
 from napari_melanoma.privacy.personal_data import KINDS, PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))

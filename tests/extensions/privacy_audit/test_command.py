@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dark_model import use_dark_model
 from PIL import Image
 from typer.testing import Result
 
@@ -77,10 +78,11 @@ def write_dicom(path: Path, rgb: np.ndarray) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
-@pytest.mark.usefixtures("dark")
 def test_results_contain_no_personal_data(
-    run: Callable[..., Result], photographs_of_patient: Path, tmp_path: Path
+    run: Callable[..., Result], photographs_of_patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "model").mkdir()
+    use_dark_model(tmp_path / "model", monkeypatch.setattr)
     assert run("audit", photographs_of_patient).exit_code == 1
     assert run("lesion", photographs_of_patient, "--out", "out").exit_code == 1  # one is damaged
     assert (tmp_path / "out/c/mask.png").is_file()
