@@ -366,7 +366,6 @@ class CountSection(QObject):
             button.clicked.connect(lambda _=False, step=step: self.store.step_history(step))
         add_to_section(self._section, view)
         self._context.tool_buttons.append(view.tool)
-        self._context.icons.apply()
         self._on_changed()
         self._show_results()
 

@@ -171,7 +171,6 @@ class HostedSections(QObject):
         if hosted.widget is None and hosted.frame.isExpanded():
             hosted.widget = _create_problem_label(problem) if problem else part.open(session)
             add_to_section(hosted.frame, hosted.widget)
-            self._context.icons.apply()
 
     def _on_toggled(self, hosted: HostedSection, expanded: bool) -> None:
         if expanded:

@@ -63,9 +63,11 @@ class PixelTool(QObject):
         placement = MapPlacement(0.0, 0.0, 1.0, 1.0, slide.info.pixel_size)
         layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, self._role, _create_layer, placement)
         self._slide = None  # so that selecting the layer here does not emit left
+        layer.visible = layer.editable = True  # it may be hidden since the tool was active last
         self._viewer.layers.selection.active = layer
         layer.mode = "pick"  # a mode that neither pans nor paints; the space bar pans
-        layer.mouse_drag_callbacks.append(self._on_press)
+        if self._on_press not in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.append(self._on_press)
         bind_keys(layer, keys)
         self._slide = slide
         return layer

@@ -43,6 +43,7 @@ Role = Literal[
     "clicks",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
+TOOL_ROLES: tuple[Role, ...] = ("stroke",)  # of layers that are hidden while their tool is not active
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
@@ -183,7 +184,7 @@ def toggle_overlays(viewer: Viewer, slide: ViewerSlide, kept: Layer | None) -> b
     layers = {
         layer.metadata[METADATA_KEY].get("role"): layer
         for layer in find_layers(viewer, slide.identity)
-        if layer != kept
+        if layer != kept and layer.metadata[METADATA_KEY].get("role") not in TOOL_ROLES
     }
     visible = [role for role, layer in layers.items() if layer.visible]
     shown = () if visible else slide.metadata.get("hidden_roles") or tuple(layers)

@@ -243,6 +243,11 @@ class GuiTaskQueue(QObject):
         self._timer.start()
         tasks.set_running(self, bool(self._tasks))
 
+    def clear(self) -> None:
+        """Remove all pending tasks."""
+        self._tasks.clear()
+        tasks.set_running(self, False)
+
     def _next(self) -> None:
         if not self._tasks:
             self._timer.stop()

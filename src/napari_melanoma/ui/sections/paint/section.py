@@ -51,6 +51,7 @@ from napari_melanoma.ui.sections.paint.suggestions import (
     find_suggestions,
 )
 from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView, enable
+from napari_melanoma.ui.sections.paint.warm_up import warm_up
 from napari_melanoma.ui.session.strokes import (
     STROKE_DOCUMENT,
     add_class,
@@ -62,6 +63,7 @@ from napari_melanoma.ui.session.strokes import (
 )
 from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
+from napari_melanoma.ui.widgets.job import GuiTaskQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
@@ -98,6 +100,7 @@ class PaintSection(Section):
             return label
         session.closed.connect(self._stores.release, unique=True)
         complete_channels(session)
+        warm_up()
         self._controller = PaintController(session, self._stores, self._similar, self._network_run, self._model)
         return self._controller.view
 
@@ -137,6 +140,7 @@ class PaintController(QObject):
         self._strokes_layer = StrokesLayer(services.viewer, session.slide)
         self._tool = StrokeTool(services.viewer, self, self._cell_px)
         self._tool.set_size(view.size_slider.value())
+        self._layer_queue = GuiTaskQueue(self)
         self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
         self._assessor = Assessor(self, stores, DEFAULT_SOURCES)
         self._saver = ModelSaver(services.status, self)
@@ -208,6 +212,8 @@ class PaintController(QObject):
         self._services.class_key_pressed.disconnect(self._on_class_key)
         for button in self.view.tools.values():
             self._services.tool_buttons.remove(button)
+        self._layer_queue.clear()
+        self._tool.close(self._session.slide)
         self._map_layer.remove()
         self._strokes_layer.remove()
 
@@ -260,6 +266,7 @@ class PaintController(QObject):
             tool.set_color(self.view.class_list.current.color)
             if tool.start(session.slide, cast("StrokeToolName", name), self._undo_keys):
                 self._tool_name = name
+                self._layer_queue.add(self._strokes_layer.prepare, self._prepare_map)
             else:
                 self._services.status.show_message(NOT_IN_VIEW)
         self.view.show_tool(self._tool_name)
@@ -400,6 +407,12 @@ class PaintController(QObject):
         self._map.add(parts, fit.classifier.classes)
         self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
         if is_new:
+            self._style_map()
+
+    def _prepare_map(self) -> None:
+        """Add the layer of the map ahead, while nothing is computed: napari takes 0.3 to 0.8 s for it."""
+        if self._map_layer.layer is None:
+            self._map_layer.show(self._map, self._grid, self._session.state.colors)
             self._style_map()
 
     def _style_map(self) -> None:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import cover_view, get_camera, get_zoom
 from napari_melanoma.ui.viewer.pixel_tools import DRAG_PX, PixelTool
-from napari_melanoma.ui.viewer.shape_layers import UNFINISHED, Keys, to_rgba
+from napari_melanoma.ui.viewer.shape_layers import UNFINISHED, Keys, hide_tool_layer, remove_tool_layer, to_rgba
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -125,6 +125,7 @@ class StrokeTool(PixelTool):
         self._tool: StrokeToolName = "brush"
         self._size_px = 1.0
         self._color: Color = (255, 255, 0)
+        self._shown_color: Color | None = None
         self._placement: MapPlacement | None = None
         self._is_pressed = False
         self._corners: list[Point] = []  # of an unfinished area
@@ -145,8 +146,10 @@ class StrokeTool(PixelTool):
         layer = self.layer
         if layer is None:
             layer = self.add_layer(slide, {**keys, **self._list_keys(keys)})
-            layer.mouse_move_callbacks.append(self._on_move)
-            layer.mouse_double_click_callbacks.append(self._on_double_click)
+            if self._on_move not in layer.mouse_move_callbacks:  # it is a new layer
+                layer.mouse_move_callbacks.append(self._on_move)
+                layer.mouse_double_click_callbacks.append(self._on_double_click)
+                self._placement = self._shown_color = None
         layer.mode = "paint"
         self._layer_events.close()
         self._layer_events.connect(layer.events.brush_size, self._on_brush_size)
@@ -206,8 +209,9 @@ class StrokeTool(PixelTool):
         from napari.utils.colormaps import DirectLabelColormap
 
         self._color, layer = color, self.layer
-        if layer is not None:
-            shown = (255, 255, 255) if self._tool in WHITE_TOOLS else color
+        shown = (255, 255, 255) if self._tool in WHITE_TOOLS else color
+        if layer is not None and shown != self._shown_color:  # each change takes napari 30 ms
+            self._shown_color = shown
             colors = {None: "transparent", 0: "transparent", PREVIEW_LABEL: to_rgba(shown)}
             layer.colormap = DirectLabelColormap(color_dict=colors)
             layer.selected_label = PREVIEW_LABEL
@@ -226,12 +230,14 @@ class StrokeTool(PixelTool):
         placement, shape = cover_view(self._viewer, slide)
         if min(shape) < 1:
             return
-        self._placement = placement
-        slide_layers.set_placement(slide, layer, placement)
         width = self._find_width(placement)
-        layer.data = (
-            draw_outline(self._corners, placement, shape, width) if self._corners else np.zeros(shape, np.uint8)
-        )
+        preview = draw_outline(self._corners, placement, shape, width) if self._corners else np.zeros(shape, np.uint8)
+        if placement == self._placement and layer.data.shape == shape:
+            self._show_preview(layer, preview)
+        else:
+            self._placement = placement
+            slide_layers.set_placement(slide, layer, placement)
+            layer.data = preview
         with layer.events.brush_size.blocker():
             layer.brush_size = max(1, round(width))
 
@@ -294,8 +300,13 @@ class StrokeTool(PixelTool):
         slide, placement = self._slide, self._placement
         if self._corners and slide is not None and placement is not None and not self._is_pressed:
             points = [*self._corners, slide.to_slide(tuple(event.position[-2:]))]
-            layer.data[:] = draw_outline(points, placement, layer.data.shape, self._find_width(placement))
-            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            width = self._find_width(placement)
+            self._show_preview(layer, draw_outline(points, placement, layer.data.shape, width))
+
+    def _show_preview(self, layer: Labels, preview: NDArray[np.uint8]) -> None:
+        """Show another picture at the same position, without the 0.1 s that napari takes for other data."""
+        layer.data[:] = preview
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _on_double_click(self, layer: Labels, event: object) -> None:
         """Close the unfinished area, whose last corner the first of the two clicks has added."""
@@ -309,4 +320,14 @@ class StrokeTool(PixelTool):
         self._layer_events.close()
         for timer in (self._clear_timer, self._view_timer):
             timer.stop()
-        super().stop()
+        layer, slide = self.layer, self._slide
+        self._slide = None
+        if layer is not None and slide is not None:
+            hide_tool_layer(self._viewer, slide, layer)
+
+    def close(self, slide: ViewerSlide) -> None:
+        """Deactivate the tool, and remove its layer from a slide."""
+        self.stop()
+        layer = slide_layers.find_layer(self._viewer, slide, self._role)
+        if layer is not None:
+            remove_tool_layer(self._viewer, slide, layer)
