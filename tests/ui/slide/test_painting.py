@@ -19,7 +19,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_strok
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.slide import hosted_sections
-from napari_melanoma.ui.viewer.slide_layers import find_layers
+from napari_melanoma.ui.viewer.slide_layers import find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 from .test_reading_keys import press
@@ -138,6 +138,27 @@ def test_tools_erase_and_another_layer_ends_the_tool(painting):
     assert len(strokes(person)) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not any(button.isChecked() for button in opened(person).view.tools.values())
+
+
+def test_the_layers_of_the_tool_are_added_once_and_hidden_without_it(painting):
+    person, layers, slide = painting, painting.viewer.layers, painting.dock.slide
+    person.clicks("paint_brush")
+    person.waits()
+    assert {"section stroke", "section strokes", "section class map"} <= {layer.name for layer in layers}
+    preview = layers["section stroke"]
+    paints(person, PALE, 2)
+    person.clicks("paint_brush")
+    assert not preview.visible
+    assert layers.selection.active == slide.layers[-1]
+    for _ in range(2):
+        toggle_overlays(person.viewer, slide, None)
+        assert not preview.visible
+    paints(person, DARK, 5)
+    assert layers["section stroke"] is preview
+    assert preview.visible
+    assert str(preview.mode) == "paint"
+    person.until(lambda: not preview.data.any())
+    person.waits()
 
 
 def test_an_area_is_clicked_corner_by_corner(painting):
