@@ -412,7 +412,7 @@ class PaintController(QObject):
     def _prepare_map(self) -> None:
         """Add the layer of the map ahead, while nothing is computed: napari takes 0.3 to 0.8 s for it."""
         if self._map_layer.layer is None:
-            self._map_layer.show(self._map, self._grid, self._session.state.colors)
+            self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
             self._style_map()
 
     def _style_map(self) -> None:
