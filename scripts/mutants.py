@@ -53,7 +53,7 @@ TESTS = {
     PAPERS: f"{PAPERS_TESTS}_split {PAPERS_TESTS}_crossed {PAPERS_TESTS}_metastasis",
     "slides/map_polygons": "slides/test_map_polygons",
     "slides/lesion_edits": "slides/test_lesion_edits slides/test_drawn_lesions slides/test_preserved_edits",
-    "slides/lesions": "slides/test_slide_lesions slides/test_lesion_classes slides/test_lesion_relation",
+    "slides/lesions": "slides/test_slide_lesions slides/test_lesion_classes slides/test_score_correlation",
 }
 ON_REQUEST = {"core/polygons", PAPERS, "slides/map_polygons", "slides/lesion_edits", "slides/lesions"}
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests

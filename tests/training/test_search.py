@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.extensions.studies.search import SearchRecipe
 from napari_melanoma.models.bundle import load_network, read_bundle
-from napari_melanoma.runs.search import SearchRecipe
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")

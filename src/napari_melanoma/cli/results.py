@@ -1,4 +1,4 @@
-"""Commands ``export``, ``readings`` and ``relation``: export, compare and correlate results of slides."""
+"""Commands ``export`` and ``readings``: export results of slides, and compare readers."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ READINGS_HELP = format_help(
     "agreement.json (Bland-Altman bias and limits of agreement, ICC(2,1), each with its 95 % interval) "
     "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
     "reported and the rest is processed (exit code 1).",
-)
-RELATION_HELP = format_help(
-    "napari-melanoma relation results --out relation",
-    "napari-melanoma relation results/section --out relation --include-invalid",
-    "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
-    "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
-    "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
-    "correlation, unless --include-invalid is given, as are lesions without an area in mm². OUT must not be in a "
-    "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
-    "code 1).",
 )
 
 
@@ -141,36 +131,3 @@ def readings(
     if agreement is None and len(readers) != 1:
         text += " Select two readers with --reader to measure their agreement."
     current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
-
-
-def relation(
-    current: CommandSession,
-    results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
-    ],
-    out: Out,
-    include_invalid: Annotated[
-        bool, typer.Option("--include-invalid", help="Correlate the lesions of predictions that are not valid as well.")
-    ] = False,
-) -> None:
-    """Relate area and probability of lesions."""
-    from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
-    from napari_melanoma.slides.lesion_relation import relate_lesions, relation_to_json, write_relation
-
-    current.after_stop = "Nothing was written."
-    require_outside_results(out)
-    related = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
-    for slide, error in related.failed.items():
-        name = related.names[slide]
-        current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-    for note in related.notes:
-        current.report.emit("warning", f"Warning: {note}", message=note)
-    current.lock_folder(out)
-    written = write_relation(related, out)
-    current.report.emit("relation", related.summary, **relation_to_json(related))
-    text = (
-        f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
-        f"{written[0]}; {written[-1].name} shows "
-    )
-    text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
-    current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))

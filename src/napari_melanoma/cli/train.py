@@ -1,4 +1,4 @@
-"""Commands ``train``, ``search`` and ``runs ...``: train a model, search over options, and list or control runs."""
+"""Commands ``train`` and ``runs ...``: train a model, and list or control runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,6 @@ TRAIN_HELP = format_help(
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run from its last "
     "finished epoch. --check reports the data and the time and memory of one measured step and writes nothing.",
-)
-SEARCH_HELP = format_help(
-    "napari-melanoma search recipe.toml --out searches/first",
-    "napari-melanoma search recipe.toml --out searches/first --trials 40",
-    "Random search over the options in the table [search] of a recipe. Each trial is a run folder in "
-    "DIR/trials/; search.csv, search.png and best.toml in DIR are updated after each trial. Trials are compared on "
-    "the validation set only. The same command continues after an interruption; with more --trials, it adds trials.",
 )
 
 
@@ -145,45 +138,6 @@ def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) ->
             f"{format_estimated_duration(estimate['seconds'])} for {recipe.epochs} epochs."
         )
     current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=estimate)
-
-
-def search(
-    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a table [search], a TOML file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of trials; taken from the recipe by default.")
-    ] = None,
-) -> None:
-    """Search over options."""
-    _run_search(current, recipe, out, trials)
-
-
-def _run_search(current: CommandSession, path: Path, out: Path, trials: int | None) -> None:
-    from napari_melanoma.core.config import read_toml
-    from napari_melanoma.runs.search import BEST, FIGURE, TABLE, SearchRecipe
-    from napari_melanoma.runs.search import search as run_search
-    from napari_melanoma.training.monitor import MONITORS
-
-    recipe = read_toml(path, SearchRecipe)
-    if trials is not None:
-        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
-    search_result, monitor = run_search(recipe, out, run=current.run), MONITORS[recipe.task]
-    for trial in search_result.trials:
-        result = "" if trial.result is None else f"{trial.result:.4f}"
-        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
-        facts = {"number": trial.number, "state": trial.state, monitor.name: trial.result, "options": trial.options}
-        current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
-    best = search_result.best
-    states = [trial.state for trial in search_result.trials]
-    unfinished = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
-    text = (
-        f"{states.count('finished')} trials finished{''.join(unfinished)}; the best is {best.folder.name}: "
-        f"validation {monitor.title} {best.result:.4f} with {best.summary}. "
-        f"Table {out / TABLE}, figure {out / FIGURE}; next: napari-melanoma train --config {out / BEST} --out RUN"
-    )
-    chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
-    current.finish(text, best=best.number, **chosen)
 
 
 LIST_HELP = format_help(

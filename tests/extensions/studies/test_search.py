@@ -19,8 +19,8 @@ from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunCont
 from napari_melanoma.core.errors import DataSetError, InputError, RunError, SaveError, TrainingDiverged, TrainingError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.runs import search as workflow
-from napari_melanoma.runs.search import SearchRecipe, search
+from napari_melanoma.extensions.studies import search as workflow
+from napari_melanoma.extensions.studies.search import SearchRecipe, search
 from napari_melanoma.training.recipe import TrainRecipe
 
 Learn = Callable[[TrainRecipe], float]
@@ -273,8 +273,8 @@ from pathlib import Path
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.runs import search as workflow
-from napari_melanoma.runs.search import SearchRecipe
+from napari_melanoma.extensions.studies import search as workflow
+from napari_melanoma.extensions.studies.search import SearchRecipe
 sys.path.insert(0, sys.argv[2])
 from test_search import Trainer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from napari_melanoma.runs.search import FinishedTrial, plot_search
+from napari_melanoma.extensions.studies.search import FinishedTrial, plot_search
 
 
 def test_axis_labels_match_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

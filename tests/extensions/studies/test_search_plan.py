@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.runs.search import (
+from napari_melanoma.extensions.studies.search import (
     SearchConfig,
     SearchRecipe,
     SearchTrial,

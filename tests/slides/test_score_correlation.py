@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.slides.lesion_relation import FIGURE, LesionRelation, write_relation
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
 from napari_melanoma.slides.scores import correlate_area_and_probability, select_comparable_lesions, spearman
 
@@ -125,9 +122,3 @@ def test_areas_in_pixels_are_compared_within_one_slide_only() -> None:
     assert several.lesions == ()
     assert "areas in pixels of different slides cannot be compared" in several.note
     assert correlate_area_and_probability(several) is None
-
-
-def test_a_figure_that_cannot_be_removed_is_reported(tmp_path: Path) -> None:
-    (tmp_path / FIGURE).mkdir(parents=True)
-    with pytest.raises(SaveError, match=FIGURE):
-        write_relation(LesionRelation((), {}, included=False, failed={}), tmp_path)

@@ -1,0 +1,106 @@
+"""Commands ``search`` and ``relation``: search over options of a recipe, and correlate lesions of slides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_melanoma.cli.options import Command, Out, format_help
+from napari_melanoma.cli.session import CommandSession
+from napari_melanoma.core.formatting import format_count
+
+SEARCH_HELP = format_help(
+    "napari-melanoma search recipe.toml --out searches/first",
+    "napari-melanoma search recipe.toml --out searches/first --trials 40",
+    "Random search over the options in the table [search] of a recipe. Each trial is a run folder in "
+    "DIR/trials/; search.csv, search.png and best.toml in DIR are updated after each trial. Trials are compared on "
+    "the validation set only. The same command continues after an interruption; with more --trials, it adds trials.",
+)
+RELATION_HELP = format_help(
+    "napari-melanoma relation results --out relation",
+    "napari-melanoma relation results/section --out relation --include-invalid",
+    "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
+    "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
+    "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
+    "correlation, unless --include-invalid is given, as are lesions without an area in mm². OUT must not be in a "
+    "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
+    "code 1).",
+)
+
+
+def search(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a table [search], a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials; taken from the recipe by default.")
+    ] = None,
+) -> None:
+    """Search over options."""
+    _run_search(current, recipe, out, trials)
+
+
+def _run_search(current: CommandSession, path: Path, out: Path, trials: int | None) -> None:
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.extensions.studies.search import BEST, FIGURE, TABLE, SearchRecipe
+    from napari_melanoma.extensions.studies.search import search as run_search
+    from napari_melanoma.training.monitor import MONITORS
+
+    recipe = read_toml(path, SearchRecipe)
+    if trials is not None:
+        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
+    search_result, monitor = run_search(recipe, out, run=current.run), MONITORS[recipe.task]
+    for trial in search_result.trials:
+        result = "" if trial.result is None else f"{trial.result:.4f}"
+        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
+        facts = {"number": trial.number, "state": trial.state, monitor.name: trial.result, "options": trial.options}
+        current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
+    best = search_result.best
+    states = [trial.state for trial in search_result.trials]
+    unfinished = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
+    text = (
+        f"{states.count('finished')} trials finished{''.join(unfinished)}; the best is {best.folder.name}: "
+        f"validation {monitor.title} {best.result:.4f} with {best.summary}. "
+        f"Table {out / TABLE}, figure {out / FIGURE}; next: napari-melanoma train --config {out / BEST} --out RUN"
+    )
+    chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
+    current.finish(text, best=best.number, **chosen)
+
+
+def relation(
+    current: CommandSession,
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
+    ],
+    out: Out,
+    include_invalid: Annotated[
+        bool, typer.Option("--include-invalid", help="Correlate the lesions of predictions that are not valid as well.")
+    ] = False,
+) -> None:
+    """Relate area and probability of lesions."""
+    from napari_melanoma.extensions.studies.lesion_relation import relate_lesions, relation_to_json, write_relation
+    from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
+
+    current.after_stop = "Nothing was written."
+    require_outside_results(out)
+    related = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
+    for slide, error in related.failed.items():
+        name = related.names[slide]
+        current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+    for note in related.notes:
+        current.report.emit("warning", f"Warning: {note}", message=note)
+    current.lock_folder(out)
+    written = write_relation(related, out)
+    current.report.emit("relation", related.summary, **relation_to_json(related))
+    text = (
+        f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
+        f"{written[0]}; {written[-1].name} shows "
+    )
+    text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
+    current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))
+
+
+SEARCH = Command(search, SEARCH_HELP)
+RELATION = Command(relation, RELATION_HELP)
