@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from psygnal import SignalInstance
+from qtpy.QtCore import QObject
 
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+from napari_melanoma.runs import launching
 from napari_melanoma.runs.launching import RunReport
+from napari_melanoma.runs.stroke_training import NAME
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.sections.paint.network import (
     BRIGHTFIELD_ONLY,
     NO_STROKES,
+    NetworkPanel,
+    NetworkRun,
+    NetworkTrainer,
     resolve_network,
     resolve_network_blocker,
 )
+from napari_melanoma.ui.widgets.job import tasks
 
+NAMED = TrainRecipe.model_construct(name=NAME)
+OTHER = TrainRecipe.model_construct(name="lesion")
 MODEL = ComparedModel("n", "", 0.5, {})
 
 
@@ -67,3 +79,28 @@ def test_why_no_network_can_be_trained(strokes: tuple[int, ...], active: bool, e
     assert blocker.startswith(expected)
     assert bool(blocker) == bool(expected)
     assert resolve_network_blocker(strokes, is_active=active, is_fluorescence=True) == BRIGHTFIELD_ONLY
+
+
+@pytest.mark.parametrize(
+    ("runs", "followed"),
+    [
+        ([report(RunState.running, recipe=OTHER), report(RunState.running, recipe=NAMED)], True),
+        (
+            [report(RunState.running, recipe=OTHER), report(RunState.finished, recipe=NAMED), report(RunState.running)],
+            False,
+        ),
+    ],
+)
+def test_a_training_that_continues_from_an_earlier_window_is_followed(qtbot, monkeypatch, runs, followed) -> None:
+    monkeypatch.setattr(launching, "list_runs", lambda: runs)
+    monkeypatch.setattr(launching, "read_run", lambda path: report(RunState.running, epoch=1, epochs=4))
+    panel, run, parent = NetworkPanel(), NetworkRun(), QObject()
+    qtbot.addWidget(panel)
+    trainer = NetworkTrainer(panel, run, SimpleNamespace(cancelled=SignalInstance((str,))), parent)
+    try:
+        qtbot.waitUntil(lambda: tasks.is_idle(parent))
+        assert trainer.is_active == followed
+        assert (run.path is not None) == followed
+        assert panel.isHidden() != followed
+    finally:
+        trainer.close()

@@ -118,9 +118,13 @@ class NetworkPanel(QWidget):
 
 @dataclass
 class NetworkRun:
-    """The run of this window, which the panels of all slides show; None before the first."""
+    """The run of this window, which the panels of all slides show; None before the first.
+
+    ``is_searched``: whether a run was searched that continues from an earlier window.
+    """
 
     path: Path | None = None
+    is_searched: bool = False
 
 
 class NetworkTrainer(QObject):
@@ -148,7 +152,10 @@ class NetworkTrainer(QObject):
         panel.resume_button.clicked.connect(lambda: self._submit(_resume))
         panel.use_button.clicked.connect(self._use)
         status.cancelled.connect(self._on_cancelled)
-        self._follow()
+        self._submit(_read)
+        if not run.is_searched:
+            run.is_searched = True
+            self._jobs.submit("find", lambda: _find_active)
 
     @property
     def is_active(self) -> bool:
@@ -207,7 +214,7 @@ class NetworkTrainer(QObject):
         self._run.path = path
         self._report = None
         self._status.end("training", "The training of a network has started. You can continue to paint.")
-        self._follow()
+        self._submit(_read)
 
     def _on_prepared(self) -> None:
         self._job = None
@@ -217,11 +224,6 @@ class NetworkTrainer(QObject):
     def _on_cancelled(self, task: str) -> None:
         if task == "training" and self._job is not None:
             self._job.cancel()
-
-    def _follow(self) -> None:
-        if self._run.path is not None:
-            self._timer.start()
-            self._poll()
 
     def _poll(self) -> None:
         if not self._jobs.busy:
@@ -238,9 +240,14 @@ class NetworkTrainer(QObject):
         self._panel.use_button.setEnabled(False)
         self._submit(_activate)
 
-    def _on_done(self, result: RunReport | BundleInfo) -> None:
+    def _on_done(self, result: RunReport | BundleInfo | Path | None) -> None:
         from napari_melanoma.runs.launching import RunReport
 
+        if result is None or isinstance(result, Path):
+            if self._run.path is None:
+                self._run.path = result
+                self._submit(_read)
+            return
         if not isinstance(result, RunReport):
             models_changed().changed.emit(result.name)
             self.used.emit(result.name)
@@ -273,6 +280,15 @@ def _prepare(slides: Sequence[PaintedSlideFile], run: RunContext) -> Path:
         remove_folder(path)
         raise
     return path
+
+
+def _find_active(run: RunContext) -> Path | None:
+    """Return the run that an earlier window has started and that is still active; None if there is none."""
+    from napari_melanoma.runs.launching import list_runs
+    from napari_melanoma.runs.stroke_training import NAME
+
+    active = (one for one in list_runs() if one.state.active and one.recipe is not None and one.recipe.name == NAME)
+    return next((one.path for one in active), None)
 
 
 def _read(path: Path, run: RunContext) -> RunReport:
