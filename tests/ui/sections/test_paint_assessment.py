@@ -95,6 +95,20 @@ def test_features_are_released_when_a_slide_is_closed(request_of_phantom: MapReq
     assert stores.get(slide, "texture") is not first
 
 
+def test_blocks_beyond_tissue_follow_the_classifier(request_of_phantom: MapRequest, tmp_path: Path) -> None:
+    slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path / "dock"), FeatureCache()
+    mask = np.full((48, 48), 255, np.uint8)  # a pixel for each cell
+    mask[:BLOCK_CELLS, :BLOCK_CELLS] = 0
+    slide.folder.mkdir()
+    Image.fromarray(mask).save(slide.folder / TISSUE)
+    request = replace(request_of_phantom, slides=(slide,), view=Box(0, 0, 64, 64))
+    fit(request, stores)  # the first block is in view
+    reports: list[Progress] = []
+    update_map(replace(request, view=Box(1400, 1400, 64, 64)), stores, RunContext(reports.append))
+    parts = [part for report in reports if isinstance(report, MapReport) for part in report.parts]
+    assert (0, 0) in {(part.cells.top, part.cells.left) for part in parts}
+
+
 def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     """Neither of them counts a block with 3 % tissue."""
     slide, stores = request_of_phantom.slides[0], FeatureCache()

@@ -170,7 +170,10 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     # Tissue is detected only now: that takes a second on a large slide.
     rest = features.grid.blocks_by_distance(features.tissue_blocks, center)
     predictor.tissue = rest
-    predictor.predict_known(rest)
+    # Also beyond tissue: blocks that were in view would keep the classes of the previous classifier.
+    blocks = features.grid.blocks
+    every = np.argwhere(np.ones((blocks.rows, blocks.columns), np.bool_)).astype(np.int32)
+    predictor.predict_known(features.grid.blocks_by_distance(every, center))
     if request.whole:
         features.compute(rest, run, predictor.add)
     predictor.flush()
