@@ -226,4 +226,6 @@ def _class_icon(color: Color, digit: str) -> QIcon:
     painter.setPen(Qt.GlobalColor.white if sum(color) < 420 else Qt.GlobalColor.black)
     painter.drawText(picture.rect(), Qt.AlignmentFlag.AlignCenter, digit)
     painter.end()
-    return QIcon(picture)
+    icon = QIcon(picture)
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # otherwise Qt tints the color of the selected class
+    return icon
