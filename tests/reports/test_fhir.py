@@ -21,8 +21,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.extensions.privacy_audit.audit import audit
+from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
 from napari_melanoma.io.results import read_table
-from napari_melanoma.privacy.personal_data import PrivacyFinding
 from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders

@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 from napari_melanoma.extensions.privacy_audit.audit import audit
-from napari_melanoma.privacy.personal_data import PrivacyFinding, classify_field
+from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding, classify_field
 
 NAME, RECORD = "Anna Miller", "4711823"
 

@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.extensions.privacy_audit.audit import CHUNK_BYTES, audit
 from napari_melanoma.extensions.privacy_audit.documents import read_xml_entries
-from napari_melanoma.privacy.personal_data import KINDS, PrivacyFinding
+from napari_melanoma.extensions.privacy_audit.entries import KINDS, PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"

@@ -13,7 +13,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.extensions.privacy_audit.audit import CHUNK_BYTES, AuditResult, audit
-from napari_melanoma.privacy.personal_data import PrivacyFinding
+from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
 

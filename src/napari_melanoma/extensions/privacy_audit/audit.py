@@ -27,16 +27,16 @@ from napari_melanoma.extensions.privacy_audit.documents import (
     read_toml_entries,
     read_xml_entries,
 )
-from napari_melanoma.extensions.privacy_audit.images import read_dicom_entries, read_picture_entries, read_tiff_entries
-from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
-from napari_melanoma.privacy.personal_data import (
+from napari_melanoma.extensions.privacy_audit.entries import (
     MetadataEntry,
     PrivacyFinding,
     create_finding,
     find_in_entry,
     find_in_name,
-    find_in_text,
 )
+from napari_melanoma.extensions.privacy_audit.images import read_dicom_entries, read_picture_entries, read_tiff_entries
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
+from napari_melanoma.privacy.personal_data import find_in_text
 
 FILES_PER_REPORT = 20  # files between two reports of the progress
 # Files of operating systems that show what is or was in a folder

@@ -12,7 +12,7 @@ from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
-    from napari_melanoma.privacy.personal_data import PrivacyFinding
+    from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
 
 HELP = format_help(
     "napari-melanoma audit results",

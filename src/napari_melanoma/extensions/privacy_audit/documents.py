@@ -18,8 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.parsing import parse_json, parse_toml
-from napari_melanoma.privacy.personal_data import (
-    AGES,
+from napari_melanoma.extensions.privacy_audit.entries import (
     PATIENT_IDS,
     REMARKS,
     EntrySource,
@@ -28,10 +27,10 @@ from napari_melanoma.privacy.personal_data import (
     classify_field,
     create_finding,
     find_in_entry,
-    find_in_text,
     is_date,
     normalize_name,
 )
+from napari_melanoma.privacy.personal_data import AGES, find_in_text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

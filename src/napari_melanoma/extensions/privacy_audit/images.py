@@ -13,9 +13,9 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_melanoma.extensions.privacy_audit.documents import read_text_entries, read_xml_entries
+from napari_melanoma.extensions.privacy_audit.entries import EMPTY_VALUE, EntrySource, MetadataEntry
 from napari_melanoma.io.formats import DAMAGE_ERRORS, Format
 from napari_melanoma.io.tiff import check_page_chain
-from napari_melanoma.privacy.personal_data import EMPTY_VALUE, EntrySource, MetadataEntry
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
