@@ -27,7 +27,7 @@ from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
 from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classes import class_subgroups
-from napari_melanoma.evaluation.tabular_baseline import cross_validate_trees
+from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
 from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table

@@ -29,14 +29,14 @@ from napari_melanoma.cli import (
     tissue,
     train,
 )
-from napari_melanoma.cli.extension_commands import ExtensibleGroup
+from napari_melanoma.cli.extension_commands import PROGRAM, ExtensibleGroup
 from napari_melanoma.cli.options import add_command
 from napari_melanoma.core.torch_environment import prepare_torch
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    name="napari-melanoma",
+    name=PROGRAM,
     cls=ExtensibleGroup,
     help="Melanoma imaging: lesion masks, regions of interest and measurements, in napari and without a window.\n\n"
     "Research use only; not for diagnosis.",
@@ -55,12 +55,12 @@ add_command(app, "train", train.train, train.TRAIN_HELP)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
 add_command(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
 add_command(app, "compare", compare.compare, compare.HELP)
-app.add_typer(data.app, name="data")
-app.add_typer(models.app, name="models")
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(train.app, name="runs")
-app.add_typer(phantom.app, name="phantom")
-app.add_typer(tissue.app, name="tissue")
+app.add_typer(data.app, name="data", cls=ExtensibleGroup)
+app.add_typer(models.app, name="models", cls=ExtensibleGroup)
+app.add_typer(recipes.app, name="recipes", cls=ExtensibleGroup)
+app.add_typer(train.app, name="runs", cls=ExtensibleGroup)
+app.add_typer(phantom.app, name="phantom", cls=ExtensibleGroup)
+app.add_typer(tissue.app, name="tissue", cls=ExtensibleGroup)
 add_command(app, "case", case.case, case.HELP)
 add_command(app, "report", report.report, report.HELP)
 add_command(app, "doctor", application.doctor, application.DOCTOR_HELP)
@@ -95,7 +95,7 @@ def main() -> None:
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name outside the console's code page
     try:
-        app(prog_name="napari-melanoma")
+        app(prog_name=PROGRAM)
     finally:
         if graphs := sys.modules.get("napari_melanoma.models.graphs"):  # a network was loaded
             graphs.convert_requested()

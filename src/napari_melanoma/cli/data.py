@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MAX_LISTED_PAIRS = 10  # of duplicate images; --out and --json list all of them
-BASELINE_METRICS = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
+
 SOURCES_HELP = format_help(
     "napari-melanoma data sources",
     "napari-melanoma data sources --json",
@@ -115,13 +115,6 @@ FEATURES_HELP = format_help(
     "Measure every lesion of a data set by its mask, and its distance from the other lesions of the same "
     "patient, as a table with one row per image. With a model, also compare the embeddings of the images. The same "
     "command continues after an interruption.",
-)
-BASELINE_HELP = format_help(
-    "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
-    "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
-    "Measure how well the table of a data set predicts the target without images: the baseline for a classifier. "
-    "Boosted trees (scikit-learn) are trained on the given columns, cross-validated with all rows of a patient in one "
-    "fold.",
 )
 NewDataSet = Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")]
 DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")]
@@ -571,46 +564,6 @@ def features(
     current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(result.faults), **values)
 
 
-def baseline(
-    current: Annotated[CommandSession, "allow_outside"],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
-    columns: Annotated[str, typer.Option("--columns", metavar="NAMES", help="Input columns, with commas.")],
-    target: Annotated[str, typer.Option(help="Column with the target.")] = "melanoma",
-    folds: Annotated[int, typer.Option(min=2, max=100, help="Number of cross-validation folds.")] = 5,
-    seed: Annotated[int, typer.Option(help="Random seed of folds and trees.")] = 0,
-) -> None:
-    """Measure how well the table alone predicts the target."""
-    from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
-    from napari_melanoma.metrics.class_metrics import class_estimates
-    from napari_melanoma.metrics.metric_table import CLASS_METRICS
-
-    current.after_stop = "Nothing was written."
-    names = [name.strip() for name in columns.split(",") if name.strip()]
-    result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
-    estimates = class_estimates(result.predictions)
-    estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
-    lines = [f"{name:24} {estimate}  {CLASS_METRICS[name].definition}" for name, estimate in estimates.items()]
-    values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
-    current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
-    for note in result.notes:
-        current.report.emit("note", f"note: {note}", message=note)
-    predictions = result.predictions
-    positive, count = predictions.positive, len(predictions.labels)
-    text = (
-        f"{positive} predicted from {', '.join(names)} alone, without images: AUC {estimates['AUC']}, over "
-        f"{count} rows of {dataset.name} ({int(predictions.truth.sum())} {positive}), {folds} folds"
-    )
-    text += f"; {result.left_out} rows without a target left out" if result.left_out else ""
-    current.finish(
-        text,
-        dataset=str(dataset),
-        rows=count,
-        left_out=result.left_out,
-        faulty=result.faulty,
-        positive=positive,
-    )
-
-
 add_command(app, "import-masks", import_masks, IMPORT_MASKS_HELP)
 add_command(app, "check", check, CHECK_HELP)
 add_command(app, "sources", sources, SOURCES_HELP)
@@ -621,6 +574,5 @@ add_command(app, "duplicates", duplicates, DUPLICATES_HELP)
 add_command(app, "tiles", tiles, TILES_HELP)
 add_command(app, "slides", slides, SLIDES_HELP)
 add_command(app, "features", features, FEATURES_HELP)
-add_command(app, "baseline", baseline, BASELINE_HELP)
 add_command(app, "report", report, REPORT_HELP)
 add_command(app, "harmonize", harmonize, HARMONIZE_HELP)

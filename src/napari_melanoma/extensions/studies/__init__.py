@@ -1,1 +1,1 @@
-"""Studies: a random search over the options of a recipe, and the relation of area and probability of lesions."""
+"""Studies: search over options of a recipe, area and probability of lesions, and predictions from tables alone."""

@@ -1,4 +1,4 @@
-"""Commands ``search`` and ``relation``: search over options of a recipe, and correlate lesions of slides."""
+"""Commands ``search``, ``relation`` and ``data baseline``: options of a recipe, lesions of slides, tables alone."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ RELATION_HELP = format_help(
     "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
     "code 1).",
 )
+BASELINE_HELP = format_help(
+    "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
+    "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
+    "Measure how well the table of a data set predicts the target without images: the baseline for a classifier. "
+    "Boosted trees (scikit-learn) are trained on the given columns, cross-validated with all rows of a patient in one "
+    "fold.",
+)
+BASELINE_METRICS = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
 
 
 def search(
@@ -102,5 +110,46 @@ def relation(
     current.finish(f"{text} Research use only.", some_failed=bool(related.failed), out=str(out))
 
 
+def baseline(
+    current: Annotated[CommandSession, "allow_outside"],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    columns: Annotated[str, typer.Option("--columns", metavar="NAMES", help="Input columns, with commas.")],
+    target: Annotated[str, typer.Option(help="Column with the target.")] = "melanoma",
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Number of cross-validation folds.")] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed of folds and trees.")] = 0,
+) -> None:
+    """Measure how well the table alone predicts the target."""
+    from napari_melanoma.extensions.studies.tabular_baseline import evaluate_baseline as measure
+    from napari_melanoma.metrics.class_metrics import class_estimates
+    from napari_melanoma.metrics.metric_table import CLASS_METRICS
+
+    current.after_stop = "Nothing was written."
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    result = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
+    estimates = class_estimates(result.predictions)
+    estimates = {name: estimate for name, estimate in estimates.items() if name in BASELINE_METRICS}
+    lines = [f"{name:24} {estimate}  {CLASS_METRICS[name].definition}" for name, estimate in estimates.items()]
+    values = {"metrics": {name: vars(estimate) for name, estimate in estimates.items()}, "columns": names}
+    current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
+    for note in result.notes:
+        current.report.emit("note", f"note: {note}", message=note)
+    predictions = result.predictions
+    positive, count = predictions.positive, len(predictions.labels)
+    text = (
+        f"{positive} predicted from {', '.join(names)} alone, without images: AUC {estimates['AUC']}, over "
+        f"{count} rows of {dataset.name} ({int(predictions.truth.sum())} {positive}), {folds} folds"
+    )
+    text += f"; {result.left_out} rows without a target left out" if result.left_out else ""
+    current.finish(
+        text,
+        dataset=str(dataset),
+        rows=count,
+        left_out=result.left_out,
+        faulty=result.faulty,
+        positive=positive,
+    )
+
+
 SEARCH = Command(search, SEARCH_HELP)
 RELATION = Command(relation, RELATION_HELP)
+BASELINE = Command(baseline, BASELINE_HELP)
