@@ -11,11 +11,13 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.evaluation import painted_comparison
 from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.map_difference import MapDifference
 from napari_melanoma.evaluation.painted_comparison import HeldBackCells, HeldBackStrokes, compare_with_painted
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs.acceptance import explain_objection
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import HELD_BACK
+from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED_TABLE
 from napari_melanoma.ui.train.run_text import _metric_title
 
 NAMES = ("skin", "fat")
@@ -46,7 +48,7 @@ def test_a_better_network_is_recommended(tmp_path: Path, monkeypatch: pytest.Mon
     comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch)
     assert comparison.advice == "activate"
     assert comparison.reason.startswith("Balanced accuracy 1.00 against 0.50 of the painted classifier, +0.50 (95 % ")
-    assert comparison.reason.endswith("on 24 strokes held back of 1 slide. The network is better.")
+    assert comparison.reason.endswith("on 24 strokes held back of 1 slide. The network is better on them.")
     assert explain_objection(comparison, discarded=False) == ""
 
 
@@ -56,6 +58,21 @@ def test_another_network_is_refused(network: float, end: str, tmp_path: Path, mo
     assert comparison.advice == "keep"
     assert comparison.reason.endswith(end)
     assert end in explain_objection(comparison, discarded=False)
+
+
+def test_a_better_network_with_a_widely_different_map_is_not_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = {"row": 0, "column": 0, "center_row_px": 16, "center_column_px": 48, "painted": "fat", "probability": 0.99}
+    write_table(tmp_path / UNPAINTED_TABLE, [{"image_id": "t", "fingerprint": "f", **cell}] * 60)
+    monkeypatch.setattr(painted_comparison, "predict_cells", lambda folder, tiles, *_: np.array(["skin"] * len(tiles)))
+    comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch)
+    assert comparison.advice == "inconclusive"
+    assert comparison.reason.endswith("The maps differ widely: 100% of 'fat' become mostly 'skin'.")
+    comparison.write(tmp_path)
+    difference = MapDifference.from_json(read_comparison(tmp_path).facts)
+    assert difference is not None
+    assert [(one.fingerprint, one.center) for one in difference.places] == [("f", (16.0, 48.0))]
 
 
 def test_a_comparison_is_stored_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

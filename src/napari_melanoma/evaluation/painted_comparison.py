@@ -1,10 +1,11 @@
 """Comparison of a network that was trained on strokes with the classifier that was painted with the same strokes.
 
-Both predict the cells of the same strokes, which were held back from both.
+Both predict the cells of the same strokes, which were held back from both, and cells between the strokes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,13 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel, Comparison
+from napari_melanoma.evaluation.map_difference import FACT, MapDifference, UnpaintedCells
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
 from napari_melanoma.slides.tile_passes import to_array
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import ARCHITECTURE, HELD_BACK
+from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED
 from napari_melanoma.slides.tissue_classifier.validation import balanced_accuracy
 
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ TASK, PAINTED = "cells", "painted classifier"
 METRIC = DECIDES[TASK]
 MIN_SLIDES = 5  # with fewer, the interval is over strokes: it does not cover the variation between slides
 STAYS = "The network is not measurably better: the painted classifier stays."
-BETTER = "The network is better."
-WORSE = "The network is worse: the painted classifier stays."
+BETTER = "The network is better on them."
+WORSE = "The network is worse on them: the painted classifier stays."
 
 
 def find_held_back(recipe: TrainRecipe) -> Path | None:
@@ -50,15 +53,21 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
     """Compare a network with the painted classifier on the cells that were held back from both.
 
     ``data``: the data set of strokes. The network is recommended only if the interval of the difference in balanced
-    accuracy is above 0.
+    accuracy is above 0, and its map does not differ widely between the strokes.
     """
-    cells = HeldBackCells.read(data)
+    cells, unpainted = HeldBackCells.read(data), UnpaintedCells.read(data)
     strokes = cells.of_strokes(cells.predict(data, model, run))
+    maps = None
+    if unpainted is not None:
+        classes = predict_cells(data / UNPAINTED, unpainted.image, unpainted.position, model, run)
+        maps = MapDifference.measure(unpainted, classes)
     slides = len(np.unique(strokes.slides))
     by_slide = slides >= MIN_SLIDES
     old, new, difference = strokes.estimate(by_slide=by_slide)
-    advice: Advice = "activate" if difference.low > 0 else "keep"
-    verdict = BETTER if advice == "activate" else WORSE if difference.high < 0 else STAYS
+    advice: Advice = "keep"
+    verdict = BETTER if difference.low > 0 else WORSE if difference.high < 0 else STAYS
+    if verdict == BETTER:
+        advice = "inconclusive" if maps is not None and maps.is_wide else "activate"
     units = "slide" if by_slide else "stroke"
     return Comparison(
         old=ComparedModel(PAINTED, "", 0.5, {METRIC: old}),
@@ -69,13 +78,14 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
         worse=(),
         advice=advice,
         reason=f"{describe_difference(old, new, difference, units)}, on {format_count(len(strokes.classes), 'stroke')} "
-        f"held back of {format_count(slides, 'slide')}. {verdict}",
+        f"held back of {format_count(slides, 'slide')}. {verdict}{'' if maps is None else f' {maps.describe()}'}",
         images=len(set(cells.image)),
         patients=difference.count,
         facts={
             "interval": f"95 % intervals: bootstrap over {units}s that were held back",
             "classes": list(model.config.classes),
             "provenance": collect_provenance(),
+            **({} if maps is None else {FACT: maps.to_json()}),
         },
         task=TASK,
     )
@@ -156,17 +166,7 @@ class HeldBackCells:
 
     def predict(self, data: Path, model: BundleInfo, run: RunContext) -> NDArray[np.str_]:
         """Return the class of each cell that a network predicts, as in an analysis of the slide."""
-        loaded = load_tile_model(str(model.path), LoadOptions())
-        names = np.array(model.config.classes)
-        predicted = np.empty(len(self.image), names.dtype)
-        images = np.array(self.image)
-        for image in run.track(list(dict.fromkeys(self.image)), "Comparing with the painted classifier"):
-            tile = read_photograph(data / "images" / f"{image}.png").rgb
-            dense = to_array(loaded.predict(tile[None])["dense"])[0]
-            chosen = np.flatnonzero(images == image)
-            rows, columns = np.array(self.position)[chosen].T
-            predicted[chosen] = names[dense[:, rows, columns].argmax(axis=0)]
-        return predicted
+        return predict_cells(data / "images", self.image, self.position, model, run)
 
     def of_strokes(self, network: NDArray[np.str_]) -> HeldBackStrokes:
         """Return the share of correct cells of each stroke; ``network``: from ``predict``."""
@@ -178,3 +178,22 @@ class HeldBackCells:
         )
         classes, slides = (tuple(values[one] for one in first.tolist()) for values in (self.true, self.slide))
         return HeldBackStrokes(classes, slides, painted, trained)
+
+
+def predict_cells(
+    folder: Path, tiles: Sequence[str], position: Sequence[tuple[int, int]], model: BundleInfo, run: RunContext
+) -> NDArray[np.str_]:
+    """Return the class of each cell that a network predicts, str (cell,), as in an analysis of the slide.
+
+    ``tiles``: name of the image in ``folder`` that contains the cell; ``position``: row and column in it.
+    """
+    loaded = load_tile_model(str(model.path), LoadOptions())
+    names, images = np.array(model.config.classes), np.array(tiles)
+    predicted = np.empty(len(images), names.dtype)
+    for image in run.track(list(dict.fromkeys(tiles)), "Comparing with the painted classifier"):
+        tile = read_photograph(folder / f"{image}.png").rgb
+        dense = to_array(loaded.predict(tile[None])["dense"])[0]
+        chosen = np.flatnonzero(images == image)
+        rows, columns = np.array(position)[chosen].T
+        predicted[chosen] = names[dense[:, rows, columns].argmax(axis=0)]
+    return predicted

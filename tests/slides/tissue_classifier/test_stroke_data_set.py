@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_phantoms import CLASSES, Phantom, draw_phantom
+from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.evaluation.map_difference import CERTAIN, UnpaintedCells
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
+from napari_melanoma.slides.tissue_classifier.cell_tiles import TILE_CELLS, place_tiles
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import (
     HELD_BACK,
     START,
-    TILE_CELLS,
     make_stroke_data_set,
-    place_tiles,
     split_strokes,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED, UNPAINTED_TABLE, choose_tiles
 
 
 def paint(name: str, *classes: str) -> PaintedSlideFile:
@@ -72,6 +73,15 @@ def test_places_of_tiles(cells: list[list[int]], corners: list[list[int]]) -> No
     assert sorted(index for _, members in placed for index in members.tolist()) == list(range(len(cells)))
 
 
+def test_chosen_tiles_are_different_and_in_the_given_blocks() -> None:
+    chosen = choose_tiles(np.array([[0, 1], [2, 0]], np.int32), 6)
+    assert {tuple(corner) for corner in chosen.tolist()} < {
+        (row + y, column + x) for row, column in ((0, 16), (32, 0)) for y in (0, TILE_CELLS) for x in (0, TILE_CELLS)
+    }
+    assert len({tuple(corner) for corner in chosen.tolist()}) == 6
+    assert len(choose_tiles(np.array([[0, 1]], np.int32), 6)) == 4
+
+
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Phantom, Path]:
     folder = tmp_path_factory.mktemp("tiles")
@@ -96,6 +106,24 @@ def test_label_images_have_the_painted_cells(tiles: tuple[Phantom, Path]) -> Non
     assert {row["image_id"] for row in held_back} == {row["image_id"] for row in rows if row["split"] == "val"}
     assert {row["class"] for row in held_back} == set(CLASSES)
     assert phantom.path.is_file()
+
+
+@pytest.mark.slow  # uses the tiles of the test above
+def test_cells_between_strokes_have_the_predictions_of_a_classifier_of_all_strokes(
+    tiles: tuple[Phantom, Path],
+) -> None:
+    phantom, data = tiles
+    unpainted = UnpaintedCells.read(data)
+    assert unpainted is not None
+    assert {path.stem for path in (data / UNPAINTED).glob("*.png")} == set(unpainted.image)
+    cells = np.array(unpainted.center).astype(int) // CELL_PX
+    painted = {tuple(np.array(point).astype(int) // CELL_PX) for one in phantom.strokes(5) for point in one.points}
+    assert not painted & {tuple(cell) for cell in cells.tolist()}
+    truth = phantom.truth[tuple(cells.T)]
+    is_known = (truth.max(axis=1) > 0.95) & (np.array(unpainted.probability) >= CERTAIN)
+    assert is_known.sum() > 500
+    assert (np.array(unpainted.painted) == np.array(list(CLASSES))[truth.argmax(axis=1)])[is_known].mean() > 0.98
+    assert "skin" not in (data / UNPAINTED_TABLE).read_text()
 
 
 @pytest.mark.slow  # loads torch: 10 s

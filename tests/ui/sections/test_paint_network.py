@@ -54,7 +54,7 @@ def test_an_ended_training_can_be_resumed(state: RunState) -> None:
     assert (shown.share, shown.can_resume, shown.can_use) == (None, True, False)
 
 
-@pytest.mark.parametrize(("advice", "offered"), [("activate", True), ("keep", False), ("inconclusive", False)])
+@pytest.mark.parametrize(("advice", "offered"), [("activate", True), ("keep", False), ("inconclusive", True)])
 def test_only_a_better_network_is_offered(advice: str, offered: bool) -> None:
     shown = resolve_network(report(RunState.finished, comparison=compared(advice)))
     assert (shown.text, shown.can_use) == ("Balanced accuracy 0.91 against 0.87.", offered)

@@ -13,16 +13,15 @@ import numpy as np
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
-from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, read_arrays
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TEST_SPLIT, TRAIN_SPLIT, TileSet, write_tile_set
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, CellGrid
+from napari_melanoma.slides.tissue_classifier.cell_tiles import SIDE_CELLS, place_tiles, read_tile, tile_px
+from napari_melanoma.slides.tissue_classifier.cells import MARGIN_CELLS, CellGrid
 from napari_melanoma.slides.tissue_classifier.classifier import (
     PaintedSlideFile,
     TissueClassifier,
@@ -40,17 +39,14 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import LinearClassifier, fit_classifier
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
+from napari_melanoma.slides.tissue_classifier.unpainted_tiles import write_unpainted_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tiling import TileGrid
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
-# Eight cells with the margin are 448 pixels: training takes a third of the memory and time of whole blocks, and few
-# strokes are longer.
-TILE_CELLS = 8
 HELD_BACK_SHARE = 0.4  # of the slides, or of the strokes of each class
 HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights
 ARCHITECTURE = "cell_network"
@@ -67,6 +63,12 @@ class PaintedSplit:
     training: tuple[PaintedSlideFile, ...]
     held_back: tuple[PaintedSlideFile, ...]
     by: HeldBackBy
+
+    @property
+    def slides(self) -> tuple[PaintedSlideFile, ...]:
+        """The slides with all strokes."""
+        pairs = zip(self.training, self.held_back, strict=True)
+        return tuple(replace(one, strokes=(*one.strokes, *other.strokes)) for one, other in pairs)
 
 
 def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
@@ -135,8 +137,9 @@ def make_stroke_data_set(
     """Make a data set of tiles around the painted cells of slides, in ``out``, which must not exist.
 
     Pixels of other cells have no label. ``held_back.csv`` lists the cells of the strokes that are held back, with the
-    predictions of a tissue classifier that was fitted on the other strokes; ``start`` is a bundle of a network with the
-    encoder that ships and a classifier fitted on these strokes. Raises ``InputError`` for fluorescence.
+    predictions of a tissue classifier that was fitted on the other strokes; ``unpainted.csv`` lists cells between the
+    strokes, see ``write_unpainted_tiles``; ``start`` is a bundle of a network with the encoder that ships and a
+    classifier fitted on these strokes. Raises ``InputError`` for fluorescence.
 
     ``options``: the candidates of the painted classifier.
     """
@@ -160,20 +163,30 @@ def make_stroke_data_set(
         by_slide = split.by == "slides"
         write_dataset_table(folder / "dataset.csv", [_with_patient(row, by_slide=by_slide) for row in rows])
         write_table(folder / HELD_BACK, held_back)
-        tile = TileConfig(mpp=classifier.mpp, side_px=_tile_px(classifier.mpp))
+        write_unpainted_tiles(split.slides, _fit_all_strokes(split, classifier, options, run), folder, run)
+        tile = TileConfig(mpp=classifier.mpp, side_px=tile_px(classifier.mpp))
         write_tile_set(folder, TileSet(tile=tile, labels=linear.classes, classes=linear.classes))
         facts = {"source": "strokes", "held_back": split.by, "painted_classifier": classifier.validation.source}
         write_json(folder / "source.json", {**facts, "kind": classifier.cell_classifier.kind})
         _write_start(folder / START, linear, tile)
 
 
+def _fit_all_strokes(
+    split: PaintedSplit, classifier: TissueClassifier, options: TissueFitOptions, run: RunContext
+) -> TissueClassifier:
+    """Fit a classifier of the same features and kind on all strokes, also those that are held back.
+
+    It is the one that the user sees, and that the network would replace.
+    """
+    source = open_feature_source(classifier.source, options.weights)
+    painted = [slide for slide in split.slides if slide.strokes]
+    cells, _ = gather_cells(painted, source, classifier.classes, run=run)
+    return TissueClassifier.fit(source, cells, classifier.validation)
+
+
 def _with_patient(row: dict[str, str], *, by_slide: bool) -> dict[str, str]:
     """Name the part that must not be divided: the slide, or the stroke if these are divided."""
     return {**row, "patient_id": row["slide"] if by_slide else row["lesion_id"]}
-
-
-def _tile_px(mpp: float) -> int:
-    return round((TILE_CELLS + 2 * MARGIN_CELLS) * CELL_UM / mpp)
 
 
 @dataclass(frozen=True)
@@ -228,16 +241,15 @@ class _SlideTiles:
         """Write the tiles of a stroke; ``predicted``: classes of held-back cells by the painted classifier."""
         classes = self.classifier.classes
         for number, (corner, members) in enumerate(place_tiles(cells)):
-            tile_grid = _grid_at(grid, corner)
-            pixels, readable = TileReader(slide, tile_grid).read(np.zeros((1, 2), np.int32))
-            if not readable[0]:
+            pixels = read_tile(slide, grid, corner)
+            if pixels is None:
                 continue
             name = f"{self.name}-{_hash(stroke.id)[:12]}-{number}"
             within = cells[members] - corner
-            labels = np.full((TILE_CELLS + 2 * MARGIN_CELLS,) * 2, UNLABELED_PIXEL, np.uint8)
+            labels = np.full((SIDE_CELLS, SIDE_CELLS), UNLABELED_PIXEL, np.uint8)
             labels[tuple((within + MARGIN_CELLS).T)] = classes.index(stroke.class_name)
-            cell_px = pixels.shape[1] // len(labels)
-            write_rgb(folder / "images" / f"{name}.png", pixels[0])
+            cell_px = len(pixels) // len(labels)
+            write_rgb(folder / "images" / f"{name}.png", pixels)
             write_labels(folder / "masks" / f"{name}.png", labels.repeat(cell_px, 0).repeat(cell_px, 1))
             row = {"image_id": name, "lesion_id": f"{self.name}-{_hash(stroke.id)[:12]}", "slide": self.name}
             row |= {"modality": MODALITY, TARGET: stroke.class_name}
@@ -252,39 +264,6 @@ class _SlideTiles:
             {**names, "row": top, "column": left, "painted": self.classifier.classes[label]}
             for (top, left), label in zip(within.tolist(), predicted.tolist(), strict=True)
         ]
-
-
-def place_tiles(cells: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], NDArray[np.intp]]]:
-    """Cover the cells of a stroke with tiles of ``TILE_CELLS`` x ``TILE_CELLS``, in the middle of one if it is small.
-
-    ``cells``: int32 (cell, 2). Returns the first cell of each tile, int32 (2,), and the indices of the cells in it.
-    """
-    if not len(cells):
-        return []
-    first, extent = cells.min(axis=0), np.ptp(cells, axis=0) + 1
-    tiles = -(-extent // TILE_CELLS)
-    first = first - (tiles * TILE_CELLS - extent) // 2
-    numbers, member = np.unique((cells - first) // TILE_CELLS, axis=0, return_inverse=True)
-    return [
-        ((first + TILE_CELLS * number).astype(np.int32), np.flatnonzero(member.reshape(-1) == index))
-        for index, number in enumerate(numbers)
-    ]
-
-
-def _grid_at(grid: CellGrid, corner: NDArray[np.int32]) -> TileGrid:
-    """Return a grid whose first tile has a given first cell."""
-    blocks = grid.blocks
-    cells = BLOCK_CELLS + 2 * MARGIN_CELLS, TILE_CELLS + 2 * MARGIN_CELLS
-    read = tuple(round(side * cells[1] / cells[0]) for side in blocks.read_px)
-    top, left = (
-        origin + round(cell * stride / BLOCK_CELLS)
-        for origin, cell, stride in zip(
-            (blocks.area.top, blocks.area.left), corner.tolist(), blocks.stride_px, strict=True
-        )
-    )
-    side = blocks.side_px * cells[1] // cells[0]
-    area = Box(top, left, *read)
-    return replace(blocks, side_px=side, read_px=(read[0], read[1]), area=area, rows=1, columns=1)
 
 
 def _write_start(folder: Path, linear: LinearClassifier, tile: TileConfig) -> None:

@@ -13,6 +13,14 @@ from qtpy.QtWidgets import QMessageBox, QProgressBar, QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.ui.sections.paint.different_places import (
+    NOT_OPEN,
+    PlaceStrip,
+    ShownPlace,
+    find_session,
+    go_to,
+    read_places,
+)
 from napari_melanoma.ui.sections.paint.saving import list_painted_slides
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -21,11 +29,11 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, r
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.evaluation.map_difference import MapDifference
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 POLL_MS, STEPS = 1000, 1000
 TRAIN_TIP = "Train a network on the strokes of all open slides, and measure whether it is better"
@@ -43,6 +51,7 @@ class NetworkProgress:
     """What is shown of a training.
 
     ``share``: what is done, 0 to 1; None if nothing is running. ``can_use``: the network is measured to be better.
+    ``difference``: where its map differs from the painted one, which is shown until the network is in use.
     """
 
     text: str
@@ -50,10 +59,13 @@ class NetworkProgress:
     can_cancel: bool = False
     can_resume: bool = False
     can_use: bool = False
+    difference: MapDifference | None = None
 
 
 def resolve_network(report: RunReport) -> NetworkProgress:
     """Return what is shown of a run."""
+    from napari_melanoma.evaluation.map_difference import MapDifference
+
     text = f"Training a network: {report.message[:1].lower()}{report.message[1:]}"
     if report.state.active:
         left = report.step.get("eta_s") if report.state == "running" else None
@@ -70,7 +82,9 @@ def resolve_network(report: RunReport) -> NetworkProgress:
         return NetworkProgress(f"The network is in use as model '{report.activated_as}'.")
     if report.comparison is None:
         return NetworkProgress("The network was trained, but not compared. See its log in the Train dock.")
-    return NetworkProgress(report.comparison.reason, can_use=report.comparison.advice == "activate")
+    difference = MapDifference.from_json(report.comparison.facts)
+    # Inconclusive: better on the strokes that were held back, but its map differs widely, which is stated and shown.
+    return NetworkProgress(report.comparison.reason, can_use=report.comparison.advice != "keep", difference=difference)
 
 
 def resolve_network_blocker(strokes: Sequence[int], *, is_active: bool, is_fluorescence: bool = False) -> str:
@@ -100,7 +114,8 @@ class NetworkPanel(QWidget):
         tip = "Add the network to the list of models, and apply it to this slide"
         self.use_button = tool_button("paint_network_use", "Use the network", tip, "Use the network")
         self._running = row(self.bar, self.cancel_button, stretch=0)
-        fill_column(self, self.label, self._running, row(self.resume_button, self.use_button))
+        self.places = PlaceStrip()
+        fill_column(self, self.label, self._running, self.places, row(self.resume_button, self.use_button))
         self.hide()
 
     def show_progress(self, progress: NetworkProgress | None) -> None:
@@ -120,26 +135,31 @@ class NetworkPanel(QWidget):
 class NetworkRun:
     """The run of this window, which the panels of all slides show; None before the first.
 
-    ``is_searched``: whether a run was searched that continues from an earlier window.
+    ``is_searched``: whether a run was searched that continues from an earlier window. ``target``: the place to go to
+    when its slide is displayed.
     """
 
     path: Path | None = None
     is_searched: bool = False
+    target: ShownPlace | None = None
 
 
 class NetworkTrainer(QObject):
     """Ask, prepare and start the training of a network, and follow it.
 
-    ``run``: is set to the started run. ``used``: the name of the model that the user has taken.
+    ``run``: is set to the started run. ``used``: the name of the model that the user has taken. ``place_assigned``: a
+    ``ShownPlace`` of the displayed slide, and the number of the class to paint there, 0 for that of the painted map.
     """
 
     used = Signal(str)
+    place_assigned = Signal(object, int)
     failed = Signal(object)
     changed = Signal()  # it was started, or has ended
 
-    def __init__(self, panel: NetworkPanel, run: NetworkRun, status: StatusLine, parent: QObject) -> None:
+    def __init__(self, panel: NetworkPanel, run: NetworkRun, session: SlideSession, parent: QObject) -> None:
         super().__init__(parent)
-        self._panel, self._run, self._status = panel, run, status
+        self._panel, self._run, self._session = panel, run, session
+        self._status = status = session.services.status
         self._report: RunReport | None = None
         self._job: BackgroundJob | None = None
         self._jobs = LatestJobQueue(self)
@@ -151,22 +171,28 @@ class NetworkTrainer(QObject):
         panel.cancel_button.clicked.connect(lambda: self._submit(_cancel))
         panel.resume_button.clicked.connect(lambda: self._submit(_resume))
         panel.use_button.clicked.connect(self._use)
+        panel.places.cell_clicked.connect(self._on_place)
+        panel.places.cell_assigned.connect(self._on_place_assigned)
+        panel.places.failed.connect(self.failed)
         status.cancelled.connect(self._on_cancelled)
         self._submit(_read)
         if not run.is_searched:
             run.is_searched = True
             self._jobs.submit("find", lambda: _find_active)
+        target, run.target = run.target, None
+        if target is not None and find_session(session, target) is session:
+            go_to(session, target)
 
     @property
     def is_active(self) -> bool:
         """Whether a run is being prepared, or is running."""
         return self._job is not None or (self._report is not None and self._report.state.active)
 
-    def ask(self, window: QWidget, session: SlideSession) -> None:
+    def ask(self, window: QWidget) -> None:
         """State what will be done, and start when the user agrees."""
         from napari_melanoma.slides.tissue_classifier.stroke_data_set import split_strokes
 
-        slides = list_painted_slides(session)
+        slides = list_painted_slides(self._session)
         try:
             split = split_strokes(slides)
         except InputError as error:
@@ -193,6 +219,7 @@ class NetworkTrainer(QObject):
         """Stop following the run, which continues; cancel a run that is being prepared."""
         self._timer.stop()
         self._jobs.cancel()
+        self._panel.places.clear()
         self._status.cancelled.disconnect(self._on_cancelled)
         if self._job is not None:
             self._job.cancel()
@@ -253,11 +280,31 @@ class NetworkTrainer(QObject):
             self.used.emit(result.name)
             self._poll()
             return
-        self._report = result
-        self._panel.show_progress(resolve_network(result))
+        self._report, progress = result, resolve_network(result)
+        self._panel.show_progress(progress)
+        if progress.difference is None:
+            self._panel.places.clear()
+        else:
+            self._panel.places.update_cells(partial(read_places, result.path, progress.difference))
         if not result.state.active:
             self._timer.stop()
         self.changed.emit()
+
+    def _on_place(self, place: ShownPlace) -> bool:
+        """Go to a place, displaying its slide first; return whether it is displayed."""
+        found, services = find_session(self._session, place), self._session.services
+        if found is self._session:
+            go_to(found, place)
+        elif found is None:
+            services.status.show_message(NOT_OPEN)
+        else:
+            self._run.target = place
+            services.slide_requested.emit(found.slide.info.path)
+        return found is self._session
+
+    def _on_place_assigned(self, place: ShownPlace, number: int) -> None:
+        if self._on_place(place):
+            self.place_assigned.emit(place, number)
 
     def _on_failed(self, error: Exception) -> None:
         self._panel.use_button.setEnabled(True)

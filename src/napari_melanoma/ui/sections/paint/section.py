@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
+    from napari_melanoma.ui.sections.paint.different_places import ShownPlace
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.session.strokes import PaintState
 
@@ -146,7 +147,7 @@ class PaintController(QObject):
         self._saver = ModelSaver(services.status, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
         self.model = model
-        self._trainer = NetworkTrainer(view.network, network_run, services.status, self)
+        self._trainer = NetworkTrainer(view.network, network_run, session, self)
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.painted.undo, "Control-Shift-Z": session.painted.redo}
         self._connect()
@@ -184,12 +185,13 @@ class PaintController(QObject):
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
         self._trainer.used.connect(self._on_network_used)
+        self._trainer.place_assigned.connect(self._on_place_assigned)
         self._trainer.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), session))
+        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window()))
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._update_loop)
         self._similar.cell_painted.connect(self._on_similar_painted)
@@ -384,7 +386,12 @@ class PaintController(QObject):
         if name := self._find_class(number, self.view.class_list.current.name):
             self._similar.assign(thumbnail, name)
 
-    def _on_similar_painted(self, cell: SimilarCell, name: str) -> None:
+    def _on_place_assigned(self, place: ShownPlace, number: int) -> None:
+        """Paint a place where a network differs with the class of the painted map, or with that of a number."""
+        if name := self._find_class(number, place.place.painted):
+            self._on_similar_painted(place, name)
+
+    def _on_similar_painted(self, cell: SimilarCell | ShownPlace, name: str) -> None:
         self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
 
     def _on_save(self) -> None:
