@@ -58,8 +58,7 @@ def write_unpainted_tiles(
 def choose_tiles(blocks: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     """Choose tiles at random in blocks of cells (block, 2); return the first cell of each, int32 (tile, 2)."""
     parts = BLOCK_CELLS // TILE_CELLS
-    inner = np.stack(np.mgrid[:parts, :parts], axis=-1).reshape(-1, 2)
-    tiles = (parts * blocks[:, None] + inner).reshape(-1, 2)
+    tiles = (parts * blocks[:, None] + list_cells(Box(0, 0, parts, parts))).reshape(-1, 2)
     return (TILE_CELLS * np.random.default_rng(SEED).permutation(tiles)[:count]).astype(np.int32)
 
 
