@@ -470,6 +470,7 @@ class TissueClassifierConfig(Config):
     temperature: float = Field(1.0, gt=0, description="divides the logits")
     margin_px: int = Field(ge=0, le=1024, description="border of a tile that is context for the features only")
     smoothing: float = Field(0.0, ge=0, le=4, description="width of the Gaussian that smooths the map, in cells")
+    min_region_cells: int = Field(4, ge=1, description="regions of a class with fewer cells are not outlined")
     novelty_limit: float | None = Field(None, gt=0, description="distance above which a cell is out of distribution")
     colors: dict[str, tuple[int, int, int]] = Field(default_factory=dict, description="of the classes, where known")
     roles: dict[TissueRole, str] = Field(

@@ -17,7 +17,7 @@ from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
-from napari_melanoma.slides.class_regions import measure_class_areas, outline_classes
+from napari_melanoma.slides.class_regions import MIN_REGION_CELLS, measure_class_areas, outline_classes
 from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_files import write_found_lesions
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table
@@ -95,7 +95,8 @@ def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path)
     from napari_melanoma.models.bundle import read_bundle
 
     tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
-    regions = outline_classes(maps, analysis.model.classes, {} if tissue is None else tissue.colors)
+    colors, min_cells = ({}, MIN_REGION_CELLS) if tissue is None else (tissue.colors, tissue.min_region_cells)
+    regions = outline_classes(maps, analysis.model.classes, colors, min_cells)
     write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
     return measure_class_areas(maps, analysis.model.classes)
 

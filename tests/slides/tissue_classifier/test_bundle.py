@@ -16,6 +16,7 @@ from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.depth.readings import parse_proposals, read_depth
+from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import CARD, CONFIG, BundleInfo, load_network, read_bundle
@@ -106,11 +107,18 @@ def test_the_classifier_does_not_depend_on_the_order_of_strokes(phantom: Phantom
         np.testing.assert_array_equal(again.cell_classifier.arrays[name], array)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+@pytest.mark.parametrize(("smoothing", "min_cells"), [(0.0, 4), (1.0, 30)])
 def test_a_slide_analysis_gives_the_map_of_the_dock(
-    phantom: Phantom, classifier: TissueClassifier, features: SlideFeatures, tmp_path: Path, smoothing: float
+    phantom: Phantom,
+    classifier: TissueClassifier,
+    features: SlideFeatures,
+    tmp_path: Path,
+    smoothing: float,
+    min_cells: int,
 ) -> None:
-    bundle = write_tissue_bundle(tmp_path / "smooth", replace(classifier, smoothing=smoothing))
+    bundle = write_tissue_bundle(
+        tmp_path / "smooth", replace(classifier, smoothing=smoothing, min_region_cells=min_cells)
+    )
     outcome = analyze_slide(phantom.path, tmp_path / "result", SlideOptions(model=str(bundle.path)), RunContext())
     stored = SlideResult.open(tmp_path / "result").array("map")[:] / 255
     expected = predict_map(classifier, features)
@@ -125,6 +133,8 @@ def test_a_slide_analysis_gives_the_map_of_the_dock(
         assert outcome.content["breslow_mm"] == pytest.approx(BRESLOW_MM, abs=0.12)
     assert outcome.content["target"] == "tumor"
     assert outcome.content["validity"]["valid"]
+    regions = read_geojson(tmp_path / "result" / "classes.geojson").annotations
+    assert min(region.measurements["area_mm2"] for region in regions) >= min_cells * 0.999 * 0.032**2
 
 
 def test_a_bundle_gives_the_same_predictions_after_reloading(

@@ -81,7 +81,7 @@ def test_thumbnails_lead_to_the_places_of_all_open_slides(compared):
     assert "The maps differ widely: 27% of 'Dermis' become mostly 'Tumor'." in person.label_text("paint_network_text")
     panel = opened(person)._trainer._panel
     assert panel.use_button.isVisibleTo(panel)
-    assert [cell.text for cell in panel.places.cells] == ["Dermis → Tumor"] * 3
+    assert [cell.text for cell in panel.places.cells] == ["Dermis\n→ Tumor"] * 3
     assert all(cell.image is not None for cell in panel.places.cells)
     person.qtbot.mouseClick(panel.places.buttons[0], Qt.MouseButton.LeftButton)
     assert person.sees(CENTERS[0])

@@ -79,6 +79,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         temperature=classifier.cell_classifier.temperature,
         margin_px=margin_px(classifier.mpp),
         smoothing=classifier.smoothing,
+        min_region_cells=classifier.min_region_cells,
         novelty_limit=None if classifier.novelty is None else classifier.novelty.limit,
         colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
         roles={role: name for role, name in classifier.roles.items() if name in classifier.classes},

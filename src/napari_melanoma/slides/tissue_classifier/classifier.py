@@ -20,6 +20,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import TissueRole
 from napari_melanoma.io.geojson import SUFFIXES
 from napari_melanoma.models.inference import Device
+from napari_melanoma.slides.class_regions import MIN_REGION_CELLS
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
@@ -66,6 +67,11 @@ class TissueFitOptions(Config):
     smoothing: float = Field(
         0.0, ge=0, le=MAX_SIGMA, description="width of the Gaussian that smooths the map, in cells; 0: no smoothing"
     )
+    min_region_cells: int = Field(
+        MIN_REGION_CELLS,
+        ge=1,
+        description="smaller regions of a class are not outlined; areas count all cells",
+    )
     roles: dict[TissueRole, str] = Field(
         default_factory=dict,
         description="classes of tumor, epidermis, background and nevus, of which depth and lesions are measured; by "
@@ -109,8 +115,8 @@ class TissueClassifier:
     ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
     cell, ``licence`` and ``mpp``. ``validation``: of the chosen kind; ``candidates``: of all, with the chosen one.
     ``colors``: of the classes, where known. ``roles``: classes of which depth and lesions are measured. ``smoothing``:
-    in cells. ``slides``: number of painted slides. ``channels``: those of fluorescence that are read as RGB; None for
-    brightfield.
+    in cells. ``min_region_cells``: smaller regions are not outlined. ``slides``: number of painted slides.
+    ``channels``: those of fluorescence that are read as RGB; None for brightfield.
     """
 
     source: str
@@ -125,6 +131,7 @@ class TissueClassifier:
     colors: Mapping[str, Color | None] = field(default_factory=dict)
     roles: Mapping[TissueRole, str] = field(default_factory=dict)
     smoothing: float = 0.0
+    min_region_cells: int = MIN_REGION_CELLS
     slides: int = 1
     notes: tuple[str, ...] = ()
     channels: ChannelChoice | None = None
@@ -211,6 +218,7 @@ def fit_tissue_classifier(
         colors=colors,
         roles=roles,
         smoothing=options.smoothing,
+        min_region_cells=options.min_region_cells,
         notes=notes,
         channels=channels,
     )

@@ -40,7 +40,7 @@ class ShownPlace:
     @property
     def text(self) -> str:
         """The text below the thumbnail."""
-        return f"{self.place.painted} → {self.place.network}"
+        return f"{self.place.painted}\n→ {self.place.network}"  # one line would be elided
 
     @property
     def tip(self) -> str:
