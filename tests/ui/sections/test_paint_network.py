@@ -96,7 +96,8 @@ def test_a_training_that_continues_from_an_earlier_window_is_followed(qtbot, mon
     monkeypatch.setattr(launching, "read_run", lambda path: report(RunState.running, epoch=1, epochs=4))
     panel, run, parent = NetworkPanel(), NetworkRun(), QObject()
     qtbot.addWidget(panel)
-    trainer = NetworkTrainer(panel, run, SimpleNamespace(cancelled=SignalInstance((str,))), parent)
+    status = SimpleNamespace(cancelled=SignalInstance((str,)))
+    trainer = NetworkTrainer(panel, run, SimpleNamespace(services=SimpleNamespace(status=status)), parent)
     try:
         qtbot.waitUntil(lambda: tasks.is_idle(parent))
         assert trainer.is_active == followed

@@ -64,7 +64,7 @@ def compared(person, tmp_path, monkeypatch):
     monkeypatch.setattr(network, "_read", lambda path, run: report)
     trainer = opened(person)._trainer
     trainer._run.path = run
-    trainer._follow()
+    trainer._submit(network._read)
     person.until(lambda: len(trainer._panel.places.cells) == len(places))
     return person
 
