@@ -281,6 +281,38 @@ def features_found_once(detected_features: dict[str, dict[str, object]]) -> Iter
         yield
 
 
+BUILD_WHEEL = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+@pytest.fixture(scope="session")
+def example_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package in ``examples/plugin``, built and unpacked as pip does with a target, without a network."""
+    folder = tmp_path_factory.mktemp("plugin")
+    source, wheels, target = folder / "source", folder / "wheels", folder / "site"
+    ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    shutil.copytree(REPOSITORY / "examples/plugin", source, ignore=ignored)
+    wheels.mkdir()
+    command = [sys.executable, "-W", "ignore", "-c", BUILD_WHEEL, str(wheels)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    shutil.unpack_archive(wheel, target, "zip")
+    return target
+
+
+@pytest.fixture
+def installed_plugin(example_plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package in ``examples/plugin``, installed for this test alone; the folder of the installation."""
+    from napari_melanoma.core import plugins
+
+    monkeypatch.syspath_prepend(str(example_plugin))
+    plugins.refresh()
+    yield example_plugin
+    monkeypatch.undo()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "melanoma_example"]:
+        del sys.modules[name]
+    plugins.refresh()
+
+
 @pytest.fixture(scope="module")
 def quick_figures(drawn_figures: dict[tuple[CodeType, str], bytes]) -> Iterator[None]:
     """Figures that are not laid out, and of each kind one that is drawn; how they look tests/figures is about."""

@@ -1,189 +1,353 @@
-"""The examples of docs/how-to/extending.md: each, put where the page says, is found and works."""
+"""The example of docs/how-to/extending.md: a package outside the tree is installed, and each of its objects works."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import shutil
 import sys
-from importlib import invalidate_caches
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from fake_slides import FakeAnalysis, draw_slide
+from typer.testing import CliRunner
 
+from napari_melanoma import doctor
+from napari_melanoma.cli import app
 from napari_melanoma.core import plugins
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.data import source_catalog, sources
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.io.results import read_table, write_rgb
-from napari_melanoma.models import zoo
-from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.training import losses
+from napari_melanoma.data.source_catalog import SOURCES, find_source
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
+from napari_melanoma.metrics.mask_metrics import METRICS, list_mask_metrics, measure_mask
+from napari_melanoma.metrics.metric_table import BAND_METRICS
+from napari_melanoma.models.zoo import NETWORKS, build_network
+from napari_melanoma.reports.export_formats import EXPORTS
+from napari_melanoma.reports.slide_export import WRITERS, export_results
+from napari_melanoma.training.augmentation import BatchAugmentation
+from napari_melanoma.training.augmentation_config import AUGMENTATIONS, AugmentationConfig
+from napari_melanoma.training.losses import LOSSES, make_class_loss, make_loss
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.schedules import SCHEDULES, ScheduleSteps
+from napari_melanoma.ui.sections import SECTIONS
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/how-to/extending.md"
-FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-EXAMPLES = {folder: (name, code) for folder, name, code in FILES.findall(PAGE.read_text(encoding="utf-8"))}
-FUNCTIONS = re.compile(r"^In `src/napari_melanoma/(\S+)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+REPOSITORY = Path(__file__).resolve().parent.parent
+EXAMPLE = REPOSITORY / "examples/plugin"
+PACKAGE, MODULE = "melanoma-example", "melanoma_example"
+ADDED = {
+    "networks": "fully_convolutional",
+    "losses": "log_cosh_dice",
+    "schedules": "linear",
+    "augmentations": "red_cast",
+    "data_sources": "med_node",
+    "metrics": "area_error",
+    "exports": "areas",
+    "sections": "Strokes",
+}
 
-MODEL = {"architecture": "fully_convolutional", "start": "none", "input_size": 32}
-STEPS = 12
+
+def blobs(folder: Path, count: int = 12) -> Path:
+    """Write a data set whose lesions are dark squares."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        mask = np.zeros((48, 48), bool)
+        mask[4 + number : 28 + number, 6:30] = True
+        image = np.where(mask[..., None], 80, 200) + rng.normal(0, 6, (48, 48, 3))
+        write_rgb(folder / f"images/b{number:02}.png", image.clip(0, 255).astype(np.uint8))
+        write_mask(folder / f"masks/b{number:02}.png", mask)
+        split = "train" if number < count - 4 else "val" if number < count - 2 else "test"
+        rows.append({"image_id": f"b{number:02}", "patient_id": f"p{number}", "split": split})
+    write_table(folder / "dataset.csv", rows)
+    return folder
 
 
-@pytest.fixture
-def added(tmp_path, monkeypatch):
-    """Puts the example of a folder beside the folder's own files, for this test alone."""
+def make_recipe(dataset: Path) -> TrainRecipe:
+    """A run of two steps with everything that the example adds."""
+    return TrainRecipe.parse(
+        {
+            "name": "example",
+            "data": {"datasets": [str(dataset)], "cache_size": 48},
+            "model": {
+                "architecture": "fully_convolutional",
+                "options": {"channels": 4, "levels": 2},
+                "start": "none",
+                "input_size": 32,
+            },
+            "augmentation": {"plugins": {"red_cast": 1.0}},
+            "loss": "log_cosh_dice",
+            "schedule": "linear",
+            "epochs": 1,
+            "batch_size": 4,
+            "device": "cpu",
+        },
+        "the test",
+    )
 
-    def add(package, folder, example=None):
-        name, code = example or EXAMPLES[folder]
-        place = tmp_path / folder
-        place.mkdir(parents=True)
-        (place / name).write_text(code, encoding="utf-8")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
-        monkeypatch.delitem(sys.modules, f"{package.__name__}.{Path(name).stem}", raising=False)
-        invalidate_caches()
-        plugins.refresh()
 
-    yield add
-    monkeypatch.undo()
+def test_every_family_has_the_object_and_names_its_package(installed_plugin: Path) -> None:
+    pytest.importorskip("qtpy")
+    assert set(ADDED) == set(plugins.FAMILIES)
+    for family, name in ADDED.items():
+        found = plugins.find_family(family)
+        assert not found.errors
+        assert name in found.members
+        assert found.label(name).endswith(f"({PACKAGE})")
+
+
+@pytest.mark.slow
+def test_training_evaluation_and_the_bundle_of_a_plugin(
+    installed_plugin: Path, tmp_path: Path, user_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
+    from napari_melanoma.lesion.loaded_models import load_segmenter
+    from napari_melanoma.models.bundle import load_network, read_bundle
+    from napari_melanoma.runs.train import train
+
+    dataset = blobs(tmp_path / "blobs")
+    info = train(make_recipe(dataset), tmp_path / "run", resume=False, run=RunContext())
+    assert info is not None
+    steps = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
+    assert next(event["loss"] for event in steps if event["kind"] == "epoch") > 0
+    assert (tmp_path / "run/config.toml").read_text().count("red_cast = 1.0") == 1
+
+    config = read_bundle(info.path).config
+    assert config.plugin is not None
+    assert (config.plugin.package, config.plugin.version) == (PACKAGE, "1.0")
+    assert config.plugin.entry_point == "napari_melanoma.networks: fully_convolutional = melanoma_example.network"
+    assert config.provenance["plugins"] == {PACKAGE: "1.0"}
+
+    evaluate_masks(
+        load_segmenter(str(info.path)),
+        [dataset],
+        tmp_path / "out",
+        EvaluationOptions(include_seen=True),
+        run=RunContext(),
+    )
+    figures = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert figures["metrics"]["all"]["area_error"]["mean"] >= 0
+    assert "area error (lower is better)" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert float(read_table(tmp_path / "out/per_image.csv")[0]["area_error"]) >= 0
+
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(installed_plugin)])
     plugins.refresh()
+    with pytest.raises(BundleError, match=r"install it: pip install melanoma-example==1\.0$"):
+        load_network(read_bundle(info.path))
 
 
-def losses_of_training(model, **values):
-    """Train a network of the zoo for some steps on dark squares, as a run does; the loss before each step."""
-    import torch
+def test_a_missing_plugin_is_named_by_its_bundle_and_recipe(tmp_path: Path) -> None:
+    from napari_melanoma.models.bundle import PluginReference, explain_missing_network
 
-    from napari_melanoma.training.tasks.segmentation import SegmentationTask
-    from napari_melanoma.training.tasks.task import OPTIMIZERS
-
-    recipe = TrainRecipe.parse({"data": {"datasets": ["a"]}, "model": model, **values}, "the test")
-    torch.manual_seed(0)
-    network = zoo.build_network(recipe.model.architecture, recipe.model.options)
-    task = SegmentationTask(network, recipe, BundleConfig(name="x", title="x", architecture=recipe.model.architecture))
-    optimiser = OPTIMIZERS[recipe.optimiser]([{"params": list(task.parameters()), "lr": 0.01}], recipe.weight_decay)
-    masks = torch.zeros(4, 1, 32, 32, dtype=torch.uint8)
-    for item, mask in enumerate(masks):
-        mask[:, 4 + 2 * item : 20 + 2 * item, 6:24] = 255
-    images = (255 - masks // 2).expand(-1, 3, -1, -1)
-    found = []
-    for step in range(STEPS):
-        optimiser.zero_grad()
-        loss = task.training_step((images, masks, torch.zeros(4, 2)), step)
-        loss.backward()
-        optimiser.step()
-        found.append(loss.item())
-    return found
+    entry_point = "napari_melanoma.networks: other = mine"
+    package = PluginReference(package="my-package", version="2.1", entry_point=entry_point)
+    assert "If you trust its authors, install it: pip install my-package==2.1" in explain_missing_network(
+        "other", package
+    )
+    file = PluginReference(package="mine.py", version="ab" * 32, entry_point=entry_point, is_file=True)
+    assert "doctor --confirm-plugin mine.py" in explain_missing_network("other", file)
+    with pytest.raises(ConfigError, match="package"):
+        PluginReference.parse({**package.model_dump(), "package": "--index-url=http://x y"}, "the bundle")
+    with pytest.raises(ConfigError, match="no such name"):
+        make_recipe(tmp_path)
 
 
-def test_a_network_learns(added):
-    import torch
-
-    added(zoo, "models/zoo")
-    network = zoo.build_network("fully_convolutional", {"channels": 8})
-    assert network(torch.zeros(1, 3, 70, 50)).shape == (1, 1, 70, 50)
-    losses_found = losses_of_training({**MODEL, "options": {"channels": 8}})
-    assert losses_found[-1] < 0.7 * losses_found[0]
-
-
-def test_added_loss_is_found_and_decreases_with_the_error(added, monkeypatch):
-    import torch
-
-    added(zoo, "models/zoo")
-    ((path, code),) = FUNCTIONS.findall(PAGE.read_text(encoding="utf-8"))
-    assert path == "training/losses.py"
-    exec(code, scope := {**vars(losses)})
-    monkeypatch.setattr(losses, "log_cosh_dice", scope["log_cosh_dice"], raising=False)
-    plugins.refresh()
-    target = torch.ones(2, 1, 8, 8)
-    right, wrong = (losses.make_loss("log_cosh_dice")(sign * 20 * target, target) for sign in (1, -1))
-    assert 0 <= right < 1e-6 < wrong
-    losses_found = losses_of_training({**MODEL, "options": {"channels": 8}}, loss="log_cosh_dice")
-    assert losses_found[-1] < 0.7 * losses_found[0]
+def test_the_export(installed_plugin: Path, tmp_path: Path) -> None:
+    slide = draw_slide(tmp_path / "section.tif")
+    FakeAnalysis(tmp_path / "results/section", slide, "a").begins().finishes()
+    (file,) = export_results([tmp_path / "results/section"], tmp_path / "out", ["areas"], run=RunContext())
+    assert not file.error
+    lines = (tmp_path / "out/section/areas.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2"]
 
 
-def test_a_data_set(added, tmp_path):
-    added(sources, "data/sources")
+def test_help_and_lists_name_the_package(installed_plugin: Path) -> None:
+    runner = CliRunner()
+    assert f"Areas of lesions (text) ({PACKAGE})" in runner.invoke(app, ["export", "--help"]).output
+    assert re.search(rf"^fully_convolutional .* \({PACKAGE}\)", runner.invoke(app, ["models", "list"]).output, re.M)
+    assert f"med_node: MED-NODE ({PACKAGE})" in runner.invoke(app, ["data", "sources"]).output
+
+
+@pytest.mark.slow
+def test_doctor_lists_what_is_installed_and_what_is_broken(
+    installed_plugin: Path, tmp_path: Path, user_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(installed_plugin, broken)
+    (broken / MODULE / "metric.py").write_text("area_error = 3")
+    plugin_folder().mkdir(parents=True)
+    (plugin_folder() / "mine.py").write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
+    for site, status, fix in (
+        (installed_plugin, "ok", ""),
+        (broken, "warn", "expected a MaskMetric (a function with mask_metric of napari_melanoma.metrics.mask_metrics)"),
+    ):
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        package, file = doctor.check_plugins()
+        assert package.status == status
+        assert fix in package.fix
+        assert package.found.startswith(
+            f"{PACKAGE} 1.0: augmentations: red_cast; data sources: med_node; exports: areas"
+        )
+        assert file.found.endswith("mine.py: losses: other")
+        assert "doctor --confirm-plugin mine.py" in file.fix
+
+
+def test_doctor_confirms_a_file(user_folders: Path) -> None:
+    plugin_folder().mkdir(parents=True)
+    (plugin_folder() / "mine.py").write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
+    result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", "mine.py"])
+    assert "mine.py is used from now on, until it changes: losses: other" in result.output
+    assert [file.state for file in list_plugin_files()] == ["confirmed"]
+
+
+# The contract of each family, for its own members and those of plug-ins.
+
+
+def test_contract_of_networks(installed_plugin: Path) -> None:
+    for name, architecture in NETWORKS.members.items():
+        spec = architecture.spec
+        assert spec.name == name
+        assert spec.title
+        assert spec.reference
+        spec.config.parse(spec.small, name)
+        if spec.task == "segmentation" and NETWORKS.find_plugin(name):  # tests/models has those of this package
+            network = build_network(name, spec.small).eval()
+            assert network(torch.zeros(1, 3, 70, 50)).shape == (1, 1, 70, 50)
+
+
+def test_contract_of_losses(installed_plugin: Path) -> None:
+    for name, loss in LOSSES.members.items():
+        segments = loss.spec.task == "segmentation"
+        target = torch.zeros(2, 1, 8, 8) if segments else torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        if segments:
+            target[..., 2:6] = 1
+        make = make_loss if segments else make_class_loss
+        right, wrong = ((sign * 20 * (2 * target - 1)).requires_grad_() for sign in (1, -1))
+        low, high = make(name)(right, target), make(name)(wrong, target)
+        high.backward()
+        assert low.shape == ()
+        assert low < high
+        assert wrong.grad is not None
+        assert wrong.grad.isfinite().all()
+
+
+def test_contract_of_schedules(installed_plugin: Path) -> None:
+    for schedule in SCHEDULES.members.values():
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        stepped = schedule.build(optimizer, ScheduleSteps(12, 4, 2.0))
+        for _ in range(11):
+            optimizer.step()
+            stepped.step()
+            assert 0 <= optimizer.param_groups[0]["lr"] <= 1
+
+
+def test_contract_of_augmentations(installed_plugin: Path) -> None:
+    images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)
+    masks, keys = torch.zeros(4, 1, 32, 32, dtype=torch.uint8), np.stack([np.zeros(4, np.int64), np.arange(4)], 1)
+    fields = [name for name in AugmentationConfig.model_fields if name.endswith("_probability")]
+    partners = ("mosaic_probability", "cutmix_probability")
+    off = {**dict.fromkeys(fields, 0), "scale": (1, 1), "aspect": 1, "shift": 0, "rotation": 0, "flip": False}
+    off |= dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0)
+    assert AugmentationConfig.parse(off, "the test").is_off
+    changed = [{name: 1} for name in fields if name not in (*partners, "elsewhere_probability")]
+    changed += [{"plugins": {name: 1}} for name in AUGMENTATIONS.members]
+    for one in changed:
+        config = AugmentationConfig.parse({**off, **one}, "the test")
+        assert not config.is_off
+        first, second = (BatchAugmentation(config, 32, 1)(images.clone(), masks.clone(), keys)[0] for _ in range(2))
+        assert first.shape == images.shape
+        assert torch.equal(first, second)
+        assert 0 <= first.min() <= first.max() <= 255
+
+
+def test_contract_of_metrics_of_masks(installed_plugin: Path) -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[8:30, 5:25] = True
+    right, wrong = measure_mask(mask, mask, PixelSize(10, 10)), measure_mask(np.roll(mask, 9), mask, PixelSize(10, 10))
+    empty = measure_mask(np.zeros_like(mask), mask, None)
+    metrics = {key: metric for key, metric in list_mask_metrics().items() if key not in BAND_METRICS}
+    assert set(metrics) == set(right)
+    for key, metric in metrics.items():
+        assert metric.title
+        assert metric.definition
+        low, high = metric.limits
+        found = [values.get(key, math.nan) for values in (right, wrong, empty)]  # nothing in mm without a scale
+        assert all(low <= value <= high or math.isnan(value) for value in found), key
+        better = right[key] >= wrong[key] if metric.better == "higher" else right[key] <= wrong[key]
+        assert better or not metric.better, key
+
+
+def test_contract_of_data_sources(installed_plugin: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none of any set")
+    for name, source in SOURCES.members.items():
+        spec = source.spec
+        assert spec.name == name
+        assert all((spec.title, spec.licence, spec.layout))
+        assert source.find_records(SourceTree.scan(tmp_path)) == []
+
+
+def test_contract_of_exports(installed_plugin: Path, tmp_path: Path) -> None:
+    for name, one in EXPORTS.members.items():
+        assert one.title
+        assert Path(one.file_name).suffix
+        assert callable(one.write or WRITERS[name])
+
+
+def test_contract_of_sections(installed_plugin: Path) -> None:
+    for title, section in SECTIONS.members.items():
+        assert title[0].isupper()
+        assert signature(section).parameters == {}
+        assert list(signature(section.open).parameters) == ["self", "session"]
+        assert list(signature(section.close).parameters) == ["self"]
+
+
+def test_a_metric_that_fails_is_not_a_number(
+    installed_plugin: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = replace(METRICS.members["area_error"], compute=lambda mask, reference, pixel_size: 1 / 0)
+    monkeypatch.setitem(METRICS.members, "area_error", failing)
+    mask = np.ones((4, 4), bool)
+    values = measure_mask(mask, mask, None)
+    assert math.isnan(values["area_error"])
+    assert values["DI"] == 1
+    assert "the metric area_error of melanoma-example 1.0 failed" in caplog.text
+
+
+def test_the_data_source(installed_plugin: Path, tmp_path: Path) -> None:
     for path in ("melanoma/12.jpg", "naevus/12.jpg", "naevus/7.jpg"):
-        write_rgb(tmp_path / "set" / path, np.full((8, 8, 3), 90, np.uint8))
-    found = source_catalog.list_sources()["med_node"].read_folder(tmp_path / "set")
+        write_rgb(tmp_path / "set" / path, np.full((16, 16, 3), 90, np.uint8))
+    found = find_source("med_node").read_folder(tmp_path / "set")
     assert {record.image_id: harmonize_rows([record.values]).rows[0]["diagnosis"] for record in found.importable} == {
         "melanoma_12": "melanoma",
         "naevus_12": "nevus",
         "naevus_7": "nevus",
     }
+    report = import_source(find_source("med_node"), tmp_path / "set", tmp_path / "out", run=RunContext())
+    assert report.images == 3
 
 
-DERM7PT = (
-    "derm7pt.py",
-    '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
-
-from napari_melanoma.data.source_records import read_table_rows
-from napari_melanoma.data.table_mapping import strip_image_suffix
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
-
-SPEC = SourceSpec(
-    name="derm7pt",
-    title="the seven-point checklist data set",
-    licence="research and education only, on request",
-    url="https://derm.cs.sfu.ca",
-    modality="",
-    reference="Kawahara et al. 2019, doi:10.1109/JBHI.2018.2824327",
-    layout="images/<folder>/*.jpg (2022), meta/meta.csv",
-    images=2022,
-)
-KINDS = {"clinic": "macroscopic", "derm": "dermoscopic"}
-
-
-def find(tree):
-    images = {file.name.rpartition("images/")[2].lower(): file for file in tree.files}
-    records = []
-    for row in read_table_rows(tree, r"meta\\.csv"):
-        case = {name: text for name, text in row.items() if name not in ("case_num", *KINDS)}
-        for column, modality in KINDS.items():
-            values = {**case, "lesion_id": row["case_num"], "modality": modality}
-            records.append(SourceRecord(strip_image_suffix(row[column]), images.get(row[column].lower()), None, values))
-    return sorted(records, key=lambda record: record.image_id)
-''',
-)
-
-
-def test_new_public_data_set_needs_one_file(added, tmp_path):
-    """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
-    added(sources, "data/sources", DERM7PT)
-    meta = tmp_path / "release_v0/meta/meta.csv"
-    meta.parent.mkdir(parents=True)
-    meta.write_text(
-        "case_num,diagnosis,pigment_network,location,sex,clinic,derm\n"
-        "1,melanoma (less than 0.76 mm),atypical,lower limbs,female,NEL/NEL027.JPG,NEL/Nel028.jpg\n"
-        "2,reed or spitz nevus,typical,back,male,NFL/Nfl001.jpg,NFL/Nfl002.jpg\n"
-    )
-    source = source_catalog.find_source("derm7pt")
-    report = import_source(source, tmp_path / "release_v0", tmp_path / "table", run=RunContext())
-    assert (report.rows, report.images, report.notes) == (4, 0, [])
-    for name in ("NEL/NEL027.JPG", "NEL/NEL028.JPG"):
-        write_rgb(tmp_path / f"release_v0/images/{name}", np.full((16, 16, 3), 90, np.uint8))
-    report = import_source(source, tmp_path / "release_v0", tmp_path / "images", run=RunContext())
-    assert (report.rows, report.images, report.left) == (2, 2, 2)
-    clinical, dermoscopic = read_table(tmp_path / "images/dataset.csv")
-    assert (clinical["modality"], dermoscopic["modality"]) == ("macroscopic", "dermoscopic")
-    assert clinical["lesion_id"] == dermoscopic["lesion_id"] == "1"
-    told = {name: clinical[name] for name in ("source", "diagnosis", "melanoma", "site", "sex", "pigment_network")}
-    assert told == {
-        "source": "derm7pt",
-        "diagnosis": "melanoma",
-        "melanoma": "1",
-        "site": "lower extremity",
-        "sex": "female",
-        "pigment_network": "atypical",
+def test_the_page_shows_the_files_of_the_example_and_names_the_arguments_of_functions() -> None:
+    page = (REPOSITORY / "docs/how-to/extending.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert {name for name, _ in shown} == {
+        "pyproject.toml",
+        *(path.name for path in EXAMPLE.glob(f"{MODULE}/[a-z]*.py")),
     }
-
-
-def test_the_page_has_examples_of_files_and_names_the_arguments_of_their_functions():
-    assert set(EXAMPLES) == {"models/zoo", "data/sources"}
-    named = set(re.findall(r"`((?:build|find)\(.*?\))`", PAGE.read_text(encoding="utf-8")))
+    for name, code in shown:
+        path = EXAMPLE / name if name == "pyproject.toml" else EXAMPLE / MODULE / name
+        assert path.read_text(encoding="utf-8") == code
+    named = set(re.findall(r"`((?:build|find)\(.*?\))`", page))
     functions = {
-        *(known.build for known in zoo.list_architectures().values()),
-        *(known.find_records for known in source_catalog.list_sources().values()),
+        *(known.build for known in NETWORKS.members.values()),
+        *(known.find_records for known in SOURCES.members.values()),
     }
     assert named == {f"{each.__name__}({', '.join(signature(each).parameters)})" for each in functions}

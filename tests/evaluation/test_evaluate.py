@@ -20,7 +20,6 @@ from napari_melanoma.evaluation import masks
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.masks import (
     FACTS,
-    MEASURED,
     EvaluationOptions,
     MaskTask,
     choose_cases,
@@ -32,6 +31,7 @@ from napari_melanoma.evaluation.pipeline import ImageMetrics, describe_failure, 
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics import statistics
+from napari_melanoma.metrics.metric_table import MASK_METRICS
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
@@ -165,7 +165,7 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
 def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of 9,000 patients: metrics and intervals of all of them and of each subgroup."""
     monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)
-    random, figures = np.random.default_rng(0), ImageMetrics((*MEASURED, *FACTS))
+    random, figures = np.random.default_rng(0), ImageMetrics((*MASK_METRICS, *FACTS))
     for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
         about = {"group": f"p{number // 2}", "split": "", "domain": "clinic", "diagnosis": f"d{number % 40}"}
         figures.add(Sample(str(number), Path("i"), None, **about), dict(zip(figures.names, row, strict=True)))

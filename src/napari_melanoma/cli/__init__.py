@@ -48,7 +48,7 @@ app = typer.Typer(
 add_command(app, "open", application.open_, application.OPEN_HELP)
 add_command(app, "lesion", lesion.lesion, lesion.HELP)
 add_command(app, "slide", slide.slide, slide.HELP)
-add_command(app, "export", results.export, results.EXPORT_HELP)
+add_command(app, "export", results.export, results.EXPORT_HELP, more_help=results.list_export_formats)
 add_command(app, "readings", results.readings, results.READINGS_HELP)
 add_command(app, "risk", risk.risk, risk.HELP)
 add_command(app, "train", train.train, train.TRAIN_HELP)

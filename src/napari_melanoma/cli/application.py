@@ -36,8 +36,13 @@ DEMO_HELP = format_help(
 DOCTOR_HELP = format_help(
     "napari-melanoma doctor",
     "napari-melanoma doctor --json",
-    "Check what works on this machine: GPU, Qt, OpenGL, formats, memory, model, each with a fix where one is needed. "
+    "Check what works on this machine: GPU, Qt, OpenGL, formats, memory, model, plug-ins, each with a fix where one is "
+    "needed. "
     "The exit code is 1 only if photographs cannot be analyzed.",
+)
+CONFIRM_PLUGIN_HELP = (
+    "Use this file of your plug-in folder from now on, and check nothing else. It runs with all your rights: read it "
+    "first. A changed file must be confirmed again."
 )
 STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 WORKER_HELP = format_help(
@@ -98,10 +103,22 @@ def demo(
         current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
 
 
-def doctor(current: CommandSession) -> None:
+def doctor(
+    current: CommandSession,
+    confirm_plugin: Annotated[
+        str | None, typer.Option("--confirm-plugin", metavar="FILE", help=CONFIRM_PLUGIN_HELP)
+    ] = None,
+) -> None:
     """Check this machine."""
+    from napari_melanoma.core.plugin_files import confirm_plugin_file
     from napari_melanoma.doctor import run_checks
 
+    if confirm_plugin is not None:
+        file = confirm_plugin_file(confirm_plugin)
+        current.report.emit("plug-in", f"{file.path} (SHA-256 {file.sha256})")
+        text = f"{file.name} is used from now on, until it changes: {file.describe_contents()}"
+        current.finish(text, path=str(file.path), sha256=file.sha256)
+        return
     checks = run_checks(run=current.run)
     for check in checks:
         text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"

@@ -124,12 +124,12 @@ app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_h
 
 def sources(current: CommandSession) -> None:
     """List the public data sets that can be imported."""
-    from napari_melanoma.data.source_catalog import list_sources
+    from napari_melanoma.data.source_catalog import SOURCES
 
-    specs = [source.spec for source in list_sources().values()]
+    specs = [source.spec for source in SOURCES.members.values()]
     for spec in specs:
         layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
-        text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
+        text = f"{spec.name}: {SOURCES.label(spec.name)} ({spec.licence})\n  from {spec.url}\n{layout}"
         current.report.emit_item("source", text, **vars(spec))
     current.finish(
         f"{len(specs)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(specs)

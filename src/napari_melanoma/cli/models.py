@@ -70,9 +70,10 @@ def _list_architectures(current: CommandSession) -> int:
 
     One that cannot be built, because an optional package is missing, has no parameter count.
     """
-    from napari_melanoma.models.zoo import count_parameters, list_architectures
+    from napari_melanoma.core.plugins import PACKAGE
+    from napari_melanoma.models.zoo import NETWORKS, count_parameters
 
-    architectures = list_architectures()
+    architectures = NETWORKS.members
     for name, architecture in architectures.items():
         try:
             count = count_parameters(name, {})
@@ -86,8 +87,9 @@ def _list_architectures(current: CommandSession) -> int:
             "parameters": count,
             "reference": spec.reference,
             "options": options,
+            "package": plugin.package if (plugin := NETWORKS.find_plugin(name)) else PACKAGE,
         }
-        text = f"{spec.name:<26} {_format_millions(count):>8}  {spec.title}. {spec.reference}"
+        text = f"{spec.name:<26} {_format_millions(count):>8}  {NETWORKS.label(name)}. {spec.reference}"
         current.report.emit_item("architecture", text, **facts)
     return len(architectures)
 

@@ -158,11 +158,18 @@ class Command:
 
 
 def add_command(
-    app: typer.Typer, name: str, command: Callable[..., None], help_text: str, *, hidden: bool = False
+    app: typer.Typer,
+    name: str,
+    command: Callable[..., None],
+    help_text: str,
+    *,
+    hidden: bool = False,
+    more_help: Callable[[], str] | None = None,
 ) -> None:
     """Add a command to an application.
 
     ``help_text``: made by ``format_help``; the first sentence of its description, up to a colon, is the short help.
+    ``more_help``: returns the end of the help, which is slow to list.
     """
 
     class LazyCommand(TyperCommand):
@@ -174,6 +181,8 @@ def add_command(
                 throwaway_app.command()(_expand_config_options(command))
                 complete = get_command(throwaway_app)
                 self.params, self.callback = complete.params, complete.callback
+                if more_help is not None:
+                    self.help = f"{help_text}{more_help()}"
             return super().get_params(ctx)
 
     sentence = help_text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")

@@ -10,7 +10,6 @@ import typer
 from napari_melanoma.cli.options import Out, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.reports.export_formats import FORMATS
 
 if TYPE_CHECKING:
     from napari_melanoma.reports.slide_export import ExportedFile
@@ -20,9 +19,7 @@ EXPORT_HELP = format_help(
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Export results of slides for other programs to OUT/<slide>/, and of a case the synoptic reports of its lesions. "
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
-    "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).\n\n"
-    # \b keeps the line breaks of its paragraph.
-    "\b\nFormats:\n" + "\n".join(f"  {name:13}{one.title}" for name, one in FORMATS.items()),
+    "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
 )
 READINGS_HELP = format_help(
     "napari-melanoma readings results --out agreement",
@@ -34,6 +31,14 @@ READINGS_HELP = format_help(
     "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
     "reported and the rest is processed (exit code 1).",
 )
+
+
+def list_export_formats() -> str:
+    """List the formats for the help, including those of plug-ins."""
+    from napari_melanoma.reports.export_formats import EXPORTS
+
+    # \b keeps the line breaks of its paragraph.
+    return "\n\n\b\nFormats:\n" + "\n".join(f"  {name:13}{EXPORTS.label(name)}" for name in EXPORTS.members)
 
 
 def export(

@@ -11,7 +11,7 @@ import logging
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -35,7 +35,10 @@ FAMILIES = {
     "networks": "napari_melanoma.models.zoo:NETWORKS",
     "losses": "napari_melanoma.training.losses:LOSSES",
     "schedules": "napari_melanoma.training.schedules:SCHEDULES",
+    "augmentations": "napari_melanoma.training.augmentation_config:AUGMENTATIONS",
     "data_sources": "napari_melanoma.data.source_catalog:SOURCES",
+    "metrics": "napari_melanoma.metrics.mask_metrics:METRICS",
+    "exports": "napari_melanoma.reports.export_formats:EXPORTS",
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
@@ -112,10 +115,10 @@ class Family(Generic[Member]):
         return self._members
 
     @property
-    def errors(self) -> list[PluginError]:
-        """Why plug-ins of this family cannot be used."""
+    def errors(self) -> Mapping[Plugin, PluginError]:
+        """The plug-ins of this family that cannot be used, with the reason."""
         _ = self.members
-        return list(self._errors.values())
+        return self._errors
 
     def find_plugin(self, name: str) -> Plugin | None:
         """Return the plug-in that adds a member; None for the members of this package."""
@@ -152,7 +155,7 @@ class Family(Generic[Member]):
                 if plugin.package != PACKAGE:
                     origins[plugin.name] = plugin
             except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises
-                errors[plugin] = plugin.make_error(_describe(error))
+                errors[plugin] = plugin.make_error(describe_plugin_error(error))
                 log.warning("%s", errors[plugin], exc_info=not isinstance(error, (TypeError, ValueError)))
         self._members, self._origins, self._errors, self._plugins = members, origins, errors, plugins
 
@@ -184,6 +187,23 @@ def _list_objects(file: PluginFile) -> list[Plugin]:
         for family, values in file.objects.items()
         for name, value in values.items()
     ]
+
+
+def list_packages() -> dict[str, list[Plugin]]:
+    """List what other packages and files add, by their names with versions."""
+    packages: dict[str, list[Plugin]] = {}
+    for plugin in list_plugins():
+        if plugin.package != PACKAGE:
+            packages.setdefault(plugin.origin, []).append(plugin)
+    return packages
+
+
+def describe_objects(objects: Iterable[Plugin]) -> str:
+    """List objects by family, such as ``losses: log_cosh; networks: vessels``."""
+    names: dict[str, list[str]] = {}
+    for plugin in objects:
+        names.setdefault(plugin.family.replace("_", " "), []).append(plugin.name)
+    return "; ".join(f"{family}: {', '.join(values)}" for family, values in names.items())
 
 
 def refresh() -> None:
@@ -295,7 +315,8 @@ def expect_name(name: str, found: str) -> None:
         raise ValueError(f"expected the name of its entry point, '{name}', found '{found}'")
 
 
-def _describe(error: BaseException) -> str:
+def describe_plugin_error(error: BaseException) -> str:
+    """Describe an error of the code of a plug-in in a line; unexpected ones with their type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, (TypeError, ValueError, PluginError)) else f"{type(error).__name__}: {text}"
 

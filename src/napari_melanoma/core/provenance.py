@@ -22,10 +22,14 @@ _backends: set[str] = set()
 def collect_provenance() -> dict[str, object]:
     """Describe software and machine; reads package metadata only, without heavy imports.
 
-    Returns ``program``, ``version``, ``python``, ``platform``, ``packages``, ``backends`` (those that ran networks in
+    Returns ``program``, ``version``, ``python``, ``platform``, ``packages``, ``plugins`` (versions of the packages that
+    add something, and SHA-256 of plug-in files; missing if there are none), ``backends`` (those that ran networks in
     this process; missing if there were none) and ``created`` (UTC, ISO 8601).
     """
     from napari_melanoma import __version__
+    from napari_melanoma.core.plugins import PACKAGE, list_plugins
+
+    plugins = {plugin.package: plugin.version for plugin in list_plugins() if plugin.package != PACKAGE}
 
     return {
         "program": "napari-melanoma",
@@ -33,6 +37,7 @@ def collect_provenance() -> dict[str, object]:
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": {name: version for name in PACKAGES if (version := installed_version(name))},
+        **({"plugins": plugins} if plugins else {}),
         **({"backends": sorted(_backends)} if _backends else {}),
         "created": utc_time(),
     }

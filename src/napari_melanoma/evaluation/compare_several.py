@@ -32,7 +32,6 @@ from napari_melanoma.evaluation.classes import (
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, find_labeled_images
 from napari_melanoma.evaluation.masks import (
-    MEASURED,
     REFERENCE_SHARE,
     EvaluatedModel,
     EvaluationOptions,
@@ -55,7 +54,8 @@ from napari_melanoma.evaluation.training_overlap import Overlap, without_verdict
 from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.class_metrics import class_differences, class_estimates
-from napari_melanoma.metrics.metric_table import METRIC_TABLE, define_metrics, metric_label
+from napari_melanoma.metrics.mask_metrics import METRICS, find_metric, list_mask_metrics
+from napari_melanoma.metrics.metric_table import define_metrics, metric_label
 from napari_melanoma.metrics.statistics import Estimate, describe_intervals
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import require_task
@@ -165,7 +165,7 @@ class ComparedModels(ABC):
     """
 
     task: ClassVar[ArchitectureTask]
-    shown: ClassVar[tuple[str, ...]]  # metrics in tables for users
+    shown: tuple[str, ...]  # metrics in tables for users
     decisive: ClassVar[str]  # the metric that the page begins with
     no_lead = ""  # the lead if that metric is undefined
     next = ""
@@ -214,7 +214,7 @@ def compare_results(compared: ComparedModels, out: Path, conclude: Conclude | No
     comparison = ModelsComparison(compared.task, parts, compared.shown, tuple(compared.failed), warnings, interval)
     names = [model.model for model in parts[0].models]
     ranked = [model for model in parts[0].models if compared.decisive in model.metrics]
-    metrics = [METRIC_TABLE[name] for name in compared.shown]
+    metrics = [find_metric(name) for name in compared.shown]
     page = Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{parts[0].images} images of {parts[0].patients} patients or lesions, all models on the same images",
@@ -392,7 +392,7 @@ class ComparedMasks(ComparedModels):
     """Evaluations of masks; ``folders``: names of their folders, if they are stored."""
 
     task = "segmentation"
-    shown = ("TJA", "JA", "DI", "HD95_relative", "BF1")
+    shown: tuple[str, ...] = ("TJA", "JA", "DI", "HD95_relative", "BF1")
     decisive = "JA"
     next = (
         "If the intervals do not separate the models, prefer the smallest or fastest one. All images are listed in "
@@ -402,6 +402,7 @@ class ComparedMasks(ComparedModels):
 
     def __init__(self, candidates: Sequence[EvaluatedModel], folders: Sequence[str] = ()) -> None:
         self._candidates = candidates
+        self.shown = (*self.shown, *METRICS.members)
         self.names = _distinct_model_names([item.name for item in candidates], folders)
         measured = [_measured_images(item.image_metrics) for item in candidates]
         self._indices = _common_images(measured)
@@ -450,12 +451,13 @@ class ComparedMasks(ComparedModels):
         return [left_out] if self._left_out else []
 
     def rows(self) -> Iterator[Mapping[str, object]]:
+        positions = {name: index for index, name in enumerate(list_mask_metrics())}
         for number, sample in enumerate(self.samples):
             row: dict[str, object] = {
                 name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")
             }
             for metric in self.per_image:
-                values = (float(table[number, MEASURED.index(metric)]) for table in self._columns)
+                values = (float(table[number, positions[metric]]) for table in self._columns)
                 row |= {f"{metric}_{name}": value for name, value in zip(self.names, values, strict=True)}
             yield row
 

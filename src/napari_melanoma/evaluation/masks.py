@@ -54,8 +54,7 @@ from napari_melanoma.io.photographs import Photograph, count_pixels, read_photog
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion
 from napari_melanoma.lesion.segmentation import LesionPrediction
-from napari_melanoma.metrics.metric_table import MASK_METRICS
-from napari_melanoma.metrics.overlap import boundary_metrics, overlap_metrics
+from napari_melanoma.metrics.mask_metrics import list_mask_metrics, measure_mask
 from napari_melanoma.metrics.segmentation_difficulty import DIFFICULTY_TRAITS, measure_difficulty
 from napari_melanoma.metrics.statistics import bootstrap_means
 
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
 
-MEASURED = tuple(MASK_METRICS)
 REFERENCE_SHARE = "reference_share"
 FACTS = (REFERENCE_SHARE, *(trait.name for trait in DIFFICULTY_TRAITS))
 SHOWN_IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
@@ -163,7 +161,7 @@ def _compare(
 ) -> tuple[NDArray[np.bool_], dict[str, float]]:
     """Make the mask of a prediction and compare it with the reference."""
     mask = make_mask(prediction.probability, threshold, refinement)
-    metrics = overlap_metrics(mask, reference) | boundary_metrics(mask, reference, photograph.pixel_size)
+    metrics = measure_mask(mask, reference, photograph.pixel_size)
     band = find_uncertain_band(prediction, mask, threshold, refinement)
     if band is not None:
         wrong = mask != reference
@@ -223,7 +221,6 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
 
     options: EvaluationOptions
     compares_in_threads = True
-    subgroup_metrics = MEASURED
 
     def __init__(
         self,
@@ -233,10 +230,11 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
     ) -> None:
         super().__init__(models, options)
         self.models, self._metadata = models, metadata or {}
+        self.subgroup_metrics = tuple(list_mask_metrics())
 
     @property
     def names(self) -> list[tuple[str, ...]]:
-        return [(*MEASURED, *FACTS)] * len(self.models)
+        return [(*list_mask_metrics(), *FACTS)] * len(self.models)
 
     @property
     def thresholds(self) -> list[float]:
@@ -335,7 +333,7 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
             next=f"Review the worst images below and the lowest subgroups. Every image is listed in {TABLE}. To "
             "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
-                metrics_table(evaluation.parts, data, MASK_METRICS.values()),
+                metrics_table(evaluation.parts, data, list_mask_metrics().values()),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS),
             ],
             notes=[
@@ -367,27 +365,28 @@ def estimate_metrics(image_metrics: ImageMetrics, positions: NDArray[np.intp]) -
 
 
 def metric_columns(image_metrics: ImageMetrics) -> NDArray[np.float64]:
-    """Return the metrics of each image, float64 (image, metric), in the order of ``MEASURED``."""
-    return image_metrics.table[:, [image_metrics.names.index(name) for name in MEASURED]]
+    """Return the metrics of each image, float64 (image, metric), in the order of ``list_mask_metrics``."""
+    return image_metrics.table[:, [image_metrics.names.index(name) for name in list_mask_metrics()]]
 
 
 def estimate_columns(table: NDArray[np.float64], groups: NDArray[np.intp], *, signed: bool = False) -> Estimates:
     """Estimate the mean of each metric; metrics of the same images share their bootstrap samples.
 
-    ``table``: float64 (image, metric), in the order of ``MEASURED``, not-a-number where there is none; with
+    ``table``: float64 (image, metric), in the order of ``list_mask_metrics``, not-a-number where there is none; with
     ``signed``, of differences. ``groups``: int (image,): the patient or lesion. A metric that no image has is omitted.
     """
     present = ~np.isnan(table)
-    highest = np.array([metric.limits[1] for metric in MASK_METRICS.values()])
+    names = tuple(list_mask_metrics())
+    lowest, highest = np.array([metric.limits for metric in list_mask_metrics().values()]).T
     estimates: Estimates = {}
     for pattern in np.unique(present, axis=1).T:
         columns = np.flatnonzero((present == pattern[:, None]).all(axis=0))
         if not pattern.any():
             continue
-        bounds = (-np.inf, np.inf) if signed else (0.0, highest[columns])
+        bounds = (-np.inf, np.inf) if signed else (lowest[columns], highest[columns])
         part = bootstrap_means(table[pattern][:, columns], groups[pattern], bounds=bounds)
-        estimates |= {MEASURED[index]: estimate for index, estimate in zip(columns, part, strict=True)}
-    return {name: estimates[name] for name in MEASURED if name in estimates}
+        estimates |= {names[index]: estimate for index, estimate in zip(columns, part, strict=True)}
+    return {name: estimates[name] for name in names if name in estimates}
 
 
 # Subgroups.
@@ -459,7 +458,7 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
                 "two such models, not their evaluations: napari-melanoma compare --model OLD --model NEW "
                 "--data DATASET --out DIR (Python: nm.compare)."
             )
-        image_metrics = ImageMetrics((*MEASURED, REFERENCE_SHARE))
+        image_metrics = ImageMetrics((*list_mask_metrics(), REFERENCE_SHARE))
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             for row in read_csv_dicts(file):
                 sample = read_sample(row)

@@ -98,15 +98,15 @@ def bootstrap_means(
     *,
     rounds: int = BOOTSTRAP_ROUNDS,
     seed: int = 0,
-    bounds: tuple[float, float | NDArray[np.float64]] = (-np.inf, np.inf),
+    bounds: tuple[float | NDArray[np.float64], float | NDArray[np.float64]] = (-np.inf, np.inf),
 ) -> list[Estimate]:
     """Compute ``bootstrap_mean`` for many statistics of the same images, with the same draws.
 
     From 10,000 groups on, each interval is the mean plus and minus 1.96 standard errors of a ratio of sums over groups
     (Cochran 1977, Sampling Techniques, section 6.3), which needs a single pass over the images.
 
-    ``table``: float64 (image, statistic); finite. ``bounds``: lower and upper limit of a mean: one value, or float64
-    (statistic,). Returns one estimate per column; the ends of each interval are NaN for a single group.
+    ``table``: float64 (image, statistic); finite. ``bounds``: lower and upper limit of a mean, each one value or
+    float64 (statistic,). Returns one estimate per column; the ends of each interval are NaN for a single group.
     """
     names = np.arange(len(table)) if groups is None else np.asarray(groups)
     if not len(table) or len(names) != len(table):

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
+from napari_melanoma.core.plugin_files import CONFIRM_COMMAND, plugin_folder
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     EncoderConfig,
@@ -51,6 +52,28 @@ REFERENCE_ARRAYS = {  # name: type, number of dimensions
 }
 TEXTURES = "textures"  # optional array, float16 (tile, feature)
 _CHUNK_VALUES = 4 * 1024**2  # weights that are checked at once, which limits the memory
+
+
+class PluginReference(Config):
+    """The plug-in that the network of a bundle is part of; it is named in messages, and never loaded from a bundle."""
+
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="the package, or the file")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}$", description="its version, or its SHA-256")
+    entry_point: str = Field(max_length=512, description="the entry point of the network")
+    is_file: bool = Field(False, description="whether it is a file of the plug-in folder")
+
+    def describe_missing(self) -> str:
+        """State what is missing, and how to get it."""
+        if self.is_file:
+            return (
+                f"its network is part of the plug-in file {self.package} ({self.entry_point}), which is not used here. "
+                f"Get the file (SHA-256 {self.version[:16]}...) from the authors of the model, copy it to "
+                f"{plugin_folder()}, and if you trust it: {CONFIRM_COMMAND} {self.package}"
+            )
+        return (
+            f"its network is part of the plug-in {self.package} {self.version} ({self.entry_point}), which is not "
+            f"installed. If you trust its authors, install it: pip install {self.package}=={self.version}"
+        )
 
 
 class BundleConfig(Config):
@@ -93,8 +116,15 @@ class BundleConfig(Config):
     tissue: TissueClassifierConfig | None = Field(
         None, description="for a tissue classifier: its kind, and the features of cells that it was fitted on"
     )
+    plugin: PluginReference | None = Field(None, description="for a network of a plug-in: the package that adds it")
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_plugin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the plug-in if there is none, so that earlier versions read all other bundles."""
+        values: dict[str, Any] = serialize(self)
+        return values if self.plugin is not None else {key: one for key, one in values.items() if key != "plugin"}
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -336,6 +366,8 @@ def load_network(info: BundleInfo) -> nn.Module:
             f"'{info.name}' classifies cells of slides by the features '{info.config.tissue.source}', and has no "
             "network of its own. Use it for slides: nm.analyze_slide, or napari-melanoma slide."
         )
+    if reason := explain_missing_network(info.config.architecture, info.config.plugin):
+        raise BundleError(f"the model '{info.name}' cannot be used: {reason}")
     check_weights(info.path / WEIGHTS)
     try:
         weights = load_file(info.path / WEIGHTS)
@@ -347,6 +379,31 @@ def load_network(info: BundleInfo) -> nn.Module:
     network = build_network(info.config.architecture, info.config.options)
     network.load_state_dict(weights)
     return network.float().eval()
+
+
+def name_plugin(architecture: str) -> PluginReference | None:
+    """Return the plug-in that adds an architecture; None for those of this package."""
+    from napari_melanoma.models.zoo import NETWORKS
+
+    plugin = NETWORKS.find_plugin(architecture)
+    if plugin is None:
+        return None
+    return PluginReference(
+        package=plugin.package, version=plugin.version, entry_point=plugin.entry_point, is_file=plugin.is_file
+    )
+
+
+def explain_missing_network(architecture: str, plugin: PluginReference | None) -> str:
+    """Explain why an architecture is not available, and how to get it; "" if it is."""
+    from napari_melanoma.models.zoo import NETWORKS
+
+    if architecture in NETWORKS.members:
+        return ""
+    if reason := NETWORKS.explain_unknown(architecture):
+        return reason
+    if plugin is not None:
+        return plugin.describe_missing()
+    return f"its architecture '{architecture}' is not installed (installed: {', '.join(NETWORKS.members)})."
 
 
 def _build_on_meta_device(info: BundleInfo) -> nn.Module:

@@ -25,6 +25,7 @@ from napari_melanoma.models.bundle import (
     BundleInfo,
     check_header,
     check_weights,
+    explain_missing_network,
     read_bundle,
     user_models_folder,
 )
@@ -76,12 +77,12 @@ def check_usable(bundle: BundleInfo) -> BundleInfo:
     if bundle.config.tissue is not None:
         return bundle
     options = json.dumps(bundle.config.options, sort_keys=True)
-    reason = explain_not_buildable(bundle.config.architecture, options)
+    missing = explain_missing_network(bundle.config.architecture, bundle.config.plugin)
+    reason = missing or explain_not_buildable(bundle.config.architecture, options)
     if not reason or find_graphs(bundle) is not None:
         return bundle
-    raise BundleError(
-        f"the model '{bundle.name}' cannot be used: {reason} {_describe_versions(bundle.config.provenance)}"
-    )
+    advice = "" if missing and bundle.config.plugin else f" {_describe_versions(bundle.config.provenance)}"
+    raise BundleError(f"the model '{bundle.name}' cannot be used: {reason}{advice}")
 
 
 def _describe_versions(provenance: Mapping[str, Any]) -> str:
@@ -246,17 +247,14 @@ ENCODER_PACKAGES = {"timm": "models", "segmentation_models_pytorch": "encoders"}
 
 @cache
 def explain_not_buildable(architecture: str, options: str) -> str:
-    """Explain why a network cannot be built; "" if its architecture, options and encoder are available.
+    """Explain why a network of an installed architecture cannot be built; "" if options and encoder are available.
 
     ``options``: as JSON.
     """
     from napari_melanoma.models.zoo import list_architectures
 
-    architectures = list_architectures()
-    if architecture not in architectures:
-        return f"its architecture '{architecture}' is not installed (installed: {', '.join(architectures)})."
     try:
-        config = architectures[architecture].spec.config.parse(
+        config = list_architectures()[architecture].spec.config.parse(
             parse_json(options, f"the options of '{architecture}'"), f"the options of '{architecture}'"
         )
     except ConfigError as error:

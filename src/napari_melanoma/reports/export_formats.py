@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from napari_melanoma.core.plugins import Family, expect
+
+if TYPE_CHECKING:
+    from napari_melanoma.reports.slide_export import ExportedSlide
 
 
 class ExportFormat(NamedTuple):
     """A format: its title, the default file name, and what is exported.
 
     ``subject``: results of an analysis, of which the dock may show those of the slide or of a view; others are stored
-    once for a slide. A report is of depth and risk.
+    once for a slide. A report is of depth and risk. ``write``: writes the file; None for the formats of this package,
+    whose writers are in ``reports.slide_export``.
     """
 
     title: str
     file_name: str
     subject: Literal["analysis", "depth", "counts", "risk", "synoptic", "report"] = "analysis"
+    write: Callable[[Path, ExportedSlide], None] | None = None
 
 
 FORMATS = {
@@ -35,3 +44,13 @@ FORMATS = {
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm"),
 }
+
+
+def _convert(name: str, found: object) -> ExportFormat:
+    chosen = expect(found, ExportFormat, "with a function write(path, exported)")
+    if not callable(chosen.write):
+        raise TypeError("expected an ExportFormat with a function write(path, exported), found none")
+    return chosen
+
+
+EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title)

@@ -25,7 +25,7 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
-from napari_melanoma.reports.export_formats import FORMATS
+from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
@@ -301,7 +301,12 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "mask": _write_mask,
     "dicom": _write_dicom,
 }
-"""Format to the function that writes it."""
+"""Format of this package to the function that writes it."""
+
+
+def write_export(name: str, path: Path, exported: ExportedSlide) -> None:
+    """Write a file in a format of this package or of a plug-in; ``name``: of the format."""
+    (EXPORTS.members[name].write or WRITERS[name])(path, exported)
 
 
 def _copy_file(source: Path, path: Path) -> None:
@@ -437,9 +442,10 @@ def export_results(
 
     ``personal``: include names of readers, and times, in synoptic reports. ``on_written``: called after each file.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
+    unknown = next((name for name in formats if name not in EXPORTS.members), None)
+    if unknown is not None:
+        reason = EXPORTS.explain_unknown(unknown) or f"Expected one of: {', '.join(EXPORTS.members)}."
+        raise ConfigError(f"unknown format '{unknown}'. {reason}")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     files: list[ExportedFile] = []
@@ -456,7 +462,7 @@ def export_results(
     work = [(source, name) for source in sources for name in formats]
     for done, (source, name) in enumerate(work):
         run.check()
-        run.report(Progress(done, len(work), f"{source.folder.name}: {FORMATS[name].title}"))
+        run.report(Progress(done, len(work), f"{source.folder.name}: {EXPORTS.members[name].title}"))
         files.append(_write_format(source, name))
         on_written(files[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
@@ -499,13 +505,14 @@ def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *,
 
 
 def _write_format(source: ExportSource, name: str) -> ExportedFile:
-    folder, path = source.folder, source.target / FORMATS[name].file_name
+    chosen = EXPORTS.members[name]
+    folder, path = source.folder, source.target / chosen.file_name
     try:
         exported = source.read()
-        if exported.synoptic is not None and FORMATS[name].subject != "synoptic":
-            expected = ", ".join(name for name, one in FORMATS.items() if one.subject == "synoptic")
+        if exported.synoptic is not None and chosen.subject != "synoptic":
+            expected = ", ".join(name for name, one in EXPORTS.members.items() if one.subject == "synoptic")
             raise InputError(f"a case has synoptic reports to export: expected --to {expected}.")
-        WRITERS[name](path, exported)
+        write_export(name, path, exported)
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
     return ExportedFile(folder, name, path)

@@ -24,7 +24,14 @@ from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, cho
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
-from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
+from napari_melanoma.models.bundle import (
+    SLIDE,
+    BundleConfig,
+    ReferenceCases,
+    choose_training_cases,
+    name_plugin,
+    number_groups,
+)
 from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_files import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
@@ -87,6 +94,7 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
         preprocessing=recipe.model.preprocessing,
         modalities=choose_modalities(modalities, [sample.modality for sample in prepared.samples.training]),
         tile=tile,
+        plugin=name_plugin(recipe.model.architecture),
         licence=recipe.licence,
         provenance=_create_provenance(recipe, prepared, parent),
         **fields,

@@ -16,6 +16,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from napari_melanoma.core.plugins import describe_plugin_error
+from napari_melanoma.training.augmentation_config import AUGMENTATIONS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -71,6 +74,35 @@ class AppearanceAugmentation(RandomAugmentation):
         ``images``: float32 (image, 3, row, column) in [0, 255], a copy that may be changed. Returns the same dtype and
         shape; the caller clips values outside the range.
         """
+
+
+class PluginAugmentation(v2.Transform):
+    """An augmentation of a plug-in; its random numbers are independent of those of the other augmentations."""
+
+    def __init__(self, name: str, probability: float) -> None:
+        super().__init__()
+        self._name, self._probability, self._augmentation = name, probability, AUGMENTATIONS.members[name]
+
+    def forward(
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, rng: BatchRandomNumbers
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
+        """Augment the selected images in place; the shapes are those of ``RandomAugmentation``."""
+        generators = [np.random.default_rng((seed, *self._name.encode())) for seed in rng.seeds]
+        chosen = [index for index, generator in enumerate(generators) if generator.random() < self._probability]
+        if chosen:
+            images = image.as_subclass(torch.Tensor)
+            images[chosen] = self._augment(images[chosen], [generators[index] for index in chosen]).clamp_(0, 255)
+        return image, mask, rng
+
+    def _augment(self, images: Tensor, generators: list[np.random.Generator]) -> Tensor:
+        shape, plugin = images.shape, AUGMENTATIONS.find_plugin(self._name)
+        try:
+            augmented = self._augmentation.function(images, generators)
+            if augmented.shape != shape or not augmented.isfinite().all():
+                raise ValueError(f"expected finite images of shape {tuple(shape)}, found {tuple(augmented.shape)}")
+        except Exception as error:
+            raise (plugin.make_error(describe_plugin_error(error)) if plugin else error) from error
+        return augmented.to(images.dtype)
 
 
 def to_device(device: torch.device, values: NDArray[np.float64]) -> Tensor:

@@ -19,6 +19,7 @@ from napari_melanoma.training.appearance_augmentation import (
     Cutout,
     Hair,
     Noise,
+    PluginAugmentation,
     Recompress,
     Sharpen,
     Vignette,
@@ -64,6 +65,7 @@ class BatchAugmentation:
                 *(step for step in on_skin if step.is_enabled),
                 ColorJitter(config),
                 *(step for step in in_camera if step.is_enabled),
+                *(PluginAugmentation(name, probability) for name, probability in (config.plugins or {}).items()),
             ]
         )
 

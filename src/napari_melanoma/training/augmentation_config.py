@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, OneOf
+from napari_melanoma.core.plugins import object_family
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 NO_VARIATION = {"scale": (1.0, 1.0), "aspect": 1.0}  # values without augmentation that are not 0
 SAMPLING_NOTE = "the other images are sampled uniformly, whatever data.sampling is"
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """Metadata of an augmentation of a plug-in: its name in recipes, title and source."""
+
+    name: str
+    title: str
+    reference: str
+
+
+AugmentationFunction = Callable[["Tensor", "Sequence[np.random.Generator]"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """An augmentation of a plug-in, applied to the randomly selected images of a batch; masks are unchanged.
+
+    ``function``: maps images, float32 (image, 3, row, column) in [0, 255], and a source of random numbers for each
+    image to images of the same shape; values outside the range are clipped.
+    """
+
+    spec: AugmentationSpec
+    function: AugmentationFunction
+
+
+def list_augmentation(spec: AugmentationSpec) -> Callable[[AugmentationFunction], Augmentation]:
+    """Make an augmentation of the decorated function, for recipes and docks."""
+    return partial(Augmentation, spec)
+
+
+# Those of this package have fields of their own in ``AugmentationConfig``.
+AUGMENTATIONS = object_family(
+    "augmentations", __name__, Augmentation, "a function with list_augmentation of training.augmentation_config"
+)
 
 
 class AugmentationConfig(Config):
@@ -79,6 +122,10 @@ class AugmentationConfig(Config):
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, the mask is unchanged")
 
+    plugins: dict[Annotated[str, OneOf.members_of(AUGMENTATIONS)], Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None, title="Augmentations of plug-ins", description="probability of each augmentation of a plug-in, by name"
+    )
+
     @field_validator("scale")
     @classmethod
     def _check_scale(cls, scale: tuple[float, float]) -> tuple[float, float]:
@@ -90,4 +137,4 @@ class AugmentationConfig(Config):
     def is_off(self) -> bool:
         """Whether images are used without augmentation other than horizontal flips."""
         amounts = self.model_dump(exclude={"flip", "mosaic_seam"})
-        return all(value == NO_VARIATION.get(name, 0) for name, value in amounts.items())
+        return all((value or 0) == NO_VARIATION.get(name, 0) for name, value in amounts.items())

@@ -11,7 +11,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.reports.export_formats import FORMATS
+from napari_melanoma.reports.export_formats import EXPORTS, FORMATS
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import tool_button
@@ -106,10 +106,19 @@ class SlideExporter(QObject):
         if location is None or slide is None:
             return
         blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
-        for kind in FORMATS:
-            action = self._menu.findChild(QAction, f"export_{kind}")
+        for kind in EXPORTS.members:
+            action = self._menu.findChild(QAction, f"export_{kind}") or self._add_plugin_format(kind)
             action.setEnabled(kind not in blockers)
             action.setToolTip(blockers.get(kind, action.text()))
+
+    def _add_plugin_format(self, kind: str) -> QAction:
+        """Add a format of a plug-in below those of this package; plug-ins are loaded when the menu is first shown."""
+        action = QAction(f"{EXPORTS.label(kind)} ...", self._menu)
+        action.setObjectName(f"export_{kind}")
+        action.triggered.connect(lambda: self.choose_file(kind))
+        separator = next(one for one in self._menu.actions() if one.isSeparator())
+        self._menu.insertAction(separator, action)
+        return action
 
     def choose_file(self, kind: str) -> None:
         """Ask for the file to write or to import."""
@@ -120,7 +129,7 @@ class SlideExporter(QObject):
         if kind == IMPORT:
             choose_file(window, "export_dialog", "Import outlines", GEOJSON_FILTERS, self._import_file)
             return
-        title, name, _ = FORMATS[kind]
+        title, name = EXPORTS.members[kind][:2]
         format_name, _, _ = title.partition(" (")
         write, suggested = partial(self._export_file, kind), Path(f"{slide.info.name}-{name}")
         suffix = name.removeprefix(name.partition(".")[0])
@@ -128,7 +137,7 @@ class SlideExporter(QObject):
 
     def _export_file(self, kind: str, path: Path) -> None:
         context, findings, slide = self._context, self._lesions.findings, self._context.slide
-        location = context.result_location if FORMATS[kind].subject == "analysis" else context.location
+        location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
         if location is not None and slide is not None:
             work = partial(_write_export, kind, path, findings, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
@@ -182,7 +191,7 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
         "counts": NO_COUNTS if not ((folder / COUNTS).is_file() or read_notes(folder).measures) else "",
         "report": NO_REPORT if not (is_measured or has_risk) else "",
     }
-    reasons = {kind: missing.get(one.subject, "") for kind, one in FORMATS.items()}
+    reasons = {kind: missing.get(one.subject, "") for kind, one in EXPORTS.members.items()}
     return {kind: reason for kind, reason in {**reasons, "dicom": "" if is_dicom else NO_DICOM}.items() if reason}
 
 
@@ -206,8 +215,8 @@ def _write_export(
 ) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
-    from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide
+    from napari_melanoma.reports.slide_export import ExportedSlide, write_export
 
     lesions = None if findings is None else findings.lesions
-    WRITERS[kind](path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
+    write_export(kind, path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
     return f"Written: {path}"
