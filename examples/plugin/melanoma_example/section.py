@@ -6,24 +6,29 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLabel
 
+from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT
+
 if TYPE_CHECKING:
-    from napari_melanoma.ui.session.slide import SlideSession, SlideState
+    from napari_melanoma.ui.session.slide import SlideSession
 
 
-class StrokesSection:
+class StrokesSection(Section):
     """Show how many strokes are painted on the slide."""
+
+    documents = (STROKE_DOCUMENT,)
 
     def open(self, session: SlideSession) -> QLabel:
         """Return the widgets for a slide."""
-        self._session, self._label = session, QLabel()
+        self._document, self._label = session.painted, QLabel()
         self._label.setObjectName("example_strokes")
-        session.changed.connect(self._show)
-        self._show(session.state)
+        self._document.changed.connect(self._show_count)
+        self._show_count()
         return self._label
 
     def close(self) -> None:
         """Disconnect all signals."""
-        self._session.changed.disconnect(self._show)
+        self._document.changed.disconnect(self._show_count, missing_ok=True)
 
-    def _show(self, state: SlideState) -> None:
-        self._label.setText(f"Strokes on this slide: {len(state.strokes)}")
+    def _show_count(self) -> None:
+        self._label.setText(f"Strokes on this slide: {len(self._document.value.strokes)}")

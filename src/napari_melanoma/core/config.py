@@ -154,7 +154,8 @@ class OptionsOf:
     """Mark a table of options whose keys depend on the value of another field of the same configuration.
 
     Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; ``config_of`` returns the configuration
-    class for a value of that field, and a form shows its fields.
+    class for a value of that field, and a form shows its fields. ``field``: "" if they depend on the plug-ins alone;
+    then a form shows nothing if there are none.
     """
 
     field: str

@@ -175,10 +175,8 @@ def list_plugins() -> tuple[Plugin, ...]:
         for entry in read_entry_points(PREFIX)
     ]
     files = [plugin for file in list_plugin_files() if file.state == "confirmed" for plugin in _list_objects(file)]
-    return (
-        *sorted(set(found), key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name)),
-        *files,
-    )
+    found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
+    return (*dict.fromkeys(found), *files)
 
 
 def _list_objects(file: PluginFile) -> list[Plugin]:

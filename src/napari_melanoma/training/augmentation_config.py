@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import inf
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, create_model, field_validator
 
-from napari_melanoma.core.config import Config, OneOf
+from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.plugins import object_family
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ def list_augmentation(spec: AugmentationSpec) -> Callable[[AugmentationFunction]
 AUGMENTATIONS = object_family(
     "augmentations", __name__, Augmentation, "a function with list_augmentation of training.augmentation_config"
 )
+
+
+@cache
+def _plugin_options(names: tuple[str, ...]) -> type[Config]:
+    """Return the configuration with a probability for each augmentation of a plug-in, for forms."""
+    fields: Any = {
+        name: (float, Field(0.0, ge=0, le=1, title=AUGMENTATIONS.label(name), description="probability"))
+        for name in names
+    }
+    return create_model("PluginAugmentationConfig", __base__=Config, **fields)
 
 
 class AugmentationConfig(Config):
@@ -122,9 +132,17 @@ class AugmentationConfig(Config):
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, the mask is unchanged")
 
-    plugins: dict[Annotated[str, OneOf.members_of(AUGMENTATIONS)], Annotated[float, Field(ge=0, le=1)]] | None = Field(
+    plugins: Annotated[
+        dict[Annotated[str, OneOf.members_of(AUGMENTATIONS)], Annotated[float, Field(ge=0, le=1)]] | None,
+        OptionsOf("", lambda _: _plugin_options(tuple(AUGMENTATIONS.members))),
+    ] = Field(
         None, title="Augmentations of plug-ins", description="probability of each augmentation of a plug-in, by name"
     )
+
+    @field_validator("plugins")
+    @classmethod
+    def _leave_out_unused(cls, plugins: dict[str, float] | None) -> dict[str, float] | None:
+        return {name: probability for name, probability in (plugins or {}).items() if probability > 0} or None
 
     @field_validator("scale")
     @classmethod

@@ -170,6 +170,30 @@ def test_every_configuration_has_a_form(stage, model):
     assert form.change_count == 0
 
 
+def test_plugins_are_offered_with_the_name_of_their_package(stage, installed_plugin):
+    form = form_of(stage, TrainRecipe)
+    shown = TrainRecipe.parse({"data": {"datasets": ["masks"]}}, "the test")
+    form.set_defaults(shown)
+    assert form.change_count == 0
+    offered = {
+        "model.architecture": "Fully convolutional network",
+        "loss": "Log-cosh Dice",
+        "schedule": "Linear",
+    }
+    for name, title in offered.items():
+        combo = form.findChild(NoWheelComboBox, name)
+        combo.setCurrentText(f"{title} (melanoma-example)")
+        assert combo.currentText() == f"{title} (melanoma-example)"
+    form.findChild(NumberBox, "augmentation.plugins.red_cast").value = 0.25
+    recipe = TrainRecipe.parse(form.values(), "the form")
+    assert (recipe.loss, recipe.schedule, recipe.model.architecture) == (
+        "log_cosh_dice",
+        "linear",
+        "fully_convolutional",
+    )
+    assert recipe.augmentation.plugins == {"red_cast": 0.25}
+
+
 def whole(config: BaseModel) -> BaseModel:
     """A configuration with all options of its network, without computed ones."""
     if not isinstance(config, TrainRecipe):

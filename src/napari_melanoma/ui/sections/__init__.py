@@ -6,8 +6,9 @@ title, its object a class without arguments that is derived from ``Section``.
 
 from __future__ import annotations
 
+from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.plugins import Family
 
@@ -32,8 +33,8 @@ class Section:
     ``tools``: names of tools, which have the keyboard shortcuts ``slide.<name>`` and call ``toggle_tool``.
     """
 
-    documents: ClassVar[tuple[DocumentKind[Any], ...]] = ()
-    tools: ClassVar[tuple[str, ...]] = ()
+    documents: tuple[DocumentKind[Any], ...] = ()
+    tools: tuple[str, ...] = ()
 
     def show(self, session: SlideSession) -> None:
         """Show what is stored for a slide on the canvas, before ``open`` and also while the section is collapsed."""
@@ -53,8 +54,13 @@ class Section:
 
 
 def find_sections() -> Mapping[str, Callable[[], Section]]:
-    """Return the classes of the installed sections by title, imported; takes 0.1 s, so call it in a thread."""
-    return SECTIONS.members
+    """Return what creates the installed sections by title, imported; takes 0.1 s, so call it in a thread."""
+    from napari_melanoma.ui.sections.guarded import GuardedSection
+
+    return {
+        title: create if (plugin := SECTIONS.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
+        for title, create in SECTIONS.members.items()
+    }
 
 
 def _list_own() -> dict[str, Callable[[], Section]]:

@@ -79,7 +79,9 @@ class ConfigForm(QWidget):
                 self._add_part(name, field_title(name, info), form, settings, icons)
             elif part is None and is_shown(key):
                 options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
-                if options and options.field in self._fields:
+                if options and not options.field and not options.config_of("").model_fields:
+                    continue  # no plug-in has any
+                if options and (not options.field or options.field in self._fields):
                     editor: Editor = self._make_options_editor(key, options, settings, icons)
                 else:
                     editor = make_editor(info.annotation, info.metadata)
@@ -135,13 +137,14 @@ class ConfigForm(QWidget):
     def _make_options_editor(
         self, key: str, options: OptionsOf, settings: DockSettings, icons: ThemedIcons
     ) -> OptionsEditor:
-        """Make the editor of options that depend on the name selected in another field."""
-        name = self._fields[options.field]
+        """Make the editor of options that depend on the name selected in another field, if on any."""
+        name = self._fields.get(options.field)
         editor = OptionsEditor(
-            lambda: options.config_of(name.value),
+            lambda: options.config_of("" if name is None else name.value),
             lambda model: ConfigForm(model, settings, icons, lambda key: True, f"{key}."),
         )
-        name.changed.connect(editor.update_options)
+        if name is not None:
+            name.changed.connect(editor.update_options)
         return editor
 
     def _apply_to_fields(self, config: BaseModel, method: Callable[[FormField, Any], None]) -> None:
@@ -254,7 +257,7 @@ class OptionsEditor(Editor):
         """
         config = self._get_config()
         try:
-            options = config.parse(dict(value), "the table of options")
+            options = config.parse(dict(value or {}), "the table of options")
         except ConfigError:
             options = config()
         return options.model_dump(exclude=computed_fields(config))

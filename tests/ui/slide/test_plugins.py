@@ -1,0 +1,66 @@
+"""What a package outside the tree adds to the Slide dock: a section and an export; errors of its code are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from qtpy.QtGui import QAction
+from slide_fixtures import UNSEEN
+
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.ui.sections import SECTIONS
+from napari_melanoma.ui.widgets.style import WrappedLabel
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+STROKE = Stroke("a", "Dermis", "cells", ((8.0, 8.0),))
+
+
+@pytest.fixture(autouse=True)
+def user_and_plugin(installed_plugin, user):
+    """The package is installed before the dock opens."""
+
+
+def opens_section(person, slide_path):
+    person.opens_slides(slide_path)
+    hosted = person.dock.sections.hosted
+    person.until(lambda: "Strokes" in hosted.sections and hosted.sections["Strokes"].widget is not None)
+    return hosted
+
+
+@pytest.mark.path
+def test_a_section_of_a_plugin_is_shown_and_follows_the_slide(person, slide_path):
+    painted = opens_section(person, slide_path).session.painted
+    assert person.label_text("example_strokes") == "Strokes on this slide: 0"
+    painted.apply(lambda state: replace(state, strokes=(STROKE,)))
+    assert person.label_text("example_strokes") == "Strokes on this slide: 1"
+    painted.undo()
+    assert person.label_text("example_strokes") == "Strokes on this slide: 0"
+
+
+def test_an_export_of_a_plugin_is_in_the_menu(analysed, tmp_path):
+    menu = analysed.dock.export_button.menu()
+    menu.aboutToShow.emit()
+    menu.aboutToShow.emit()
+    (action,) = menu.findChildren(QAction, "export_areas")
+    assert action.text() == "Areas of lesions (text) (melanoma-example) ..."
+    texts = [one.text() for one in menu.actions()]
+    assert texts.index(action.text()) < len(texts) - 2  # above the import
+    action.trigger()
+    analysed.chooses_file("export_dialog", tmp_path / "areas.txt")
+    assert len((tmp_path / "areas.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("methods", [("__init__",), ("show", "open", "close")])
+def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch, methods):
+    def fail(*_):
+        raise KeyError("magnification")
+
+    for name in methods:
+        monkeypatch.setattr(SECTIONS.members["Strokes"], name, fail)
+    hosted = opens_section(person, slide_path)
+    label = hosted.sections["Strokes"].widget
+    assert isinstance(label, WrappedLabel)
+    assert "'Strokes' of melanoma-example 1.0 cannot be used" in label.text()
+    assert "KeyError: 'magnification'" in label.text()
+    person.until(lambda: hosted.sections["Paint"].is_shown)
