@@ -62,6 +62,18 @@ class Pathologist(Person):
         wait_until_idle(self.qtbot, self.dock.opener)
         self.waits()
 
+    @property
+    def session(self):
+        """The session of the displayed slide."""
+        return self.dock.sections.hosted.session
+
+    def opens_section(self, title):
+        """Expand a section; return its widgets once they are open."""
+        hosted = self.dock.sections.hosted.sections[title]
+        hosted.frame.expand(animate=False)
+        self.until(lambda: hosted.widget is not None)
+        return hosted.widget
+
     def until(self, condition):
         self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 

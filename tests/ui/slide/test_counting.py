@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
-from qtpy.QtWidgets import QAbstractButton
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.counts import read_counts
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
-from napari_melanoma.ui.slide.counts import OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT, OF_CLASS, SELECTED, SLIDE
 from napari_melanoma.ui.viewer.camera import get_camera
 
 from .test_drawing import box
@@ -26,18 +26,18 @@ LAYER = "section counts"
 def counting(person, slide_path):
     """User with an open slide and Measure section."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.counts.store.state is not None and person.dock.regions.store.state is not None)
-    person.dock.measurement_section.expand(animate=False)
+    person.opens_section("Measure")
+    person.until(lambda: person.dock.regions.store.state is not None)
     person.waits()
     return person
 
 
 def points(person):
-    return person.dock.counts.store.points
+    return person.session.document(COUNT_DOCUMENT).value
 
 
 def within(person, area):
-    combo = person.dock.counts._view.area_combo
+    combo = person.finds(QComboBox, "count_area")
     combo.setCurrentIndex(combo.findData(area))
     combo.activated.emit(combo.currentIndex())
     return person.label_text("count_text")
@@ -46,11 +46,11 @@ def within(person, area):
 @pytest.mark.path
 def test_points_are_clicked_counted_and_restored(counting, slide_path):
     person, dock, mouse = counting, counting.dock, CanvasMouse(counting)
-    view = dock.counts._view
+    classes = person.finds(QListWidget, "count_classes")
     presses(person, "count_points")
     mouse.clicks((100, 100))
     person.until(lambda: len(points(person)) == 1)
-    view.class_list.select_class(2)
+    classes.setCurrentRow(1)
     mouse.clicks((200, 200))
     mouse.clicks((400, 100))
     person.until(lambda: len(points(person)) == 3)
@@ -90,7 +90,7 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     person.waits()
     before = points(person)
     person.viewer.layers.clear()
-    dock.counts.store._states.clear()  # as tomorrow
+    person.waits()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: LAYER in person.viewer.layers)
     assert points(person) == before
@@ -120,7 +120,7 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     # Class names and edits of the layer are followed.
     layer = person.viewer.layers[LAYER]
     assert len(points(person)) == 1
-    dock.counts._view.class_list.list.item(0).setText("Mitotic figure")
+    person.finds(QListWidget, "count_classes").item(0).setText("Mitotic figure")
     assert points(person)[0].class_name == "Mitotic figure"
     layer.selected_data = {0}
     layer.remove_selected()
@@ -132,7 +132,8 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
 
     # An area is united once for all points.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: dock.counts.store.state is not None and dock.regions.store.state is not None)
+    person.opens_section("Measure")
+    person.until(lambda: dock.regions.store.state is not None)
     made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
     dock.regions.store.apply_edit(lambda _: tuple(made))
     person.waits()

@@ -396,11 +396,11 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     # A margin is taken from the ruler.
     presses(person, "depth_deep_mm_ruler")
     assert "no line to use" in person.dock.status.text
-    person.dock.measurement_section.expand(animate=False)
+    person.opens_section("Measure")
     presses(person, "measure_line")
     ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
     ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
-    person.until(lambda: len(person.dock.sections.measurements.measures) == 1)
+    person.until(lambda: len(person.session.measures.value) == 1)
     presses(person, "depth_deep_mm_ruler")
     assert person.finds(QLineEdit, "depth_deep_mm").text() == "0.1"
     person.waits()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractButton, QListWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
-from napari_melanoma.ui.slide import measurements
+from napari_melanoma.ui.sections.measure.shapes import read_measures
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -21,8 +21,7 @@ LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))
 
 
 def opens_tools(person):
-    person.dock.measurement_section.toggleButton().click()
-    person.until(lambda: person.dock.sections.measurements._view is not None)
+    person.opens_section("Measure")
 
 
 def layer_of(person):
@@ -93,16 +92,16 @@ def test_an_unfinished_area_can_be_left_or_undone_and_the_brush_needs_the_slide_
     layer._finish_drawing()  # what napari's Escape key calls
     person.waits()
     person.until(lambda: len(layer.data) == 1)
-    assert measurements.read_measures(layer) == (LINE,)
+    assert read_measures(layer) == (LINE,)
 
     # Undo removes it with the last measurement.
     layer = begins_area(person, (10, 10), (10, 200))
     person.finds(QAbstractButton, "measure_undo").click()
-    assert measurements.read_measures(layer) == ()
+    assert read_measures(layer) == ()
     person.finds(QAbstractButton, "measure_redo").click()
-    assert measurements.read_measures(layer) == (LINE,)
+    assert read_measures(layer) == (LINE,)
     layer.data = [(layer.data[0] + 50, "line")]
-    person.until(lambda: person.dock.sections.measurements.measures[0].points[0] == (150.0, 150.0))
+    person.until(lambda: person.session.measures.value[0].points[0] == (150.0, 150.0))
 
     # The brush needs the slide in view.
     person.dock.regions_section.expand(animate=False)

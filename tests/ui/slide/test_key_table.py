@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QDockWidget
 from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
+from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT
 from napari_melanoma.ui.slide.reading_keys import (
     EDITING_KEYS,
     KEY_TABLE,
@@ -50,14 +51,17 @@ LAYER_KEYS = {
 STATES = ("view", "tool", "shape", "other")
 
 
+def counted(person):
+    return person.session.document(COUNT_DOCUMENT).value
+
+
 @pytest.fixture
 def annotator(analysed):
     """A user with the keyboard focus on the image, all sections open, and no region, point or lesion selected."""
     for section in analysed.dock.findChildren(QCollapsible):
         section.expand(animate=False)
-    analysed.until(
-        lambda: analysed.dock.regions.store.state is not None and analysed.dock.counts.store.state is not None
-    )
+    analysed.until(lambda: analysed.dock.regions.store.state is not None)
+    analysed.opens_section("Measure")
     analysed.waits()
     return focus_canvas(analysed)
 
@@ -124,27 +128,27 @@ def test_points_are_counted_at_any_magnification_until_the_reader_ends_it(annota
     for number, key in enumerate("3421", start=1):
         press(person, key)
         mouse.clicks((256, 256 + 3 * number))
-        person.until(lambda number=number: len(dock.counts.store.points) == number)
+        person.until(lambda number=number: len(counted(person)) == number)
         assert button.isChecked()
     QTest.keyClick(person.canvas, Qt.Key.Key_2, CONTROL)
     mouse.clicks((240, 250))
-    person.until(lambda: len(dock.counts.store.points) == 5)
-    assert [point.class_name for point in dock.counts.store.points][-2:] == ["Mitosis", "TIL"]
+    person.until(lambda: len(counted(person)) == 5)
+    assert [point.class_name for point in counted(person)][-2:] == ["Mitosis", "TIL"]
     person.viewer.layers.selection.active = dock.slide.layers[-1]  # in napari's list of layers
     assert not button.isChecked()
     assert "Counting has stopped" in dock.status.text
 
 
 def test_ctrl_y_redoes_and_never_shows_a_slide_in_3d(annotator):
-    person, dock, mouse = annotator, annotator.dock, CanvasMouse(annotator)
+    person, mouse = annotator, CanvasMouse(annotator)
     button = person.finds(QAbstractButton, "count_points")
     button.click()
     mouse.clicks((256, 256))
-    person.until(lambda: len(dock.counts.store.points) == 1)
-    dock.counts.store.undo()
-    person.until(lambda: dock.counts.store.points == ())
+    person.until(lambda: len(counted(person)) == 1)
+    person.session.document(COUNT_DOCUMENT).undo()
+    person.until(lambda: counted(person) == ())
     QTest.keyClick(person.canvas, Qt.Key.Key_Y, CONTROL)
-    person.until(lambda: len(dock.counts.store.points) == 1)
+    person.until(lambda: len(counted(person)) == 1)
     assert button.isChecked()
     button.click()
     QTest.keyClick(person.canvas, Qt.Key.Key_Y, CONTROL)

@@ -31,19 +31,19 @@ def fits(person, role):
 def test_lines_have_a_constant_width_on_the_screen(analysed):
     person, dock = analysed, analysed.dock
     # Lines of lesions and measurements.
-    dock.sections.measurements.restore_measures((), dock.context.location.folder)
-    dock.sections.measurements._edit((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
-    dock.sections.measurements._draw()
-    before = dock.lesions.findings, dock.sections.measurements.measures
+    measures = (SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),)
+    person.session.measures.apply(lambda _: measures)
+    before = dock.lesions.findings, measures
     for zoom in (4.0, 0.8, 60.0):  # below 0.8 lines are capped at a hundredth of so small a slide
         get_camera(person.viewer).zoom = zoom
         for role in ("lesions", "measures"):
             person.until(lambda role=role: fits(person, role))
         person.waits()
-        assert (dock.lesions.findings, dock.sections.measurements.measures) == before
+        assert (dock.lesions.findings, person.session.measures.value) == before
 
     # What is drawn next has this width at once, without another change of the magnification.
-    dock.sections.measurements._draw()
+    person.session.measures.undo()
+    person.session.measures.redo()
     dock.analysis_region.show_frame((10, 10, 100, 100))
     for role in ("measures", "view"):
         assert fits(person, role), role

@@ -16,7 +16,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.ui.slide import measurements
+from napari_melanoma.ui.sections.measure.shapes import read_measures
 from napari_melanoma.ui.viewer import slide_layers
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -25,8 +25,7 @@ AREA = SlideMeasurement("area", ((10.0, 10.0), (10.0, 210.0), (110.0, 210.0), (1
 
 
 def opens_tools(person):
-    person.dock.measurement_section.toggleButton().click()
-    person.until(lambda: person.dock.sections.measurements._view is not None)
+    person.opens_section("Measure")
 
 
 def presses(person, name):
@@ -77,17 +76,17 @@ def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_pat
     person.until(lambda: kept(person) == (LINE, AREA))
 
     person.viewer.layers.clear()
-    person.dock.sections.measurements._document._states.clear()  # as tomorrow
+    person.waits()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
-    assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
+    assert read_measures(layer_of(person)) == (LINE, AREA)
 
     # Each change can be undone.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     presses(person, "measure_line")
     for measure in (LINE, AREA):
         draws(person, measure)
-        person.until(lambda measure=measure: person.dock.sections.measurements.measures[-1:] == (measure,))
+        person.until(lambda measure=measure: person.session.measures.value[-1:] == (measure,))
     items = person.finds(QListWidget, "measures")
     items.setCurrentRow(0)
     items.setFocus()
@@ -96,7 +95,7 @@ def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_pat
     assert len(layer_of(person).data) == 1
     presses(person, "measure_undo")
     assert listed(person) == ["0.1 mm", "0.005 mm²"]
-    assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
+    assert read_measures(layer_of(person)) == (LINE, AREA)
     presses(person, "measure_undo")
     assert listed(person) == ["0.1 mm"]
     presses(person, "measure_redo")
@@ -171,12 +170,12 @@ def corner(person, place):
         call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
 
 
-def test_measurements_are_restored_and_added_to_those_that_others_stored(person, slide_path, tmp_path):
+def test_measurements_are_restored_also_those_that_others_stored(person, slide_path, tmp_path):
     folder = slide_folder(person.dock.run_manager.root, slide_path)
     scale = PixelSize(2.0, 2.0, "given")
     write_notes(folder, SlideNotes(slide_fingerprint(slide_path), (), scale, (LINE, AREA)))  # another day
     person.opens_slides(slide_path)
-    person.until(lambda: len(person.dock.sections.measurements.measures) == 2)
+    person.until(lambda: len(person.session.measures.value) == 2)
     assert person.dock.result_location.folder == folder
     opens_tools(person)
     assert listed(person) == ["0.4 mm", "0.08 mm²"]
@@ -193,30 +192,9 @@ def test_measurements_are_restored_and_added_to_those_that_others_stored(person,
     person.opens_slides(draw_slide(tmp_path / "second.tif", tint=3))
     write_notes(folder, SlideNotes(measures=(AREA,)))
     person.dock.picker.step(2)  # beyond the last slide
-    person.until(lambda: person.dock.sections.measurements.measures == (AREA,))
+    person.until(lambda: person.session.measures.value == (AREA,))
     person.waits()
     assert read_notes(folder).measures == (AREA,)
-
-    # What is drawn before the notes are read is added to them.
-    late = draw_slide(tmp_path / "late.tif", tint=20)
-    folder = slide_folder(person.dock.run_manager.root, late)
-    write_notes(folder, SlideNotes(measures=(AREA,), angle=90.0))
-    found = person.dock.run_manager.results_found
-    found.disconnect(person.dock._on_results_found)  # a slow share
-    held = []
-    found.connect(held.append)
-    person.opens_slides(late)
-    person.until(lambda: bool(held))
-    presses(person, "measure_line")
-    draws(person, LINE)
-    person.dock._on_results_found(held[0])
-    assert person.dock.sections.measurements.measures == (AREA, LINE)
-    person.until(lambda: kept(person) == (AREA, LINE))
-    assert read_notes(folder).angle == 90
-    presses(person, "measure_undo")
-    person.until(lambda: kept(person) == (AREA,))
-    found.disconnect(held.append)
-    found.connect(person.dock._on_results_found)
 
     # Those of another results folder are shown.
     path = draw_slide(tmp_path / "last.tif", tint=30)
@@ -229,7 +207,7 @@ def test_measurements_are_restored_and_added_to_those_that_others_stored(person,
     write_notes(other, SlideNotes(measures=(AREA,)))
     person.dock._on_root_chosen(tmp_path / "other")
     person.waits()
-    assert person.dock.sections.measurements.measures == (AREA,)
+    assert person.session.measures.value == (AREA,)
     person.dock.navigation.add_bookmark()
     person.waits()
     assert read_notes(other).measures == (AREA,)
@@ -261,14 +239,14 @@ def test_the_tool_stays_with_the_space_bar_and_an_angle_is_drawn_by_three_clicks
     person.until(lambda: listed(person)[2:] == ["0.1 mm"])
     person.waits()
     person.until(lambda: [one.kind for one in kept(person)] == ["angle", "angle", "line"])
-    assert person.dock.sections.measurements.find_ruler_line() == LINE
+    assert person.session.ruler_line == LINE
 
     before = kept(person)
     person.viewer.layers.clear()
-    person.dock.sections.measurements._document._states.clear()  # as tomorrow
+    person.waits()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: listed(person)[:1] == [label])
-    assert measurements.read_measures(layer_of(person)) == before
+    assert read_measures(layer_of(person)) == before
     items = person.finds(QListWidget, "measures")
     items.setCurrentRow(0)
     person.qtbot.keyClick(items, Qt.Key.Key_Delete)

@@ -242,7 +242,7 @@ def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path
     assert place_of(person) == pytest.approx(PLACES[1])
 
     # The sections show the slide that was switched to meanwhile.
-    steps, show = [1], dock.counts.set_slide
+    steps, show = [1], dock.visited.set_slide
 
     def switch(slide):
         show(slide)
@@ -250,13 +250,13 @@ def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path
             dock.picker.step(steps.pop())
 
     with monkeypatch.context() as patch:
-        patch.setattr(dock.counts, "set_slide", switch)
+        patch.setattr(dock.visited, "set_slide", switch)
         dock.picker.step(1)
         person.waits()
     slide = dock.picker.slide
     assert steps == []
     assert dock.slide.identity == slide.identity
-    assert {dock.sections.measurements._slide.identity, dock.memory._slide.identity} == {slide.identity}
+    assert {person.session.identity, dock.memory._slide.identity} == {slide.identity}
 
     # The next slide is shown after closing one.
     person.opens_slides(second)

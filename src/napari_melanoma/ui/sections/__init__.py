@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # The sections of this package by title, written as entry points are
 OWN = {
+    "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
 }
 

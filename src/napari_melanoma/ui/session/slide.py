@@ -77,7 +77,7 @@ class SlideSession:
     """One open slide with all values that sections show and edit; sections meet here and know nothing of each other.
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
-    - ``measures``: the measurements of the notes, with undo
+    - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
     - ``painted``, and others by ``document``: values that are stored in files of their own
     - ``regions``, ``selected_regions``: the regions, and the ids of the selected ones
     - ``run``: the latest update of the analysis of this slide; None until there is one
@@ -98,6 +98,7 @@ class SlideSession:
         self.notes: Shared[SlideNotes] = Shared(location.notes)
         self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
         self.measures.edited.connect(self._on_measures)
+        self.selected_measure: Shared[int] = Shared(-1)
         self.regions: Shared[Regions] = Shared(())
         self.selected_regions: Shared[tuple[str, ...]] = Shared(())
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
@@ -121,6 +122,13 @@ class SlideSession:
     def painted(self) -> Document[PaintState]:
         """The strokes and classes of the Paint section."""
         return self.document(STROKE_DOCUMENT)
+
+    @property
+    def ruler_line(self) -> SlideMeasurement | None:
+        """The selected line of the measurements, otherwise the last line; None if no line was drawn."""
+        measures, selected = self.measures.value, self.selected_measure.value
+        lines = [*(one for one in measures if one.kind == "line"), *measures[selected : selected + 1]]
+        return next((one for one in reversed(lines) if one.kind == "line"), None)
 
     def document(self, kind: DocumentKind[Value]) -> Document[Value]:
         """Return the document of a kind; it is read from the folder when it is first requested."""

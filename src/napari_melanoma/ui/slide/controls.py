@@ -12,13 +12,13 @@ from superqt import QCollapsible
 
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext, slide_display_name
-from napari_melanoma.ui.slide.measurements import SlideScalePanel
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.results import SlideResultView
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.slide.view_history import ViewButtons

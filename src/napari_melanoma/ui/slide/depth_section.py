@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
-    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
@@ -53,9 +51,7 @@ class SlideDepthSection(QObject):
     failed = Signal(object)
     scale_requested = Signal()
 
-    def __init__(
-        self, context: SlideContext, section: QCollapsible, find_ruler_line: Callable[[], SlideMeasurement | None]
-    ) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
         self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
@@ -75,7 +71,7 @@ class SlideDepthSection(QObject):
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(self._show_message)
         self.store.failed.connect(self.failed)
-        self.controller = DepthController(self, context, find_ruler_line)
+        self.controller = DepthController(self, context)
         self.exporter = DepthExporter(context, self.store)
         self.exporter.failed.connect(self.failed)
         context.run_updated.connect(self._on_run_update)
@@ -292,10 +288,9 @@ class DepthController(QObject):
         self,
         section: SlideDepthSection,
         context: SlideContext,
-        find_ruler_line: Callable[[], SlideMeasurement | None],
     ) -> None:
         super().__init__(section)
-        self._section, self._context, self._find_ruler_line = section, context, find_ruler_line
+        self._section, self._context = section, context
         section.line_layer.line_drawn.connect(self._on_drawn)
         section.line_layer.clicked.connect(self._on_clicked)
         section.line_layer.line_moving.connect(self._on_moving)
@@ -426,7 +421,8 @@ class DepthController(QObject):
         """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
         from napari_melanoma.slides.notes import measure_shape
 
-        section, line = self._section, self._find_ruler_line()
+        section, session = self._section, self._context.session
+        line = None if session is None else session.ruler_line
         if section.store.size is None:
             section.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
         elif line is None:

@@ -19,14 +19,12 @@ from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAna
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.slide.counts import CountSection
 from napari_melanoma.ui.slide.display_section import DisplaySection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
-from napari_melanoma.ui.slide.measurements import MeasurementSection
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.regions_section import SlideRegionSection
@@ -111,13 +109,6 @@ class SlideDock(SlideControls):
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.targets, self.reading_mode.leave)
-        self.counts = CountSection(
-            context,
-            self.measurement_section,
-            self.sections.measurements,
-            self.regions.store,
-            self.regions.selection,
-        )
         self.model_picker.select_stored(self.settings.get("slide/model", ""))
         self.waiting.add_task(self.model_picker.ensure_listed)
         self.waiting.add_task(self.refresh)
@@ -168,7 +159,6 @@ class SlideDock(SlideControls):
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
         self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
-        self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
         self.sections.display.edited.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
@@ -182,7 +172,7 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.regions, self.counts, self.visited, self.recent),
+            *(self.sections, self.regions, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -284,7 +274,6 @@ class SlideDock(SlideControls):
             self.view_history,
             self.memory,
             self.visited,
-            self.counts,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
@@ -380,8 +369,6 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
-        if self.sections.measurements.measures != location.notes.measures:  # some were drawn before the notes were read
-            self._save_notes()
         self.analysis_region.show_results(location)
         self.sections.hosted.show_session()
         self.refresh()
@@ -420,7 +407,7 @@ class SlideDock(SlideControls):
         slide, session = self.slide, self.context.session
         if session is not None and slide is not None:
             changes |= {"bookmarks": self.navigation_panel.bookmarks, "angle": slide.angle}
-            changes |= {"measures": self.sections.measurements.measures, "colors": self.sections.display.colors}
+            changes |= {"colors": self.sections.display.colors}
             session.edit_notes(lambda notes: replace(notes, **changes))
 
     def _on_model(self) -> None:
@@ -530,7 +517,7 @@ class ReadingModeSwitch(QObject):
             dock = self._dock
             self.mode = ReadingMode(dock, dock.sections.magnification, dock.view_history)
             self.mode.bookmark_requested.connect(dock.navigation.add_bookmark)
-            self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
+            self.mode.ruler_requested.connect(partial(dock.context.tool_requested.emit, "line"))
         self.mode.enter()
         if self.mode.is_on:
             self._dock.sections.side_by_side.widen_views()
@@ -586,7 +573,6 @@ class SlideSections(QObject):
         self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
-        self.measurements = MeasurementSection(context, controls.measurement_section)
         self.side_by_side = SideBySideController(
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
@@ -614,7 +600,7 @@ class SlideSections(QObject):
         """The Depth section."""
         from napari_melanoma.ui.slide.depth_section import SlideDepthSection
 
-        section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
+        section = SlideDepthSection(self._context, self._controls.depth_section)
         section.scale_requested.connect(self._context.scale_requested)
         return self._initialize_section(section)
 
@@ -658,7 +644,8 @@ class SlideSections(QObject):
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""
-        self.measurements.flush()
+        if self.hosted.session is not None:
+            self.hosted.session.flushing.emit()
         self.display.flush()
         if "synoptic" in self.__dict__:  # created
             self.synoptic.flush()
@@ -669,7 +656,6 @@ class SlideSections(QObject):
         for part in (
             self.magnification,
             self.worklist,
-            self.measurements,
             self.side_by_side,
             self.rotation,
             self.display,
@@ -682,7 +668,6 @@ class SlideSections(QObject):
 
     def restore_notes(self, location: SlideResultLocation) -> None:
         """Restore the measurements, angle, colors and alignment that are stored for the slide."""
-        self.measurements.restore_measures(location.notes.measures, location.folder)
         self.rotation.restore_angle(location.notes.angle)
         self.display.restore(location.notes.colors)
         self.side_by_side.restore_alignment()

@@ -1,0 +1,1 @@
+"""The Measure section of a slide: lengths, areas, angles, and counted points."""

@@ -1,0 +1,190 @@
+"""The layer of the measurements of a slide, with the tools that draw in it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.ui.sections.measure.shapes import (
+    ANGLE_POINTS,
+    choose_color,
+    create_measure_layer,
+    draw_measures,
+    label_measures,
+    read_measures,
+    set_next_kind,
+)
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shape_layers import get_data_action, line_width, repair_features
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+
+if TYPE_CHECKING:
+    from napari.layers import Shapes
+
+    from napari_melanoma.slides.notes import SlideMeasurement
+    from napari_melanoma.ui.session.slide import SlideSession
+
+MODES = {"line": "add_line", "area": "add_polygon", "angle": "add_polyline"}  # of napari, by tool
+SETTLED_MS = 150  # without a further change of the layer, before it is read
+
+
+class MeasureLayer(QObject):
+    """Show the measurements of a session, and apply what the user draws, moves or removes in napari.
+
+    ``tool``: ``line``, ``area`` or ``angle``; empty if none is active.
+    """
+
+    tool_changed = Signal(str)
+
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session.sessions.parent)
+        self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
+        self.tool = ""
+        self._is_drawing = self._is_writing = False
+        self._connections, self._layer_connections = SectionConnections(), SectionConnections()
+        self._settle_timer = DebounceTimer(self, SETTLED_MS)
+        self._settle_timer.timeout.connect(self._read)
+        self._connections.connect(session.measures.changed, self._show)
+        self._connections.connect(session.flushing, self.flush)
+        self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
+        if (layer := self._find_layer()) is not None:
+            self._connect_layer(layer)
+        self._show(session.measures.value)
+
+    def describe_measures(self) -> list[str]:
+        """Return the measurements with their units."""
+        from napari_melanoma.slides.notes import format_measurement
+
+        size = self._slide.info.pixel_size
+        return [format_measurement(measure, size) for measure in self._session.measures.value]
+
+    def toggle_tool(self, kind: str) -> None:
+        """Start a tool, or stop it if it is active."""
+        self.set_tool("" if kind == self.tool else kind)
+
+    def set_tool(self, kind: str) -> None:
+        """Start a tool, or stop it (empty)."""
+        self.tool = ""  # events until the end are not changes by the user
+        layer = self._find_layer()
+        if kind:
+            layer = layer or self._create_layer()
+            layer.visible = True
+            self._viewer.layers.selection.active = layer
+            layer.mode = MODES[kind]
+            self.tool = kind
+        elif layer is not None:
+            layer.mode = "pan_zoom"
+            if self._viewer.layers.selection.active == layer:
+                self._viewer.layers.selection.active = self._slide.layers[-1]
+        self.tool_changed.emit(self.tool)
+
+    def flush(self) -> None:
+        """Apply what was just drawn; an unfinished shape ends."""
+        self._end_shape()
+        self._settle_timer.flush()
+
+    def close(self) -> None:
+        """Apply what was just drawn, stop the tool, and disconnect all signals; the layer stays with its slide."""
+        self.flush()
+        if self.tool:
+            self.set_tool("")
+        self._connections.close()
+        self._layer_connections.close()
+        layer = self._find_layer()
+        if layer is not None and self._on_press in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._on_press)
+        self.deleteLater()
+
+    def _find_layer(self) -> Shapes | None:
+        layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "measures")
+        return layer
+
+    def _create_layer(self) -> Shapes:
+        create = partial(create_measure_layer, self._line_width, choose_color(self._slide))
+        layer: Shapes = slide_layers.get_or_add_layer(self._viewer, self._slide, "measures", create)
+        self._connect_layer(layer)
+        return layer
+
+    def _connect_layer(self, layer: Shapes) -> None:
+        self._layer_connections.close()
+        events = layer.events
+        self._layer_connections.connect(events.data, self._on_data)
+        self._layer_connections.connect(events.mode, self._on_mode)
+        layer.mouse_drag_callbacks.append(self._on_press)
+
+    @property
+    def _line_width(self) -> float:
+        return line_width(self._viewer, self._slide, "measures")
+
+    def _show(self, measures: tuple[SlideMeasurement, ...]) -> None:
+        """Draw the measurements if they are not those of the layer, which ends an unfinished shape; label them."""
+        layer = self._find_layer()
+        if layer is None and measures:
+            layer = self._create_layer()
+        if layer is None:
+            return
+        labels = self.describe_measures()
+        if not self._is_drawing and len(layer.data) == len(measures) and read_measures(layer) == measures:
+            label_measures(layer, labels)
+            return
+        self._end_shape()
+        self._is_writing = True
+        draw_measures(layer, measures, labels, self._line_width, choose_color(self._slide))
+        self._is_writing = False
+
+    def _read(self) -> None:
+        """Apply the drawn measurements; shapes without length, area or angle are removed."""
+        layer = self._find_layer()
+        if layer is None or self._is_drawing:
+            return
+        measures, known = read_measures(layer), self._session.measures.value
+        self._session.measures.apply(lambda _: measures)
+        if measures == known:
+            self._show(measures)
+
+    def _end_shape(self) -> None:
+        """End an unfinished shape; napari removes it if it has too few corners."""
+        layer = self._find_layer()
+        if layer is not None and self._is_drawing:
+            with layer.events.mode.blocker():
+                mode, layer.mode = layer.mode, "pan_zoom"
+                layer.mode = mode
+
+    def _on_active(self, event: object) -> None:
+        """Stop the tool when another layer is selected."""
+        if self.tool and self._viewer.layers.selection.active != self._find_layer():
+            self.set_tool("")
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
+        if self.tool and str(event.source.mode) not in (MODES[self.tool], "pan_zoom"):
+            self.tool = ""
+            self.tool_changed.emit("")
+
+    def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Read the layer after shapes were drawn, moved or removed, but not while one is unfinished."""
+        action = get_data_action(event)
+        if self._is_writing:
+            return
+        if action == "adding":
+            set_next_kind(event.source, "angle" if self.tool == "angle" else "")
+        self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
+        if action in ("added", "changed", "removed"):
+            repair_features(event.source)
+            self._settle_timer.start()
+
+    def _on_press(self, layer: Shapes, event: Any) -> None:  # noqa: ANN401 - napari's event
+        if self.tool == "angle":
+            QTimer.singleShot(0, self._finish_angle)  # after napari has added the point
+
+    def _finish_angle(self) -> None:
+        """End the angle at the third click; napari would wait for a double click."""
+        layer = self._find_layer()
+        # While a path is drawn, its last vertex follows the mouse.
+        if layer is not None and self._is_drawing and len(layer.data) and len(layer.data[-1]) > ANGLE_POINTS:
+            with layer.events.mode.blocker():
+                layer.mode = "add_path"  # in other modes, napari keeps the vertex that follows the mouse
+                layer.mode = MODES["angle"]
