@@ -30,7 +30,8 @@ from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.slides.notes import LayerDisplay, read_notes, write_notes
 from napari_melanoma.slides.reading.layers import LevelArray
 from napari_melanoma.slides.reading.slide import contrast_limits
-from napari_melanoma.ui.slide.channels import VISIBLE_ROWS, get_channel_color, set_channel_color
+from napari_melanoma.ui.sections.display.channels import VISIBLE_ROWS
+from napari_melanoma.ui.viewer.channel_layers import get_channel_color, set_channel_color
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -39,8 +40,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 def displaying(person, slide_path):
     """User with an open slide and Display section."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.context.location is not None)
-    person.dock.display_section.expand(animate=False)
+    person.opens_section("Display")
     person.waits()
     return person
 
@@ -77,18 +77,19 @@ def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_
     slides(person, "brightness", 20)
     slides(person, "contrast", 50)
     slides(person, "gamma", -30)
-    colors = person.dock.sections.display.colors
+    colors = person.session.notes.value.colors
     assert colors.brightness == pytest.approx(0.2)
     assert colors.contrast == pytest.approx(5**0.5)
     folder = person.dock.context.location.folder
     person.until(lambda: read_notes(folder).colors == colors)
     first = person.dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    assert person.dock.sections.display.colors.is_default
+    person.opens_section("Display")
+    assert person.session.notes.value.colors.is_default
     assert person.dock.findChild(QSlider, "display_brightness").value() == 0
     person.dock.picker.select_slide(first)
     person.waits()
-    assert person.dock.sections.display.colors == colors
+    assert person.session.notes.value.colors == colors
     assert person.dock.findChild(QSlider, "display_contrast").value() == 50
 
     # It is opened again in its colors.
@@ -97,7 +98,7 @@ def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_
     person.viewer.layers.clear()
     person.waits()
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.sections.display.colors.stain == "dab_dab")
+    person.until(lambda: person.session.notes.value.colors.stain == "dab_dab")
     assert person.dock.findChild(QComboBox, "display_stain").currentText() == "DAB (H-DAB)"
 
 
@@ -105,8 +106,7 @@ def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_
 def cells(person, tmp_path):
     """User with an open fluorescence slide and Display section."""
     person.opens_slides(draw_fluorescence(tmp_path / "fluorescence.ome.tif"))
-    person.until(lambda: person.dock.context.location is not None)
-    person.dock.display_section.expand(animate=False)
+    person.opens_section("Display")
     person.waits()
     return person
 
@@ -144,10 +144,8 @@ def visible(person) -> list[bool]:
 
 
 def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path, monkeypatch) -> None:
-    view, brightfield = channels(cells).parentWidget(), cells.dock.findChild(QComboBox, "display_stain")
     assert rows(cells) == [(True, "#0000ff", "DAPI"), (True, "#00ff00", "FITC")]
-    assert not view.isHidden()
-    assert brightfield.parentWidget().parentWidget().isHidden()
+    assert cells.dock.findChild(QComboBox, "display_stain") is None
 
     def read(*args):
         raise AssertionError("read in the thread of the window")
@@ -162,7 +160,7 @@ def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_
             assert tuple(layer.contrast_limits) == limits[index]
 
     # Measurements are visible on black.
-    cells.dock.measurement_section.expand(animate=False)
+    cells.opens_section("Measure")
     cells.clicks("measure_line")
     layer = cells.viewer.layers.selection.active
     layer.add_lines([[10, 10], [60, 60]])
@@ -171,10 +169,10 @@ def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_
     cells.clicks("measure_line")
 
     cells.opens_slides(slide_path)
+    cells.opens_section("Display")
     cells.waits()
-    assert view.isHidden()
-    assert not brightfield.parentWidget().parentWidget().isHidden()
-    assert brightfield.isEnabled()
+    assert channels(cells) is None
+    assert cells.dock.findChild(QComboBox, "display_stain").isEnabled()
 
 
 def test_channels_are_shown_and_hidden_and_rows_follow_the_layers(cells) -> None:
@@ -250,8 +248,7 @@ def check_rows(cells) -> None:
     QTest.keyClick(channels(cells), Qt.Key.Key_Space)
     assert not second.visible
     cells.viewer.layers.clear()
-    cells.waits()
-    assert channels(cells).parentWidget().isHidden()
+    cells.until(lambda: channels(cells) is None)
 
 
 def test_channels_are_kept_with_the_slide(cells) -> None:
@@ -311,7 +308,7 @@ def test_many_channels_of_small_floats_are_scrolled(person, tmp_path) -> None:
     how = {"ome": True, "tile": (64, 64), "photometric": "minisblack", "metadata": {**names, "PhysicalSizeY": 0.5}}
     tifffile.imwrite(path, pixels, **how)
     person.opens_slides(path)
-    person.dock.display_section.expand(animate=False)
+    person.opens_section("Display")
     person.waits()
     assert len(rows(person)) == 16 > VISIBLE_ROWS
     assert rows(person)[1][2] == "2 marker with a long name"

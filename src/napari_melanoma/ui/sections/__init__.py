@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # The sections of this package by title, written as entry points are
 OWN = {
+    "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
 }
@@ -48,9 +49,10 @@ class Section:
         """Start a tool, or stop it if it is active; the section is open."""
 
     def close(self) -> None:
-        """Apply pending input, disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
+        """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
 
-        Layers of stored values stay with their slide; layers of previews are removed.
+        ``session.flushing`` was emitted before, to apply pending input. Layers of stored values stay with their slide;
+        layers of previews are removed.
         """
 
 

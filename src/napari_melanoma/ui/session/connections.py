@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qtpy.QtCore import QObject
 
 
 class SectionConnections:
-    """Connections to signals of Qt, of sessions and of napari."""
+    """Connections to signals of Qt, of sessions and of napari; also closed when ``owner`` is deleted."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: QObject) -> None:
         self._connected: list[tuple[Any, Callable[..., object]]] = []
+        owner.destroyed.connect(lambda: self.close())
 
     def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - they have no common type
         """Connect a slot."""
@@ -20,6 +25,7 @@ class SectionConnections:
 
     def close(self) -> None:
         """Disconnect all slots."""
-        for signal, slot in self._connected:
-            signal.disconnect(slot)
-        self._connected.clear()
+        connected, self._connected = self._connected, []
+        for signal, slot in connected:
+            with suppress(RuntimeError):  # the window is closed, and Qt has deleted the sender
+                signal.disconnect(slot)

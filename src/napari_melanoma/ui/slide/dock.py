@@ -19,7 +19,6 @@ from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAna
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.slide.display_section import DisplaySection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
@@ -160,7 +159,6 @@ class SlideDock(SlideControls):
         self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
-        self.sections.display.edited.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
@@ -407,7 +405,6 @@ class SlideDock(SlideControls):
         slide, session = self.slide, self.context.session
         if session is not None and slide is not None:
             changes |= {"bookmarks": self.navigation_panel.bookmarks, "angle": slide.angle}
-            changes |= {"colors": self.sections.display.colors}
             session.edit_notes(lambda notes: replace(notes, **changes))
 
     def _on_model(self) -> None:
@@ -577,7 +574,6 @@ class SlideSections(QObject):
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
         self.rotation = RotationController(context, controls.rotation)
-        self.display = DisplaySection(context, controls.display_section)
         self.hosted = HostedSections(context, controls)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         for part in (self.side_by_side, self.worklist, self.hosted):
@@ -646,7 +642,6 @@ class SlideSections(QObject):
         """Store what was just entered or drawn, before another slide is displayed."""
         if self.hosted.session is not None:
             self.hosted.session.flushing.emit()
-        self.display.flush()
         if "synoptic" in self.__dict__:  # created
             self.synoptic.flush()
 
@@ -658,7 +653,6 @@ class SlideSections(QObject):
             self.worklist,
             self.side_by_side,
             self.rotation,
-            self.display,
             self.hosted,
             *self._created_sections,
         ):
@@ -669,7 +663,6 @@ class SlideSections(QObject):
     def restore_notes(self, location: SlideResultLocation) -> None:
         """Restore the measurements, angle, colors and alignment that are stored for the slide."""
         self.rotation.restore_angle(location.notes.angle)
-        self.display.restore(location.notes.colors)
         self.side_by_side.restore_alignment()
 
     def _on_results_found(self, location: SlideResultLocation) -> None:

@@ -185,6 +185,8 @@ class HostedSections(QObject):
                     hosted.section.toggle_tool(name)
 
     def _close_sections(self) -> None:
+        if self.session is not None:
+            self.session.flushing.emit()
         for hosted in self.sections.values():
             if hosted.is_shown:
                 hosted.section.close()

@@ -11,15 +11,15 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_melanoma.slides.notes import LayerDisplay, SlideView
-from napari_melanoma.ui.slide.channels import (
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera, get_view_width, get_visible_region
+from napari_melanoma.ui.viewer.channel_layers import (
     get_channel_color,
     get_channel_colormap,
     get_channel_name,
     set_channel_color,
     set_channel_colormap,
 )
-from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, is_fitted, is_in_view

@@ -39,7 +39,7 @@ class CountLayer(QObject):
         self._settings, self._document = session.services.settings, session.document(COUNT_DOCUMENT)
         self._is_active = self._is_writing = False  # the tool is active; changes of the layer are those of this class
         self._next_class = ""
-        self._connections, self._layer_connections = SectionConnections(), SectionConnections()
+        self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
         self._connections.connect(self._document.changed, self.show)
         self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         if (layer := self._find_layer()) is not None:

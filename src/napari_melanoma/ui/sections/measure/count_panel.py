@@ -64,7 +64,7 @@ class CountPanel(QWidget):
             self.result_label,
         )
         self._result_timer = DebounceTimer(self)
-        self._connections = SectionConnections()
+        self._connections = SectionConnections(self)
         self._connect()
         self._on_changed()
         self._show_results()

@@ -44,7 +44,7 @@ class MeasureLayer(QObject):
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self.tool = ""
         self._is_drawing = self._is_writing = False
-        self._connections, self._layer_connections = SectionConnections(), SectionConnections()
+        self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
         self._settle_timer = DebounceTimer(self, SETTLED_MS)
         self._settle_timer.timeout.connect(self._read)
         self._connections.connect(session.measures.changed, self._show)
@@ -87,8 +87,7 @@ class MeasureLayer(QObject):
         self._settle_timer.flush()
 
     def close(self) -> None:
-        """Apply what was just drawn, stop the tool, and disconnect all signals; the layer stays with its slide."""
-        self.flush()
+        """Stop the tool, and disconnect all signals; the layer stays with its slide."""
         if self.tool:
             self.set_tool("")
         self._connections.close()

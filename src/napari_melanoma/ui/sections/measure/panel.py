@@ -47,7 +47,7 @@ class MeasurePanel(QWidget):
         self.list = named(QListWidget(), "measures", "Measurements", "Click to go there, Delete to remove")
         self.list.setFixedHeight(LIST_PX)
         fill_column(self, row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list)
-        self._connections = SectionConnections()
+        self._connections = SectionConnections(self)
         self._connect()
         self._show_tool(layer.tool)
         self._show_measures()

@@ -41,7 +41,7 @@ class MeasureSection(Section):
         self._measures.toggle_tool(name)
 
     def close(self) -> None:
-        """Apply what was just drawn, and disconnect all signals; the layers stay with their slide."""
+        """Stop the tools, and disconnect all signals; the layers stay with their slide."""
         panels, self._panels = self._panels, ()
         for panel in panels:
             panel.close_session()

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QDoubleRangeSlider
 
-from napari_melanoma.slides.reading.layers import make_colormap
+from napari_melanoma.ui.viewer.channel_layers import get_channel_name, set_channel_color
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.reading.layers import LevelArray
 
 VISIBLE, COLOR, NAME = range(3)  # columns of the list
 VISIBLE_ROWS, ROW_PX, SWATCH_PX, NUMBER_PX = 8, 22, 14, 50
@@ -45,59 +44,15 @@ HINT = "Click a color to change it. Double click a name to show that channel alo
 KEYS = "Space: show or hide; Enter or double click: this channel alone; click the color: change it"
 
 
-def get_channel_name(layer: Image) -> str:
-    """Return the name of a layer's channel, with its number if several channels have the same name."""
-    level: LevelArray = layer.data[0]
-    assert level.channel is not None
-    names = level.slide.info.channels
-    name = names[level.channel]
-    return name if names.count(name) == 1 else f"{level.channel + 1} {name}"
-
-
-def get_channel_color(layer: Image) -> Color | None:
-    """Return the 8-bit RGB color of a channel; None for a colormap with several colors, such as viridis."""
-    black, middle, color = layer.colormap.map(np.array([0.0, 0.5, 1.0]))[:, :3]
-    if black.any() or not np.allclose(2 * middle, color, atol=0.02):
-        return None
-    red, green, blue = (round(255 * float(value)) for value in color)
-    return red, green, blue
-
-
-def get_channel_colormap(layer: Image) -> str:
-    """Return the name of a channel's colormap, to restore it later; empty for a single color.
-
-    Also empty for a colormap that is not among napari's own: another colormap could have the same name later.
-    """
-    from napari.utils.colormaps import ALL_COLORMAPS
-
-    name = str(layer.colormap.name)
-    return name if name in ALL_COLORMAPS and get_channel_color(layer) is None else ""
-
-
-def set_channel_colormap(layer: Image, name: str) -> bool:
-    """Display a channel in one of napari's colormaps; return whether this version of napari has it."""
-    from napari.utils.colormaps import ALL_COLORMAPS
-
-    if name in ALL_COLORMAPS:
-        layer.colormap = name
-    return name in ALL_COLORMAPS
-
-
-def set_channel_color(layer: Image, color: Color) -> None:
-    """Display a channel in a color (8-bit RGB)."""
-    if get_channel_color(layer) != color:
-        layer.colormap = make_colormap(get_channel_name(layer), color)
-
-
 class ChannelView(QWidget):
     """A list of the channels, and controls for contrast limits and gamma of the current one.
 
     All values are stored in the layers: the controls change the layers, whose events update the controls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Sequence[Image]) -> None:
         super().__init__()
-        self._layers: tuple[Image, ...] = ()
+        self._layers = tuple(layers)
         self._ranges: dict[int, tuple[float, float]] = {}  # of the limits slider, by row
         self._events = Connections()
         self.destroyed.connect(self._events.close)
@@ -116,19 +71,13 @@ class ChannelView(QWidget):
         self.gamma_slider = named(QSlider(Qt.Orientation.Horizontal), "channel_gamma", "Gamma of the current channel")
         self.gamma_slider.setRange(*(round(limit * GAMMA_STEPS) for limit in GAMMA_LIMITS))
         self.gamma_label = named(QLabel(), "channel_gamma_value", "Value of gamma")
-        self._number_controls = (self.low_box, self.high_box, self.limits_slider, self.gamma_slider)
         self._lay_out()
         self._connect()
+        self._show_channels()
 
-    def show_channels(self, layers: Sequence[Image]) -> None:
-        """Show the channels of a slide; the current row stays the same unless the layers have changed."""
-        if len(layers) == len(self._layers) and all(new == old for new, old in zip(layers, self._layers, strict=True)):
-            return
-        self._events.close()
-        self._layers, self._ranges = tuple(layers), {}
+    def _show_channels(self) -> None:
         with QSignalBlocker(self.list):
-            self.list.clear()
-            for index, layer in enumerate(layers):
+            for index, layer in enumerate(self._layers):
                 item = QTreeWidgetItem(["", "", get_channel_name(layer)])
                 item.setToolTip(NAME, f"{item.text(NAME)}\n{KEYS}")
                 item.setSizeHint(NAME, QSize(0, ROW_PX))
@@ -136,13 +85,13 @@ class ChannelView(QWidget):
                 self.list.addTopLevelItem(item)
                 if not index:
                     self.list.setCurrentItem(item)
-        for index, layer in enumerate(layers):
+        for index, layer in enumerate(self._layers):
             self._update_row(index)
             for emitter in (layer.events.visible, layer.events.colormap):
                 self._events.connect(emitter, self._on_row_event)
             for emitter in (layer.events.contrast_limits, layer.events.gamma):
                 self._events.connect(emitter, self._on_intensity_event)
-        row_count = min(VISIBLE_ROWS, max(1, len(layers)))
+        row_count = min(VISIBLE_ROWS, len(self._layers))
         self.list.setFixedHeight(row_count * max(self.list.sizeHintForRow(0), ROW_PX) + 2 * self.list.frameWidth() + 2)
         for column in (VISIBLE, COLOR):
             self.list.resizeColumnToContents(column)
@@ -283,10 +232,6 @@ class ChannelView(QWidget):
 
     def _update_current(self) -> None:
         """Show limits and gamma of the current channel."""
-        for widget in (*self._number_controls, self.auto_button, self.only_button, self.color_button):
-            widget.setEnabled(bool(self._layers))
-        if not self._layers:
-            return
         layer, name = self._layers[self._index], get_channel_name(self._layers[self._index])
         limits = self._current_limits
         low, high = self._update_range(self._index, layer, limits)
