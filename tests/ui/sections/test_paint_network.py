@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.errors import MissingPackage
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.launching import RunReport
 from napari_melanoma.runs.stroke_training import NAME
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.sections.paint import network
 from napari_melanoma.ui.sections.paint.network import (
     BRIGHTFIELD_ONLY,
     NO_STROKES,
@@ -81,6 +84,24 @@ def test_why_no_network_can_be_trained(strokes: tuple[int, ...], active: bool, e
     assert resolve_network_blocker(strokes, is_active=active, is_fluorescence=True) == BRIGHTFIELD_ONLY
 
 
+def create_session() -> Any:
+    status = SimpleNamespace(cancelled=SignalInstance((str,)))
+    return SimpleNamespace(services=SimpleNamespace(status=status))
+
+
+def test_missing_packages_are_reported_before_the_question(qtbot, monkeypatch) -> None:
+    error = MissingPackage("training needs torch")
+    monkeypatch.setattr(network, "require_training_packages", Mock(side_effect=error))
+    monkeypatch.setattr(network, "list_painted_slides", lambda session: ())
+    panel, parent = NetworkPanel(), QObject()
+    qtbot.addWidget(panel)
+    trainer = NetworkTrainer(panel, NetworkRun(is_searched=True), create_session(), parent)
+    with qtbot.waitSignal(trainer.failed) as failed:
+        trainer.ask(panel)
+    assert failed.args == [error]
+    trainer.close()
+
+
 @pytest.mark.parametrize(
     ("runs", "followed"),
     [
@@ -96,8 +117,7 @@ def test_a_training_that_continues_from_an_earlier_window_is_followed(qtbot, mon
     monkeypatch.setattr(launching, "read_run", lambda path: report(RunState.running, epoch=1, epochs=4))
     panel, run, parent = NetworkPanel(), NetworkRun(), QObject()
     qtbot.addWidget(panel)
-    status = SimpleNamespace(cancelled=SignalInstance((str,)))
-    trainer = NetworkTrainer(panel, run, SimpleNamespace(services=SimpleNamespace(status=status)), parent)
+    trainer = NetworkTrainer(panel, run, create_session(), parent)
     try:
         qtbot.waitUntil(lambda: tasks.is_idle(parent))
         assert trainer.is_active == followed

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QMessageBox, QProgressBar, QWidget
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.ui.sections.paint.different_places import (
     NOT_OPEN,
     PlaceStrip,
@@ -194,8 +195,9 @@ class NetworkTrainer(QObject):
 
         slides = list_painted_slides(self._session)
         try:
+            require_training_packages()
             split = split_strokes(slides)
-        except InputError as error:
+        except MelanomaError as error:
             self.failed.emit(error)
             return
         strokes = sum(len(slide.strokes) for slide in split.held_back)
@@ -314,12 +316,10 @@ class NetworkTrainer(QObject):
 def _prepare(slides: Sequence[PaintedSlideFile], run: RunContext) -> Path:
     """Make the data set of a new run, and start it; return its folder."""
     from napari_melanoma.core.files import remove_folder
-    from napari_melanoma.core.packages import require_training_packages
     from napari_melanoma.runs.launching import create_run_folder, launch
     from napari_melanoma.runs.stroke_training import NAME, prepare_network
     from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
-    require_training_packages()
     path = create_run_folder(NAME)
     try:
         launch(prepare_network(slides, path, TissueFitOptions(), run), path)
