@@ -112,12 +112,23 @@ def test_cells_of_several_slides_are_gathered_in_any_order() -> None:
     features = [np.arange(9.0)[:, None], 100 + np.arange(6.0)[:, None], np.empty((0, 1))]
     table = TrainingCells.gather(slides, features, ("c", "unused"))
     assert table.classes == ("c", "a", "b")
-    assert table.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1]
-    assert table.of_strokes(table.labels).tolist() == [0, 1, 2, 1, 1]
-    assert table.of_strokes(table.slide).tolist() == [0, 0, 0, 1, 1]
+    assert table.labels.tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]
+    assert table.of_strokes(table.labels).tolist() == [1, 1, 1, 2, 0]
+    assert table.of_strokes(table.slide).tolist() == [0, 1, 0, 1, 1]
     again = TrainingCells.gather(slides[::-1], features[::-1], ("c", "unused"))
     for name in ("features", "labels", "stroke", "slide"):
         np.testing.assert_array_equal(getattr(again, name), getattr(table, name))
+
+
+def test_cells_are_gathered_alike_with_other_random_ids() -> None:
+    features = np.arange(12.0)[:, None]
+    first, second = (TrainingCells.gather([painted("baab", ids)], [features]) for ids in ("x", "y"))
+    renamed = painted("baab")
+    renamed = replace(renamed, strokes=tuple(replace(one, id=f"{9 - int(one.id)}") for one in renamed.strokes))
+    third = TrainingCells.gather([renamed], [features])
+    for other in (second, third):
+        np.testing.assert_array_equal(other.features, first.features)
+        np.testing.assert_array_equal(other.labels, first.labels)
 
 
 def test_no_painted_cells() -> None:

@@ -74,18 +74,18 @@ class TrainingCells:
         alphabetical order. Classes without a cell are left out.
         """
         strokes = [
-            (stroke.id, stroke.class_name, stroke.points, slide, values[one.stroke == index])
+            (stroke.class_name, stroke.points, stroke.id, slide, values[one.stroke == index])
             for slide, (one, values) in enumerate(zip(painted, features, strict=True))
             for index, stroke in enumerate(one.strokes)
         ]
-        strokes.sort(key=lambda stroke: stroke[:3])
+        strokes.sort(key=lambda stroke: stroke[:3])  # not by random ids first, as the order divides them into folds
         order = {name: index for index, name in enumerate(classes)}
-        names = sorted({stroke[1] for stroke in strokes}, key=lambda name: (order.get(name, len(order)), name))
+        names = sorted({stroke[0] for stroke in strokes}, key=lambda name: (order.get(name, len(order)), name))
         slides = list(dict.fromkeys(stroke[3] for stroke in strokes))
         counts = [len(stroke[4]) for stroke in strokes]
         return cls(
             np.concatenate([stroke[4] for stroke in strokes] or [np.empty((0, 0))]).astype(np.float32),
-            np.repeat(np.array([names.index(stroke[1]) for stroke in strokes], np.intp), counts),
+            np.repeat(np.array([names.index(stroke[0]) for stroke in strokes], np.intp), counts),
             np.repeat(np.arange(len(strokes)), counts),
             np.repeat(np.array([slides.index(stroke[3]) for stroke in strokes], np.intp), counts),
             tuple(names),
