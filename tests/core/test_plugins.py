@@ -156,7 +156,7 @@ def test_a_file_that_changes_after_it_was_listed_is_not_run(write_file: Callable
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("def", "SyntaxError"),
+        ("def", "SyntaxError: invalid syntax (mine.py, line 1)"),
         ("x = 1", "it has no dictionary such as ENTRY_POINTS"),
         ("ENTRY_POINTS = {'losses': 'error'}", "it has no dictionary such as ENTRY_POINTS"),
         ("ENTRY_POINTS = {'losses': print('run')}", "malformed node"),

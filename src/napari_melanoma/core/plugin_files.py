@@ -112,14 +112,14 @@ def _read_file(path: Path, confirmed: object) -> PluginFile:
     state: Literal["confirmed", "new", "changed"]
     state = "new" if confirmed is None else "confirmed" if confirmed == sha256 else "changed"
     try:
-        return PluginFile(path, sha256, _parse_objects(content), state)
+        return PluginFile(path, sha256, _parse_objects(content, path.name), state)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return PluginFile(path, sha256, state=state, fault=f"{type(error).__name__}: {error}")
 
 
-def _parse_objects(content: bytes) -> dict[str, dict[str, str]]:
+def _parse_objects(content: bytes, name: str) -> dict[str, dict[str, str]]:
     """Read the dictionary ``ENTRY_POINTS`` of a module without running it."""
-    for statement in ast.parse(content).body:
+    for statement in ast.parse(content, name).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == VARIABLE for target in targets):
             objects = ast.literal_eval(statement.value)  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.sections import find_sections
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
@@ -118,6 +119,7 @@ class HostedSections(QObject):
             self._add(title, create())
         self._show_defaults()
         self._open_sections()
+        announce_new_files()
 
     def _add(self, title: str, made: Section) -> None:
         """Add a section to its frame, which is created above the others if the dock has none of its title."""
