@@ -119,7 +119,7 @@ class Dock:
         settle(lambda: self._dock.analyze_button.isEnabled())
         self._dock.analyze_button.click()
         settle(tasks.is_idle)
-        if not self._dock.controller.store.lesions:
+        if not any(session.lesion for session in self._dock.sessions):
             raise SystemExit("the photograph was not analyzed.")
         for layer in list(reversed(self._viewer.layers)):
             self._viewer.layers.remove(layer)

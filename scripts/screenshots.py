@@ -140,7 +140,7 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.prompt_tool.find_button.click()
     wait_until(tasks.is_idle)
     dock.prompt_tool.button.click()
-    lesion = dock.controller.store.lesions[dock.picker.identity].result
+    lesion = dock.picker.session.lesion.result
     rows, columns = lesion.lesion_masks[0].nonzero()
     press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
     wait_until(tasks.is_idle)
@@ -197,7 +197,7 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
-    from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+    from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"

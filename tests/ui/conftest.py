@@ -202,7 +202,7 @@ class Person:
 
     @property
     def lesion(self):
-        return self.dock.controller.store.lesions[self.dock.picker.identity]
+        return self.dock.picker.session.lesion
 
     def answers(self, question, button):
         press_button(self.qtbot, question, button)

@@ -113,8 +113,9 @@ def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
             dock.opener.open([image])
         _wait(lambda: dock.picker.identity not in (None, previous), errors, "the photograph to open")
         dock.analyze_button.click()
-        identities = dock.controller.store.lesions
-        _wait(lambda: dock.picker.identity in identities and tasks.is_idle(dock), errors, "the analysis")
+        session = dock.picker.session
+        assert session is not None
+        _wait(lambda: session.lesion is not None and tasks.is_idle(dock), errors, "the analysis")
     finally:
         for source in sources:
             source.failed.disconnect(errors.append)
@@ -127,7 +128,10 @@ def _write_results(dock: LesionDock, out: Path) -> None:
     from napari_melanoma.reports.lesion import write_lesion_report
     from napari_melanoma.ui.lesion.saving import result_folder, save_result
 
-    result = dock.prediction_controller.result_with_prediction(str(dock.picker.identity))
+    session = dock.picker.session
+    assert session is not None
+    assert session.lesion is not None
+    result = dock.prediction_controller.add_prediction(session, session.lesion)
     save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)

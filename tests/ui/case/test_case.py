@@ -296,7 +296,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert [record.message for record in notification_manager.records] == []
     for name, mask in (("back_left_1_dermoscopy", drawn), ("back_left_1_macro", other)):
         assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-    assert not five.dock.image_opener.connected_dock.controller.store.unsaved_names()
+    assert not five.dock.image_opener.connected_dock.sessions.unsaved
     five.dock.status.begin("importing", "Reading files ...")
     five.dock.controller.close()
     five.waits()

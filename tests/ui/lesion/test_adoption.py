@@ -19,8 +19,8 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.lesion.adoption import LabelsSource
 from napari_melanoma.ui.lesion.adoption import read_mask as read_labels
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.lesion.recovery import find_recovery
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.recovery import find_recovery
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -152,7 +152,7 @@ def test_layers_are_resampled_to_the_photograph(shape, photo, labels):
     data = np.zeros(shape, np.uint8)
     data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
     source = LabelsSource.from_layers(Labels(data, **labels), Image(photograph(), rgb=True, **photo))
-    assert np.array_equal(read_labels("1", source, None, LesionOptions(), RunContext()).mask, expected)
+    assert np.array_equal(read_labels(source, None, LesionOptions(), RunContext()).mask, expected)
 
 
 def test_moved_labels_are_clipped_and_reported(person):
@@ -178,11 +178,11 @@ def test_labels_smaller_than_a_pixel_of_the_photograph_are_not_outside():
     labels[10:20, 10:20], labels[0, 0], labels[33:, 33:] = 1, 2, 3
     three_per_pixel = np.array([[3.0, 0, 1], [0, 3, 1]])
     source = LabelsSource(labels, "cells", "mole", three_per_pixel, (10, 10))
-    adopted = read_labels("1", source, None, LesionOptions(), RunContext())
+    adopted = read_labels(source, None, LesionOptions(), RunContext())
     assert (adopted.labels, adopted.small, adopted.outside) == (1, 1, 1)
     labels[10:] = 0
     with pytest.raises(InputError, match="all labels of 'cells' are smaller than one pixel of 'mole'"):
-        read_labels("1", source, None, LesionOptions(), RunContext())
+        read_labels(source, None, LesionOptions(), RunContext())
 
 
 UNUSABLE = [
@@ -192,20 +192,23 @@ UNUSABLE = [
 ]
 
 
+def masks(person):
+    return {session.identity: session.lesion and session.lesion.mask_digest for session in person.dock.sessions}
+
+
 def test_unusable_layers_change_nothing(person):
     person.opens()
     for is_analyzed in (False, True):
         if is_analyzed:
             person.analyses()
         names = [layer.name for layer in person.viewer.layers]
-        before = {identity: lesion.mask_digest for identity, lesion in person.dock.controller.store.lesions.items()}
+        before = masks(person)
         for data, options, message in UNUSABLE:
             layer = adopts(person, data, **options)
             assert message in person.dock.status.text
             assert message in notification_manager.records[-1].message
             assert [layer.name for layer in person.viewer.layers] == [*names, "cells"]
-            lesions = person.dock.controller.store.lesions
-            assert {identity: lesion.mask_digest for identity, lesion in lesions.items()} == before
+            assert masks(person) == before
             person.viewer.layers.remove(layer)
 
 

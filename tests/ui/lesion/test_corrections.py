@@ -16,9 +16,9 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.corrections_bar import describe_correction
-from napari_melanoma.ui.lesion.corrections_store import (
+from napari_melanoma.ui.session import recovery
+from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,
     CorrectionsStore,
     ReviewSettings,
@@ -112,19 +112,19 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
     # What is stored counts as saved, until it is undone.
-    assert analyzed.dock.controller.store.unsaved_names() == []
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == []
     assert not list(recovery.recovery_root().glob("*/drawn.npz"))
     analyzed.clicks("undo_correction")
     analyzed.waits()
-    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
     adds(analyzed)
-    assert analyzed.dock.controller.store.unsaved_names() == []
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == []
     # A later correction is not stored until it is added, and then updates the row.
     analyzed.draws(analyzed.layer("mask"), [(100, 100), (100, 140)])
     analyzed.waits()
     assert analyzed.finds(QLabel, "review_state").text() == "not stored"
-    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
     adds(analyzed)
     (row,) = corrections.rows()
     assert row["review"] == "corrected"
@@ -138,7 +138,7 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
     assert "1 image with masks in total" in analyzed.dock.status.text
     assert ">my corrections</a>" in analyzed.dock.status.text
-    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
     # So is each of several that are undone one after another, although the folder was changed and back.
     bar.folder_chosen.emit(corrections.folder)
     adds(analyzed)
@@ -146,14 +146,14 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     analyzed.analyses()
     analyzed.draws(analyzed.layer("mask", "another"), [(10, 100), (10, 140)])
     adds(analyzed)
-    assert analyzed.dock.controller.store.unsaved_names() == []
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == []
     bar.folder_chosen.emit(tmp_path / "another")
     bar.folder_chosen.emit(corrections.folder)
     analyzed.waits()
     for names in (["another"], ["mole", "another"]):
         analyzed.clicks("undo_correction")
         analyzed.waits()
-        assert analyzed.dock.controller.store.unsaved_names() == names
+        assert [session.name for session in analyzed.dock.sessions.unsaved] == names
 
 
 def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):

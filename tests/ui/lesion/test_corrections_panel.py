@@ -7,7 +7,7 @@ from lesion_fixtures import FIXTURES
 from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel, QScrollArea
 
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 

@@ -11,7 +11,8 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.ui.lesion.saving import SavedPrediction, read_saved_prediction
+from napari_melanoma.ui.lesion.saving import read_saved_prediction
+from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
 
 ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
 RGB = np.zeros((6, 8, 3), np.uint8)
@@ -31,7 +32,7 @@ SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
     ],
 )
 def test_a_note_lists_the_changes(model, digest, row, same, expected):
-    earlier = SavedPrediction("one", ANSWER, {"age": "54"}, "abc", same)
+    earlier = SavedPrediction(ANSWER, {"age": "54"}, "abc", same)
     assert earlier.describe_status(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
 
 
@@ -49,4 +50,4 @@ def test_a_folder_without_a_prediction_is_ignored(tmp_path, about):
     write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
     if about is not None:
         (tmp_path / "result.json").write_text(about)
-    assert read_saved_prediction("one", SOURCE, tmp_path, RunContext()) is None
+    assert read_saved_prediction(SOURCE, tmp_path, RunContext()) is None

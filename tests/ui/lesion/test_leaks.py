@@ -29,5 +29,4 @@ def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot
         return [ref() for ref in known if ref() is not None]
 
     qtbot.waitUntil(lambda: not left(), timeout=PATIENCE_MS)
-    assert not person.dock.photograph_options._options
-    assert len(person.dock.controller.store.lesions) == 1
+    assert len(list(person.dock.sessions)) == 1

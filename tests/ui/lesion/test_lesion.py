@@ -61,7 +61,7 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
     # A gray image is not a photograph, and a hint is shown.
     person.viewer.add_image(np.zeros((20, 20)), name="cells")
-    assert dock.picker.image is None
+    assert dock.picker.session is None
     hints = [label.text() for label in dock.welcome.findChildren(QLabel)]
     assert any("'cells' is not a color photograph" in hint for hint in hints)
     person.viewer.layers.clear()
@@ -194,9 +194,9 @@ def test_analyze_all_keeps_corrected_masks_and_takes_other_number_types_and_alph
     # The dock follows the layer that is selected.
     first, last = person.viewer.layers["one"], person.viewer.layers["alpha"]
     person.viewer.layers.selection.active = first
-    assert person.dock.picker.image == first
+    assert person.dock.picker.session.image == first
     person.dock.picker.step(-1)
-    assert person.dock.picker.image == last
+    assert person.dock.picker.session.image == last
     assert last.visible
     assert not first.visible
 

@@ -56,14 +56,14 @@ def test_an_uncertain_type_is_requested_in_the_dock_and_stored(person, monkeypat
     assert "Type assumed: dermoscopic." in label.text()
     label.linkActivated.emit("macroscopic")
     person.waits()
-    result = person.dock.controller.store.lesions[person.dock.picker.identity].result
+    result = person.lesion.result
     assert combo.currentText() == "macroscopic"
     assert (result.photograph.modality, result.modality) == ("macroscopic", "macroscopic")
     assert not notice.isVisibleTo(person.dock)
     combo.setCurrentIndex(combo.findData("dermoscopic"))
     combo.activated.emit(combo.currentIndex())
     person.waits()
-    result = person.dock.controller.store.lesions[person.dock.picker.identity].result
+    result = person.lesion.result
     assert result.modality == "dermoscopic"
     person.opens("other", lesion_phantom(LesionPhantomConfig(seed=4, size=(120, 160))).rgb)
     assert combo.currentText() == "not stated"

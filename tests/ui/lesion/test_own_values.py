@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlid
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -39,7 +39,7 @@ def moved(corrections, person, qtbot):
     person.finds(QSlider, "threshold_slider").setValue(90)
     person.waits()
     person.opens("second", gradient(90))
-    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: person.dock.picker.session.image.name == "second", timeout=PATIENCE_MS)
     return person
 
 
@@ -51,10 +51,7 @@ def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_ca
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
     moved.clicks("analyse_all")
     moved.waits()
-    found = {
-        lesion.result.photograph.name: lesion.result.threshold
-        for lesion in moved.dock.controller.store.lesions.values()
-    }
+    found = {session.name: session.lesion.result.threshold for session in moved.dock.sessions}
     assert found == {"first": 0.9, "second": 0.5}
     assert moved.lesion.result.threshold == 0.5
     assert not moved.lesion.is_user_edited
@@ -76,12 +73,12 @@ def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_ca
     moved.waits()
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
     moved.opens("third", gradient(60))
-    qtbot.waitUntil(lambda: moved.dock.picker.image.name == "third", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: moved.dock.picker.session.image.name == "third", timeout=PATIENCE_MS)
     moved.analyses()
     assert moved.lesion.result.threshold == 0.9
     moved.clicks("mask_for_all_reset")
     moved.waits()
-    assert {lesion.result.threshold for lesion in moved.dock.controller.store.lesions.values()} == {0.5}
+    assert {session.lesion.result.threshold for session in moved.dock.sessions} == {0.5}
     assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
     # A mask that was edited stays when the threshold of another photograph is used for all.
     moved.draws(moved.layer("mask", "third"), [(5, 5), (5, 60)])
@@ -102,13 +99,11 @@ def test_options_set_before_the_analysis_are_used_for_their_photograph(person, q
     person.finds(QCheckBox, "smooth").click()
     person.finds(QDoubleSpinBox, "margin").setValue(50)
     person.opens("second", gradient(90))
-    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: person.dock.picker.session.image.name == "second", timeout=PATIENCE_MS)
     assert person.dock.options() == LesionOptions(model=person.dock.model.model)
     person.clicks("analyse_all")
     person.waits()
-    known = {
-        lesion.result.photograph.name: lesion.result.options for lesion in person.dock.controller.store.lesions.values()
-    }
+    known = {session.name: session.lesion.result.options for session in person.dock.sessions}
     assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
     assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
 
@@ -155,7 +150,7 @@ def during(window, qtbot):
         window.opens("second", gradient(90))
         window.opens("first", gradient())
         window.main.activateWindow()
-        qtbot.waitUntil(lambda: window.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: window.dock.picker.session.image.name == "first", timeout=PATIENCE_MS)
         window.dock.model.model = "slow-0.5"
         window.clicks("primary")
         box = window.finds(QDoubleSpinBox, "threshold")
@@ -170,9 +165,9 @@ def both(person):
     person.waits()
     found = {}
     for _ in range(2):
-        lesion = person.dock.controller.store.lesions.get(person.dock.picker.identity)
+        lesion = person.lesion
         known = None if lesion is None else lesion.result.threshold
-        found[person.dock.picker.image.name] = (person.finds(QDoubleSpinBox, "threshold").value(), known)
+        found[person.dock.picker.session.image.name] = (person.finds(QDoubleSpinBox, "threshold").value(), known)
         person.dock.picker.step(1)
     return found
 
@@ -221,6 +216,6 @@ def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbo
             during.dock.picker.step(1)
 
         signal.connect(come_back)
-        qtbot.waitUntil(lambda: during.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: during.dock.picker.session.image.name == "first", timeout=PATIENCE_MS)
         assert during.finds(QDoubleSpinBox, "threshold").value() == 0.66
         assert both(during) == TYPED

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from napari.layers import Image
 from qtpy.QtWidgets import QComboBox, QLineEdit
 from stage import Stage
 
 from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.ui.lesion.patient_form import PatientForm, PatientRows
+from napari_melanoma.ui.lesion.patient_form import PatientForm
 
 ENCODING = TabularEncoding(
     numbers=(FittedNumbers(name="age"), FittedNumbers(name="packs_a_day")),
@@ -73,28 +71,3 @@ def test_a_model_without_columns_shows_a_note(form):
     form.set_encoding(None)
     assert not form.fields
     assert form._no_fields_label.isVisibleTo(form)
-
-
-@pytest.fixture
-def image():
-    return Image(np.zeros((4, 4, 3), np.uint8), rgb=True)
-
-
-def test_edits_are_kept_in_addition_to_case_values(image):
-    rows = PatientRows()
-    assert rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
-    assert not rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
-    rows.set_row("a", image, {"sex": "male"})  # the age was cleared
-    assert rows.row("a", image) == {"sex": "male"}
-    assert rows.has_edits(image)
-    rows.set_case("a", "P-1", {"age": "55", "sex": "female", "site": "back"})
-    assert rows.row("a", image) == {"sex": "male", "site": "back"}
-    rows.remove("a", image)
-    assert rows.row("a", image) == {"age": "55", "sex": "female", "site": "back"}
-    assert not rows.has_edits(image)
-
-
-def test_without_a_case_the_layer_keeps_entered_values(image):
-    PatientRows().set_row("a", image, {"age": "54"})
-    assert PatientRows().row("a", image) == {"age": "54"}
-    assert PatientRows().case("a") == ""

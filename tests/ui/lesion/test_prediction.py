@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -27,7 +28,8 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.shared_state import case_rows, models_changed
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.job import tasks
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
@@ -48,7 +50,7 @@ TYPES = {"dermoscopic": "dermoscopic", "smartphone": "macroscopic"}  # by photog
 
 
 def prediction_of(person):
-    return person.dock.prediction_controller.current_prediction(person.dock.picker.identity)
+    return person.dock.prediction_controller.current_prediction(person.dock.picker.session)
 
 
 def text_of(person, name="answer_verdict"):
@@ -127,9 +129,9 @@ def check_patient_data(person):
 
 def check_case(person):
     """A case fills the form, and its values can be edited."""
-    identity = person.dock.picker.identity
-    filling = person.dock.prediction_controller.patient_data
-    filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
+    image, path = person.dock.picker.session.image, Path("mole.png").absolute()
+    image.metadata = {METADATA_KEY: {**image.metadata[METADATA_KEY], "path": path}}
+    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female"}})
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "30"
     assert "From case P-0042." in text_of(person, "form_origin")
@@ -137,12 +139,15 @@ def check_case(person):
     types(person, "90")
     assert "the case is not changed" in text_of(person, "form_origin")
     assert prediction_of(person).probability > young.probability
-    filling.set_case(identity, "P-0042", {"age": "31", "sex": "male"})  # edited in the case
+    case_rows().set_rows(id(person), "P-0042", {path: {"age": "31", "sex": "male"}})  # edited in the case
     person.waits()
     assert person.dock.patient.row == {"age": "90", "sex": "male"}
     person.clicks("form_back")
     person.waits()
     assert person.dock.patient.row == {"age": "31", "sex": "male"}
+    case_rows().set_rows(id(person), "", {})
+    person.waits()
+    assert person.dock.patient.row == {}
 
 
 def check_hidden_photograph(person):

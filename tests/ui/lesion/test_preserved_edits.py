@@ -12,7 +12,8 @@ from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.lesion import recovery
+from napari_melanoma.ui.lesion.recovery import save_unsaved
+from napari_melanoma.ui.session import recovery
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -95,7 +96,8 @@ def crashed(corrected):
     values = json.loads(about.read_text()) | {"owner": {"pid": 2**22 - 7, "created": 1.0}}
     corrected.viewer.layers.clear()
     corrected.waits()
-    corrected.dock.controller.store.lesions.clear()
+    for session in corrected.dock.sessions:
+        session.lesion = None
     about.write_text(json.dumps(values))
     return corrected
 
@@ -162,7 +164,7 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     corrected.opens("again")
     corrected.analyses()
     assert not corrected.dock.recovery_notice.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
-    recovery.save_unsaved(corrected.dock.controller.store)
+    save_unsaved(corrected.dock.sessions)
     corrected.reopens()
     corrected.waits()
     assert len(kept()) == 1
@@ -222,7 +224,7 @@ def test_a_removed_photograph_is_freed_and_only_its_corrections_kept(person, qtb
     probability = weakref.ref(person.lesion.result.probability)
     person.viewer.layers.remove(person.viewer.layers["mole"])
     person.waits()
-    assert person.dock.controller.store.lesions == {}
+    assert not list(person.dock.sessions)
     assert kept() == []
     person.viewer.layers.clear()  # its layers had stayed
     # A stroke is kept, even if it has not settled.
@@ -234,7 +236,7 @@ def test_a_removed_photograph_is_freed_and_only_its_corrections_kept(person, qtb
     probabilities = (probability, weakref.ref(person.lesion.result.probability))
     person.viewer.layers.clear()  # before anything could follow the stroke
     person.waits()
-    assert person.dock.controller.store.lesions == {}
+    assert not list(person.dock.sessions)
     gc.collect()
     assert [found() for found in probabilities] == [None, None]
     person.opens()

@@ -17,8 +17,9 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.prompt_history import PromptState
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.lesion.prompt_tool import draw_hypotheses
-from napari_melanoma.ui.lesion.prompting import PreparedPrompt, PromptedPhotograph, read_response
-from napari_melanoma.ui.lesion.recovery import find_recovery
+from napari_melanoma.ui.lesion.prompting import PreparedPrompt, read_response
+from napari_melanoma.ui.session.prompted import PromptedPhotograph
+from napari_melanoma.ui.session.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
 from napari_melanoma.ui.widgets.job import tasks
@@ -218,7 +219,7 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
         use_tool(person.viewer, name, (60, 120))  # and does not wait
         person.dock.picker.step(step)
     person.waits()
-    assert {get_identity(image) for image in images} <= set(person.dock.controller.store.lesions)
+    assert all(person.dock.sessions.find(get_identity(image)).lesion for image in images)
     # A photograph is removed during a prompt, and the next prompt is for another one.
     third = person.opens("third", rgb=two_lesions())
     person.clicks("click")
@@ -227,7 +228,7 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
     person.viewer.layers.remove(third)
     person.waits()
     assert tasks.is_idle(person.dock.prompt_controller)
-    assert get_identity(third) not in person.dock.controller.store.lesions
+    assert person.dock.sessions.find(get_identity(third)) is None
     person.viewer.layers.selection.active = images[0]
     person.clicks("click")
     use_tool(person.viewer, "other", (60, 50))
@@ -328,8 +329,8 @@ def test_recovery_keeps_the_record_of_the_prompts_and_replaced_pixels_the_mask(p
     person.waits()
     assert not person.mask.any()
     assert "prompts" not in person.lesion.result.provenance
-    person.dock.prompt_controller._on_removed(person.dock.picker.identity)  # as after a start
-    person.dock.controller.recovery.restore(person.dock.picker.identity, found)
+    person.dock.picker.session.prompted = None  # as after a start
+    person.dock.controller.recovery.restore(person.dock.picker.session, found)
     person.waits()
     assert np.array_equal(person.mask, mask)
     assert person.lesion.result.provenance["prompts"] == result.provenance["prompts"]

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES, open_dock
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
@@ -17,10 +18,11 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
-from napari_melanoma.ui.lesion import recovery
-from napari_melanoma.ui.lesion.saving import SaveBar, SaveTarget, result_folder
+from napari_melanoma.ui.lesion.recovery import discard_unsaved
+from napari_melanoma.ui.lesion.saving import result_folder
+from napari_melanoma.ui.session import recovery
+from napari_melanoma.ui.session.photograph import PhotographSessions
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.settings import DockSettings
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -159,25 +161,27 @@ def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
     assert result_folder(tmp_path, name) == tmp_path / expected
 
 
-def test_no_report_is_written_of_a_result_that_was_replaced(home, qtbot, tmp_path):
-    bar = SaveBar(DockSettings())
-    qtbot.addWidget(bar)
-    first, second = (SaveTarget(identity, f"pixels of {identity}", "mole") for identity in ("first", "second"))
-    for target in (first, second):
-        bar.set_saved(target, tmp_path / "mole")
-    bar.set_target(first)
-    assert not bar.report_button.isEnabled()
+def test_no_report_is_written_of_a_result_that_was_replaced(tmp_path):
+    viewer = ViewerModel()
+    for _ in range(2):
+        viewer.add_image(np.zeros((4, 4, 3), np.uint8), rgb=True)
+    sessions = PhotographSessions(viewer)
+    first, second = sessions.update()
+    for session in (first, second):
+        sessions.set_saved(session, tmp_path / "mole", "pixels")
+    assert first.saved.folder is None
     # An older result of the photograph in another folder is outdated: it does not take the place of the replaced one.
-    for target, folder in ((first, "older"), (first, "mole"), (second, "mole")):
-        bar.set_saved(target, tmp_path / folder)
-    assert not bar.report_button.isEnabled()
-    bar.set_target(second)
-    assert bar.report_button.isEnabled()
+    for session, folder in ((first, "older"), (first, "mole"), (second, "mole")):
+        sessions.set_saved(session, tmp_path / folder, "pixels")
+    assert first.saved.folder is None
+    assert second.saved.folder == tmp_path / "mole"
+    assert second.saved.contains(tmp_path / "mole", "pixels")
+    assert not second.saved.contains(tmp_path / "mole", "other pixels")
     # Names that differ in case alone are two folders, unless the disk ignores case.
     (tmp_path / "MOLE").mkdir()
     ignores_case = (tmp_path / "mole").exists()
-    bar.set_saved(first, tmp_path / "MOLE")
-    assert bar.report_button.isEnabled() is not ignores_case
+    sessions.set_saved(first, tmp_path / "MOLE", "pixels")
+    assert (second.saved.folder is None) is ignores_case
 
 
 def kept():
@@ -190,8 +194,8 @@ def crash(person):
     values = json.loads(about.read_text())
     values["owner"] = {"pid": 2**22 - 7, "created": 1.0}
     person.viewer.layers.clear()
-    person.dock.controller.store.lesions.clear()
-    person.dock._searched.clear()
+    for session in person.dock.sessions:
+        session.lesion = None
     about.write_text(json.dumps(values))
 
 
@@ -215,7 +219,6 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
         crashed.waits()
         shutil.rmtree(recovery.recovery_root())
         shutil.copytree(left, recovery.recovery_root())
-        crashed.dock._searched.clear()
         crashed.opens(name)
 
     # Nothing is offered for other pixels.
@@ -294,13 +297,13 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
 
     # A full disk keeps the window open.
     with monkeypatch.context() as patch:
-        patch.setattr(recovery, "save_recovery", full)
+        patch.setattr("napari_melanoma.ui.lesion.recovery.save_recovery", full)
         assert not closes("keep")
     assert "the disk is full" in window.dock.status.text
     for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
         assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button
-    recovery.discard_unsaved(window.dock.controller.store)
+    discard_unsaved(window.dock.sessions)
 
 
 @pytest.mark.path

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 from conftest import photograph, until
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 

@@ -18,9 +18,9 @@ from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.uncertainty_ratings import CachedRating
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
 from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE, ReviewItems
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
 def mole(shade):
@@ -88,7 +88,7 @@ class Reviewer:
         return [layer.name for layer in self.viewer.layers if "photograph" in layer.metadata["napari_melanoma"]]
 
     def sees(self):
-        return self.lesion.picker.image.name
+        return self.lesion.picker.session.image.name
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_op
     # Selecting one opens and analyzes it, and closes the previous one.
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
-    assert three.lesion.picker.identity in three.lesion.controller.store.lesions
+    assert three.lesion.picker.session.lesion is not None
     three.clicks_on("c-50.png")
     assert three.sees() == "c-50"
     assert not [name for name in three.layers if name.startswith("b-90")]

@@ -151,11 +151,11 @@ def test_recent_photographs_are_listed_in_the_lesion_dock(viewer, dock, qtbot, t
     path = tmp_path / "mole.png"
     Image.fromarray(photograph()).save(path)
     dock.opener.open([path])
-    qtbot.waitUntil(lambda: dock.picker.image is not None)
+    qtbot.waitUntil(lambda: dock.picker.session is not None)
     wait_until_idle(qtbot, dock)
     viewer.layers.clear()
     label = dock.findChild(QLabel, "welcome_recent")
     assert "mole.png" in label.text()
     _, link = re.findall(r"<a href='([^']*)'", label.text())
     label.linkActivated.emit(unescape(link))
-    qtbot.waitUntil(lambda: dock.picker.image is not None)
+    qtbot.waitUntil(lambda: dock.picker.session is not None)

@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.train.recipe import (
     ClassificationForm,
     RecipeForm,

@@ -115,7 +115,7 @@ def measures(someone, path):
 
 
 def analyses(someone):
-    if someone.lesion_dock.picker.image is not None:
+    if someone.lesion_dock.picker.session is not None:
         someone.lesion_dock.analyze_button.click()
         wait_until_idle(someone.qtbot, someone.lesion_dock)
 

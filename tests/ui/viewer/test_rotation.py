@@ -19,7 +19,7 @@ def two(person):
     person.clicks("analyse_all")
     person.waits()
     person.dock.picker.step(1)
-    assert person.dock.picker.image.name == "small"
+    assert person.dock.picker.session.image.name == "small"
     person.draws(person.layer("mask", "small"), [(5, 5), (5, 60)])
     person.waits()
     return person
@@ -49,12 +49,12 @@ def test_keys_and_view_follow_the_photograph(two):
     for turn in (by_key, by_list):
         turn(two)
         assert two.viewer.layers.selection.active == large
-        assert covers(two.viewer, two.dock.picker.image) > 0.9
+        assert covers(two.viewer, two.dock.picker.session.image) > 0.9
         presses_undo(two)
         two.waits()
         assert np.array_equal(small.data, drawn)
         by_key(two)
-        assert two.dock.picker.image.name == "small"
+        assert two.dock.picker.session.image.name == "small"
 
     # The view of each is kept and restored.
     camera = two.viewer.scene.camera
@@ -62,9 +62,9 @@ def test_keys_and_view_follow_the_photograph(two):
     combo.activated.emit(combo.currentIndex())
     assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
     by_key(two)
-    assert covers(two.viewer, two.dock.picker.image) > 0.9
+    assert covers(two.viewer, two.dock.picker.session.image) > 0.9
     by_key(two)
-    assert two.dock.picker.image.name == "small"
+    assert two.dock.picker.session.image.name == "small"
     assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
 
     # Undo of a hidden mask updates the result.
@@ -126,7 +126,7 @@ def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path
         opens(person, paths)
         person.waits()
         assert [layer.name for layer in person.viewer.layers if layer.visible] == ["b"], opens
-        assert person.dock.picker.image.name == "b", opens
+        assert person.dock.picker.session.image.name == "b", opens
         by_key(person)
         assert [layer.name for layer in person.viewer.layers if layer.visible] == ["a"], opens
         person.viewer.layers.clear()

@@ -43,7 +43,7 @@ def two(person):
     person.draws(person.layer("mask", "second"), [(5, 5), (5, 60)])
     person.waits()
     person.dock.picker.step(-1)
-    assert person.dock.picker.image.name == "first"
+    assert person.dock.picker.session.image.name == "first"
     return person
 
 
@@ -66,7 +66,7 @@ def test_pending_options_apply_to_their_photograph(two, qtbot):
     two.dock.picker.step(1)
     qtbot.wait(400)
     two.waits()
-    assert two.dock.controller.store.lesions[first].result.options.roi.margin == 0.5
+    assert two.dock.sessions.find(first).lesion.result.options.roi.margin == 0.5
     assert two.lesion.result.options.roi.margin == 0.1
 
 
@@ -142,7 +142,7 @@ def test_a_finished_analysis_keeps_the_active_brush(person):
     assert active == person.layer("mask", "second")
     assert active.mode == "paint"
     assert list(person.viewer.layers.selection) == [active]
-    assert person.dock.picker.image.name == "second"
+    assert person.dock.picker.session.image.name == "second"
     assert not person.layer("mask", "first").visible
 
 

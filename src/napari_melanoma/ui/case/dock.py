@@ -50,7 +50,7 @@ class CaseDock(CaseControls):
         self.predictor = CasePredictor(self.controller, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.synoptic = CaseSynopticSection(self.lesion_page.synoptic_section, self.controller, self.settings)
-        self.metadata_sync = CaseMetadataSync(self.controller, self.image_opener, self)
+        self.metadata_sync = CaseMetadataSync(self.controller, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
         self._status_timer = QTimer(self)

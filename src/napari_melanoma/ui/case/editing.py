@@ -18,12 +18,10 @@ from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION
 from napari_melanoma.ui.shared_state import case_rows
-from napari_melanoma.ui.viewer import photographs
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.case.images import CaseImageOpener
     from napari_melanoma.ui.case.tree import CaseTree
 
 SITE_FIELDS = ("site", "sub_site", "laterality")
@@ -186,37 +184,24 @@ def _format_field_name(name: str) -> str:
 
 
 class CaseMetadataSync(QObject):
-    """Fills the patient data of the Lesion and Slide docks, and updates them when the case is edited."""
+    """Provides the patient data of the case to all docks, and updates them when the case is edited."""
 
-    def __init__(self, controller: CaseController, opener: CaseImageOpener, parent: QObject) -> None:
+    def __init__(self, controller: CaseController, parent: QObject) -> None:
         super().__init__(parent)
         self._controller = controller
-        self._opener = opener
-        for signal in (controller.opened, controller.changed, opener.changed, opener.lesion_dock_opened):
-            signal.connect(self.update_forms)
+        for signal in (controller.opened, controller.changed):
+            signal.connect(self.update_rows)
         parent.destroyed.connect(partial(_clear_metadata, id(self)))
 
-    def update_forms(self) -> None:
-        """Set the patient data of open photographs and slides."""
-        lesion, case = self._opener.connected_dock, self._controller.case
+    def update_rows(self) -> None:
+        """Set the patient data of the images of the case."""
+        case = self._controller.case
         rows = (
             {}
             if case is None
             else {image.path: collect_prior_metadata(case, part) for part, image in case.iterate_images()}
         )
         case_rows().set_rows(id(self), "" if case is None else self._case_name(case), rows)
-        if lesion is None:
-            return
-        lesions = {} if case is None else {image.path: part for part, image in case.iterate_images()}
-        for layer in photographs.identify_photographs(self._opener.viewer):
-            identity = str(photographs.get_identity(layer))
-            path = self._opener.find_path(identity)
-            if case is None or path not in lesions:
-                lesion.prediction_controller.patient_data.set_case(identity, "", {})
-            else:
-                lesion.prediction_controller.patient_data.set_case(
-                    identity, self._case_name(case), collect_prior_metadata(case, lesions[path])
-                )
 
     def _case_name(self, case: Case) -> str:
         store = self._controller.store

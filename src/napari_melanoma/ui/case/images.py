@@ -17,7 +17,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
-from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]
@@ -56,7 +57,7 @@ class CaseImageOpener(LesionDockLink):
     task_changed = Signal(str)
     progressed = Signal(object)  # Progress
     slide_found = Signal(object)  # Path
-    analyzed = Signal(str, object)  # id of the image in the case, identity of the photograph
+    analyzed = Signal(str, object)  # id of the image in the case, PhotographSession
     explained = Signal(str, object)  # the same, for a new heatmap
     failed = Signal(object)  # Exception
 
@@ -100,9 +101,9 @@ class CaseImageOpener(LesionDockLink):
             image = self.find_image(path)
             if image is None:
                 continue
-            identity, dock = str(photographs.get_identity(image)), self.connected_dock
-            lesion = None if dock is None else dock.controller.store.lesions.get(identity)
-            if lesion is None or not lesion.unsaved:
+            identity = str(photographs.get_identity(image))
+            session = self.find_session(identity)
+            if session is None or session.lesion is None or not session.lesion.unsaved:
                 self._looked_up.discard(identity)
                 for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
@@ -111,8 +112,9 @@ class CaseImageOpener(LesionDockLink):
         """Emit ``analyzed`` again for photographs that stayed open because of unsaved corrections."""
         for path in paths:
             image = self.find_image(path)
-            if image is not None and self.connected_dock is not None:
-                self._on_changed(str(photographs.get_identity(image)))
+            session = None if image is None else self.find_session(photographs.get_identity(image))
+            if session is not None:
+                self._on_changed(session)
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each."""
@@ -209,7 +211,8 @@ class CaseImageOpener(LesionDockLink):
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = layer  # the Lesion dock follows the selection
         image = self._find(path)
-        is_analyzed = self.connected_dock is not None and identity in self.connected_dock.controller.store.lesions
+        session = self.find_session(identity)
+        is_analyzed = session is not None and session.lesion is not None
         if image is not None and not is_analyzed and identity not in self._looked_up:
             self._looked_up.add(identity)
             self._store_reader.submit(f"look {identity}", partial(self._prepare, identity, image))
@@ -224,15 +227,15 @@ class CaseImageOpener(LesionDockLink):
 
     def _on_stored(self, analysis: StoredAnalysis) -> None:
         identity, stored = analysis
-        dock = self.connected_dock
-        if dock is None:
+        dock, session = self.connected_dock, self.find_session(identity)
+        if dock is None or session is None:
             return
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            remaining = dock.controller.store.existing_mask(identity)  # a mask left in the viewer takes precedence
+            remaining = session.existing_mask  # a mask left in the viewer takes precedence
             if remaining is not None:
                 stored = stored._replace(mask=remaining.data != 0)
-            dock.controller.recovery.restore(identity, stored)
+            dock.controller.recovery.restore(session, stored)
             return
         if stored is not None:
             self._masks[identity] = stored
@@ -244,34 +247,33 @@ class CaseImageOpener(LesionDockLink):
         dock = self.connected_dock
         if dock is None or not tasks.is_idle(dock.analysis_controller.queue):
             return
-        identity = str(dock.picker.identity)
-        is_analyzed = identity in dock.controller.store.lesions
-        if identity in self._unanalyzed and not is_analyzed and dock.analyze_button.isEnabled():
-            self._unanalyzed.discard(identity)
+        session = dock.picker.session
+        is_waiting = session is not None and session.lesion is None and session.identity in self._unanalyzed
+        if session is not None and is_waiting and dock.analyze_button.isEnabled():
+            self._unanalyzed.discard(session.identity)
             dock.analyze_button.click()
 
-    def _on_changed(self, identity: str) -> None:
+    def _on_changed(self, session: PhotographSession) -> None:
         """Report an analysis, after applying a stored corrected mask."""
-        path, dock = self.find_path(identity), self.connected_dock
-        image = None if path is None else self._find(path)
-        if image is None or dock is None or identity not in dock.controller.store.lesions:
+        dock, lesion = self.connected_dock, session.lesion
+        image = None if session.path is None or not session.is_open else self._find(session.path)
+        if image is None or dock is None or lesion is None:
             return
-        mask, lesion = self._masks.pop(identity, None), dock.controller.store.lesions[identity]
+        mask = self._masks.pop(session.identity, None)
         if mask is not None and mask.shape == lesion.result.mask.shape:
             recovered = RecoveredLesion(
                 lesion.result, lesion.mask_digest, lesion.image_digest, None, mask, None, 0.0, image.path
             )
-            dock.controller.recovery.restore(identity, recovered)
+            dock.controller.recovery.restore(session, recovered)
         else:
-            self.analyzed.emit(image.id, identity)
+            self.analyzed.emit(image.id, session)
         self.changed.emit()
 
-    def _on_heatmap(self, identity: str) -> None:
+    def _on_heatmap(self, session: PhotographSession) -> None:
         """Report a new heatmap of a photograph of the case."""
-        path = self.find_path(identity)
-        image = None if path is None else self._find(path)
+        image = None if session.path is None else self._find(session.path)
         if image is not None:
-            self.explained.emit(image.id, identity)
+            self.explained.emit(image.id, session)
 
 
 def _read_stored_analysis(
@@ -448,8 +450,8 @@ class CaseImageViewer(QObject):
         images = [image for _, image in case.iterate_images()]
         open_images = [image for image in images if self.opener.is_open_or_queued(image.path)]
         dock = self.opener.connected_dock
-        shown = None if dock is None else dock.picker.identity
-        open_images.sort(key=lambda image: shown is not None and self.opener.find_path(shown) == image.path)
+        shown = None if dock is None else dock.picker.session
+        open_images.sort(key=lambda image: shown is not None and shown.path == image.path)
         self._settings.set_open_images(store.folder, [image.id for image in open_images])
 
 

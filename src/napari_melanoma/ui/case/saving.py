@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
@@ -36,7 +37,7 @@ class CaseCorrectionSaver(QObject):
         super().__init__(parent)
         self._controller = controller
         self._opener = opener
-        self._pending: dict[str, str] = {}  # identity of the photograph to id of the image
+        self._pending: dict[PhotographSession, str] = {}  # with the id of the image
         self._saved_states: dict[str, ResultState] = {}
         self._in_sync: set[str] = set()  # photographs whose mask in the viewer has matched the saved correction
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
@@ -58,20 +59,20 @@ class CaseCorrectionSaver(QObject):
             lesion.controller.watcher.flush()
         self._save_timer.flush()
 
-    def _on_analyzed(self, image_id: str, identity: str) -> None:
+    def _on_analyzed(self, image_id: str, session: PhotographSession) -> None:
         if self._controller.is_editable:
-            self._pending[identity] = image_id
+            self._pending[session] = image_id
             self._save_timer.start()
 
     def _save_pending(self) -> None:
         pending, self._pending = self._pending, {}
-        for identity, image_id in pending.items():
-            self._save_analysis(identity, image_id)
+        for session, image_id in pending.items():
+            self._save_analysis(session, image_id)
 
-    def _save_analysis(self, identity: str, image_id: str) -> None:
+    def _save_analysis(self, session: PhotographSession, image_id: str) -> None:
         """Save an analysis, unless it is saved already, or the case has a correction that is not in the viewer yet."""
         dock, image = self._opener.connected_dock, _find_image(self._controller.case, image_id)
-        lesion = None if dock is None else dock.controller.store.lesions.get(identity)
+        lesion, identity = session.lesion, session.identity
         if dock is None or image is None or lesion is None or not self._controller.is_editable:
             return
         correction, state = image.correction, _result_state(lesion)
@@ -84,30 +85,28 @@ class CaseCorrectionSaver(QObject):
             self._opener.restored.discard(identity)
             self._saved_states[identity] = state
         if self._saved_states.get(identity) != state:
-            on_saved = partial(self._on_saved, identity, image_id, state)
-            dock.controller.submit_save("case", identity, partial(self._prepare, image_id), on_saved)
+            on_saved = partial(self._on_saved, session, image_id, state)
+            dock.controller.submit_save("case", session, partial(self._prepare, image_id), on_saved)
             return
         if lesion.unsaved:
-            dock.controller.submit_save("case", identity, lambda lesion: _do_nothing, _ignore)
-        self._save_heatmap(image_id, identity)
+            dock.controller.submit_save("case", session, lambda lesion: _do_nothing, _ignore)
+        self._save_heatmap(image_id, session)
 
-    def _save_heatmap(self, image_id: str, identity: str) -> None:
+    def _save_heatmap(self, image_id: str, session: PhotographSession) -> None:
         """Save the visible heatmap if its analysis is saved; otherwise the heatmap is saved after the analysis."""
         dock = self._opener.connected_dock
         if dock is not None and self._controller.is_editable:
-            dock.controller.submit_save(
-                "heatmap", identity, partial(self._prepare_heatmap, image_id, identity), _ignore
-            )
+            dock.controller.submit_save("heatmap", session, partial(self._prepare_heatmap, image_id, session), _ignore)
 
-    def _prepare_heatmap(self, image_id: str, identity: str, lesion: AnalyzedLesion) -> JobFunction | None:
+    def _prepare_heatmap(self, image_id: str, session: PhotographSession, lesion: AnalyzedLesion) -> JobFunction | None:
         from napari_melanoma.case.results import save_case_explanation
 
         dock, store = self._opener.connected_dock, self._controller.store
         image = _find_image(self._controller.case, image_id)
-        is_saved = not lesion.unsaved and self._saved_states.get(identity) == _result_state(lesion)
+        is_saved = not lesion.unsaved and self._saved_states.get(session.identity) == _result_state(lesion)
         if dock is None or store is None or image is None or not is_saved:
             return None
-        result = dock.prediction_controller.result_with_prediction(identity)
+        result = dock.prediction_controller.add_prediction(session, lesion)
         return None if result.heatmap is None else lambda run: save_case_explanation(store, image, result)
 
     def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
@@ -116,13 +115,13 @@ class CaseCorrectionSaver(QObject):
             return None
         return lambda run: _save_result(store, case, image_id, result)
 
-    def _on_saved(self, identity: str, image_id: str, state: ResultState, saved: Case) -> None:
+    def _on_saved(self, session: PhotographSession, image_id: str, state: ResultState, saved: Case) -> None:
         case, new = self._controller.case, saved.find_image(image_id)
         current = _find_image(case, image_id)
         if case is None or current is None or current.content != new.content:
             return
-        self._saved_states[identity] = state
-        self._in_sync.add(identity)
+        self._saved_states[session.identity] = state
+        self._in_sync.add(session.identity)
         digests = ("", new.correction.digest if new.correction else "")
         results = tuple(result for result in new.results if result.correction in digests)
         layer = self._opener.find_image(current.path)
@@ -133,7 +132,7 @@ class CaseCorrectionSaver(QObject):
         self._controller.amend(
             set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
         )
-        self._save_heatmap(image_id, identity)
+        self._save_heatmap(image_id, session)
 
 
 def _result_state(lesion: AnalyzedLesion) -> ResultState:

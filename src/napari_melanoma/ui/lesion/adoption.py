@@ -15,15 +15,14 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
 from napari_melanoma.lesion.prompt_history import OTHER, PromptState, PromptStep
-from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask
-from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import result_for_mask
+from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
     import numpy as np
     from napari.layers import Image, Labels
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.prompting import PromptController
     from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 NO_MODEL_OPTION = "none"
 
@@ -118,7 +118,6 @@ class AdoptedMask(NamedTuple):
     photograph that was not analyzed, a result without a model, to be restored with this mask; otherwise None.
     """
 
-    identity: str
     name: str
     mask: NDArray[np.bool_]
     labels: int
@@ -139,7 +138,6 @@ class AdoptedMask(NamedTuple):
 
 
 def read_mask(
-    identity: str,
     source: LabelsSource,
     photograph: LayerPhotographSource | None,
     options: LesionOptions,
@@ -170,7 +168,7 @@ def read_mask(
     run.check()
     mask = separate_labels(labels)
     step = PromptStep.of(PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0))))
-    adopted = AdoptedMask(identity, source.name, mask, values.size, ignored.size - small, small, step)
+    adopted = AdoptedMask(source.name, mask, values.size, ignored.size - small, small, step)
     return adopted if photograph is None else adopted._replace(first=_make_first_result(adopted, photograph, options))
 
 
@@ -215,52 +213,50 @@ class LabelsAdoption(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(
-        self, controls: LesionControls, controller: LesionController, prompts: PromptController, viewer: Viewer
-    ) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController, prompts: PromptController) -> None:
         super().__init__(controls)
-        self._controls, self._controller, self._prompts, self._viewer = controls, controller, prompts, viewer
+        self._controls, self._controller, self._prompts = controls, controller, prompts
         self._adopted: AdoptedMask | None = None  # read, but not shown yet
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_read)
+        self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self._on_failed)
         controls.labels_tool.chosen.connect(self.adopt)
         controller.changed.connect(self._on_changed)
 
     def adopt(self, labels: Labels) -> None:
         """Use a Labels layer as the mask of the photograph in view."""
-        image, identity = self._controls.picker.image, self._controls.picker.identity
-        if image is None or identity is None:
+        session = self._controls.picker.session
+        if session is None:
             return
         self._controls.status.begin("adopting", "Reading the labels ...")
         self._controls.prompt_tool.button.setChecked(False)
         self._controller.watcher.flush()
-        source = LabelsSource.from_layers(labels, image)
-        self._latest.submit("read", partial(self._prepare, identity, source))
+        source = LabelsSource.from_layers(labels, session.image)
 
-    def _prepare(self, identity: str, source: LabelsSource) -> JobFunction:
-        store = self._controller.store
-        photograph = store.source(identity) if store.mask(identity) is None else None
-        return partial(read_mask, identity, source, photograph, self._controller.options_of(identity))
+        def prepare() -> JobFunction:
+            photograph = session.source if session.mask is None and session.is_open else None
+            read = partial(read_mask, source, photograph, self._controller.options_of(session))
+            return lambda run: partial(self._on_read, session, read(run))
 
-    def _on_read(self, adopted: AdoptedMask) -> None:
+        self._latest.submit("read", prepare)
+
+    def _on_read(self, session: PhotographSession, adopted: AdoptedMask) -> None:
         self._controls.status.end("adopting")
         self._adopted = adopted
-        self._prompts.start_from(adopted.identity, adopted.step)
-        if self._controller.store.mask(adopted.identity) is not None:
-            self._controller.replace_mask(adopted.identity, adopted.apply)
+        self._prompts.start_from(session, adopted.step)
+        if session.mask is not None:
+            self._controller.replace_mask(session, adopted.apply)
         elif adopted.first is not None:
-            self._controller.recovery.restore(adopted.identity, adopted.first)
+            self._controller.recovery.restore(session, adopted.first)
 
-    def _on_changed(self, identity: str) -> None:
+    def _on_changed(self, session: PhotographSession) -> None:
         """Report the mask when it is shown, and select it, so that Ctrl+Z undoes the step."""
-        adopted, lesion = self._adopted, self._controller.store.lesions.get(identity)
-        labels = self._controller.store.mask(identity)
+        adopted, lesion, labels = self._adopted, session.lesion, session.mask
         if adopted is None or lesion is None or labels is None or lesion.mask_digest != adopted.step.digest:
             return
         self._adopted = None
-        if identity == self._controls.picker.identity:
-            self._viewer.layers.selection.active = labels
+        if session is self._controls.picker.session:
+            session.viewer.layers.selection.active = labels
             self._controls.status.show_message(describe_adoption(adopted, lesion.result))
 
     def _on_failed(self, error: Exception) -> None:

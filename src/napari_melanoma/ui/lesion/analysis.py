@@ -9,9 +9,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
 
 from napari_melanoma.core.provenance import describe_device
-from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.queues import FinishedAnalysis, LesionAnalysisQueue
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
 
@@ -26,7 +26,7 @@ TASK: Task = "analysing"
 
 
 class AnalysisSummary(NamedTuple):
-    """The message about the analysis of one photograph; without the result, which would keep the pixels in memory."""
+    """The message about the analysis of one photograph; without its session, which would keep the pixels in memory."""
 
     identity: str
     seconds: float
@@ -45,9 +45,9 @@ class LesionAnalysisController(QObject):
         self._controller = controller
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
-        self._previous_digests: dict[str, str | None] = {}
+        self._previous_digests: dict[str, str | None] = {}  # of the masks before the analyses that are running
         self._summary: AnalysisSummary | None = None
-        self.queue = LesionAnalysisQueue(client, controller.store.source, self)
+        self.queue = LesionAnalysisQueue(client, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
         self.queue.analyzed.connect(self._on_analyzed)
         self.queue.failed.connect(self._on_failed)
@@ -58,22 +58,18 @@ class LesionAnalysisController(QObject):
         controller.changed.connect(self._on_result)
 
     def _on_analyze(self) -> None:
-        identity = self._controls.picker.identity
-        if identity is None or not tasks.is_idle(self.queue):
+        session = self._controls.picker.session
+        if session is None or not tasks.is_idle(self.queue):
             return
-        if self._is_corrected(identity):
-            self._confirm_replace(identity)
+        if self._is_corrected(session):
+            self._confirm_replace(session)
         else:
-            self._start([identity])
+            self._start([session])
 
     def _on_analyze_all(self) -> None:
         if not tasks.is_idle(self.queue):
             return
-        identities = [
-            str(photographs.get_identity(image))
-            for image in photographs.identify_photographs(self._controller.store.viewer)
-        ]
-        uncorrected = [identity for identity in identities if not self._is_corrected(identity)]
+        uncorrected = [one for one in self._controls.sessions.update() if not self._is_corrected(one)]
         if uncorrected:
             self._start(uncorrected)
         else:
@@ -82,36 +78,36 @@ class LesionAnalysisController(QObject):
                 "To replace one, select its photograph and press Analyze."
             )
 
-    def _is_corrected(self, identity: str) -> bool:
+    def _is_corrected(self, session: PhotographSession) -> bool:
         self._controller.watcher.flush()
-        return self._controller.store.is_corrected(identity)
+        return session.is_corrected
 
-    def _confirm_replace(self, identity: str) -> None:
+    def _confirm_replace(self, session: PhotographSession) -> None:
         details = (
             "The mask was corrected manually. You can restore it after the analysis with Ctrl+Z on the mask layer."
         )
         box = create_question(self._controls, "replace_corrections", "Replace your corrections?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(partial(self._on_replace_confirmed, identity))
+        box.buttonClicked.connect(partial(self._on_replace_confirmed, session))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_replace_confirmed(self, identity: str, button: QAbstractButton) -> None:
+    def _on_replace_confirmed(self, session: PhotographSession, button: QAbstractButton) -> None:
         if button.objectName() == "replace" and tasks.is_idle(self.queue):
-            self._start([identity])
+            self._start([session])
 
-    def _start(self, identities: list[str]) -> None:
+    def _start(self, sessions: list[PhotographSession]) -> None:
         self._last = self._error = None
-        self._previous_digests = {identity: self._controller.store.mask_digest(identity) for identity in identities}
+        self._previous_digests = {session.identity: session.mask_digest for session in sessions}
         self._controls.status.begin(TASK, "Analyzing ...")
-        self.queue.start({identity: self._controller.options_of(identity) for identity in identities})
+        self.queue.start([(session, self._controller.options_of(session)) for session in sessions])
         self.changed.emit()
 
     def _on_analyzed(self, analysis: FinishedAnalysis) -> None:
         self._last = analysis
-        options = self._controller.options_of(analysis.identity)
-        self._controller.add_result(analysis, self._previous_digests.get(analysis.identity), options)
+        session = analysis.session
+        self._controller.add_result(session, analysis, self._previous_digests.get(session.identity))
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error
@@ -123,26 +119,25 @@ class LesionAnalysisController(QObject):
 
     def _on_finished(self, count: int, seconds: float) -> None:
         message: str | None = None  # errors were already shown
-        if self._last is not None and count == 1 and self._controller.store.image(self._last.identity) is None:
+        if self._last is not None and count == 1 and not self._last.session.is_open:
             message = f"{self._last.result.photograph.name} was removed during its analysis. Its result was discarded."
         elif self._last is not None:
             message = summarize_analysis(self._last.result, count, seconds)
-            self._summary = AnalysisSummary(self._last.identity, seconds, message) if count == 1 else None
+            self._summary = AnalysisSummary(self._last.session.identity, seconds, message) if count == 1 else None
         elif self._error is None:
             message = "Canceled. No changes were made."
         self._controls.status.end(TASK, message)
         self._last = None
         self.changed.emit()
 
-    def _on_result(self, identity: str) -> None:
+    def _on_result(self, session: PhotographSession) -> None:
         """Update the message about an analysis when its result changes, such as the number of lesions."""
         summary = self._summary
-        if summary is None or summary.identity != identity:
+        if summary is None or summary.identity != session.identity:
             return
         self._summary = None  # no more updates if another message has replaced it
-        lesion = self._controller.store.lesions.get(identity)
-        if lesion is not None and self._controls.status.text == summary.message:
-            message = summarize_analysis(lesion.result, 1, summary.seconds)
+        if session.lesion is not None and self._controls.status.text == summary.message:
+            message = summarize_analysis(session.lesion.result, 1, summary.seconds)
             self._controls.status.show_message(message)
             self._summary = summary._replace(message=message)
 

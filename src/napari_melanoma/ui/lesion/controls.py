@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import LesionList, MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
@@ -21,8 +19,10 @@ from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, Predictio
 from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
 from napari_melanoma.ui.lesion.saving import SaveBar
+from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.photograph import PhotographSessions
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
-from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
@@ -68,7 +68,8 @@ class LesionControls(QWidget):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
-        self.picker = PhotographPicker(viewer, self.icons, self.connections)
+        self.sessions = PhotographSessions(viewer)
+        self.picker = PhotographPicker(self.sessions, self.icons, self.connections)
         self.ruler = RulerPanel(viewer, self.settings)
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
@@ -118,7 +119,8 @@ class LesionControls(QWidget):
         """Show the result of the photograph."""
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
-        self.modality_notice.show_result(result, get_path(self.picker.image))
+        session = self.picker.session
+        self.modality_notice.show_result(result, None if session is None else session.path)
         self.mask_controls.set_corrected(
             result is not None and result.corrected, predicted=result is None or result.is_predicted
         )
@@ -167,7 +169,7 @@ class LesionControls(QWidget):
 
     def _show_work_area(self) -> None:
         """Show the work area if there is a photograph, with all parts, so that the layout does not jump."""
-        is_shown = self.picker.image is not None
+        is_shown = self.picker.session is not None
         if is_shown:
             self.deferred.insert_all()
         self._work_area.setVisible(is_shown)

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.lesion.corrections_bar import StoreStage
-from napari_melanoma.ui.lesion.corrections_store import (
+from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,
     CorrectionsStore,
     ReviewDecision,
     StoredCorrection,
     store_result,
 )
-from napari_melanoma.ui.viewer.photographs import get_path
+from napari_melanoma.ui.session.photograph import PhotographSession, ReviewState, StoreKey
 from napari_melanoma.ui.widgets.dialogs import create_question
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
     from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.corrections_bar import StoreStage
     from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.widgets.job import JobFunction
-
-
-class StoreKey(NamedTuple):
-    """Identifies a request to store a photograph; an equal request would store the same again."""
-
-    mask_digest: str
-    review: str
-    with_others: bool
-    diagnosis: str
-    reviewer: str
-    folder: Path
 
 
 class LesionCorrectionsController(QObject):
     """Handles the corrections bar: stores photographs with their masks; repeated requests are ignored."""
 
-    stored = Signal(str, object)  # identity of the photograph, StoredCorrection
+    stored = Signal(object, object)  # PhotographSession, StoredCorrection
     failed = Signal(object)  # Exception
 
     def __init__(self, controls: LesionControls, controller: LesionController) -> None:
@@ -53,13 +44,6 @@ class LesionCorrectionsController(QObject):
         self._controls = controls
         self._controller = controller
         self._bar = controls.corrections_bar
-        self._diagnoses: dict[str, str] = {}
-        self._last_keys: dict[str, StoreKey] = {}
-        self._stored: dict[str, StoredCorrection] = {}
-        self._folders: dict[str, Path] = {}  # the folder in which each photograph was stored last, unless undone
-        self._storing: dict[str, str] = {}  # digest of the mask that is being stored, by photograph
-        self._stored_digests: dict[str, str] = {}  # digest of the mask that was stored last
-        self._confirmed_others: dict[str, tuple[str, bool]] = {}  # mask digest, and whether to include other lesions
         self.corrections_store = CorrectionsStore(controls.review_settings, self)
         self.corrections_store.changed.connect(self.update_view)
         self.corrections_store.undone.connect(self._on_undone)
@@ -72,121 +56,104 @@ class LesionCorrectionsController(QObject):
 
     def update_view(self) -> None:
         """Show the review state of the photograph in view, and how it is stored."""
-        identity = self._controls.picker.identity
-        lesion = self._lesion(identity)
-        stored_row = None if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest)
+        session, index = self._controls.picker.session, self.corrections_store.index
+        lesion = None if session is None else session.masked_lesion
+        review = ReviewState() if session is None else session.review
+        stored_row = None if lesion is None else index.rows.get(lesion.image_digest)
         state = None if lesion is None else "corrected" if lesion.is_user_edited else "accepted"
-        self._bar.set_photograph(state, identity is not None, self._store_stage(str(identity), lesion, state))
-        self._bar.set_folder(self.corrections_store.folder, self.corrections_store.index.total)
+        self._bar.set_photograph(state, session is not None, find_stage(lesion, review, stored_row))
+        self._bar.set_folder(self.corrections_store.folder, index.total)
         self._bar.set_stored_row(stored_row)
-        self._bar.set_diagnoses(self.corrections_store.index.diagnoses)
+        self._bar.set_diagnoses(index.diagnoses)
         stored_diagnosis = "" if stored_row is None else stored_row.get("diagnosis", "")
         self._bar.blockSignals(True)
-        self._bar.set_diagnosis(self._diagnoses.get(str(identity), stored_diagnosis))
+        self._bar.set_diagnosis(stored_diagnosis if review.diagnosis is None else review.diagnosis)
         self._bar.blockSignals(False)
-
-    def _store_stage(self, identity: str, lesion: AnalyzedLesion | None, state: str | None) -> StoreStage:
-        """Return whether the current mask of a photograph is stored, is being stored, or is not stored."""
-        if identity in self._storing:
-            return "storing"
-        row = None if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest)
-        if lesion is None or row is None or row.get("review") != state:
-            return "open"
-        is_stored = not lesion.is_user_edited or self._stored_digests.get(identity) == lesion.mask_digest
-        return "stored" if is_stored else "open"
 
     def add(self) -> None:
         """Store the photograph in view with its current mask."""
-        identity = self._controls.picker.identity
-        lesion = self._lesion(identity)
-        if identity is None or lesion is None or not self._bar.add_button.isEnabled():
+        session = self._controls.picker.session
+        lesion = None if session is None else session.masked_lesion
+        if session is None or lesion is None or not self._bar.add_button.isEnabled():
             return
-        digest, with_others = self._confirmed_others.get(identity, ("", False))
-        if not lesion.result.other_masks or digest == lesion.mask_digest:
-            self._store(identity, with_others=with_others and digest == lesion.mask_digest)
+        is_confirmed = session.review.confirmed_digest == lesion.mask_digest
+        if not lesion.result.other_masks or is_confirmed:
+            self._store(session, with_others=session.review.with_others and is_confirmed)
         else:
             confirm_other_lesions(
-                self._controls, lesion.result, partial(self._on_others_confirmed, identity, lesion.mask_digest)
+                self._controls, lesion.result, partial(self._on_others_confirmed, session, lesion.mask_digest)
             )
 
-    def _on_others_confirmed(self, identity: str, digest: str, with_others: bool) -> None:
+    def _on_others_confirmed(self, session: PhotographSession, digest: str, with_others: bool) -> None:
         """Store the photograph with or without the other lesions, unless the mask changed in the meantime."""
-        lesion = self._lesion(identity)
+        lesion = session.masked_lesion
         if lesion is not None and lesion.mask_digest == digest:
-            self._confirmed_others[identity] = (digest, with_others)
-            self._store(identity, with_others=with_others)
+            session.review = replace(session.review, confirmed_digest=digest, with_others=with_others)
+            self._store(session, with_others=with_others)
 
     def reject(self) -> None:
         """Store the photograph in view as rejected; it need not be analyzed."""
-        identity = self._controls.picker.identity
-        if identity is None:
+        session = self._controls.picker.session
+        if session is None:
             return
-        if self._lesion(identity) is not None:
-            self._store(identity, "rejected")
+        if session.masked_lesion is not None:
+            self._store(session, "rejected")
             return
-        source = self._controller.store.source(identity)
-        if source is not None:
-            self._controls.status.begin("storing", "Storing ...")
-            decision = self._make_decision(identity, "rejected")._replace(keep_mask=True)
-            self.corrections_store.reject(source, decision, partial(self._on_stored, identity))
+        self._controls.status.begin("storing", "Storing ...")
+        decision = self._make_decision(session, "rejected")._replace(keep_mask=True)
+        self.corrections_store.reject(session.source, decision, partial(self._on_stored, session))
 
     def reset(self) -> None:
         """Clear the record of requests, so that they can be repeated, for example after an error."""
-        self._last_keys.clear()
-        self._stored.clear()
-        self._storing.clear()
+        for session in self._controls.sessions:
+            session.review = replace(session.review, request=None, stored=None, storing_digest="")
         self.update_view()
 
-    def _store(self, identity: str, review: Review | None = None, *, with_others: bool = False) -> None:
+    def _store(self, session: PhotographSession, review: Review | None = None, *, with_others: bool = False) -> None:
         self._controls.status.begin("storing", "Storing ...")
 
         def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
-            image = self._controller.store.image(identity)
-            decision = self._make_decision(identity, review or ("corrected" if lesion.is_user_edited else "accepted"))
+            decision = self._make_decision(session, review or ("corrected" if lesion.is_user_edited else "accepted"))
             if review == "rejected" and not lesion.unsaved:
                 decision = decision._replace(keep_mask=True)
             decision = decision._replace(with_others=with_others)
             folder, diagnosis = self.corrections_store.folder, decision.diagnosis or ""
             key = StoreKey(lesion.mask_digest, decision.review, with_others, diagnosis, decision.reviewer, folder)
-            if self._last_keys.get(identity) == key or image is None:
-                self._report_already_stored(identity)
+            if session.review.request == key or not session.is_open:
+                self._report_already_stored(session.review.stored)
                 return None
-            self._last_keys[identity] = key
+            session.review = replace(session.review, request=key)
             if review is None:
-                self._storing[identity] = lesion.mask_digest
+                session.review = replace(session.review, storing_digest=lesion.mask_digest)
                 self.update_view()
-            result, name = lesion.result, image.name
+            result, name = lesion.result, session.name
             return lambda run: store_result(folder, result, name, decision)
 
-        self._controller.submit_save("store", identity, prepare, partial(self._on_stored, identity))
+        self._controller.submit_save("store", session, prepare, partial(self._on_stored, session))
 
-    def _lesion(self, identity: str | None) -> AnalyzedLesion | None:
-        """Return the analyzed lesion of a photograph; None if it was not analyzed or its mask was removed."""
-        has_mask = identity is not None and self._controller.store.mask(identity) is not None
-        return self._controller.store.lesions[str(identity)] if has_mask else None
-
-    def _make_decision(self, identity: str, review: Review) -> ReviewDecision:
-        image = self._controller.store.image(identity)
+    def _make_decision(self, session: PhotographSession, review: Review) -> ReviewDecision:
         settings = self._controls.review_settings
-        if identity == self._controls.picker.identity and self._bar.diagnosis:
+        if session is self._controls.picker.session and self._bar.diagnosis:
             settings.add_recent_diagnosis(self._bar.diagnosis)
-            self._diagnoses[identity] = self._bar.diagnosis
-        return ReviewDecision(review, settings.reviewer, self._diagnoses.get(identity), get_path(image))
+            session.review = replace(session.review, diagnosis=self._bar.diagnosis)
+        return ReviewDecision(review, settings.reviewer, session.review.diagnosis, session.path)
 
-    def _on_stored(self, identity: str, stored: StoredCorrection) -> None:
-        if not self._diagnoses.get(identity):
-            self._diagnoses.pop(identity, None)  # cleared only once, so that a later diagnosis by others is kept
-        self._stored[identity] = stored
-        self._folders[identity] = stored.index.folder
-        if identity in self._storing:
-            self._stored_digests[identity] = self._storing.pop(identity)
+    def _on_stored(self, session: PhotographSession, stored: StoredCorrection) -> None:
+        review = session.review
+        session.review = replace(
+            review,
+            diagnosis=review.diagnosis or None,  # cleared only once, so that a later diagnosis by others is kept
+            stored=stored,
+            folder=stored.index.folder,
+            storing_digest="",
+            stored_digest=review.storing_digest or review.stored_digest,
+        )
         self.corrections_store.set_stored(stored)
         self._report_stored(f"{stored.image_id} stored as {stored.review}", stored.index)
-        self.stored.emit(identity, stored)
+        self.stored.emit(session, stored)
 
-    def _report_already_stored(self, identity: str) -> None:
+    def _report_already_stored(self, stored: StoredCorrection | None) -> None:
         """Report that the photograph is already stored."""
-        stored = self._stored.get(identity)
         if stored is None:
             self._controls.status.end("storing")
         else:
@@ -203,19 +170,16 @@ class LesionCorrectionsController(QObject):
         return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
 
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
-        for identity in [identity for identity, folder in self._folders.items() if folder == index.folder]:
-            lesion = self._lesion(identity)
+        for session in self._controls.sessions:
+            lesion, review = session.masked_lesion, session.review
             stored_row = {} if lesion is None else index.rows.get(lesion.image_digest, {})
-            if stored_row.get("image_id", image_id) != image_id:
-                continue
-            del self._folders[identity]
-            if lesion is not None and lesion.corrected:
-                lesion.unsaved = True  # the corrections are no longer stored elsewhere
-                self._controller.autosave.save(identity, self._controller.store)
+            if review.folder == index.folder and stored_row.get("image_id", image_id) == image_id:
+                review = replace(review, folder=None)
+                if lesion is not None and lesion.corrected:
+                    session.lesion = replace(lesion, unsaved=True)  # the corrections are no longer stored elsewhere
+                    self._controller.autosave.save(session)
+            session.review = replace(review, diagnosis=None, stored_digest="")
         self.reset()
-        self._diagnoses.clear()
-        self._stored_digests.clear()
-        self.update_view()
         message = f"Undid the last change of {image_id} in {self._describe_folder(index)}"
         self._controls.status.show_message(message if image_id else "Nothing to undo.")
 
@@ -225,14 +189,29 @@ class LesionCorrectionsController(QObject):
         self.failed.emit(error)
 
     def _on_folder(self, folder: Path) -> None:
+        for session in self._controls.sessions:
+            session.review = replace(session.review, stored_digest="")
         self.reset()
-        self._stored_digests.clear()
         self.corrections_store.folder = folder
 
     def _on_diagnosis(self, diagnosis: str) -> None:
-        identity = self._controls.picker.identity
-        if identity is not None:
-            self._diagnoses[identity] = diagnosis.strip()
+        session = self._controls.picker.session
+        if session is not None:
+            session.review = replace(session.review, diagnosis=diagnosis.strip())
+
+
+def find_stage(lesion: AnalyzedLesion | None, review: ReviewState, stored_row: Mapping[str, str] | None) -> StoreStage:
+    """Return whether the current mask of a photograph is stored, is being stored, or is not stored.
+
+    ``stored_row``: the row of the photograph in the corrections table; None if there is none.
+    """
+    if review.storing_digest:
+        return "storing"
+    if lesion is None or stored_row is None:
+        return "open"
+    state = "corrected" if lesion.is_user_edited else "accepted"
+    is_stored = not lesion.is_user_edited or review.stored_digest == lesion.mask_digest
+    return "stored" if is_stored and stored_row.get("review") == state else "open"
 
 
 INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"

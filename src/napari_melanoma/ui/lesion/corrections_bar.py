@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_time_ago
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

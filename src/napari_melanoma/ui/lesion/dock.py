@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
@@ -23,7 +24,6 @@ from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
 from napari_melanoma.ui.lesion.mask_options import (
     DOCK_OPTIONS,
     MaskEditingController,
-    PhotographOptions,
     SharedOptionsController,
     copy_fields,
 )
@@ -33,7 +33,7 @@ from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
-from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SavedVersions, SaveTarget
+from napari_melanoma.ui.lesion.saving import LesionCloseGuard
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.ui.lesion.recovery import RecoveredLesion
     from napari_melanoma.ui.readers import LayerData
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.recovery import RecoveredLesion
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 
 PRELOAD_DELAY_MS = 300  # by then the dock is complete
@@ -69,28 +71,23 @@ class LesionDock(LesionControls):
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self._searched: set[str] = set()  # photographs whose recovery and saved result were looked up
-        self.photograph_options = PhotographOptions(self.settings)
-        self.controller = LesionController(napari_viewer, self.options_of, lambda: self.photograph_options.shared, self)
+        self.controller = LesionController(self.sessions, self.options_of, lambda: self.settings.options, self)
         self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
         self.mask_controller = MaskEditingController(self, self.controller, napari_viewer)
-        self.prompt_controller = PromptController(self, self.controller, self._client, napari_viewer)
-        self.labels_adoption = LabelsAdoption(self, self.controller, self.prompt_controller, napari_viewer)
-        self.options_controller = SharedOptionsController(
-            self, self.controller, self.mask_controller, self.photograph_options
-        )
+        self.prompt_controller = PromptController(self, self.controller, self._client)
+        self.labels_adoption = LabelsAdoption(self, self.controller, self.prompt_controller)
+        self.options_controller = SharedOptionsController(self, self.controller, self.mask_controller)
         self.corrections_controller = LesionCorrectionsController(self, self.controller)
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.prediction_controller.predicted.connect(self._show_lesions)
-        self._saved_versions = SavedVersions(self.controller.store, self.prediction_controller.result_with_prediction)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
             "Recent photographs", RecentPaths(self.settings, RECENT_PHOTOGRAPHS), self.opener.open
         )
         self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
-        self.close_guard = LesionCloseGuard(self, self.controller.store)
+        self.close_guard = LesionCloseGuard(self, self.sessions)
         self.set_options(self.settings.options)
         self._connect()
         self._add_shortcuts()
@@ -111,7 +108,7 @@ class LesionDock(LesionControls):
         for callback in (
             self.connections.close,
             self.controller.watcher.connections.close,
-            partial(remove_saved_recoveries, self.controller.store),
+            partial(remove_saved_recoveries, self.sessions),
         ):
             self.destroyed.connect(callback)
         if client is None:
@@ -132,8 +129,7 @@ class LesionDock(LesionControls):
         self.save_bar.save_requested.connect(self._on_save)
         self.save_bar.report_requested.connect(self._on_report)
         self.report_writer.failed.connect(self._on_failed)
-        self.recovery_notice.accepted.connect(self.controller.autosave.adopt)
-        self.recovery_notice.accepted.connect(self.controller.recovery.restore)
+        self.recovery_notice.accepted.connect(self._on_recovery_accepted)
         self.recovery_notice.discarded.connect(self._on_recovery_discarded)
         for area in (self.welcome, self.file_drops):
             area.dropped.connect(self.opener.open)
@@ -147,10 +143,9 @@ class LesionDock(LesionControls):
         self.opener.finished.connect(self._on_opened)
         self.controller.changed.connect(self._on_changed)
         self.controller.restored.connect(self._on_restored)
-        self.controller.saved.connect(self._on_saved)
-        self.controller.photograph_removed.connect(self._on_photograph_removed)
+        self.sessions.removed.connect(self._on_photograph_removed)
         self.controller.message.connect(self.status.show_message)
-        self.controller.autosave.recovery_found.connect(self.recovery_notice.add_offer)
+        self.controller.autosave.recovery_found.connect(self._show_recovery)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
         for source in (
@@ -177,7 +172,7 @@ class LesionDock(LesionControls):
 
     def _prepare_models(self) -> None:
         """Let the worker open the models for a photograph that is shown, so that its analysis starts at once."""
-        if self.picker.identity is not None:
+        if self.picker.session is not None:
             self._client.prepare("prepare_segmenter", self.model.model)
             if self.classifier.model:
                 self._client.prepare("prepare_classifier", self.classifier.model)
@@ -211,117 +206,95 @@ class LesionDock(LesionControls):
         self.close_guard.watch()
 
     def _refresh(self) -> None:
-        self.show_state(self.picker.image, self.picker.combo.count(), not tasks.is_idle(self.analysis_controller.queue))
+        session = self.picker.session
+        image = None if session is None else session.image
+        self.show_state(image, self.picker.combo.count(), not tasks.is_idle(self.analysis_controller.queue))
         self.welcome.set_hint(photographs.explain_no_photograph(self._viewer))
-        self._update_target()
+        self.save_bar.show_session(session)
 
     def _on_photograph(self) -> None:
         """Show the results and options of the selected photograph."""
-        identity = self.picker.identity
-        if self.mask_controller.shown_identity is not None and tasks.is_idle(self.opener):
+        session = self.picker.session
+        if self.mask_controller.session is not None and tasks.is_idle(self.opener):
             self.status.clear()  # the message is about the previous photograph
-        path = photographs.get_path(self.picker.image)
-        if path is not None:
-            self.recent.add(RECENT_PHOTOGRAPHS, path)
-            paths = [photographs.get_path(image) for image in photographs.identify_photographs(self._viewer)]
+        if session is not None and session.path is not None:
+            self.recent.add(RECENT_PHOTOGRAPHS, session.path)
+            paths = [other.path for other in self.sessions.update()]
             self.recent.record_session(RECENT_PHOTOGRAPHS, [path for path in paths if path is not None])
-        self.mask_controller.set_photograph(identity)
-        self.prompt_controller.set_photograph()
-        self._show_options(identity)
-        self.recovery_notice.set_photograph(identity)
-        self._on_changed(identity)
+        self.mask_controller.set_session(session)
+        self.prompt_controller.update_view()
+        self._show_options(session)
+        self._show_recovery(session)
+        self._show_lesion(session)
         self.prediction_controller.update_view()
         self._refresh()
-        if identity is not None and identity not in self.controller.store.lesions and identity not in self._searched:
-            self._searched.add(identity)
-            source = self.controller.store.source(identity)
-            if source is not None:
-                others = {
-                    str(photographs.get_identity(image)) for image in photographs.identify_photographs(self._viewer)
-                } - {identity}
-                self.controller.autosave.find_recovered(identity, source, others)
-                self._load_saved(identity, source)
+        if session is not None and session.lesion is None and not session.is_searched:
+            session.is_searched = True
+            others = {other.identity for other in self.sessions.update() if other is not session}
+            self.controller.autosave.find_recovered(session, others)
+            if self.settings.folder is not None:
+                folder = saving.result_folder(self.settings.folder, session.name)
+                self.prediction_controller.saved_predictions.load(session, folder)
 
-    def _load_saved(self, identity: str, source: LayerPhotographSource) -> None:
-        """Load the prediction and the patient data of a saved result of the photograph."""
-        folder, image = self.settings.folder, self.controller.store.image(identity)
-        if folder is not None and image is not None and identity not in self.controller.store.lesions:
-            self.prediction_controller.saved_predictions.load(
-                identity, source, saving.result_folder(folder, image.name)
-            )
-
-    def options_of(self, identity: str) -> LesionOptions:
+    def options_of(self, session: PhotographSession) -> LesionOptions:
         """Return the options of a photograph: those in the controls if it is shown, else its stored ones."""
         shown = self.options()
-        if identity == self.mask_controller.shown_identity:
+        if session is self.mask_controller.session:
             return shown
-        stored = copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
+        stored = copy_fields(self.options_controller.get(session), shown, DOCK_OPTIONS)
         return stored.model_copy(
             update={"prompts": None}
         )  # the prompts of a first click do not apply to the next analysis
 
-    def _stored_options(self, identity: str | None) -> LesionOptions:
-        """Return the options of a photograph that is not shown: pending, of its result, or for its first analysis."""
-        lesion = self.controller.store.lesions.get(str(identity))
-        if lesion is None:
-            return self.photograph_options.get(identity)
-        return self.controller.pending_options.get(str(identity), lesion.result.options)
-
-    def _show_options(self, identity: str | None) -> None:
+    def _show_options(self, session: PhotographSession | None) -> None:
         """Show the options of the selected photograph."""
-        self.set_options(copy_fields(self._stored_options(identity), self.options(), DOCK_OPTIONS))
+        self.set_options(copy_fields(self.options_controller.get(session), self.options(), DOCK_OPTIONS))
         self.options_controller.update_view()
 
-    def _on_restored(self, identity: str) -> None:
-        if identity == self.picker.identity:
-            self._show_options(identity)
+    def _on_restored(self, session: PhotographSession) -> None:
+        if session is self.picker.session:
+            self._show_options(session)
 
     def _on_dock_options(self) -> None:
-        self.photograph_options.set_shared(self.options(), DOCK_OPTIONS)
+        self.options_controller.set_shared(self.options(), DOCK_OPTIONS)
 
-    def _on_changed(self, identity: str | None) -> None:
-        if identity == self.picker.identity:
-            image = self.picker.image
-            lesion = None if identity is None else self.controller.store.lesions.get(identity)
-            self.show_result(None if lesion is None else lesion.result)
-            self._show_lesions(identity)
-            self.correction_tools.set_image(None if lesion is None else image)
-            self._update_target()
-            self.corrections_controller.update_view()
+    def _on_changed(self, session: PhotographSession) -> None:
+        if session is self.picker.session:
+            self._show_lesion(session)
 
-    def _show_lesions(self, identity: str | None) -> None:
+    def _show_lesion(self, session: PhotographSession | None) -> None:
+        lesion = None if session is None else session.lesion
+        self.show_result(None if lesion is None else lesion.result)
+        self._show_lesions(session)
+        self.correction_tools.set_image(None if session is None or lesion is None else session.image)
+        self.save_bar.show_session(session)
+        self.corrections_controller.update_view()
+
+    def _show_lesions(self, session: PhotographSession | None) -> None:
         """List several lesions with the prediction for each."""
-        if identity == self.picker.identity:
-            lesion = None if identity is None else self.controller.store.lesions.get(identity)
-            predictions = () if identity is None else self.prediction_controller.lesion_predictions(identity)
+        if session is self.picker.session:
+            lesion = None if session is None else session.lesion
+            predictions = () if session is None else self.prediction_controller.lesion_predictions(session)
             self.lesion_list.show_lesions(None if lesion is None else lesion.result, predictions)
 
     def _on_lesion(self, index: int) -> None:
         """Bring a lesion into view."""
-        lesion, image = self.controller.store.lesions.get(str(self.picker.identity)), self.picker.image
-        if lesion is not None and image is not None:
-            layers.show_box(self._viewer, image, lesion.result.lesion_boxes[index])
-
-    def _update_target(self) -> None:
-        """Set the result that Save writes, with the current name of the photograph."""
-        image, identity = self.picker.image, str(self.picker.identity)
-        lesion = None if image is None else self.controller.store.lesions.get(identity)
-        can_save = image is not None and lesion is not None
-        self.save_bar.set_target(SaveTarget(identity, lesion.image_digest, image.name) if can_save else None)
+        session = self.picker.session
+        if session is not None and session.lesion is not None:
+            layers.show_box(self._viewer, session.image, session.lesion.result.lesion_boxes[index])
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model
 
-    def _on_scaled(self, identity: str) -> None:
-        image = self.controller.store.image(identity)
-        if image is not None and identity in self.controller.store.lesions:
-            photographs.update_scale(self._viewer, image)
-            self.controller.remeasure(identity)
+    def _on_scaled(self, session: PhotographSession) -> None:
+        if session.lesion is not None and session.is_open:
+            photographs.update_scale(self._viewer, session.image)
+            self.controller.remeasure(session)
 
     def _on_ruler(self, on: bool) -> None:
-        image = self.picker.image
-        if on and image is not None:
-            self.ruler.start(image)
+        session = self.picker.session
+        if on and session is not None:
+            self.ruler.start(session.image)
         else:
             self.ruler.stop()
 
@@ -339,8 +312,9 @@ class LesionDock(LesionControls):
         elif link == "train":
             show_dock(self._viewer, "Train")
         elif link == SLIDE_LINK:
-            slide_dock: Any = show_dock(self._viewer, "Slide")
-            slide_dock.show_file(photographs.get_path(self.picker.image))
+            session, slide_dock = self.picker.session, show_dock(self._viewer, "Slide")
+            if session is not None:
+                slide_dock.show_file(session.path)
         else:
             QDesktopServices.openUrl(QUrl(link))
 
@@ -354,29 +328,35 @@ class LesionDock(LesionControls):
     def _on_report(self, folder: Path) -> None:
         """Write a report of a saved result, unless the result has changed since."""
         self.mask_controller.flush()
-        if not (tasks.is_idle(self.controller) and self._saved_versions.is_current(str(self.picker.identity))):
+        session = self.picker.session
+        lesion = None if session is None else session.lesion
+        if session is None or lesion is None or not tasks.is_idle(self.controller):
+            self.status.show_message(saving.CHANGED_MESSAGE)
+            return
+        result = self.prediction_controller.add_prediction(session, lesion)
+        if session.saved.version != saving.result_version(result, lesion.mask_digest):
             self.status.show_message(saving.CHANGED_MESSAGE)
             return
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
-    def _on_save(self, target: SaveTarget, folder: Path) -> None:
+    def _on_save(self, session: PhotographSession, folder: Path) -> None:
         self.mask_controller.flush()
-        if target.identity in self.controller.store.lesions:
+        if session.lesion is not None and session in self.sessions:
             self.status.begin("saving", "Saving ...")
-            self.prediction_controller.run_when_predicted(target.identity, partial(self._save, target, folder))
+            self.prediction_controller.run_when_predicted(session, partial(self._save, session, session.name, folder))
 
-    def _save(self, target: SaveTarget, folder: Path) -> None:
-        callback = partial(self.controller.saved.emit, target)
-        self.controller.submit_save(
-            "save",
-            target.identity,
-            partial(self._saved_versions.prepare_save, target, folder),
-            callback,
-        )
+    def _save(self, session: PhotographSession, name: str, folder: Path) -> None:
+        def prepare(lesion: AnalyzedLesion) -> JobFunction:
+            result = self.prediction_controller.add_prediction(session, lesion)
+            session.saved = replace(session.saved, prepared=saving.result_version(result, lesion.mask_digest))
+            return lambda run: (saving.save_result(result, name, folder), lesion.image_digest)
 
-    def _on_saved(self, target: SaveTarget, folder: Path) -> None:
-        self._saved_versions.set_saved(target.identity)
-        self.save_bar.set_saved(target, folder)
+        self.controller.submit_save("save", session, prepare, partial(self._on_saved, session))
+
+    def _on_saved(self, session: PhotographSession, saved: tuple[Path, str]) -> None:
+        folder, image_digest = saved
+        self.sessions.set_saved(session, folder, image_digest)
+        self.save_bar.show_session(self.picker.session)
         self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_save_failed(self, error: Exception) -> None:
@@ -384,15 +364,33 @@ class LesionDock(LesionControls):
         self.status.end("storing")
         self.status.end("saving")  # if another computation failed, the progress bar ends slightly early
 
-    def _on_photograph_removed(self, identity: str) -> None:
-        self._searched.discard(identity)
-        self.photograph_options.remove(identity)
-        self.recovery_notice.remove_offer(identity)
+    def _on_photograph_removed(self, session: PhotographSession) -> None:
         self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
         self.status.end("saving")
 
-    def _on_recovery_discarded(self, identity: str, recovered: RecoveredLesion) -> None:
-        self.controller.autosave.discard(recovered)
+    def _show_recovery(self, session: PhotographSession | None) -> None:
+        """Offer to restore unsaved corrections of the photograph in view, if there are any."""
+        if session is self.picker.session:
+            self.recovery_notice.show_offer(None if session is None else session.recovered)
+
+    def _on_recovery_accepted(self) -> None:
+        session, recovered = self._close_recovery()
+        if session is not None and recovered is not None:
+            self.controller.autosave.adopt(session.identity, recovered)
+            self.controller.recovery.restore(session, recovered)
+
+    def _on_recovery_discarded(self) -> None:
+        _, recovered = self._close_recovery()
+        if recovered is not None:
+            self.controller.autosave.discard(recovered)
+
+    def _close_recovery(self) -> tuple[PhotographSession | None, RecoveredLesion | None]:
+        session = self.picker.session
+        recovered = None if session is None else session.recovered
+        if session is not None:
+            session.recovered = None
+            self._show_recovery(session)
+        return session, recovered
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
@@ -435,9 +433,9 @@ class LesionDockLink(QObject):
         """Find the layer of a photograph; None if it is not open."""
         return photographs.find_file(self.viewer, path)
 
-    def find_path(self, identity: str) -> Path | None:
-        """Find the file of an open photograph; None if it was removed or was not read from a file."""
-        return photographs.get_path(photographs.find_photograph(self.viewer, identity))
+    def find_session(self, identity: str | None) -> PhotographSession | None:
+        """Find the session of an open photograph; None without a Lesion dock."""
+        return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 
     def _clear_dock(self) -> None:
         self.connected_dock = None

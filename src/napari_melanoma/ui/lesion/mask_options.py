@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.analyzed_lesions import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
+from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
 from napari_melanoma.ui.viewer.photographs import get_shape
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
-    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 
 CHOOSE_MESSAGE = "Click the lesion to select."
@@ -33,27 +33,22 @@ class MaskEditingController(QObject):
         super().__init__(controls)
         self._controls = controls
         self._controller = controller
-        self._shown_identity: str | None = None
+        self.session: PhotographSession | None = None  # the photograph whose options are shown
         self._click_tool = LesionClickTool(viewer, self._on_chosen)
         self.destroyed.connect(self._click_tool.stop)
-        controls.mask_controls.changing.connect(self._on_threshold)
-        controls.mask_controls.changed.connect(self._on_mask)
-        controls.mask_controls.revert_requested.connect(self._on_revert)
-        controls.roi.changed.connect(self._on_roi)
+        controls.mask_controls.changing.connect(partial(self._run, controller.preview, uncorrected=True))
+        controls.mask_controls.changed.connect(partial(self._run, controller.rederive, uncorrected=True))
+        controls.mask_controls.revert_requested.connect(partial(self._run, controller.rederive))
+        controls.roi.changed.connect(partial(self._run, controller.remeasure))
         controls.correction_tools.scribbles_added.connect(controller.watcher.watch)
-        controls.correction_tools.apply_requested.connect(self._on_strokes)
+        controls.correction_tools.apply_requested.connect(partial(self._run, controller.redraw))
         controls.correction_tools.choose_toggled.connect(self._on_choose)
 
-    @property
-    def shown_identity(self) -> str | None:
-        """Identity of the photograph whose options are shown."""
-        return self._shown_identity
-
-    def set_photograph(self, identity: str | None) -> None:
+    def set_session(self, session: PhotographSession | None) -> None:
         """Set the photograph; pending changes are first applied to the previous one."""
         self.stop_choosing()
         self.flush()
-        self._shown_identity = identity
+        self.session = session
 
     def flush(self) -> None:
         """Apply pending changes at once."""
@@ -65,46 +60,18 @@ class MaskEditingController(QObject):
         self._controls.correction_tools.buttons["choose"].setChecked(False)
         self._click_tool.stop()
 
-    def _analyzed_identity(self) -> str | None:
-        """Identity of the shown photograph if it was analyzed and still has its mask."""
-        identity = self._shown_identity
-        return identity if identity is not None and self._controller.store.mask(identity) is not None else None
-
-    def _uncorrected_identity(self) -> str | None:
-        """Identity of the shown photograph if it has a mask that is not corrected, which the controls may replace."""
-        identity = self._analyzed_identity()
-        return None if identity is None or self._controller.store.lesions[identity].corrected else identity
-
-    def _on_threshold(self) -> None:
-        identity = self._uncorrected_identity()
-        if identity is not None:
-            self._controller.preview(identity)
-
-    def _on_mask(self) -> None:
-        identity = self._uncorrected_identity()
-        if identity is not None:
-            self._controller.rederive(identity)
-
-    def _on_revert(self) -> None:
-        identity = self._analyzed_identity()
-        if identity is not None:
-            self._controller.rederive(identity)
-
-    def _on_roi(self) -> None:
-        identity = self._analyzed_identity()
-        if identity is not None:
-            self._controller.remeasure(identity)
-
-    def _on_strokes(self) -> None:
-        identity = self._analyzed_identity()
-        if identity is not None:
-            self._controller.redraw(identity)
+    def _run(self, change: Callable[[PhotographSession], None], *, uncorrected: bool = False) -> None:
+        """Change the mask of the photograph if there is one; ``uncorrected``: only if it was not corrected."""
+        session = self.session
+        lesion = None if session is None else session.masked_lesion
+        if session is not None and lesion is not None and not (uncorrected and lesion.corrected):
+            change(session)
 
     def _on_choose(self, on: bool) -> None:
-        image = self._controls.picker.image
-        if on and image is not None and self._analyzed_identity() is not None:
+        session = self.session
+        if on and session is not None and session.masked_lesion is not None:
             self._controls.status.show_message(CHOOSE_MESSAGE)
-            self._click_tool.start(image)
+            self._click_tool.start(session.image)
         else:
             self._click_tool.stop()
             if self._controls.status.text == CHOOSE_MESSAGE:
@@ -112,11 +79,11 @@ class MaskEditingController(QObject):
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
         self.stop_choosing()
-        identity = self._analyzed_identity()
-        if identity is None:
-            return
-        lesion = self._controller.store.lesions[identity]
-        if not lesion.result.is_predicted:
+        self._run(partial(self._choose, point))
+
+    def _choose(self, point: tuple[int, int], session: PhotographSession) -> None:
+        lesion = session.lesion
+        if lesion is None or not lesion.result.is_predicted:
             self._controls.status.show_message("The mask was not predicted by a model. Analyze the photograph first.")
         elif lesion.corrected:
             self._controls.status.show_message(
@@ -124,7 +91,7 @@ class MaskEditingController(QObject):
             )
         else:
             self._controls.status.show_message("")
-            self._controller.rederive(identity, point)
+            self._controller.rederive(session, point)
 
 
 class LesionClickTool:
@@ -165,28 +132,41 @@ class SharedOptionsController(QObject):
     """Stores options per photograph, and on request shares those of one with all that have no options of their own."""
 
     def __init__(
-        self,
-        controls: LesionControls,
-        controller: LesionController,
-        mask_controller: MaskEditingController,
-        photograph_options: PhotographOptions,
+        self, controls: LesionControls, controller: LesionController, mask_controller: MaskEditingController
     ) -> None:
         super().__init__(controls)
-        self._controls, self._controller, self._mask_controller, self._photograph_options = (
-            controls,
-            controller,
-            mask_controller,
-            photograph_options,
-        )
+        self._controls, self._controller, self._mask_controller = controls, controller, mask_controller
         for bar, names in ((controls.mask_controls.share_bar, MASK_OPTIONS), (controls.roi.share_bar, ROI_OPTIONS)):
             bar.share_requested.connect(partial(self._on_share, names))
             bar.reset_requested.connect(partial(self._share, names, LesionOptions()))
         for signal in (controls.mask_controls.changing, controls.mask_controls.changed, controls.roi.changed):
             signal.connect(self._on_changed)
 
+    @property
+    def shared(self) -> LesionOptions:
+        """The options of photographs without their own."""
+        return self._controls.settings.options
+
+    def get(self, session: PhotographSession | None) -> LesionOptions:
+        """Return the options of a photograph that are not in the controls: pending, of its result, or for the first."""
+        if session is None:
+            return self.shared
+        if session.lesion is None:
+            return session.own_options or self.shared
+        return session.pending_options or session.lesion.result.options
+
+    def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
+        """Set some fields of the shared options, also for photographs that had the previous shared values."""
+        before = self.shared
+        self._controls.settings.options = after = copy_fields(before, options, names)
+        for session in self._controls.sessions:
+            own = session.own_options
+            if own is not None and have_equal_fields(own, before, names):
+                session.own_options = copy_fields(own, after, names)
+
     def update_view(self) -> None:
         """Show whether the options of the photograph in view apply to it only or to all."""
-        shown, shared, default = self._controls.options(), self._photograph_options.shared, LesionOptions()
+        shown, shared, default = self._controls.options(), self.shared, LesionOptions()
         for bar, names, describe in (
             (self._controls.mask_controls.share_bar, MASK_OPTIONS, describe_mask_options),
             (self._controls.roi.share_bar, ROI_OPTIONS, describe_roi_options),
@@ -200,11 +180,11 @@ class SharedOptionsController(QObject):
             bar.show_state(text, is_own=is_own, is_shared=is_shared)
 
     def _on_changed(self) -> None:
-        identity = self._mask_controller.shown_identity
-        if identity is not None:
-            self._photograph_options.set(identity, self._controls.options())
-            if identity in self._controller.store.lesions:
-                self._controller.pending_options[identity] = self._controls.options()
+        session = self._mask_controller.session
+        if session is not None:
+            session.own_options = self._controls.options()
+            if session.lesion is not None:
+                session.pending_options = session.own_options
         self.update_view()
 
     def _on_share(self, names: tuple[str, ...]) -> None:
@@ -217,20 +197,21 @@ class SharedOptionsController(QObject):
         Corrected masks are kept; only their measurements follow the ROI options.
         """
         self._mask_controller.flush()
-        before, shown = self._photograph_options.shared, self._controls.options()
-        self._photograph_options.set_shared(options, names)
-        after = self._photograph_options.shared
+        before, shown = self.shared, self._controls.options()
+        self.set_shared(options, names)
+        after = self.shared
         if have_equal_fields(shown, before, names):
             self._controls.set_options(copy_fields(shown, after, names))
-        for identity, lesion in self._controller.store.lesions.items():
-            current = self._controller.pending_options.get(identity, lesion.result.options)
-            if not have_equal_fields(current, before, names) or have_equal_fields(current, after, names):
+        for session in self._controls.sessions:
+            lesion, current = session.lesion, self.get(session)
+            is_own = not have_equal_fields(current, before, names)
+            if lesion is None or is_own or have_equal_fields(current, after, names):
                 continue
             if names == ROI_OPTIONS:
-                self._controller.remeasure(identity, copy_fields(current, after, names))
+                self._controller.remeasure(session, copy_fields(current, after, names))
             elif not lesion.corrected:
-                lesion.default_options = after
-                self._controller.rederive(identity, options=copy_fields(current, after, names))
+                session.lesion = replace(lesion, default_options=after)
+                self._controller.rederive(session, options=copy_fields(current, after, names))
         self.update_view()
 
 
@@ -249,40 +230,6 @@ def describe_roi_options(options: LesionOptions) -> str:
     roi = options.roi
     background = "black background" if roi.background == "zero" else "skin kept"
     return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"
-
-
-@dataclass
-class PhotographOptions:
-    """Options by the identity of a photograph, and shared options for photographs without their own."""
-
-    settings: DockSettings
-    _options: dict[str, LesionOptions] = field(default_factory=dict)
-
-    @property
-    def shared(self) -> LesionOptions:
-        """The options of photographs without their own."""
-        return self.settings.options
-
-    def get(self, identity: str | None) -> LesionOptions:
-        """Return the options of a photograph, or the shared ones."""
-        return self._options.get(str(identity), self.shared)
-
-    def set(self, identity: str, options: LesionOptions) -> None:
-        """Set the options of a photograph."""
-        self._options[identity] = options
-
-    def remove(self, identity: str) -> None:
-        """Remove a photograph."""
-        self._options.pop(identity, None)
-
-    def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
-        """Set some fields of the shared options, also for photographs that had the previous shared values."""
-        before = self.shared
-        self.settings.options = after = copy_fields(before, options, names)
-        self._options = {
-            identity: copy_fields(own, after, names) if have_equal_fields(own, before, names) else own
-            for identity, own in self._options.items()
-        }
 
 
 def copy_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:

@@ -1,4 +1,4 @@
-"""The patient form of the Lesion dock, and the patient data of each photograph."""
+"""The patient form of the Lesion and Slide docks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.data.table_schema import Column, find_column
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.clinical_fields import EMPTY, CaseField
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
-    from napari.layers import Image
-
     from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
 
 WIDE_FIELDS = ("site", "sub_site")  # their words need the width of the dock
 NO_FIELDS = "This model uses the image only."
 EDITED_NOTE = "Edited here only; the case is not changed."
-Row = dict[str, str]
 
 
 class PatientField(CaseField):
@@ -140,61 +136,3 @@ def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str
     title = column.name.replace("_", " ").capitalize() if schema_column is None else schema_column.title
     description = f"Column '{column.name}' of the model."
     return Column(column.name, "number" if words is None else "text", title, description), words or ()
-
-
-class PatientRows:
-    """Rows of the harmonized table by the identity of a photograph.
-
-    The data of a case come from the Case dock. Edits do not change the case: they are stored in the metadata of the
-    layer, so that they are available when the dock is opened again.
-    """
-
-    def __init__(self) -> None:
-        self._cases: dict[str, tuple[str, Row]] = {}
-
-    def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> bool:
-        """Set the data of a case for a photograph; return False if they have not changed."""
-        previous = self._cases.get(identity)
-        if case:
-            self._cases[identity] = (case, dict(row))
-        else:
-            self._cases.pop(identity, None)
-        return self._cases.get(identity) != previous
-
-    def case(self, identity: str) -> str:
-        """Return the name of a photograph's case; empty if there is none."""
-        return self._cases.get(identity, ("", {}))[0]
-
-    def row(self, identity: str, image: Image | None) -> Row:
-        """Return the patient data of a photograph, column to text; unknown values are left out."""
-        return _drop_empty({**self._case_row(identity), **_get_edits(image)})
-
-    def has_edits(self, image: Image | None) -> bool:
-        """Return whether values were edited; False if the layer was removed."""
-        return bool(_get_edits(image))
-
-    def set_row(self, identity: str, image: Image, row: Mapping[str, str]) -> None:
-        """Store the values of the form that differ from the case as edits of the photograph."""
-        case_row = self._case_row(identity)
-        names = {*case_row, *row, *_get_edits(image)}
-        edits = {name: row.get(name, "") for name in names if row.get(name, "") != case_row.get(name, "")}
-        image.metadata = {**image.metadata, METADATA_KEY: {**image.metadata.get(METADATA_KEY, {}), "patient": edits}}
-
-    def remove(self, identity: str, image: Image | None = None) -> None:
-        """Remove the edits of a photograph; if ``image`` is None because it was removed, remove its case."""
-        if image is None:
-            self._cases.pop(identity, None)
-        else:
-            self.set_row(identity, image, self._case_row(identity))
-
-    def _case_row(self, identity: str) -> Row:
-        return self._cases.get(identity, ("", {}))[1]
-
-
-def _get_edits(image: Image | None) -> Row:
-    """Return the values that differ from the case."""
-    return {} if image is None else dict(image.metadata.get(METADATA_KEY, {}).get("patient", {}))
-
-
-def _drop_empty(row: Row) -> Row:
-    return {name: text for name, text in row.items() if text}

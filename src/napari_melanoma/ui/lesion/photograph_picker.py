@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
     from napari.utils.events import Event
-    from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide
 MODALITY_LINKS = ("dermoscopic", "macroscopic")  # set this type of photograph
@@ -43,17 +43,17 @@ class PhotographPicker(QWidget):
 
     changed = Signal()
     list_changed = Signal()
-    scale_changed = Signal(str)
-    modality_changed = Signal(str)
+    scale_changed = Signal(object)  # PhotographSession
+    modality_changed = Signal(object)  # PhotographSession
     ruler_toggled = Signal(bool)
     visibility_changed = Signal()
 
-    def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
+    def __init__(self, sessions: PhotographSessions, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._sessions, self._viewer = sessions, sessions.viewer
         self._connections = connections
-        self._scales: dict[str, tuple[object, ...]] = {}  # scale and units of each photograph, by identity
         self._last_identity: str | None = None
+        viewer = sessions.viewer
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
         self.combo = named(NoWheelComboBox(), "photograph", "Photograph", tip)
@@ -87,17 +87,17 @@ class PhotographPicker(QWidget):
         return self.combo.currentData()
 
     @property
-    def image(self) -> Image | None:
+    def session(self) -> PhotographSession | None:
         """The selected photograph; None if there is none."""
-        return photographs.find_photograph(self._viewer, self.identity)
+        return self._sessions.find(self.identity)
 
     def set_modality(self, modality: str | None) -> None:
         """Set the type of the selected photograph as stated by the user; None: not stated."""
-        image = self.image
-        if image is not None:
-            photographs.set_modality(image, modality)
+        session = self.session
+        if session is not None:
+            photographs.set_modality(session.image, modality)
             self._update_state()
-            self.modality_changed.emit(self.identity)
+            self.modality_changed.emit(session)
 
     def step(self, by: int) -> None:
         """Select the next or previous photograph."""
@@ -107,32 +107,33 @@ class PhotographPicker(QWidget):
 
     def refresh(self) -> None:
         """List the photographs of the viewer; the selection does not change if possible."""
-        images = photographs.identify_photographs(self._viewer)
-        identities = [photographs.get_identity(image) for image in images]
+        sessions = self._sessions.update()
+        identities = [session.identity for session in sessions]
         previous = self.identity
-        selected = previous if self.identity in identities else (identities or [None])[-1]
+        selected = previous if previous in identities or not identities else identities[-1]
         self.combo.clear()
-        for image, identity in zip(images, identities, strict=True):
-            self.combo.addItem(image.name, identity)
-            self._watch_photograph(image, str(identity))
+        for session in sessions:
+            self.combo.addItem(session.name, session.identity)
+            self._watch_photograph(session)
         self.combo.setCurrentIndex(self.combo.findData(selected))
-        image = self.image
-        if image is not None and previous not in (None, selected) and not image.visible:
-            show_photograph(self._viewer, image)  # the visible one was removed
+        current = self.session
+        if current is not None and previous not in (None, selected) and not current.image.visible:
+            show_photograph(self._viewer, current.image)  # the visible one was removed
         self._update_state()
         self.list_changed.emit()
 
-    def _watch_photograph(self, image: Image, identity: str) -> None:
+    def _watch_photograph(self, session: PhotographSession) -> None:
         """Connect the events of a photograph, once."""
-        if identity not in self._scales:
-            self._scales[identity] = _get_scale(image)
-            self._connections.connect(image.events.name, self._on_name)
-            self._connections.connect(image.events.scale, self._on_scale)
-            self._connections.connect(image.events.units, self._on_scale)
-            self._connections.connect(image.events.visible, self._on_visible)
+        if not session.scale:
+            session.scale = _get_scale(session.image)
+            events = session.image.events
+            self._connections.connect(events.name, self._on_name)
+            self._connections.connect(events.scale, self._on_scale)
+            self._connections.connect(events.units, self._on_scale)
+            self._connections.connect(events.visible, self._on_visible)
 
     def _update_state(self) -> None:
-        image = self.image
+        image = None if self.session is None else self.session.image
         self._description.setText("" if image is None else describe_photograph(image))
         self.modality.setCurrentIndex(0 if image is None else self.modality.findData(photographs.get_modality(image)))
         self.ruler_button.setEnabled(image is not None)
@@ -150,12 +151,11 @@ class PhotographPicker(QWidget):
         self.refresh()
 
     def _on_scale(self, event: Event) -> None:
-        identity = str(photographs.get_identity(event.source))
-        scale = _get_scale(event.source)
-        if self._scales[identity] != scale:  # not if only the substitute unit changed
-            self._scales[identity] = scale
+        session, scale = self._sessions.find(photographs.get_identity(event.source)), _get_scale(event.source)
+        if session is not None and session.scale != scale:  # not if only the substitute unit changed
+            session.scale = scale
             self._update_state()
-            self.scale_changed.emit(identity)
+            self.scale_changed.emit(session)
 
     def _on_visible(self, event: Event) -> None:
         """Emit that the photograph was shown or hidden, such as when a slide is opened."""
@@ -171,9 +171,9 @@ class PhotographPicker(QWidget):
 
     def show_current(self, index: int = 0) -> None:
         """Show the selected photograph."""
-        image = self.image
-        if image is not None and (self.combo.count() > 1 or not image.visible):
-            show_photograph(self._viewer, image)
+        session = self.session
+        if session is not None and (self.combo.count() > 1 or not session.image.visible):
+            show_photograph(self._viewer, session.image)
         self._update_state()
 
 

@@ -6,14 +6,21 @@ import html
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.lesion.patient_controller import PatientDataController
-from napari_melanoma.ui.lesion.queues import ClassifierInput, LesionPredictionRequest, PredictionQueue
-from napari_melanoma.ui.lesion.saving import SavedPrediction, SavedPredictions
+from napari_melanoma.ui.lesion.queues import PredictionQueue
+from napari_melanoma.ui.lesion.saving import SavedPredictions
+from napari_melanoma.ui.session.lesion_prediction import (
+    ClassifierInput,
+    EditedMask,
+    LesionPredictionOutcome,
+    LesionPredictionRequest,
+)
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
@@ -21,16 +28,15 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Image
-    from numpy.typing import NDArray
 
     from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.core.context import Progress, RunContext
+    from napari_melanoma.core.context import Progress
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
-    from napari_melanoma.ui.lesion.analyzed_lesions import LesionStore
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.status_line import StatusLine, Task
     from napari_melanoma.ui.worker_client import WorkerClient
 
@@ -49,19 +55,19 @@ FAST_METHODS = ("grad_cam", "cam")
 class LesionPredictionController(QObject):
     """Requests predictions for all analyzed photographs, and shows that of the photograph in view."""
 
-    predicted = Signal(str)
+    predicted = Signal(object)  # PhotographSession
     failed = Signal(object)  # Exception
 
     def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
         super().__init__(controls)
         self._controls = controls
+        self._sessions = controls.sessions
         self._controller = controller
-        self._outcomes: dict[str, LesionPredictionOutcome] = {}
-        self._callbacks: dict[str, Callable[[], None]] = {}
-        self.patient_data = PatientDataController(controls, controller.store, self)
+        self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
+        self.patient_data = PatientDataController(controls, self)
         self.edited_masks = EditedMasks(controller, self)
         self.queue = PredictionQueue(client, self._find_result, self)
-        self.heatmap = LesionHeatmapController(controls, self.edited_masks, self.queue, controller.store, self)
+        self.heatmap = LesionHeatmapController(controls, self.queue, self)
         self.saved_predictions = SavedPredictions(self)
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
         self._controls_timer = DebounceTimer(self, CONTROLS_MS)
@@ -81,7 +87,7 @@ class LesionPredictionController(QObject):
         controller.changed.connect(self.refresh)
         for signal in (controls.mask_controls.changing, controls.mask_controls.changed):
             signal.connect(self._on_mask_controls)
-        controller.photograph_removed.connect(self._on_photograph_removed)
+        self._sessions.removed.connect(self._on_removed)
         self.saved_predictions.prediction_found.connect(self._on_saved_prediction)
         self.queue.predicted.connect(self._on_predicted)
         self.queue.failed.connect(self._on_failed)
@@ -90,40 +96,38 @@ class LesionPredictionController(QObject):
         tasks.idle.connect(self._on_idle)
         self.queue.started.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
 
-    def current_prediction(self, identity: str) -> ClassPrediction | None:
+    def current_prediction(self, session: PhotographSession) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
-        outcome = self._current_outcome(identity)
+        outcome = self._current_outcome(session)
         return None if outcome is None else outcome.prediction
 
-    def lesion_predictions(self, identity: str) -> tuple[ClassPrediction, ...]:
+    def lesion_predictions(self, session: PhotographSession) -> tuple[ClassPrediction, ...]:
         """Return the current prediction for each of several lesions; empty for one, and while they are computed."""
-        outcome, lesion = self._current_outcome(identity), self._controller.store.lesions.get(identity)
+        outcome, lesion = self._current_outcome(session), session.lesion
         if outcome is None or lesion is None:
             return ()
         return outcome.lesions if len(outcome.lesions) == len(lesion.result.lesion_measurements) else ()
 
-    def result_with_prediction(self, identity: str) -> LesionResult:
-        """Return the result of a photograph as it is saved: with prediction, patient data and visible heatmap.
+    def add_prediction(self, session: PhotographSession, lesion: AnalyzedLesion) -> LesionResult:
+        """Return the result of a lesion as it is saved: with prediction, patient data and visible heatmap.
 
         Without a current prediction, none of these is added.
         """
-        lesion = self._controller.store.lesions[identity]
-        result, prediction = lesion.result, self.current_prediction(identity)
-        request = self._shown_request(identity)
+        prediction, request = self.current_prediction(session), _shown_request(session)
         if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
-            return result
+            return lesion.result
         return replace(
-            result,
+            lesion.result,
             class_prediction=prediction,
-            class_predictions=self.lesion_predictions(identity),
-            patient_data=self.patient_data.row(identity),
-            heatmap=self.heatmap.visible_heatmap(identity, request, prediction.positive),
+            class_predictions=self.lesion_predictions(session),
+            patient_data=session.patient_data.row,
+            heatmap=self.heatmap.visible_heatmap(session, request, prediction.positive),
         )
 
-    def run_when_predicted(self, identity: str, callback: Callable[[], None]) -> None:
+    def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
         self.patient_data.flush()
-        self._callbacks[identity] = callback
+        self._callbacks[session] = callback
         tasks.set_running(self, True)
         self._run_pending()
 
@@ -132,116 +136,120 @@ class LesionPredictionController(QObject):
         self.patient_data.flush()
         self._show_model()
         self.patient_data.update_view()
-        identity = self._controls.picker.identity
-        if identity is not None:
-            self.refresh(identity)
+        session = self._controls.picker.session
+        if session is not None:
+            self.refresh(session)
         self._update_section()
-        self.heatmap.update_heatmap(identity, self._shown_request(identity))
+        self.heatmap.update_heatmap(session)
 
-    def refresh(self, identity: str) -> None:
+    def refresh(self, session: PhotographSession) -> None:
         """Request the prediction for a photograph, unless the current one is up to date."""
-        request, outcome = self._current_request(identity), self._outcomes.get(identity)
+        request, outcome = self._current_request(session), session.prediction
         if request is None:
-            if self._outcomes.pop(identity, None) is not None:
-                self.predicted.emit(identity)
+            if outcome is not None:
+                session.prediction = None
+                self.predicted.emit(session)
         elif outcome is None or outcome.request != request:
             self.queue.submit(request)
-        if identity == self._controls.picker.identity:
+        if session is self._controls.picker.session:
             self._show_model()  # the type of the photograph may have become known
             self._update_section()
 
-    def _current_outcome(self, identity: str) -> LesionPredictionOutcome | None:
+    def _current_outcome(self, session: PhotographSession) -> LesionPredictionOutcome | None:
         """Return the outcome for the current mask, patient data and model; None if there is none."""
-        outcome = self._outcomes.get(identity)
-        return None if outcome is None or outcome.request != self._current_request(identity) else outcome
+        outcome = session.prediction
+        return None if outcome is None or outcome.request != self._current_request(session) else outcome
 
-    def _current_request(self, identity: str) -> LesionPredictionRequest | None:
+    def _current_request(self, session: PhotographSession) -> LesionPredictionRequest | None:
         """Return the request for the current mask, patient data and model; None without analysis or model."""
-        lesion = self._controller.store.lesions.get(identity)
-        model = "" if lesion is None else self._model_of(identity)
+        lesion = session.lesion
+        model = "" if lesion is None else self._model_of(session)
         if lesion is None or not model:
             return None
-        digest = self.edited_masks.mask_digest(identity) or lesion.mask_digest
+        digest = session.drawn_digest or lesion.mask_digest
         lesions = lesion.result.lesions_found if digest == lesion.mask_digest else 1  # unknown while it is edited
         classifier_input = ClassifierInput(
             model, lesion.image_digest, digest, max(1, lesions), lesion.result.photograph.modality
         )
-        row = tuple(sorted(self.patient_data.row(identity).items()))
-        return LesionPredictionRequest(identity, classifier_input, row)
+        row = tuple(sorted(session.patient_data.row.items()))
+        return LesionPredictionRequest(session.identity, classifier_input, row)
 
-    def _model_of(self, identity: str | None) -> str:
+    def _model_of(self, session: PhotographSession | None) -> str:
         """Return the model for a photograph; empty for none."""
-        lesion = self._controller.store.lesions.get(str(identity))
+        lesion = None if session is None else session.lesion
         return self._controls.classifier.model_for(None if lesion is None else lesion.result.modality)
 
     def _show_model(self) -> None:
         """Show the model for the photograph in view, and the patient data that it uses."""
-        identity = self._controls.picker.identity
-        if identity is None and self._controls.deferred.is_opening:
+        session = self._controls.picker.session
+        if session is None and self._controls.deferred.is_opening:
             return  # the controls are hidden without a photograph, and filled after the dock is drawn
-        model = self._model_of(identity)
-        is_analyzed = identity in self._controller.store.lesions
+        model = self._model_of(session)
+        is_analyzed = session is not None and session.lesion is not None
         self._controls.classifier.show_automatic(model if is_analyzed else "")
         if model != self._shown_model:
             self._shown_model = model
             self.patient_data.set_model(model)
 
-    def _shown_request(self, identity: str | None) -> LesionPredictionRequest | None:
-        """Return the request of the prediction that is shown; None if there is none."""
-        outcome = None if identity is None else self._outcomes.get(identity)
-        return None if outcome is None or outcome.prediction is None else outcome.request
-
     def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:
-        return self.edited_masks.find_result(request.identity, request.classifier_input.mask_digest)
+        """Return the result with the mask of a request; None if the mask has changed since.
+
+        Other values of the result may be derived from the previous mask.
+        """
+        session = self._sessions.find(request.identity)
+        if session is None or session.lesion is None or not _is_current_mask(session, request):
+            return None
+        result, edited = session.lesion.result, session.edited_mask
+        return result if edited is None else replace(result, mask=edited.mask)
 
     def _on_predicted(self, request: LesionPredictionRequest, response: object) -> None:
         from napari_melanoma.classification.prediction import ClassPrediction
 
+        session = self._sessions.find(request.identity)
+        if session is None:
+            return
         if request.method:
-            self.heatmap.set_heatmap(request, response)
+            self.heatmap.set_heatmap(session, request, response)
             return
         assert isinstance(response, Mapping)
         prediction = ClassPrediction.from_json(response["prediction"])
         lesions = tuple(ClassPrediction.from_json(values) for values in response.get("lesions", ()))
-        self._set_outcome(LesionPredictionOutcome(request, prediction, lesions=lesions))
+        self._set_outcome(session, LesionPredictionOutcome(request, prediction, lesions=lesions))
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
+        session = self._sessions.find(request.identity)
         if request.method:
             self.heatmap.set_failed(request, error)
-        else:
-            self._set_outcome(LesionPredictionOutcome(request, error=str(error)))
+        elif session is not None:
+            self._set_outcome(session, LesionPredictionOutcome(request, error=str(error)))
 
-    def _set_outcome(self, outcome: LesionPredictionOutcome) -> None:
-        identity = outcome.request.identity
-        if outcome.request == self._current_request(identity):
-            self._outcomes[identity] = outcome
-            self.predicted.emit(identity)
-            if identity == self._controls.picker.identity:
+    def _set_outcome(self, session: PhotographSession, outcome: LesionPredictionOutcome) -> None:
+        if outcome.request == self._current_request(session):
+            session.prediction = outcome
+            self.predicted.emit(session)
+            if session is self._controls.picker.session:
                 self._update_section()
-                self.heatmap.update_heatmap(identity, self._shown_request(identity))
+                self.heatmap.update_heatmap(session)
 
     def _update_section(self) -> None:
-        identity = str(self._controls.picker.identity)
-        is_pending = self.queue.is_predicting(identity)
-        request, saved = self._current_request(identity), self.saved_predictions.get(identity)
-        previous = None
+        session = self._controls.picker.session
+        if session is None:
+            show_prediction(self._controls, None, None, is_pending=False)
+            return
+        request, saved, previous = self._current_request(session), session.saved_prediction, None
         if saved is not None:
             mask_digest = None if request is None else request.classifier_input.mask_digest
-            note = saved.describe_status(self._model_of(identity), mask_digest, self.patient_data.row(identity))
+            note = saved.describe_status(self._model_of(session), mask_digest, session.patient_data.row)
             previous = saved.prediction, note
-        show_prediction(
-            self._controls,
-            self._outcomes.get(identity),
-            request,
-            is_pending,
-            previous,
-            changing=self._is_changing,
-        )
+        is_pending = self._is_changing or self.queue.is_predicting(session.identity)
+        outcome = session.prediction
+        is_current = outcome is not None and outcome.request == request and not self._is_changing
+        show_prediction(self._controls, outcome, request, previous, is_pending=is_pending, is_current=is_current)
 
     def _on_mask_controls(self) -> None:
         """Show the prediction as outdated from the first change of a control until the mask is updated."""
-        lesion = self._controller.store.lesions.get(str(self._controls.picker.identity))
-        if lesion is not None and not lesion.corrected:
+        session = self._controls.picker.session
+        if session is not None and session.lesion is not None and not session.lesion.corrected:
             self._controls_timer.start()
             if not self._is_changing:  # a slider emits many times per second
                 self._is_changing = True
@@ -259,30 +267,31 @@ class LesionPredictionController(QObject):
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
         self._shown_model = None
         self._show_model()
-        current = self._controls.picker.identity
-        for identity in sorted(self._controller.store.lesions, key=lambda identity: identity != current):
-            self.refresh(identity)
+        current = self._controls.picker.session
+        for session in sorted(self._sessions, key=lambda session: session is not current):
+            self.refresh(session)
         self._update_section()
-        self.heatmap.update_heatmap(current, self._shown_request(current))
+        self.heatmap.update_heatmap(current)
 
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
-        self._outcomes.clear()
-        self.heatmap.clear()
+        for session in self._sessions:
+            session.prediction = session.heatmap = None
         self._on_model()
 
     def _on_link(self, link: str) -> None:
-        identity = self._controls.picker.identity
-        if link == "again" and identity is not None:
-            self._outcomes.pop(identity, None)
-            self.refresh(identity)
+        session = self._controls.picker.session
+        if link == "again" and session is not None:
+            session.prediction = None
+            self.refresh(session)
         else:
             self._controls.status.link_activated.emit(link)
 
-    def _on_saved_prediction(self, saved: SavedPrediction) -> None:
+    def _on_saved_prediction(self, session: PhotographSession) -> None:
         """Show the saved prediction of a photograph that was opened again, until there is a new one."""
-        self.patient_data.restore(saved.identity, saved.form)
-        if saved.identity == self._controls.picker.identity:
+        if session.saved_prediction is not None:
+            self.patient_data.restore(session, session.saved_prediction.form)
+        if session is self._controls.picker.session:
             self._update_section()
 
     def _on_cancelled(self, task: str) -> None:
@@ -290,123 +299,87 @@ class LesionPredictionController(QObject):
             self.queue.cancel()
             self._update_section()
 
-    def _on_photograph_removed(self, identity: str) -> None:
-        self.queue.drop(identity)
-        self.edited_masks.remove(identity)
-        self.patient_data.remove(identity)
-        self.heatmap.remove(identity)
-        self.saved_predictions.remove(identity)
-        self._outcomes.pop(identity, None)
-        self._callbacks.pop(identity, None)
+    def _on_removed(self, session: PhotographSession) -> None:
+        self.queue.drop(session.identity)
+        self.edited_masks.drop(session)
+        self.saved_predictions.drop(session)
+        self._callbacks.pop(session, None)
         self._run_pending()
 
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
         is_idle = tasks.is_idle(self._controller, self.edited_masks)
-        for identity in list(self._callbacks) if is_idle else ():
-            if not self.queue.has_requests(identity):
-                self._callbacks.pop(identity)()
+        for session in list(self._callbacks) if is_idle else ():
+            if not self.queue.has_requests(session.identity):
+                self._callbacks.pop(session)()
         tasks.set_running(self, self._is_changing or bool(self._callbacks))
 
 
-class EditedMask(NamedTuple):
-    """An edited mask, bool (row, column), with its digest and the identity of its photograph."""
+def _shown_request(session: PhotographSession) -> LesionPredictionRequest | None:
+    """Return the request of the prediction that is shown; None if there is none."""
+    outcome = session.prediction
+    return None if outcome is None or outcome.prediction is None else outcome.request
 
-    identity: str
-    digest: str
-    mask: NDArray[np.bool_]
+
+def _is_current_mask(session: PhotographSession, request: LesionPredictionRequest) -> bool:
+    """Whether a request is for the current mask, which may be edited."""
+    return session.drawn_digest == request.classifier_input.mask_digest
 
 
 class EditedMasks(QObject):
-    """The edited masks whose contours, ROI and measurements are not updated yet."""
+    """Updates the edited masks of photographs, before contours, ROI and measurements are derived from them."""
 
-    changed = Signal(str)
+    changed = Signal(object)  # PhotographSession
 
     def __init__(self, controller: LesionController, parent: QObject) -> None:
         super().__init__(parent)
-        self._store = controller.store
-        self._masks: dict[str, EditedMask] = {}
         self._latest = LatestJobQueue(self, delay_ms=STROKE_DELAY_MS)
-        self._latest.succeeded.connect(self._on_fingerprinted)
+        self._latest.succeeded.connect(lambda done: done())
         controller.watcher.mask_edited.connect(self._on_mask_edited)
         controller.changed.connect(self._on_lesion_changed)
 
-    def mask_digest(self, identity: str) -> str | None:
-        """Return the digest of the current mask; None if the photograph was not analyzed."""
-        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
-        return None if lesion is None else lesion.mask_digest if edited is None else edited.digest
+    def drop(self, session: PhotographSession) -> None:
+        """Drop the pending task of a photograph."""
+        self._latest.drop(session.identity)
 
-    def find_result(self, identity: str, digest: str) -> LesionResult | None:
-        """Return the result with the mask of a digest; None if the mask has changed since.
-
-        Other values of the result may be derived from the previous mask.
-        """
-        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
-        if lesion is None or self.mask_digest(identity) != digest:
-            return None
-        return lesion.result if edited is None else replace(lesion.result, mask=edited.mask)
-
-    def remove(self, identity: str) -> None:
-        """Remove a photograph."""
-        self._latest.drop(identity)
-        self._masks.pop(identity, None)
-
-    def _on_mask_edited(self, identity: str) -> None:
+    def _on_mask_edited(self, session: PhotographSession) -> None:
         def prepare() -> JobFunction | None:
-            labels = self._store.mask(identity)
+            labels = session.mask
             if labels is None:
                 return None
             mask = labels.data != 0
-            return lambda run: _fingerprint_mask(identity, mask, run)
+            return lambda run: partial(self._set_edited, session, EditedMask(array_fingerprint(mask), mask))
 
-        self._latest.submit(identity, prepare)
+        self._latest.submit(session.identity, prepare)
 
-    def _on_fingerprinted(self, edited: EditedMask) -> None:
-        lesion = self._store.lesions.get(edited.identity)
-        previous = self.mask_digest(edited.identity)
-        if lesion is None or lesion.mask_digest == edited.digest:
-            self._masks.pop(edited.identity, None)
-        else:
-            self._masks[edited.identity] = edited
-        if self.mask_digest(edited.identity) != previous:
-            self.changed.emit(edited.identity)
+    def _set_edited(self, session: PhotographSession, edited: EditedMask) -> None:
+        previous, lesion = session.drawn_digest, session.lesion
+        session.edited_mask = None if lesion is None or lesion.mask_digest == edited.digest else edited
+        if session.drawn_digest != previous:
+            self.changed.emit(session)
 
-    def _on_lesion_changed(self, identity: str) -> None:
+    def _on_lesion_changed(self, session: PhotographSession) -> None:
         """Remove an edited mask when the result is up to date with it."""
-        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
+        edited, lesion = session.edited_mask, session.lesion
         if edited is not None and (lesion is None or lesion.mask_digest == edited.digest):
-            del self._masks[identity]
-
-
-def _fingerprint_mask(identity: str, mask: NDArray[np.bool_], run: RunContext) -> EditedMask:
-    return EditedMask(identity, array_fingerprint(mask), mask)
-
-
-class LesionPredictionOutcome(NamedTuple):
-    """The outcome of a request: a prediction, and one for each of several lesions, or an error message."""
-
-    request: LesionPredictionRequest
-    prediction: ClassPrediction | None = None
-    error: str = ""
-    lesions: tuple[ClassPrediction, ...] = ()
+            session.edited_mask = None
 
 
 def show_prediction(
     controls: LesionControls,
     outcome: LesionPredictionOutcome | None,
     current_request: LesionPredictionRequest | None,
-    is_pending: bool,
     saved: tuple[ClassPrediction, str] | None = None,
     *,
-    changing: bool = False,
+    is_pending: bool,
+    is_current: bool = False,
 ) -> None:
     """Show the prediction of the photograph in view, or why there is none.
 
-    ``saved``: a saved prediction, which is shown until there is a new one, and a note about it. ``changing``: whether
-    the mask does not match the controls yet.
+    ``saved``: a saved prediction, which is shown until there is a new one, and a note about it. ``is_current``: whether
+    the outcome matches mask, patient data and model.
     """
-    section, is_pending = controls.prediction_section, is_pending or changing
-    is_current = outcome is not None and outcome.request == current_request and not changing
+    section = controls.prediction_section
     if (
         outcome is not None
         and outcome.prediction is not None
@@ -517,71 +490,66 @@ class PredictionStatusUpdater(QObject):
 class LesionHeatmapController(QObject):
     """Shows the heatmap of the current prediction in one layer for each photograph."""
 
-    shown = Signal(str)
+    shown = Signal(object)  # PhotographSession
     failed = Signal(object)  # Exception
 
-    def __init__(
-        self,
-        controls: LesionControls,
-        edited_masks: EditedMasks,
-        queue: PredictionQueue,
-        store: LesionStore,
-        parent: QObject,
-    ) -> None:
+    def __init__(self, controls: LesionControls, queue: PredictionQueue, parent: QObject) -> None:
         super().__init__(parent)
         self._controls = controls.heatmap
-        self._edited_masks = edited_masks
-        self._store = store
+        self._sessions = controls.sessions
         self._queue = queue
-        self._shown_requests: dict[str, LesionPredictionRequest] = {}
         self._errors: dict[tuple[str, str], str] = {}  # by model and method, which are not tried again
-        self._request: LesionPredictionRequest | None = None  # of the prediction in view
+        self._shown: PhotographSession | None = None  # the photograph in view
         self._controls.options_changed.connect(self._on_options_changed)
         self._controls.opacity_changed.connect(self._on_opacity_changed)
+        self._sessions.removed.connect(self._on_removed)
 
-    def update_heatmap(self, identity: str | None, request: LesionPredictionRequest | None) -> None:
-        """Show or request the heatmap of a prediction if enabled; hide an outdated one."""
-        self._request = None if identity is None else request
-        if identity is not None:
-            self._show_or_request(identity, request)
+    def update_heatmap(self, session: PhotographSession | None) -> None:
+        """Show or request the heatmap of the prediction in view if enabled; hide an outdated one."""
+        self._shown = session
+        if session is not None:
+            self._show_or_request(session, _shown_request(session))
         self._show_notice()
 
-    def _show_or_request(self, identity: str, request: LesionPredictionRequest | None) -> None:
+    def _show_or_request(self, session: PhotographSession, request: LesionPredictionRequest | None) -> None:
         method = self._controls.method
         heatmap_request = None if request is None or not method else self._heatmap_request(request)
-        if heatmap_request is not None and heatmap_request == self._shown_requests.get(identity):
-            self._show(identity)
+        if heatmap_request is not None and heatmap_request == session.heatmap:
+            self._show(session, heatmap_request)
             return
         is_requested = heatmap_request is not None and not self._find_error(heatmap_request)
         if not is_requested or method not in FAST_METHODS:  # a fast one soon replaces the outdated heatmap
-            self._hide(identity)
+            layer = self._find_layer(session)
+            if layer is not None:
+                layer.visible = False  # kept, to be shown again for the same prediction
         if heatmap_request is not None and is_requested:
             self._queue.submit(heatmap_request)
 
-    def set_heatmap(self, request: LesionPredictionRequest, heat: object) -> None:
+    def set_heatmap(self, session: PhotographSession, request: LesionPredictionRequest, heat: object) -> None:
         """Show a heatmap from the worker, unless mask or options have changed since.
 
         ``heat``: float32 (row, column) in [0, 1].
         """
         import numpy as np
 
-        image = self._store.image(request.identity)
-        current = self._edited_masks.mask_digest(request.identity) == request.classifier_input.mask_digest
-        if image is None or not current or request != self._heatmap_request(request):
+        is_current = session.is_open and _is_current_mask(session, request)
+        if not is_current or request != self._heatmap_request(request):
             return
-        layers.show_heatmap(self._store.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
-        self._shown_requests[request.identity] = request
+        heat = np.asarray(heat, np.float32)
+        layers.show_heatmap(session.viewer, session.image, heat, self._controls.opacity)
+        session.heatmap = request
         self._show_notice()
-        self.shown.emit(request.identity)
+        self.shown.emit(session)
 
     def _show_notice(self) -> None:
-        request = self._request
-        heatmap = None if request is None else self.visible_heatmap(request.identity, request, "")
+        session = self._shown
+        request = None if session is None else _shown_request(session)
+        heatmap = None if session is None else self.visible_heatmap(session, request, "")
         error = "" if request is None else self._find_error(self._heatmap_request(request))
         self._controls.show_notice(is_empty=heatmap is not None and heatmap.is_empty, error=error)
 
     def visible_heatmap(
-        self, identity: str, request: LesionPredictionRequest | None, positive: str
+        self, session: PhotographSession, request: LesionPredictionRequest | None, positive: str
     ) -> LesionHeatmap | None:
         """Return the visible heatmap of a prediction; None if there is none.
 
@@ -589,16 +557,15 @@ class LesionHeatmapController(QObject):
         """
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
-        method, layer = self._controls.method, self._find_layer(identity)
-        if request is None or not method or self._shown_requests.get(identity) != self._heatmap_request(request):
+        method, layer = self._controls.method, self._find_layer(session)
+        if request is None or not method or session.heatmap != self._heatmap_request(request):
             return None
         return None if layer is None else LesionHeatmap(layer.data, method, self._controls.target or positive)
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         """Report that a heatmap failed, and hide that of another method."""
         self._errors[request.classifier_input.model, request.method] = describe_failure(error)
-        if self._request is not None:
-            self.update_heatmap(self._request.identity, self._request)
+        self.update_heatmap(self._shown)
         self.failed.emit(error)
 
     def _find_error(self, request: LesionPredictionRequest) -> str:
@@ -609,38 +576,28 @@ class LesionHeatmapController(QObject):
         """Return the heatmap request for a prediction, with the current options."""
         return request._replace(method=self._controls.method, target=self._controls.target)
 
-    def clear(self) -> None:
-        """Mark all heatmaps as outdated, since a model may have been replaced under the same name."""
-        self._shown_requests.clear()
-
-    def remove(self, identity: str) -> None:
-        """Remove a photograph."""
-        self._shown_requests.pop(identity, None)
-
-    def _find_layer(self, identity: str) -> Image | None:
+    def _find_layer(self, session: PhotographSession) -> Image | None:
         """Find the heatmap of a photograph; None if there is none."""
-        image = self._store.image(identity)
-        return None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
+        return photographs.find_layer(session.viewer, session.image, "heatmap") if session.is_open else None
 
-    def _hide(self, identity: str) -> None:
-        layer = self._find_layer(identity)
+    def _show(self, session: PhotographSession, request: LesionPredictionRequest) -> None:
+        layer = self._find_layer(session)
         if layer is not None:
-            layer.visible = False  # kept, to be shown again for the same prediction
-
-    def _show(self, identity: str) -> None:
-        image, layer = self._store.image(identity), self._find_layer(identity)
-        if layer is not None:
-            layer.visible = image is not None and bool(image.visible)
-        elif (request := self._shown_requests.pop(identity, None)) is not None:  # the user has removed the layer
+            layer.visible = bool(session.image.visible)
+        else:  # the user has removed the layer
+            session.heatmap = None
             self._queue.submit(request)
 
     def _on_options_changed(self) -> None:
         self._errors.clear()
-        if self._request is not None:
-            self.update_heatmap(self._request.identity, self._request)
+        self.update_heatmap(self._shown)
 
     def _on_opacity_changed(self, opacity: float) -> None:
-        for image in photographs.identify_photographs(self._store.viewer):
-            layer = photographs.find_layer(self._store.viewer, image, "heatmap")
+        for session in self._sessions:
+            layer = self._find_layer(session)
             if layer is not None:
                 layer.opacity = opacity
+
+    def _on_removed(self, session: PhotographSession) -> None:
+        if session is self._shown:
+            self._shown = None

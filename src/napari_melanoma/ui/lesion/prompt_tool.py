@@ -28,7 +28,6 @@ LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
 KEPT_MODES = ("pick", "pan_zoom")  # of the layer, in which the tool stays on
 DRAG_PX = 6.0  # of the screen: shorter drags are clicks
 THUMBNAIL_PX = 64
-PREVIEW_PX = 512
 THUMBNAIL_MARGIN = 0.3  # around all hypotheses
 OUTLINE_COLOR = (255, 225, 0)
 CLICK_KEY = format_key("lesion.click")
@@ -172,16 +171,6 @@ class PromptCanvasTool:
     @staticmethod
     def _contains(image: Image, pixel: tuple[float, float]) -> bool:
         return all(-0.5 <= value < side - 0.5 for value, side in zip(pixel, get_shape(image), strict=True))
-
-
-def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a smaller copy of a photograph, uint8 (row, column, channel), from which thumbnails are cropped."""
-    import numpy as np
-    from PIL import Image
-
-    image = Image.fromarray(rgb)
-    image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
-    return np.array(image)
 
 
 def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> list[NDArray[np.uint8]]:

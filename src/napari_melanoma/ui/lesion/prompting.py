@@ -18,10 +18,10 @@ from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_history import PromptHistory, PromptState, PromptStep, strokes_outside
-from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask, threshold_mask
-from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses, make_preview
-from napari_melanoma.ui.lesion.queues import read_pixels
-from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses
+from napari_melanoma.ui.session.analyzed_lesion import result_for_mask, threshold_mask
+from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt, PromptedPhotograph
+from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.photographs import get_model_digest
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
@@ -29,68 +29,20 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 if TYPE_CHECKING:
     import numpy as np
     from napari.layers import Image
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
 ChangeState = Callable[[PromptState], PromptState]
-
-
-class PendingPrompt(NamedTuple):
-    """A prompt to be sent, and whether it begins another lesion."""
-
-    prompt: PromptOptions
-    is_new: bool = False
-
-
-FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
-
-
-@dataclass
-class PromptedPhotograph:
-    """The prompts of a photograph: pending prompts, the history of its mask, and the last response of the worker.
-
-    ``array``: the pixels for the worker, a ``.npy`` file. ``preview``: a smaller photograph, uint8 (row, column,
-    channel). ``hypotheses``, ``response_number``, ``model``: the masks of the last response, its number, and the fields
-    of the ``ModelStamp`` of its model. ``must_encode``: whether the worker should compute the features before the first
-    prompt.
-    """
-
-    array: Path
-    history: PromptHistory = field(default_factory=PromptHistory)
-    pending: list[PendingPrompt] = field(default_factory=list)
-    photograph: Photograph | None = None
-    preview: NDArray[np.uint8] | None = None
-    image_digest: str = ""
-    hypotheses: PromptedMasks | None = None
-    response_number: int = 0
-    model: dict[str, Any] = field(default_factory=dict)
-    must_encode: bool = False
-    _data: object = None
-
-    def read(self, source: LayerPhotographSource) -> Photograph:
-        """Return the photograph with its current scale; call this in a thread.
-
-        The pixels are read again only if those of the layer were replaced. Different pixels start a new history.
-        """
-        if self.photograph is None or source.data is not self._data:
-            previous_digest = self.image_digest
-            self.photograph, self.image_digest = read_pixels(source, self.array)
-            self._data, self.preview = source.data, make_preview(self.photograph.rgb)
-            if previous_digest not in ("", self.image_digest):
-                self.history, self.hypotheses = PromptHistory(), None
-        self.photograph = source.describe(self.photograph.rgb)
-        return self.photograph
 
 
 class MaskToCorrect(NamedTuple):
@@ -107,14 +59,12 @@ class MaskToCorrect(NamedTuple):
     predicted_digest: str | None = None
 
     @classmethod
-    def find(cls, store: LesionStore, identity: str) -> MaskToCorrect:
+    def find(cls, session: PhotographSession) -> MaskToCorrect:
         """Collect the mask of a photograph."""
-        labels = store.mask(identity)
-        lesion = None if labels is None else store.lesions[identity]
-        labels = labels or store.existing_mask(identity)
+        labels = session.mask or session.existing_mask
         if labels is None:
-            return cls(None, store.strokes(identity), None)
-        return cls(labels.data.copy(), store.strokes(identity), lesion, get_model_digest(labels))
+            return cls(None, session.strokes, None)
+        return cls(labels.data.copy(), session.strokes, session.masked_lesion, get_model_digest(labels))
 
 
 @dataclass(frozen=True)
@@ -157,18 +107,16 @@ class PromptController(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(
-        self, controls: LesionControls, controller: LesionController, client: WorkerClient, viewer: Viewer
-    ) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
         super().__init__(controls)
-        self._controls, self._controller, self._client, self._viewer = controls, controller, client, viewer
+        self._controls, self._controller, self._client = controls, controller, client
+        self._sessions, self._viewer = controls.sessions, controls.sessions.viewer
         self._tool = controls.prompt_tool
         self._switch_off = partial(controls.prompt_tool.button.setChecked, False)
-        self._canvas = PromptCanvasTool(viewer, self._on_prompt, self._switch_off)
-        self._photographs: dict[str, PromptedPhotograph] = {}
+        self._canvas = PromptCanvasTool(self._viewer, self._on_prompt, self._switch_off)
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._encoding: BackgroundJob | None = None  # never at the same time as a stage
-        self._active = ""  # identity of the photograph of the stage or encoding
+        self._active: PhotographSession | None = None  # the photograph of the stage or encoding
         self._tool.toggled.connect(self._on_toggled)
         self._tool.chosen.connect(self._on_chosen)
         self._tool.find_button.clicked.connect(partial(self._add_pending, FIND_ALL))
@@ -177,20 +125,24 @@ class PromptController(QObject):
         controls.status.cancelled.connect(self._on_cancelled)
         controller.changed.connect(self._on_changed)
         tasks.idle.connect(self._next)
-        controller.photograph_removed.connect(self._on_removed)
+        self._sessions.removed.connect(self._on_removed)
         self.destroyed.connect(self._canvas.stop)
 
-    def set_photograph(self) -> None:
+    def update_view(self) -> None:
         """Show the prompts of the photograph in view, and switch the tool off."""
         self._tool.button.setChecked(False)
-        self._on_changed(str(self._controls.picker.identity))
+        session = self._controls.picker.session
+        if session is None:
+            self._tool.show_hypotheses([], [], 0)
+        else:
+            self._on_changed(session)
 
     def _on_toggled(self, on: bool) -> None:
-        image = self._controls.picker.image
-        if on and image is not None:
+        session = self._controls.picker.session
+        if on and session is not None:
             self._controls.correction_tools.stop()
             self._controls.status.show_message(HINT)
-            self._start_tool(image)
+            self._start_tool(session.image)
             self._request_encoding()
         else:
             self._canvas.stop()
@@ -204,9 +156,9 @@ class PromptController(QObject):
 
     def _request_encoding(self) -> None:
         """Prepare the photograph in view while the tool is on, so that the first click takes effect at once."""
-        identity = self._controls.picker.identity
-        if self._tool.button.isChecked() and identity is not None:
-            self._photograph_of(identity).must_encode = True
+        session = self._controls.picker.session
+        if self._tool.button.isChecked() and session is not None:
+            self._prompted(session).must_encode = True
             self._next()
 
     def _on_prompt(self, prompt: PromptOptions) -> None:
@@ -214,146 +166,157 @@ class PromptController(QObject):
         self._tool.new_button.setChecked(False)
 
     def _add_pending(self, prompt: PendingPrompt, *_: object) -> None:
-        identity = self._controls.picker.identity
-        if identity is None:
-            return
-        self._photograph_of(identity).pending.append(prompt)
-        self._next()
+        session = self._controls.picker.session
+        if session is not None:
+            self._prompted(session).pending.append(prompt)
+            self._next()
 
-    def start_from(self, identity: str, step: PromptStep) -> None:
+    def start_from(self, session: PhotographSession, step: PromptStep) -> None:
         """Start again from a mask that replaced the previous one of a photograph."""
-        history = self._photograph_of(identity).history
+        history = self._prompted(session).history
         history.steps.append(step)
         history.current = step
 
-    def _photograph_of(self, identity: str) -> PromptedPhotograph:
-        name = f"{uuid.uuid4().hex}-prompted.npy"
-        return self._photographs.setdefault(identity, PromptedPhotograph(self._client.folder / name))
+    def _prompted(self, session: PhotographSession) -> PromptedPhotograph:
+        """Return the prompts of a photograph; create them at first use."""
+        if session.prompted is None:
+            session.prompted = PromptedPhotograph(self._client.folder / f"{uuid.uuid4().hex}-prompted.npy")
+        return session.prompted
 
     def _next(self) -> None:
         """Send pending prompts, those of the photograph in view first, once the previous response is in its mask."""
-        waiting = [identity for identity, photograph in self._photographs.items() if photograph.pending]
-        waiting.sort(key=lambda identity: identity != self._controls.picker.identity)
         if self._stage is not None or self._encoding is not None:
             return
-        if waiting:
-            tasks.set_running(self, True)
-            self._controller.watcher.flush()
-            if tasks.is_idle(self._controller):
-                self._send(waiting[0], self._photographs[waiting[0]])
-            return
-        for identity, photograph in self._photographs.items():
+        current = self._controls.picker.session
+        prompted = [(session, session.prompted) for session in self._sessions if session.prompted is not None]
+        prompted.sort(key=lambda item: item[0] is not current)
+        for session, photograph in prompted:
+            if photograph.pending:
+                tasks.set_running(self, True)
+                self._controller.watcher.flush()
+                if tasks.is_idle(self._controller):
+                    self._send(session, photograph)
+                return
+        for session, photograph in prompted:
             if photograph.must_encode:
-                self._encode(identity, photograph)
+                self._encode(session, photograph)
                 return
 
-    def _encode(self, identity: str, photograph: PromptedPhotograph) -> None:
+    def _encode(self, session: PhotographSession, photograph: PromptedPhotograph) -> None:
         """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
         photograph.must_encode = False
-        source = self._controller.store.source(identity)
-        if source is not None:
-            work = partial(prepare_encoding, photograph, source, self._controls.model.model)
-            self._encoding, self._active = BackgroundJob(work), identity
+        if session.is_open:
+            work = partial(prepare_encoding, photograph, session.source, self._controls.model.model)
+            self._encoding, self._active = BackgroundJob(work), session
             self._encoding.succeeded.connect(self._on_encodable)
             self._encoding.failed.connect(self._on_failed)
             self._encoding.start(self)
 
     def _on_encodable(self, arguments: dict[str, Any]) -> None:
-        self._encoding = None
+        self._encoding = self._active = None
         self._client.request("encode", **arguments).failed.connect(self.failed)
         self._next()
 
-    def _send(self, identity: str, photograph: PromptedPhotograph) -> None:
+    def _send(self, session: PhotographSession, photograph: PromptedPhotograph) -> None:
         """Send the pending prompts of a photograph."""
-        source = self._controller.store.source(identity)
-        if source is None:
-            photograph.pending.clear()
+        pending, photograph.pending = photograph.pending, []
+        if not session.is_open:
             self._end()
             return
-        pending, photograph.pending = photograph.pending, []
         self._controls.status.begin(TASK, "Finding the lesion ...")
-        mask = MaskToCorrect.find(self._controller.store, identity)
-        work = partial(prepare_prompt, photograph, source, pending, mask, self._controls.model.model)
-        self._start(identity, BackgroundJob(work), partial(self._on_prepared, identity, photograph))
+        mask = MaskToCorrect.find(session)
+        work = partial(prepare_prompt, photograph, session.source, pending, mask, self._controls.model.model)
+        self._start(session, BackgroundJob(work), partial(self._on_prepared, session, photograph))
 
-    def _start(self, identity: str, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
-        self._stage, self._active = stage, identity
+    def _start(
+        self, session: PhotographSession, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]
+    ) -> None:
+        self._stage, self._active = stage, session
         tasks.set_running(self, True)
         stage.succeeded.connect(on_success)
         stage.failed.connect(self._on_failed)
         if isinstance(stage, BackgroundJob):
             stage.start()
 
-    def _on_prepared(self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt) -> None:
+    def _on_prepared(
+        self, session: PhotographSession, photograph: PromptedPhotograph, prepared: PreparedPrompt
+    ) -> None:
         photograph.pending[:0] = prepared.rest
         if not prepared.verb:
-            self._finish(identity, photograph, prepared, PromptChange(lambda state: state))
+            self._finish(session, photograph, prepared, PromptChange(lambda state: state))
             return
         request = self._client.request(prepared.verb, **prepared.arguments)
         self._client.prioritize_request(request)
-        self._start(identity, request, partial(self._on_response, identity, photograph, prepared))
+        self._start(session, request, partial(self._on_response, session, photograph, prepared))
 
     def _on_response(
-        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, response: dict[str, Any]
+        self,
+        session: PhotographSession,
+        photograph: PromptedPhotograph,
+        prepared: PreparedPrompt,
+        response: dict[str, Any],
     ) -> None:
-        options = self._controller.options_of(identity) if prepared.is_first else None
+        options = self._controller.options_of(session) if prepared.is_first else None
         work = partial(read_response, photograph, prepared, response, options)
-        self._start(identity, BackgroundJob(work), partial(self._on_read, identity, photograph, prepared))
+        self._start(session, BackgroundJob(work), partial(self._on_read, session, photograph, prepared))
 
     def _on_read(
         self,
-        identity: str,
+        session: PhotographSession,
         photograph: PromptedPhotograph,
         prepared: PreparedPrompt,
         response: tuple[PromptChange, RecoveredLesion | None],
     ) -> None:
         change, first = response
         if first is not None:
-            self._controller.recovery.restore(identity, first)
-        self._finish(identity, photograph, prepared, change if first is None else None)
+            self._controller.recovery.restore(session, first)
+        self._finish(session, photograph, prepared, change if first is None else None)
 
     def _finish(
-        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, change: PromptChange | None
+        self,
+        session: PhotographSession,
+        photograph: PromptedPhotograph,
+        prepared: PreparedPrompt,
+        change: PromptChange | None,
     ) -> None:
         """Change the mask in one undo step."""
         self._end()
-        if change is not None and identity in self._controller.store.lesions:
+        if change is not None:
             make = partial(change_mask, photograph, prepared, change)
-            self._controller.replace_mask(identity, make, key="prompt")
+            self._controller.replace_mask(session, make, key="prompt")
         self._next()
 
-    def _on_changed(self, identity: str) -> None:
+    def _on_changed(self, session: PhotographSession) -> None:
         """Show the prompts and hypotheses of the current mask, also of one that undo restored."""
-        photograph, lesion = self._photographs.get(identity), self._controller.store.lesions.get(identity)
-        image = self._controller.store.image(identity)
+        photograph, lesion = session.prompted, session.lesion
         step = None if photograph is None or lesion is None else photograph.history.set_current(lesion.mask_digest)
-        if step is not None and image is not None:
-            layers.show_prompts(self._viewer, image, step.prompted)
-        if identity == str(self._controls.picker.identity):
+        if step is not None and session.is_open:
+            layers.show_prompts(self._viewer, session.image, step.prompted)
+        if session is self._controls.picker.session:
             self._show_hypotheses(photograph, step)
-            if self._tool.button.isChecked() and image is not None:
-                self._start_tool(image)
+            if self._tool.button.isChecked():
+                self._start_tool(session.image)
 
     def _on_chosen(self, position: int) -> None:
         """Change the lesion that was prompted last to another hypothesis."""
-        identity = str(self._controls.picker.identity)
-        photograph = self._photographs.get(identity)
-        if photograph is not None and photograph.hypotheses is not None and self._stage is None:
-            index = photograph.hypotheses.by_area[position]
-            set_hypothesis = partial(_set_hypothesis, photograph.hypotheses, index)
-            change = PromptChange(set_hypothesis, photograph.response_number, index)
-            make = partial(change_mask, photograph, None, change)
-            self._controller.replace_mask(identity, make, key="prompt")
+        session = self._controls.picker.session
+        photograph = None if session is None else session.prompted
+        if session is None or photograph is None or photograph.hypotheses is None or self._stage is not None:
+            return
+        index = photograph.hypotheses.by_area[position]
+        set_hypothesis = partial(_set_hypothesis, photograph.hypotheses, index)
+        change = PromptChange(set_hypothesis, photograph.response_number, index)
+        self._controller.replace_mask(session, partial(change_mask, photograph, None, change), key="prompt")
 
     def _show_hypotheses(self, photograph: PromptedPhotograph | None, step: PromptStep | None) -> None:
         """Show the hypotheses of the last response, if the mask is one of them."""
-        if photograph is None or photograph.hypotheses is None or photograph.preview is None or step is None:
+        hypotheses = None if photograph is None else photograph.hypotheses
+        if photograph is None or hypotheses is None or photograph.preview is None or step is None:
             self._tool.show_hypotheses([], [], 0)
             return
         if step.answer != photograph.response_number:
             self._tool.show_hypotheses([], [], 0)
             return
-        hypotheses = photograph.hypotheses
         pictures = draw_hypotheses(photograph.preview, hypotheses.margins[hypotheses.by_area])
         qualities = [float(hypotheses.qualities[index]) for index in hypotheses.by_area]
         self._tool.show_hypotheses(pictures, qualities, hypotheses.by_area.index(step.chosen))
@@ -368,20 +331,21 @@ class PromptController(QObject):
         if task != TASK:
             return
         stage = self._stage
-        for photograph in self._photographs.values():
-            photograph.pending.clear()
+        for session in self._sessions:
+            if session.prompted is not None:
+                session.prompted.pending.clear()
         self._end()
         if stage is not None:
             stage.cancel()
 
     def _end(self) -> None:
-        self._stage = None
+        self._stage = self._active = None
         tasks.set_running(self, False)
         self._controls.status.end(TASK)
 
-    def _on_removed(self, identity: str) -> None:
-        photograph, stage = self._photographs.pop(identity, None), self._stage or self._encoding
-        if stage is not None and self._active == identity:
+    def _on_removed(self, session: PhotographSession) -> None:
+        stage = self._stage or self._encoding
+        if stage is not None and self._active is session:
             self._encoding = None
             self._end()
             if isinstance(stage, BackgroundJob):
@@ -389,8 +353,9 @@ class PromptController(QObject):
             else:
                 stage.ignore()
             self._next()
-        if photograph is not None:
-            for path in photograph.array.parent.glob(f"{photograph.array.stem}*"):
+        if session.prompted is not None:
+            array = session.prompted.array
+            for path in array.parent.glob(f"{array.stem}*"):
                 with suppress(OSError):  # on Windows, the worker may still read it; the client removes its folder
                     path.unlink(missing_ok=True)
 

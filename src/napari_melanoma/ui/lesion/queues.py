@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -19,13 +19,15 @@ from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.viewer.garbage import collection_paused
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 
 class AnalysisArrays(NamedTuple):
@@ -122,7 +124,7 @@ def _remove(array: Path) -> None:
 
 def _read_photograph(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
     run.report(Progress(0, None, "Reading the photograph"))
-    pixels = read_pixels(source, array)
+    pixels = source.read_into(array)
     if run.cancelled:
         _remove(array)
     return pixels
@@ -141,42 +143,33 @@ def _derive_result(
 class FinishedAnalysis(NamedTuple):
     """The result for a photograph, with the digests of the mask and of the pixels."""
 
-    identity: str
+    session: PhotographSession
     result: LesionResult
     mask_digest: str
     image_digest: str
 
 
 class LesionAnalysisQueue(QObject):
-    """Analyzes photographs one after the other.
-
-    ``source``: returns the pixel source of a photograph by its identity; None if it was removed.
-    """
+    """Analyzes photographs one after the other."""
 
     progressed = Signal(object)  # Progress
     analyzed = Signal(object)  # FinishedAnalysis
     failed = Signal(object)  # Exception
     finished = Signal(int, float)  # number of analyzed photographs, and seconds; also after ``cancel``
 
-    def __init__(
-        self, client: WorkerClient, source: Callable[[str], LayerPhotographSource | None], parent: QObject
-    ) -> None:
+    def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._source = source
-        self._pending: deque[str] = deque()
-        self._options: Mapping[str, LesionOptions] = {}
+        self._pending: deque[tuple[PhotographSession, LesionOptions]] = deque()
         self._analysis: LesionAnalysisTask | None = None
-        self._current = ""  # identity of the photograph
-        self._name = ""
+        self._name = ""  # of the photograph
         self._total = self._done = 0  # numbers of photographs
         self._start_time = 0.0
 
-    def start(self, options: Mapping[str, LesionOptions]) -> None:
+    def start(self, photographs: Iterable[tuple[PhotographSession, LesionOptions]]) -> None:
         """Start analyzing photographs; a running analysis is canceled."""
         self._cancel_current()
-        self._pending = deque(options)
-        self._options = options
+        self._pending.extend(photographs)
         self._total, self._done, self._start_time = len(self._pending), 0, time.monotonic()
         self._next()
 
@@ -197,17 +190,16 @@ class LesionAnalysisQueue(QObject):
     def _next(self) -> None:
         self._analysis = None
         while self._pending and self._analysis is None:
-            self._current = self._pending.popleft()
-            source = self._source(self._current)
-            if source is not None:
-                self._name = source.name
-                self._analysis = LesionAnalysisTask(self._client, source, self._options[self._current])
+            session, options = self._pending.popleft()
+            if session.is_open:
+                self._name = session.name
+                self._analysis = LesionAnalysisTask(self._client, session.source, options)
+                self._analysis.succeeded.connect(partial(self._on_success, session))
         tasks.set_running(self, self._analysis is not None)
         if self._analysis is None:
             self.finished.emit(self._done, time.monotonic() - self._start_time)
             return
         self._analysis.progressed.connect(self._on_progress)
-        self._analysis.succeeded.connect(self._on_success)
         self._analysis.failed.connect(self.failed)
         self._analysis.finished.connect(self._next)
         self._analysis.start()
@@ -224,18 +216,9 @@ class LesionAnalysisQueue(QObject):
         message = f"{self._name}: photograph {position} of {self._total}{left}"
         self.progressed.emit(Progress(position - 1, self._total, message))
 
-    def _on_success(self, digested: tuple[LesionResult, str, str]) -> None:
+    def _on_success(self, session: PhotographSession, digested: tuple[LesionResult, str, str]) -> None:
         self._done += 1
-        self.analyzed.emit(FinishedAnalysis(self._current, *digested))
-
-
-def read_pixels(source: LayerPhotographSource, array: Path) -> tuple[Photograph, str]:
-    """Read a photograph and save its pixels for the worker; return the photograph and the digest of its pixels."""
-    import numpy as np
-
-    photograph = source.read()
-    np.save(array, photograph.rgb)
-    return photograph, array_fingerprint(photograph.rgb)
+        self.analyzed.emit(FinishedAnalysis(session, *digested))
 
 
 def derive_served_result(
@@ -281,42 +264,7 @@ def preload_libraries(run: RunContext) -> None:
     redraw_border(result.probability, rgb, result.mask, strokes)
 
 
-PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table
-
-
-class ClassifierInput(NamedTuple):
-    """The input of a classifier: the name of the model, the digests of photograph and mask, and the number of lesions.
-
-    If there are several lesions, each is also classified separately. ``modality``: the stated type of photograph.
-    """
-
-    model: str
-    image_digest: str
-    mask_digest: str
-    lesions: int = 1
-    modality: str | None = None
-
-
-class LesionPredictionRequest(NamedTuple):
-    """A request for the prediction of a lesion with patient data, or for the heatmap of a prediction.
-
-    ``method``: of the heatmap; empty for a prediction. ``target``: the class that the heatmap explains; empty for the
-    positive class.
-    """
-
-    identity: str
-    classifier_input: ClassifierInput
-    row: PatientItems
-    method: str = ""
-    target: str = ""
-
-    @property
-    def key(self) -> str:
-        """The key of the request, which replaces a pending request with the same key."""
-        return f"{'explain' if self.method else 'classify'} {self.identity}"
-
-
-FindResult = Callable[[LesionPredictionRequest], "LesionResult | None"]
+FindResult = Callable[["LesionPredictionRequest"], "LesionResult | None"]
 
 
 class PredictionQueue(StagedTask):

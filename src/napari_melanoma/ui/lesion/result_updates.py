@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import mark_painted
-from napari_melanoma.ui.lesion.analyzed_lesions import (
+from napari_melanoma.ui.lesion.layers import LayerWatcher, LesionLayers
+from napari_melanoma.ui.lesion.recovery import LesionAutosave, LesionRecovery
+from napari_melanoma.ui.session.analyzed_lesion import (
     MASK_OPTIONS,
     ROI_OPTIONS,
     AnalyzedLesion,
-    LesionStore,
     LesionUpdate,
     MakeResult,
     Point,
@@ -25,168 +26,156 @@ from napari_melanoma.ui.lesion.analyzed_lesions import (
     rederive,
     redraw_from_strokes,
 )
-from napari_melanoma.ui.lesion.layers import LayerWatcher, LesionLayers
-from napari_melanoma.ui.lesion.recovery import LesionAutosave, LesionRecovery
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Layer
-    from napari.viewer import Viewer
+    from napari.layers import Labels, Layer
     from numpy.typing import NDArray
 
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.queues import FinishedAnalysis
+    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128  # of ``_find_changed_pixels``
 
 
-class LesionSaveResult(NamedTuple):
-    """The outcome of saving a lesion: a value, such as the written folder, for a callback on the GUI thread."""
-
-    identity: str
-    value: Any
-    callback: Callable[[Any], None]
-
-
 class LesionController(QObject):
     """Changes masks on request, and updates everything that is derived from them.
 
-    ``changed``, ``restored`` and ``photograph_removed`` carry the identity of a photograph; ``restored`` is emitted
-    when undo has restored a mask with its options. ``options_of``: returns the current options of a photograph.
+    ``changed``: the lesion of a photograph has changed, and its layers show it. ``restored``: undo has restored a mask
+    with its options. Both carry the session. ``options_of``: returns the current options of a photograph.
     """
 
-    changed = Signal(str)
-    restored = Signal(str)
-    saved = Signal(object, object)  # SaveTarget, folder
-    photograph_removed = Signal(str)
+    changed = Signal(object)  # PhotographSession
+    restored = Signal(object)  # PhotographSession
     message = Signal(str)
     failed = Signal(object)  # Exception
 
     def __init__(
         self,
-        viewer: Viewer,
-        options_of: Callable[[str], LesionOptions],
+        sessions: PhotographSessions,
+        options_of: Callable[[PhotographSession], LesionOptions],
         get_shared_options: Callable[[], LesionOptions],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self.store = LesionStore(viewer)
+        self.sessions = sessions
         self.autosave = LesionAutosave(self)
-        self.watcher = LayerWatcher(self.store, self)
+        self.watcher = LayerWatcher(sessions, self)
         self.watcher.edits_finished.connect(self._update_from_mask)
-        self.watcher.scribbles_edited.connect(partial(self.autosave.save, store=self.store))
+        self.watcher.scribbles_edited.connect(self.autosave.save)
         self.watcher.removed.connect(self._on_removed)
         self.options_of = options_of
-        self.pending_options: dict[str, LesionOptions] = {}  # by identity: options that are not applied yet
         self._get_shared_options = get_shared_options
-        self._layers = LesionLayers(self.store, self)
-        self._layers.shown.connect(self.changed)
+        self._layers = LesionLayers(self)
+        self._layers.shown.connect(self._on_shown)
         self._layers.editable_layer_added.connect(self.watcher.watch)
-        self.recovery = LesionRecovery(self.store, self._layers, self._replace, get_shared_options, self)
+        self.recovery = LesionRecovery(self._layers, self._replace, get_shared_options, self)
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_done)
+        self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self.failed)
 
-    def add_result(self, analysis: FinishedAnalysis, previous_digest: str | None, options: LesionOptions) -> None:
+    def add_result(self, session: PhotographSession, analysis: FinishedAnalysis, previous_digest: str | None) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        identity, result = analysis.identity, analysis.result
-        if self.store.mask(identity) is not None:
-            self.pending_options[identity] = options
-            self._replace(
-                identity, partial(_with_current_options, result, options), expected=previous_digest or "", key="options"
-            )
-        elif self.store.image(identity) is not None:
-            expected = None if self.store.mask_digest(identity) is None else previous_digest
+        result, options = analysis.result, self.options_of(session)
+        if session.mask is not None:
+            session.pending_options = options
+            make = partial(_with_current_options, result, options)
+            self._replace(session, make, expected=previous_digest or "", key="options")
+        elif session.is_open:
+            expected = None if session.mask_digest is None else previous_digest
             lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
-            self.store.lesions[identity] = replace(lesion, default_options=self._get_shared_options())
-            self.pending_options[identity] = options
-            self._layers.add_layers(identity, partial(self._write_first_mask, analysis, expected))
+            session.lesion = replace(lesion, default_options=self._get_shared_options())
+            session.pending_options = options
+            self._layers.add_layers(session, partial(self._write_first_mask, session, analysis, expected))
 
-    def _write_first_mask(self, analysis: FinishedAnalysis, expected: str | None) -> None:
+    def _write_first_mask(self, session: PhotographSession, analysis: FinishedAnalysis, expected: str | None) -> None:
         """Write the mask of a first result, with the current options, into the mask layer.
 
         A layer left by a previous dock is replaced only if its digest is ``expected``. A new layer (None) is replaced
         only if the options have changed while the layers were added.
         """
-        identity, result = analysis.identity, analysis.result
-        labels, options = self.store.mask(identity), self.options_of(identity)
-        if labels is not None:
-            photographs.set_model_digest(labels, self.store.lesions[identity].mask_digest)
+        labels, lesion, result = session.mask, session.lesion, analysis.result
+        options = self.options_of(session)
+        if labels is not None and lesion is not None:
+            photographs.set_model_digest(labels, lesion.mask_digest)
         if expected is None and not _was_made_with(options, result):
             expected = analysis.mask_digest
         if expected is None:
-            self.pending_options.pop(identity, None)
+            session.pending_options = None
             return
-        self._replace(
-            identity, partial(_with_current_options, result, options), expected=expected, key="update_options"
-        )
-        self.watcher.mark_edited(identity)
+        make = partial(_with_current_options, result, options)
+        self._replace(session, make, expected=expected, key="update_options")
+        self.watcher.mark_edited(session)
 
-    def _on_removed(self, identity: str, removed_layers: dict[str, Layer]) -> None:
-        """Remove a photograph; its unsaved corrections are kept for recovery."""
-        lesion = self.store.lesions.pop(identity, None)
-        self.pending_options.pop(identity, None)
+    def _on_shown(self, session: PhotographSession) -> None:
+        session.shown.emit()
+        self.changed.emit(session)
+
+    def _on_removed(self, session: PhotographSession, removed_layers: dict[str, Layer]) -> None:
+        """Remove the session of a photograph; its unsaved corrections are kept for recovery."""
+        lesion = session.lesion
         if lesion is not None:
-            mask, strokes = (
-                removed_layers.get(role) or self.store.orphaned_layer(identity, role) for role in ("mask", "scribbles")
-            )
+            mask, strokes = (removed_layers.get(role) or session.orphaned_layer(role) for role in ("mask", "scribbles"))
             edited_mask = (
                 lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
             )
             self.autosave.save_removed(
-                identity, lesion, edited_mask, strokes.data if strokes and strokes.data.any() else None
+                session.identity, lesion, edited_mask, strokes.data if strokes and strokes.data.any() else None
             )
-        self.photograph_removed.emit(identity)
+        self.sessions.remove(session)
 
-    def _update_from_mask(self, identity: str) -> None:
-        self._latest.submit(f"follow {identity}", partial(self._prepare_update, identity))
+    def _update_from_mask(self, session: PhotographSession) -> None:
+        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate | None]:
+            return partial(update_from_mask, lesion, labels.data != 0, lesion.result.options)
 
-    def _prepare_update(self, identity: str) -> JobFunction | None:
-        labels = self.store.mask(identity)
-        if labels is None:
-            return None
-        lesion, mask = self.store.lesions[identity], labels.data != 0
-        return lambda run: update_from_mask(lesion, identity, mask, lesion.result.options)
+        self._submit("follow", session, compute)
 
-    def preview(self, identity: str) -> None:
+    def preview(self, session: PhotographSession) -> None:
         """Show the contour for the current options; the mask changes only with ``rederive``."""
-        lesion, options = self.store.lesions[identity], self.options_of(identity)
-        work = partial(preview_contours, identity, lesion.result, options, lesion.chosen)
-        self._latest.submit(f"preview {identity}", lambda: lambda run: work())
+        options = self.options_of(session)
 
-    def rederive(self, identity: str, chosen: Point | None = None, options: LesionOptions | None = None) -> None:
+        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
+            return partial(preview_contours, lesion.result, options, lesion.chosen)
+
+        self._submit("preview", session, compute)
+
+    def rederive(
+        self, session: PhotographSession, chosen: Point | None = None, options: LesionOptions | None = None
+    ) -> None:
         """Recompute the mask from the probability.
 
         ``chosen``: a point (row, column) in the selected lesion; by default the previous selection.
         """
-        lesion, new_options = self.store.lesions[identity], options or self.options_of(identity)
-        point = chosen or lesion.chosen
-        self.pending_options[identity] = new_options
-        self._replace(identity, lambda result, mask: rederive(result, new_options, point), point, lesion.mask_digest)
+        lesion, new_options = session.lesion, options or self.options_of(session)
+        if lesion is not None:
+            point = chosen or lesion.chosen
+            session.pending_options = new_options
+            self._replace(session, lambda result, mask: rederive(result, new_options, point), point, lesion.mask_digest)
 
-    def redraw(self, identity: str) -> None:
+    def redraw(self, session: PhotographSession) -> None:
         """Recompute the mask from the strokes in the scribbles layer."""
-        lesion, strokes = self.store.lesions[identity], self.store.strokes(identity)
+        strokes = session.strokes
         if strokes is None:
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
-            self._replace(identity, lambda result, mask: redraw_from_strokes(result, mask, strokes), lesion.chosen)
+            self.replace_mask(session, lambda result, mask: redraw_from_strokes(result, mask, strokes))
 
-    def replace_mask(self, identity: str, make: MakeResult, key: str = "replace") -> None:
+    def replace_mask(self, session: PhotographSession, make: MakeResult, key: str = "replace") -> None:
         """Replace the mask by that of a new result, in one step that can be undone.
 
         A pending replacement with the same key is dropped.
         """
-        self._replace(identity, make, self.store.lesions[identity].chosen, key=key)
+        self._replace(session, make, None if session.lesion is None else session.lesion.chosen, key=key)
 
     def _replace(
         self,
-        identity: str,
+        session: PhotographSession,
         make: MakeResult,
         chosen: Point | None = None,
         expected: str | None = None,
@@ -198,85 +187,90 @@ class LesionController(QObject):
         the meantime. None replaces any mask.
         """
 
-        def prepare() -> JobFunction | None:
-            labels = self.store.mask(identity)
-            if labels is None:
-                return None
-            lesion, mask = self.store.lesions[identity], labels.data.copy()
-            result, allowed = lesion.result, None if expected is None else lesion.model_digests | {expected}
-            return lambda run: prepare_replacement(identity, make(result, mask), mask, chosen, allowed)
+        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
+            mask, result = labels.data.copy(), lesion.result
+            allowed = None if expected is None else lesion.model_digests | {expected}
+            return lambda: prepare_replacement(make(result, mask), mask, chosen, allowed)
 
-        self._latest.submit(f"{key} {identity}", prepare)
+        self._submit(key, session, compute)
 
-    def remeasure(self, identity: str, options: LesionOptions | None = None) -> None:
+    def remeasure(self, session: PhotographSession, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
-        new_options = options or self.options_of(identity)
-        self.pending_options[identity] = new_options
+        session.pending_options = new_options = options or self.options_of(session)
+        self._submit(
+            "measure", session, lambda lesion, _: partial(remeasure_lesion, lesion, new_options, session.source)
+        )
+
+    def _submit(
+        self,
+        key: str,
+        session: PhotographSession,
+        make_work: Callable[[AnalyzedLesion, Labels], Callable[[], LesionUpdate | None]],
+    ) -> None:
+        """Compute an update of a lesion in a thread, and apply it; without a mask, nothing is done.
+
+        A pending computation with the same ``key`` is dropped. ``make_work``: called with the lesion and its mask layer
+        when it is the turn of the computation.
+        """
 
         def prepare() -> JobFunction | None:
-            image, lesion = self.store.image(identity), self.store.lesions.get(identity)
-            if image is None or lesion is None:
+            lesion, labels = session.lesion, session.mask
+            if lesion is None or labels is None:
                 return None
-            source = LayerPhotographSource.from_layer(image)
-            return lambda run: remeasure_lesion(identity, lesion, new_options, source)
+            work = make_work(lesion, labels)
+            return lambda run: partial(self._apply_update, session, work())
 
-        self._latest.submit(f"measure {identity}", prepare)
+        self._latest.submit(f"{key} {session.identity}", prepare)
 
     def submit_save(
         self,
         key: str,
-        identity: str,
+        session: PhotographSession,
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
-        callback: Callable[[Any], None],
+        callback: Callable[[Any], object],
     ) -> None:
         """Save a lesion with its current mask; afterwards, its corrections count as saved.
 
         ``make_work``: returns the function that saves it in a thread; None if there is nothing to save. ``callback``:
         called with the return value of this function. A pending save with the same ``key`` is dropped.
         """
-        self.watcher.mark_edited(identity)
+        self.watcher.mark_edited(session)
         self.watcher.flush()
 
+        def on_saved(value: object) -> None:
+            if session.lesion is not None and session in self.sessions:
+                session.lesion = replace(session.lesion, unsaved=False)
+                self.autosave.remove(session.identity, session.lesion)
+            callback(value)
+
         def prepare() -> JobFunction | None:
-            lesion = self.store.lesions.get(identity)
+            lesion = session.lesion if session in self.sessions else None
             work = None if lesion is None else make_work(lesion)
-            return None if work is None else lambda run: LesionSaveResult(identity, work(run), callback)
+            return None if work is None else lambda run: partial(on_saved, work(run))
 
-        self._latest.submit(f"{key} {identity}", prepare)
+        self._latest.submit(f"{key} {session.identity}", prepare)
 
-    def _on_done(self, outcome: LesionUpdate | LesionSaveResult | None) -> None:
-        if isinstance(outcome, LesionUpdate):
-            self._apply_update(outcome)
-        elif outcome is not None:
-            lesion = self.store.lesions.get(outcome.identity)
-            if lesion is not None:
-                lesion.unsaved = False
-                self.autosave.remove(outcome.identity, self.store)
-            outcome.callback(outcome.value)
-
-    def _apply_update(self, update: LesionUpdate) -> None:
-        identity, lesion = update.identity, self.store.lesions.get(update.identity)
-        labels = self.store.mask(identity)
-        if lesion is None or labels is None:
+    def _apply_update(self, session: PhotographSession, update: LesionUpdate | None) -> None:
+        lesion, labels = session.lesion, session.mask
+        if update is None or lesion is None or labels is None:
             return
-        if not self._layers.show_update(update):
-            self.pending_options.pop(identity, None)
+        if not self._layers.show_update(session, update):
+            session.pending_options = None
             self.message.emit(MASK_EDITED_MESSAGE)
         elif update.result is not None:
-            lesion.apply(update)
-            if update.restored or (
-                identity in self.pending_options and _was_made_with(self.pending_options[identity], lesion.result)
-            ):
-                self.pending_options.pop(identity, None)
+            session.lesion = lesion = lesion.apply(update)
+            pending = session.pending_options
+            if update.restored or (pending is not None and _was_made_with(pending, lesion.result)):
+                session.pending_options = None
             if lesion.unsaved:
-                self.autosave.save(identity, self.store)
+                self.autosave.save(session)
             else:
-                self.autosave.remove(identity, self.store)
+                self.autosave.remove(session.identity, lesion)
             if not lesion.corrected:
                 photographs.set_model_digest(labels, lesion.mask_digest)
             if update.restored:
-                self.restored.emit(identity)
-            self.changed.emit(identity)
+                self.restored.emit(session)
+            self._on_shown(session)
 
 
 def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
@@ -294,7 +288,6 @@ def _with_current_options(
 
 
 def prepare_replacement(
-    identity: str,
     result: LesionResult,
     previous_mask: NDArray[np.uint8],
     chosen: Point | None,
@@ -308,9 +301,8 @@ def prepare_replacement(
     """
     mask = previous_mask != 0
     if allowed is not None and array_fingerprint(mask) not in allowed:
-        return LesionUpdate(identity, outdated=True)
+        return LesionUpdate(outdated=True)
     return LesionUpdate(
-        identity,
         result,
         None,
         array_fingerprint(result.mask),
@@ -329,21 +321,17 @@ def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp]
     return np.concatenate(rows), np.concatenate([indices[1] for indices in bands])
 
 
-def remeasure_lesion(
-    identity: str, lesion: AnalyzedLesion, options: LesionOptions, source: LayerPhotographSource
-) -> LesionUpdate:
+def remeasure_lesion(lesion: AnalyzedLesion, options: LesionOptions, source: LayerPhotographSource) -> LesionUpdate:
     """Crop and measure the same mask again, after the scale, the type of photograph or the ROI options changed."""
     from napari_melanoma.lesion.analysis import remeasure
 
     result = lesion.result
     scaled = replace(result, photograph=source.describe(result.photograph.rgb))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
-    return LesionUpdate(identity, measured, None, lesion.mask_digest, lesion.chosen)
+    return LesionUpdate(measured, None, lesion.mask_digest, lesion.chosen)
 
 
-def update_from_mask(
-    lesion: AnalyzedLesion, identity: str, mask: NDArray[np.bool_], options: LesionOptions
-) -> LesionUpdate | None:
+def update_from_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_], options: LesionOptions) -> LesionUpdate | None:
     """Update the result for a mask that may have been edited, or restored by undo.
 
     ``mask``: bool (row, column), a copy of the current mask. Returns None if the mask has not changed.
@@ -356,6 +344,6 @@ def update_from_mask(
     origin = lesion.origins.get(digest)
     if origin is None:
         painted = replace(remeasure(lesion.result, mask, options), provenance=mark_painted(lesion.result.provenance))
-        return LesionUpdate(identity, painted, None, digest, lesion.chosen)
+        return LesionUpdate(painted, None, digest, lesion.chosen)
     result = origin.restore(lesion.result, mask, options.roi)
-    return LesionUpdate(identity, result, None, digest, origin.chosen, restored=True)
+    return LesionUpdate(result, None, digest, origin.chosen, restored=True)

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
-from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
+from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, row, tool_button
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore
+    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 
@@ -38,50 +37,13 @@ CHANGED_MESSAGE = (
 )
 
 
-class SaveTarget(NamedTuple):
-    """The photograph whose result is saved: identity of the layer, digest of the pixels, and current name."""
-
-    identity: str
-    image_digest: str
-    name: str
-
-
 def result_folder(folder: Path, name: str) -> Path:
     """Return the subfolder for a photograph; characters that are not allowed in file names become ``_``."""
     plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120].rstrip(" .") or "photograph"
     return folder / (f"photograph {plain}" if is_device_name(plain) else plain)
 
 
-class SavedVersions:
-    """Which version of the result of each open photograph was saved last.
-
-    ``get_result``: returns the result of a photograph as it is saved.
-    """
-
-    def __init__(self, store: LesionStore, get_result: Callable[[str], LesionResult]) -> None:
-        self._store, self._get_result = store, get_result
-        self._saved: dict[str, tuple[object, ...]] = {}
-        self._being_saved: dict[str, tuple[object, ...]] = {}
-
-    def prepare_save(self, target: SaveTarget, folder: Path, lesion: AnalyzedLesion) -> JobFunction:
-        """Return a function that saves the current result of a lesion in a thread."""
-        result = self._get_result(target.identity)
-        self._being_saved[target.identity] = _result_version(result, lesion.mask_digest)
-        return lambda run: save_result(result, target.name, folder)
-
-    def set_saved(self, identity: str) -> None:
-        """Record that the result of a photograph was saved as it was prepared."""
-        self._saved[identity] = self._being_saved[identity]  # kept, as a second save may have been prepared already
-
-    def is_current(self, identity: str) -> bool:
-        """Return whether the result of a photograph is the one that was saved last."""
-        lesion = self._store.lesions.get(identity)
-        if lesion is None or identity not in self._saved:
-            return False
-        return self._saved[identity] == _result_version(self._get_result(identity), lesion.mask_digest)
-
-
-def _result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]:
+def result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]:
     """Return what identifies a result: mask, options, scale, models, patient data and probabilities."""
     prediction = result.class_prediction
     predicted = None if prediction is None else (prediction.model.fingerprint, prediction.probabilities)
@@ -105,70 +67,35 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
     return folder
 
 
-class SavedPrediction(NamedTuple):
-    """A saved prediction, with the digest of its mask.
-
-    ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
-    """
-
-    identity: str
-    prediction: ClassPrediction
-    form: dict[str, str]
-    mask_digest: str
-    is_same_model: bool
-
-    def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
-        """Describe when the prediction was saved, and what has changed since then.
-
-        For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
-        """
-        changed = [
-            name
-            for name, has_changed in (
-                ("the mask", mask_digest not in (None, self.mask_digest)),
-                ("the model", bool(model) and (model != self.prediction.model.name or not self.is_same_model)),
-                ("the patient data", dict(row) != self.form),
-            )
-            if has_changed
-        ]
-        created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
-        saved = f"Saved on {created} UTC." if created else "Saved earlier."
-        return f"{saved} Outdated. Changed since then: {', '.join(changed)}." if changed else saved
-
-
 class SavedPredictions(QObject):
     """Reads the saved predictions of photographs in a thread."""
 
-    prediction_found = Signal(object)  # SavedPrediction
+    prediction_found = Signal(object)  # PhotographSession
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._predictions: dict[str, SavedPrediction] = {}
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_read)
+        self._latest.succeeded.connect(lambda done: done())
 
-    def load(self, identity: str, source: LayerPhotographSource, folder: Path) -> None:
-        """Read the saved result of a photograph; results of other pixels than ``source`` are ignored."""
-        self._latest.submit(identity, lambda: partial(read_saved_prediction, identity, source, folder))
+    def load(self, session: PhotographSession, folder: Path) -> None:
+        """Read the saved result of a photograph; results of other pixels are ignored."""
+        source = session.source
+        self._latest.submit(
+            session.identity,
+            lambda: lambda run: partial(self._on_read, session, read_saved_prediction(source, folder, run)),
+        )
 
-    def get(self, identity: str) -> SavedPrediction | None:
-        """Return the saved prediction of a photograph; None if there is none."""
-        return self._predictions.get(identity)
+    def drop(self, session: PhotographSession) -> None:
+        """Drop the pending task of a photograph."""
+        self._latest.drop(session.identity)
 
-    def remove(self, identity: str) -> None:
-        """Remove a photograph."""
-        self._latest.drop(identity)
-        self._predictions.pop(identity, None)
-
-    def _on_read(self, saved: SavedPrediction | None) -> None:
+    def _on_read(self, session: PhotographSession, saved: SavedPrediction | None) -> None:
         if saved is not None:
-            self._predictions[saved.identity] = saved
-            self.prediction_found.emit(saved)
+            session.saved_prediction = saved
+            self.prediction_found.emit(session)
 
 
-def read_saved_prediction(
-    identity: str, source: LayerPhotographSource, folder: Path, run: RunContext
-) -> SavedPrediction | None:
+def read_saved_prediction(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedPrediction | None:
     """Read the prediction of a saved result; call this in a thread.
 
     Returns None if there is no result or prediction, or if it is damaged or of another image.
@@ -187,13 +114,8 @@ def read_saved_prediction(
         run.check()
         prediction = ClassPrediction.from_json(values["prediction"])
         form = {str(name): str(value) for name, value in values["form"].items()}
-        return SavedPrediction(
-            identity,
-            prediction,
-            form,
-            array_fingerprint(read_mask(folder / "mask.png")),
-            _is_model_installed(prediction),
-        )
+        digest = array_fingerprint(read_mask(folder / "mask.png"))
+        return SavedPrediction(prediction, form, digest, _is_model_installed(prediction))
     except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
         return None  # optional: without it, the photograph is analyzed like any other
 
@@ -211,13 +133,13 @@ def _is_model_installed(prediction: ClassPrediction) -> bool:
 class LesionCloseGuard(WindowGuard):
     """Asks for confirmation before the main window of a dock closes with unsaved corrections."""
 
-    def __init__(self, dock: QWidget, store: LesionStore) -> None:
+    def __init__(self, dock: QWidget, sessions: PhotographSessions) -> None:
         super().__init__(dock)
-        self._store = store
+        self._sessions = sessions
 
     def may_close(self) -> bool:
         """Ask the user if there are unsaved corrections; return False to keep the window open."""
-        names = self._store.unsaved_names()
+        names = [session.name for session in self._sessions.unsaved]
         return not names or self._confirm_close(names)
 
     def _confirm_close(self, names: list[str]) -> bool:
@@ -232,14 +154,14 @@ class LesionCloseGuard(WindowGuard):
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)
         if pressed is discard:
-            discard_unsaved(self._store)
+            discard_unsaved(self._sessions)
         elif pressed is keep:
             return self._save_for_recovery()
         return pressed is discard
 
     def _save_for_recovery(self) -> bool:
         try:
-            save_unsaved(self._store)
+            save_unsaved(self._sessions)
         except SaveError as error:
             self.failed.emit(error)
             return False
@@ -249,7 +171,7 @@ class LesionCloseGuard(WindowGuard):
 class SaveBar(QWidget):
     """The buttons to save a result, to write its report, and to select the results folder.
 
-    ``save_requested``: emitted with the ``SaveTarget`` and the folder. ``report_requested``: with the saved folder.
+    ``save_requested``: emitted with the session and the folder. ``report_requested``: with the saved folder.
     """
 
     save_requested = Signal(object, object)
@@ -258,10 +180,7 @@ class SaveBar(QWidget):
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         self._settings = settings
-        self._target: SaveTarget | None = None
-        self._pending_target: SaveTarget | None = None
-        self._saved: dict[Path, SaveTarget] = {}  # the result in each folder
-        self._last_folders: dict[str, Path] = {}  # the folder that each photograph was saved to last
+        self._session: PhotographSession | None = None  # the analyzed photograph in view
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
@@ -270,96 +189,64 @@ class SaveBar(QWidget):
         layout.addWidget(row(self.button, self.report_button, self._folder_button, stretch=0))
         self.report_button.clicked.connect(self._on_report)
         self.button.clicked.connect(self.save)
-        self._folder_button.clicked.connect(self._on_choose_folder)
-        self.set_target(None)
+        self._folder_button.clicked.connect(lambda: self._choose_folder())
+        self.show_session(None)
 
-    def set_target(self, target: SaveTarget | None) -> None:
-        """Set the photograph whose result is saved."""
-        self._target = target
-        self.button.setEnabled(target is not None)
-        self._update_report_button()
-        folder = self._settings.folder
-        if target is None:
-            self.button.setToolTip("Analyze a photograph first")
-            return
-        destination = result_folder(folder, target.name) if folder else "a folder that you select"
-        self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
-
-    def set_saved(self, target: SaveTarget, folder: Path) -> None:
-        """Record which result a folder contains: saving it again replaces it without confirmation."""
-        self._saved = {other: saved for other, saved in self._saved.items() if not _is_same_folder(other, folder)}
-        self._saved[folder] = target
-        self._last_folders[target.identity] = folder
-        self._update_report_button()
-
-    def save(self) -> None:
-        """Request saving, after asking for the folder or for confirmation if needed."""
-        if self._target is None:
-            return
-        if self._settings.folder is None:
-            self._pending_target = self._target
-            self._choose_folder()
-        else:
-            self._request_save(self._target, result_folder(self._settings.folder, self._target.name))
-
-    def _update_report_button(self) -> None:
-        is_saved = self._report_folder is not None
+    def show_session(self, session: PhotographSession | None) -> None:
+        """Show where the result of a photograph is saved; None if it is not analyzed."""
+        self._session = session if session is not None and session.lesion is not None else None
+        self.button.setEnabled(self._session is not None)
+        is_saved = self._session is not None and self._session.saved.folder is not None
         self.report_button.setEnabled(is_saved)
         tip = "Write a report of the saved result (HTML, optionally PDF)"
         self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
+        folder = self._settings.folder
+        if self._session is None:
+            self.button.setToolTip("Analyze a photograph first")
+            return
+        destination = result_folder(folder, self._session.name) if folder else "a folder that you select"
+        self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
+
+    def save(self) -> None:
+        """Request saving, after asking for the folder or for confirmation if needed."""
+        if self._session is None:
+            return
+        if self._settings.folder is None:
+            self._choose_folder(self._session)
+        else:
+            self._request_save(self._session, self._settings.folder)
 
     def _on_report(self) -> None:
-        self.report_requested.emit(self._report_folder)
+        if self._session is not None:
+            self.report_requested.emit(self._session.saved.folder)
 
-    @property
-    def _report_folder(self) -> Path | None:
-        """The folder that the photograph was saved to last; None if another result has replaced it there.
-
-        Folders that it was saved to earlier may contain an outdated mask.
-        """
-        identity = None if self._target is None else self._target.identity
-        folder = self._last_folders.get(str(identity))
-        saved = None if folder is None else self._saved.get(folder)
-        return folder if saved is not None and saved.identity == identity else None
-
-    def _request_save(self, target: SaveTarget, folder: Path) -> None:
-        photograph = (target.identity, target.image_digest)
-        is_saved = any(
-            _is_same_folder(other, folder) and (saved.identity, saved.image_digest) == photograph
-            for other, saved in self._saved.items()
-        )
-        if folder.exists() and not is_saved:
-            self._confirm_replace(target, folder)
+    def _request_save(self, session: PhotographSession, folder: Path) -> None:
+        result, lesion = result_folder(folder, session.name), session.lesion
+        if lesion is not None and result.exists() and not session.saved.contains(result, lesion.image_digest):
+            self._confirm_replace(session, result)
         else:
-            self.save_requested.emit(target, folder)
+            self.save_requested.emit(session, result)
 
-    def _on_choose_folder(self) -> None:
-        self._pending_target = None
-        self._choose_folder()
+    def _choose_folder(self, saved: PhotographSession | None = None) -> None:
+        """Let the user select the results folder; ``saved``: a photograph to save there."""
+        on_folder = partial(self._on_folder, saved)
+        choose_folder(self, "folder_dialog", "Results folder", self._settings.folder, on_folder)
 
-    def _choose_folder(self) -> None:
-        choose_folder(self, "folder_dialog", "Results folder", self._settings.folder, self._on_folder)
-
-    def _on_folder(self, folder: Path) -> None:
+    def _on_folder(self, saved: PhotographSession | None, folder: Path) -> None:
         self._settings.folder = folder
-        self.set_target(self._target)
-        if self._pending_target is not None:
-            self._request_save(self._pending_target, result_folder(folder, self._pending_target.name))
+        self.show_session(self._session)
+        if saved is not None:
+            self._request_save(saved, folder)
 
-    def _confirm_replace(self, target: SaveTarget, folder: Path) -> None:
+    def _confirm_replace(self, session: PhotographSession, folder: Path) -> None:
         details = f"{folder} already exists and may belong to another photograph with the same name."
-        box = create_question(self, "replace_result", f"Replace the result of '{target.name}'?", details)
+        box = create_question(self, "replace_result", f"Replace the result of '{session.name}'?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(partial(self._on_replace, target, folder))
+        box.buttonClicked.connect(partial(self._on_replace, session, folder))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_replace(self, target: SaveTarget, folder: Path, button: QAbstractButton) -> None:
+    def _on_replace(self, session: PhotographSession, folder: Path, button: QAbstractButton) -> None:
         if button.objectName() == "replace":
-            self.save_requested.emit(target, folder)
-
-
-def _is_same_folder(one: Path, other: Path) -> bool:
-    """Return whether two paths are the same folder; only paths that differ just in spelling are looked up on disk."""
-    return normalize_name(str(one)) == normalize_name(str(other)) and is_same_folder(one, other)
+            self.save_requested.emit(session, folder)

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
-from napari_melanoma.ui.lesion.corrections_store import CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.review.list_model import PICTURE_PX, ReviewItems, ReviewListModel, ReviewListView
 from napari_melanoma.ui.review.mask_import import MaskImport, describe_import, show_report
 from napari_melanoma.ui.review.photographs import (
@@ -25,6 +24,7 @@ from napari_melanoma.ui.review.photographs import (
     find_ratings,
     list_photographs,
 )
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 
@@ -70,12 +71,8 @@ class ReviewOpener(LesionDockLink):
     def is_shown(self) -> bool:
         """Whether the photograph under review is selected in the Lesion dock."""
         dock = self.connected_dock
-        identity = None if dock is None else dock.picker.identity
-        return (
-            identity is not None
-            and self._requested_path is not None
-            and self.find_path(identity) == self._requested_path
-        )
+        session = None if dock is None else dock.picker.session
+        return session is not None and self._requested_path is not None and session.path == self._requested_path
 
     def open(self, path: Path) -> None:
         """Show a photograph; of several requests in a row, only the latest one is read."""
@@ -165,39 +162,33 @@ class ReviewOpener(LesionDockLink):
 
     def _has_unsaved_work(self, identity: str) -> bool:
         """Return whether a photograph has unsaved corrections or strokes; True if that is unknown."""
-        if self.connected_dock is None:
+        session = self.find_session(identity)
+        if session is None:
             return True
-        store = self.connected_dock.controller.store
-        lesion, labels = store.lesions.get(identity), store.mask(identity)
+        lesion, labels = session.lesion, session.mask
         if lesion is None or labels is None:
-            return store.is_corrected(identity)
-        return (
-            lesion.unsaved
-            or store.strokes(identity) is not None
-            or array_fingerprint(labels.data != 0) != lesion.mask_digest
-        )
+            return session.is_corrected
+        is_edited = array_fingerprint(labels.data != 0) != lesion.mask_digest
+        return lesion.unsaved or session.strokes is not None or is_edited
 
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
         dock = self.connected_dock
         if dock is None or not self.is_shown or not tasks.is_idle(dock.analysis_controller.queue):
             return
-        identity = str(dock.picker.identity)
-        lesion = dock.controller.store.lesions.get(identity)
-        if lesion is None and identity not in self._analyzed:
-            self._analyzed.add(identity)
+        session = dock.picker.session
+        if session is not None and session.lesion is None and session.identity not in self._analyzed:
+            self._analyzed.add(session.identity)
             dock.analyze_button.click()
 
-    def _on_analyzed(self, identity: str) -> None:
-        path, dock = self.find_path(identity), self.connected_dock
-        if path is not None and dock is not None and identity in dock.controller.store.lesions:
-            self.identified.emit(path, dock.controller.store.lesions[identity].image_digest)
+    def _on_analyzed(self, session: PhotographSession) -> None:
+        if session.path is not None and session.lesion is not None:
+            self.identified.emit(session.path, session.lesion.image_digest)
         self.changed.emit()
 
-    def _on_stored(self, identity: str, stored: object) -> None:
-        path = self.find_path(identity)
-        if path is not None:
-            self.stored.emit(path, stored)
+    def _on_stored(self, session: PhotographSession, stored: object) -> None:
+        if session.path is not None and session.is_open:
+            self.stored.emit(session.path, stored)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui.lesion.patient_form import PatientRows, Row
-from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.shared_state import Row, case_rows
 from napari_melanoma.ui.slide.heatmap import make_transparent_colormap
 from napari_melanoma.ui.slide.risk_view import DEPTH_SECTION_FIELDS
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -142,11 +142,10 @@ class RiskResultStore(QObject):
         super().__init__(parent)
         self._slide: ViewerSlide | None = None
         self._results: dict[str, tuple[Path, StoredRisk]] = {}  # folder and results by slide
-        self._patient_data = PatientRows()
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self.failed)
-        case_rows().changed.connect(self._on_cases)
+        case_rows().changed.connect(self.changed)
 
     @property
     def result(self) -> StoredRisk | None:
@@ -163,22 +162,22 @@ class RiskResultStore(QObject):
     @property
     def patient_data(self) -> Row:
         """Patient data of the displayed slide, by field."""
-        return {} if self._slide is None else self._patient_data.row(self._slide.identity, self._slide.layers[0])
+        return {} if self._slide is None else _patient_data(self._slide).row
 
     @property
     def case_name(self) -> str:
         """Name of the case that contains the slide; empty if the open case does not contain it."""
-        return "" if self._slide is None else self._patient_data.case(self._slide.identity)
+        return "" if self._slide is None else _patient_data(self._slide).case
 
     @property
     def is_edited(self) -> bool:
         """Whether the patient data were edited in the dock."""
-        return self._slide is not None and self._patient_data.has_edits(self._slide.layers[0])
+        return self._slide is not None and _patient_data(self._slide).has_edits
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide
-        self._on_cases()
+        self.changed.emit()
 
     def read(self, identity: str, folder: Path) -> None:
         """Read the stored results of a slide."""
@@ -187,12 +186,12 @@ class RiskResultStore(QObject):
     def set_patient_data(self, patient_data: Row) -> None:
         """Set the patient data, without emitting a signal."""
         if self._slide is not None:
-            self._patient_data.set_row(self._slide.identity, self._slide.layers[0], patient_data)
+            _patient_data(self._slide).set_row(patient_data)
 
     def restore_case_data(self) -> None:
         """Discard the edits of the patient data, so that those of the case are used."""
         if self._slide is not None:
-            self._patient_data.remove(self._slide.identity, self._slide.layers[0])
+            _patient_data(self._slide).reset()
             self.changed.emit()
 
     def _on_read(self, result: RiskReadResult) -> None:
@@ -203,15 +202,12 @@ class RiskResultStore(QObject):
         predicted_from = stored.prediction.get("known") or {}
         if predicted_from and not self.case_name and not self.is_edited:  # show the data that the prediction used
             row = {str(name): str(cell) for name, cell in predicted_from.items() if name not in DEPTH_SECTION_FIELDS}
-            self._patient_data.set_row(identity, self._slide.layers[0], row)
+            _patient_data(self._slide).set_row(row)
         self.changed.emit()
 
-    def _on_cases(self) -> None:
-        """Use the patient data of the open case, if it contains the slide."""
-        if self._slide is not None:
-            case, row = case_rows().find(self._slide.info.path)
-            self._patient_data.set_case(self._slide.identity, case, row)
-        self.changed.emit()
+
+def _patient_data(slide: ViewerSlide) -> PatientData:
+    return PatientData(slide.layers[0], slide.info.path)
 
 
 def _read_result(identity: str, folder: Path, run: RunContext) -> RiskReadResult:

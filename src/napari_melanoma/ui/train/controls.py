@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLay
 from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.train.data_sets import DataPicker
 from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList

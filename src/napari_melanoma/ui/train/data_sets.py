@@ -16,7 +16,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import trust_folder
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train.slide_data import SlideDataAdder
 from napari_melanoma.ui.widgets.dialogs import choose_folder

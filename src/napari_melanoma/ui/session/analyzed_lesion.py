@@ -1,4 +1,4 @@
-"""The analyzed lesions of the photographs in the viewer: results, options, and the origin of each mask."""
+"""The analyzed lesion of a photograph as a value: result, options, and the origin of each mask."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Labels
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_melanoma.core.roi_config import RoiConfig
@@ -26,77 +21,8 @@ MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)  # fields of L
 Point = tuple[int, int]  # row, column
 MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
 """Makes a result from the current result and the current mask, uint8 (row, column)."""
-ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
-"""Replaces the mask of a photograph (its identity) by that of a new result, with a point in the selected lesion."""
 MAX_ORIGINS = 100  # as many steps as napari can undo
 MAX_PROBABILITIES = 3  # each is as large as the photograph
-
-
-class LesionStore:
-    """The ``AnalyzedLesion`` of each analyzed photograph, by the identity of its layer."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
-        self.lesions: dict[str, AnalyzedLesion] = {}
-
-    def image(self, identity: str) -> Image | None:
-        """Find a photograph; None if it was removed."""
-        return photographs.find_photograph(self.viewer, identity)
-
-    def source(self, identity: str) -> LayerPhotographSource | None:
-        """Return the pixel source of a photograph; None if it was removed."""
-        image = self.image(identity)
-        return None if image is None else LayerPhotographSource.from_layer(image)
-
-    def mask(self, identity: str) -> Labels | None:
-        """Find the mask layer of an analyzed photograph; None if it is missing or of another size."""
-        image, lesion = self.image(identity), self.lesions.get(identity)
-        labels = None if image is None or lesion is None else photographs.find_layer(self.viewer, image, "mask")
-        if labels is None or lesion is None or labels.data.shape != lesion.result.mask.shape:
-            return None
-        return labels
-
-    def mask_digest(self, identity: str) -> str | None:
-        """Return the digest of the mask, including one left by a previous dock; None if there is no mask."""
-        if identity in self.lesions:
-            return None if self.mask(identity) is None else self.lesions[identity].mask_digest
-        labels = self.existing_mask(identity)
-        return None if labels is None else array_fingerprint(labels.data != 0)
-
-    def is_corrected(self, identity: str) -> bool:
-        """Return whether the mask was corrected, including one left by a previous dock."""
-        if identity in self.lesions:
-            return self.lesions[identity].corrected and self.mask(identity) is not None
-        labels = self.existing_mask(identity)
-        return (
-            labels is not None
-            and bool(labels.data.any())
-            and photographs.get_model_digest(labels) != self.mask_digest(identity)
-        )
-
-    def existing_mask(self, identity: str) -> Labels | None:
-        """Find the mask that a previous dock left for a photograph that this dock has not analyzed."""
-        image = self.image(identity)
-        if image is None:
-            return None
-        labels = photographs.find_layer(self.viewer, image, "mask")
-        return labels if labels is not None and labels.data.shape == photographs.get_shape(image) else None
-
-    def orphaned_layer(self, identity: str, role: str) -> Labels | None:
-        """Find a layer derived from a photograph that was removed; None if it was removed as well."""
-        layers = (layer for layer in self.viewer.layers if photographs.get_identity(layer) == identity)
-        return next((layer for layer in layers if photographs.get_role(layer) == role), None)
-
-    def unsaved_names(self) -> list[str]:
-        """Return the names of the open photographs with unsaved corrections."""
-        images = (self.image(identity) for identity, lesion in self.lesions.items() if lesion.unsaved)
-        return [image.name for image in images if image is not None]
-
-    def strokes(self, identity: str) -> NDArray[np.uint8] | None:
-        """Copy the strokes of a photograph, uint8 (row, column); None if there are none."""
-        image = self.image(identity)
-        layer = None if image is None else photographs.find_layer(self.viewer, image, "scribbles")
-        return None if layer is None or not layer.data.any() else layer.data.copy()
 
 
 def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
@@ -163,7 +89,6 @@ class LesionUpdate:
     mask was edited in the meantime. ``restored``: whether undo restored the mask.
     """
 
-    identity: str
     result: LesionResult | None = None
     contours: list[NDArray[np.float32]] | None = None
     mask_digest: str = ""
@@ -179,7 +104,7 @@ class LesionUpdate:
             self.result.compute_properties()  # here, in a thread
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class AnalyzedLesion:
     """The state of an analyzed photograph.
 
@@ -228,25 +153,23 @@ class AnalyzedLesion:
         """Digests of predicted masks, which may be replaced without losing corrections."""
         return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)
 
-    def apply(self, update: LesionUpdate) -> None:
-        """Apply an update with a result."""
-        assert update.result is not None
-        has_changed = update.mask_digest != self.mask_digest
-        self.result, self.mask_digest, self.chosen = update.result, update.mask_digest, update.chosen
-        if update.result.corrected:
-            self.unsaved = self.unsaved or has_changed
-        else:
-            self.unsaved = False
-        self._add_origin(update.mask_digest, MaskOrigin.from_result(update.result, update.chosen))
+    def apply(self, update: LesionUpdate) -> AnalyzedLesion:
+        """Return the lesion after an update with a result."""
+        result, digest = update.result, update.mask_digest
+        assert result is not None
+        unsaved = result.corrected and (self.unsaved or digest != self.mask_digest)
+        origins = self._add_origin(digest, MaskOrigin.from_result(result, update.chosen))
+        return replace(self, result=result, mask_digest=digest, chosen=update.chosen, unsaved=unsaved, origins=origins)
 
-    def _add_origin(self, digest: str, origin: MaskOrigin) -> None:
-        """Store the origin of a mask; keep the latest origins only, and only those of the latest predictions."""
-        previous = self.origins.pop(digest, origin)
-        self.origins[digest] = origin if previous.corrected or not origin.corrected else previous
-        probabilities: dict[int, None] = {id(item.probability): None for item in reversed(self.origins.values())}
+    def _add_origin(self, digest: str, origin: MaskOrigin) -> dict[str, MaskOrigin]:
+        """Add the origin of a mask; keep the latest origins only, and only those of the latest predictions."""
+        previous = self.origins.get(digest, origin)
+        origins = {other: item for other, item in self.origins.items() if other != digest}
+        origins[digest] = origin if previous.corrected or not origin.corrected else previous
+        probabilities: dict[int, None] = {id(item.probability): None for item in reversed(origins.values())}
         kept = list(probabilities)[:MAX_PROBABILITIES]
-        recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
-        self.origins = dict(recent[-MAX_ORIGINS:])
+        recent = [item for item in origins.items() if id(item[1].probability) in kept]
+        return dict(recent[-MAX_ORIGINS:])
 
 
 def keep_prediction_options(options: LesionOptions, used: LesionOptions) -> LesionOptions:
@@ -310,7 +233,7 @@ def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
     return refine_mask(smoothed >= result.model.threshold, default)
 
 
-def preview_contours(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
+def preview_contours(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
     """Compute the contours for other options, without a new forward pass.
 
     ``chosen``: a point (row, column) in the selected lesion.
@@ -321,7 +244,7 @@ def preview_contours(identity: str, result: LesionResult, options: LesionOptions
     mask = threshold_mask(result, options, chosen)
     options = keep_prediction_options(options, result.options)
     others = find_others(result.smoothed >= effective_threshold(result.model, options), mask, options)
-    return LesionUpdate(identity, contours=trace_contours(mask), other_contours=trace_contours(others))
+    return LesionUpdate(contours=trace_contours(mask), other_contours=trace_contours(others))
 
 
 def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:

@@ -156,7 +156,7 @@ StoreCallback = Callable[[CorrectionsStore], None]
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
     """Add an analyzed photograph to the corrections; call this in a thread."""
     from napari_melanoma.data.corrections import Correction
-    from napari_melanoma.ui.lesion.analyzed_lesions import predict_default_mask
+    from napari_melanoma.ui.session.analyzed_lesion import predict_default_mask
 
     predicted, mask = predict_default_mask(result), result.mask
     if decision.with_others and result.others is not None:

@@ -1,0 +1,94 @@
+"""The prediction of a photograph as values: what is requested from the worker, its outcome, and a saved prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.classification.prediction import ClassPrediction
+
+PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table
+
+
+class ClassifierInput(NamedTuple):
+    """The input of a classifier: the name of the model, the digests of photograph and mask, and the number of lesions.
+
+    If there are several lesions, each is also classified separately. ``modality``: the stated type of photograph.
+    """
+
+    model: str
+    image_digest: str
+    mask_digest: str
+    lesions: int = 1
+    modality: str | None = None
+
+
+class LesionPredictionRequest(NamedTuple):
+    """A request for the prediction of a lesion with patient data, or for the heatmap of a prediction.
+
+    ``method``: of the heatmap; empty for a prediction. ``target``: the class that the heatmap explains; empty for the
+    positive class.
+    """
+
+    identity: str
+    classifier_input: ClassifierInput
+    row: PatientItems
+    method: str = ""
+    target: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of the request, which replaces a pending request with the same key."""
+        return f"{'explain' if self.method else 'classify'} {self.identity}"
+
+
+class LesionPredictionOutcome(NamedTuple):
+    """The outcome of a request: a prediction, and one for each of several lesions, or an error message."""
+
+    request: LesionPredictionRequest
+    prediction: ClassPrediction | None = None
+    error: str = ""
+    lesions: tuple[ClassPrediction, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EditedMask:
+    """An edited mask, bool (row, column), with its digest."""
+
+    digest: str
+    mask: NDArray[np.bool_]
+
+
+class SavedPrediction(NamedTuple):
+    """A saved prediction, with the digest of its mask.
+
+    ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
+    """
+
+    prediction: ClassPrediction
+    form: dict[str, str]
+    mask_digest: str
+    is_same_model: bool
+
+    def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
+        """Describe when the prediction was saved, and what has changed since then.
+
+        For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
+        """
+        changed = [
+            name
+            for name, has_changed in (
+                ("the mask", mask_digest not in (None, self.mask_digest)),
+                ("the model", bool(model) and (model != self.prediction.model.name or not self.is_same_model)),
+                ("the patient data", dict(row) != self.form),
+            )
+            if has_changed
+        ]
+        created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
+        saved = f"Saved on {created} UTC." if created else "Saved earlier."
+        return f"{saved} Outdated. Changed since then: {', '.join(changed)}." if changed else saved

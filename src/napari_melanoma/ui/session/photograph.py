@@ -1,0 +1,261 @@
+"""The session of a photograph: its layer and everything known about it as values, and the sessions of all open ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from operator import is_
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from psygnal import Signal, SignalGroupDescriptor
+
+from napari_melanoma.core.files import is_same_folder, normalize_name
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.patient_data import PatientData
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.lesion.options import LesionOptions
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.corrections_store import StoredCorrection
+    from napari_melanoma.ui.session.lesion_prediction import (
+        EditedMask,
+        LesionPredictionOutcome,
+        LesionPredictionRequest,
+        SavedPrediction,
+    )
+    from napari_melanoma.ui.session.prompted import PromptedPhotograph
+    from napari_melanoma.ui.session.recovery import RecoveredLesion
+
+
+class StoreKey(NamedTuple):
+    """Identifies a request to store a photograph; an equal request would store the same again."""
+
+    mask_digest: str
+    review: str
+    with_others: bool
+    diagnosis: str
+    reviewer: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ReviewState:
+    """What the user has decided about a photograph, and how it is stored in the corrections.
+
+    ``diagnosis``: None if it was not edited. ``request``, ``stored``: the last request and its outcome; an equal
+    request is not repeated. ``folder``: in which it was stored last, unless undone. ``storing_digest``,
+    ``stored_digest``: of the masks that are being stored and were stored last. ``confirmed_digest``: of the mask for
+    which the user has decided whether to store the other lesions, too (``with_others``).
+    """
+
+    diagnosis: str | None = None
+    request: StoreKey | None = None
+    stored: StoredCorrection | None = None
+    folder: Path | None = None
+    storing_digest: str = ""
+    stored_digest: str = ""
+    confirmed_digest: str = ""
+    with_others: bool = False
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """Where the results of a photograph were saved.
+
+    ``prepared``, ``version``: identify the results that are being saved and were saved last. ``folders``: those with a
+    result of this photograph, with the digest of its pixels. ``folder``: saved to last; None if the result of another
+    photograph has replaced it there.
+    """
+
+    prepared: tuple[object, ...] = ()
+    version: tuple[object, ...] = ()
+    folders: tuple[tuple[Path, str], ...] = ()
+    folder: Path | None = None
+
+    def add(self, folder: Path, image_digest: str) -> SavedState:
+        """Return the state after the prepared result was saved."""
+        # ``prepared`` is kept, as a second save may have been prepared already
+        return replace(self, version=self.prepared, folders=(*self.folders, (folder, image_digest)), folder=folder)
+
+    def remove(self, folder: Path) -> SavedState:
+        """Return the state after another result has replaced that in a folder."""
+        folders = tuple(item for item in self.folders if not _is_same_folder(item[0], folder))
+        is_kept = self.folder is not None and not _is_same_folder(self.folder, folder)
+        return replace(self, folders=folders, folder=self.folder if is_kept else None)
+
+    def contains(self, folder: Path, image_digest: str) -> bool:
+        """Whether a folder has a result of these pixels of the photograph, so that it may be replaced."""
+        return any(digest == image_digest and _is_same_folder(other, folder) for other, digest in self.folders)
+
+
+def _is_same_folder(one: Path, other: Path) -> bool:
+    """Return whether two paths are the same folder; only paths that differ just in spelling are looked up on disk."""
+    return normalize_name(str(one)) == normalize_name(str(other)) and is_same_folder(one, other)
+
+
+@dataclass(eq=False)
+class PhotographSession:
+    """One open photograph; each field is an immutable value, and ``events`` has a signal for each field.
+
+    ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
+    and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
+    those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
+    unsaved corrections that may be restored. ``prompted``: the clicks that corrected the mask. ``edited_mask``: from
+    which contours and measurements are not derived yet. ``heatmap``: the request of the heatmap that is shown.
+    """
+
+    shown = Signal()
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
+        equality_operators=dict.fromkeys(("image", "prediction", "prompted", "recovered"), is_)
+    )
+
+    viewer: Viewer
+    image: Image
+    identity: str
+    scale: tuple[object, ...] = ()
+    is_searched: bool = False
+    lesion: AnalyzedLesion | None = None
+    own_options: LesionOptions | None = None
+    pending_options: LesionOptions | None = None
+    edited_mask: EditedMask | None = None
+    prediction: LesionPredictionOutcome | None = None
+    saved_prediction: SavedPrediction | None = None
+    heatmap: LesionPredictionRequest | None = None
+    prompted: PromptedPhotograph | None = None
+    recovered: RecoveredLesion | None = None
+    review: ReviewState = field(default_factory=ReviewState)
+    saved: SavedState = field(default_factory=SavedState)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the photograph is still in the viewer."""
+        return photographs.find_photograph(self.viewer, self.identity) is not None
+
+    @property
+    def name(self) -> str:
+        """The current name of the layer."""
+        return str(self.image.name)
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None if the photograph was not read from one."""
+        return photographs.get_path(self.image)
+
+    @property
+    def source(self) -> LayerPhotographSource:
+        """The pixels and their scale, to be read in a thread."""
+        return LayerPhotographSource.from_layer(self.image)
+
+    @property
+    def patient_data(self) -> PatientData:
+        """The patient data of the case and of the user."""
+        return PatientData(self.image, self.path)
+
+    @property
+    def mask(self) -> Labels | None:
+        """The mask layer of the lesion; None before the analysis, or if the layer is missing or of another size."""
+        labels = None if self.lesion is None else self.existing_mask
+        is_same_size = labels is not None and labels.data.shape == self.lesion.result.mask.shape
+        return labels if is_same_size else None
+
+    @property
+    def existing_mask(self) -> Labels | None:
+        """The mask layer, including one that a previous dock has left."""
+        labels = photographs.find_layer(self.viewer, self.image, "mask") if self.is_open else None
+        return labels if labels is not None and labels.data.shape == photographs.get_shape(self.image) else None
+
+    @property
+    def masked_lesion(self) -> AnalyzedLesion | None:
+        """The lesion, if its mask layer exists."""
+        return None if self.mask is None else self.lesion
+
+    @property
+    def drawn_digest(self) -> str | None:
+        """The digest of the mask as it is drawn, from which the result may not be derived yet; None before analysis."""
+        if self.lesion is None:
+            return None
+        return self.lesion.mask_digest if self.edited_mask is None else self.edited_mask.digest
+
+    @property
+    def mask_digest(self) -> str | None:
+        """The digest of the mask, including one left by a previous dock; None if there is no mask."""
+        if self.lesion is not None:
+            return None if self.mask is None else self.lesion.mask_digest
+        labels = self.existing_mask
+        return None if labels is None else array_fingerprint(labels.data != 0)
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether the mask was corrected, including one left by a previous dock."""
+        if self.lesion is not None:
+            return self.lesion.corrected and self.mask is not None
+        labels = self.existing_mask
+        return (
+            labels is not None and bool(labels.data.any()) and photographs.get_model_digest(labels) != self.mask_digest
+        )
+
+    @property
+    def strokes(self) -> NDArray[np.uint8] | None:
+        """A copy of the strokes, uint8 (row, column); None if there are none."""
+        layer = photographs.find_layer(self.viewer, self.image, "scribbles") if self.is_open else None
+        return None if layer is None or not layer.data.any() else layer.data.copy()
+
+    def orphaned_layer(self, role: str) -> Labels | None:
+        """Find a derived layer after the photograph was removed; None if it was removed as well."""
+        layers = (layer for layer in self.viewer.layers if photographs.get_identity(layer) == self.identity)
+        return next((layer for layer in layers if photographs.get_role(layer) == role), None)
+
+
+class PhotographSessions:
+    """The sessions of the photographs in a viewer; ``removed``: a photograph was closed."""
+
+    removed = Signal(PhotographSession)
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self._sessions: dict[str, PhotographSession] = {}
+
+    def __iter__(self) -> Iterator[PhotographSession]:
+        """Iterate over the sessions."""
+        return iter(tuple(self._sessions.values()))
+
+    def update(self) -> list[PhotographSession]:
+        """Add the sessions of new photographs; return those of all photographs in the order of the layers."""
+        sessions = []
+        for image in photographs.identify_photographs(self.viewer):
+            identity = str(photographs.get_identity(image))
+            if identity not in self._sessions:
+                self._sessions[identity] = PhotographSession(self.viewer, image, identity)
+            sessions.append(self._sessions[identity])
+        return sessions
+
+    def find(self, identity: str | None) -> PhotographSession | None:
+        """Return the session of a photograph; None if it is not open."""
+        return self._sessions.get(str(identity))
+
+    def remove(self, session: PhotographSession) -> None:
+        """Remove a session whose photograph was closed."""
+        if self._sessions.pop(session.identity, None) is not None:
+            self.removed.emit(session)
+
+    def set_saved(self, session: PhotographSession, folder: Path, image_digest: str) -> None:
+        """Record that a folder contains the result of a photograph, in place of that of another one."""
+        for other in (*self, session):
+            other.saved = other.saved.remove(folder)
+        session.saved = session.saved.add(folder, image_digest)
+
+    @property
+    def unsaved(self) -> list[PhotographSession]:
+        """The sessions of open photographs with unsaved corrections."""
+        return [
+            session for session in self if session.lesion is not None and session.lesion.unsaved and session.is_open
+        ]

@@ -1,0 +1,198 @@
+"""The recovery files of unsaved corrections: written after each edit, read after a crash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import atomic_file, move, write_json
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
+from napari_melanoma.lesion.options import LesionOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.lesion.analysis import LesionResult
+
+RECOVERY_DAYS = 30
+RECOVERY_FORMAT = 1
+
+
+class RecoveredLesion(NamedTuple):
+    """Corrections to restore: the predicted result, the corrected mask, and strokes that were not applied.
+
+    ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
+    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
+    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
+    ``origin``: the part of the provenance that describes the corrected mask.
+    """
+
+    result: LesionResult
+    mask_digest: str
+    image_digest: str
+    chosen: tuple[int, int] | None
+    mask: NDArray[np.bool_]
+    scribbles: NDArray[np.uint8] | None
+    saved_at: float
+    folder: Path
+    origin: Mapping[str, object] = MappingProxyType({})
+
+
+def recovery_root() -> Path:
+    """Return the folder that contains all recovery folders."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-melanoma", appauthor=False) / "recovery"
+
+
+def recovery_folder(digest: str, identity: str) -> Path:
+    """Return the recovery folder of an open photograph; ``digest``: of its pixels."""
+    return recovery_root() / f"{digest[:32]}-{identity[:16]}"
+
+
+def save_recovery(
+    folder: Path,
+    result: LesionResult,
+    mask: NDArray[np.bool_],
+    chosen: tuple[int, int] | None,
+    scribbles: NDArray[np.uint8] | None,
+) -> None:
+    """Write a recovery folder; call this in a thread.
+
+    ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
+    applied yet.
+    """
+    import numpy as np
+
+    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
+    if not probability.is_file():
+        with atomic_file(probability) as temporary:
+            np.save(temporary, result.probability.astype(np.float16))
+    strokes = np.zeros((0, 0), np.uint8) if scribbles is None else scribbles
+    with atomic_file(folder / "drawn.npz") as temporary:
+        np.savez_compressed(temporary, mask=np.packbits(mask), scribbles=strokes)
+    values = {
+        "format_version": RECOVERY_FORMAT,
+        "probability": probability.name,
+        "options": result.options.model_dump(mode="json"),
+        "model": asdict(result.model),
+        "chosen": chosen,
+        "origin": get_mask_origin(
+            mark_painted(result.provenance) if (mask != result.mask).any() else result.provenance
+        ),
+        "shape": list(mask.shape),
+        "saved_at": time.time(),
+        "owner": _current_process(),
+    }
+    write_json(folder / "recovery.json", values)
+
+
+def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
+    """Search for unsaved corrections of a photograph; call this in a thread.
+
+    ``digest``: of the photograph's pixels. ``others``: identities of other open photographs. Returns the newest
+    corrections; None if none can be read, or if another running napari is editing them.
+    """
+    open_folders = {recovery_folder(digest, other) for other in others}
+    candidates = (
+        _find_recovery(digest, path, photograph)
+        for path in recovery_root().glob(f"{digest[:32]}-*")
+        if path not in open_folders
+    )
+    return max(filter(None, candidates), key=lambda candidate: candidate.saved_at, default=None)
+
+
+def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
+    """Read a recovery folder; None if it is damaged, of another version, or of another running napari."""
+    try:
+        values = read_json(folder / "recovery.json")
+        if values["format_version"] != RECOVERY_FORMAT or _is_running(values["owner"]):
+            return None
+        return _read_recovery(digest, folder, values, photograph)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
+        return None  # incomplete or older files are ignored silently
+
+
+def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
+    """Read a recovery folder; None if the image has another size."""
+    import numpy as np
+
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+
+    shape = tuple(values["shape"])
+    if shape != photograph.rgb.shape[:2]:
+        return None
+    with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy does not close a damaged file
+        mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
+        scribbles = drawn["scribbles"]
+    probability = np.load(folder / values["probability"]).astype(np.float32)
+    options = LesionOptions.parse(values["options"], str(folder))
+    chosen = tuple(values["chosen"]) if values["chosen"] else None
+    result = derive_result(photograph, probability, options, ModelStamp(**values["model"]), chosen)
+    result.compute_properties()
+    strokes = scribbles if scribbles.shape == shape else None
+    return RecoveredLesion(
+        result,
+        array_fingerprint(result.mask),
+        digest,
+        chosen,
+        mask,
+        strokes,
+        values["saved_at"],
+        folder,
+        get_mask_origin(values.get("origin") or {}),  # recovery files of earlier versions have none
+    )
+
+
+def adopt_recovery(recovered: RecoveredLesion, folder: Path) -> None:
+    """Move recovered corrections to the folder of an open photograph; if that fails, they are offered again."""
+    if recovered.folder != folder and recovered.folder.is_dir():
+        remove_recovery(folder)
+        with suppress(OSError):
+            move(recovered.folder, folder)
+
+
+def remove_recovery(folder: Path) -> None:
+    """Remove a recovery folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
+    """Remove recovery folders, also incomplete ones, that are older than ``days``; call this in a thread."""
+    for folder in recovery_root().glob("*"):
+        with suppress(OSError):  # removed by another napari in the meantime
+            if time.time() - folder.stat().st_mtime > 86400 * days:
+                remove_recovery(folder)
+
+
+def _current_process() -> dict[str, float]:
+    """Identify this process by PID and start time, since PIDs are reused."""
+    import psutil
+
+    return {"pid": os.getpid(), "created": psutil.Process().create_time()}
+
+
+def _is_running(owner: dict[str, float]) -> bool:
+    """Return whether the owner of a recovery folder is another process that is still running."""
+    import psutil
+
+    if owner["pid"] == os.getpid():
+        return False
+    try:
+        return abs(psutil.Process(int(owner["pid"])).create_time() - owner["created"]) < 1
+    except psutil.Error:
+        return False

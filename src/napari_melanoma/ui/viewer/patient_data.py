@@ -1,0 +1,60 @@
+"""The patient data of an image: the row of its case, and what the user has edited in a dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from napari_melanoma.ui.shared_state import Row, case_rows
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari.layers import Layer
+
+
+class PatientData(NamedTuple):
+    """The patient data of an image, whose case is found by the path of its file.
+
+    Edits do not change the case: they are stored in the metadata of the layer, so that they are available when the dock
+    is opened again.
+    """
+
+    layer: Layer
+    path: Path | None
+
+    @property
+    def case(self) -> str:
+        """The name of the case that contains the image; empty if there is none."""
+        return "" if self.path is None else case_rows().find(self.path)[0]
+
+    @property
+    def row(self) -> Row:
+        """The values, column to text; unknown values are left out."""
+        return {name: text for name, text in {**self._case_row, **self._edits}.items() if text}
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether values were edited."""
+        return bool(self._edits)
+
+    def set_row(self, row: Mapping[str, str]) -> None:
+        """Store the values that differ from the case as edits."""
+        case_row = self._case_row
+        names = {*case_row, *row, *self._edits}
+        edits = {name: row.get(name, "") for name in names if row.get(name, "") != case_row.get(name, "")}
+        metadata = self.layer.metadata
+        self.layer.metadata = {**metadata, METADATA_KEY: {**metadata.get(METADATA_KEY, {}), "patient": edits}}
+
+    def reset(self) -> None:
+        """Discard the edits."""
+        self.set_row(self._case_row)
+
+    @property
+    def _case_row(self) -> Row:
+        return {} if self.path is None else case_rows().find(self.path)[1]
+
+    @property
+    def _edits(self) -> Row:
+        return dict(self.layer.metadata.get(METADATA_KEY, {}).get("patient", {}))
