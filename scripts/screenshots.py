@@ -145,7 +145,7 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
     wait_until(tasks.is_idle)
     process_events(0.3)
-    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.lesion_list, 0, 4)
+    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.measurements, 0, 4)
     picture(dock.window(), out / "lesion-dock-clicks.webp")
     viewer.close()
 

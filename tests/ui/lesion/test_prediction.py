@@ -153,7 +153,7 @@ def check_case(person):
 def check_hidden_photograph(person):
     """Results of a hidden photograph are hidden."""
     image, dock = person.viewer.layers["mole"], person.dock
-    parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
+    parts = (dock.prediction_section.classes, dock.measurements, dock.mask_controls)
     for show_again in (
         lambda: dock.hidden_notice.linkActivated.emit("show"),
         lambda: dock.picker.combo.activated.emit(0),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click_tool import use_tool
 from lesion_fixtures import FIXTURES
+from qtpy.QtWidgets import QTableWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize
@@ -176,7 +177,7 @@ def test_each_lesion_has_its_own_prompts(person, monkeypatch):
     assert len(person.lesion.result.mask_parts) == 3
     small = person.lesion.result.lesion_measurements[2]["area_px"]
     assert small < 0.001 * person.mask.size
-    assert person.dock.lesion_list.item(2, 0).toolTip() == "", "it is in the mask"
+    assert person.finds(QTableWidget, "lesions").item(2, 0).toolTip() == "", "it is in the mask"
     person.draws(person.layer("mask"), [(110, 5), (110, 6)], brush=1)
     person.waits()
     assert len(person.lesion.result.mask_parts) == 3
@@ -189,7 +190,7 @@ def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     person.waits()
     assert len(person.lesion.result.mask_parts) == 2
     assert person.lesion.result.options.roi.margin == 0.3, "the options of the dock hold for a search, too"
-    found = person.dock.lesion_list
+    found = person.finds(QTableWidget, "lesions")
     assert [found.item(row, 0).text() for row in range(found.rowCount())] == ["1", "2"]
     areas = [float(found.item(row, 1).text().split()[0].replace(",", "")) for row in range(2)]
     assert areas[0] == person.mask[:, :90].sum()

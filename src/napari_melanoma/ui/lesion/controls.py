@@ -12,13 +12,15 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
-from napari_melanoma.ui.lesion.measurements import LesionList, MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
+from napari_melanoma.ui.lesion.ruler import RulerPanel
 from napari_melanoma.ui.lesion.saving import SaveBar
+from napari_melanoma.ui.sections.measurements.section import MeasurementsSection
+from napari_melanoma.ui.sections.slot import SectionSlot
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.photograph import PhotographSessions
@@ -87,8 +89,7 @@ class LesionControls(QWidget):
         self.prompt_tool = PromptTool(self.icons)
         self.labels_tool = LabelsTool(viewer, self.icons, self.connections)
         self.roi = RoiControls()
-        self.lesion_list = LesionList()
-        self.table = MeasurementTable()
+        self.measurements = SectionSlot(MeasurementsSection())
         self.save_bar = SaveBar(self.settings)
         self.corrections_bar = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
@@ -117,7 +118,6 @@ class LesionControls(QWidget):
 
     def show_result(self, result: LesionResult | None) -> None:
         """Show the result of the photograph."""
-        self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
         session = self.picker.session
         self.modality_notice.show_result(result, None if session is None else session.path)
@@ -226,18 +226,13 @@ class LesionControls(QWidget):
         mask_column.addWidget(self.prompt_tool)
         mask_column.addWidget(self.correction_tools)
         mask_column.addWidget(self.labels_tool)
-        measurements = QWidget()
-        measurements_column = QVBoxLayout(measurements)
-        measurements_column.setContentsMargins(0, 0, 0, 0)
-        measurements_column.addWidget(self.lesion_list)
-        measurements_column.addWidget(self.table)
         self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
         self._sections = sections = (
             self._patient_section,
             section("Prediction", "answer_section", self.prediction_section, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
-            section("Measurements", "measurements_section", measurements, self.settings, True),
+            section("Measurements", "measurements_section", self.measurements, self.settings, True),
         )
         self.icons.add_sections(*sections)
         column.addWidget(head)

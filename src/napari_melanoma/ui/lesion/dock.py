@@ -34,7 +34,7 @@ from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
-from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
@@ -80,7 +80,6 @@ class LesionDock(LesionControls):
         self.corrections_controller = LesionCorrectionsController(self, self.controller)
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
-        self.prediction_controller.predicted.connect(self._show_lesions)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
@@ -119,7 +118,6 @@ class LesionDock(LesionControls):
         self.model.changed.connect(self._on_dock_options)
         self.flips.toggled.connect(self._on_dock_options)
         self.picker.changed.connect(self._on_photograph)
-        self.lesion_list.chosen.connect(self._on_lesion)
         self.picker.list_changed.connect(self._refresh)
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
@@ -224,6 +222,7 @@ class LesionDock(LesionControls):
         self.mask_controller.set_session(session)
         self.prompt_controller.update_view()
         self._show_options(session)
+        self.measurements.show_session(session)
         self._show_recovery(session)
         self._show_lesion(session)
         self.prediction_controller.update_view()
@@ -265,23 +264,9 @@ class LesionDock(LesionControls):
     def _show_lesion(self, session: PhotographSession | None) -> None:
         lesion = None if session is None else session.lesion
         self.show_result(None if lesion is None else lesion.result)
-        self._show_lesions(session)
         self.correction_tools.set_image(None if session is None or lesion is None else session.image)
         self.save_bar.show_session(session)
         self.corrections_controller.update_view()
-
-    def _show_lesions(self, session: PhotographSession | None) -> None:
-        """List several lesions with the prediction for each."""
-        if session is self.picker.session:
-            lesion = None if session is None else session.lesion
-            predictions = () if session is None else self.prediction_controller.lesion_predictions(session)
-            self.lesion_list.show_lesions(None if lesion is None else lesion.result, predictions)
-
-    def _on_lesion(self, index: int) -> None:
-        """Bring a lesion into view."""
-        session = self.picker.session
-        if session is not None and session.lesion is not None:
-            layers.show_box(self._viewer, session.image, session.lesion.result.lesion_boxes[index])
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model

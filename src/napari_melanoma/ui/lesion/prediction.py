@@ -55,7 +55,6 @@ FAST_METHODS = ("grad_cam", "cam")
 class LesionPredictionController(QObject):
     """Requests predictions for all analyzed photographs, and shows that of the photograph in view."""
 
-    predicted = Signal(object)  # PhotographSession
     failed = Signal(object)  # Exception
 
     def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
@@ -98,30 +97,25 @@ class LesionPredictionController(QObject):
 
     def current_prediction(self, session: PhotographSession) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
-        outcome = self._current_outcome(session)
+        session.request = self._make_request(session)
+        outcome = session.current_prediction
         return None if outcome is None else outcome.prediction
-
-    def lesion_predictions(self, session: PhotographSession) -> tuple[ClassPrediction, ...]:
-        """Return the current prediction for each of several lesions; empty for one, and while they are computed."""
-        outcome, lesion = self._current_outcome(session), session.lesion
-        if outcome is None or lesion is None:
-            return ()
-        return outcome.lesions if len(outcome.lesions) == len(lesion.result.lesion_measurements) else ()
 
     def add_prediction(self, session: PhotographSession, lesion: AnalyzedLesion) -> LesionResult:
         """Return the result of a lesion as it is saved: with prediction, patient data and visible heatmap.
 
         Without a current prediction, none of these is added.
         """
-        prediction, request = self.current_prediction(session), _shown_request(session)
-        if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
+        prediction, outcome = self.current_prediction(session), session.prediction
+        if prediction is None or outcome is None or outcome.request.classifier_input.mask_digest != lesion.mask_digest:
             return lesion.result
+        has_all = len(outcome.lesions) == len(lesion.result.lesion_measurements)
         return replace(
             lesion.result,
             class_prediction=prediction,
-            class_predictions=self.lesion_predictions(session),
+            class_predictions=outcome.lesions if has_all else (),
             patient_data=session.patient_data.row,
-            heatmap=self.heatmap.visible_heatmap(session, request, prediction.positive),
+            heatmap=self.heatmap.visible_heatmap(session, outcome.request, prediction.positive),
         )
 
     def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
@@ -144,23 +138,16 @@ class LesionPredictionController(QObject):
 
     def refresh(self, session: PhotographSession) -> None:
         """Request the prediction for a photograph, unless the current one is up to date."""
-        request, outcome = self._current_request(session), session.prediction
-        if request is None:
-            if outcome is not None:
-                session.prediction = None
-                self.predicted.emit(session)
-        elif outcome is None or outcome.request != request:
-            self.queue.submit(request)
+        session.request = self._make_request(session)
+        if session.request is None:
+            session.prediction = None
+        elif session.current_prediction is None:
+            self.queue.submit(session.request)
         if session is self._controls.picker.session:
             self._show_model()  # the type of the photograph may have become known
             self._update_section()
 
-    def _current_outcome(self, session: PhotographSession) -> LesionPredictionOutcome | None:
-        """Return the outcome for the current mask, patient data and model; None if there is none."""
-        outcome = session.prediction
-        return None if outcome is None or outcome.request != self._current_request(session) else outcome
-
-    def _current_request(self, session: PhotographSession) -> LesionPredictionRequest | None:
+    def _make_request(self, session: PhotographSession) -> LesionPredictionRequest | None:
         """Return the request for the current mask, patient data and model; None without analysis or model."""
         lesion = session.lesion
         model = "" if lesion is None else self._model_of(session)
@@ -224,9 +211,9 @@ class LesionPredictionController(QObject):
             self._set_outcome(session, LesionPredictionOutcome(request, error=str(error)))
 
     def _set_outcome(self, session: PhotographSession, outcome: LesionPredictionOutcome) -> None:
-        if outcome.request == self._current_request(session):
+        session.request = self._make_request(session)
+        if outcome.request == session.request:
             session.prediction = outcome
-            self.predicted.emit(session)
             if session is self._controls.picker.session:
                 self._update_section()
                 self.heatmap.update_heatmap(session)
@@ -236,14 +223,15 @@ class LesionPredictionController(QObject):
         if session is None:
             show_prediction(self._controls, None, None, is_pending=False)
             return
-        request, saved, previous = self._current_request(session), session.saved_prediction, None
+        session.request = request = self._make_request(session)
+        saved, previous = session.saved_prediction, None
         if saved is not None:
             mask_digest = None if request is None else request.classifier_input.mask_digest
             note = saved.describe_status(self._model_of(session), mask_digest, session.patient_data.row)
             previous = saved.prediction, note
         is_pending = self._is_changing or self.queue.is_predicting(session.identity)
         outcome = session.prediction
-        is_current = outcome is not None and outcome.request == request and not self._is_changing
+        is_current = session.current_prediction is not None and not self._is_changing
         show_prediction(self._controls, outcome, request, previous, is_pending=is_pending, is_current=is_current)
 
     def _on_mask_controls(self) -> None:

@@ -110,7 +110,9 @@ class PhotographSession:
     and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
     unsaved corrections that may be restored. ``prompted``: the clicks that corrected the mask. ``edited_mask``: from
-    which contours and measurements are not derived yet. ``heatmap``: the request of the heatmap that is shown.
+    which contours and measurements are not derived yet. ``request``: of the prediction for the current mask, patient
+    data and model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the request of
+    the heatmap that is shown.
     """
 
     shown = Signal()
@@ -127,6 +129,7 @@ class PhotographSession:
     own_options: LesionOptions | None = None
     pending_options: LesionOptions | None = None
     edited_mask: EditedMask | None = None
+    request: LesionPredictionRequest | None = None
     prediction: LesionPredictionOutcome | None = None
     saved_prediction: SavedPrediction | None = None
     heatmap: LesionPredictionRequest | None = None
@@ -177,6 +180,11 @@ class PhotographSession:
     def masked_lesion(self) -> AnalyzedLesion | None:
         """The lesion, if its mask layer exists."""
         return None if self.mask is None else self.lesion
+
+    @property
+    def current_prediction(self) -> LesionPredictionOutcome | None:
+        """The outcome for the current mask, patient data and model; None if there is none."""
+        return self.prediction if self.prediction is not None and self.prediction.request == self.request else None
 
     @property
     def drawn_digest(self) -> str | None:

@@ -1,0 +1,40 @@
+"""The place of a section in a dock: its widget is that of the displayed session."""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+Session = TypeVar("Session", contravariant=True)
+
+
+class SessionSection(Protocol[Session]):
+    """A part of a dock for one session at a time; it knows neither the dock nor other sections."""
+
+    def open(self, session: Session) -> QWidget:
+        """Return the widgets for a session, and connect to its signals."""
+
+    def close(self) -> None:
+        """Disconnect all signals; the caller deletes the widgets."""
+
+
+class SectionSlot(QWidget, Generic[Session]):
+    """Opens a section on a session, and closes it when another session is displayed."""
+
+    def __init__(self, section: SessionSection[Session]) -> None:
+        super().__init__()
+        self.section = section
+        self._widget: QWidget | None = None  # of the open section
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+
+    def show_session(self, session: Session | None) -> None:
+        """Open the section on a session; None leaves it closed."""
+        if self._widget is not None:
+            self.section.close()
+            self._widget.setParent(None)  # not found by its name any more
+            self._widget.deleteLater()
+        self._widget = None if session is None else self.section.open(session)
+        if self._widget is not None:
+            self.layout().addWidget(self._widget)

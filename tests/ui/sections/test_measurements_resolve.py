@@ -1,0 +1,85 @@
+"""What the Measurements section shows, without widgets."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from napari_melanoma.ui.sections.measurements.resolve import (
+    MeasurementsView,
+    format_value,
+    measurement_rows,
+    resolve_measurements,
+)
+
+IN_PIXELS = {"area_px": 1600.0, "max_diameter_px": 51.25}
+IN_MM = {"area_mm2": 14.2, "max_diameter_mm": 5.123}
+MELANOMA = SimpleNamespace(positive="melanoma", probability=0.31, interval=(0.2, 0.44))
+WITHOUT_INTERVAL = SimpleNamespace(positive="melanoma", probability=0.04, interval=None)
+
+
+def result(*lesions: dict[str, float], in_mask: int = 1) -> Any:
+    first = lesions[0] if lesions else {}
+    listed = lesions if len(lesions) > 1 else ()
+    return SimpleNamespace(measurements=first, lesion_measurements=listed, mask_parts=(None,) * in_mask)
+
+
+class Case(NamedTuple):
+    name: str
+    result: Any
+    predictions: tuple[Any, ...]
+    lesions: tuple[tuple[str, ...], ...]
+    in_mask: tuple[bool, ...]
+    positive: str
+
+
+TWO = result(IN_PIXELS | IN_MM, IN_PIXELS)
+PIXELS = ("2", "1,600 px²", "51.2 px")
+CASES = [
+    Case("not analyzed", None, (), (), (), ""),
+    Case("no lesion", result(), (), (), (), ""),
+    Case("one lesion has no list", result(IN_PIXELS), (), (), (), ""),
+    Case("not predicted yet", TWO, (), (("1", "14.2 mm²", "5.12 mm", ""), (*PIXELS, "")), (True, False), ""),
+    Case(
+        "a prediction for each",
+        TWO,
+        (MELANOMA, WITHOUT_INTERVAL),
+        (("1", "14.2 mm²", "5.12 mm", "0.31 (0.20–0.44)"), (*PIXELS, "0.04")),
+        (True, False),
+        "melanoma",
+    ),
+    Case(
+        "predictions of another number of lesions",
+        result(IN_PIXELS, IN_PIXELS, in_mask=2),
+        (MELANOMA,),
+        (("1", *PIXELS[1:], ""), (*PIXELS, "")),
+        (True, True),
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_list_of_lesions(case: Case) -> None:
+    view = resolve_measurements(case.result, case.predictions)
+    assert tuple(row.cells for row in view.lesions) == case.lesions
+    assert tuple(row.is_in_mask for row in view.lesions) == case.in_mask
+    assert view.positive == case.positive
+
+
+def test_a_row_for_each_quantity() -> None:
+    rows = {row.cells[0]: row.cells[1:] for row in measurement_rows(IN_PIXELS | IN_MM)}
+    assert rows["Area"] == ("1,600 px²", "14.2 mm²")
+    without_scale = measurement_rows(IN_PIXELS)
+    assert [row.cells[2] for row in without_scale] == ["", ""]
+    assert all(row.tooltip.startswith(f"{row.cells[0]}: ") for row in without_scale)
+    assert resolve_measurements(None, ()) == MeasurementsView()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1600.0, "1,600 px"), (51.25, "51.2 px"), (3.0, "3 px"), (float("nan"), "–")]
+)
+def test_significant_digits(value: float, text: str) -> None:
+    assert format_value(value, "px") == text

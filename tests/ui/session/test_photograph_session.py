@@ -1,0 +1,99 @@
+"""The session of a photograph: values with signals, its mask layer, and the sessions of all open photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.viewer import layers, photographs
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+
+SHAPE = (6, 8)
+
+
+def analyzed(mask: np.ndarray, **values: object) -> AnalyzedLesion:
+    """Return a lesion with this mask, without the parts that the session does not read."""
+    result = SimpleNamespace(mask=mask, corrected=values.pop("corrected", False))
+    fields: dict[str, Any] = {"result": result, "mask_digest": "digest", "unsaved": False, **values}
+    return cast("AnalyzedLesion", SimpleNamespace(corrected=result.corrected, **fields))
+
+
+@pytest.fixture
+def sessions() -> PhotographSessions:
+    viewer = ViewerModel()
+    for name in ("first", "second"):
+        viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
+    viewer.add_image(np.zeros(SHAPE), name="not a photograph")
+    made = PhotographSessions(viewer)
+    made.update()
+    return made
+
+
+@pytest.fixture
+def session(sessions: PhotographSessions) -> PhotographSession:
+    return next(iter(sessions))
+
+
+def test_a_session_for_each_photograph_until_it_is_closed(sessions: PhotographSessions) -> None:
+    first, second = sessions
+    assert [first.name, second.name] == ["first", "second"]
+    assert sessions.update() == [first, second]
+    assert sessions.find(first.identity) is first
+    assert sessions.find(None) is None
+    closed: list[PhotographSession] = []
+    sessions.removed.connect(closed.append)
+    sessions.viewer.layers.remove(first.image)
+    assert (first.is_open, second.is_open) == (False, True)
+    for _ in range(2):
+        sessions.remove(first)
+    assert closed == [first]
+    assert list(sessions) == [second]
+
+
+def test_each_value_has_a_signal_that_is_emitted_for_changes_only(session: PhotographSession) -> None:
+    emitted: list[tuple[object, ...]] = []
+    session.events.review.connect(lambda *values: emitted.append(values))
+    before = session.review
+    session.review = replace(before, diagnosis="nevus")
+    session.review = replace(before, diagnosis="nevus")
+    session.own_options = LesionOptions(threshold=0.7)
+    assert emitted == [(session.review, before)]
+
+
+def test_the_mask_layer_belongs_to_the_lesion_if_it_has_its_size(session: PhotographSession) -> None:
+    assert (session.mask, session.existing_mask, session.mask_digest) == (None, None, None)
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[2:4, 2:4] = 1
+    labels = layers.show_mask(session.viewer, session.image, drawn)
+    assert session.existing_mask is labels
+    assert session.mask is None  # no analysis yet
+    assert session.is_corrected
+    photographs.set_model_digest(labels, str(session.mask_digest))
+    assert not session.is_corrected
+    session.lesion = analyzed(drawn != 0, corrected=True)
+    assert session.mask is labels
+    assert session.masked_lesion is session.lesion
+    assert session.mask_digest == "digest"
+    assert session.is_corrected
+    session.lesion = analyzed(np.zeros((2, 2), bool))
+    assert session.mask is None
+    assert session.masked_lesion is None
+
+
+def test_unsaved_photographs(sessions: PhotographSessions) -> None:
+    first, second = sessions
+    first.lesion, second.lesion = (analyzed(np.zeros(SHAPE, bool), unsaved=True) for _ in range(2))
+    assert sessions.unsaved == [first, second]
+    sessions.viewer.layers.remove(first.image)
+    assert sessions.unsaved == [second]
+    second.lesion = None
+    assert sessions.unsaved == []
