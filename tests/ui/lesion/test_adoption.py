@@ -49,7 +49,7 @@ def shown(person):
 @pytest.mark.path
 def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person, tmp_path):
     ReviewSettings().corrections = tmp_path / "corrections"
-    person.dock.corrections_controller.corrections_store.folder = tmp_path / "corrections"
+    person.dock.corrections.store.folder = tmp_path / "corrections"
     (tmp_path / "results").mkdir()
     person.dock.settings.folder = tmp_path / "results"
     person.opens(rgb=photograph(TWO))

@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.lesion.corrections_bar import describe_correction
+from napari_melanoma.ui.sections.corrections.view import describe_correction
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,
@@ -131,8 +131,8 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
     # Undoing it reports the folder in which it was undone, although another one is selected meanwhile.
     analyzed.clicks("undo_correction")
-    bar = analyzed.dock.corrections_bar
-    bar.folder_chosen.emit(tmp_path / "another")
+    set_folder = analyzed.dock.corrections.set_folder
+    set_folder(tmp_path / "another")
     analyzed.waits()
     (row,) = corrections.rows()
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
@@ -140,15 +140,15 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert ">my corrections</a>" in analyzed.dock.status.text
     assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
     # So is each of several that are undone one after another, although the folder was changed and back.
-    bar.folder_chosen.emit(corrections.folder)
+    set_folder(corrections.folder)
     adds(analyzed)
     analyzed.opens("another", photograph(((60, 80, 12),)))
     analyzed.analyses()
     analyzed.draws(analyzed.layer("mask", "another"), [(10, 100), (10, 140)])
     adds(analyzed)
     assert [session.name for session in analyzed.dock.sessions.unsaved] == []
-    bar.folder_chosen.emit(tmp_path / "another")
-    bar.folder_chosen.emit(corrections.folder)
+    set_folder(tmp_path / "another")
+    set_folder(corrections.folder)
     analyzed.waits()
     for names in (["another"], ["mole", "another"]):
         analyzed.clicks("undo_correction")
@@ -208,11 +208,11 @@ def test_a_changed_threshold_is_stored_as_corrected_by_the_entered_reviewer(anal
     assert (row["review"], row["reviewer"], ReviewSettings().reviewer) == ("corrected", "Ana", "Ana")
     # A folder that cannot be written is reported, and the next click retries.
     (tmp_path / "a file").write_text("in the way")
-    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
+    analyzed.dock.corrections.store.folder = tmp_path / "a file"
     analyzed.waits()
     adds(analyzed)
     assert "a file" in analyzed.dock.status.text
-    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
+    analyzed.dock.corrections.store.folder = tmp_path / "room"
     adds(analyzed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
 

@@ -17,7 +17,7 @@ def short(window, tmp_path):
     """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels that looks as in napari."""
     window.main.setStyleSheet(get_stylesheet("dark"))
     ReviewSettings().corrections = tmp_path / "corrections"
-    window.dock.corrections_controller.corrections_store.refresh()
+    window.dock.corrections.store.refresh()
     window.opens("a photograph with a name that is too long for one line of the dock")
     window.opens("another photograph with a name that is too long for one line")
     window.clicks("analyse_all")

@@ -172,7 +172,7 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     result = three.dock.status.text
     assert result.startswith("b-90.png: accepted.")
     for folder in (tmp_path / "other corrections", corrections.folder):
-        three.lesion.corrections_bar.folder_chosen.emit(folder)
+        three.lesion.corrections.set_folder(folder)
         three.waits()
         assert three.dock.status.text == result
     # All shows the review states.
@@ -234,7 +234,7 @@ def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
     use_tool(three.viewer, "c-50", (60, 70), button=2)
     three.waits()
     assert not three.viewer.layers["c-50 mask"].data[60, 70]
-    three.lesion.corrections_controller.add()
+    three.lesion.corrections_section.add()
     three.waits()
     assert corrections.rows()[1]["image_id"] == "c-50"
     assert three.sees() == "a-10"

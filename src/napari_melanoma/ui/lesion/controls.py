@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
@@ -91,7 +90,6 @@ class LesionControls(QWidget):
         self.roi = RoiControls()
         self.measurements = SectionSlot(MeasurementsSection())
         self.save_bar = SaveBar(self.settings)
-        self.corrections_bar = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
         self.deferred = DeferredWidgets(self)
         self._lay_out()
@@ -140,7 +138,6 @@ class LesionControls(QWidget):
         ``count``: number of open photographs. ``running``: whether an analysis is running.
         """
         self.welcome.setVisible(image is None)
-        self.corrections_bar.setVisible(image is not None)
         if not self.deferred.is_opening:
             self._show_work_area()
         reason = ANALYSIS_RUNNING if running else NO_PHOTOGRAPH
@@ -196,11 +193,10 @@ class LesionControls(QWidget):
         column.addWidget(self.welcome)
         column.addStretch(0)
         foot = QWidget()
-        foot_column = QVBoxLayout(foot)
-        foot_column.setContentsMargins(6, 0, 6, 6)
-        foot_column.addWidget(self.corrections_bar)
-        foot_column.addWidget(self.save_bar)
-        foot_column.addWidget(self.status)
+        self._foot_column = QVBoxLayout(foot)
+        self._foot_column.setContentsMargins(6, 0, 6, 6)
+        self._foot_column.addWidget(self.save_bar)
+        self._foot_column.addWidget(self.status)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(4)

@@ -19,7 +19,6 @@ from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.adoption import LabelsAdoption
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
-from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
 from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
 from napari_melanoma.ui.lesion.mask_options import (
     DOCK_OPTIONS,
@@ -34,6 +33,9 @@ from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
+from napari_melanoma.ui.sections.corrections.section import CorrectionsSection
+from napari_melanoma.ui.sections.slot import SectionSlot
+from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
@@ -77,7 +79,13 @@ class LesionDock(LesionControls):
         self.prompt_controller = PromptController(self, self.controller, self._client)
         self.labels_adoption = LabelsAdoption(self, self.controller, self.prompt_controller)
         self.options_controller = SharedOptionsController(self, self.controller, self.mask_controller)
-        self.corrections_controller = LesionCorrectionsController(self, self.controller)
+        self.corrections = PhotographCorrections(
+            self.sessions, self.controller, self.review_settings, self.status, self.icons, self
+        )
+        self.corrections_section = CorrectionsSection(self.corrections, self.icons)
+        corrections_slot = SectionSlot(self.corrections_section)
+        self._foot_column.insertWidget(0, corrections_slot)
+        self._slots = (self.measurements, corrections_slot)
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.opener = PhotographOpener(napari_viewer, self)
@@ -102,7 +110,7 @@ class LesionDock(LesionControls):
         self.deferred.start()
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.recent.find_missing)
-        QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections_controller.corrections_store.refresh)
+        QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections.store.refresh)
         # Not methods of the dock, which is already deleted when they are called.
         for callback in (
             self.connections.close,
@@ -158,7 +166,7 @@ class LesionDock(LesionControls):
             self.ruler,
             self.model,
             self.opener,
-            self.corrections_controller,
+            self.corrections,
             self.recent,
         ):
             source.failed.connect(self._on_failed)
@@ -182,7 +190,7 @@ class LesionDock(LesionControls):
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
             "save": self.save_bar.save,
-            "correct": self.corrections_controller.add,
+            "correct": self._on_correct,
         }
         slots["click"] = self.prompt_tool.button.click
         prompt_keys = CanvasKeys(
@@ -222,7 +230,8 @@ class LesionDock(LesionControls):
         self.mask_controller.set_session(session)
         self.prompt_controller.update_view()
         self._show_options(session)
-        self.measurements.show_session(session)
+        for slot in self._slots:
+            slot.show_session(session)
         self._show_recovery(session)
         self._show_lesion(session)
         self.prediction_controller.update_view()
@@ -266,7 +275,6 @@ class LesionDock(LesionControls):
         self.show_result(None if lesion is None else lesion.result)
         self.correction_tools.set_image(None if session is None or lesion is None else session.image)
         self.save_bar.show_session(session)
-        self.corrections_controller.update_view()
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model
@@ -324,6 +332,10 @@ class LesionDock(LesionControls):
             return
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
+    def _on_correct(self) -> None:
+        if self.picker.session is not None:
+            self.corrections_section.add()
+
     def _on_save(self, session: PhotographSession, folder: Path) -> None:
         self.mask_controller.flush()
         if session.lesion is not None and session in self.sessions:
@@ -345,7 +357,7 @@ class LesionDock(LesionControls):
         self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_save_failed(self, error: Exception) -> None:
-        self.corrections_controller.reset()
+        self.corrections.reset()
         self.status.end("storing")
         self.status.end("saving")  # if another computation failed, the progress bar ends slightly early
 

@@ -250,6 +250,12 @@ class LesionController(QObject):
 
         self._latest.submit(f"{key} {session.identity}", prepare)
 
+    def set_unsaved(self, session: PhotographSession) -> None:
+        """Keep corrections for recovery that are no longer stored elsewhere."""
+        if session.lesion is not None:
+            session.lesion = replace(session.lesion, unsaved=True)
+            self.autosave.save(session)
+
     def _apply_update(self, session: PhotographSession, update: LesionUpdate | None) -> None:
         lesion, labels = session.lesion, session.mask
         if update is None or lesion is None or labels is None:

@@ -64,8 +64,8 @@ class ReviewOpener(LesionDockLink):
     @property
     def ready(self) -> bool:
         """Whether the photograph under review is selected in the Lesion dock and has a mask that can be accepted."""
-        dock = self.connected_dock
-        return dock is not None and self.is_shown and dock.corrections_bar.add_button.isEnabled()
+        session = None if self.connected_dock is None else self.connected_dock.picker.session
+        return session is not None and self.is_shown and session.masked_lesion is not None
 
     @property
     def is_shown(self) -> bool:
@@ -88,16 +88,17 @@ class ReviewOpener(LesionDockLink):
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
         if self.connected_dock is not None and self.ready:
-            self.connected_dock.corrections_controller.add()
+            self.connected_dock.corrections_section.add()
 
     def reject(self) -> None:
         """Store the photograph in view as rejected."""
-        if self.connected_dock is not None and self.is_shown:
-            self.connected_dock.corrections_controller.reject()
+        session = None if self.connected_dock is None else self.connected_dock.picker.session
+        if self.connected_dock is not None and session is not None and self.is_shown:
+            self.connected_dock.corrections.reject(session)
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock."""
-        dock.corrections_controller.stored.connect(self._on_stored)
+        dock.corrections.stored.connect(self._on_stored)
         dock.controller.changed.connect(self._on_analyzed)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.picker.changed.connect(self.changed)

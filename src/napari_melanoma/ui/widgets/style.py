@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
@@ -202,7 +201,7 @@ class ThemedIcons(QObject):
         self.palette = Palette()
         self._viewer = viewer
         self._dock = dock
-        self._buttons: list[tuple[QAbstractButton, str]] = []
+        self._buttons: dict[int, tuple[QAbstractButton, str]] = {}  # by ``id``
         self._sections: list[QCollapsible] = []
         self._link_color = ""
         self._color = ""  # of the icons; empty until the theme is applied
@@ -211,7 +210,9 @@ class ThemedIcons(QObject):
     def add(self, button: QAbstractButton, icon: str) -> None:
         """Set the icon of a button."""
         button.setIconSize(QSize(18, 18))
-        self._buttons.append((button, icon))
+        key, buttons = id(button), self._buttons
+        buttons[key] = button, icon
+        button.destroyed.connect(lambda: buttons.pop(key, None))  # of a section that was closed, or a row of a list
         if self._color:
             button.setIcon(theme_icon(icon, self._color))
 
@@ -227,8 +228,7 @@ class ThemedIcons(QObject):
 
         theme = get_theme(str(self._viewer.theme))
         color = self._color = theme.icon.as_hex()
-        self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list may be deleted
-        for button, icon in self._buttons:
+        for button, icon in self._buttons.values():
             button.setIcon(theme_icon(icon, color))
         _set_arrows(self._sections, color)
         colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}

@@ -1,4 +1,4 @@
-"""The bar below the results that adds photographs to the corrections and shows their state."""
+"""The widgets of the Corrections section: the bar that adds photographs and shows their state."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
-ADD_KEY = format_key("lesion.correct")
+if TYPE_CHECKING:
+    from napari_melanoma.ui.sections.corrections.resolve import CorrectionsView
+
+REJECT_TIP = "Store the photograph as rejected. It is not used for training."
 REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
-STATE_TOOLTIPS = {
-    "accepted": "The predicted mask is unchanged: accepted.",
-    "corrected": "The mask was changed: corrected. The predicted mask is stored with it.",
-}
-StoreStage = Literal["open", "storing", "stored"]
-# Short, to fit beside the diagnosis; for ``stored``, the review state is shown.
-STAGE_TEXTS = {"open": "not stored", "storing": "storing ..."}
 
 
 class CorrectionsBar(QWidget):
@@ -45,7 +40,7 @@ class CorrectionsBar(QWidget):
         self._diagnosis_combo = self._make_diagnosis_combo()
         self._state_label = named(QLabel(), "review_state", "Review state")
         self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
-        self.reject_button = tool_button("reject", "Reject", "", "reject")
+        self.reject_button = tool_button("reject", "Reject", REJECT_TIP, "reject")
         self.undo_button = tool_button(
             "undo_correction",
             "Undo the last change of the corrections",
@@ -70,9 +65,6 @@ class CorrectionsBar(QWidget):
         self.add_button.clicked.connect(self.add_requested)
         self.reject_button.clicked.connect(self.reject_requested)
         self.undo_button.clicked.connect(self.undo_requested)
-        self.set_photograph(None, False)
-        self.set_stored_row(None)
-        self.set_diagnoses([])
 
     @property
     def diagnosis(self) -> str:
@@ -95,22 +87,16 @@ class CorrectionsBar(QWidget):
             self._diagnosis_combo.setEditText(current)
             self._diagnosis_combo.blockSignals(False)
 
-    def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
-        """Show the review state of a stored photograph, or that it is not stored.
-
-        ``state``: a key of ``STATE_TOOLTIPS``; None if the photograph was not analyzed. ``has_photograph``: whether one
-        is selected. ``stage``: of its current mask.
-        """
-        state_tip = STATE_TOOLTIPS.get(state or "", "")
-        self._state_label.setText("" if state is None else STAGE_TEXTS.get(stage, state))
-        self._state_label.setVisible(state is not None)
-        self._state_label.setToolTip(state_tip)
-        self.add_button.setEnabled(state is not None)
-        tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {state_tip}"
-        self.add_button.setToolTip(tip if state else "Analyze a photograph first")
-        self.reject_button.setEnabled(has_photograph)
-        self.reject_button.setToolTip("Store the photograph as rejected. It is not used for training.")
-        self._diagnosis_combo.setEnabled(has_photograph)
+    def show_view(self, view: CorrectionsView) -> None:
+        """Show the review state and the diagnosis, without emitting signals."""
+        self._state_label.setText(view.state)
+        self._state_label.setVisible(bool(view.state))
+        self._state_label.setToolTip(view.state_tip)
+        self.add_button.setEnabled(view.can_add)
+        self.add_button.setToolTip(view.add_tip)
+        self.blockSignals(True)
+        self.set_diagnosis(view.diagnosis)
+        self.blockSignals(False)
 
     def set_stored_row(self, stored_row: Mapping[str, str] | None) -> None:
         """Show how the photograph is stored; ``stored_row``: its row in the corrections table, None if not stored."""

@@ -1,0 +1,66 @@
+"""What the Corrections section shows, without widgets."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from napari_melanoma.ui.sections.corrections.resolve import STATE_TIPS, find_diagnosis, resolve_corrections
+from napari_melanoma.ui.session.photograph import ReviewState
+
+PREDICTED: Any = SimpleNamespace(is_user_edited=False, mask_digest="predicted")
+EDITED: Any = SimpleNamespace(is_user_edited=True, mask_digest="edited")
+STORED = ReviewState(stored_digest="edited")
+
+
+class Case(NamedTuple):
+    name: str
+    lesion: Any
+    review: ReviewState
+    row: dict[str, str] | None
+    state: str
+
+
+CASES = [
+    Case("not analyzed", None, ReviewState(), None, ""),
+    Case("not analyzed, but stored as rejected", None, ReviewState(), {"review": "rejected"}, ""),
+    Case("a predicted mask", PREDICTED, ReviewState(), None, "not stored"),
+    Case(
+        "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing ..."
+    ),
+    Case("an accepted mask", PREDICTED, ReviewState(), {"review": "accepted"}, "accepted"),
+    Case("an accepted mask was edited", EDITED, STORED, {"review": "accepted"}, "not stored"),
+    Case("a corrected mask", EDITED, STORED, {"review": "corrected"}, "corrected"),
+    Case("a corrected mask of an earlier day", EDITED, ReviewState(), {"review": "corrected"}, "not stored"),
+    Case("edited again", EDITED, ReviewState(stored_digest="before"), {"review": "corrected"}, "not stored"),
+    Case("reset to the prediction", PREDICTED, STORED, {"review": "corrected"}, "not stored"),
+    Case("rejected, but analyzed", PREDICTED, ReviewState(), {"review": "rejected"}, "not stored"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_review_state(case: Case) -> None:
+    view = resolve_corrections(case.lesion, case.review, case.row)
+    assert view.state == case.state
+    assert view.can_add is (case.lesion is not None)
+    tip = "" if case.lesion is None else STATE_TIPS["corrected" if case.lesion.is_user_edited else "accepted"]
+    assert view.state_tip == tip
+    assert view.add_tip.endswith(tip or "Analyze a photograph first")
+
+
+@pytest.mark.parametrize(
+    ("entered", "row", "expected"),
+    [
+        (None, None, ""),
+        (None, {"review": "accepted"}, ""),
+        (None, {"diagnosis": "nevus"}, "nevus"),
+        ("melanoma", {"diagnosis": "nevus"}, "melanoma"),
+        ("", {"diagnosis": "nevus"}, ""),
+    ],
+)
+def test_the_entered_diagnosis_comes_before_the_stored_one(
+    entered: str | None, row: dict[str, str] | None, expected: str
+) -> None:
+    assert find_diagnosis(ReviewState(diagnosis=entered), row) == expected
