@@ -12,7 +12,7 @@ from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.case.formatting import format_modality
-from napari_melanoma.ui.lesion.prediction_view import NoticeLabel
+from napari_melanoma.ui.sections.prediction.view import NoticeLabel
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.kinetic import is_motion_reduced, read_system_setting
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY

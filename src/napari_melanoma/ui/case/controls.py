@@ -30,7 +30,7 @@ from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
-from napari_melanoma.ui.lesion.prediction_view import NoticeLabel, PredictionSection, field_title
+from napari_melanoma.ui.sections.prediction.view import NoticeLabel, PredictionSection, field_title
 from napari_melanoma.ui.slide.risk_view import make_method_bars, make_risk_bars, make_share_bars
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key

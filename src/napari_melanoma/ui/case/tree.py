@@ -15,7 +15,7 @@ from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesio
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.body_map.widget import DARK_COLORS
 from napari_melanoma.ui.case import formatting
-from napari_melanoma.ui.lesion.prediction_view import format_short_verdict, format_verdict
+from napari_melanoma.ui.sections.prediction.view import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.clinical_fields import describe_guess
 from napari_melanoma.ui.widgets.style import ThemedIcons, named

@@ -13,12 +13,12 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
-from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
 from napari_melanoma.ui.lesion.ruler import RulerPanel
 from napari_melanoma.ui.lesion.saving import SaveBar
 from napari_melanoma.ui.sections.measurements.section import MeasurementsSection
+from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.sections.slot import SectionSlot
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.corrections_store import ReviewSettings

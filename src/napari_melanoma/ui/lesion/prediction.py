@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.lesion.patient_controller import PatientDataController
 from napari_melanoma.ui.lesion.queues import PredictionQueue
 from napari_melanoma.ui.lesion.saving import SavedPredictions
+from napari_melanoma.ui.sections.prediction.resolve import PredictionContext, resolve_prediction
 from napari_melanoma.ui.session.lesion_prediction import (
     ClassifierInput,
     EditedMask,
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 
 CONTROLS_MS = 40  # after the last change of a control
 STROKE_DELAY_MS = 20  # napari emits several events for one stroke
-NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
-NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
-OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
-STOPPED = "Canceled. There is no prediction for this lesion."
 TASK: Task = "predicting"
 STATUS_DELAY_MS = 200
 DURATION_PREFIX = "Predicted in"  # followed by the seconds
@@ -219,20 +215,20 @@ class LesionPredictionController(QObject):
                 self.heatmap.update_heatmap(session)
 
     def _update_section(self) -> None:
-        session = self._controls.picker.session
+        session, controls = self._controls.picker.session, self._controls
+        model, classifier = self._model_of(session), controls.classifier
+        context = PredictionContext(classifier.model, model, classifier.has_models, is_changing=self._is_changing)
         if session is None:
-            show_prediction(self._controls, None, None, is_pending=False)
-            return
-        session.request = request = self._make_request(session)
-        saved, previous = session.saved_prediction, None
-        if saved is not None:
-            mask_digest = None if request is None else request.classifier_input.mask_digest
-            note = saved.describe_status(self._model_of(session), mask_digest, session.patient_data.row)
-            previous = saved.prediction, note
-        is_pending = self._is_changing or self.queue.is_predicting(session.identity)
-        outcome = session.prediction
-        is_current = session.current_prediction is not None and not self._is_changing
-        show_prediction(self._controls, outcome, request, previous, is_pending=is_pending, is_current=is_current)
+            view = resolve_prediction(None, None, None, context, controls.icons.link)
+        else:
+            session.request = self._make_request(session)
+            is_pending = self.queue.is_predicting(session.identity)
+            context = context._replace(row=session.patient_data.row, is_pending=is_pending)
+            values = session.prediction, session.request, session.saved_prediction
+            view = resolve_prediction(*values, context, controls.icons.link)
+        if view.prediction is not None and not view.reason:
+            controls.heatmap.show_classes(view.prediction.classes, view.prediction.positive)
+        controls.prediction_section.show_view(view)
 
     def _on_mask_controls(self) -> None:
         """Show the prediction as outdated from the first change of a control until the mask is updated."""
@@ -351,66 +347,6 @@ class EditedMasks(QObject):
         edited, lesion = session.edited_mask, session.lesion
         if edited is not None and (lesion is None or lesion.mask_digest == edited.digest):
             session.edited_mask = None
-
-
-def show_prediction(
-    controls: LesionControls,
-    outcome: LesionPredictionOutcome | None,
-    current_request: LesionPredictionRequest | None,
-    saved: tuple[ClassPrediction, str] | None = None,
-    *,
-    is_pending: bool,
-    is_current: bool = False,
-) -> None:
-    """Show the prediction of the photograph in view, or why there is none.
-
-    ``saved``: a saved prediction, which is shown until there is a new one, and a note about it. ``is_current``: whether
-    the outcome matches mask, patient data and model.
-    """
-    section = controls.prediction_section
-    if (
-        outcome is not None
-        and outcome.prediction is not None
-        and (is_current or _is_same_model(outcome, current_request, is_pending))
-    ):
-        controls.heatmap.show_classes(outcome.prediction.classes, outcome.prediction.positive)
-        section.show_prediction(outcome.prediction, is_pending=not is_current, outdated="" if is_current else OUTDATED)
-        return
-    reason = _explain_missing(
-        controls, outcome.error if outcome is not None and is_current else "", current_request, is_pending
-    )
-    if saved is None:
-        section.show_message(reason)
-    else:
-        section.show_saved_prediction(*saved, reason)
-
-
-def _is_same_model(
-    outcome: LesionPredictionOutcome, current_request: LesionPredictionRequest | None, is_pending: bool
-) -> bool:
-    """Whether a previous prediction of the same model stays visible until the pending one is available."""
-    if current_request is None or not is_pending:
-        return False
-    return outcome.request.classifier_input.model == current_request.classifier_input.model
-
-
-def _explain_missing(
-    controls: LesionControls, error: str, current_request: LesionPredictionRequest | None, is_pending: bool
-) -> str:
-    """Explain why there is no prediction, as rich text."""
-    again = controls.icons.link("again", "Predict again")
-    if not controls.classifier.model:
-        return NO_MODEL_SELECTED if controls.classifier.has_models else _no_model_text(controls)
-    if current_request is None:
-        return NOT_ANALYZED
-    if error:
-        return f"{html.escape(error[:1].upper() + error[1:])} {again}"
-    return "Predicting ..." if is_pending else f"{STOPPED} {again}"
-
-
-def _no_model_text(controls: LesionControls) -> str:
-    train = controls.icons.link("train", "Train one")
-    return f"No classification model is installed. {train}, or add one with <i>napari-melanoma models import</i>."
 
 
 class PredictionStatusUpdater(QObject):

@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.reports.risk_section import format_probability, to_sentence
 from napari_melanoma.ui.lesion.patient_form import PatientForm
-from napari_melanoma.ui.lesion.prediction_view import MIN_CHANGE_SCALE, NoticeLabel, field_title
+from napari_melanoma.ui.sections.prediction.view import MIN_CHANGE_SCALE, NoticeLabel, field_title
 from napari_melanoma.ui.session.run_status import SuspiciousTile
 from napari_melanoma.ui.slide.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.slide.overview import TileStrip

@@ -1,4 +1,4 @@
-"""The Prediction section of the Lesion dock: texts, charts and heatmap controls."""
+"""The widgets of the Prediction section: texts, charts and heatmap controls."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
+    from napari_melanoma.ui.sections.prediction.resolve import PredictionView
 
 MIN_ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
@@ -157,6 +158,15 @@ class PredictionSection(QWidget):
         self._delay_timer.setInterval(OUTDATED_DELAY_MS)
         self._delay_timer.timeout.connect(lambda: self.saved_notice.set_text(self._outdated))
         self.show_message("")
+
+    def show_view(self, view: PredictionView) -> None:
+        """Show a prediction, a saved one, or why there is none."""
+        if view.prediction is None:
+            self.show_message(view.reason)
+        elif view.reason:
+            self.show_saved_prediction(view.prediction, view.note, view.reason)
+        else:
+            self.show_prediction(view.prediction, is_pending=not view.is_current, outdated=view.note)
 
     def show_message(self, message: str) -> None:
         """Show why there is no prediction."""

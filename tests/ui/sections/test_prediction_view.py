@@ -18,7 +18,7 @@ from napari_melanoma.classification.prediction import (
     NoveltyDistance,
 )
 from napari_melanoma.core.prediction_config import OperatingPoint
-from napari_melanoma.ui.lesion import prediction_view
+from napari_melanoma.ui.sections.prediction import view as prediction_view
 from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
 
 POINT = OperatingPoint(
@@ -167,6 +167,6 @@ def test_bars_have_accessible_texts_and_tooltips(stage):
 
 def test_every_heatmap_method_can_be_selected():
     from napari_melanoma.classification.explanation import METHODS as KNOWN
-    from napari_melanoma.ui.lesion.prediction_view import HEATMAP_METHODS as SHOWN
+    from napari_melanoma.ui.sections.prediction.view import HEATMAP_METHODS as SHOWN
 
     assert tuple(SHOWN) == KNOWN
