@@ -45,7 +45,6 @@ class LesionAnalysisController(QObject):
         self._controller = controller
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
-        self._previous_digests: dict[str, str | None] = {}  # of the masks before the analyses that are running
         self._summary: AnalysisSummary | None = None
         self.queue = LesionAnalysisQueue(client, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
@@ -99,15 +98,13 @@ class LesionAnalysisController(QObject):
 
     def _start(self, sessions: list[PhotographSession]) -> None:
         self._last = self._error = None
-        self._previous_digests = {session.identity: session.mask_digest for session in sessions}
         self._controls.status.begin(TASK, "Analyzing ...")
         self.queue.start([(session, self._controller.options_of(session)) for session in sessions])
         self.changed.emit()
 
     def _on_analyzed(self, analysis: FinishedAnalysis) -> None:
         self._last = analysis
-        session = analysis.session
-        self._controller.add_result(session, analysis, self._previous_digests.get(session.identity))
+        self._controller.add_result(analysis)
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error

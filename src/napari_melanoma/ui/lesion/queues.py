@@ -141,9 +141,13 @@ def _derive_result(
 
 
 class FinishedAnalysis(NamedTuple):
-    """The result for a photograph, with the digests of the mask and of the pixels."""
+    """The result for a photograph, with the digests of the mask and of the pixels.
+
+    ``previous_digest``: of the mask when the analysis was requested; None if there was none.
+    """
 
     session: PhotographSession
+    previous_digest: str | None
     result: LesionResult
     mask_digest: str
     image_digest: str
@@ -160,7 +164,7 @@ class LesionAnalysisQueue(QObject):
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._pending: deque[tuple[PhotographSession, LesionOptions]] = deque()
+        self._pending: deque[tuple[PhotographSession, LesionOptions, str | None]] = deque()  # with the mask's digest
         self._analysis: LesionAnalysisTask | None = None
         self._name = ""  # of the photograph
         self._total = self._done = 0  # numbers of photographs
@@ -169,7 +173,7 @@ class LesionAnalysisQueue(QObject):
     def start(self, photographs: Iterable[tuple[PhotographSession, LesionOptions]]) -> None:
         """Start analyzing photographs; a running analysis is canceled."""
         self._cancel_current()
-        self._pending.extend(photographs)
+        self._pending.extend((session, options, session.mask_digest) for session, options in photographs)
         self._total, self._done, self._start_time = len(self._pending), 0, time.monotonic()
         self._next()
 
@@ -190,11 +194,11 @@ class LesionAnalysisQueue(QObject):
     def _next(self) -> None:
         self._analysis = None
         while self._pending and self._analysis is None:
-            session, options = self._pending.popleft()
+            session, options, digest = self._pending.popleft()
             if session.is_open:
                 self._name = session.name
                 self._analysis = LesionAnalysisTask(self._client, session.source, options)
-                self._analysis.succeeded.connect(partial(self._on_success, session))
+                self._analysis.succeeded.connect(partial(self._on_success, session, digest))
         tasks.set_running(self, self._analysis is not None)
         if self._analysis is None:
             self.finished.emit(self._done, time.monotonic() - self._start_time)
@@ -216,9 +220,11 @@ class LesionAnalysisQueue(QObject):
         message = f"{self._name}: photograph {position} of {self._total}{left}"
         self.progressed.emit(Progress(position - 1, self._total, message))
 
-    def _on_success(self, session: PhotographSession, digested: tuple[LesionResult, str, str]) -> None:
+    def _on_success(
+        self, session: PhotographSession, previous_digest: str | None, digested: tuple[LesionResult, str, str]
+    ) -> None:
         self._done += 1
-        self.analyzed.emit(FinishedAnalysis(session, *digested))
+        self.analyzed.emit(FinishedAnalysis(session, previous_digest, *digested))
 
 
 def derive_served_result(

@@ -80,28 +80,28 @@ class LesionController(QObject):
         self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self.failed)
 
-    def add_result(self, session: PhotographSession, analysis: FinishedAnalysis, previous_digest: str | None) -> None:
+    def add_result(self, analysis: FinishedAnalysis) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        result, options = analysis.result, self.options_of(session)
+        session, result, options = analysis.session, analysis.result, self.options_of(analysis.session)
         if session.mask is not None:
             session.pending_options = options
             make = partial(_with_current_options, result, options)
-            self._replace(session, make, expected=previous_digest or "", key="options")
+            self._replace(session, make, expected=analysis.previous_digest or "", key="options")
         elif session.is_open:
-            expected = None if session.mask_digest is None else previous_digest
+            expected = None if session.mask_digest is None else analysis.previous_digest
             lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
             session.lesion = replace(lesion, default_options=self._get_shared_options())
             session.pending_options = options
-            self._layers.add_layers(session, partial(self._write_first_mask, session, analysis, expected))
+            self._layers.add_layers(session, partial(self._write_first_mask, analysis, expected))
 
-    def _write_first_mask(self, session: PhotographSession, analysis: FinishedAnalysis, expected: str | None) -> None:
+    def _write_first_mask(self, analysis: FinishedAnalysis, expected: str | None) -> None:
         """Write the mask of a first result, with the current options, into the mask layer.
 
         A layer left by a previous dock is replaced only if its digest is ``expected``. A new layer (None) is replaced
         only if the options have changed while the layers were added.
         """
-        labels, lesion, result = session.mask, session.lesion, analysis.result
-        options = self.options_of(session)
+        session, result, options = analysis.session, analysis.result, self.options_of(analysis.session)
+        labels, lesion = session.mask, session.lesion
         if labels is not None and lesion is not None:
             photographs.set_model_digest(labels, lesion.mask_digest)
         if expected is None and not _was_made_with(options, result):
