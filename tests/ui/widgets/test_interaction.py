@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 from conftest import until, wait_until_idle
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.lesion import recovery
+from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
