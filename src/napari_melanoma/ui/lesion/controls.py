@@ -22,7 +22,7 @@ from napari_melanoma.ui.sections.prediction.view import HeatmapControls, Predict
 from napari_melanoma.ui.sections.slot import SectionSlot
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.session.photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -88,7 +88,9 @@ class LesionControls(QWidget):
         self.prompt_tool = PromptTool(self.icons)
         self.labels_tool = LabelsTool(viewer, self.icons, self.connections)
         self.roi = RoiControls()
-        self.measurements = SectionSlot(MeasurementsSection())
+        self.measurements: SectionSlot[PhotographSession] = SectionSlot()
+        self.measurements.section = MeasurementsSection()
+        self.corrections_slot: SectionSlot[PhotographSession] = SectionSlot()
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
         self.deferred = DeferredWidgets(self)
@@ -193,10 +195,11 @@ class LesionControls(QWidget):
         column.addWidget(self.welcome)
         column.addStretch(0)
         foot = QWidget()
-        self._foot_column = QVBoxLayout(foot)
-        self._foot_column.setContentsMargins(6, 0, 6, 6)
-        self._foot_column.addWidget(self.save_bar)
-        self._foot_column.addWidget(self.status)
+        foot_column = QVBoxLayout(foot)
+        foot_column.setContentsMargins(6, 0, 6, 6)
+        foot_column.addWidget(self.corrections_slot)
+        foot_column.addWidget(self.save_bar)
+        foot_column.addWidget(self.status)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(4)

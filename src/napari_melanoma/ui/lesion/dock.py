@@ -34,7 +34,6 @@ from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
 from napari_melanoma.ui.sections.corrections.section import CorrectionsSection
-from napari_melanoma.ui.sections.slot import SectionSlot
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -83,9 +82,8 @@ class LesionDock(LesionControls):
             self.sessions, self.controller, self.review_settings, self.status, self.icons, self
         )
         self.corrections_section = CorrectionsSection(self.corrections, self.icons)
-        corrections_slot = SectionSlot(self.corrections_section)
-        self._foot_column.insertWidget(0, corrections_slot)
-        self._slots = (self.measurements, corrections_slot)
+        self.corrections_slot.section = self.corrections_section
+        self._slots = (self.measurements, self.corrections_slot)
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.opener = PhotographOpener(napari_viewer, self)

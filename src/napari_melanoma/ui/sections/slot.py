@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 Session = TypeVar("Session", contravariant=True)
@@ -22,9 +23,10 @@ class SessionSection(Protocol[Session]):
 class SectionSlot(QWidget, Generic[Session]):
     """Opens a section on a session, and closes it when another session is displayed."""
 
-    def __init__(self, section: SessionSection[Session]) -> None:
+    section: SessionSection[Session]  # set before the first session is shown
+
+    def __init__(self) -> None:
         super().__init__()
-        self.section = section
         self._widget: QWidget | None = None  # of the open section
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -38,3 +40,14 @@ class SectionSlot(QWidget, Generic[Session]):
         self._widget = None if session is None else self.section.open(session)
         if self._widget is not None:
             self.layout().addWidget(self._widget)
+            self._set_tab_order(self._widget)
+
+    def _set_tab_order(self, widget: QWidget) -> None:
+        """Let the tab key follow the eye: Qt appends the widgets of a section that is opened later to the window's."""
+        previous = self.previousInFocusChain() or self
+        while previous.focusPolicy() == Qt.FocusPolicy.NoFocus and previous is not self:
+            previous = previous.previousInFocusChain() or self
+        for part in (widget, *widget.findChildren(QWidget)):
+            if part.focusPolicy() != Qt.FocusPolicy.NoFocus and part.window() is self.window():  # no popup of a combo
+                QWidget.setTabOrder(previous, part)
+                previous = part
