@@ -301,12 +301,10 @@ def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(pers
         assert np.array_equal(person.mask, person.lesion.result.mask)
         assert not person.lesion.corrected
     # Saving uses one that is pending.
-    saved = []
-    person.dock.controller.saved.connect(lambda identity, folder: saved.append(folder))
     slider.setValue(90)
     person.clicks("save")
     person.waits()
-    about = json.loads((saved[0] / "result.json").read_text(encoding="utf-8"))
+    about = json.loads((person.dock.picker.session.saved.folder / "result.json").read_text(encoding="utf-8"))
     assert about["threshold"] == 0.9
     assert about["measurements"]["area_px"] == person.mask.sum()
 
