@@ -157,35 +157,37 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
 
 
 def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
+    def box():
+        return analyzed.finds(QComboBox, "diagnosis")
+
     # It stays with its photograph and is offered for others.
-    box = analyzed.finds(QComboBox, "diagnosis")
-    box.setEditText("Spitz nevus")
+    box().setEditText("Spitz nevus")
     adds(analyzed)
     other = analyzed.opens("another", photograph(((60, 80, 12),)))
-    assert box.currentText() == ""
-    assert box.findText("Spitz nevus") == 1
+    assert box().currentText() == ""
+    assert box().findText("Spitz nevus") == 1
     analyzed.viewer.layers.remove(other)
     analyzed.waits()
-    assert box.currentText() == "Spitz nevus"
+    assert box().currentText() == "Spitz nevus"
     # An empty one clears it once.
-    box.setCurrentIndex(0)
+    box().setCurrentIndex(0)
     adds(analyzed)
     assert corrections.rows()[0]["diagnosis"] == ""
-    box.setEditText("melanoma")
+    box().setEditText("melanoma")
     adds(analyzed)
     # The photograph that is opened again shows it, with its review.
     analyzed.viewer.layers.clear()
     analyzed.waits()
     analyzed.opens("under another name")
-    assert box.currentText() == ""
+    assert box().currentText() == ""
     analyzed.analyses()
-    assert box.currentText() == "melanoma"
+    assert box().currentText() == "melanoma"
     assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
     # It is kept when the photograph is rejected where the box is empty.
     analyzed.viewer.layers.clear()
     analyzed.waits()
     analyzed.opens("blurred")
-    assert box.currentText() == ""
+    assert box().currentText() == ""
     analyzed.clicks("reject")
     analyzed.waits()
     (row,) = corrections.rows()
