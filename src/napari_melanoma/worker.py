@@ -24,6 +24,7 @@ from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 from napari_melanoma.models.graphs import convert_requested
 from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
+from napari_melanoma.slides.tissue_classifier.worker_requests import encode_blocks, open_encoder
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.worker_requests import ClassificationRequests, PromptRequests
@@ -33,7 +34,7 @@ Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
 MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "segment", "arguments": {}}.'
-REQUIRED_TEXTS = ("model", "image", "out", "how", "method", "folder", "slide")
+REQUIRED_TEXTS = ("model", "image", "out", "how", "method", "folder", "slide", "weights", "fingerprint")
 REQUIRED = (*REQUIRED_TEXTS, "recipe")  # for these, null counts as missing
 TEXT_ARGUMENTS = (*REQUIRED_TEXTS, "mask", "spread", "strokes", "previous", "lesions", "class", "modality", "damage")
 OBJECT_ARGUMENTS = ("recipe", "row", "options")
@@ -282,6 +283,7 @@ def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
+ENCODER_VERBS: tuple[Handler, ...] = (open_encoder, encode_blocks)
 VERBS: tuple[Handler, ...] = (
     prepare_segmenter,
     prepare_classifier,
@@ -295,6 +297,7 @@ VERBS: tuple[Handler, ...] = (
     classify_case,
     rate,
     *SLIDE_VERBS,
+    *ENCODER_VERBS,
 )
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 

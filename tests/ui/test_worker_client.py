@@ -15,7 +15,7 @@ from napari_melanoma.core import errors
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.worker_client import WorkerClient, _make_error, acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 PATIENCE_MS = 60_000
 
@@ -70,7 +70,7 @@ def test_every_error_can_be_recreated_from_its_message():
     own = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
     assert len(own) > 5
     for kind in own:
-        made = _make_error(kind.__name__, "half.jpg is damaged")
+        made = errors.recreate_error(kind.__name__, "half.jpg is damaged")
         assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 

@@ -189,7 +189,7 @@ class WorkerClient(QObject):
         elif kind == "succeeded":
             self._end(request, "succeeded", event["result"])
         else:
-            self._end(request, "failed", _make_error(event["type"], event["message"]))
+            self._end(request, "failed", errors.recreate_error(event["type"], event["message"]))
 
     def _end(self, request: WorkerRequest, kind: str, value: object) -> None:
         self._active = None
@@ -217,14 +217,6 @@ class WorkerClient(QObject):
         message = f"The model process stopped unexpectedly ({reason}). No data were changed. "
         self.restarting.emit(reason)
         self._end(self._active, "failed", errors.WorkerTerminated(message + "It restarts with the next request."))
-
-
-def _make_error(name: str, message: str) -> Exception:
-    """Recreate an error of the worker from the name of its class, so that docks handle it like a local error."""
-    error_type = getattr(errors, name, None)
-    if isinstance(error_type, type) and issubclass(error_type, errors.MelanomaError):
-        return error_type(message)
-    return errors.MelanomaError(message)
 
 
 class _SharedWorker:

@@ -9,6 +9,7 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
 from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.sections.paint.assessment import Assessment
@@ -94,7 +95,7 @@ def test_progress(case: ProgressCase) -> None:
 
 def assess(validation: Validation, notice: str = "") -> Assessment:
     cells = TrainingCells.gather([], [])
-    return Assessment(frozenset(), cells, validation, (validation,) * 3, notice)
+    return Assessment(frozenset(), cells, TextureFeatures(), validation, (validation,) * 3, notice)
 
 
 VALIDATION = Validation(
@@ -168,3 +169,25 @@ def test_classes_keep_their_label_when_others_are_added() -> None:
     assert colors == {None: "transparent", 0: "transparent", 2: (1.0, 0.0, 0.0, 1.0)}
     class_map.clear()
     assert class_map.count(BLOCK) == {}
+
+
+def test_the_accuracy_of_all_features_is_stated() -> None:
+    painted = Painted({"Fat": 3, "Dermis": 2})
+    imagenet = replace(VALIDATION, source="imagenet", accuracy=Estimate(0.9, 0.8, 1.0, 5))
+    both = replace(VALIDATION, source="imagenet+texture", accuracy=Estimate(0.88, 0.8, 1.0, 5), kind="forest")
+    worse = replace(both, accuracy=Estimate(0.7, 0.6, 0.8, 5))
+    chosen = replace(assess(imagenet), candidates=(imagenet, both, worse))
+    assert resolve_panel(painted, chosen).choice == (
+        "ImageNet, nearest mean: chosen among 3 combinations of features and classifier by strokes that were left out "
+        "(accuracy: ImageNet 0.90, ImageNet + texture 0.88)"
+    )
+    encoder = replace(VALIDATION, source="timm:vit_small_patch14_dinov2")
+    only = replace(assess(encoder), candidates=(encoder, encoder))
+    assert resolve_panel(painted, only).choice == (
+        "DINOv2 ViT-S/14, nearest mean: chosen among 2 kinds of classifiers by strokes that were left out"
+    )
+
+
+def test_what_takes_long_before_the_map_is_stated() -> None:
+    assert resolve_progress(replace(AT_WORK, activity="Loading the encoder ...")) == "Loading the encoder ..."
+    assert resolve_progress(AT_WORK) == "Updating the view ..."

@@ -21,6 +21,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
 from napari_melanoma.models.inference import find_device
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
+from napari_melanoma.slides.tissue_classifier.encoder_files import find_weights
 from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
 from napari_melanoma.slides.tissue_classifier.published_features import is_published
@@ -241,9 +242,9 @@ class TissuePasses:
 def load_tissue_passes(bundle: BundleInfo, weights: Path | None = None, device: str | None = None) -> TissuePasses:
     """Load a tissue classifier with the source of its features.
 
-    ``weights``: file with the weights of the encoder, if the features need one. ``device``: where that runs; None to
-    choose it. Raises ``BundleError`` with advice if the features are missing or differ from those that the classifier
-    was fitted on.
+    ``weights``: file with the weights of the encoder, if the features need one; by default that which was used before
+    on this computer. ``device``: where that runs; None to choose it. Raises ``BundleError`` with advice if the features
+    are missing or differ from those that the classifier was fitted on.
     """
     config = bundle.config.tissue
     assert config is not None
@@ -261,6 +262,7 @@ def _open_source(bundle: BundleInfo, weights: Path | None, device: str | None) -
     config = bundle.config.tissue
     assert config is not None
     try:
+        weights = weights or find_weights(config.source, config.fingerprint)
         source = open_feature_source(config.source, weights, device)
     except MelanomaError as error:
         raise BundleError(f"'{bundle.name}' requires the features '{config.source}': {error}") from error

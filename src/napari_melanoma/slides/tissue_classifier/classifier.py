@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -166,6 +166,7 @@ def fit_tissue_classifier(
     slides: Sequence[PaintedSlideFile],
     options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable
     run: RunContext = NULL_CONTEXT,
+    open_source: Callable[[str, Path | None, str | None], FeatureSource] = open_feature_source,
 ) -> TissueClassifier:
     """Fit a tissue classifier on the strokes of slides.
 
@@ -180,6 +181,8 @@ def fit_tissue_classifier(
         Candidates to choose from, and smoothing.
     run : RunContext
         Receives progress; checked for cancellation.
+    open_source : callable
+        Opens the source of a name with the weights and on the device of the options.
 
     Returns
     -------
@@ -201,19 +204,17 @@ def fit_tissue_classifier(
     roles = choose_roles(names, options.roles)
     colors, channels = merge_colors(slides), _choose_channels(slides, options.channels)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
-    validations: list[Validation] = []
-    notes: tuple[str, ...] = ()
+    validations, notes = list[Validation](), tuple[str, ...]()
     for number, name in enumerate(options.sources):
         part = PartContext(run, number, len(options.sources), name)
-        source = open_feature_source(name, options.weights, options.device)
+        source = open_source(name, options.weights, options.device)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
         tables[name] = source, cells
         validations += validate(cells, options.kinds, name, part)
     chosen = choose(validations)
-    source, cells = tables[chosen.source]
-    chosen = replace(chosen, curve=learning_curve(cells, chosen.kind, run))
+    chosen = replace(chosen, curve=learning_curve(tables[chosen.source][1], chosen.kind, run))
     return replace(
-        TissueClassifier.fit(source, cells, chosen),
+        TissueClassifier.fit(*tables[chosen.source], chosen),
         candidates=tuple(validations),
         colors=colors,
         roles=roles,

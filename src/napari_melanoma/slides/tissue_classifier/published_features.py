@@ -39,6 +39,13 @@ def is_published(name: str) -> bool:
     return name.startswith(TIMM) or name in FOUNDATION_ENCODERS
 
 
+def fingerprint_features(name: str, weights_hash: str) -> str:
+    """Return the hash of everything that determines the features; ``weights_hash``: SHA-256 of the weights file."""
+    side = FOUNDATION_ENCODERS[name].side_px if name in FOUNDATION_ENCODERS else WINDOW_PX
+    text = f"{weights_hash} {name} windows of {side}, cells of {CELL_PX}, blocks of {BLOCK_CELLS}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class PublishedFeatures:
     """Features of a published encoder; see ``FeatureSource``.
 
@@ -62,9 +69,7 @@ class PublishedFeatures:
         else:
             network, side, self.licence = load_foundation(encoder, weights), encoder.side_px, encoder.licence
             mean, std = encoder.mean, encoder.std
-        self.fingerprint = hashlib.sha256(
-            f"{hash_weights(weights)} {name} windows of {side}, cells of {CELL_PX}, blocks of {BLOCK_CELLS}".encode()
-        ).hexdigest()
+        self.fingerprint = fingerprint_features(name, hash_weights(weights))
         self._device = find_device(device)
         self._trunk: Any = getattr(network, "trunk", network).to(self._device)
         self._window = side // CELL_PX  # cells along its side

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
@@ -228,6 +229,7 @@ class ThemedIcons(QObject):
 
         theme = get_theme(str(self._viewer.theme))
         color = self._color = theme.icon.as_hex()
+        self._sections = [section for section in self._sections if isalive(section)]  # a section may be closed
         for button, icon in self._buttons.values():
             button.setIcon(theme_icon(icon, color))
         _set_arrows(self._sections, color)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
+    from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
     from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
     from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
@@ -31,12 +32,13 @@ DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
 class Assessment:
     """The validations of all candidates, and the chosen one with its learning curve.
 
-    ``strokes``: those of all slides, see ``list_strokes``, and ``cells``: the painted cells with the chosen features.
-    ``notice``: that the displayed slide is out of distribution; empty if it is not.
+    ``strokes``: those of all slides, see ``list_strokes``, and ``cells``: the painted cells with the chosen features,
+    computed by ``source``. ``notice``: that the displayed slide is out of distribution; empty if it is not.
     """
 
     strokes: PaintedStrokes
     cells: TrainingCells
+    source: FeatureSource
     chosen: Validation
     candidates: tuple[Validation, ...]
     notice: str = ""
@@ -44,9 +46,8 @@ class Assessment:
     def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
         """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
         from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier, merge_colors
-        from napari_melanoma.ui.sections.paint.mapping import open_source
 
-        classifier = TissueClassifier.fit(open_source(self.chosen.source), self.cells, self.chosen)
+        classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
         channels = next((slide.channels for slide in slides if slide.channels is not None), None)
         return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), channels=channels)
 
@@ -77,8 +78,9 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
     curve = learning_curve(cells_by_source[chosen.source], chosen.kind, run)
     features = stores.get(request.slides[0], chosen.source)
     notice = find_novelty(cells_by_source[chosen.source], features)
-    strokes = list_strokes(request.slides)
-    return Assessment(strokes, cells_by_source[chosen.source], replace(chosen, curve=curve), tuple(candidates), notice)
+    chosen = replace(chosen, curve=curve)
+    cells = cells_by_source[chosen.source]
+    return Assessment(list_strokes(request.slides), cells, features.source, chosen, tuple(candidates), notice)
 
 
 class Assessor(QObject):
@@ -98,6 +100,11 @@ class Assessor(QObject):
         self._queue = LatestJobQueue(self, DELAY_MS)
         self._queue.succeeded.connect(self._on_assessed)
         self._queue.failed.connect(self.failed)
+
+    def set_sources(self, sources: Sequence[str]) -> None:
+        """Choose among other sources from the next classifier on."""
+        self._queue.cancel()
+        self._sources, self.latest, self._requested = sources, None, frozenset()
 
     def update(self, fit: Fit | None, request: MapRequest) -> None:
         """Assess the strokes of a request, unless they are assessed; without a classifier, discard the assessment."""

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.ui.sections.paint.channels import list_alike
+from napari_melanoma.ui.sections.paint.map_smoothing import MapSmoother
 from napari_melanoma.ui.sections.paint.mapping import (
     FeatureCache,
     Fit,
@@ -46,14 +47,16 @@ class LoopState:
     """What the loop is doing.
 
     ``done``, ``total``: blocks of tissue whose features are known; ``total`` is None until they have been counted.
-    ``left_s``: estimated time to the end; None if unknown. ``is_paused``: the user has canceled the work beyond the
-    view. ``is_fitted``: there is a classifier of the current strokes.
+    ``left_s``: estimated time to the end; None if unknown. ``activity``: what takes long before, such as loading an
+    encoder; empty if nothing does. ``is_paused``: the user has canceled the work beyond the view. ``is_fitted``: there
+    is a classifier of the current strokes.
     """
 
     is_running: bool = False
     done: int = 0
     total: int | None = None
     left_s: float | None = None
+    activity: str = ""
     is_paused: bool = False
     is_fitted: bool = False
 
@@ -62,13 +65,16 @@ class LoopState:
 class LoopOptions:
     """How the map is computed. ``is_warm``: features of the view are computed also before there is a classifier.
 
-    ``is_whole``: those of the whole slide, too.
+    ``is_whole``: those of the whole slide, too. ``smoothing``: width of the Gaussian that smooths the map, in cells.
+    ``temperature``: of the classifier; smoothed and rounded probabilities depend on it.
     """
 
     source: str
     kind: ClassifierKind
     is_warm: bool = False
     is_whole: bool = False
+    smoothing: float = 0.0
+    temperature: float = 1.0
 
 
 class PaintLoop(QObject):
@@ -91,6 +97,7 @@ class PaintLoop(QObject):
         self.tissue: NDArray[np.int32] | None = None  # blocks with tissue, int32 (block, 2); None until they are known
         self.notes: tuple[str, ...] = ()  # messages about the strokes of the latest fit
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
+        self._smoother = MapSmoother(options.smoothing) if options.smoothing else None  # of this map
         self._queue = LatestJobQueue(self)
         self._queue.progressed.connect(self._on_report)
         self._queue.failed.connect(self.failed)
@@ -113,9 +120,20 @@ class PaintLoop(QObject):
         """Compute the map with other options."""
         if options == self._options:
             return
-        if (options.source, options.kind) != (self._options.source, self._options.kind):
+        previous, self._options = self._options, options
+        if (options.source, options.kind) != (previous.source, previous.kind):
             self._discard_fit()
-        self._options = options
+        elif (options.smoothing, options.temperature) != (previous.smoothing, previous.temperature):
+            if self.fit is not None:
+                self.fit = self.fit.with_temperature(options.temperature)
+            self._discard_map()
+        self._restart()
+
+    def use_features(self, options: LoopOptions) -> None:
+        """Compute the map with the features of another encoder, whose cells may have other positions."""
+        self._options, self.tissue = options, None
+        self._discard_fit()
+        self._set_state(done=0, total=None)
         self._restart()
 
     def start(self) -> None:
@@ -150,7 +168,11 @@ class PaintLoop(QObject):
 
     def _discard_fit(self) -> None:
         self.fit = None
+        self._discard_map()
+
+    def _discard_map(self) -> None:
         self._predicted.clear()
+        self._smoother = MapSmoother(self._options.smoothing) if self._options.smoothing else None
 
     def _restart(self) -> None:
         """Compute the map again, when the running job has ended."""
@@ -184,9 +206,12 @@ class PaintLoop(QObject):
             frozenset(self._predicted),
             not self.state.is_paused,
             self._options.is_whole,
+            self._smoother,
+            self._options.temperature,
         )
 
     def _on_report(self, report: Progress) -> None:
+        self.state = replace(self.state, activity=report.message)
         if isinstance(report, FitReport):
             self._set_fit(report.fit, report.notes)
         elif isinstance(report, MapReport):
@@ -197,6 +222,8 @@ class PaintLoop(QObject):
             if report.parts:
                 self.map_changed.emit(report.parts)
             self._set_state(done=report.done, total=report.total, left_s=self._estimate(report))
+        else:
+            self.state_changed.emit()
 
     def _estimate(self, report: MapReport) -> float | None:
         """Return the time to the end in seconds; None if it is unknown."""
@@ -213,7 +240,7 @@ class PaintLoop(QObject):
         self.fitted.emit(fit)
 
     def _on_idle(self) -> None:
-        self._set_state(is_running=False)
+        self._set_state(is_running=False, activity="")
 
     def _set_state(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
         self.state = replace(self.state, **changes)

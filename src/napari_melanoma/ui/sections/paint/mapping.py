@@ -5,8 +5,7 @@ Nothing here depends on a window. ``update_map`` runs in a thread, and reports i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -20,7 +19,6 @@ from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
-from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     CellClassifier,
@@ -31,6 +29,8 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     load_classifiers,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.ui.sections.paint.map_smoothing import MapSmoother
+from napari_melanoma.ui.sections.paint.sources import SourceCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
 
+VIEW = "Features of the view: {:,} of {:,} blocks"
 REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
 
 
@@ -65,6 +66,10 @@ class Fit:
     cells: TrainingCells
     classifier: CellClassifier
 
+    def with_temperature(self, temperature: float) -> Fit:
+        """Return the same classifier with another temperature."""
+        return replace(self, classifier=replace(self.classifier, temperature=temperature))
+
 
 @dataclass(frozen=True, eq=False)
 class MapRequest:
@@ -73,7 +78,8 @@ class MapRequest:
     ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
     ``view``: the visible part in pixels of the finest level. ``fit``: the classifier if no stroke has changed
     since, and ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
-    ``ahead``: also before there is a classifier.
+    ``ahead``: also before there is a classifier. ``smoother``: of the map of ``fit``; None for no smoothing.
+    ``temperature``: of the classifier.
     """
 
     slides: tuple[PaintedSlide, ...]
@@ -85,6 +91,8 @@ class MapRequest:
     predicted: frozenset[tuple[int, int]] = frozenset()
     whole: bool = True
     ahead: bool = False
+    smoother: MapSmoother | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,23 +125,25 @@ class MapReport(Progress):
 class FeatureCache:
     """The feature stores of open slides, by slide, scale, channels and source; safe to use from several threads.
 
-    Their blocks in memory are bounded in total.
+    Their blocks in memory are bounded in total. ``sources``: compute the features.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: SourceCache | None = None) -> None:
+        self.sources = sources or SourceCache()
         self._blocks = BlockCache()
         self._stores: dict[tuple[str, PixelSize | None, ChannelChoice | None, str], SlideFeatures] = {}
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
         """Return the features of a slide; their store is created if it is missing."""
-        key = slide.identity, slide.pixel_size, slide.channels, source
+        opened_source = self.sources.open(source)  # not with the lock, for which the window would wait
+        key = slide.identity, slide.pixel_size, slide.channels, opened_source.fingerprint
         with self._lock:
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
                 rgb = read_as_rgb(opened, slide.channels, "the section Paint")
-                self._stores[key] = SlideFeatures.open(rgb, open_source(source), slide.folder, self._blocks)
+                self._stores[key] = SlideFeatures.open(rgb, opened_source, slide.folder, self._blocks)
             return self._stores[key]
 
     def release(self, identity: str) -> None:
@@ -143,23 +153,18 @@ class FeatureCache:
                 self._stores.pop(key).close()
 
 
-@cache
-def open_source(name: str) -> FeatureSource:
-    """Open a source of features once, since loading a network takes a second."""
-    return open_feature_source(name)
-
-
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
     """Fit a classifier, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
+    stores.sources.open(request.source, run=run)
     features = stores.get(request.slides[0], request.source)
     fit = request.fit
     if fit is None:
         fit, notes = fit_strokes(request, stores, run)
         run.report(FitReport(0, None, "", fit, notes))
-    predictor = _Predictor(features, fit, set(request.predicted), run)
+    predictor = _Predictor(features, fit, request, run)
     cells = features.grid.cells_in(request.view)
     center = cells.top + cells.height / 2, cells.left + cells.width / 2
-    view = features.grid.blocks_by_distance(features.grid.blocks_of(list_cells(cells)), center)
+    predictor.view = view = features.grid.blocks_by_distance(features.grid.blocks_of(list_cells(cells)), center)
     predictor.predict_known(view)
     features.compute(view, run, predictor.add)
     predictor.flush()
@@ -186,7 +191,7 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> t
     cells, notes = gather_strokes(request, stores, run)
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None, notes  # the other strokes are beyond the slide, or in a damaged part
-    return Fit(cells, fit_classifier(cells, request.kind)), notes
+    return Fit(cells, fit_classifier(cells, request.kind, request.temperature)), notes
 
 
 def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
@@ -201,12 +206,14 @@ def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -
 class _Predictor:
     """Predicts blocks whose features are known, and reports them a few times a second."""
 
-    def __init__(
-        self, features: SlideFeatures, fit: Fit | None, predicted: set[tuple[int, int]], run: RunContext
-    ) -> None:
-        self._features, self._fit, self._predicted, self._run = features, fit, predicted, run
+    def __init__(self, features: SlideFeatures, fit: Fit | None, request: MapRequest, run: RunContext) -> None:
+        self._features, self._fit, self._run = features, fit, run
+        self._predicted, self._smoother = set(request.predicted), request.smoother
+        if self._smoother is not None:
+            self._smoother.start(features.grid.shape)
         self._parts: list[MapPart] = []
         self._reported = 0.0  # the first part is reported at once
+        self.view = np.empty((0, 2), np.int32)  # blocks of the view
         self.tissue: NDArray[np.int32] | None = None  # blocks with tissue; None until they are known
 
     def predict_known(self, blocks: NDArray[np.int32]) -> None:
@@ -236,5 +243,19 @@ class _Predictor:
         """Report the predicted blocks."""
         self._reported = monotonic()
         done, total = (0, None) if self.tissue is None else self._features.progress
-        self._run.report(MapReport(done, total, "Computing features", tuple(self._parts), self.tissue))
+        self._run.report(MapReport(done, total, self._describe_view(), self._smooth(), self.tissue))
         self._parts = []
+
+    def _describe_view(self) -> str:
+        """Return how many blocks of the view are known; empty if all are, or the rest of the slide is computed."""
+        total = len(self.view)
+        known = total if self.tissue is not None else int(self._features.known(self.view * BLOCK_CELLS).sum())
+        return VIEW.format(known, total) if known < total else ""
+
+    def _smooth(self) -> tuple[MapPart, ...]:
+        """Return the predicted blocks; with smoothing, also others that have changed."""
+        if self._smoother is None:
+            return tuple(self._parts)
+        again = () if self.tissue is None else self._smoother.set_tissue(self.tissue)
+        parts = self._smoother.add([(part.cells, part.probability) for part in self._parts], again)
+        return tuple(MapPart(*part) for part in parts)

@@ -10,7 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.slides.tissue_classifier.encoder_files import describe_encoder
+from napari_melanoma.slides.tissue_classifier.feature_sources import IMAGENET, JOIN
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
+from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.ui.widgets.charts import Bar
 
 if TYPE_CHECKING:
@@ -84,6 +87,8 @@ def resolve_advice(
 
 def resolve_progress(loop: LoopState) -> str:
     """Return the progress as text; empty if nothing is computed and there is no map."""
+    if loop.activity:
+        return loop.activity
     if loop.total is None:
         return "Updating the view ..." if loop.is_running else ""
     if loop.done >= loop.total and not loop.is_fitted:
@@ -121,7 +126,6 @@ def resolve_panel(
     areas = ", ".join(f"{name} {area:.3g} mm²" for name, area in areas_mm2.items())
     areas = f"Areas on the map: {areas}" if areas else ""
     validation = None if assessment is None else assessment.chosen
-    candidates = 0 if assessment is None else len(assessment.candidates)
     notices = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
     warnings = "\n".join(filter(None, (*notes, *notices)))
     if validation is None or validation.accuracy is None:
@@ -138,10 +142,29 @@ def resolve_panel(
         share = known.get(name, math.nan)
         tip = _describe_row(validation, index) if math.isfinite(share) else NOT_LEFT_OUT
         rows.append(Bar(name, text, share if math.isfinite(share) else None, tip=tip))
-    choice = f"{validation.source}, {KIND_NAMES[validation.kind]}"
-    if candidates > 1:
-        choice += f": chosen among {candidates} combinations of features and classifier by strokes that were left out"
+    choice = "" if assessment is None else _describe_choice(validation, assessment.candidates)
     return PanelView(tuple(rows), _describe_confusions(validation), areas, warnings, choice)
+
+
+def _describe_choice(chosen: Validation, candidates: Sequence[Validation]) -> str:
+    """Return which features and classifier are used, and the accuracy of all features, by which they were chosen."""
+    text = f"{name_features(chosen.source)}, {KIND_NAMES[chosen.kind]}"
+    best: dict[str, float] = {}
+    for one in candidates:
+        if one.accuracy is not None:
+            best[one.source] = max(best.get(one.source, 0.0), one.accuracy.mean)
+    if len(candidates) > 1:
+        kinds = "combinations of features and classifier" if len(best) > 1 else "kinds of classifiers"
+        text += f": chosen among {len(candidates)} {kinds} by strokes that were left out"
+    listed = ", ".join(f"{name_features(name)} {accuracy:.2f}" for name, accuracy in best.items())
+    return f"{text} (accuracy: {listed})" if len(best) > 1 else text
+
+
+def name_features(source: str) -> str:
+    """Return the name of features for the user."""
+    if is_published(source):
+        return describe_encoder(source).title
+    return " + ".join({IMAGENET: "ImageNet"}.get(part, part) for part in source.split(JOIN))
 
 
 def _accuracy_bar(name: str, accuracy: Estimate, tip: str) -> Bar:

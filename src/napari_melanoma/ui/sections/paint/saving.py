@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.prediction_config import TissueRole
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
     from napari_melanoma.ui.sections.paint.assessment import Assessment
+    from napari_melanoma.ui.sections.paint.sources import SourceCache
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
@@ -53,23 +54,24 @@ def save_model(
     slides: Sequence[PaintedSlideFile],
     assessment: Assessment | None,
     name: str,
-    roles: Mapping[TissueRole, str],
+    options: TissueFitOptions,
+    sources: SourceCache,
     run: RunContext,
 ) -> BundleInfo:
     """Fit a classifier on the strokes of slides, and install its bundle under a unique name.
 
-    ``assessment``: the latest one; if strokes have changed since, candidates are validated again. ``roles``: class of
-    each role, empty for none.
+    ``assessment``: the latest one; if strokes have changed since, candidates are validated again. ``sources``: open
+    the features.
     """
     from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
+    from napari_melanoma.slides.tissue_classifier.classifier import fit_tissue_classifier
 
     if assessment is not None and assessment.strokes == list_strokes(slides):
         classifier = assessment.make_classifier(slides)
     else:
-        classifier = fit_tissue_classifier(slides, TissueFitOptions(), run)
-    classifier = replace(classifier, roles=roles)
+        classifier = fit_tissue_classifier(slides, options, run, sources.open)
+    classifier = replace(classifier, roles=options.roles, smoothing=options.smoothing)
     with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
@@ -81,9 +83,9 @@ class ModelSaver(QObject):
     failed = Signal(object)
     changed = Signal()  # it was started, or has ended
 
-    def __init__(self, status: StatusLine, parent: QObject) -> None:
+    def __init__(self, status: StatusLine, sources: SourceCache, parent: QObject) -> None:
         super().__init__(parent)
-        self._status = status
+        self._status, self._sources = status, sources
         self._job: BackgroundJob | None = None
         status.cancelled.connect(self._on_cancelled)
 
@@ -92,16 +94,18 @@ class ModelSaver(QObject):
         """Whether a model is being saved."""
         return self._job is not None
 
-    def ask(self, window: QWidget, session: SlideSession, assessment: Assessment | None) -> None:
+    def ask(
+        self, window: QWidget, session: SlideSession, assessment: Assessment | None, options: TissueFitOptions
+    ) -> None:
         """Ask for the name of the model and the roles of its classes, then save it.
 
-        ``assessment``: see ``save_model``.
+        ``assessment``, ``options``: see ``save_model``.
         """
         slides = list_painted_slides(session)
         painted = {stroke.class_name for slide in slides for stroke in slide.strokes}
         classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
         dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME)
-        dialog.confirmed.connect(partial(self._start, slides, assessment))
+        dialog.confirmed.connect(partial(self._start, slides, assessment, options))
         dialog.open()
 
     def close(self) -> None:
@@ -115,12 +119,14 @@ class ModelSaver(QObject):
         self,
         slides: Sequence[PaintedSlideFile],
         assessment: Assessment | None,
+        options: TissueFitOptions,
         name: str,
         roles: Mapping[TissueRole, str],
     ) -> None:
         if self._job is not None:
             return
-        self._job = BackgroundJob(partial(save_model, slides, assessment, name, roles))
+        options = options.model_copy(update={"roles": roles})
+        self._job = BackgroundJob(partial(save_model, slides, assessment, name, options, self._sources))
         self._job.progressed.connect(partial(self._status.progress, "fitting"))
         self._job.succeeded.connect(self._on_saved)
         self._job.failed.connect(self.failed)

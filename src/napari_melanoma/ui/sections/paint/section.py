@@ -11,7 +11,6 @@ from uuid import uuid4
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
@@ -25,6 +24,7 @@ from napari_melanoma.ui.sections.paint.network import (
     NetworkTrainer,
     resolve_network_blocker,
 )
+from napari_melanoma.ui.sections.paint.options import OptionsController, PaintOptions
 from napari_melanoma.ui.sections.paint.resolve import (
     NO_SCALE,
     count_strokes,
@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.session.strokes import PaintState
 
-DEFAULT_OPTIONS = LoopOptions(DEFAULT_SOURCES[0], KINDS[0])  # until they are chosen by leaving out strokes
 SUGGESTION_CELLS = 40  # width of the view of a suggested cell
 
 
@@ -127,14 +126,18 @@ class PaintController(QObject):
         network_run: NetworkRun,
         model: str = "",
     ) -> None:
-        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
+        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM
 
         services = session.services
         self.view = view = PaintView(services.settings, services.icons)
         super().__init__(view)
         self._session, self._services, self._stores = session, services, stores
         self._tool_name = ""  # empty if no tool is active
-        self._grid: CellGrid = CellGrid.plan(replace(session.slide.info, composite=session.painted.value.channels), 1.0)
+        self._options = OptionsController(view.options, services, self)
+        options = self._options.current
+        stores.sources.use(options.used_encoder)
+        self._shown_options = options
+        self._grid = self._place_cells(options)
         self._cell_px = CELL_UM / min(session.slide.pixel_um)
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
@@ -142,9 +145,9 @@ class PaintController(QObject):
         self._tool = StrokeTool(services.viewer, self, self._cell_px)
         self._tool.set_size(view.size_slider.value())
         self._layer_queue = GuiTaskQueue(self)
-        self._loop = PaintLoop(session, self, stores, DEFAULT_OPTIONS)
-        self._assessor = Assessor(self, stores, DEFAULT_SOURCES)
-        self._saver = ModelSaver(services.status, self)
+        self._loop = PaintLoop(session, self, stores, _loop_options(options))
+        self._assessor = Assessor(self, stores, options.fit.sources)
+        self._saver = ModelSaver(services.status, stores.sources, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
         self.model = model
         self._trainer = NetworkTrainer(view.network, network_run, session, self)
@@ -197,12 +200,15 @@ class PaintController(QObject):
         self._similar.cell_painted.connect(self._on_similar_painted)
         self._similar.message.connect(services.status.show_message)
         self._similar.view.strip.cell_assigned.connect(self._on_similar_assigned)
-        for source in (self._loop, self._assessor, self._saver, self._trainer, view.suggestions, self._similar):
+        self._options.changed.connect(self._on_options)
+        parts = (self._options, self._loop, self._assessor, self._saver, self._trainer, view.suggestions, self._similar)
+        for source in parts:
             source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
         """Disconnect all signals, stop all tasks and remove all layers."""
         self._set_tool("")
+        self._options.close()
         self._loop.close()
         self._assessor.close()
         self._saver.close()
@@ -284,6 +290,31 @@ class PaintController(QObject):
         options = replace(self._loop.options, is_warm=bool(self._tool_name), is_whole=self._similar.is_active)
         self._loop.set_options(options)
 
+    def _place_cells(self, options: PaintOptions) -> CellGrid:
+        from napari_melanoma.slides.tissue_classifier.cells import CellGrid
+
+        return CellGrid.plan(
+            replace(self._session.slide.info, composite=self._session.painted.value.channels), options.mpp
+        )
+
+    def _on_options(self) -> None:
+        """Compute the map with the features and the smoothing that the user has selected."""
+        previous, self._shown_options = self._shown_options, self._options.current
+        options = self._shown_options
+        self._stores.sources.use(options.used_encoder)
+        if options.fit.model_copy(update={"smoothing": previous.smoothing}) == previous.fit:
+            self._loop.set_options(replace(self._loop.options, smoothing=options.smoothing))
+            return
+        self._assessor.set_sources(options.fit.sources)
+        self.view.suggestions.clear()
+        if options.mpp != previous.mpp:
+            self._grid = self._place_cells(options)
+            self._map, self._areas_mm2 = ClassMap(self._grid.shape), {}
+            if self._map_layer.layer is not None:
+                self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
+        self._loop.use_features(_loop_options(options))
+        self._update_loop()
+
     def _on_class_key(self, number: int) -> None:
         if self._tool_name:
             self.view.class_list.select_class(number)
@@ -350,7 +381,8 @@ class PaintController(QObject):
     def _on_assessed(self, assessment: Assessment) -> None:
         """Show an assessment, and use the chosen features and classifier."""
         chosen = assessment.chosen
-        self._loop.set_options(replace(self._loop.options, source=chosen.source, kind=chosen.kind))
+        options = replace(self._loop.options, source=chosen.source, kind=chosen.kind)
+        self._loop.set_options(replace(options, temperature=chosen.temperature))
         self._update_texts()
 
     def _suggest(self) -> None:
@@ -395,7 +427,7 @@ class PaintController(QObject):
         self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
 
     def _on_save(self) -> None:
-        self._saver.ask(self.view.window(), self._session, self._assessor.latest)
+        self._saver.ask(self.view.window(), self._session, self._assessor.latest, self._options.current.fit)
 
     def _on_saved(self, model: str) -> None:
         self.model = model
@@ -440,3 +472,8 @@ class PaintController(QObject):
             self._areas_mm2 = {name: counts[name] * cell_mm2 for name in names}
             self._suggest()
         self._update_texts()
+
+
+def _loop_options(options: PaintOptions) -> LoopOptions:
+    """Return how the map is computed until features and classifier are chosen by leaving out strokes."""
+    return LoopOptions(options.fit.sources[0], KINDS[0], smoothing=options.smoothing)

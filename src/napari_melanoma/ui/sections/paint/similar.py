@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.sections.paint.loop import LoopState
-from napari_melanoma.ui.sections.paint.mapping import open_source
 from napari_melanoma.ui.sections.paint.suggestions import SHOWN_CELLS, CellStrip, read_thumbnail
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -24,12 +23,12 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, r
 if TYPE_CHECKING:
     from qtpy.QtGui import QImage
 
-    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.polygons import Point
     from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
     from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintedSlide
+    from napari_melanoma.ui.sections.paint.sources import SourceCache
     from napari_melanoma.ui.session.slide import SlideSession
 
 COUNT = 11  # thumbnails of found cells, after that of the clicked one
@@ -106,7 +105,7 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
     folders = {request.path: request.slide.folder, **request.open_slides}
     slides = [*folders, *_list_other_slides(request.path, folders, run)]
     root, channels = request.slide.folder.parent, request.slide.channels
-    found, missing = find_stored_features(slides, root, open_source(request.source), folders, channels)
+    found, missing = find_stored_features(slides, root, features.source, folders, channels)
     searched = find_similar_cells(values, found, COUNT, exclude=(request.path, query.cell), run=run)
     thumbnails = _read_thumbnails(features.slide, (query, *searched.found), found, run)
     others = tuple(slide for slide in missing if slide != request.path)
@@ -150,21 +149,18 @@ def _read_thumbnails(
 
 
 def compute_missing(
-    slides: Sequence[Path], root: Path, source: str, channels: ChannelChoice | None, run: RunContext
+    slides: Sequence[Path], root: Path, request: SimilarRequest, sources: SourceCache, run: RunContext
 ) -> list[str]:
-    """Compute the features of slides; return why some could not be computed.
-
-    ``channels``: those of fluorescence slides; None for brightfield.
-    """
+    """Compute the features of slides as those of a request; return why some could not be computed."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.slides.tissue_classifier.stored_features import compute_slide_features
 
-    failures = []
+    source, failures = sources.open(request.source, run=run), []
     for number, slide in enumerate(slides):
         part = PartContext(run, number, len(slides), f"Slide {number + 1} of {len(slides)}")
         try:
-            compute_slide_features(slide, slide_folder(root, slide), open_source(source), part, channels)
+            compute_slide_features(slide, slide_folder(root, slide), source, part, request.slide.channels)
         except MelanomaError as error:
             failures.append(f"{slide.name}: {error}")
     return failures
@@ -380,9 +376,8 @@ class SimilarSearch(QObject):
         result = self._memory.result
         if result is None or self._job is not None:
             return
-        root, request = self._session.folder.parent, result.request
-        compute = partial(compute_missing, result.missing, root, request.source, request.slide.channels)
-        self._job = BackgroundJob(compute)
+        root, sources = self._session.folder.parent, self._stores.sources
+        self._job = BackgroundJob(partial(compute_missing, result.missing, root, result.request, sources))
         status = self._session.services.status
         self._job.progressed.connect(partial(status.progress, "searching"))
         self._job.succeeded.connect(self._on_computed)

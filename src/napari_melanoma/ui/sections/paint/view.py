@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSl
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
 from napari_melanoma.ui.sections.paint.network import TRAIN_TIP, NetworkPanel
+from napari_melanoma.ui.sections.paint.options import OptionsRow
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
@@ -123,6 +124,7 @@ class PaintView(QWidget):
         self.progress_label.setToolTip("")
         self.train_button = tool_button("paint_train", "Train a network", TRAIN_TIP, "Train a network ...")
         self.network = NetworkPanel()
+        self.options = OptionsRow(settings, icons)
         self.progress_label.setProperty("quiet", True)
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
         self.progress_bar.setTextVisible(False)
@@ -144,6 +146,7 @@ class PaintView(QWidget):
             row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
             row(self.progress_bar, self.pause_button, stretch=0),
             self.progress_label,
+            self.options,
             row(self.save_button, self.train_button),
             row(self.apply_button),
             self.network,
