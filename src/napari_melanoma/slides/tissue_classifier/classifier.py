@@ -209,8 +209,7 @@ def fit_tissue_classifier(
         part = PartContext(run, number, len(options.sources), name)
         source = open_source(name, options.weights, options.device)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
-        tables[name] = source, cells
-        validations += validate(cells, options.kinds, name, part)
+        tables[name], validations = (source, cells), [*validations, *validate(cells, options.kinds, name, part)]
     chosen = choose(validations)
     chosen = replace(chosen, curve=learning_curve(tables[chosen.source][1], chosen.kind, run))
     return replace(
