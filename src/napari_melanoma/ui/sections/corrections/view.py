@@ -115,6 +115,7 @@ class CorrectionsBar(QWidget):
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.setMinimumContentsLength(8)
         box.lineEdit().setPlaceholderText("unknown")
+        box.lineEdit().setAcceptDrops(False)  # otherwise the path of a dropped photograph would be inserted
         box.editTextChanged.connect(self.diagnosis_changed)
         box.textActivated.connect(
             self.diagnosis_changed
