@@ -8,7 +8,16 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
@@ -165,6 +174,19 @@ class OptionsOf:
 @dataclass(frozen=True)
 class Computed:
     """Mark a field that the program fills in, such as sizes that follow from data; forms do not show it."""
+
+
+def omit_none(field: str) -> Any:  # noqa: ANN401 - pydantic has no public type for it
+    """Return a serializer for a configuration that leaves out a field that is None.
+
+    For a field that earlier versions, which refuse unknown keys, do not have.
+    """
+
+    def serialize(self: Config, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {key: one for key, one in values.items() if key != field or one is not None}
+
+    return model_serializer(mode="wrap")(serialize)
 
 
 def computed_fields(config: type[BaseModel]) -> set[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, omit_none
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
@@ -120,11 +120,7 @@ class BundleConfig(Config):
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
-    @model_serializer(mode="wrap")
-    def _leave_out_no_plugin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the plug-in if there is none, so that earlier versions read all other bundles."""
-        values: dict[str, Any] = serialize(self)
-        return values if self.plugin is not None else {key: one for key, one in values.items() if key != "plugin"}
+    _omit_none = omit_none("plugin")
 
     @property
     def role_names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from qtpy.QtGui import QAction
@@ -10,6 +11,7 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 from napari_melanoma.ui.sections import SECTIONS
+from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.widgets.style import WrappedLabel
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -64,3 +66,14 @@ def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch
     assert "'Strokes' of melanoma-example 1.0 cannot be used" in label.text()
     assert "KeyError: 'magnification'" in label.text()
     person.until(lambda: hosted.sections["Paint"].is_shown)
+
+
+def test_a_plugin_does_not_replace_a_section_of_the_dock(person):
+    hosted, errors = person.dock.sections.hosted, []
+    person.until(lambda: "Strokes" in hosted.sections)
+    hosted.failed.connect(errors.append)
+    hosted._on_found(
+        {"Overview": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])}
+    )
+    assert "Overview" not in hosted.sections
+    assert "expected a new title, found that of the section Overview" in str(errors[0])

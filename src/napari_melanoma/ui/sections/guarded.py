@@ -25,7 +25,7 @@ class GuardedSection(Section):
     """Calls the section of a plug-in; ``create``: its class."""
 
     def __init__(self, plugin: Plugin, create: Callable[[], Section]) -> None:
-        self._plugin = plugin
+        self.plugin = plugin
         self._section = Section()  # if it cannot be created
         self._problem = ""
         with self._guarded():
@@ -57,5 +57,5 @@ class GuardedSection(Section):
         try:
             yield
         except Exception as error:  # whatever the code of a plug-in raises
-            self._problem = str(self._plugin.make_error(describe_plugin_error(error)))
+            self._problem = str(self.plugin.make_error(describe_plugin_error(error)))
             log.warning("%s", self._problem, exc_info=True)

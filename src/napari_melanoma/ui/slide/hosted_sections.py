@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.sections import find_sections
+from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
@@ -124,6 +125,9 @@ class HostedSections(QObject):
     def _add(self, title: str, made: Section) -> None:
         """Add a section to its frame, which is created above the others if the dock has none of its title."""
         frame = self._controls.find_section(title)
+        if frame is not None and isinstance(made, GuardedSection):
+            self.failed.emit(made.plugin.make_error(f"expected a new title, found that of the section {title}"))
+            return
         is_added = frame is None
         if frame is None:
             name = f"slide_{title.lower()}_section"
