@@ -111,10 +111,10 @@ def test_other_lesions_are_stored_as_the_user_decides(two, corrections):
         assert len(corrections.rows()) == 1
         two.viewer.layers.clear()  # and the same photograph is opened again
         two.waits()
+        two.opens("mole", photograph((LARGE, SMALL)))
         two.clicks("undo_correction")
         two.waits()
         assert corrections.rows() == []
-        two.opens("mole", photograph((LARGE, SMALL)))
         two.analyses()
     # Painting the second lesion needs no confirmation.
     two.draws(two.layer("mask"), [(60, 120), (60, 121)], brush=30)
