@@ -7,7 +7,6 @@ content, so a changed file must be confirmed again. Files are never taken from d
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import sys
 from collections.abc import Mapping
@@ -119,6 +118,8 @@ def _read_file(path: Path, confirmed: object) -> PluginFile:
 
 def _parse_objects(content: bytes, name: str) -> dict[str, dict[str, str]]:
     """Read the dictionary ``ENTRY_POINTS`` of a module without running it."""
+    import ast  # not needed for the help
+
     for statement in ast.parse(content, name).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == VARIABLE for target in targets):
