@@ -25,6 +25,7 @@ OWN = {
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
+    "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
 }
 
 

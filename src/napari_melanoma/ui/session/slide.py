@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from psygnal import Signal
 
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
+from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -78,8 +79,8 @@ class SlideSession:
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
     - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
-    - ``painted``, and others by ``document``: values that are stored in files of their own
-    - ``regions``, ``selected_regions``: the regions, and the ids of the selected ones
+    - ``painted``, ``regions``, and others by ``document``: values that are stored in files of their own
+    - ``selected_regions``: the ids of the selected regions
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``flushing``: apply what is being typed or drawn now, because it is saved next
     - ``closed``: the slide was closed; emits its identity
@@ -99,7 +100,6 @@ class SlideSession:
         self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
         self.measures.edited.connect(self._on_measures)
         self.selected_measure: Shared[int] = Shared(-1)
-        self.regions: Shared[Regions] = Shared(())
         self.selected_regions: Shared[tuple[str, ...]] = Shared(())
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
 
@@ -129,6 +129,11 @@ class SlideSession:
         measures, selected = self.measures.value, self.selected_measure.value
         lines = [*(one for one in measures if one.kind == "line"), *measures[selected : selected + 1]]
         return next((one for one in reversed(lines) if one.kind == "line"), None)
+
+    @property
+    def regions(self) -> Document[Regions]:
+        """The regions of the slide."""
+        return self.document(REGION_DOCUMENT)
 
     def document(self, kind: DocumentKind[Value]) -> Document[Value]:
         """Return the document of a kind; it is read from the folder when it is first requested."""

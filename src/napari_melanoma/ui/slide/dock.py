@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
+from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
@@ -26,7 +27,6 @@ from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
-from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
@@ -99,12 +99,11 @@ class SlideDock(SlideControls):
         self.correlation = LesionCorrelationSection(
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
         )
-        self.regions = SlideRegionSection(context, self.regions_section)
         self.view_history = ViewHistory(context)
         self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
-        self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
+        self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table)
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.targets, self.reading_mode.leave)
@@ -170,15 +169,13 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.regions, self.visited, self.recent),
+            *(self.sections, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
     def _connect_sections(self) -> None:
         """Connect the sections with each other."""
         self.run_panel.updated.connect(self.sections.share_run)
-        for source in (self.regions.store.changed, self.regions.selection.changed, self.run_manager.results_found):
-            source.connect(lambda *_: self.sections.share_regions(self.regions))
         self.run_panel.updated.connect(self.refresh)
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
@@ -266,7 +263,6 @@ class SlideDock(SlideControls):
             self.heatmap_layer,
             self.lesions,
             self.results,
-            self.regions,
             self.targets,
             self.reading_keys,
             self.view_history,
@@ -369,6 +365,7 @@ class SlideDock(SlideControls):
         self.memory.restore(location)
         self.analysis_region.show_results(location)
         self.sections.hosted.show_session()
+        self.dropped_files.import_regions()
         self.refresh()
 
     def _on_scale_toggled(self, on: bool) -> None:
@@ -396,7 +393,6 @@ class SlideDock(SlideControls):
         self.picker.update_description()
         self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
-        self.regions.update_scale()
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
@@ -428,7 +424,7 @@ class SlideDock(SlideControls):
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        elif not (self.regions.open_link(link) or self.reading_mode.open_link(link)):
+        elif QUrl(link).scheme() and not self.reading_mode.open_link(link):  # sections open those without a scheme
             QDesktopServices.openUrl(QUrl(link))
 
     def _on_cancelled(self, task: Task) -> None:
@@ -467,26 +463,35 @@ class DroppedFiles(QObject):
     def __init__(self, dock: SlideDock) -> None:
         super().__init__(dock)
         self._dock = dock
-        self._regions: list[Path] = []  # imported when the slides that were dropped with them are open
+        self._dropped: list[Path] = []  # imported when the slides that were dropped with them are open
+        self._regions: list[Path] = []  # imported when the session of the displayed slide is open
         for area in (dock.welcome, dock.drops):
             area.dropped.connect(self._on_dropped)
-        dock.opener.finished.connect(lambda _: self.import_regions())
+        dock.picker.changed.connect(self._regions.clear)
+        dock.opener.finished.connect(self._on_opened)
 
     def import_regions(self, paths: Sequence[Path] = ()) -> None:
-        """Add the regions of files to the displayed slide."""
-        regions, self._regions = [*self._regions, *paths], []
-        for path in regions:
-            if self._dock.slide is None:
-                self._dock.regions.failed.emit(InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
+        """Add the regions of files to the displayed slide, or keep the files until its session is open."""
+        self._regions += paths
+        dock, session = self._dock, self._dock.sections.hosted.session
+        while self._regions and (session is not None or dock.slide is None):
+            path = self._regions.pop(0)
+            if session is None:
+                show_failure(dock.status, InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
             else:
-                self._dock.regions.import_file(path)
+                import_region_file(session.regions, session.slide.size, path)
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        self._regions = [path for path in paths if is_geojson(path)]
-        if images := [path for path in paths if path not in self._regions]:
+        regions = [path for path in paths if is_geojson(path)]
+        if images := [path for path in paths if path not in regions]:
+            self._dropped = regions
             self._dock.opener.open_dropped(images)
         else:
-            self.import_regions()
+            self.import_regions(regions)
+
+    def _on_opened(self) -> None:
+        regions, self._dropped = self._dropped, []
+        self.import_regions(regions)
 
 
 class ReadingModeSwitch(QObject):
@@ -630,13 +635,6 @@ class SlideSections(QObject):
         self._context.run_updated.emit(update)
         if self._context.session is not None:
             self._context.session.run.set(update)
-
-    def share_regions(self, regions: SlideRegionSection) -> None:
-        """Share the regions of the displayed slide with its session, until their section is moved."""
-        session, state = self.hosted.session, regions.store.state
-        if session is not None and state is not None and state.identity == session.identity:
-            session.regions.set(state.history.current)
-            session.selected_regions.set(regions.selection.ids)
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""

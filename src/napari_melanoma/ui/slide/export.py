@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.reports.export_formats import EXPORTS, FORMATS
-from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
+from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import tool_button
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.job import JobFunction
 
 IMPORT = "import"
-GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json *.geojson.gz)", "All files (*)")
 DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section first."

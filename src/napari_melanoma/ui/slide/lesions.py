@@ -24,12 +24,12 @@ from qtpy.QtWidgets import QHeaderView
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction
+from napari_melanoma.ui.widgets.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
     from napari_melanoma.ui.slide.navigation import MagnificationController, SlideNavigation
-    from napari_melanoma.ui.slide.regions_store import RegionStore
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 QUARTER, WHOLE = 0.25, 1.0  # shares of the view by which keys pan
@@ -283,11 +282,10 @@ class NavigationTargets(QObject):
         navigation: SlideNavigation,
         lesions: SlideLesions,
         table: LesionTable,
-        regions: RegionStore,
     ) -> None:
         super().__init__(context)
         self._context, self._navigation = context, navigation
-        self._lesions, self._table, self._regions = lesions, table, regions
+        self._lesions, self._table = lesions, table
         self._current: tuple[str, object] | None = None  # kind and identity of the last stop
         table.lesion_activated.connect(self._on_lesion)
 
@@ -321,7 +319,8 @@ class NavigationTargets(QObject):
         for lesion in () if findings is None else findings.lesions:
             show = partial(self._show_lesion, lesion)
             stops["Lesion", lesion.index] = show, format_class(lesion.label)
-        for region in self._regions.regions:
+        session = self._context.session
+        for region in () if session is None else session.regions.value:
             show = partial(navigation.show_polygons, region.polygons)
             stops["Region", region.id] = show, region.class_name or "no class"
         for bookmark in navigation.bookmarks:

@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWind
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
 
+GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json *.geojson.gz)", "All files (*)")
+
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
     """Create a question box."""

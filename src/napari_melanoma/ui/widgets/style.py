@@ -288,6 +288,12 @@ def tool_button(
     return button
 
 
+def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
+    """Enable a button, or show why it is disabled."""
+    button.setEnabled(not blocker)
+    button.setToolTip(blocker or tip)
+
+
 class WrappedLabel(QLabel):
     """A label that wraps its text, and requires the height that the text needs at its width.
 

@@ -50,7 +50,7 @@ from napari_melanoma.ui.sections.paint.suggestions import (
     SuggestionRequest,
     find_suggestions,
 )
-from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView, enable
+from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView
 from napari_melanoma.ui.sections.paint.warm_up import warm_up
 from napari_melanoma.ui.session.strokes import (
     STROKE_DOCUMENT,
@@ -65,7 +65,7 @@ from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import GuiTaskQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import WrappedLabel, named
+from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named
 
 if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point

@@ -189,12 +189,6 @@ class PaintView(QWidget):
         self.display_changed.emit()
 
 
-def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
-    """Enable a button, or show why it is disabled."""
-    button.setEnabled(not blocker)
-    button.setToolTip(blocker or tip)
-
-
 def _create_tool_button(name: StrokeToolName, icons: ThemedIcons) -> QAbstractButton:
     text, icon, tip = TOOLS[name]
     button = tool_button(f"paint_{name}", tip, tip, text, checkable=True)

@@ -20,9 +20,9 @@ from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
-from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
+from napari_melanoma.ui.widgets.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import numpy as np
     from napari.layers import Labels, Shapes
@@ -49,39 +49,45 @@ FILL_OPACITY = 0.12
 
 
 class RegionLayer(QObject):
-    """Shapes layer of the regions of one slide.
+    """Shapes layer of the regions of one slide; there is none until the first region is shown or drawn.
 
-    ``selection_changed``: the user selected regions on the slide. ``left``: the user changed the tool in napari, or
-    selected another layer.
+    ``keys``: work while the layer is active. ``selection_changed``: the user selected regions on the slide. ``left``:
+    the user changed the tool in napari, or selected another layer.
     """
 
     changed = Signal(object)  # ShapesState
     line_drawn = Signal(object)  # array (vertex, 2) of (row, column) in pixels of the finest level
     selection_changed = Signal(object)  # tuple of the ids of regions
     left = Signal()
-    message = Signal(str)
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+    def __init__(
+        self, viewer: Viewer, slide: ViewerSlide, keys: Keys, show_message: Callable[[str], None], parent: QObject
+    ) -> None:
         super().__init__(parent)
-        self._viewer = viewer
-        self._slide: ViewerSlide | None = None
+        self._viewer, self._slide, self._keys, self._show_message = viewer, slide, keys, show_message
         self._outlines: tuple[RegionOutline, ...] = ()
-        self._keys: Keys = {}
         self._is_drawing = self._is_updating = False
+        self._followed: Shapes | None = None  # the layer whose events are connected
         self._events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
-        self.destroyed.connect(self._viewer_events.close)
         self._regions: Regions = ()
         self._mode = "pan_zoom"  # mode of the active tool
         self._line: list[tuple[float, float]] = []  # the latest line, (row, column) in data coordinates of the layer
         self._emit_timer = DebounceTimer(self, 0)  # napari must have finished the shape
         self._emit_timer.timeout.connect(self._emit_shapes)
 
+    def close(self) -> None:
+        """Disconnect all signals; the layer stays with its slide."""
+        self._viewer_events.close()
+        self._unfollow()
+
+    def flush(self) -> None:
+        """Emit what was just drawn."""
+        self._emit_timer.flush()
+
     @property
     def layer(self) -> Shapes | None:
         """The Shapes layer of the slide; None if there is none."""
-        if self._slide is None:
-            return None
         layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "regions")
         return layer
 
@@ -99,19 +105,10 @@ class RegionLayer(QObject):
         keys = [] if layer is None else [rings[index] for index in layer.selected_data if index < len(rings)]
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
-    def bind(self, keys: Keys) -> None:
-        """Set the keys that work while the layer is active."""
-        self._keys = keys
-
-    def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Switch to another slide; the layer of the previous slide stays."""
-        self._slide, self._outlines, self._is_drawing = slide, (), False
-        self._regions, self._mode = (), "pan_zoom"
-
     def show(self, regions: Regions, first: Collection[str] = ()) -> None:
         """Replace the shown regions; if there are too many, those with the ids ``first`` take precedence."""
         slide, self._regions = self._slide, regions
-        if slide is None or (not regions and self.layer is None) or not is_slide_open(self._viewer, slide):
+        if (not regions and self.layer is None) or not is_slide_open(self._viewer, slide):
             return
         self._is_updating = True
         try:
@@ -146,7 +143,7 @@ class RegionLayer(QObject):
 
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
         """Activate the tool of a mode of the Shapes layer; "pan_zoom" for no tool."""
-        if self._slide is None or not is_slide_open(self._viewer, self._slide):
+        if not is_slide_open(self._viewer, self._slide):
             return
         layer = self._ensure_layer()
         layer.visible = True
@@ -158,32 +155,38 @@ class RegionLayer(QObject):
 
     def set_class(self, region_class: RegionClass) -> None:
         """Draw new shapes in the color of a class."""
-        layer, slide = self.layer, self._slide
-        if layer is not None and slide is not None:
+        layer = self.layer
+        if layer is not None:
             self._is_updating = True
             layer.selected_data = set()  # otherwise napari would recolor the selected shapes
             color = to_rgba(region_class.color)
             layer.current_edge_color, layer.current_face_color = color, (*color[:3], FILL_OPACITY)
-            layer.current_edge_width = line_width(self._viewer, slide, "regions")
+            layer.current_edge_width = line_width(self._viewer, self._slide, "regions")
             self._is_updating = False
 
     def _ensure_layer(self) -> Shapes:
         """Return the Shapes layer of the slide; create it if necessary."""
-        slide, previous = self._slide, self.layer
-        assert slide is not None, "the layer requires a slide"
-        layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "regions", _create_layer)
-        if previous is None:
+        is_new = self.layer is None
+        layer: Shapes = slide_layers.get_or_add_layer(self._viewer, self._slide, "regions", _create_layer)
+        if is_new:
             layer.features = {RING_FEATURE: []}
             layer.feature_defaults = {RING_FEATURE: -1}
-            complete_lasso_strokes(layer, self.message.emit)
-            layer.mouse_drag_callbacks.append(self._track_line)
-        if previous is None or not self._outlines:
-            self._events.close()
+            complete_lasso_strokes(layer, self._show_message)
+        if layer != self._followed:
+            self._unfollow()
+            self._followed = layer
             self._events.connect(layer.events.data, self._on_data)
             self._events.connect(layer.events.mode, self._on_mode)
             self._events.connect(layer.events.highlight, self._on_highlight)
+            layer.mouse_drag_callbacks.append(self._track_line)
             bind_keys(layer, self._keys)
         return layer
+
+    def _unfollow(self) -> None:
+        self._events.close()
+        if self._followed is not None:
+            self._followed.mouse_drag_callbacks.remove(self._track_line)
+            self._followed = None
 
     def _on_highlight(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Emit the selection of a selecting tool; drawing tools select the shape that is being drawn."""
@@ -299,28 +302,25 @@ class RegionBrush(QObject):
 
     painted = Signal(object)  # Painting
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+    def __init__(self, viewer: Viewer, slide: ViewerSlide, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer = viewer
-        self._slide: ViewerSlide | None = None
-        self._placement: MapPlacement | None = None
+        self._viewer, self._slide = viewer, slide
+        self._placement: MapPlacement | None = None  # None if the brush is not active
         self._snap_distance = 0.0
         self._classes: list[RegionClass] = []  # by label - 1; the list in the dock may change while the brush is active
 
     @property
     def layer(self) -> Labels | None:
         """The Labels layer; None if the brush is not active."""
-        if self._slide is None:
+        if self._placement is None:
             return None
         layer: Labels | None = slide_layers.find_layer(self._viewer, self._slide, "painting")
         return layer
 
-    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass]) -> bool:
+    def start(self, classes: Sequence[RegionClass]) -> bool:
         """Add an empty Labels layer over the view; return False if no part of the slide is in view."""
-        self._slide = slide
-        placement, shape = cover_view(self._viewer, slide)
+        placement, shape = cover_view(self._viewer, self._slide)
         if min(shape) < 1:
-            self._slide = None
             return False
 
         def create_layer() -> Labels:
@@ -330,7 +330,7 @@ class RegionBrush(QObject):
             return Labels(np.zeros(shape, np.uint8), opacity=0.45)
 
         self._classes = list(classes)
-        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", create_layer, placement)
+        layer: Labels = slide_layers.get_or_add_layer(self._viewer, self._slide, "painting", create_layer, placement)
         self._placement, self._snap_distance = placement, get_snap_distance(self._viewer)
         layer.colormap = self._make_colormap()
         layer.brush_size = BRUSH_CELLS
@@ -369,8 +369,8 @@ class RegionBrush(QObject):
         import numpy as np
 
         layer, placement, slide = self.layer, self._placement, self._slide
-        self._slide = self._placement = None
-        if layer is None or placement is None or slide is None:
+        self._placement = None
+        if layer is None or placement is None:
             return
         labels = np.asarray(layer.data).astype(np.uint8)
         remove_tool_layer(self._viewer, slide, layer)

@@ -15,12 +15,13 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
-    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.session.slide import SessionServices
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "test", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
@@ -33,18 +34,18 @@ class TileDataDialog(QDialog):
 
     options_accepted = Signal(object, object)  # Path of the folder, TileDataOptions
 
-    def __init__(self, context: SlideContext) -> None:
+    def __init__(self, services: SessionServices, root: Path) -> None:
         from napari_melanoma.slides.tile_sets import TileDataOptions
 
-        super().__init__(context.window)
-        self._settings = context.settings
+        super().__init__(services.window)
+        self._settings = services.settings
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
         self.setToolTip("")
-        folder = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
+        folder = Path(self._settings.get(FOLDER_SETTING, str(root.parent / "tiles")))
         unused = _find_unused_folder(folder)
         self.folder_field = named(QLineEdit(str(unused)), "tile_data_folder", "Folder of the data set")
         browse = tool_button("tile_data_browse", "Choose the folder", "Choose the folder for the data set", "...")
-        self.form = ConfigForm(TileDataOptions, self._settings, context.icons, FORM_FIELDS.__contains__)
+        self.form = ConfigForm(TileDataOptions, self._settings, services.icons, FORM_FIELDS.__contains__)
         self.form.set_defaults(_parse_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
         self._error_label = named(quiet_label(), "tile_data_fault", "Errors in the options")
         self._error_label.setProperty("fault", True)
@@ -101,65 +102,62 @@ class TileDataDialog(QDialog):
 class TileDataMaker(QObject):
     """Make data sets of tiles, one at a time."""
 
-    failed = Signal(object)  # the exception
-
-    def __init__(self, context: SlideContext) -> None:
-        super().__init__(context)
-        self._context = context
+    def __init__(self, services: SessionServices) -> None:
+        super().__init__(services.status)
+        self._services = services
         self._job: BackgroundJob | None = None
         self._out: Path | None = None
-        context.status.cancelled.connect(self._on_cancelled)
+        services.status.cancelled.connect(self._on_cancelled)
+        services.status.link_activated.connect(self._on_link)
 
-    def open_dialog(self) -> None:
-        """Show the dialog, and make a data set when it is accepted."""
-        dialog = TileDataDialog(self._context)
-        dialog.options_accepted.connect(self.create_data_set)
+    def open_dialog(self, root: Path) -> None:
+        """Show the dialog, and make a data set of all annotated slides below ``root`` when it is accepted."""
+        dialog = TileDataDialog(self._services, root)
+        dialog.options_accepted.connect(partial(self.create_data_set, root))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def create_data_set(self, out: Path, options: TileDataOptions) -> None:
+    def create_data_set(self, root: Path, out: Path, options: TileDataOptions) -> None:
         """Start making a data set, unless another one is being made."""
+        status = self._services.status
         if self._job is not None:
-            self._context.status.show_message("The previous data set is still being made or canceled. Try again soon.")
+            status.show_message("The previous data set is still being made or canceled. Try again soon.")
             return
         self._out = out
-        job = self._job = BackgroundJob(partial(_create_tile_data, self._context.run_manager.root, out, options))
-        status = self._context.status
+        job = self._job = BackgroundJob(partial(_create_tile_data, root, out, options))
         status.begin("cutting", "Cutting tiles ...")
         job.progressed.connect(partial(status.progress, "cutting"))
         job.succeeded.connect(self._on_data_set_created)
-        job.failed.connect(self.failed)
+        job.failed.connect(partial(show_failure, status))
         job.finished.connect(self._on_finished)
         job.start(self)
 
     def _on_data_set_created(self, report: TileReport) -> None:
-        link = self._context.icons.link
+        link = self._services.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
         omitted = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
         counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
         text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
-        self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
+        self._services.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
 
     def _on_finished(self) -> None:
         self._job = None
-        self._context.status.end("cutting")
+        self._services.status.end("cutting")
 
     def _on_cancelled(self, task: str) -> None:
         if task == "cutting" and self._job is not None:
             self._job.cancel()
-            self._context.status.end("cutting", "Canceled.")
+            self._services.status.end("cutting", "Canceled.")
 
-    def open_link(self, link: str) -> bool:
-        """Open the Train dock with the data set if a link of the status line asks for it; return whether it does."""
-        if link != TRAIN_LINK or self._out is None:
-            return False
-        from napari_melanoma.ui.viewer.docking import show_dock
+    def _on_link(self, link: str) -> None:
+        """Open the Train dock with the data set if the link asks for it."""
+        if link == TRAIN_LINK and self._out is not None:
+            from napari_melanoma.ui.viewer.docking import show_dock
 
-        dock: Any = show_dock(self._context.viewer, "Train")
-        if dock is not None:
-            dock.data.use([str(self._out)], ())
-        return True
+            dock: Any = show_dock(self._services.viewer, "Train")
+            if dock is not None:
+                dock.data.use([str(self._out)], ())
 
 
 def _parse_options(values: dict[str, object]) -> TileDataOptions:

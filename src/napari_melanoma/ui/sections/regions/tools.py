@@ -1,0 +1,201 @@
+"""The tools of the Regions section on the canvas; each drawing is applied to the regions as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.sections.regions.layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
+from napari_melanoma.ui.sections.regions.operations import RegionOperations
+from napari_melanoma.ui.sections.regions.view import SNAP_SETTING
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.regions import select_regions
+from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
+from napari_melanoma.ui.widgets.class_list import REGION_CLASSES, load_classes
+from napari_melanoma.ui.widgets.status_line import show_failure
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.polygons import Polygon
+    from napari_melanoma.slides.outline_clicks import OutlineClick
+    from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
+    from napari_melanoma.ui.sections.regions.layer import Painting
+    from napari_melanoma.ui.sections.regions.operations import RegionMemory
+    from napari_melanoma.ui.session.slide import SlideSession
+
+NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the brush again."
+MODES = {  # of the Shapes layer, for the tools that use it
+    "rectangle": "add_rectangle",
+    "ellipse": "add_ellipse",
+    "add_polygon": "add_polygon",
+    "add_polygon_lasso": "add_polygon_lasso",
+    "select": "select",
+    "split": LINE_MODE,
+    "hole": "add_polygon_lasso",
+}
+
+
+class RegionTools(QObject):
+    """Show the regions of a slide on the canvas, and change them with the mouse, also while the section is collapsed.
+
+    ``tool``: name of the active tool; empty if there is none. ``region_class``: of what is drawn.
+    """
+
+    tool_changed = Signal(str)
+    added = Signal(str)  # the id of the last new region
+
+    def __init__(self, session: SlideSession, memory: RegionMemory) -> None:
+        super().__init__()
+        self._session, self._services, self._memory = session, session.services, memory
+        viewer, slide, document = session.services.viewer, session.slide, session.regions
+        classes = load_classes(session.services.settings, REGION_CLASSES)
+        self.region_class = next((one for one in classes if one.name == memory.class_name), classes[0])
+        self.tool = ""
+        self.operations = RegionOperations(session, memory)
+        self._undo_keys = {"Control-Z": document.undo, "Control-Shift-Z": document.redo}
+        keys = {**self._undo_keys, "Control-C": self.operations.copy, "Control-V": self.operations.paste}
+        self.layer = RegionLayer(viewer, slide, keys, session.services.status.show_message, self)
+        self.brush = RegionBrush(viewer, slide, self)
+        self.wand = RegionWand(viewer, self)
+        self.clicks = OutlineClickTool(viewer, self, "painting")
+        self._connections = SectionConnections(self)
+        self._connect()
+        self._on_regions(document.value)
+
+    def _connect(self) -> None:
+        session, status = self._session, self._services.status
+        self._connections.connect(session.regions.changed, self._on_regions)
+        self._connections.connect(session.selected_regions.changed, self.layer.select)
+        self._connections.connect(session.flushing, self.layer.flush)
+        self.layer.changed.connect(self._on_shapes)
+        self.layer.line_drawn.connect(lambda line: session.regions.apply(self.operations.make_split_edit(line)))
+        self.layer.selection_changed.connect(partial(select_regions, session.selected_regions))
+        self.brush.painted.connect(self._on_painted)
+        self.wand.area_found.connect(self._on_wand_found)
+        self.wand.message.connect(status.show_message)
+        self.wand.failed.connect(partial(show_failure, status))
+        self.clicks.clicked.connect(self._on_refining_click)
+        for tool in (self.layer, self.wand, self.clicks):
+            tool.left.connect(partial(self.set_tool, "", is_left=True))
+
+    def close(self) -> None:
+        """Keep what was drawn, end the tool, and disconnect all signals."""
+        self.layer.flush()  # with the tool it was drawn with
+        self.set_tool("")
+        self.layer.close()
+        self._connections.close()
+        self.deleteLater()
+
+    def set_class(self, region_class: RegionClass) -> None:
+        """Draw regions of another class."""
+        self.region_class, self._memory.class_name = region_class, region_class.name
+        self.layer.set_class(region_class)
+        self.layer.select(self._session.selected_regions.value)
+        self.brush.set_class(region_class)
+        self.wand.set_class(region_class)
+
+    def edit_class(self, previous: RegionClass, edited: RegionClass) -> None:
+        """Apply the new name or color of a class to its regions and to the current painting."""
+        from napari_melanoma.slides.regions import edit_class
+
+        self._session.regions.apply(lambda regions: edit_class(regions, previous.name, edited))
+        self.brush.replace_class(previous, edited)
+
+    def set_tool(self, name: str, *, is_left: bool = False) -> None:
+        """Activate a tool, or only deactivate the previous one if ``name`` is empty.
+
+        ``is_left``: the user left the tool by a choice in napari, whose mode must not be changed.
+        """
+        previous, self.tool = self.tool, name
+        if previous == "brush":
+            self.brush.finish()
+        elif previous in ("wand", "refine"):
+            (self.wand if previous == "wand" else self.clicks).stop()
+        elif previous and not is_left and name not in MODES and self.layer.layer is not None:
+            self.layer.set_mode("pan_zoom", self.region_class)
+        if name:
+            self._start(name)
+        self.tool_changed.emit(self.tool)
+
+    def _start(self, name: str) -> None:
+        slide, status = self._session.slide, self._services.status
+        if name == "brush":
+            if self.brush.start(load_classes(self._services.settings, REGION_CLASSES)):
+                self.brush.set_class(self.region_class)
+            else:
+                self.tool = ""
+                status.show_message(NOT_IN_VIEW)
+        elif name == "wand":
+            self.wand.start(slide, self.region_class)
+        elif name == "refine":
+            self.clicks.start(slide, self._undo_keys)
+            status.show_message(CLICK_HINT)
+        else:
+            self.layer.set_mode(MODES[name], self.region_class)
+            self.layer.select(self._session.selected_regions.value)
+
+    def _on_regions(self, regions: Regions) -> None:
+        """Show other regions, and deselect those that no longer exist."""
+        selected, ids = self._session.selected_regions, {region.id for region in regions}
+        select_regions(selected, [one for one in selected.value if one in ids])
+        self.layer.show(regions, selected.value)
+        self.layer.select(selected.value)
+
+    def _on_shapes(self, shapes: ShapesState) -> None:
+        """Apply changes of the Shapes layer to the regions; with the hole tool, cut the new shape out."""
+        from napari_melanoma.slides.regions import apply_shape_edits
+
+        outlines, region_class, reader = self.layer.outlines, self.region_class, self._services.reader
+        if self.tool == "hole" and shapes.keys and shapes.keys[-1] < 0:
+            self._session.regions.apply(self.operations.make_hole_edit(shapes.vertices[-1], shapes.kinds[-1]))
+            return
+
+        def edit(regions: Regions) -> Regions:
+            edited, drawn = apply_shape_edits(regions, outlines, shapes, region_class, reader)
+            return self._snap(edited, {region.id for region in drawn}, *self._snap_settings)
+
+        self._add(edit)
+
+    def _on_painted(self, painting: Painting) -> None:
+        """Convert a painting to regions; the view may have moved since."""
+        from napari_melanoma.slides.regions import regions_from_labels
+
+        new = regions_from_labels(painting.labels, painting.placement, painting.classes, self._services.reader)
+        snap_settings = painting.snap_distance, painting.pixel_um
+        self._add(lambda regions: self._snap((*regions, *new), {region.id for region in new}, *snap_settings))
+
+    def _on_wand_found(self, polygons: tuple[Polygon, ...]) -> None:
+        from napari_melanoma.slides.regions import region_from_polygons
+
+        new = region_from_polygons(polygons, self.region_class, self._services.reader)
+        self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._snap_settings))
+
+    def _on_refining_click(self, click: OutlineClick) -> None:
+        from napari_melanoma.slides.region_operations import refine_region
+
+        ids = self._session.selected_regions.value
+        self._session.regions.apply_slow(partial(refine_region, ids=ids, click=click))
+
+    def _add(self, edit: Callable[[Regions], Regions]) -> None:
+        """Apply an edit that may add regions."""
+        document = self._session.regions
+        previous = {one.id for one in document.value}
+        document.apply(edit)
+        new = [one.id for one in document.value if one.id not in previous]
+        if new:
+            self.added.emit(new[-1])
+
+    @property
+    def _snap_settings(self) -> tuple[float, tuple[float, float]]:
+        """Distance within which outlines are snapped, and pixel height and width in the same unit."""
+        return get_snap_distance(self._services.viewer), self._session.slide.pixel_um
+
+    def _snap(self, regions: Regions, drawn: set[str], distance: float, pixel_um: tuple[float, float]) -> Regions:
+        """Snap the regions with the ids ``drawn`` to their neighbors if the user has enabled snapping."""
+        if not drawn or not self._services.settings.get(SNAP_SETTING, False):
+            return regions
+        from napari_melanoma.slides.region_operations import snap_regions
+
+        return snap_regions(regions, drawn, distance, pixel_um)

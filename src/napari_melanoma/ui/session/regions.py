@@ -1,0 +1,75 @@
+"""The regions of a slide: their file, the selected ones, and the import and export of other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.region_files import StoredRegions
+    from napari_melanoma.slides.regions import Regions
+    from napari_melanoma.ui.session.document import Document, Shared
+
+
+def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> None:
+    """Replace the ids of the selected regions, unless they are the same in another order."""
+    wanted = tuple(dict.fromkeys(ids))
+    if set(wanted) != set(selected.value):
+        selected.set(wanted)
+
+
+def import_region_file(document: Document[Regions], size: tuple[int, int], path: Path) -> None:
+    """Add the regions of a file in the background, once those of the slide have been read.
+
+    ``size``: height and width of the slide in pixels of the finest level.
+    """
+
+    def read(run: RunContext) -> StoredRegions:
+        from napari_melanoma.slides.region_files import import_regions
+
+        if document.problem:
+            raise InputError(document.problem)
+        return import_regions(path, size, document.value, origin=document.place.origin)
+
+    def add(imported: StoredRegions) -> None:
+        document.apply(lambda regions: (*regions, *imported.regions))
+        count = format_count(len(imported.regions), "region")
+        document.message.emit("; ".join((f"{count} imported", *imported.notes)) + ".")
+
+    document.submit(read, add)
+
+
+def export_region_file(document: Document[Regions], path: Path) -> None:
+    """Write the regions to a GeoJSON file in the background."""
+    regions = document.value
+
+    def write(run: RunContext) -> str:
+        from napari_melanoma.io.geojson import write_geojson
+
+        write_geojson(path, regions, origin=document.place.origin)
+        return f"Saved: {path}"
+
+    document.submit(write, document.message.emit)
+
+
+def _read(place: SlideFolder) -> Stored[Regions]:
+    from napari_melanoma.slides.region_files import load_regions
+
+    stored = load_regions(place.folder)
+    return Stored(stored.regions, stored.stamp, unread=stored.unread)
+
+
+def _write(place: SlideFolder, regions: Regions, stored: Stored[Regions]) -> Stored[Regions]:
+    from napari_melanoma.slides.region_files import save_regions
+
+    saved = save_regions(place.folder, place.slide, regions, stored.stamp, stored.unread)
+    return Stored(regions, saved.stamp, saved.notes, saved.unread)
+
+
+REGION_DOCUMENT: DocumentKind[Regions] = DocumentKind("regions", (), _read, _write)
