@@ -6,6 +6,7 @@ import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget
+from region_access import are_read, document, selects
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_table
@@ -27,7 +28,7 @@ def counting(person, slide_path):
     """User with an open slide and Measure section."""
     person.opens_slides(slide_path)
     person.opens_section("Measure")
-    person.until(lambda: person.dock.regions.store.state is not None)
+    person.until(lambda: are_read(person))
     person.waits()
     return person
 
@@ -71,10 +72,10 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     mm2 = (512 * MPP / 1000) ** 2
     assert within(person, SLIDE).startswith(f"3 points of 3 in {mm2:.3g} mm²\nMitosis: 1, {1 / mm2:.3g} per mm²")
     made = region_from_vertices(box(0, 0, 8, 8), DEFAULT_CLASSES[0])
-    dock.regions.store.apply_edit(lambda regions: (*regions, made))
+    document(person).apply(lambda regions: (*regions, made))
     person.waits()
     assert "Select regions" in within(person, SELECTED)
-    dock.regions.selection.select((made.id,))
+    selects(person, made.id)
     person.waits()
     area = (8 * TILE * MPP / 1000) ** 2
     assert f"2 points of 3 in {area:.3g} mm²" in within(person, SELECTED)
@@ -133,9 +134,9 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     # An area is united once for all points.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.opens_section("Measure")
-    person.until(lambda: dock.regions.store.state is not None)
+    person.until(lambda: are_read(person))
     made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
-    dock.regions.store.apply_edit(lambda _: tuple(made))
+    document(person).apply(lambda _: tuple(made))
     person.waits()
     united = []
 
@@ -151,5 +152,5 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
         person.viewer.layers["other counts"].add([9 * number, 9 * number])
         person.until(lambda number=number: person.label_text("count_text").startswith(f"{number} point"))
     assert len(united) == 1
-    dock.regions.store.apply_edit(lambda _: (made[0],))
+    document(person).apply(lambda _: (made[0],))
     person.until(lambda: len(united) == 2)

@@ -8,6 +8,7 @@ from fake_slides import draw_slide
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtWidgets import QAbstractButton, QListWidget
+from region_access import opens_section
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
@@ -104,8 +105,7 @@ def test_an_unfinished_area_can_be_left_or_undone_and_the_brush_needs_the_slide_
     person.until(lambda: person.session.measures.value[0].points[0] == (150.0, 150.0))
 
     # The brush needs the slide in view.
-    person.dock.regions_section.expand(animate=False)
-    person.waits()
+    opens_section(person)
     get_camera(person.viewer).center = (1e6, 1e6)
     brush = person.finds(QAbstractButton, "region_brush")
     brush.click()

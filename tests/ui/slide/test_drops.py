@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_slides import draw_slide
 from PIL import Image
+from region_access import are_read, regions
 from slide_fixtures import UNSEEN
 
 from conftest import photograph
@@ -29,7 +30,7 @@ def drops(person, *paths):
 
 
 def classes(person):
-    return [region.class_name for region in person.dock.regions.store.regions]
+    return [region.class_name for region in regions(person)] if are_read(person) else []
 
 
 def test_regions_dropped_on_the_dock_are_imported(person, slide_path, qupath_file):

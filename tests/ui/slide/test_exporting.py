@@ -10,6 +10,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
+from region_access import document, opens_section, regions, view
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -40,8 +41,8 @@ def test_missing_suffix_is_added(analysed, tmp_path):
         wait_until_idle(analysed.qtbot, analysed.dock.exporter)
 
     # Also to exported regions.
-    analysed.dock.regions_section.expand(animate=False)
-    analysed.dock.regions.controls.import_requested.emit("lesions")
+    opens_section(analysed)
+    view(analysed).import_requested.emit("lesions")
     analysed.waits()
     analysed.clicks("region_export")
     types_name(analysed, "region_export_dialog", tmp_path / "regions")
@@ -159,8 +160,7 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
 
     exports(analysed, "import", path)
     assert dock.lesions.findings.lesions == before
-    dock.regions_section.expand(animate=False)
+    opens_section(analysed)
+    import_region_file(document(analysed), dock.slide.size, path)
     analysed.waits()
-    dock.regions.import_file(path)
-    analysed.waits()
-    assert [region.polygons for region in dock.regions.store.regions] == [lesion.polygons for lesion in before]
+    assert [region.polygons for region in regions(analysed)] == [lesion.polygons for lesion in before]

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QDockWidget
+from region_access import are_read, opens_section, regions
 from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
@@ -60,7 +61,7 @@ def annotator(analysed):
     """A user with the keyboard focus on the image, all sections open, and no region, point or lesion selected."""
     for section in analysed.dock.findChildren(QCollapsible):
         section.expand(animate=False)
-    analysed.until(lambda: analysed.dock.regions.store.state is not None)
+    opens_section(analysed)
     analysed.opens_section("Measure")
     analysed.waits()
     return focus_canvas(analysed)
@@ -164,7 +165,7 @@ def test_escape_finishes_a_polygon_then_ends_the_tool_then_leaves_the_reading_mo
     for corner in ((250, 250), (250, 262), (262, 262)):
         mouse.clicks(corner)
     type_key(person, "Escape")
-    person.until(lambda: len(dock.regions.store.regions) == 1)
+    person.until(lambda: len(regions(person)) == 1)
     assert button.isChecked()
     type_key(person, "Escape")
     assert not button.isChecked()

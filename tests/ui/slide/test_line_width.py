@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from region_access import are_read, document, regions
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
@@ -53,18 +54,18 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
     # Lines of depth and regions.
     square = ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.sections.depth.store
-    person.until(lambda: depth.state is not None and dock.regions.store.state is not None)
+    person.until(lambda: depth.state is not None and are_read(person))
     depth.set_values(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
     depth.set_line(((60.0, 100.0), (460.0, 100.0)))
-    dock.regions.store.apply_edit(lambda _: (Annotation((Polygon(square),), "tumour"),))
+    document(person).apply(lambda _: (Annotation((Polygon(square),), "tumour"),))
     person.waits()
-    before = depth.reading, dock.regions.store.regions
+    before = depth.reading, regions(person)
     for zoom in (2.0, 60.0):
         get_camera(person.viewer).zoom = zoom
         for role in ("depth", "mitosis area", "regions"):
             person.until(lambda role=role: fits(person, role))
         person.waits()
-        assert (depth.reading, dock.regions.store.regions) == before
+        assert (depth.reading, regions(person)) == before
     # The line is drawn with its new width while it is selected, too.
     layer, drawn = person.viewer.layers["section depth"], []
     layer.selected_data = {0}
@@ -73,5 +74,6 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
     person.until(lambda: fits(person, "depth"))
     layer.events.edge_width.disconnect(drawn.append)
     assert drawn
-    assert not dock.regions.store.state.history.undone
-    assert len(dock.regions.store.state.history.past) == 1
+    assert not document(person).can_redo
+    document(person).undo()
+    assert not document(person).can_undo

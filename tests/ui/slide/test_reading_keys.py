@@ -13,6 +13,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QCursor, QEnterEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
+from region_access import are_read, document, opens_section, regions, view
 from slide_fixtures import FIXTURES
 
 from napari_melanoma.core.context import RunContext
@@ -197,8 +198,8 @@ def draw_region(person):
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
     corners = np.array([[40, 50], [40, 70], [60, 70], [60, 50]], float)
-    person.until(lambda: person.dock.regions.store.state is not None)
-    person.dock.regions.store.apply_edit(lambda regions: (*regions, region_from_vertices(corners, DEFAULT_CLASSES[0])))
+    person.until(lambda: are_read(person))
+    document(person).apply(lambda regions: (*regions, region_from_vertices(corners, DEFAULT_CLASSES[0])))
 
 
 def test_fields_layers_and_photographs_keep_their_own_keys(reader, qtbot):
@@ -250,11 +251,11 @@ def test_fields_layers_and_photographs_keep_their_own_keys(reader, qtbot):
 
     # Digits with Ctrl are the classes of regions while they are drawn; without, they magnify.
     draw_region(reader)
-    dock.regions_section.expand(animate=False)
+    opens_section(reader)
     reader.finds(QAbstractButton, "region_rectangle").click()
     zoom = camera.zoom
     press(reader, "3", modifier=Qt.KeyboardModifier.ControlModifier)
-    assert dock.regions.controls.class_list.current.name == "Epidermis"
+    assert view(reader).class_list.current.name == "Epidermis"
     assert camera.zoom == zoom
     press(reader, "3")
     assert camera.zoom == pytest.approx(1.0)
@@ -490,8 +491,7 @@ def test_wheel_double_click_and_keys_act_at_the_pointer(reader):
     reader.viewer.layers.selection.active = reader.dock.slide.layers[0]
 
     # The keys are for the image when the pointer is there.
-    reader.dock.regions_section.expand(animate=False)
-    reader.waits()
+    opens_section(reader)
     button = reader.finds(QAbstractButton, "region_rectangle")
     button.setFocus(Qt.FocusReason.MouseFocusReason)
     button.click()
@@ -504,7 +504,7 @@ def test_wheel_double_click_and_keys_act_at_the_pointer(reader):
     mouse.drags((256, 256), (280, 300))
     QTest.keyRelease(QApplication.focusWidget(), Qt.Key.Key_Space)
     assert button.isChecked()
-    assert reader.dock.regions.store.regions == ()
+    assert regions(reader) == ()
     assert np.abs(np.array(camera.center[-2:]) - before).max() * camera.zoom > 10
 
 

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QWidget,
 )
+from region_access import opens_section
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
@@ -155,8 +156,7 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
     assert text(person, "synoptic_stage").startswith("pT1")
 
     # The name of the reader is shared by all sections.
-    person.dock.regions_section.expand(animate=False)
-    person.waits()
+    opens_section(person)
     fields = [person.finds(QLineEdit, f"{name}_reader") for name in ("synoptic", "depth", "region")]
     for number, field in enumerate(fields):
         field.clearFocus()

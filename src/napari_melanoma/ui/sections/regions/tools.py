@@ -47,7 +47,7 @@ class RegionTools(QObject):
     added = Signal(str)  # the id of the last new region
 
     def __init__(self, session: SlideSession, memory: RegionMemory) -> None:
-        super().__init__()
+        super().__init__(session.services.status)  # which is in the dock that its tasks belong to
         self._session, self._services, self._memory = session, session.services, memory
         viewer, slide, document = session.services.viewer, session.slide, session.regions
         classes = load_classes(session.services.settings, REGION_CLASSES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Event, Timer
 
 import numpy as np
@@ -11,6 +10,7 @@ from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
+from region_access import are_read, document, opens_section, regions, section, view
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -21,12 +21,12 @@ from napari_melanoma.slides import depth_readings, region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
-from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.regions import export_region_file, import_region_file
 from napari_melanoma.ui.viewer.shape_layers import HALF
 from napari_melanoma.ui.widgets.job import tasks
 
-from .test_depth import page as depth_page
-from .test_drawing import box, event
+from ..slide.test_depth import page as depth_page
+from ..slide.test_drawing import box, event
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
 
@@ -37,9 +37,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 def annotating(person, slide_path):
     """User with an open slide and Regions section."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.regions.store.state is not None)
-    person.dock.regions_section.expand(animate=False)
-    person.waits()
+    opens_section(person)
     return person
 
 
@@ -64,10 +62,6 @@ def strokes(person, *points):
     mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
 
 
-def regions(person):
-    return person.dock.regions.store.regions
-
-
 def kept(person):
     return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
@@ -76,18 +70,16 @@ def kept(person):
 def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_undone_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
-    person.dock.regions_section.expand(animate=False)
+    opens_section(person)
     assert person.finds(QListWidget, "region_classes").count() == 6
 
     # Regions are drawn, classified, undone and restored.
     dock = person.dock
-    person.until(lambda: dock.regions.store.state is not None)
-    person.waits()
     person.finds(QLineEdit, "region_reader").setText("Reader A")
     person.clicks("region_add_polygon_lasso")
     assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.controls.class_list.select_class(3)
+    view(person).class_list.select_class(3)
     goes_around(person, box(8, 8, 12, 12))
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
@@ -95,7 +87,7 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
     assert kept(person)[0].properties["reader"] == "Reader A"
     assert region_date(kept(person)[0]) is not None
     assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_summary")
-    dock.regions.controls.class_list.select_class(2)
+    view(person).class_list.select_class(2)
     goes_around(person, box(14, 2, 17, 5))
     assert [one.class_name for one in regions(person)][2:] == ["Nevus"]
     assert person.label_text("region_summary").endswith("Nevus 1.")
@@ -106,7 +98,7 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
 
     person.clicks("region_select")
     layer.selected_data = {1}
-    dock.regions.controls.class_list.select_class(2)
+    view(person).class_list.select_class(2)
     layer.selected_data = {1}
     person.clicks("region_class")
     person.waits()
@@ -119,7 +111,8 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
 
     before = regions(person)
     person.viewer.layers.clear()
-    dock.regions.store._states.clear()
+    person.waits()
+    assert dock.sections.hosted.session is None
     person.opens_slides(slide_path)
     person.until(lambda: REGIONS_LAYER in person.viewer.layers)
     assert regions(person) == before
@@ -150,7 +143,7 @@ def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
     assert len(regions(person)) == 2
 
     # Short quick strokes are regions.
-    person.dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     person.waits()
     person.clicks("region_add_polygon_lasso")
     for left in (2, 6, 10):
@@ -160,8 +153,7 @@ def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
     # Moved or deleted shapes change their region.
-    dock = person.dock
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     person.waits()
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
@@ -178,8 +170,8 @@ def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
     np.testing.assert_allclose(
         np.array(regions(person)[0].polygons[0].outer).min(0), np.array(second.polygons[0].outer).min(0) + 2 * TILE
     )
-    dock.regions.store.undo()
-    dock.regions.store.undo()
+    document(person).undo()
+    document(person).undo()
     person.waits()
     assert regions(person) == (first, second)
 
@@ -190,7 +182,7 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     layer = person.viewer.layers[PAINTING]
     assert person.viewer.layers.selection.active == layer
     assert layer.ndim == 2
-    place = dock.regions.brush._placement
+    place = section(person).canvas.brush._placement
     rows, columns = (int(4 * TILE / place.step_y), int(6 * TILE / place.step_x))
     layer.data[:rows, :rows] = 1
     layer.data[rows:, columns:] = 5
@@ -201,8 +193,8 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
     # It keeps its classes while the list of classes changes.
-    dock.regions.store.apply_edit(lambda _: ())
-    classes = dock.regions.controls.class_list
+    document(person).apply(lambda _: ())
+    classes = view(person).class_list
     first, second = classes.classes[:2]
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:40, :40] = 2
@@ -214,17 +206,17 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     assert [one.class_name for one in kept(person)] == [second.name]
 
     # What is painted stays with its slide.
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:200, :200] = 1
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: dock.regions.store.state is not None)
+    person.until(lambda: are_read(person))
     assert regions(person) == ()
     person.clicks("previous_slide")
     person.until(lambda: len(regions(person)) == 1)
 
     # Tools end when another open slide is displayed.
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     first = dock.slide.identity
     dock.picker.step(1)
     second = dock.slide.identity
@@ -232,17 +224,18 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     for tool in ("wand", "brush", "select"):
         for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
             dock.picker.select_slide(second)
-            person.until(lambda: dock.regions.store.state is not None)
+            person.waits()
             person.clicks(f"region_{tool}")
             if tool == "brush":
                 person.viewer.layers["other painting"].data[:200, :200] = 1
             leave()
-            assert dock.picker.slide.identity == dock.slide.identity == dock.regions.store.state.identity == first
+            assert dock.picker.slide.identity == dock.slide.identity == dock.sections.hosted.session.identity == first
             assert person.viewer.layers.selection.active == dock.slide.layers[-1]
             assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
             assert regions(person) == ()
-            assert len(dock.regions.store._states[second].history.current) == (tool == "brush")
-            dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=History(()))
+            other = dock.sections.hosted.sessions.get(second).regions
+            assert len(other.value) == (tool == "brush")
+            other.apply(lambda _: ())
 
 
 def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
@@ -255,7 +248,7 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         assert list(person.viewer.layers) == [], tool
         assert dock.slide is None
         person.opens_slides(slide_path)
-        person.until(lambda: dock.regions.store.state is not None)
+        person.until(lambda: section(person).controller is not None)
         assert len(regions(person)) == (tool == "region_brush"), tool
 
 
@@ -263,7 +256,7 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    classes = dock.regions.controls.class_list
+    classes = view(person).class_list
     classes.list.item(0).setText("Spitz naevus")
     classes.set_color(0, (1, 2, 3))
     person.waits()
@@ -272,23 +265,23 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
     assert classes.list.item(1).text() == "Nevus", "two classes of one name"
 
     # Regions are exported and imported.
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     classes.select_class(1)
     person.waits()
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.store.export_file(tmp_path / "out.geojson")
+    export_region_file(document(person), tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz nevus", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    dock.regions.store.import_file(tmp_path / "other.geojson", dock.slide.size)
+    import_region_file(document(person), dock.slide.size, tmp_path / "other.geojson")
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Spitz nevus", "Tumor"]
-    assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
+    assert view(person).class_list.classes[-1].name == "Tumor"
     assert dock.status.text == "1 region imported."
 
     # A file that another process has written is backed up.
-    dock.regions.store.apply_edit(lambda regions: regions[:1])
+    document(person).apply(lambda regions: regions[:1])
     person.waits()
     path = dock.result_location.folder / REGIONS
     path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
@@ -323,10 +316,10 @@ def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, mon
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
     begun = write_slowly(region_files, "write_geojson"), write_slowly(depth_readings, "write_depth")
-    person.dock.regions.store.undo()
+    document(person).undo()
     depth.set_values(clark=2)
     person.until(lambda: all(one.is_set() for one in begun))
-    person.dock.regions.store.redo()
+    document(person).redo()
     depth.set_values(clark=4)
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
@@ -340,14 +333,14 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 9, 9))
-    dock.regions.controls.class_list.select_class(4)
+    view(person).class_list.select_class(4)
     goes_around(person, box(9, 2, 14, 9))
     person.clicks("region_data")
     dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
     dialog.folder_field.setText(str(tmp_path / "tiles"))
     person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
     assert dialog.isVisible()
-    assert tasks.is_idle(person.dock.regions.data_set_maker)
+    assert tasks.is_idle(section(person).data_sets)
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

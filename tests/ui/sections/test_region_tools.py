@@ -11,6 +11,7 @@ from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDoubleSpinBox
+from region_access import document, opens_section, regions, section, selected, selects, view
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
@@ -24,7 +25,7 @@ from napari_melanoma.ui.viewer.pixel_tools import (
     DisplayedWindow,
 )
 
-from .test_drawing import box
+from ..slide.test_drawing import box
 from .test_region_list import presses
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -40,14 +41,8 @@ def drawing(person, slide_path):
 
 def opens(person, path):
     person.opens_slides(path)
-    person.until(lambda: person.dock.regions.store.state is not None)
-    person.dock.regions_section.expand(animate=False)
-    person.waits()
+    opens_section(person)
     return person
-
-
-def regions(person):
-    return person.dock.regions.store.regions
 
 
 def area(region):
@@ -57,8 +52,8 @@ def area(region):
 def puts(person, *boxes):
     """Add regions, in tiles, and select all of them."""
     made = tuple(region_from_vertices(box(*one), DEFAULT_CLASSES[0]) for one in boxes)
-    person.dock.regions.store.apply_edit(lambda regions: (*regions, *made))
-    person.dock.regions.selection.select(one.id for one in made)
+    document(person).apply(lambda regions: (*regions, *made))
+    selects(person, *(one.id for one in made))
     return made
 
 
@@ -84,7 +79,7 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
     person.waits()
     assert area(regions(person)[2]) == pytest.approx(12 * TILE**2, rel=0.15)  # napari cuts corners
 
-    person.dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     (neighbor,) = puts(person, (2, 2, 8, 6))
     snap = person.finds(QCheckBox, "region_snap")
     presses(person, "region_rectangle")
@@ -100,7 +95,7 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
 
     # A line splits a region, and an outline cuts a hole.
     snap.setChecked(False)
-    person.dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     puts(person, (2, 2, 8, 8))
     presses(person, "region_split")
     mouse.drags(*tiles((1, 4), (9, 4)))
@@ -113,8 +108,8 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
     presses(person, "region_hole")
     mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
     person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
-    layer = person.dock.regions.layer.layer
-    holed = [one.ring_key[0] == regions(person)[0].id for one in person.dock.regions.layer.outlines]
+    layer = section(person).canvas.layer.layer
+    holed = [one.ring_key[0] == regions(person)[0].id for one in section(person).canvas.layer.outlines]
     assert holed.count(True) == 2
     assert not layer.face_color[holed, 3].any(), "the hole is as dark as its region, or darker"
     person.waits()
@@ -133,7 +128,7 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
 
 
 def test_tools_follow_each_other_and_end_with_their_layer(drawing, slide_path):
-    person, active, controls = drawing, drawing.viewer.layers.selection, drawing.dock.regions.controls
+    person, active, controls = drawing, drawing.viewer.layers.selection, view(drawing)
     order = ("rectangle", "wand", "split", "brush", "wand", "brush", "select", "wand", "hole")
     modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
     for name in order:
@@ -190,8 +185,8 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
         assert [round(area(one) / TILE**2) for one in regions(person)] == areas, name
         presses(person, "region_undo")
         assert regions(person) == before
-        person.dock.regions.selection.select((first.id, second.id))
-    person.dock.regions.selection.select((second.id,))
+        selects(person, first.id, second.id)
+    selects(person, second.id)
     for name in ("union", "subtract", "intersect"):
         button = person.finds(QAbstractButton, f"region_{name}")
         assert not button.isEnabled()
@@ -212,7 +207,7 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
 
     # Regions are copied between slides in their size.
     dock = person.dock
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     person.finds(QAbstractButton, "region_paste")
     assert "Nothing was copied" in person.finds(QAbstractButton, "region_paste").toolTip()
     puts(person, (1, 1, 3, 3), (4, 4, 5, 6))
@@ -225,7 +220,7 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
     person.waits()
     assert [area(one) * 1.0**2 / 1e6 for one in regions(person)] == pytest.approx([4 * MM2, 2 * MM2])
     assert not any(map(is_locked, regions(person)))
-    assert set(dock.regions.selection.ids) == {one.id for one in regions(person)}
+    assert set(selected(person)) == {one.id for one in regions(person)}
     middle = np.vstack([one.polygons[0].outer for one in regions(person)])
     np.testing.assert_allclose((middle.min(0) + middle.max(0)) / 2, (256, 256), atol=1)
     presses(person, "region_undo")
@@ -240,7 +235,7 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
 def paints(person, *corners):
     """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
     presses(person, "region_brush")
-    place = person.dock.regions.brush._placement
+    place = section(person).canvas.brush._placement
     (top, left), (bottom, right) = place.to_map(tiles(*corners)).round().astype(int)
     person.viewer.layers[PAINTING].data[top:bottom, left:right] = 1
     return place
@@ -249,7 +244,7 @@ def paints(person, *corners):
 def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tmp_path):
     person, dock = drawing, drawing.dock
     locked, changed = puts(person, (2, 2, 8, 6), (2, 10, 8, 12))
-    dock.regions.selection.select((locked.id,))
+    selects(person, locked.id)
     presses(person, "region_lock")
     before = regions(person)
     snap = person.finds(QCheckBox, "region_snap")
@@ -269,12 +264,12 @@ def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tm
         assert regions(person) == before
 
     # Another slide is shown before what was painted becomes a region.
-    dock.regions.store.apply_edit(lambda _: before[:1])
+    document(person).apply(lambda _: before[:1])
     paints(person, (3, 6.1), (7, 9))
     first = dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "coarse.tif", mpp=100.0, tint=9))
     assert dock.slide.identity != first
-    painted = to_shape(dock.regions.store._states[first].history.current[1].polygons[0])
+    painted = to_shape(dock.sections.hosted.sessions.get(first).regions.value[1].polygons[0])
     assert painted.distance(to_shape(locked.polygons[0])) < 1e-6
     assert painted.area == pytest.approx(12.0 * TILE**2, rel=0.01)
 
@@ -365,7 +360,7 @@ def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(d
     zoom = get_camera(person.viewer).zoom
     mouse.turns_wheel(at, 3, Qt.KeyboardModifier.ShiftModifier)
     assert tolerance.value() == before + 3 * TOLERANCE_PER_NOTCH
-    assert person.dock.regions.wand.tolerance == tolerance.value()
+    assert section(person).canvas.wand.tolerance == tolerance.value()
     mouse.turns_wheel(at, -60, Qt.KeyboardModifier.ShiftModifier)
     assert tolerance.value() == tolerance.minimum()
     assert get_camera(person.viewer).zoom == zoom
@@ -410,13 +405,13 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     slide_layers.set_angle(person.viewer, dock.slide, 37.0)
     mouse = CanvasMouse(person)
     free, shut = puts(person, (2, 2, 6, 6), (8, 8, 12, 12))
-    dock.regions.selection.select((shut.id,))
+    selects(person, shut.id)
     presses(person, "region_lock")
-    dock.regions.selection.select(())
+    selects(person)
     presses(person, "region_select")
     before = regions(person)
     mouse.clicks(tiles((10, 10))[0])
-    person.until(lambda: dock.regions.selection.ids == (shut.id,))
+    person.until(lambda: selected(person) == (shut.id,))
     mouse.drags(*tiles((10, 10), (11, 7)))
     person.until(lambda: "locked" in dock.status.text)
     person.waits()
@@ -430,9 +425,9 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     assert regions(person) == before
 
     # Clicks refine the region next to them.
-    dock.regions.store.apply_edit(lambda _: ())
+    document(person).apply(lambda _: ())
     (cut,) = puts(person, (4, 6, 8, 8))  # half of the dark lesion
-    dock.regions.selection.select(())
+    selects(person)
     true_area = 16 * TILE**2
     presses(person, "region_refine")
     assert "Click next to an outline" in dock.status.text
@@ -452,7 +447,7 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     person.until(lambda: "not inside an outline" in dock.status.text)
     mouse.clicks(tiles((6, 8))[0])
     person.until(lambda: "already inside" in dock.status.text)
-    dock.regions.selection.select((cut.id,))
+    selects(person, cut.id)
     presses(person, "region_lock")
     mouse.clicks(tiles((6, 8))[0], Qt.MouseButton.RightButton)
     person.until(lambda: "locked" in dock.status.text)

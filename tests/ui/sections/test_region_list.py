@@ -10,13 +10,14 @@ from canvas_mouse import CanvasMouse
 from fake_slides import draw_slide
 from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from region_access import document, opens_section, regions, section, selected, view
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices
-from napari_melanoma.ui.slide.regions_list import (
+from napari_melanoma.ui.sections.regions.region_list import (
     AREA,
     CLASS,
     DATE,
@@ -29,7 +30,7 @@ from napari_melanoma.ui.slide.regions_list import (
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import fit_view
 
-from .test_drawing import box
+from ..slide.test_drawing import box
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LAYER = "section regions"
@@ -39,24 +40,18 @@ LAYER = "section regions"
 def listing(person, slide_path):
     """User with three regions on a slide."""
     person.opens_slides(slide_path)
-    store = person.dock.regions.store
-    person.until(lambda: store.state is not None)
-    person.dock.regions_section.expand(animate=False)
+    opens_section(person)
     corners = (box(1, 1, 3, 3), box(5, 5, 9, 9), box(11, 2, 14, 4))
     classes = (DEFAULT_CLASSES[0], DEFAULT_CLASSES[2], DEFAULT_CLASSES[1])
     made = [region_from_vertices(one, kind, "Reader A") for one, kind in zip(map(list, corners), classes, strict=True)]
     named = [replace(one, name=name) for one, name in zip(made, ("tip", "base", ""), strict=True)]
-    store.apply_edit(lambda _: tuple(named))
+    document(person).apply(lambda _: tuple(named))
     person.waits()
     return person
 
 
 def table_of(person):
-    return person.dock.regions.controls.region_list.table
-
-
-def regions(person):
-    return person.dock.regions.store.regions
+    return view(person).region_list.table
 
 
 def names(person):
@@ -170,7 +165,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     person.waits()
     assert read_geojson(dock.result_location.folder / REGIONS).annotations[1].properties["isLocked"] is True
 
-    dock.regions.controls.class_list.set_color(2, (1, 2, 3))  # a class is recolored everywhere
+    view(person).class_list.set_color(2, (1, 2, 3))  # a class is recolored everywhere
     assert regions(person)[1].color == (1, 2, 3)
     presses(person, "region_lock")
     presses(person, "region_remove")
@@ -185,7 +180,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     assert len(regions(person)) == 3
     person.qtbot.keyClick(table, Qt.Key.Key_Backspace)  # the Delete key of a MacBook
     assert regions(person) == ()
-    assert not person.dock.regions.controls.region_list.isVisible()
+    assert not view(person).region_list.isVisible()
 
     # Rows are sorted and filtered.
     presses(person, "region_undo")
@@ -199,7 +194,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     field = person.finds(QLineEdit, "region_filter")
     person.qtbot.keyClicks(field, "epid")
     assert names(person) == ["base"]
-    assert person.dock.regions.selection.ids == ()  # nothing unseen is deleted
+    assert selected(person) == ()  # nothing unseen is deleted
     field.clear()
     assert len(names(person)) == 3
     clicks_row(person, 1)
@@ -207,16 +202,14 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     fit_view(person.viewer)
     center = get_camera(person.viewer).center
     person.qtbot.keyClicks(field, "base")
-    assert person.dock.regions.selection.ids == (regions(person)[1].id,)
+    assert selected(person) == (regions(person)[1].id,)
     assert get_camera(person.viewer).center == center
 
 
 def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    store = person.dock.regions.store
-    person.until(lambda: store.state is not None)
-    person.dock.regions_section.expand(animate=False)
-    store.apply_edit(lambda _: (region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),))
+    opens_section(person)
+    document(person).apply(lambda _: (region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),))
     model = table_of(person).table_model
     assert model.headerData(AREA, Qt.Orientation.Horizontal) == "px²"
     assert model.index(0, AREA).data() == "4,096"
@@ -227,14 +220,17 @@ def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
     person.dock.picker.scale_button.click()
     person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
-    person.until(lambda: model.headerData(AREA, Qt.Orientation.Horizontal) == "mm²")
-    assert grow.isEnabled()
+    person.waits()
+    model = table_of(person).table_model
+    assert model.headerData(AREA, Qt.Orientation.Horizontal) == "mm²"
+    clicks_row(person, 0)
+    assert person.finds(QAbstractButton, "region_grow").isEnabled()
 
 
 def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
-    person, store = listing, listing.dock.regions.store
+    person = listing
     old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"other_program": [1, {"a": 2}]})
-    store.apply_edit(lambda regions: (*regions, old))
+    document(person).apply(lambda regions: (*regions, old))
     clicks_row(person, 3)
     presses(person, "region_lock")
     presses(person, "region_lock")
@@ -245,18 +241,17 @@ def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when
     assert table_of(person).table_model.index(3, DATE).data() == ""  # no date
 
     # A region beyond those that are drawn is drawn when it is selected.
-    dock = person.dock
     many = tuple(
         Annotation((Polygon(tuple(map(tuple, box(0, 0, 1, 1)))),), "Melanoma", id=f"r{number}") for number in range(450)
     )
-    dock.regions.store.apply_edit(lambda regions: (*many, *regions))
+    document(person).apply(lambda regions: (*many, *regions))
     person.waits()
     assert "54 are saved, and drawn when you select them" in person.label_text("region_summary")
     table_of(person).select(())
     clicks_row(person, 451)
     layer = person.viewer.layers[LAYER]
     assert len(layer.selected_data) == 1
-    assert dock.regions.layer.selected == (regions(person)[451].id,)
+    assert section(person).canvas.layer.selected == (regions(person)[451].id,)
 
 
 def test_dates_of_earlier_years_have_the_year():
