@@ -57,7 +57,7 @@ def cycle(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Slide", theme, (1400, 980))
     dock.run_manager.root = folder / "results"
     dock.opener.open([slide])
-    wait_until(lambda: dock.regions.store.state is not None and tasks.is_idle())
+    wait_until(lambda: dock.sections.hosted.session is not None and tasks.is_idle())
     dock.regions_section.expand(animate=False)
     draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
     run_model(dock, trained(folder, "first", slide, dock), "first")
@@ -101,7 +101,7 @@ def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]
         middle = (np.array(cell) + 0.5) * STEP
         ring = middle + np.stack([radius * np.sin(angles), radius * np.cos(angles)], axis=1)
         made.append(region_from_vertices(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
-    dock.regions.store.apply_edit(lambda regions: (*regions, *made))
+    dock.sections.hosted.session.regions.apply(lambda regions: (*regions, *made))
     wait_until(tasks.is_idle)
 
 

@@ -628,9 +628,9 @@ def draw_regions(dock: SlideDock) -> None:
             [row * height + 0.7 * radius * np.sin(angles), column * width + radius * np.cos(angles)], axis=1
         )
         drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
-    dock.regions.store.apply_edit(lambda regions: (*regions, *drawn))
+    dock.sections.hosted.session.regions.apply(lambda regions: (*regions, *drawn))
     wait_until(tasks.is_idle)
-    dock.regions.controls.tools["add_polygon_lasso"].click()
+    dock.findChild(QAbstractButton, "region_add_polygon_lasso").click()
 
 
 def phantoms(folder: Path) -> Path:

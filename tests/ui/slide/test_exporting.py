@@ -23,6 +23,7 @@ from napari_melanoma.io.results import describe_scanned_area, read_table
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.ui.session.regions import import_region_file
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -161,6 +162,6 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
     exports(analysed, "import", path)
     assert dock.lesions.findings.lesions == before
     opens_section(analysed)
-    import_region_file(document(analysed), dock.slide.size, path)
+    import_region_file(document(analysed), dock.slide, path)
     analysed.waits()
     assert [region.polygons for region in regions(analysed)] == [lesion.polygons for lesion in before]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.document import Document, Shared
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> None:
@@ -24,18 +25,15 @@ def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> Non
         selected.set(wanted)
 
 
-def import_region_file(document: Document[Regions], size: tuple[int, int], path: Path) -> None:
-    """Add the regions of a file in the background, once those of the slide have been read.
-
-    ``size``: height and width of the slide in pixels of the finest level.
-    """
+def import_region_file(document: Document[Regions], slide: ViewerSlide, path: Path) -> None:
+    """Add the regions of a file in the background, once those of the slide have been read."""
 
     def read(run: RunContext) -> StoredRegions:
         from napari_melanoma.slides.region_files import import_regions
 
         if document.problem:
             raise InputError(document.problem)
-        return import_regions(path, size, document.value, origin=document.place.origin)
+        return import_regions(path, slide.size, document.value, origin=slide.info.origin)
 
     def add(imported: StoredRegions) -> None:
         document.apply(lambda regions: (*regions, *imported.regions))

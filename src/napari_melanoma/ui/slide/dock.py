@@ -479,7 +479,7 @@ class DroppedFiles(QObject):
             if session is None:
                 show_failure(dock.status, InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
             else:
-                import_region_file(session.regions, session.slide.size, path)
+                import_region_file(session.regions, session.slide, path)
 
     def _on_dropped(self, paths: list[Path]) -> None:
         regions = [path for path in paths if is_geojson(path)]

@@ -224,7 +224,7 @@ class RegionController(QObject):
 
     def _on_import(self, kind: str) -> None:
         session = self._session
-        add = partial(import_region_file, session.regions, session.slide.size)
+        add = partial(import_region_file, session.regions, session.slide)
         if kind == "lesions":
             add(session.folder / OUTLINES)
         else:
