@@ -23,12 +23,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
-from napari_melanoma.ui.viewer.camera import ViewRectangle, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.camera import get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
-from napari_melanoma.ui.viewer.view_memory import center_view, fit_view, is_in_view, zoom_to_box
+from napari_melanoma.ui.viewer.view_memory import center_view, fit_view, is_in_view, zoom_to_polygons
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, quiet_label, row, tool_button
@@ -134,8 +133,7 @@ class SlideNavigation(QObject):
     def show_polygons(self, polygons: tuple[Polygon, ...]) -> None:
         """Zoom to polygons, in pixels of the finest level."""
         if self._slide is not None:
-            box = joint_box(polygons)
-            zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
+            zoom_to_polygons(self._viewer, self._slide, polygons)
 
     def _on_camera(self, event: object = None) -> None:
         if not self._timer.isActive():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
+    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.ui.widgets.style import Connections
 
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
@@ -139,6 +140,14 @@ def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
     height, width = viewer.canvas.size
     view_width = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
     center_view(viewer, slide, box.center, max(view_width, width))
+
+
+def zoom_to_polygons(viewer: Viewer, slide: ViewerSlide, polygons: tuple[Polygon, ...]) -> None:
+    """Zoom to polygons, in pixels of the finest level, and their surroundings."""
+    from napari_melanoma.core.polygons import joint_box
+
+    box = joint_box(polygons)
+    zoom_to_box(viewer, slide, ViewRectangle(box.top, box.left, box.height, box.width))
 
 
 def is_fitted(viewer: Viewer, picture: Picture) -> bool:

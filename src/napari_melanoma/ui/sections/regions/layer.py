@@ -286,15 +286,13 @@ BRUSH_CELLS = 30  # diameter of the brush
 class Painting:
     """Painted labels, uint8 (row, column), 1 for the first of ``classes``, and their placement.
 
-    ``pixel_um``: height and width of a pixel of the finest level. ``snap_distance``: outlines are snapped within this
-    distance, in the same unit; it depends on the zoom at which the user painted.
+    ``snap_distance``: at the zoom at which the user painted.
     """
 
     labels: NDArray[np.uint8]
     classes: tuple[RegionClass, ...]
     placement: MapPlacement
     snap_distance: float
-    pixel_um: tuple[float, float]
 
 
 class RegionBrush(QObject):
@@ -368,11 +366,11 @@ class RegionBrush(QObject):
         """Remove the layer, and emit the painting unless it is empty."""
         import numpy as np
 
-        layer, placement, slide = self.layer, self._placement, self._slide
+        layer, placement = self.layer, self._placement
         self._placement = None
         if layer is None or placement is None:
             return
         labels = np.asarray(layer.data).astype(np.uint8)
-        remove_tool_layer(self._viewer, slide, layer)
+        remove_tool_layer(self._viewer, self._slide, layer)
         if labels.any():
-            self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance, slide.pixel_um))
+            self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance))

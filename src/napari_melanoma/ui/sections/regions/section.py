@@ -23,13 +23,11 @@ from napari_melanoma.ui.session.regions import (
     import_region_file,
     select_regions,
 )
-from napari_melanoma.ui.viewer.camera import ViewRectangle
-from napari_melanoma.ui.viewer.view_memory import zoom_to_box
+from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.regions import RegionClass, Regions
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -106,18 +104,14 @@ class RegionController(QObject):
         self._canvas.wand.tolerance_changed.connect(self.view.settings_view.tolerance.setValue)
 
     def _connect_view(self) -> None:
-        view, document = self.view, self._session.regions
+        view = self.view
         view.class_list.class_selected.connect(lambda: self._canvas.set_class(view.class_list.current))
         view.class_list.class_edited.connect(self._on_class_edited)
         view.reader_field.editingFinished.connect(self._on_reader)
         for name, button in view.tools.items():
             button.clicked.connect(partial(self._on_tool, name))
-        slots = {
-            "class": self._on_change_class,
-            "remove": self._on_remove,
-            "undo": document.undo,
-            "redo": document.redo,
-        }
+        undo, redo = self._session.regions.undo, self._session.regions.redo
+        slots = {"class": self._on_change_class, "remove": self._on_remove, "undo": undo, "redo": redo}
         for name, slot in slots.items():
             view.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
         table = view.region_list.table
@@ -192,7 +186,7 @@ class RegionController(QObject):
         if len(ids) == 1:
             layer.select(ids)
             region = next(one for one in session.regions.value if one.id == ids[0])
-            zoom_to_box(viewer, session.slide, _find_box(region.polygons))
+            zoom_to_polygons(viewer, session.slide, region.polygons)
 
     def _on_renamed(self, region_id: str, name: str) -> None:
         from napari_melanoma.slides.regions import rename_region
@@ -236,14 +230,6 @@ class RegionController(QObject):
         suggested = Path(f"{session.slide.info.name}-regions.geojson")
         write = partial(export_region_file, session.regions)
         choose_new_file(window, "region_export_dialog", "Export the regions as GeoJSON", "GeoJSON", write, suggested)
-
-
-def _find_box(polygons: tuple[Polygon, ...]) -> ViewRectangle:
-    """Return the box around polygons, in pixels of the finest level."""
-    from napari_melanoma.core.polygons import joint_box
-
-    box = joint_box(polygons)
-    return ViewRectangle(box.top, box.left, box.height, box.width)
 
 
 def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:

@@ -150,27 +150,21 @@ class RegionTools(QObject):
         outlines, region_class, reader = self.layer.outlines, self.region_class, self._services.reader
         if self.tool == "hole" and shapes.keys and shapes.keys[-1] < 0:
             self._session.regions.apply(self.operations.make_hole_edit(shapes.vertices[-1], shapes.kinds[-1]))
-            return
-
-        def edit(regions: Regions) -> Regions:
-            edited, drawn = apply_shape_edits(regions, outlines, shapes, region_class, reader)
-            return self._snap(edited, {region.id for region in drawn}, *self._snap_settings)
-
-        self._add(edit)
+        else:
+            self._draw(lambda regions: apply_shape_edits(regions, outlines, shapes, region_class, reader))
 
     def _on_painted(self, painting: Painting) -> None:
         """Convert a painting to regions; the view may have moved since."""
         from napari_melanoma.slides.regions import regions_from_labels
 
         new = regions_from_labels(painting.labels, painting.placement, painting.classes, self._services.reader)
-        snap_settings = painting.snap_distance, painting.pixel_um
-        self._add(lambda regions: self._snap((*regions, *new), {region.id for region in new}, *snap_settings))
+        self._draw(lambda regions: ((*regions, *new), new), painting.snap_distance)
 
     def _on_wand_found(self, polygons: tuple[Polygon, ...]) -> None:
         from napari_melanoma.slides.regions import region_from_polygons
 
         new = region_from_polygons(polygons, self.region_class, self._services.reader)
-        self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._snap_settings))
+        self._draw(lambda regions: ((*regions, new), (new,)))
 
     def _on_refining_click(self, click: OutlineClick) -> None:
         from napari_melanoma.slides.region_operations import refine_region
@@ -178,24 +172,24 @@ class RegionTools(QObject):
         ids = self._session.selected_regions.value
         self._session.regions.apply_slow(partial(refine_region, ids=ids, click=click))
 
-    def _add(self, edit: Callable[[Regions], Regions]) -> None:
-        """Apply an edit that may add regions."""
-        document = self._session.regions
+    def _draw(self, draw: Callable[[Regions], tuple[Regions, Regions]], snap_distance: float | None = None) -> None:
+        """Apply a function that returns all regions and those that were drawn, which are snapped to their neighbors.
+
+        ``snap_distance``: of ``get_snap_distance``; None for the current zoom.
+        """
+        document, slide = self._session.regions, self._session.slide
+        distance = get_snap_distance(self._services.viewer) if snap_distance is None else snap_distance
         previous = {one.id for one in document.value}
+
+        def edit(regions: Regions) -> Regions:
+            edited, drawn = draw(regions)
+            if not drawn or not self._services.settings.get(SNAP_SETTING, False):
+                return edited
+            from napari_melanoma.slides.region_operations import snap_regions
+
+            return snap_regions(edited, {one.id for one in drawn}, distance, slide.pixel_um)
+
         document.apply(edit)
         new = [one.id for one in document.value if one.id not in previous]
         if new:
             self.added.emit(new[-1])
-
-    @property
-    def _snap_settings(self) -> tuple[float, tuple[float, float]]:
-        """Distance within which outlines are snapped, and pixel height and width in the same unit."""
-        return get_snap_distance(self._services.viewer), self._session.slide.pixel_um
-
-    def _snap(self, regions: Regions, drawn: set[str], distance: float, pixel_um: tuple[float, float]) -> Regions:
-        """Snap the regions with the ids ``drawn`` to their neighbors if the user has enabled snapping."""
-        if not drawn or not self._services.settings.get(SNAP_SETTING, False):
-            return regions
-        from napari_melanoma.slides.region_operations import snap_regions
-
-        return snap_regions(regions, drawn, distance, pixel_um)
