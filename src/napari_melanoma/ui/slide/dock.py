@@ -424,7 +424,7 @@ class SlideDock(SlideControls):
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        elif QUrl(link).scheme() and not self.reading_mode.open_link(link):  # sections open those without a scheme
+        elif not self.reading_mode.open_link(link) and QUrl(link).scheme():  # sections follow links without a scheme
             QDesktopServices.openUrl(QUrl(link))
 
     def _on_cancelled(self, task: Task) -> None:
