@@ -39,6 +39,5 @@ def view(person):
 def opens_section(person):
     """Expand the section when the regions have been read."""
     person.until(lambda: are_read(person) and "Regions" in person.dock.sections.hosted.sections)
-    person.dock.regions_section.expand(animate=False)
-    person.until(lambda: section(person).controller is not None)
+    person.opens_section("Regions")
     person.waits()

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QDockWidget
-from region_access import are_read, opens_section, regions
+from region_access import opens_section, regions
 from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
