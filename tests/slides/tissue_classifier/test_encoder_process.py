@@ -21,12 +21,13 @@ from napari_melanoma.slides.tissue_classifier.encoder_process import EncoderFeat
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
-from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.strokes import read_strokes
 from napari_melanoma.slides.tissue_classifier.validation import validate
 
 pytestmark = pytest.mark.slow  # a process is started
 NAME = "timm:test_vit"  # of 0.3 million weights
 FAKE = Path(__file__).with_name("fake_encoder.py")
+STROKES_PER_CLASS = 5
 BLOCKS = np.full((1, 44, 44, 3), 7, np.uint8)
 
 
@@ -97,11 +98,11 @@ def test_real_weights_are_recognized_and_separate_epidermis_from_dermis(shared_d
     source = EncoderFeatures(encoder.name, weights, process)
     assert source.fingerprint == encoder.fingerprint
     with open_slide(path) as slide, SlideFeatures.open(slide, source) as features:
+        drawn = read_strokes(Path(__file__).parent / "real_skin" / "morphea_strokes.geojson")
         strokes = [
-            Stroke(str(number), name, "brush", ((top, left), (top, left + 130)), 25.0)
-            for number, (name, top, left) in enumerate(
-                [("epidermis", 430, 4470), ("dermis", 800, 4250), ("dermis", 860, 4500), ("epidermis", 360, 4250)]
-            )
+            stroke
+            for name in ("epidermis", "dermis")
+            for stroke in [one for one in drawn if one.class_name == name][:STROKES_PER_CLASS]
         ]
         cells = TrainingCells.gather(*([part] for part in compute_painted(strokes, features, NULL_CONTEXT)), ())
         best = validate(cells)[0]
