@@ -53,7 +53,7 @@ class Section:
         """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
 
         ``session.flushing`` was emitted before, to apply pending input. Layers of stored values stay with their slide;
-        layers of previews are removed.
+        layers of previews are removed. Keep no reference to the session: its slide may be closed.
         """
 
 

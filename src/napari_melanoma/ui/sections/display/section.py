@@ -46,6 +46,7 @@ class DisplaySection(Section):
     def close(self) -> None:
         """Disconnect all signals."""
         self._connections.close()
+        del self._session, self._connections  # with the layers of a slide that may be closed
 
     def _on_notes(self, notes: SlideNotes) -> None:
         _display(self._session.slide, notes.colors)

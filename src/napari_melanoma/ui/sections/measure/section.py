@@ -47,3 +47,4 @@ class MeasureSection(Section):
             panel.close_session()
         self._measures.close()
         self._counts.close()
+        del self._measures, self._counts  # with the session and the layers of a slide that may be closed
