@@ -362,9 +362,9 @@ class Connections:
     """Connections to napari's events that can all be disconnected together."""
 
     def __init__(self) -> None:
-        self._connected: list[tuple[weakref.ref[Any], Callable[..., None]]] = []
+        self._connected: list[tuple[weakref.ref[Any], Callable[..., object]]] = []
 
-    def connect(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's, often proxied
+    def connect(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's, often proxied
         """Connect a callback to one of napari's events."""
         emitter = getattr(
             emitter, "__wrapped__", emitter
@@ -372,7 +372,7 @@ class Connections:
         emitter.connect(callback)
         self._connected.append((weakref.ref(emitter), callback))
 
-    def connect_first(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's
+    def connect_first(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's
         """Connect a callback that is called before napari's own callbacks, which draw."""
         from napari.utils.events import EventEmitter
 
