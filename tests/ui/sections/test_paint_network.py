@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject
 from napari_melanoma.core.errors import MissingPackage
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
-from napari_melanoma.runs import launching
+from napari_melanoma.runs import acceptance, launching
 from napari_melanoma.runs.launching import RunReport
 from napari_melanoma.runs.stroke_training import NAME
 from napari_melanoma.training.recipe import TrainRecipe
@@ -123,5 +123,27 @@ def test_a_training_that_continues_from_an_earlier_window_is_followed(qtbot, mon
         assert trainer.is_active == followed
         assert (run.path is not None) == followed
         assert panel.isHidden() != followed
+    finally:
+        trainer.close()
+
+
+def test_a_second_network_can_be_used_after_the_first(qtbot, monkeypatch) -> None:
+    better = report(RunState.finished, comparison=compared("activate"))
+    in_use = report(RunState.finished, comparison=compared("activate"), activated_as="first")
+    reports = [better, in_use, better]
+    monkeypatch.setattr(launching, "read_run", lambda path: reports.pop(0))
+    monkeypatch.setattr(acceptance, "activate_model", lambda path: SimpleNamespace(name="first"))
+    panel, parent = NetworkPanel(), QObject()
+    qtbot.addWidget(panel)
+    trainer = NetworkTrainer(panel, NetworkRun(Path("run"), is_searched=True), create_session(), parent)
+    try:
+        qtbot.waitUntil(lambda: tasks.is_idle(parent))
+        with qtbot.waitSignal(trainer.used):
+            panel.use_button.click()
+        qtbot.waitUntil(lambda: tasks.is_idle(parent) and len(reports) == 1)
+        trainer._submit(network._read)
+        qtbot.waitUntil(lambda: tasks.is_idle(parent) and not reports)
+        assert panel.use_button.isVisibleTo(panel)
+        assert panel.use_button.isEnabled()
     finally:
         trainer.close()

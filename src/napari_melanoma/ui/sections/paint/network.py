@@ -130,6 +130,7 @@ class NetworkPanel(QWidget):
         self.cancel_button.setEnabled(progress.can_cancel)
         self.resume_button.setVisible(progress.can_resume)
         self.use_button.setVisible(progress.can_use)
+        self.use_button.setEnabled(True)  # an earlier network may be in use already
 
 
 @dataclass
