@@ -165,19 +165,32 @@ class PhotographCorrections(QObject):
         return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
 
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
+        if image_id is None:
+            self._status.show_message("Nothing to undo.")
+            return
         for session in self._sessions:
-            lesion, review = session.masked_lesion, session.review
-            stored_row = {} if lesion is None else index.rows.get(lesion.image_digest, {})
-            if review.folder == index.folder and stored_row.get("image_id", image_id) == image_id:
-                review = replace(review, folder=None)
+            if _is_undone(session, image_id, index):
+                session.review = replace(session.review, folder=None, diagnosis=None, stored_digest="")
+                lesion = session.masked_lesion
                 if lesion is not None and lesion.corrected:
                     self._saver.set_unsaved(session)
-            session.review = replace(review, diagnosis=None, stored_digest="")
         self.reset()
-        message = f"Undid the last change of {image_id} in {self._describe_folder(index)}"
-        self._status.show_message(message if image_id else "Nothing to undo.")
+        self._status.show_message(f"Undid the last change of {image_id} in {self._describe_folder(index)}")
 
     def _on_failed(self, error: Exception) -> None:
         self._status.end("storing")
         self.reset()
         self.failed.emit(error)
+
+
+def _is_undone(session: PhotographSession, image_id: str, index: CorrectionsIndex) -> bool:
+    """Whether the change of a row that was undone was made by storing this photograph.
+
+    ``index``: the rows afterwards; that of a photograph that was stored once is missing.
+    """
+    lesion, review = session.masked_lesion, session.review
+    if review.folder != index.folder:
+        return False
+    if lesion is None:
+        return review.stored is not None and review.stored.image_id == image_id
+    return index.rows.get(lesion.image_digest, {}).get("image_id", image_id) == image_id

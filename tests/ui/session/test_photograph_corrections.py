@@ -1,0 +1,54 @@
+"""Undoing a stored correction: what it changes of the open photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from unittest.mock import MagicMock, Mock
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+SHAPE = (6, 8, 3)
+
+
+@pytest.fixture
+def sessions() -> PhotographSessions:
+    viewer = ViewerModel()
+    for name in ("stored", "typed"):
+        viewer.add_image(np.zeros(SHAPE, np.uint8), rgb=True, name=name)
+    made = PhotographSessions(viewer)
+    made.update()
+    return made
+
+
+@pytest.mark.parametrize(("undone", "left"), [("stored", None), ("another", "nevus"), (None, "nevus")])
+def test_undo_keeps_diagnoses_that_are_not_stored_yet(
+    qtbot: QtBot, home: Path, tmp_path: Path, sessions: PhotographSessions, undone: str | None, left: str | None
+) -> None:
+    parent, status, index = QObject(), Mock(), CorrectionsIndex(tmp_path)
+    corrections = PhotographCorrections(sessions, Mock(), ReviewSettings(), status, MagicMock(), parent)
+    stored, typed = sessions
+    set_stored(stored, StoredCorrection("stored", "digest", "rejected", index))
+    corrections.set_diagnosis(stored, "nevus")
+    corrections.set_diagnosis(typed, "melanoma")
+    corrections.store.undone.emit(undone, index)
+    assert (stored.review.diagnosis, typed.review.diagnosis) == (left, "melanoma")
+    assert status.show_message.call_args[0][0].startswith(
+        "Nothing to undo." if undone is None else f"Undid the last change of {undone}"
+    )
+
+
+def set_stored(session: PhotographSession, stored: StoredCorrection) -> None:
+    session.review = replace(session.review, stored=stored, folder=stored.index.folder)
