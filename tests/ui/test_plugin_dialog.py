@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from napari.utils import notifications
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QLabel, QPlainTextEdit, QPushButton
 
 from napari_melanoma.core import plugins
 from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
@@ -55,6 +56,21 @@ def test_a_file_that_changed_since_it_was_listed_is_not_used(shown_viewer, qtbot
     dialog.findChild(QPushButton, "use_mine.py").click()
     assert any("was changed in the meantime" in text for text in texts(dialog))
     assert [file.state for file in list_plugin_files()] == ["new"]
+    dialog.close()
+
+
+@pytest.mark.path
+def test_a_file_is_read_here_with_its_hidden_characters(shown_viewer, qtbot, path, monkeypatch):
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: pytest.fail(f"{url} may be run by its program"))
+    path.write_text(f"{FILE}# hidden: \u202e", encoding="utf-8")
+    dialog = opens_list(shown_viewer)
+    dialog.findChild(QPushButton, "read_mine.py").click()
+    text = dialog.findChild(QPlainTextEdit, "plugin_text")
+    assert text.isReadOnly()
+    assert text.toPlainText() == f"{FILE}# hidden: \\u202e"
+    path.write_text(f"{FILE}# changed")
+    dialog.findChild(QPushButton, "read_mine.py").click()
+    assert any("was changed in the meantime" in one for one in texts(dialog))
     dialog.close()
 
 

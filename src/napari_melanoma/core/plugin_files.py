@@ -43,6 +43,22 @@ class PluginFile:
     def name(self) -> str:
         return self.path.name
 
+    def read_text(self) -> str:
+        """Return the listed content as Python reads it, with all hidden characters as escapes.
+
+        Raises ``InputError`` if the file has another content now.
+        """
+        from importlib.util import decode_source
+
+        content = _read_content(self.path, self.sha256)
+        if content is None:
+            raise InputError(f"{self.path} was changed in the meantime. Open the list of plug-ins again.")
+        try:
+            text = decode_source(content)  # it may state its encoding
+        except (SyntaxError, UnicodeError):
+            text = content.decode("utf-8", "backslashreplace")
+        return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+
     def describe_contents(self) -> str:
         """List what the file adds, such as ``losses: log_cosh``; or state why it cannot be used."""
         return self.fault or "; ".join(f"{family}: {', '.join(values)}" for family, values in self.objects.items())
@@ -136,13 +152,19 @@ def _is_table(objects: object) -> bool:
     return all(isinstance(table, dict) for table in tables) and all(isinstance(text, str) for text in texts)
 
 
+def _read_content(path: Path, sha256: str) -> bytes | None:
+    """Return the content of a file; None if it is not the one with this SHA-256."""
+    content = read_limited(path, MAX_BYTES)
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+
 def load_object(path: Path, sha256: str, attribute: str) -> object:
     """Run a file if it still has the confirmed content, once in a process, and return an object of it."""
     module_name = f"napari_melanoma_plugin_{path.stem}_{sha256[:16]}"
     module = sys.modules.get(module_name)
     if module is None:
-        content = read_limited(path, MAX_BYTES)
-        if hashlib.sha256(content).hexdigest() != sha256:
+        content = _read_content(path, sha256)
+        if content is None:
             raise PluginError("it was changed after it was listed. Restart the program, then confirm the file again")
         module = sys.modules[module_name] = ModuleType(module_name)
         module.__file__ = str(path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, QUrl
-from qtpy.QtGui import QDesktopServices
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QApplication,
     QDialog,
+    QDialogButtonBox,
     QHBoxLayout,
     QLabel,
     QMainWindow,
+    QPlainTextEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 DIALOG_NAME = "plugin_dialog"
 SIZE_PX = (560, 400)
+TEXT_SIZE_PX = (720, 640)
 NONE = "No plug-in is installed. Packages and files add networks, losses, sections and more."
 STATES = {"new": "New: not used yet.", "changed": "Changed since it was confirmed: not used."}
 RIGHTS = "A plug-in runs with all your rights. Read a file before you use it."
@@ -80,8 +83,9 @@ class PluginDialog(QDialog):
     def _add_file(self, rows: QVBoxLayout, file: PluginFile) -> None:
         _add_entry(rows, f"{file.name}. {STATES.get(file.state, '')}", file.describe_contents())
         buttons = QHBoxLayout()
-        read = named(QPushButton("Read"), f"read_{file.name}", f"Open {file.name} in a text editor")
-        read.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(file.path))))
+        read = named(QPushButton("Read"), f"read_{file.name}", f"Show the text of {file.name}")
+        read.setEnabled(bool(file.sha256))
+        read.clicked.connect(partial(self._read, file))
         use = named(QPushButton("Use this file"), f"use_{file.name}", f"Use {file.name} from now on, until it changes")
         use.setEnabled(not file.fault)
         use.clicked.connect(partial(self._confirm, file))
@@ -89,6 +93,14 @@ class PluginDialog(QDialog):
         buttons.addWidget(use)
         buttons.addStretch()
         rows.addLayout(buttons)
+
+    def _read(self, file: PluginFile) -> None:
+        try:
+            _show_text(self, file)
+        except (MelanomaError, OSError, ValueError) as error:
+            self._message.setText(str(error))
+            self._message.show()
+            QTimer.singleShot(0, self.update_list)
 
     def _confirm(self, file: PluginFile) -> None:
         try:
@@ -99,6 +111,24 @@ class PluginDialog(QDialog):
         self._message.setText(text)
         self._message.show()
         QTimer.singleShot(0, self.update_list)  # the clicked button is still in use
+
+
+def _show_text(parent: QWidget, file: PluginFile) -> None:
+    """Show a file here: the system may open it with Python, which would run it."""
+    text = named(QPlainTextEdit(file.read_text()), "plugin_text", f"Text of {file.name}")
+    dialog = named(QDialog(parent), "plugin_text_dialog", f"Text of {file.name}")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setWindowTitle(str(file.path))
+    text.setToolTip("")
+    text.setReadOnly(True)
+    text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+    buttons.rejected.connect(dialog.reject)
+    layout = QVBoxLayout(dialog)
+    layout.addWidget(text)
+    layout.addWidget(buttons)
+    dialog.resize(*TEXT_SIZE_PX)
+    dialog.show()
 
 
 def _add_entry(rows: QVBoxLayout, title: str, details: str) -> None:
