@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from psygnal import EmitLoopError
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject
 
@@ -103,6 +104,15 @@ def test_an_edited_value_has_steps_of_the_user_and_others() -> None:
     edited.redo()
     assert (edited.value, edited.can_undo, edited.can_redo) == (20, True, True)
     assert (seen, steps) == ([2, 7, 20, 10, 20], [2, 20, 10, 20])
+
+
+def test_a_step_is_stored_even_if_it_cannot_be_displayed() -> None:
+    edited, stored = Edited(1), []
+    edited.edited.connect(lambda: stored.append(edited.value))
+    edited.changed.connect(lambda value: 1 // 0)
+    with pytest.raises(EmitLoopError):
+        edited.apply(lambda value: 2)
+    assert stored == [2]
 
 
 def test_a_locked_value_does_not_change() -> None:

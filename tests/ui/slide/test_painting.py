@@ -19,7 +19,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_strok
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.slide import hosted_sections
-from napari_melanoma.ui.viewer.slide_layers import find_layers, toggle_overlays
+from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 from .test_reading_keys import press
@@ -227,6 +227,8 @@ def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
     person.waits()
     rows = opened(person).view.panel.chart.rows
     assert {row.name: row.text for row in rows if row.value is None} == {"Epidermis": "1 stroke", "Dermis": "1 stroke"}
+    close_slides(person.viewer, [slide.info.path])  # it is not displayed
+    assert opened(person)._session.sessions.get(slide.identity) is None
 
 
 @pytest.mark.slow

@@ -127,8 +127,8 @@ class Edited(Shared[Value]):
             return
         self._history = history
         self._save()
+        self.edited.emit()  # first, so that the value is saved even if it cannot be displayed
         self.refresh()
-        self.edited.emit()
 
     def _save(self) -> None:
         """Store the value, which has changed by a step."""
@@ -260,7 +260,7 @@ class Document(Edited[Value]):
     def _on_read(self, stored: Stored[Value] | Exception) -> None:
         self.is_ready = True
         if isinstance(stored, Exception):
-            self.problem = str(stored)
+            self.problem = str(stored) or type(stored).__name__
             self.failed.emit(stored)
         else:
             self._stored = stored

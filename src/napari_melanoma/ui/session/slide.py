@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from psygnal import Signal
+from qtpy.compat import isalive
 
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 Value = TypeVar("Value")
+log = logging.getLogger(__name__)
 
 
 class SessionServices(Protocol):
@@ -74,6 +77,30 @@ class SessionServices(Protocol):
         """Save the notes of a slide in the background."""
 
 
+class PendingInput:
+    """Functions of sections that apply pending input; an error of one does not keep the others from being called."""
+
+    def __init__(self, on_error: Callable[[Exception], object]) -> None:
+        self._functions: list[Callable[[], object]] = []
+        self._on_error = on_error
+
+    def connect(self, function: Callable[[], object]) -> None:
+        """Call a function each time, until it is disconnected."""
+        self._functions.append(function)
+
+    def disconnect(self, function: Callable[[], object]) -> None:
+        """Do not call a function any more."""
+        self._functions.remove(function)
+
+    def emit(self) -> None:
+        """Apply pending input of all sections."""
+        for function in tuple(self._functions):
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
+                self._on_error(error)
+
+
 class SlideSession:
     """One open slide with all values that sections show and edit; sections meet here and know nothing of each other.
 
@@ -82,12 +109,11 @@ class SlideSession:
     - ``painted``, ``regions``, and others by ``document``: values that are stored in files of their own
     - ``selected_regions``: the ids of the selected regions
     - ``run``: the latest update of the analysis of this slide; None until there is one
-    - ``flushing``: apply what is being typed or drawn now, because it is saved next
+    - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
     """
 
-    flushing = Signal()
     closed = Signal(str)
 
     def __init__(
@@ -95,6 +121,7 @@ class SlideSession:
     ) -> None:
         self.slide, self.services, self.sessions = slide, services, sessions
         self._location = location
+        self.flushing = PendingInput(self._on_pending_error)
         self._documents: dict[str, Document[Any]] = {}
         self.notes: Shared[SlideNotes] = Shared(location.notes)
         self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
@@ -179,6 +206,13 @@ class SlideSession:
         self.closed.emit(self.identity)
         for document in self._documents.values():
             document.close()
+
+    def _on_pending_error(self, error: Exception) -> None:
+        """Show why pending input could not be applied, or log it if the window is being closed."""
+        if isalive(self.services.status):
+            show_failure(self.services.status, error)
+        else:
+            log.error("%s: pending input was not applied: %s", self.identity, error)
 
     def _on_measures(self) -> None:
         self.edit_notes(lambda notes: replace(notes, measures=self.measures.value))

@@ -71,6 +71,7 @@ class HostedSections(QObject):
         self._search.failed.connect(self.failed)
         context.waiting.add_task(lambda: self._search.start(self))
         context.dock.destroyed.connect(self._close_sections)
+        context.connections.connect(context.viewer.layers.events.removed, self._remove_closed)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show the session of a slide; that of a slide that was just opened follows when its folder is found.
@@ -78,10 +79,8 @@ class HostedSections(QObject):
         For the same slide with another scale, the sections are opened again.
         """
         self._close_sections()
-        open_slides = {one.identity for one in slide_layers.list_slides(self._context.viewer)}
-        for session in self.sessions:
-            if session.identity not in open_slides:
-                self.sessions.remove(session.identity)
+        self.session = None
+        self._remove_closed()
         known = None if slide is None else self.sessions.get(slide.identity)
         self.session = known if known is not None and known.slide == slide else None
         self._known_notes = None if self.session is None else self.session.notes.value
@@ -114,6 +113,13 @@ class HostedSections(QObject):
         """Apply what is being typed or drawn, and save pending changes."""
         if self.session is not None:
             self.session.flush()
+
+    def _remove_closed(self, _: object = None) -> None:
+        """Remove the sessions of slides that were closed, also while another slide is displayed."""
+        open_slides = {one.identity for one in slide_layers.list_slides(self._context.viewer)}
+        for session in self.sessions:
+            if session is not self.session and session.identity not in open_slides:
+                self.sessions.remove(session.identity)
 
     def _on_found(self, sections: Mapping[str, Callable[[], Section]]) -> None:
         for title, create in sections.items():
