@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import sleep
+
 import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
@@ -16,8 +18,10 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
-from napari_melanoma.ui.sections.paint import section
+from napari_melanoma.ui.sections.paint import network, saving, section
+from napari_melanoma.ui.sections.paint.network import NOT_STARTED
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
+from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -317,3 +321,26 @@ def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom
     person.waits()
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
     assert not frame.isExpanded()
+
+
+@pytest.mark.parametrize(
+    ("start", "work", "expected"),
+    [
+        (lambda part: part._saver._start((), None, part._options.current.fit, "mine", {}), "save_model", NOT_SAVED),
+        (lambda part: part._trainer._prepare(()), "_prepare", NOT_STARTED),
+    ],
+    ids=("save", "train"),
+)
+def test_another_slide_cancels_with_a_message(painting, tmp_path, monkeypatch, start, work, expected):
+    def wait(*values):
+        while True:
+            values[-1].check()
+            sleep(0.01)
+
+    monkeypatch.setattr(saving if work == "save_model" else network, work, wait)
+    part = opened(painting)
+    start(part)
+    painting.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    painting.until(lambda: is_open(painting) and opened(painting) not in (None, part))
+    painting.waits()
+    assert painting.dock.status.text == expected

@@ -44,6 +44,7 @@ DETAILS = (
     "Train dock shows its curves."
 )
 BRIGHTFIELD_ONLY = "A network is trained on brightfield slides only. Use Save as model."
+NOT_STARTED = "The training was not started: the displayed slide or its scale has changed. Start it again."
 NO_STROKES = "Paint at least two strokes of two classes first."
 
 
@@ -226,7 +227,7 @@ class NetworkTrainer(QObject):
         self._status.cancelled.disconnect(self._on_cancelled)
         if self._job is not None:
             self._job.cancel()
-            self._status.end("training")
+            self._status.end("training", NOT_STARTED)
 
     def _prepare(self, slides: Sequence[PaintedSlideFile]) -> None:
         if self.is_active:

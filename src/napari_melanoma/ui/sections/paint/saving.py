@@ -33,6 +33,7 @@ SAVED = (
     "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
     "more."
 )
+NOT_SAVED = "The model was not saved: the displayed slide or its scale has changed. Save it again."
 
 
 def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
@@ -113,7 +114,7 @@ class ModelSaver(QObject):
         self._status.cancelled.disconnect(self._on_cancelled)
         if self._job is not None:
             self._job.cancel()
-            self._status.end("fitting")
+            self._status.end("fitting", NOT_SAVED)
 
     def _start(
         self,
