@@ -17,6 +17,7 @@ from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
 from napari_melanoma.runs import acceptance, launching
 from napari_melanoma.runs.launching import RunReport
 from napari_melanoma.runs.stroke_training import NAME
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.sections.paint import network
 from napari_melanoma.ui.sections.paint.network import (
@@ -28,6 +29,7 @@ from napari_melanoma.ui.sections.paint.network import (
     resolve_network,
     resolve_network_blocker,
 )
+from napari_melanoma.ui.sections.paint.saving import describe_slides
 from napari_melanoma.ui.widgets.job import tasks
 
 NAMED = TrainRecipe.model_construct(name=NAME)
@@ -82,6 +84,11 @@ def test_why_no_network_can_be_trained(strokes: tuple[int, ...], active: bool, e
     assert blocker.startswith(expected)
     assert bool(blocker) == bool(expected)
     assert resolve_network_blocker(strokes, is_active=active, is_fluorescence=True) == BRIGHTFIELD_ONLY
+
+
+def test_the_slides_used_are_named() -> None:
+    slides = [PaintedSlideFile(Path("folder") / f"{name}.svs", ()) for name in ("one", "two")]
+    assert describe_slides(slides).startswith("Strokes of 2 slides: one.svs, two.svs. ")
 
 
 def create_session() -> Any:

@@ -269,6 +269,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
 
     person.clicks("paint_save")
     dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
+    assert any("Strokes of 1 slide: section.tif." in label.text() for label in dialog.findChildren(QLabel))
     assert dialog.roles == {"tumor": "Tumor", "epidermis": "", "background": "", "nevus": ""}
     dialog.role_boxes["nevus"].setCurrentText("Tumor")
     assert not dialog.save_button.isEnabled()

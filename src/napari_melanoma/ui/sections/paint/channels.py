@@ -110,7 +110,7 @@ def displayed_limits(slide: ViewerSlide, name: str) -> ChannelLimits:
 
 
 def complete_channels(session: SlideSession) -> None:
-    """Choose the channels of a fluorescence slide that has no choice: those of another open slide, or a default."""
+    """Choose the channels of a fluorescence slide that has no choice: those of another one, or a default."""
     info = session.slide.info
     stored = session.painted.value.channels
     if info.is_rgb or (stored is not None and stored.is_complete and is_readable(info, stored)):
@@ -125,14 +125,14 @@ def complete_channels(session: SlideSession) -> None:
 
 
 def choose_channels(session: SlideSession, choice: ChannelChoice) -> None:
-    """Use other channels on all open slides that have them, since their strokes train one classifier."""
+    """Use other channels on all slides displayed so far that have them, since their strokes train one classifier."""
     for one in session.sessions:
         if is_readable(one.slide.info, choice):
             one.painted.apply(set_channels(choice))
 
 
 def list_alike(session: SlideSession) -> list[SlideSession]:
-    """Return the sessions of open slides that are read as the slide of ``session``, which comes first."""
+    """Return the sessions of slides that are read as the slide of ``session``, which comes first."""
     choice = session.painted.value.channels
     others = [one for one in session.sessions if one is not session and is_readable(one.slide.info, choice)]
     return [session, *others]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COUNT = 8
 VIEW_CELLS = 40  # width of the view of a place
 HINT = "Where the maps differ: click to go there. Return paints the class of the painted map, 1 to 9 another one."
-NOT_OPEN = "The slide of this place is not open. Open it in the Slide dock, then click again."
+NOT_OPEN = "The slide of this position has not been displayed yet. Display it in the Slide dock, then click again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def read_places(path: Path, difference: MapDifference, run: RunContext) -> tuple
 
 
 def find_session(session: SlideSession, place: ShownPlace) -> SlideSession | None:
-    """Return the session of the slide of a place; None if it is not open."""
+    """Return the session of the slide of a place; None if it has not been displayed."""
     fingerprint = place.place.fingerprint
     return next((one for one in session.sessions if one.slide.info.fingerprint == fingerprint), None)
 

@@ -22,7 +22,7 @@ from napari_melanoma.ui.sections.paint.different_places import (
     go_to,
     read_places,
 )
-from napari_melanoma.ui.sections.paint.saving import list_painted_slides
+from napari_melanoma.ui.sections.paint.saving import describe_slides, list_painted_slides
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 POLL_MS, STEPS = 1000, 1000
-TRAIN_TIP = "Train a network on the strokes of all open slides, and measure whether it is better"
+TRAIN_TIP = "Train a network on the strokes of all slides displayed so far, and measure whether it is better"
 DETAILS = (
+    "{slides}\n\n"
     "{held_back} held back: the painted classifier and the network, both trained without them, are compared on them. "
     "The network is offered only if it is better.\n\nTraining takes some minutes and continues in the background. The "
     "Train dock shows its curves."
@@ -210,9 +211,8 @@ class NetworkTrainer(QObject):
             held_back = format_count(strokes, "stroke")
         verb = "is" if held_back.startswith("1 ") else "are"
         question = f"Train a network on {format_count(sum(len(one.strokes) for one in slides), 'stroke')}?"
-        box = create_question(
-            window, "train_network", question, DETAILS.format(held_back=f"{held_back} {verb}"), "Paint"
-        )
+        details = DETAILS.format(slides=describe_slides(slides), held_back=f"{held_back} {verb}")
+        box = create_question(window, "train_network", question, details, "Paint")
         box.addButton("Train", QMessageBox.ButtonRole.AcceptRole).setObjectName("train_network_yes")
         box.addButton(QMessageBox.StandardButton.Cancel)
         box.accepted.connect(partial(self._prepare, slides))

@@ -38,7 +38,7 @@ NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the rule
 
 @dataclass(frozen=True)
 class Painted:
-    """The strokes of all open slides.
+    """The strokes of all slides displayed so far.
 
     ``strokes``: number of each class. ``slides``: number of slides with strokes of each class.
     """

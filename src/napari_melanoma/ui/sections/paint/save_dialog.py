@@ -28,11 +28,14 @@ NO_CLASS = "none"
 
 
 class SaveModelDialog(QDialog):
-    """Ask for the name of a model and the roles of its classes. ``confirmed``: the name, and the class of each role."""
+    """Ask for the name of a model and the roles of its classes. ``confirmed``: the name, and the class of each role.
+
+    ``used``: states the slides whose strokes are used.
+    """
 
     confirmed = Signal(str, object)
 
-    def __init__(self, window: QWidget, settings: DockSettings, classes: Sequence[str], name: str) -> None:
+    def __init__(self, window: QWidget, settings: DockSettings, classes: Sequence[str], name: str, used: str) -> None:
         super().__init__(window)
         self._settings = settings
         named(self, "paint_model_dialog", "Save as model").setWindowTitle("Save as model")
@@ -51,7 +54,8 @@ class SaveModelDialog(QDialog):
         for role, box in self.role_boxes.items():
             rows.addRow(QLabel(role), box)
         column = QVBoxLayout(self)
-        for widget in (quiet_label(NAME_NOTE), fields, quiet_label(ROLES_NOTE), self.warning_label, self.buttons):
+        notes = [quiet_label(text) for text in (used, NAME_NOTE, ROLES_NOTE)]
+        for widget in (*notes[:2], fields, notes[2], self.warning_label, self.buttons):
             column.addWidget(widget)
         column.addStretch(1)
         self.setMinimumWidth(380)

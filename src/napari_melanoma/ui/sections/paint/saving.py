@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.files import temporary_prefix
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.sections.paint.assessment import list_strokes
 from napari_melanoma.ui.sections.paint.channels import list_alike
 from napari_melanoma.ui.sections.paint.save_dialog import SaveModelDialog
@@ -37,7 +38,7 @@ NOT_SAVED = "The model was not saved: the displayed slide or its scale has chang
 
 
 def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
-    """Return the open slides that have strokes and are read as the slide of ``session``, with its channels."""
+    """Return the slides displayed so far that have strokes and are read as that of ``session``, with its channels."""
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
     channels = session.painted.value.channels
@@ -49,6 +50,12 @@ def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
         for info, state, folder in painted
         if state.strokes
     )
+
+
+def describe_slides(slides: Sequence[PaintedSlideFile]) -> str:
+    """State which slides are used, and how to add others."""
+    names = format_names([slide.path.name for slide in slides])
+    return f"Strokes of {format_count(len(slides), 'slide')}: {names}. To include another slide, display it first."
 
 
 def save_model(
@@ -105,7 +112,7 @@ class ModelSaver(QObject):
         slides = list_painted_slides(session)
         painted = {stroke.class_name for slide in slides for stroke in slide.strokes}
         classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
-        dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME)
+        dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME, describe_slides(slides))
         dialog.confirmed.connect(partial(self._start, slides, assessment, options))
         dialog.open()
 

@@ -38,7 +38,7 @@ TISSUE_CLASSES = ClassKind(
     "Classes of tissue",
     "Class of the strokes that you paint",
     "strokes",
-    "Remove the class with its strokes, on all open slides; undo restores them",
+    "Remove the class with its strokes, on all slides displayed so far; undo restores them",
 )
 TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
     "brush": (
@@ -67,7 +67,7 @@ EDITS = {  # text and tooltip
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
 ADVICE_LINES, PROGRESS_LINES = 3, 1  # reserved, so that the controls below keep their positions
-SAVE_TIP = "Save a model of the strokes of all open slides, for analyses, cohorts and reports"
+SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 
 
