@@ -27,6 +27,7 @@ from napari_melanoma.ui.widgets.job import tasks
 
 from ..slide.test_depth import page as depth_page
 from ..slide.test_drawing import box, event
+from ..slide.test_drawing_moments import moves_mouse
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
 
@@ -60,6 +61,15 @@ def strokes(person, *points):
     for place in points[1:]:
         mouse_move_callbacks(layer, event(person, "mouse_move", place))
     mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+
+
+def begins_polygon(person, corners):
+    """Click the corners, and move the mouse on without the double click that ends the polygon."""
+    layer = person.viewer.layers[REGIONS_LAYER]
+    for place in corners:
+        for kind in ("mouse_move", "mouse_press", "mouse_release"):
+            moves_mouse(layer, kind, place)
+    moves_mouse(layer, "mouse_move", (9.0 * TILE, 1.0 * TILE))
 
 
 def kept(person):
@@ -236,6 +246,51 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
             other = dock.sections.hosted.sessions.get(second).regions
             assert len(other.value) == (tool == "brush")
             other.apply(lambda _: ())
+
+
+@pytest.mark.slow
+def test_unfinished_shapes_and_paintings_become_regions_of_their_slide(annotating, tmp_path):
+    person, hosted = annotating, annotating.dock.sections.hosted
+    first, document_of = hosted.session.identity, lambda slide: hosted.sessions.get(slide).regions
+
+    # The brush stays active while its painting is saved.
+    person.clicks("region_brush")
+    person.viewer.layers[PAINTING].data[:200, :200] = 1
+    hosted.flush()
+    assert len(document_of(first).value) == len(kept(person)) == 1
+    assert not person.viewer.layers[PAINTING].data.any()
+    person.clicks("region_brush")
+    assert len(document_of(first).value) == 1
+    document_of(first).apply(lambda _: ())
+
+    # A polygon ends, without the vertex below the mouse.
+    person.clicks("region_add_polygon")
+    begins_polygon(person, box(2, 2, 6, 6))
+    hosted.flush()
+    assert [one.polygons[0].area / TILE**2 for one in document_of(first).value] == [pytest.approx(16)]
+    assert person.viewer.layers[REGIONS_LAYER].mode == "add_polygon"
+
+    # The outline of a hole stays one when another layer is selected.
+    person.clicks("region_hole")
+    layer, outline = person.viewer.layers[REGIONS_LAYER], (*box(3, 3, 5, 5), (4.9 * TILE, 3.0 * TILE))
+    moves_mouse(layer, "mouse_press", outline[0])
+    for place in outline[1:]:
+        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+    person.viewer.layers.selection.active = person.dock.slide.layers[-1]
+    assert [len(one.polygons[0].holes) for one in regions(person)] == [1]
+
+    # What is unfinished stays with its slide.
+    document_of(first).apply(lambda _: ())
+    person.clicks("region_add_polygon")
+    begins_polygon(person, box(2, 2, 6, 6))
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: are_read(person))
+    assert regions(person) == ()
+    assert len(document_of(first).value) == 1
+    person.clicks("previous_slide")
+    person.waits()
+    assert len(document_of(first).value) == 1
+    assert len(regions(person)) == 1
 
 
 def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new shape
 SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")
 LINE_MODE = "add_path"
+# Modes that end an unfinished shape and read it in the same way; in others, napari keeps the vertex below the mouse.
+END_MODES = {"add_polygon": "add_polygon_lasso", "add_polygon_lasso": "add_polygon", LINE_MODE: "add_polyline"}
 MOST_SHOWN_FIRST = 100  # up to this number, selected regions are shown even if there are too many to show all
 SNAP_PX = 8.0  # in screen pixels: outlines that are closer to each other are snapped
 FILL_OPACITY = 0.12
@@ -82,7 +84,13 @@ class RegionLayer(QObject):
         self._unfollow()
 
     def flush(self) -> None:
-        """Emit what was just drawn."""
+        """Emit what was just drawn; an unfinished shape ends."""
+        layer = self.layer
+        if layer is not None and self._is_drawing:
+            with layer.events.mode.blocker():
+                mode = layer.mode
+                layer.mode = END_MODES.get(mode, "pan_zoom")
+                layer.mode = mode
         self._emit_timer.flush()
 
     @property
@@ -117,6 +125,7 @@ class RegionLayer(QObject):
             colors = {region.id: region.color or DEFAULT_COLOR for region in regions}
             layer.selected_data = set()
             layer.data = []
+            self._is_drawing = False  # napari has ended an unfinished shape
             if self._outlines:
                 edge_colors = [to_rgba(colors[outline.ring_key[0]]) for outline in self._outlines]
                 opacities = _list_fill_opacities(regions, self._outlines)
@@ -203,6 +212,7 @@ class RegionLayer(QObject):
     def _on_active(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """React to the selection of another layer."""
         if self._mode != "pan_zoom" and self._viewer.layers.selection.active != self.layer:
+            self.flush()  # with the tool it was drawn with
             self._mode = "pan_zoom"
             self.left.emit()
 
@@ -362,15 +372,21 @@ class RegionBrush(QObject):
         }
         return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colors})
 
-    def finish(self) -> None:
-        """Remove the layer, and emit the painting unless it is empty."""
+    def flush(self) -> None:
+        """Emit the painting unless it is empty, and continue with an empty layer."""
         import numpy as np
 
         layer, placement = self.layer, self._placement
-        self._placement = None
         if layer is None or placement is None:
             return
         labels = np.asarray(layer.data).astype(np.uint8)
-        remove_tool_layer(self._viewer, self._slide, layer)
         if labels.any():
+            layer.data = np.zeros_like(labels)
             self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance))
+
+    def finish(self) -> None:
+        """Emit the painting unless it is empty, and remove the layer."""
+        self.flush()
+        layer, self._placement = self.layer, None
+        if layer is not None:
+            remove_tool_layer(self._viewer, self._slide, layer)

@@ -69,6 +69,7 @@ class RegionTools(QObject):
         self._connections.connect(session.regions.changed, self._on_regions)
         self._connections.connect(session.selected_regions.changed, self.layer.select)
         self._connections.connect(session.flushing, self.layer.flush)
+        self._connections.connect(session.flushing, self.brush.flush)
         self.layer.changed.connect(self._on_shapes)
         self.layer.line_drawn.connect(lambda line: session.regions.apply(self.operations.make_split_edit(line)))
         self.layer.selection_changed.connect(partial(select_regions, session.selected_regions))
@@ -82,7 +83,6 @@ class RegionTools(QObject):
 
     def close(self) -> None:
         """Keep what was drawn, end the tool, and disconnect all signals."""
-        self.layer.flush()  # with the tool it was drawn with
         self.set_tool("")
         self.layer.close()
         self._connections.close()
@@ -108,6 +108,7 @@ class RegionTools(QObject):
 
         ``is_left``: the user left the tool by a choice in napari, whose mode must not be changed.
         """
+        self.layer.flush()  # with the tool it was drawn with
         previous, self.tool = self.tool, name
         if previous == "brush":
             self.brush.finish()
