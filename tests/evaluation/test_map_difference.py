@@ -34,7 +34,7 @@ def predict(skin: int, fat: int) -> np.ndarray:
 def test_equal_maps() -> None:
     difference = MapDifference.measure(make_cells(), predict(0, 0))
     assert (difference.share, difference.places, difference.is_wide) == (0, (), False)
-    assert difference.describe().endswith("in 100% of 200 cells where that is certain.")
+    assert difference.describe().endswith("in 100% of 200 cells with a probability of at least 90%.")
 
 
 def test_a_class_that_differs_widely_is_named_with_its_places() -> None:
@@ -45,7 +45,7 @@ def test_a_class_that_differs_widely_is_named_with_its_places() -> None:
         ("skin", CELLS, 0.05, "tumor"),
     ]
     assert difference.is_wide
-    assert difference.describe().endswith("certain. The maps differ widely: 31% of 'fat' become mostly 'tumor'.")
+    assert difference.describe().endswith("at least 90%. The maps differ widely: 31% of 'fat' become mostly 'tumor'.")
     first, second = difference.places
     assert (first.image, first.cells, first.painted, first.network) == ("b", 31, "fat", "tumor")
     assert first.center == (0.0, 32.0 * (CELLS + 15))
@@ -59,7 +59,7 @@ def test_uncertain_cells_and_classes_with_few_cells_do_not_count() -> None:
     assert not difference.is_wide
     assert difference.cells == CELLS + MIN_CELLS - 1
     none = MapDifference.measure(make_cells(certain=0), predict(0, CELLS))
-    assert "nowhere certain" in none.describe()
+    assert "were not compared between the strokes" in none.describe()
 
 
 def test_missing_and_damaged_values(tmp_path: Path) -> None:

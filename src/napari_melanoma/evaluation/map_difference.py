@@ -130,10 +130,12 @@ class MapDifference:
     def describe(self) -> str:
         """State how far both agree, and where they do not."""
         if not self.cells:
-            return "Between the strokes, the painted classifier is nowhere certain: the maps were not compared there."
+            return (
+                f"The maps were not compared between the strokes: no painted class has a probability of {CERTAIN:.0%}."
+            )
         text = (
             "Between the strokes, it predicts the class of the painted classifier of all strokes in "
-            f"{1 - self.share:.0%} of {self.cells} cells where that is certain."
+            f"{1 - self.share:.0%} of {self.cells} cells with a probability of at least {CERTAIN:.0%}."
         )
         wide = [one for one in self.classes if one.share > MAX_DIFFERENT]
         listed = ", ".join(f"{one.share:.0%} of '{one.name}' become mostly '{one.predicted}'" for one in wide)

@@ -104,15 +104,15 @@ def _is_same_folder(one: Path, other: Path) -> bool:
 
 @dataclass(eq=False)
 class PhotographSession:
-    """One open photograph; each field is an immutable value, and ``events`` has a signal for each field.
+    """One open photograph; each field is an immutable value, except ``prompted``; ``events`` has a signal for each.
 
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
     and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
-    unsaved corrections that may be restored. ``prompted``: the clicks that corrected the mask. ``edited_mask``: from
-    which contours and measurements are not derived yet. ``request``: of the prediction for the current mask, patient
-    data and model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the request of
-    the heatmap that is shown.
+    unsaved corrections that may be restored. ``prompted``: the clicks that corrected the mask, edited in place; its
+    signal is emitted only when it is replaced. ``edited_mask``: from which contours and measurements are not derived
+    yet. ``request``: of the prediction for the current mask, patient data and model. ``prediction``: the last outcome,
+    which may be of an earlier request. ``heatmap``: the request of the heatmap that is shown.
     """
 
     shown = Signal()

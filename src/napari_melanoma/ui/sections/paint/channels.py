@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLORS = ("red", "green", "blue")
 LIMIT_DIGITS = 4
-LIST_TIP = "Channel that the features see as {}; the map is computed again"
+LIST_TIP = "Channel shown as {}; the map is computed again"
 LIMITS_TIP = (
     "Use the contrast limits that the section Display shows now. They are numbers, the same for all slides, and are "
     "part of the model"

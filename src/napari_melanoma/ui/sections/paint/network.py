@@ -151,7 +151,7 @@ class NetworkRun:
 class NetworkTrainer(QObject):
     """Ask, prepare and start the training of a network, and follow it.
 
-    ``run``: is set to the started run. ``used``: the name of the model that the user has taken. ``place_assigned``: a
+    ``run``: is set to the started run. ``used``: the name of the network in use. ``place_assigned``: a
     ``ShownPlace`` of the displayed slide, and the number of the class to paint there, 0 for that of the painted map.
     """
 

@@ -42,7 +42,7 @@ CHOOSE_TEXT = "encoder from a file ..."
 SHIPPED_MPP = 1.0  # of the features that are shipped
 SMOOTHING = {0.0: "off", 0.5: "weak", 1.0: "strong"}  # by the width of the Gaussian in cells
 FEATURES_TIP = (
-    "What the classifier sees of each cell. automatic: those that predict left-out strokes best; the choice and the "
+    "Features of each cell. automatic: those that predict left-out strokes best; the choice and the "
     "accuracy of all are stated below"
 )
 SMOOTHING_TIP = (

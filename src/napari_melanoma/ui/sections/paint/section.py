@@ -433,7 +433,7 @@ class PaintController(QObject):
         self.model = model
 
     def _on_network_used(self, model: str) -> None:
-        """Apply the network that the user has taken to this slide."""
+        """Apply the network in use to this slide."""
         self.model = model
         self._update_texts()
         self._services.analysis_requested.emit(model)
