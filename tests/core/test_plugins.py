@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 
 from napari_melanoma.core import plugins
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, plugin_folder
+from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, load_object, plugin_folder
 from napari_melanoma.training.losses import LOSSES, losses
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -151,6 +152,13 @@ def test_a_file_that_changes_after_it_was_listed_is_not_run(write_file: Callable
     path.write_text("raise AssertionError")
     assert "absolute" not in losses()
     assert "it was changed after it was listed" in str([*LOSSES.errors.values()])
+
+
+def test_two_threads_wait_until_a_file_has_been_run(write_file: Callable[[str], Path]) -> None:
+    path = write_file("import time; time.sleep(0.2); late = 1")
+    (file,) = list_plugin_files()
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda _: load_object(path, file.sha256, "late"), range(2))) == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Literal
 
@@ -24,6 +25,7 @@ VARIABLE = "ENTRY_POINTS"
 MAX_BYTES = 1_000_000
 CONFIRM_COMMAND = "napari-melanoma doctor --confirm-plugin"
 LOCK_TIMEOUT_S = 5.0
+_module_lock = RLock()  # of the modules of files: families in several threads may need the same file
 
 
 @dataclass(frozen=True)
@@ -161,16 +163,19 @@ def _read_content(path: Path, sha256: str) -> bytes | None:
 def load_object(path: Path, sha256: str, attribute: str) -> object:
     """Run a file if it still has the confirmed content, once in a process, and return an object of it."""
     module_name = f"napari_melanoma_plugin_{path.stem}_{sha256[:16]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        content = _read_content(path, sha256)
-        if content is None:
-            raise PluginError("it was changed after it was listed. Restart the program, then confirm the file again")
-        module = sys.modules[module_name] = ModuleType(module_name)
-        module.__file__ = str(path)
-        try:
-            exec(compile(content, path, "exec"), vars(module))
-        except BaseException:
-            del sys.modules[module_name]
-            raise
+    with _module_lock:
+        module = sys.modules.get(module_name)
+        if module is None:
+            content = _read_content(path, sha256)
+            if content is None:
+                raise PluginError(
+                    "it was changed after it was listed. Restart the program, then confirm the file again"
+                )
+            module = sys.modules[module_name] = ModuleType(module_name)
+            module.__file__ = str(path)
+            try:
+                exec(compile(content, path, "exec"), vars(module))
+            except BaseException:
+                del sys.modules[module_name]
+                raise
     return getattr(module, attribute) if attribute else module
