@@ -154,7 +154,7 @@ def test_a_missing_plugin_is_named_by_its_bundle_and_recipe(tmp_path: Path) -> N
         "other", package
     )
     file = PluginReference(package="mine.py", version="ab" * 32, entry_point=entry_point, is_file=True)
-    assert "doctor --confirm-plugin mine.py" in explain_missing_network("other", file)
+    assert f"doctor --confirm-plugin mine.py@{'ab' * 32}" in explain_missing_network("other", file)
     with pytest.raises(ConfigError, match="package"):
         PluginReference.parse({**package.model_dump(), "package": "--index-url=http://x y"}, "the bundle")
     with pytest.raises(ConfigError, match="no such name"):
@@ -198,13 +198,22 @@ def test_doctor_lists_what_is_installed_and_what_is_broken(
             f"{PACKAGE} 1.0: augmentations: red_cast; data sources: med_node; exports: areas"
         )
         assert file.found.endswith("mine.py: losses: other")
-        assert "doctor --confirm-plugin mine.py" in file.fix
+        assert f"doctor --confirm-plugin mine.py@{list_plugin_files()[0].sha256}" in file.fix
 
 
-def test_doctor_confirms_a_file(user_folders: Path) -> None:
+def test_doctor_confirms_the_content_that_was_read(user_folders: Path) -> None:
     plugin_folder().mkdir(parents=True)
-    (plugin_folder() / "mine.py").write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
-    result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", "mine.py"])
+    path = plugin_folder() / "mine.py"
+    path.write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
+    (seen,) = list_plugin_files()
+    path.write_text(path.read_text() + "  # changed")
+    for known, reason in (("", "expected mine.py@SHA256"), (f"@{seen.sha256}", "was changed in the meantime")):
+        result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", f"mine.py{known}"])
+        assert result.exit_code != 0
+        assert reason in " ".join(result.output.split())
+    assert [file.state for file in list_plugin_files()] == ["new"]
+    (file,) = list_plugin_files()
+    result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", f"mine.py@{file.sha256}"])
     assert "mine.py is used from now on, until it changes: losses: other" in result.output
     assert [file.state for file in list_plugin_files()] == ["confirmed"]
 

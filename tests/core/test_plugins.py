@@ -146,7 +146,7 @@ def test_a_file_is_used_once_its_content_is_confirmed(write_file: Callable[[str]
 
 def test_a_file_that_changes_after_it_was_listed_is_not_run(write_file: Callable[[str], Path]) -> None:
     path = write_file(f"{FILE}# not run by another test")
-    confirm_plugin_file("mine.py")
+    confirm_plugin_file("mine.py", list_plugin_files()[0].sha256)
     plugins.refresh()
     assert len([plugin for plugin in plugins.list_plugins() if plugin.is_file]) == 1
     path.write_text("raise AssertionError")
@@ -177,7 +177,7 @@ def test_a_file_without_a_valid_list_of_objects(
     (file,) = list_plugin_files()
     assert fault in file.fault
     with pytest.raises(InputError, match=r"mine\.py cannot be used: .*Correct the file\."):
-        confirm_plugin_file("mine.py")
+        confirm_plugin_file("mine.py", list_plugin_files()[0].sha256)
     assert capsys.readouterr().out == ""
 
 
@@ -188,4 +188,4 @@ def test_a_file_is_confirmed_as_the_user_has_seen_it(write_file: Callable[[str],
     with pytest.raises(InputError, match="was changed in the meantime"):
         confirm_plugin_file("mine.py", seen)
     with pytest.raises(InputError, match=r"has no plug-in file 'other\.py' \(files: mine\.py\)"):
-        confirm_plugin_file("other.py")
+        confirm_plugin_file("other.py", seen)

@@ -42,7 +42,7 @@ DOCTOR_HELP = format_help(
 )
 CONFIRM_PLUGIN_HELP = (
     "Use this file of your plug-in folder from now on, and check nothing else. It runs with all your rights: read it "
-    "first. A changed file must be confirmed again."
+    "first. doctor states the SHA-256 of its content; a changed file must be confirmed again."
 )
 STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 WORKER_HELP = format_help(
@@ -106,7 +106,7 @@ def demo(
 def doctor(
     current: CommandSession,
     confirm_plugin: Annotated[
-        str | None, typer.Option("--confirm-plugin", metavar="FILE", help=CONFIRM_PLUGIN_HELP)
+        str | None, typer.Option("--confirm-plugin", metavar="FILE@SHA256", help=CONFIRM_PLUGIN_HELP)
     ] = None,
 ) -> None:
     """Check this machine."""
@@ -114,7 +114,7 @@ def doctor(
     from napari_melanoma.doctor import run_checks
 
     if confirm_plugin is not None:
-        file = confirm_plugin_file(confirm_plugin)
+        file = confirm_plugin_file(*_split_confirmation(confirm_plugin))
         current.report.emit("plug-in", f"{file.path} (SHA-256 {file.sha256})")
         text = f"{file.name} is used from now on, until it changes: {file.describe_contents()}"
         current.finish(text, path=str(file.path), sha256=file.sha256)
@@ -131,6 +131,11 @@ def doctor(
     if failed:
         text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
     current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
+
+
+def _split_confirmation(text: str) -> tuple[str, str]:
+    name, _, sha256 = text.partition("@")
+    return name, sha256.lower()
 
 
 def worker() -> None:

@@ -72,7 +72,7 @@ class PluginFile:
         what = "is new" if self.state == "new" else "has changed since it was confirmed"
         return (
             f"the plug-in file {self.name} {what} and is not used. Read it ({self.path}), and if you trust it: "
-            f"{CONFIRM_COMMAND} {self.name}"
+            f"{CONFIRM_COMMAND} {self.name}@{self.sha256}"
         )
 
 
@@ -93,10 +93,10 @@ def list_plugin_files() -> list[PluginFile]:
     return [_read_file(path, confirmed.get(path.name)) for path in paths]
 
 
-def confirm_plugin_file(name: str, sha256: str | None = None) -> PluginFile:
+def confirm_plugin_file(name: str, sha256: str) -> PluginFile:
     """Record that the user confirmed a file of the plug-in folder.
 
-    ``sha256``: of the content that the user has seen, if known. ``core.plugins.refresh`` makes its objects available.
+    ``sha256``: of the content that the user has seen. ``core.plugins.refresh`` makes its objects available.
     """
     files = {file.name: file for file in list_plugin_files()}
     if name not in files:
@@ -105,7 +105,9 @@ def confirm_plugin_file(name: str, sha256: str | None = None) -> PluginFile:
     file = files[name]
     if file.fault:
         raise InputError(f"{file.path} cannot be used: {file.fault}. Correct the file.")
-    if sha256 is not None and sha256 != file.sha256:
+    if not sha256:
+        raise InputError(f"expected {name}@SHA256, found {name}: {file.describe_state()}")
+    if sha256 != file.sha256:
         raise InputError(f"{file.path} was changed in the meantime. Read it again, then confirm it.")
     target = _confirmation_file()
     with hold_lock(target.with_suffix(".lock"), LOCK_TIMEOUT_S):

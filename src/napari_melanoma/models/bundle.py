@@ -68,7 +68,7 @@ class PluginReference(Config):
             return (
                 f"its network is part of the plug-in file {self.package} ({self.entry_point}), which is not used here. "
                 f"Get the file (SHA-256 {self.version[:16]}...) from the authors of the model, copy it to "
-                f"{plugin_folder()}, and if you trust it: {CONFIRM_COMMAND} {self.package}"
+                f"{plugin_folder()}, and if you trust it: {CONFIRM_COMMAND} {self.package}@{self.version}"
             )
         return (
             f"its network is part of the plug-in {self.package} {self.version} ({self.entry_point}), which is not "
