@@ -292,7 +292,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
-    assert person.finds(QLabel, "paint_blocker").text() == NO_SCALE
+    assert person.finds(QLabel, "section_problem").text() == NO_SCALE
     person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.5, 0.5))
     person.until(lambda: opened(person) is not None)
     person.waits()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.plugins import describe_plugin_error
 from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.widgets.style import WrappedLabel, named
+from napari_melanoma.ui.widgets.style import problem_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,9 +40,7 @@ class GuardedSection(Section):
         with self._guarded():
             if not self._problem:
                 return self._section.open(session)
-        label = named(WrappedLabel(self._problem), "section_problem", "Why the section is not available")
-        label.setToolTip("")
-        return label
+        return problem_label(self._problem)
 
     def toggle_tool(self, name: str) -> None:
         with self._guarded():

@@ -15,7 +15,7 @@ from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import WrappedLabel, add_to_section, column, named, section
+from napari_melanoma.ui.widgets.style import add_to_section, column, problem_label, section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,7 +181,7 @@ class HostedSections(QObject):
             part.show(session)
             hosted.is_shown = True
         if hosted.widget is None and hosted.frame.isExpanded():
-            hosted.widget = _create_problem_label(problem) if problem else part.open(session)
+            hosted.widget = problem_label(problem) if problem else part.open(session)
             add_to_section(hosted.frame, hosted.widget)
 
     def _on_toggled(self, hosted: HostedSection, expanded: bool) -> None:
@@ -206,12 +206,6 @@ class HostedSections(QObject):
             if hosted.widget is not None:
                 hosted.widget.deleteLater()
                 hosted.widget = None
-
-
-def _create_problem_label(problem: str) -> QWidget:
-    label = named(WrappedLabel(problem), "section_problem", "Why the section is not available")
-    label.setToolTip("")
-    return label
 
 
 def _find_sections(run: RunContext) -> Mapping[str, Callable[[], Section]]:

@@ -334,6 +334,13 @@ class WrappedLabel(QLabel):
             self.updateGeometry()
 
 
+def problem_label(problem: str) -> WrappedLabel:
+    """Make a label that states why a section is not available."""
+    label = named(WrappedLabel(problem), "section_problem", "Why the section is not available")
+    label.setToolTip("")
+    return label
+
+
 class FormRows(QWidget):
     """A form whose long rows wrap; it requires the height that the rows need at its width.
 

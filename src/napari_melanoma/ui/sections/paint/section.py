@@ -65,7 +65,7 @@ from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import GuiTaskQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named
+from napari_melanoma.ui.widgets.style import enable, problem_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point
@@ -95,9 +95,7 @@ class PaintSection(Section):
         """Return the widgets for a slide, or why it cannot be painted."""
         info = session.slide.info
         if info.pixel_size is None:
-            label = named(WrappedLabel(NO_SCALE), "paint_blocker", "Why the slide cannot be painted")
-            label.setToolTip("")
-            return label
+            return problem_label(NO_SCALE)
         session.closed.connect(self._stores.release, unique=True)
         complete_channels(session)
         warm_up()
