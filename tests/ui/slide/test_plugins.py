@@ -7,10 +7,12 @@ from functools import partial
 
 import pytest
 from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QLabel
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.errors import PluginError
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.ui.sections import SECTIONS
+from napari_melanoma.ui.sections import SECTIONS, Section
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.widgets.style import WrappedLabel
 
@@ -66,6 +68,55 @@ def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch
     assert "'Strokes' of melanoma-example 1.0 cannot be used" in label.text()
     assert "KeyError: 'magnification'" in label.text()
     person.until(lambda: hosted.sections["Paint"].is_shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("open", lambda *_: None, "expected a QWidget (returned by open), found missing"),
+        ("documents", ("strokes",), "expected a DocumentKind (documents), found a str"),
+    ],
+)
+def test_a_section_with_a_wrong_value_states_what_was_expected(person, slide_path, monkeypatch, name, value, reason):
+    monkeypatch.setattr(SECTIONS.members["Strokes"], name, value)
+    hosted = opens_section(person, slide_path)
+    label = hosted.sections["Strokes"].widget
+    assert reason in label.text()
+    person.until(lambda: hosted.sections["Paint"].is_shown)
+
+
+class FailingSection(Section):
+    """Fails on a slide until ``fault`` is cleared."""
+
+    tools = ("measure",)
+    fault = "magnification"
+
+    def show(self, session):
+        if self.fault:
+            raise KeyError(self.fault)
+
+    def open(self, session):
+        return QLabel("content")
+
+    def toggle_tool(self, name):
+        raise KeyError("tool")
+
+    def close(self):
+        raise KeyError("close")
+
+
+@pytest.mark.path
+def test_a_section_that_failed_on_a_slide_is_available_on_the_next(person, monkeypatch):
+    person.until(lambda: "Strokes" in person.dock.sections.hosted.sections)
+    section = GuardedSection(SECTIONS.find_plugin("Strokes"), FailingSection)
+    section.show(None)
+    section.close()
+    assert "KeyError: 'magnification'" in section.open(None).text()
+    monkeypatch.setattr(FailingSection, "fault", "")
+    section.show(None)
+    assert section.open(None).text() == "content"
+    with pytest.raises(PluginError, match="KeyError: 'tool'"):
+        section.toggle_tool("measure")
 
 
 def test_a_plugin_does_not_replace_a_section_of_the_dock(person):

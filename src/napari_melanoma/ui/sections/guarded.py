@@ -6,14 +6,15 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.plugins import describe_plugin_error
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.core.plugins import describe_plugin_error, expect
 from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.session.document import DocumentKind
 from napari_melanoma.ui.widgets.style import problem_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.core.plugins import Plugin
     from napari_melanoma.ui.session.slide import SlideSession
@@ -22,29 +23,39 @@ log = logging.getLogger(__name__)
 
 
 class GuardedSection(Section):
-    """Calls the section of a plug-in; ``create``: its class."""
+    """Calls the section of a plug-in; ``create``: its class.
+
+    After an error, it is not available until the next slide is displayed.
+    """
 
     def __init__(self, plugin: Plugin, create: Callable[[], Section]) -> None:
         self.plugin = plugin
         self._section = Section()  # if it cannot be created
         self._problem = ""
         with self._guarded():
-            self._section = create()
-            self.documents, self.tools = tuple(self._section.documents), tuple(self._section.tools)
+            created = create()
+            self.documents = tuple(expect(kind, DocumentKind, "documents") for kind in created.documents)
+            self.tools = tuple(expect(tool, str, "tools") for tool in created.tools)
+            self._section = created
+        self._lasting_problem = self._problem
 
     def show(self, session: SlideSession) -> None:
+        self._problem = self._lasting_problem
         with self._guarded():
             self._section.show(session)
 
     def open(self, session: SlideSession) -> QWidget:
         with self._guarded():
             if not self._problem:
-                return self._section.open(session)
+                return expect(self._section.open(session), QWidget, "returned by open")
         return problem_label(self._problem)
 
     def toggle_tool(self, name: str) -> None:
-        with self._guarded():
+        """Start or stop a tool; raises ``PluginError``, since the widgets are already displayed."""
+        try:
             self._section.toggle_tool(name)
+        except Exception as error:
+            raise self.plugin.make_error(describe_plugin_error(error)) from error
 
     def close(self) -> None:
         with self._guarded():
@@ -55,5 +66,6 @@ class GuardedSection(Section):
         try:
             yield
         except Exception as error:  # whatever the code of a plug-in raises
-            self._problem = str(self.plugin.make_error(describe_plugin_error(error)))
-            log.warning("%s", self._problem, exc_info=True)
+            problem = str(self.plugin.make_error(describe_plugin_error(error)))
+            self._problem = self._problem or problem
+            log.warning("%s", problem, exc_info=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.sections import find_sections
 from napari_melanoma.ui.sections.guarded import GuardedSection
@@ -194,7 +195,10 @@ class HostedSections(QObject):
             if self.session is not None and name in hosted.section.tools:
                 hosted.frame.expand()
                 if hosted.is_shown and hosted.widget is not None:
-                    hosted.section.toggle_tool(name)
+                    try:
+                        hosted.section.toggle_tool(name)
+                    except PluginError as error:
+                        self.failed.emit(error)
 
     def _close_sections(self) -> None:
         if self.session is not None:
