@@ -149,11 +149,11 @@ def test_notes_are_edited_and_saved_with_the_measurements(
 
     # When the slide is displayed again, the notes of another window are shown, and newer ones of this window are kept.
     known = session.notes.value
-    session.update(find(tmp_path / "a", SlideNotes(angle=30.0)), known)
+    session.update(replace(find(tmp_path / "a", SlideNotes(angle=30.0)), known_notes=known))
     assert (session.notes.value.angle, session.measures.value) == (30.0, ())
     session.measures.undo()
     assert session.measures.value == (LINE,)
-    session.update(find(tmp_path / "a", SlideNotes(angle=60.0)), known)
+    session.update(replace(find(tmp_path / "a", SlideNotes(angle=60.0)), known_notes=known))
     assert (session.notes.value.angle, session.measures.value) == (30.0, (LINE,))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from threading import Event
+
 import numpy as np
 import pytest
 from fake_slides import draw_slide
@@ -13,6 +16,7 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.ui.sections.measure.shapes import read_measures
+from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -115,3 +119,32 @@ def test_an_unfinished_area_can_be_left_or_undone_and_the_brush_needs_the_slide_
     brush.click()
     assert brush.isChecked()
     assert person.viewer.layers.selection.active.mode == "paint"
+
+
+@pytest.mark.slow
+def test_notes_that_are_edited_during_a_search_are_kept_although_other_slides_are_displayed(
+    person, slide_path, tmp_path, monkeypatch
+):
+    person.opens_slides(slide_path)
+    first = person.session
+    person.opens_slides(draw_slide(tmp_path / "other.tif"))
+    person.waits()
+    find, has_read, may_return = run_manager._find_results, Event(), Event()
+
+    def find_slowly(*args):
+        location = find(*args)
+        has_read.set()
+        may_return.wait(30)
+        return location
+
+    monkeypatch.setattr(run_manager, "_find_results", find_slowly)
+    person.dock.show_file(slide_path)
+    person.until(has_read.is_set)
+    first.edit_notes(lambda notes: replace(notes, angle=90.0))
+    for path in (tmp_path / "other.tif", slide_path):
+        person.dock.show_file(path)
+    may_return.set()
+    person.waits()
+    assert person.session is first
+    assert first.notes.value.angle == 90.0
+    assert read_notes(first.folder).angle == 90.0

@@ -30,6 +30,7 @@ class SlideResultLocation:
     tissue_error: str = ""  # why the corrected tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
     is_phantom: bool = False  # the slide is synthetic
+    known_notes: SlideNotes | None = field(default=None, compare=False)  # of the session when the search began
 
     @property
     def view_out(self) -> Path:

@@ -184,12 +184,9 @@ class SlideSession:
             self.notes.set(replace(notes, fingerprint=self.slide.info.fingerprint))
             self.services.save_notes(self.location)
 
-    def update(self, location: SlideResultLocation, known: SlideNotes) -> None:
-        """Use the results that were found when the slide is displayed again.
-
-        ``known``: the notes when the search began; if they have changed since, the newer ones are kept.
-        """
-        if self.notes.value is not known:
+    def update(self, location: SlideResultLocation) -> None:
+        """Use the results that were found when the slide is displayed again; notes changed since are kept."""
+        if self.notes.value is not location.known_notes:
             location = replace(location, notes=self.notes.value, notes_file=self._location.notes_file)
         self._location = location
         self.notes.set(location.notes)

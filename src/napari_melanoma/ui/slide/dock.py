@@ -278,7 +278,7 @@ class SlideDock(SlideControls):
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
             self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer))
             self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
-            self.run_manager.find_results(slide.info, slide.identity)
+            self.run_manager.find_results(slide.info, slide.identity, self.sections.hosted.notes)
 
     def close_slide(self) -> None:
         """Close the displayed slide after saving its edits; ask first if it is being analyzed."""

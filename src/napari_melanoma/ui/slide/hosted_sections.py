@@ -62,7 +62,6 @@ class HostedSections(QObject):
         self._context, self._controls = context, controls
         self.sessions = SlideSessions(self)
         self.session: SlideSession | None = None
-        self._known_notes: SlideNotes | None = None  # of the session when its results were searched again
         self.sections: dict[str, HostedSection] = {}  # by title
         self._is_open_first = True  # whether sections are expanded that the user has never expanded or collapsed
         context.flush_requested.connect(self.flush)
@@ -74,6 +73,11 @@ class HostedSections(QObject):
         context.dock.destroyed.connect(self._close_sections)
         context.connections.connect(context.viewer.layers.events.removed, self._remove_closed)
 
+    @property
+    def notes(self) -> SlideNotes | None:
+        """The notes of the displayed slide; None until they were found."""
+        return None if self.session is None else self.session.notes.value
+
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show the session of a slide; that of a slide that was just opened follows when its folder is found.
 
@@ -84,7 +88,6 @@ class HostedSections(QObject):
         self._remove_closed()
         known = None if slide is None else self.sessions.get(slide.identity)
         self.session = known if known is not None and known.slide == slide else None
-        self._known_notes = None if self.session is None else self.session.notes.value
         self._open_sections()
 
     def open_session(self, location: SlideResultLocation) -> SlideSession | None:
@@ -96,12 +99,11 @@ class HostedSections(QObject):
         if slide is None or location.identity != slide.identity:
             return None
         self._is_open_first = not location.is_phantom
-        if session is not None and session.folder == location.folder and self._known_notes is not None:
-            session.update(location, self._known_notes)
+        if session is not None and session.folder == location.folder:
+            session.update(location)
             return session
         self._close_sections()
         session = self.session = SlideSession(slide, location, self._context, self.sessions)
-        self._known_notes = location.notes
         self.sessions.add(session)
         return session
 

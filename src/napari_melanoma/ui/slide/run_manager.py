@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
+    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -93,9 +94,10 @@ class SlideRunManager(QObject):
         """Whether an analysis is being launched."""
         return self._job is not None
 
-    def find_results(self, info: SlideInfo, identity: str) -> None:
-        work = partial(_find_results, self.root, info, identity)
-        self._search_tasks.submit(identity, lambda: work)
+    def find_results(self, info: SlideInfo, identity: str, known: SlideNotes | None) -> None:
+        """Find the results of a slide in the background. ``known``: the notes of its session, None if it has none."""
+        find = partial(_find_results, self.root, info, identity)
+        self._search_tasks.submit(identity, lambda: lambda run: replace(find(run), known_notes=known))
 
     def find_running_slides(self) -> None:
         """Find the slides that are being analyzed, whether they are open or not."""
