@@ -9,10 +9,15 @@ from qtpy.QtWidgets import QLabel, QPlainTextEdit, QPushButton
 
 from napari_melanoma.core import plugins
 from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
+from napari_melanoma.training.losses import losses
 from napari_melanoma.ui.plugin_dialog import PluginDialog, announce_new_files, show_plugins
 
 FILE = '''"""A loss."""
 ENTRY_POINTS = {"losses": {"absolute": "absolute"}}
+from napari_melanoma.training.losses import LossSpec, list_loss
+
+@list_loss(LossSpec(name="absolute", title="Absolute error", reference="none"))
+def absolute(logits, target): ...
 '''
 
 
@@ -47,6 +52,19 @@ def test_packages_are_listed_and_a_file_is_used_after_a_click(shown_viewer, qtbo
     assert "mine.py is used from now on. Open a dock again to see what it adds." in texts(dialog)
     assert [file.state for file in list_plugin_files()] == ["confirmed"]
     assert opens_list(shown_viewer) is dialog
+    dialog.close()
+
+
+def test_a_file_that_cannot_be_loaded_states_the_reason(shown_viewer, qtbot, path):
+    assert losses()  # as the Train dock does
+    path.write_text(f"{FILE}raise KeyError('weights')")
+    dialog = opens_list(shown_viewer)
+    dialog.findChild(QPushButton, "use_mine.py").click()
+    qtbot.waitUntil(lambda: dialog.findChild(QPushButton, "use_mine.py") is None)
+    shown = [text for text in texts(dialog) if "'absolute' of the plug-in file mine.py cannot be used" in text]
+    assert len(shown) == 2  # in the list, and below it
+    assert "KeyError: 'weights'" in shown[0]
+    assert not any("is used from now on" in text for text in texts(dialog))
     dialog.close()
 
 

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, plugin_folder
-from napari_melanoma.core.plugins import describe_objects, list_packages, refresh
+from napari_melanoma.core.plugins import describe_objects, list_errors, list_packages, refresh
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label
 
 if TYPE_CHECKING:
@@ -62,9 +62,11 @@ class PluginDialog(QDialog):
     def update_list(self) -> None:
         """List the plug-ins again, such as after a file was copied to the folder."""
         refresh()
-        rows, files = QVBoxLayout(), list_plugin_files()
+        rows, files, errors = QVBoxLayout(), list_plugin_files(), list_errors()
         for origin, objects in list_packages().items():
             _add_entry(rows, objects[0].package if objects[0].is_file else origin, describe_objects(objects))
+            for error in errors.get(objects[0].package, []):
+                rows.addWidget(WrappedLabel(error))
         for file in files:
             if file.state != "confirmed" or file.fault:
                 self._add_file(rows, file)
@@ -105,7 +107,9 @@ class PluginDialog(QDialog):
     def _confirm(self, file: PluginFile) -> None:
         try:
             confirm_plugin_file(file.name, file.sha256)
-            text = f"{file.name} is used from now on. Open a dock again to see what it adds."
+            refresh()
+            errors = list_errors().get(file.name, [])
+            text = " ".join(errors) or f"{file.name} is used from now on. Open a dock again to see what it adds."
         except MelanomaError as error:
             text = str(error)
         self._message.setText(text)
