@@ -57,7 +57,7 @@ def predicted(person, name):
 
 @pytest.mark.path
 def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
-    assert "Press" in predicted(someone, "answer_hint")
+    assert "Press" in predicted(someone, "prediction_hint")
     someone.clicks("case_answer")
     found = rows(someone)
     assert all(found[name].subtitle.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
@@ -65,7 +65,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert someone.status == "3 lesions classified by melanoma-test."
     someone.picks(list(found)[-1])
     assert "outlier among 3 lesions of this patient" in predicted(someone, "lesion_odd")
-    assert predicted(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
+    assert predicted(someone, "prediction_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
 
 
@@ -110,7 +110,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()
     assert "is installed" in button.toolTip()
-    assert "is installed" in predicted(someone, "answer_hint")
+    assert "is installed" in predicted(someone, "prediction_hint")
 
 
 def test_models_are_not_listed_for_each_change_of_the_case(someone, monkeypatch):

@@ -69,7 +69,7 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     assert ">my corrections</a>" in analyzed.dock.status.text
     assert "1 image with masks in total" in analyzed.dock.status.text
     assert "'train'" in analyzed.dock.status.text
-    assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
+    assert analyzed.finds(QLabel, "storage_state").text().startswith("in corrections: accepted by ")
     # Storing it again only reports it, with links to the folder and to training.
     adds(analyzed)
     assert ">my corrections</a>" in analyzed.dock.status.text
@@ -81,7 +81,7 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     analyzed.waits()
     assert corrections.rows() == []
     assert "Undid the last change" in analyzed.dock.status.text
-    assert not analyzed.finds(QLabel, "standing").isVisibleTo(analyzed.dock)
+    assert not analyzed.finds(QLabel, "storage_state").isVisibleTo(analyzed.dock)
     # Two quick clicks store it once.
     analyzed.clicks("add_correction")
     analyzed.clicks("add_correction")
@@ -182,7 +182,7 @@ def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
     assert box().currentText() == ""
     analyzed.analyses()
     assert box().currentText() == "melanoma"
-    assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
+    assert "in corrections: accepted" in analyzed.finds(QLabel, "storage_state").text()
     # It is kept when the photograph is rejected where the box is empty.
     analyzed.viewer.layers.clear()
     analyzed.waits()

@@ -36,7 +36,7 @@ def short(window, tmp_path):
 
 
 def test_a_short_dock_clips_no_line_or_button(short):
-    for name in ("standing", "status", "notice_of_use"):
+    for name in ("storage_state", "status", "notice_of_use"):
         label = short.finds(QLabel, name)
         assert label.isVisible(), name
         assert label.height() >= label.heightForWidth(label.width()), name

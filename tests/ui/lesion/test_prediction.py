@@ -53,7 +53,7 @@ def prediction_of(person):
     return person.dock.prediction_controller.current_prediction(person.dock.picker.session)
 
 
-def text_of(person, name="answer_verdict"):
+def text_of(person, name="prediction_verdict"):
     label = person.finds(QLabel, name)
     return label.text() if label.isVisibleTo(person.dock) else ""
 
@@ -96,12 +96,12 @@ def check_prediction(person):
     assert before.provenance["verb"] == "classify"
     low, high = before.interval
     assert text_of(person) == f"Inconclusive: melanoma {before.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
-    assert "for melanoma: sensitivity 91 % (86–95)" in text_of(person, "answer_side")
+    assert "for melanoma: sensitivity 91 % (86–95)" in text_of(person, "prediction_threshold")
     rows = {row.name: row for row in person.dock.prediction_section.classes.rows}
     assert rows["Melanoma"].value == pytest.approx(before.probability)
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (before.interval, 0.2)
     assert person.dock.prediction_section.nearest.topLevelItemCount() == 3
-    assert text_of(person, "answer_validity") == ""
+    assert text_of(person, "prediction_validity") == ""
     assert person.dock.prediction_section.verdict.isVisibleTo(person.dock)
 
 
@@ -212,8 +212,8 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
         assert not section.details.isEnabled()
         digest = person.lesion.mask_digest
         person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
-        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "answer_earlier"))
-        assert text_of(person, "answer_earlier").startswith("Outdated:")
+        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "prediction_saved"))
+        assert text_of(person, "prediction_saved").startswith("Outdated:")
         assert not section.details.isEnabled()
         assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
     finally:
@@ -221,7 +221,7 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     person.waits()
     assert prediction_of(person) is not None
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
-    assert text_of(person, "answer_earlier") == ""
+    assert text_of(person, "prediction_saved") == ""
 
 
 @pytest.mark.path
@@ -304,11 +304,11 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
 
 def test_a_mask_without_lesion_is_reported_in_the_section(person):
     analyzed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
-    assert "There is no lesion to look at" in text_of(person, "answer_hint")
+    assert "There is no lesion to look at" in text_of(person, "prediction_hint")
     person.draws(person.layer("mask"), [(30, 30), (30, 40)])
     person.waits()
     assert prediction_of(person) is not None
-    assert text_of(person, "answer_hint") == ""
+    assert text_of(person, "prediction_hint") == ""
 
 
 def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
@@ -318,7 +318,7 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     two = person.opens("two", photograph(((60, 80, 12),)))
     person.viewer.layers.selection.active = two
     assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert "Analyze the photograph" in text_of(person, "answer_hint")
+    assert "Analyze the photograph" in text_of(person, "prediction_hint")
     person.clicks("primary")
     person.waits()
     assert prediction_of(person).probability < old.probability
@@ -358,7 +358,7 @@ def check_cancel(person, qtbot):
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
     person.clicks("cancel")
     person.waits()
-    assert "There is no prediction for this lesion" in text_of(person, "answer_hint")
+    assert "There is no prediction for this lesion" in text_of(person, "prediction_hint")
     chooses_model(person, "melanoma-test")
     assert prediction_of(person) is not None
 
@@ -408,7 +408,7 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
     analyzed(person)
     chooses_model(person, "")
     assert prediction_of(person) is None
-    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
+    assert "Select a <i>classifier</i>" in text_of(person, "prediction_hint")
     assert not person.dock.patient.isVisibleTo(person.dock)
     second = LesionDock(viewer, shared_client)
     assert second.classifier.model == ""
@@ -424,8 +424,8 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
     person.dock.classifier.refresh()
     person.analyses()
     assert combo.currentText() == "none installed"
-    assert "is installed" in text_of(person, "answer_hint")
-    assert "models import" in text_of(person, "answer_hint")
+    assert "is installed" in text_of(person, "prediction_hint")
+    assert "models import" in text_of(person, "prediction_hint")
 
 
 def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
@@ -470,7 +470,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     analyzed(person)
     chooses_model(person, "novel-model")
     section = person.dock.prediction_section
-    assert text_of(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
+    assert text_of(person, "prediction_validity").startswith("Not valid: the image is out of distribution.")
     assert not section.verdict.isVisibleTo(section)
     seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
     assert seen.strip().startswith("not valid")
@@ -479,7 +479,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert text_of(person).startswith("melanoma 0.")
     assert section.verdict.isVisibleTo(section)
     chooses_model(person, "melanoma-test")
-    assert text_of(person, "answer_validity") == ""
+    assert text_of(person, "prediction_validity") == ""
     chooses_model(person, "novel-model")
     assert not section.verdict.isVisibleTo(section)  # hidden again
     section.validity.show_anyway_button.click()
@@ -541,16 +541,16 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
-    assert (text_of(person), text_of(person, "answer_earlier")) == (verdict, "Saved earlier.")
-    assert "Analyze the photograph" in text_of(person, "answer_hint")
+    assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "Saved earlier.")
+    assert "Analyze the photograph" in text_of(person, "prediction_hint")
     types(person, "30")
-    assert text_of(person, "answer_earlier") == "Saved earlier. Outdated. Changed since then: the patient data."
+    assert text_of(person, "prediction_saved") == "Saved earlier. Outdated. Changed since then: the patient data."
     person.analyses()
-    assert (text_of(person, "answer_earlier"), text_of(person, "answer_hint")) == ("", "")
+    assert (text_of(person, "prediction_saved"), text_of(person, "prediction_hint")) == ("", "")
     assert text_of(person) != verdict
     chooses_model(person, "")
     assert text_of(person) == verdict
-    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
+    assert "Select a <i>classifier</i>" in text_of(person, "prediction_hint")
 
 
 def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):

@@ -21,15 +21,15 @@ class Disk:
     """A slow one, that can be full; notes a file that was changed outside."""
 
     def __init__(self) -> None:
-        self.file, self.calls, self.goes_on, self.begun, self.full = "stored", [], Event(), Event(), False
-        self.goes_on.set()
+        self.file, self.calls, self.may_continue, self.begun, self.full = "stored", [], Event(), Event(), False
+        self.may_continue.set()
 
-    def read(self, place: SlideFolder) -> Stored[str]:
-        return Stored(self.file, (7, 7), (f"{place.folder} was repaired",))
+    def read(self, location: SlideFolder) -> Stored[str]:
+        return Stored(self.file, (7, 7), (f"{location.folder} was repaired",))
 
-    def write(self, place: SlideFolder, value: str, stored: Stored[str]) -> Stored[str]:
+    def write(self, location: SlideFolder, value: str, stored: Stored[str]) -> Stored[str]:
         self.begun.set()
-        assert self.goes_on.wait(10)
+        assert self.may_continue.wait(10)
         if self.full:
             raise SaveError("the disk is full")
         self.calls.append((value, stored.stamp))
@@ -37,13 +37,13 @@ class Disk:
         return Stored(value, (len(self.calls), 0), ("changed outside",) if value == "one" else ())
 
 
-class Desk:
+class RecordedDocument:
     """A document in folder ``a``, and what it emitted."""
 
     def __init__(self, qtbot: QtBot) -> None:
         self.qtbot, self.parent, self.disk = qtbot, QObject(), Disk()
-        place = SlideFolder(Path("a.tif"), Path("a"))
-        self.document = Document(DocumentKind("text", "", self.disk.read, self.disk.write), place, self.parent)
+        location = SlideFolder(Path("a.tif"), Path("a"))
+        self.document = Document(DocumentKind("text", "", self.disk.read, self.disk.write), location, self.parent)
         self.changed, self.messages, self.errors = [], [], []
         self.document.changed.connect(self.changed.append)
         self.document.message.connect(self.messages.append)
@@ -58,12 +58,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(qtbot: QtBot) -> Iterator[Desk]:
+def recorded(qtbot: QtBot) -> Iterator[RecordedDocument]:
     """A document that was read."""
-    made = Desk(qtbot)
+    made = RecordedDocument(qtbot)
     made.waits()
     yield made
-    made.disk.goes_on.set()
+    made.disk.may_continue.set()
     wait_until_idle(qtbot)
     made.parent.deleteLater()
 
@@ -128,114 +128,114 @@ def test_a_locked_value_does_not_change() -> None:
     assert (seen, errors) == ([2, 2, 2], ["the report is signed"] * 2), "rejected input is replaced"
 
 
-def test_a_document_is_read_and_keeps_its_history(desk: Desk) -> None:
-    assert (desk.document.value, desk.messages) == ("stored", ["a was repaired"])
-    desk.sets("two")
-    desk.document.undo()
-    desk.document.redo()
-    desk.document.redo()
-    assert desk.changed == ["stored", "two", "stored", "two"]
+def test_a_document_is_read_and_keeps_its_history(recorded: RecordedDocument) -> None:
+    assert (recorded.document.value, recorded.messages) == ("stored", ["a was repaired"])
+    recorded.sets("two")
+    recorded.document.undo()
+    recorded.document.redo()
+    recorded.document.redo()
+    assert recorded.changed == ["stored", "two", "stored", "two"]
 
 
 def test_edits_are_ignored_until_the_file_was_read(qtbot: QtBot) -> None:
-    desk = Desk(qtbot)
-    desk.sets("two")
-    desk.waits()
-    assert (desk.document.value, desk.document.can_undo, desk.disk.calls) == ("stored", False, [])
-    desk.parent.deleteLater()
+    recorded = RecordedDocument(qtbot)
+    recorded.sets("two")
+    recorded.waits()
+    assert (recorded.document.value, recorded.document.can_undo, recorded.disk.calls) == ("stored", False, [])
+    recorded.parent.deleteLater()
 
 
-def test_an_edit_that_fails_or_changes_nothing_is_no_step(desk: Desk) -> None:
+def test_an_edit_that_fails_or_changes_nothing_is_no_step(recorded: RecordedDocument) -> None:
     def fails(value: str) -> str:
         raise InputError("outside of the slide")
 
-    desk.document.apply(fails)
-    assert (desk.errors, desk.changed) == (["outside of the slide"], ["stored", "stored"])
-    desk.sets("stored")
-    assert not desk.document.can_undo
+    recorded.document.apply(fails)
+    assert (recorded.errors, recorded.changed) == (["outside of the slide"], ["stored", "stored"])
+    recorded.sets("stored")
+    assert not recorded.document.can_undo
 
 
-def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file(desk: Desk) -> None:
-    desk.sets("0", "1", "2")
-    desk.waits()
-    desk.sets("one")
-    desk.waits()
-    assert desk.disk.calls == [("2", (7, 7)), ("one", (1, 0))]
-    assert desk.messages == ["a was repaired", "changed outside"]
+def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file(recorded: RecordedDocument) -> None:
+    recorded.sets("0", "1", "2")
+    recorded.waits()
+    recorded.sets("one")
+    recorded.waits()
+    assert recorded.disk.calls == [("2", (7, 7)), ("one", (1, 0))]
+    assert recorded.messages == ["a was repaired", "changed outside"]
 
 
 @pytest.mark.both_qts
-def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(desk: Desk) -> None:
-    desk.disk.goes_on.clear()
-    desk.sets("early")
-    desk.qtbot.waitUntil(desk.disk.begun.is_set)
-    desk.sets("last")
-    Thread(target=lambda: (Event().wait(0.05), desk.disk.goes_on.set())).start()
-    desk.document.flush()  # no turn of Qt comes any more
-    assert desk.disk.calls == [("early", (7, 7)), ("last", (1, 0))]
-    desk.waits()
-    assert len(desk.disk.calls) == 2
+def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(recorded: RecordedDocument) -> None:
+    recorded.disk.may_continue.clear()
+    recorded.sets("early")
+    recorded.qtbot.waitUntil(recorded.disk.begun.is_set)
+    recorded.sets("last")
+    Thread(target=lambda: (Event().wait(0.05), recorded.disk.may_continue.set())).start()
+    recorded.document.flush()  # no turn of Qt comes any more
+    assert recorded.disk.calls == [("early", (7, 7)), ("last", (1, 0))]
+    recorded.waits()
+    assert len(recorded.disk.calls) == 2
 
 
 @pytest.mark.both_qts
 @pytest.mark.parametrize("full", [False, True])
 def test_a_document_whose_window_is_destroyed_writes_pending_changes(qtbot: QtBot, full: bool) -> None:
-    desk = Desk(qtbot)
-    desk.waits()
-    desk.sets("two")
-    desk.disk.full = full
-    with qtbot.waitSignal(desk.parent.destroyed):
-        desk.parent.deleteLater()
-    assert desk.disk.calls == ([] if full else [("two", (7, 7))])
-    assert desk.errors == []
+    recorded = RecordedDocument(qtbot)
+    recorded.waits()
+    recorded.sets("two")
+    recorded.disk.full = full
+    with qtbot.waitSignal(recorded.parent.destroyed):
+        recorded.parent.deleteLater()
+    assert recorded.disk.calls == ([] if full else [("two", (7, 7))])
+    assert recorded.errors == []
 
 
-def test_a_closed_document_is_written_and_its_tasks_end(desk: Desk) -> None:
-    desk.sets("two")
-    desk.document.apply_slow(lambda value: "late")
-    desk.document.close()
-    wait_until_idle(desk.qtbot)
-    assert desk.disk.calls == [("two", (7, 7))]
-    assert desk.document.value == "two"
+def test_a_closed_document_is_written_and_its_tasks_end(recorded: RecordedDocument) -> None:
+    recorded.sets("two")
+    recorded.document.apply_slow(lambda value: "late")
+    recorded.document.close()
+    wait_until_idle(recorded.qtbot)
+    assert recorded.disk.calls == [("two", (7, 7))]
+    assert recorded.document.value == "two"
 
 
-def test_a_failed_write_is_retried(desk: Desk) -> None:
-    desk.disk.full = True
-    desk.sets("two")
-    desk.waits()
-    desk.document.flush()
-    assert desk.errors == ["the disk is full"] * 2
-    desk.disk.full = False
-    desk.document.flush()
-    assert desk.disk.file == "two"
+def test_a_failed_write_is_retried(recorded: RecordedDocument) -> None:
+    recorded.disk.full = True
+    recorded.sets("two")
+    recorded.waits()
+    recorded.document.flush()
+    assert recorded.errors == ["the disk is full"] * 2
+    recorded.disk.full = False
+    recorded.document.flush()
+    assert recorded.disk.file == "two"
 
 
-def test_a_slow_edit_is_applied_to_the_value_of_its_time(desk: Desk) -> None:
-    begun, goes_on = Event(), Event()
+def test_a_slow_edit_is_applied_to_the_value_of_its_time(recorded: RecordedDocument) -> None:
+    begun, may_continue = Event(), Event()
     seen = []
 
     def add(value: str) -> str:
         seen.append(value)
         begun.set()
-        assert goes_on.wait(10)
+        assert may_continue.wait(10)
         return value + " +"
 
-    desk.document.apply_slow(add)
-    desk.qtbot.waitUntil(begun.is_set)
-    desk.sets("changed")  # meanwhile
-    desk.document.apply_slow(lambda value: value + " -")
-    goes_on.set()
-    desk.waits()
+    recorded.document.apply_slow(add)
+    recorded.qtbot.waitUntil(begun.is_set)
+    recorded.sets("changed")  # meanwhile
+    recorded.document.apply_slow(lambda value: value + " -")
+    may_continue.set()
+    recorded.waits()
     assert seen == ["stored", "changed -"]
-    assert desk.document.value == "changed - +"
-    desk.document.undo()
-    assert desk.document.value == "changed -"
+    assert recorded.document.value == "changed - +"
+    recorded.document.undo()
+    assert recorded.document.value == "changed -"
 
 
-def test_a_slow_edit_that_fails_changes_nothing(desk: Desk) -> None:
+def test_a_slow_edit_that_fails_changes_nothing(recorded: RecordedDocument) -> None:
     def fails(value: str) -> str:
         raise InputError("no outline here")
 
-    desk.document.apply_slow(fails)
-    desk.waits()
-    assert (desk.document.value, desk.errors) == ("stored", ["no outline here"])
+    recorded.document.apply_slow(fails)
+    recorded.waits()
+    assert (recorded.document.value, recorded.errors) == ("stored", ["no outline here"])

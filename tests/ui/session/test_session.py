@@ -158,11 +158,11 @@ def test_notes_are_edited_and_saved_with_the_measurements(
 
 
 def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_path: Path, qtbot: QtBot) -> None:
-    def fail(place: SlideFolder) -> Stored[int]:
-        raise InputError(f"{place.folder.name} is broken")
+    def fail(location: SlideFolder) -> Stored[int]:
+        raise InputError(f"{location.folder.name} is broken")
 
     session = open_session(sessions, tmp_path / "a", qtbot)
-    document = session.document(DocumentKind("number", 0, fail, lambda place, value, stored: Stored(value)))
+    document = session.document(DocumentKind("number", 0, fail, lambda location, value, stored: Stored(value)))
     assert session.document(document.kind) is document
     qtbot.waitUntil(lambda: document.is_ready)
     assert (document.problem, session.services.messages) == ("a is broken", ["a is broken"])

@@ -187,9 +187,9 @@ class Document(Edited[Value]):
     ready = Signal()
     message = Signal(str)
 
-    def __init__(self, kind: DocumentKind[Value], place: SlideFolder, parent: QObject) -> None:
+    def __init__(self, kind: DocumentKind[Value], location: SlideFolder, parent: QObject) -> None:
         super().__init__(kind.empty)
-        self.kind, self.place = kind, place
+        self.kind, self.location = kind, location
         self.is_ready, self.problem = False, ""
         self._stored = Stored(kind.empty)
         self._task_count = 0
@@ -247,11 +247,11 @@ class Document(Edited[Value]):
             super()._change(change)
 
     def _save(self) -> None:
-        self._writer.save(_Unsaved(self.place.folder, self.value))
+        self._writer.save(_Unsaved(self.location.folder, self.value))
 
     def _read(self, run: RunContext) -> Stored[Value] | Exception:
         try:
-            return self.kind.read(self.place)
+            return self.kind.read(self.location)
         except Cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - shown to the user
@@ -270,7 +270,7 @@ class Document(Edited[Value]):
 
     def _write(self, unsaved: _Unsaved[Value]) -> Stored[Value]:
         """Write a value; called in a thread, or when the window closes."""
-        self._stored = self.kind.write(self.place, unsaved.value, self._stored)
+        self._stored = self.kind.write(self.location, unsaved.value, self._stored)
         return self._stored
 
     def _show_notes(self, stored: Stored[Value] | None) -> None:

@@ -50,23 +50,23 @@ def export_region_file(document: Document[Regions], path: Path) -> None:
     def write(run: RunContext) -> str:
         from napari_melanoma.io.geojson import write_geojson
 
-        write_geojson(path, regions, origin=document.place.origin)
+        write_geojson(path, regions, origin=document.location.origin)
         return f"Saved: {path}"
 
     document.submit(write, document.message.emit)
 
 
-def _read(place: SlideFolder) -> Stored[Regions]:
+def _read(location: SlideFolder) -> Stored[Regions]:
     from napari_melanoma.slides.region_files import load_regions
 
-    stored = load_regions(place.folder)
+    stored = load_regions(location.folder)
     return Stored(stored.regions, stored.stamp, unread=stored.unread)
 
 
-def _write(place: SlideFolder, regions: Regions, stored: Stored[Regions]) -> Stored[Regions]:
+def _write(location: SlideFolder, regions: Regions, stored: Stored[Regions]) -> Stored[Regions]:
     from napari_melanoma.slides.region_files import save_regions
 
-    saved = save_regions(place.folder, place.slide, regions, stored.stamp, stored.unread)
+    saved = save_regions(location.folder, location.slide, regions, stored.stamp, stored.unread)
     return Stored(regions, saved.stamp, saved.notes, saved.unread)
 
 

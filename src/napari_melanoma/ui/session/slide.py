@@ -166,8 +166,8 @@ class SlideSession:
         """Return the document of a kind; it is read from the folder when it is first requested."""
         if kind.name not in self._documents:
             info = self.slide.info
-            place = SlideFolder(info.path, self.folder, info.origin)
-            self.add_document(Document(kind, place, self.sessions.parent))
+            location = SlideFolder(info.path, self.folder, info.origin)
+            self.add_document(Document(kind, location, self.sessions.parent))
         return cast("Document[Value]", self._documents[kind.name])
 
     def add_document(self, document: Document[Any]) -> None:

@@ -96,29 +96,29 @@ def join_classes(first: Iterable[RegionClass], others: Iterable[RegionClass]) ->
     return tuple(joined.values())
 
 
-def _read(place: SlideFolder) -> Stored[PaintState]:
+def _read(location: SlideFolder) -> Stored[PaintState]:
     from napari_melanoma.core.files import file_stamp
     from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 
-    path = place.folder / STROKES
+    path = location.folder / STROKES
     if not path.is_file():
         return Stored(PaintState())
-    stamp, content = file_stamp(path), read_stroke_file(path, place.origin)
+    stamp, content = file_stamp(path), read_stroke_file(path, location.origin)
     classes = tuple(RegionClass(name, color or DEFAULT_COLOR) for name, color in content.classes.items())
     return Stored(PaintState(content.strokes, classes, content.channels), stamp, unread=content.unread)
 
 
-def _write(place: SlideFolder, state: PaintState, stored: Stored[PaintState]) -> Stored[PaintState]:
+def _write(location: SlideFolder, state: PaintState, stored: Stored[PaintState]) -> Stored[PaintState]:
     from napari_melanoma.core.files import back_up_if_changed, file_stamp
     from napari_melanoma.slides.result_folder import record_slide, recorded_slide
     from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
-    path, unread = place.folder / STROKES, stored.unread
-    if recorded_slide(place.folder) is None:
-        record_slide(place.folder, place.slide, record_name=True)
+    path, unread = location.folder / STROKES, stored.unread
+    if recorded_slide(location.folder) is None:
+        record_slide(location.folder, location.slide, record_name=True)
     notes = back_up_if_changed(path, stored.stamp)
-    write_strokes(path, state.strokes, state.colors, origin=place.origin, unread=unread, channels=state.channels)
+    write_strokes(path, state.strokes, state.colors, origin=location.origin, unread=unread, channels=state.channels)
     return Stored(state, file_stamp(path), notes, unread)
 
 

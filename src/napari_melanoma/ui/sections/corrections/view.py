@@ -49,7 +49,7 @@ class CorrectionsBar(QWidget):
         )
         self._stored_label = WrappedLabel()
         self._stored_label.setProperty("quiet", True)
-        self._stored_label.setObjectName("standing")
+        self._stored_label.setObjectName("storage_state")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

@@ -33,16 +33,16 @@ COUNT_CLASSES = ClassKind(
 )
 
 
-def _read(place: SlideFolder) -> Stored[CountedPoints]:
+def _read(location: SlideFolder) -> Stored[CountedPoints]:
     from napari_melanoma.slides.counts import read_counts
 
-    return _convert(read_counts(place.folder))
+    return _convert(read_counts(location.folder))
 
 
-def _write(place: SlideFolder, points: CountedPoints, stored: Stored[CountedPoints]) -> Stored[CountedPoints]:
+def _write(location: SlideFolder, points: CountedPoints, stored: Stored[CountedPoints]) -> Stored[CountedPoints]:
     from napari_melanoma.slides.counts import save_counts
 
-    return _convert(save_counts(place.folder, place.slide, points, stored.stamp, stored.unread))
+    return _convert(save_counts(location.folder, location.slide, points, stored.stamp, stored.unread))
 
 
 def _convert(counts: StoredCounts) -> Stored[CountedPoints]:
