@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 COUNT = 8
-VIEW_CELLS = 40  # width of the view of a place
+VIEW_CELLS = 40  # width of the view of a position
 HINT = "Where the maps differ: click to go there. Return paints the class of the painted map, 1 to 9 another one."
 NOT_OPEN = "The slide of this position has not been displayed yet. Display it in the Slide dock, then click again."
 
@@ -47,7 +47,7 @@ class ShownPlace:
         """The tooltip."""
         return (
             f"Painted classifier: {self.place.painted}. Network: {self.place.network}. {self.place.cells} cells differ "
-            f"around this place. {HINT}"
+            f"around this position. {HINT}"
         )
 
 
