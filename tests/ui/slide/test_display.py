@@ -143,6 +143,17 @@ def visible(person) -> list[bool]:
     return [layer.visible for layer in person.dock.slide.layers]
 
 
+def test_each_display_of_a_slide_leaves_no_connection_behind(person, slide_path) -> None:
+    person.opens_slides(slide_path)
+    section, hosted = person.dock.sections.hosted.sections["Display"].section, person.dock.sections.hosted
+    connected, owned = hosted.receivers(hosted.destroyed), len(hosted.children())
+    for _ in range(3):
+        section.close()
+        section.show(person.session)
+    person.until(lambda: len(hosted.children()) == owned)
+    assert hosted.receivers(hosted.destroyed) == connected
+
+
 def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path, monkeypatch) -> None:
     assert rows(cells) == [(True, "#0000ff", "DAPI"), (True, "#00ff00", "FITC")]
     assert cells.dock.findChild(QComboBox, "display_stain") is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QObject
+
 from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.display.channels import ChannelView
@@ -27,7 +29,8 @@ class DisplaySection(Section):
 
     def show(self, session: SlideSession) -> None:
         """Apply the colors of the notes."""
-        self._session, self._connections = session, SectionConnections(session.sessions.parent)
+        self._session, self._owner = session, QObject(session.sessions.parent)
+        self._connections = SectionConnections(self._owner)
         if session.slide.info.kind == "brightfield":
             self._connections.connect(session.notes.changed, self._on_notes)
             self._on_notes(session.notes.value)
@@ -46,7 +49,8 @@ class DisplaySection(Section):
     def close(self) -> None:
         """Disconnect all signals."""
         self._connections.close()
-        del self._session, self._connections  # with the layers of a slide that may be closed
+        self._owner.deleteLater()
+        del self._session, self._owner, self._connections  # with the layers of a slide that may be closed
 
     def _on_notes(self, notes: SlideNotes) -> None:
         _display(self._session.slide, notes.colors)
