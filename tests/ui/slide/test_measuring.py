@@ -9,10 +9,11 @@ from fake_slides import draw_slide
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QListWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QListWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.counts import COUNTS
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
@@ -253,3 +254,23 @@ def test_the_tool_stays_with_the_space_bar_and_an_angle_is_drawn_by_three_clicks
     assert len(listed(person)) == 2
     presses(person, "measure_undo")
     assert listed(person)[0] == label
+
+
+@pytest.mark.slow
+def test_measurements_are_shown_although_the_counts_are_damaged(person, slide_path):
+    person.opens_slides(slide_path)
+    folder = person.dock.result_location.folder
+    opens_tools(person)
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.until(lambda: listed(person) == ["0.1 mm"])
+    person.dock.close_slide()
+    person.waits()
+    (folder / COUNTS).write_text("damaged")
+    person.opens_slides(slide_path)
+    person.until(lambda: listed(person) == ["0.1 mm"])
+    assert read_measures(layer_of(person)) == (LINE,)
+    person.until(lambda: COUNTS in person.finds(QLabel, "count_text").text())
+    assert not person.finds(QAbstractButton, "count_points").isEnabled()
+    presses(person, "measure_line")
+    assert layer_of(person).mode == "add_line"

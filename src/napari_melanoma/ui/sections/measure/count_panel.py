@@ -94,6 +94,7 @@ class CountPanel(QWidget):
         self._layer.left.connect(self._on_left)
         connect = self._connections.connect
         connect(self._document.changed, self._on_changed)
+        connect(self._document.ready, self._on_changed)
         connect(session.measures.changed, self._update_buttons)  # lengths can be exported without counts
         connect(session.regions.changed, self._result_timer.start)
         connect(session.selected_regions.changed, self._result_timer.start)
@@ -109,6 +110,7 @@ class CountPanel(QWidget):
 
     def _update_buttons(self) -> None:
         document = self._document
+        self.tool.setEnabled(document.is_ready and not document.problem)
         self.history_buttons["undo"].setEnabled(document.can_undo)
         self.history_buttons["redo"].setEnabled(document.can_redo)
         has_rows = bool(document.value or self._session.measures.value)
@@ -149,7 +151,7 @@ class CountPanel(QWidget):
         points = self._document.value
         text = describe_counts(self._counter.count(self.area, self._class_names), len(points))
         needs_selection = self.area == SELECTED and not self._session.selected_regions.value and points
-        self.result_label.setText(NO_SELECTION if needs_selection else text)
+        self.result_label.setText(self._document.problem or (NO_SELECTION if needs_selection else text))
 
     def _show_areas(self, areas: dict[str, str]) -> None:
         if [self.area_combo.itemData(index) for index in range(self.area_combo.count())] == list(areas):

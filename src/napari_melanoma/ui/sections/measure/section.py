@@ -9,7 +9,6 @@ from napari_melanoma.ui.sections.measure.count_layer import CountLayer
 from napari_melanoma.ui.sections.measure.count_panel import CountPanel
 from napari_melanoma.ui.sections.measure.layer import MODES, MeasureLayer
 from napari_melanoma.ui.sections.measure.panel import MeasurePanel
-from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT
 from napari_melanoma.ui.widgets.style import column
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 class MeasureSection(Section):
     """Measure lengths, areas and angles, and count points by class."""
 
-    documents = (COUNT_DOCUMENT,)
     tools = tuple(MODES)
 
     def __init__(self) -> None:
