@@ -1,12 +1,16 @@
-"""Sections of docks give their content the height that it needs."""
+"""Sections of docks give their content the height that it needs; icons of closed sections are released."""
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from napari.components import ViewerModel
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QLabel, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import scroll_area, section
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, scroll_area, section
 
 LONG = "Twelve lesions of at least 0.5 mm, three of them drawn by hand and one uncertain. " * 3
 TABLE_HEIGHT = 120
@@ -59,3 +63,20 @@ def test_opening_again_shows_everything(page, qtbot):
     qtbot.waitUntil(lambda: fold.content().maximumHeight() == 0)
     fold.expand()
     qtbot.waitUntil(lambda: is_whole(fold, text, table))
+
+
+def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot):
+    dock, connections = QWidget(), Connections()
+    qtbot.addWidget(dock)
+    icons = ThemedIcons(ViewerModel(), dock, connections)
+    icons.apply()
+    closed = QToolButton(dock)
+    icons.add(closed, "erase")
+    reference = weakref.ref(closed)
+    closed.deleteLater()
+    del closed
+    qtbot.waitUntil(lambda: not isalive(reference()))  # not released while Qt deletes it, which crashed
+    icons.add(QToolButton(dock), "erase")
+    assert reference() is None
+    icons.apply()
+    connections.close()

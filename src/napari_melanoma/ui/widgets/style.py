@@ -202,7 +202,7 @@ class ThemedIcons(QObject):
         self.palette = Palette()
         self._viewer = viewer
         self._dock = dock
-        self._buttons: dict[int, tuple[QAbstractButton, str]] = {}  # by ``id``
+        self._buttons: list[tuple[QAbstractButton, str]] = []
         self._sections: list[QCollapsible] = []
         self._link_color = ""
         self._color = ""  # of the icons; empty until the theme is applied
@@ -211,9 +211,9 @@ class ThemedIcons(QObject):
     def add(self, button: QAbstractButton, icon: str) -> None:
         """Set the icon of a button."""
         button.setIconSize(QSize(18, 18))
-        key, buttons = id(button), self._buttons
-        buttons[key] = button, icon
-        button.destroyed.connect(lambda: buttons.pop(key, None))  # of a section that was closed, or a row of a list
+        # Not removed by a slot of ``destroyed``: releasing the button there would free the slot while it runs.
+        self._buttons = [entry for entry in self._buttons if isalive(entry[0])]
+        self._buttons.append((button, icon))
         if self._color:
             button.setIcon(theme_icon(icon, self._color))
 
@@ -230,7 +230,8 @@ class ThemedIcons(QObject):
         theme = get_theme(str(self._viewer.theme))
         color = self._color = theme.icon.as_hex()
         self._sections = [section for section in self._sections if isalive(section)]  # a section may be closed
-        for button, icon in self._buttons.values():
+        self._buttons = [entry for entry in self._buttons if isalive(entry[0])]
+        for button, icon in self._buttons:
             button.setIcon(theme_icon(icon, color))
         _set_arrows(self._sections, color)
         colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
