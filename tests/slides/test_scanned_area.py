@@ -20,7 +20,8 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import OUTLINES, read_table, write_mask
-from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide, read_exported_slide
+from napari_melanoma.reports.export_formats import ExportedSlide
+from napari_melanoma.reports.slide_export import WRITERS, read_exported_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.counts import COUNTS, CountedPoint, read_counts, save_counts
 from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions

@@ -19,8 +19,9 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_reading
 from napari_melanoma.io.results import OUTLINES
+from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.reports.slide import write_depth_report
-from napari_melanoma.reports.slide_export import WRITERS, ExportedSlide
+from napari_melanoma.reports.slide_export import WRITERS
 from napari_melanoma.slides.lesion_files import save_lesions, write_outlines
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.reading.slide import SlideInfo

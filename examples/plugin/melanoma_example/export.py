@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.files import write_text
-from napari_melanoma.reports.export_formats import ExportFormat
+from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from napari_melanoma.reports.slide_export import ExportedSlide
 
 
 def write_areas(path: Path, exported: ExportedSlide) -> None:

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.plugins import Family, expect
 
 if TYPE_CHECKING:
-    from napari_melanoma.reports.slide_export import ExportedSlide
+    from napari_melanoma.case.model import CasePatient
+    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.slides.lesions import SlideLesion
+
+
+@dataclass(frozen=True)
+class ExportedSlide:
+    """The results of a slide, or the synoptic report of a lesion of a case, for export.
+
+    ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
+    ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
+    since the signature.
+    """
+
+    folder: Path
+    lesions: tuple[SlideLesion, ...] | None
+    content: Mapping[str, Any]
+    slide: Path | None = None
+    saved: bool = True  # whether the files of the folder are up to date
+    personal: bool = False  # whether synoptic reports contain names of readers, and times
+    synoptic: SynopticReport | None = None
+    changes: tuple[str, ...] = ()
+    patient: CasePatient | None = None
+
+    @property
+    def required_lesions(self) -> tuple[SlideLesion, ...]:
+        """The lesions, possibly none; raises an error if the analysis is not complete."""
+        if self.lesions is None:
+            raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
+        return self.lesions
 
 
 class ExportFormat(NamedTuple):

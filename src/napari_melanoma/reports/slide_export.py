@@ -25,7 +25,7 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
-from napari_melanoma.reports.export_formats import EXPORTS
+from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
 from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
@@ -62,33 +62,6 @@ MANUFACTURER = "napari-melanoma"
 
 class NothingToExportError(InputError):
     """Raised if a slide or lesion has no content for a format, such as no synoptic report; others are exported."""
-
-
-@dataclass(frozen=True)
-class ExportedSlide:
-    """The results of a slide, or the synoptic report of a lesion of a case, for export.
-
-    ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
-    ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
-    since the signature.
-    """
-
-    folder: Path
-    lesions: tuple[SlideLesion, ...] | None
-    content: Mapping[str, Any]
-    slide: Path | None = None
-    saved: bool = True  # whether the files of the folder are up to date
-    personal: bool = False  # whether synoptic reports contain names of readers, and times
-    synoptic: SynopticReport | None = None
-    changes: tuple[str, ...] = ()
-    patient: CasePatient | None = None
-
-    @property
-    def required_lesions(self) -> tuple[SlideLesion, ...]:
-        """The lesions, possibly none; raises an error if the analysis is not complete."""
-        if self.lesions is None:
-            raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
-        return self.lesions
 
 
 def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:

@@ -214,7 +214,8 @@ def _write_export(
 ) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
-    from napari_melanoma.reports.slide_export import ExportedSlide, write_export
+    from napari_melanoma.reports.export_formats import ExportedSlide
+    from napari_melanoma.reports.slide_export import write_export
 
     lesions = None if findings is None else findings.lesions
     write_export(kind, path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
