@@ -32,7 +32,7 @@ def window(shared_client, shown_viewer, qtbot, monkeypatch, tmp_path):
     docks = {name: show_dock(shown_viewer, name) for name in DOCKS}
     shown_viewer.window._qt_window.activateWindow()
     qtbot.waitUntil(lambda: QApplication.activeWindow() is shown_viewer.window._qt_window)
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: bool(docks["Slide"].sections.hosted.sections))  # found in the background
     yield shown_viewer, docks
     wait_until_idle(qtbot)
 
