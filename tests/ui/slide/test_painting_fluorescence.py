@@ -94,7 +94,8 @@ def test_channels_are_chosen_painted_saved_and_applied(painting):
     stored = read_stroke_file(person.dock.result_location.folder / STROKES)
     assert stored.channels == channels(person)
 
-    opened(person)._saver._start(list_painted_slides(opened(person)._session), None, "immune", {})
+    part = opened(person)
+    part._saver._start(list_painted_slides(part._session), None, part._options.current.fit, "immune", {})
     person.until(lambda: opened(person).model == "immune")
     tissue = find_bundle("immune").config.tissue
     assert tissue is not None

@@ -76,7 +76,7 @@ def describe(person):
         "full screen": window.isFullScreen(),
         "docks": [(one.objectName(), one.isHidden(), not one.visibleRegion().isEmpty()) for one in frames],
         "shown at": [one.geometry().getRect() for one in frames if not one.visibleRegion().isEmpty()],
-        "sections": {one.objectName(): (one.isExpanded(), one.isHidden()) for one in dock.findChildren(QCollapsible)},
+        "sections": {one.objectName(): (one.isExpanded(), one.isHidden()) for one in list_sections(dock)},
         "order": [[group.layout().indexOf(one) for one in parts] for group, parts in grouped(dock)],
         "settings": {key: dock.settings.is_section_open(key, False) for key in section_names(dock)},
         "focus": QApplication.focusWidget(),
@@ -89,11 +89,18 @@ def grouped(dock):
 
 
 def section_names(dock):
-    return [one.objectName() for one in dock.findChildren(QCollapsible)]
+    return [one.objectName() for one in list_sections(dock)]
+
+
+def list_sections(dock):
+    """List the sections of a dock, without those within a section, which are created when it is expanded."""
+    frames = dock.findChildren(QCollapsible)
+    return [one for one in frames if not any(other.isAncestorOf(one) for other in frames)]
 
 
 def test_the_slide_gets_the_width_of_the_window(reader):
     dock, labels = reader.dock, None
+    reader.until(lambda: bool(dock.sections.hosted.sections))  # found in the background
     for width in (1366, 1100):
         focus_canvas(reader, width)
         before = describe(reader)
