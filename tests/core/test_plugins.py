@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from napari_melanoma.core import plugins
+from napari_melanoma.core import plugin_check, plugins
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, load_object, plugin_folder
 from napari_melanoma.training.losses import LOSSES, losses
@@ -189,3 +190,32 @@ def test_a_file_is_confirmed_as_the_user_has_seen_it(write_file: Callable[[str],
         confirm_plugin_file("mine.py", seen)
     with pytest.raises(InputError, match=r"has no plug-in file 'other\.py' \(files: mine\.py\)"):
         confirm_plugin_file("other.py", seen)
+
+
+def test_what_packages_add_and_why_some_cannot_be_used_is_listed(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("error = 3")
+    install("error = 3", "odd-package", group="models")
+    assert {package: plugins.describe_objects(added) for package, added in plugins.list_packages().items()} == {
+        "other-package 1.2": "losses: absolute",
+        "odd-package 1.2": "models: absolute",
+    }
+    plugin_check.main()
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    assert "expected a family of networks" in errors["odd-package"][0]
+    assert "expected a Loss" in errors["other-package"][0]
+    assert plugins.list_errors() == {"other-package": errors["other-package"]}
+
+
+def test_the_text_of_a_file_shows_hidden_characters(write_file: Callable[[str], Path]) -> None:
+    path = write_file(FILE + "# \u202e\n")
+    (file,) = list_plugin_files()
+    assert file.read_text().endswith("# \\u202e\n")
+    assert file.describe_contents() == "losses: absolute"
+    path.write_text(FILE)
+    with pytest.raises(InputError, match="was changed in the meantime"):
+        file.read_text()
+    path.write_bytes(b"# coding: unknown\n\xff\n")
+    (file,) = list_plugin_files()
+    assert file.read_text() == "# coding: unknown\n\\xff\n"
