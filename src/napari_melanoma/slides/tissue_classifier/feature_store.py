@@ -205,6 +205,11 @@ class SlideFeatures:
         known[known] = self._are_known(positions[known] // BLOCK_CELLS)
         return known
 
+    @property
+    def known_blocks(self) -> NDArray[np.int32]:
+        """The blocks with features, also beyond tissue, int32 (block, 2)."""
+        return np.argwhere(self._find_known()).astype(np.int32)
+
     def read(self, cells: ArrayLike) -> NDArray[np.float32]:
         """Return the features of cells (cell, 2), float32 (cell, feature); NaN where they are not known."""
         positions = np.asarray(cells, np.int32).reshape(-1, 2)
@@ -266,10 +271,14 @@ class SlideFeatures:
         analyze_tiles(EngineStages(reader.read, model, writer, max(2, usable_cores())), batches, run, add)
 
     def _are_known(self, blocks: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return self._find_known()[blocks[:, 0], blocks[:, 1]]
+
+    def _find_known(self) -> NDArray[np.bool_]:
+        """Return which blocks have features, bool (row, column) of blocks."""
         with self._lock:
-            known = self._stored[blocks[:, 0], blocks[:, 1]]
-            for index in np.flatnonzero(~known):
-                known[index] = (int(blocks[index, 0]), int(blocks[index, 1])) in self._unwritten
+            known: NDArray[np.bool_] = self._stored.copy()
+            for block in self._unwritten:
+                known[block] = True
         return known
 
     def _add(self, block: tuple[int, int], values: NDArray[np.float16]) -> None:

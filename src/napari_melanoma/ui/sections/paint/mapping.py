@@ -176,9 +176,7 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
     rest = features.grid.blocks_by_distance(features.tissue_blocks, center)
     predictor.tissue = rest
     # Also beyond tissue: blocks that were in view would keep the classes of the previous classifier.
-    blocks = features.grid.blocks
-    every = np.argwhere(np.ones((blocks.rows, blocks.columns), np.bool_)).astype(np.int32)
-    predictor.predict_known(features.grid.blocks_by_distance(every, center))
+    predictor.predict_known(features.grid.blocks_by_distance(features.known_blocks, center))
     if request.whole:
         features.compute(rest, run, predictor.add)
     predictor.flush()
