@@ -100,6 +100,12 @@ def find_column(name: str) -> Column | None:
     return _BY_NAME.get(name)
 
 
+def field_title(name: str) -> str:
+    """Return the title of a column of the harmonized table."""
+    column = find_column(name)
+    return name.replace("_", " ").capitalize() if column is None else column.title
+
+
 def format_field_value(name: str, value: str) -> str:
     """Return a value as it is written within a sentence.
 

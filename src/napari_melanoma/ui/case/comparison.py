@@ -12,7 +12,6 @@ from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.case.formatting import format_modality
-from napari_melanoma.ui.sections.prediction.view import NoticeLabel
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.kinetic import is_motion_reduced, read_system_setting
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -26,6 +25,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.validity import NoticeLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,14 +24,13 @@ from superqt import QElidingLabel
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
-from napari_melanoma.data.table_schema import find_column, format_field_value
+from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
-from napari_melanoma.ui.sections.prediction.view import NoticeLabel, PredictionSection, field_title
-from napari_melanoma.ui.slide.risk_view import make_method_bars, make_risk_bars, make_share_bars
+from napari_melanoma.ui.sections.prediction.view import PredictionSection
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart
@@ -44,6 +43,7 @@ from napari_melanoma.ui.widgets.clinical_fields import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
+from napari_melanoma.ui.widgets.risk_bars import make_method_bars, make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
@@ -57,7 +57,7 @@ from napari_melanoma.ui.widgets.style import (
     tool_button,
 )
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
-from napari_melanoma.ui.widgets.validity import ValidityNotice
+from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

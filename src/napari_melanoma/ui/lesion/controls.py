@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
-from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
@@ -27,6 +26,7 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (

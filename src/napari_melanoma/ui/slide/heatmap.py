@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlid
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap, transparent_colormap_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -16,7 +17,6 @@ from napari_melanoma.ui.widgets.style import fill_column, named, row
 
 if TYPE_CHECKING:
     from napari.layers import Image
-    from napari.utils import Colormap
     from napari.viewer import Viewer
 
     from napari_melanoma.slides.notes import LayerDisplay
@@ -217,19 +217,3 @@ class SlideHeatmapLayer(QObject):
             layer.contrast_limits = heat.limits
         controls.style_layer(layer)
         layer.visible = layer.visible and slide.is_shown and slide.shows_overlays
-
-
-def transparent_colormap_name(name: str) -> str:
-    """Return the name of the transparent version of a colormap; napari identifies colormaps by their names."""
-    return f"{name}, clear at 0"
-
-
-def make_transparent_colormap(name: str) -> Colormap:
-    """Return a version of a colormap in which low values are transparent, so that the tissue is visible there."""
-    import numpy as np
-    from napari.utils.colormaps import Colormap, ensure_colormap
-
-    steps = np.linspace(0, 1, 65)
-    colors = np.array(ensure_colormap(name).map(steps))
-    colors[:, 3] = np.clip(2 * steps, 0, 1)
-    return Colormap(colors, name=transparent_colormap_name(name), display_name=transparent_colormap_name(name))

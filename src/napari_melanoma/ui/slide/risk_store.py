@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.shared_state import Row, case_rows
-from napari_melanoma.ui.slide.heatmap import make_transparent_colormap
 from napari_melanoma.ui.slide.risk_view import DEPTH_SECTION_FIELDS
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker

@@ -1,4 +1,4 @@
-"""Name, color and colormap of the layers of a fluorescence slide, one for each channel."""
+"""Colors and colormaps of the layers of a slide: the channels of a fluorescence slide, and maps above the tissue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from napari_melanoma.slides.reading.layers import make_colormap
 
 if TYPE_CHECKING:
     from napari.layers import Image
+    from napari.utils.colormaps import Colormap
 
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.reading.layers import LevelArray
@@ -57,3 +58,18 @@ def set_channel_color(layer: Image, color: Color) -> None:
     """Display a channel in a color (8-bit RGB)."""
     if get_channel_color(layer) != color:
         layer.colormap = make_colormap(get_channel_name(layer), color)
+
+
+def transparent_colormap_name(name: str) -> str:
+    """Return the name of the transparent version of a colormap; napari identifies colormaps by their names."""
+    return f"{name}, clear at 0"
+
+
+def make_transparent_colormap(name: str) -> Colormap:
+    """Return a version of a colormap in which low values are transparent, so that the tissue is visible there."""
+    from napari.utils.colormaps import Colormap, ensure_colormap
+
+    steps = np.linspace(0, 1, 65)
+    colors = np.array(ensure_colormap(name).map(steps))
+    colors[:, 3] = np.clip(2 * steps, 0, 1)
+    return Colormap(colors, name=transparent_colormap_name(name), display_name=transparent_colormap_name(name))

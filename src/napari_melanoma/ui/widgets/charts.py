@@ -23,6 +23,7 @@ NAME_SHARE, MIN_BAR_PX = 0.42, 60  # maximum width of the names, as a share; min
 # Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; by whether the theme is dark.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
 FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
+MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
 MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
 BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_butto
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.models.zoo import ArchitectureTask
+
+OTHER = "other"  # data of the last entry
 
 
 class ModelPicker(QWidget):
@@ -239,6 +242,100 @@ class ClassifierPicker(ModelPicker):
 
     def _update_card_button(self) -> None:
         self._card_button.setEnabled(bool(self.card_model))
+
+
+class ExtensibleModelPicker(ModelPicker):
+    """Combo box of installed models, with a last entry to select any other model.
+
+    Subclasses define which models are listed, and the dialog of the last entry.
+    """
+
+    other_texts = ("another model ...", "none installed: enter one")  # text of the last entry; if it is the only one
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._last_model = ""
+        super().__init__(icons)
+
+    def list_installed(self) -> Sequence[BundleInfo]:
+        """Return the installed models, from which ``accepts`` selects."""
+        from napari_melanoma.models.installed_bundles import list_bundles
+
+        return list_bundles()
+
+    def accepts(self, bundle: BundleInfo) -> bool:
+        """Return whether a model can be selected."""
+        raise NotImplementedError
+
+    def find_accepted(self, name: str) -> BundleInfo | None:
+        """Find a model by its name or path; None if it is not installed or not accepted."""
+        from napari_melanoma.models.installed_bundles import find_bundle
+
+        try:
+            bundle = find_bundle(name)
+        except MelanomaError:
+            return None
+        return bundle if self.accepts(bundle) else None
+
+    def can_use(self, name: str) -> bool:
+        """Return whether a model is installed and accepted."""
+        return self.find_accepted(name) is not None
+
+    def display_name(self, name: str) -> str | None:
+        """Return the text for a model that is not listed yet; None if it cannot be selected."""
+        return name
+
+    @property
+    def model(self) -> str:
+        """Name or path of the selected model; empty if none is selected."""
+        selected = super().model
+        return "" if selected == OTHER else selected
+
+    @model.setter
+    def model(self, name: str) -> None:
+        shown = self.display_name(name) if name else None
+        if shown is None:
+            return
+        index = self.combo.findData(name)
+        if index < 0:
+            index = self.combo.count() - 1
+            self.combo.insertItem(index, shown, name)
+            self.combo.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
+        self.combo.setCurrentIndex(index)
+        self._last_model = name
+
+    def refresh(self) -> None:
+        """List the installed models."""
+        if self.combo.findData(OTHER) < 0:
+            self.combo.addItem("", OTHER)
+        bundles = list(filter(self.accepts, self.list_installed()))
+        for position, bundle in enumerate(bundles):
+            if self.combo.findData(bundle.name) < 0:
+                self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
+            index = self.combo.findData(bundle.name)
+            self.combo.setItemData(index, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        add_unusable_models(self.combo, last_entries=1)
+        self._update_installed({bundle.name for bundle in bundles})
+        last = self.combo.count() - 1
+        self.combo.setItemText(last, self.other_texts[0] if last else self.other_texts[1])
+        if self.model:
+            self._last_model = self.model
+
+    def open_other_dialog(self) -> None:
+        """Ask for another model; call ``_restore_selection`` if the user cancels."""
+        raise NotImplementedError
+
+    def _on_activated(self, index: int) -> None:
+        if self.combo.currentData() == OTHER:
+            self.open_other_dialog()
+        else:
+            self._last_model = self.model
+            self.changed.emit()
+
+    def _restore_selection(self) -> None:
+        """Select the previous model again."""
+        index = self.combo.findData(self._last_model)
+        if index >= 0:
+            self.combo.setCurrentIndex(index)
 
 
 def add_unusable_models(combo: QComboBox, last_entries: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A warning for predictions that are not valid, which hides their numbers."""
+"""Warnings: that a prediction is not valid, which hides its numbers, and others."""
 
 from __future__ import annotations
 
@@ -108,3 +108,23 @@ class ValidityNotice(QWidget):
             below.addWidget(part)
         whole.addWidget(self.frame)
         whole.addWidget(self.numbers)
+
+
+class NoticeLabel(QFrame):
+    """A text styled as a warning; hidden if empty."""
+
+    def __init__(self, name: str, accessible_name: str) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self.label = named(WrappedLabel(), name, accessible_name)
+        self.label.setToolTip("")
+        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self.label)
+        self.hide()
+
+    def set_text(self, text: str) -> None:
+        """Show a text; empty hides the notice."""
+        self.label.setText(text)
+        self.setVisible(bool(text))

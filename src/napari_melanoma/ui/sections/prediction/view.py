@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
-    QFrame,
     QHeaderView,
     QLabel,
     QSizePolicy,
@@ -21,13 +20,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.data.table_schema import find_column, format_field_value
+from napari_melanoma.data.table_schema import field_title, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.ui.widgets.charts import Bar, BarChart
+from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row
-from napari_melanoma.ui.widgets.validity import ValidityNotice
+from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
@@ -46,28 +45,7 @@ HEATMAP_METHODS = {
 }
 OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
 MAX_CLASSES = 7  # with a row of their own; the others share one row
-MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
-
-
-class NoticeLabel(QFrame):
-    """A text styled as a warning; hidden if empty."""
-
-    def __init__(self, name: str, accessible_name: str) -> None:
-        super().__init__()
-        self.setObjectName("notice")
-        self.label = named(WrappedLabel(), name, accessible_name)
-        self.label.setToolTip("")
-        self.label.setTextFormat(Qt.TextFormat.PlainText)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(self.label)
-        self.hide()
-
-    def set_text(self, text: str) -> None:
-        """Show a text; empty hides the notice."""
-        self.label.setText(text)
-        self.setVisible(bool(text))
 
 
 class NearestCasesTable(QTreeWidget):
@@ -326,12 +304,6 @@ def class_title(word: str) -> str:
     """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
     taxonomy = load_taxonomy("diagnosis")
     return taxonomy.title(word) if word in taxonomy.entries else _capitalize(format_class(word.replace("_", " ")))
-
-
-def field_title(name: str) -> str:
-    """Return the title of a column of the harmonized table."""
-    column = find_column(name)
-    return name.replace("_", " ").capitalize() if column is None else column.title
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit
 from stage import Stage
 
 from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.ui.lesion.patient_form import PatientForm
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 ENCODING = TabularEncoding(
     numbers=(FittedNumbers(name="age"), FittedNumbers(name="packs_a_day")),
