@@ -28,11 +28,14 @@ from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.source_catalog import SOURCES, find_source
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.figures.page import render_report
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.metrics.mask_metrics import METRICS, list_mask_metrics, measure_mask
 from napari_melanoma.metrics.metric_table import BAND_METRICS
 from napari_melanoma.models.zoo import NETWORKS, build_network
+from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.export_formats import EXPORTS
+from napari_melanoma.reports.report_sections import REPORT_SECTIONS, ReportSection
 from napari_melanoma.reports.slide_export import WRITERS, export_results
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.augmentation_config import AUGMENTATIONS, AugmentationConfig
@@ -52,6 +55,7 @@ ADDED = {
     "data_sources": "med_node",
     "metrics": "area_error",
     "exports": "areas",
+    "report_sections": "tiles",
     "sections": "Strokes",
 }
 
@@ -309,6 +313,30 @@ def test_contract_of_exports(installed_plugin: Path, tmp_path: Path) -> None:
         assert one.title
         assert Path(one.file_name).suffix
         assert callable(one.write or WRITERS[name])
+
+
+def test_contract_of_sections_of_reports(installed_plugin: Path) -> None:
+    for name, section in REPORT_SECTIONS.members.items():
+        assert section.title
+        for collect in (section.slide, section.lesion):
+            assert len(signature(collect).parameters) == 3, name
+
+
+def test_the_section_of_reports_and_one_that_fails(
+    installed_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = draw_slide(tmp_path / "section.tif")
+    FakeAnalysis(tmp_path / "results/section", slide, "a").begins().finishes()
+    example = REPORT_SECTIONS.members["tiles"].slide
+    failing = ReportSection("Failing", lambda part, name, collector: [*example(part, name, collector), 1 / 0])
+    assert "tiles were analyzed" in render_report(collect_report([tmp_path / "results"], run=RunContext()).report)
+    monkeypatch.setitem(REPORT_SECTIONS.members, "tiles", failing)
+    collected = collect_report([tmp_path / "results/section"], run=RunContext())
+    page = render_report(collected.report)
+    assert f"Slide 1: its section Failing ({PACKAGE}) cannot be shown." in page
+    (problem,) = collected.problems
+    assert problem.detail.startswith(f"'tiles' of {PACKAGE} 1.0 cannot be used")
+    assert "ZeroDivisionError: division by zero" in problem.detail
 
 
 def test_contract_of_sections(installed_plugin: Path) -> None:

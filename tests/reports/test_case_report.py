@@ -45,8 +45,8 @@ from napari_melanoma.lesion.changes import LesionChanges, MeasuredPhotograph, co
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
+from napari_melanoma.reports.formatting import format_known_data
 from napari_melanoma.reports.lesion import prediction_blocks
-from napari_melanoma.reports.risk_section import format_known_data
 from napari_melanoma.reports.synoptic_section import list_synoptic_changes
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
@@ -694,7 +694,7 @@ def test_a_change_of_the_thickness_is_listed_with_two_decimals() -> None:
         ("age", "54.0", "Age 54 years"),
         ("lesion_id", "1_000", "Lesion 1_000"),
         ("domain", "infinity", "Domain infinity"),
-        ("own column", "0.004", "own column 0.004"),
+        ("own column", "0.004", "Own column 0.004"),
         ("source", "007", "Source 007"),
     ],
 )

@@ -19,7 +19,8 @@ from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, Mitosi
 from napari_melanoma.figures.page import Block, Figure, Gallery, Section
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.slide import read_risk_section, write_slide_report
+from napari_melanoma.reports.risk_section import read_risk_section
+from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions

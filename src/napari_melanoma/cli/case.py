@@ -136,8 +136,10 @@ def _format_prediction(lesion: CaseLesionPrediction) -> str:
 
 def _format_case(case: Case) -> Iterator[str]:
     """Yield the lines that describe a case; a question mark follows each suggested value."""
+    from napari_melanoma.data.table_schema import field_title
+
     patient = case.patient
-    patient_facts = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT_FIELDS)
+    patient_facts = (_format_value(patient, name, f"{field_title(name).lower()} ") for name in PATIENT_FIELDS)
     yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, patient_facts)))
     for lesion in case.lesions:
         site = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "site unknown"
@@ -170,10 +172,3 @@ def _format_value(part: CasePart, name: str, prefix: str = "") -> str:
     """Format a value of a patient, lesion or image; empty if it is unknown."""
     text = part.cell(name)
     return f"{prefix}{text}{' ?' if name in part.guesses else ''}" if text else ""
-
-
-def _column_title(name: str) -> str:
-    from napari_melanoma.data.table_schema import find_column
-
-    column = find_column(name)
-    return (column.title if column else name).lower()

@@ -38,6 +38,7 @@ FAMILIES = {
     "augmentations": "napari_melanoma.training.augmentation_config:AUGMENTATIONS",
     "data_sources": "napari_melanoma.data.source_catalog:SOURCES",
     "metrics": "napari_melanoma.metrics.mask_metrics:METRICS",
+    "report_sections": "napari_melanoma.reports.report_sections:REPORT_SECTIONS",
     "exports": "napari_melanoma.reports.export_formats:EXPORTS",
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",

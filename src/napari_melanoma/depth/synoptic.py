@@ -255,6 +255,12 @@ class SynopticReport(ForwardCompatible):
         return "amended" if sum(change.field == SIGNATURE for change in self.history) > 1 else "final"
 
     @property
+    def reader_names(self) -> list[str]:
+        """The names of all readers, including those who changed a value."""
+        authors = [one.reader for one in self.history] + [one.reader for one in self.addenda]
+        return [*filter(None, (self.signed_by,)), *authors]
+
+    @property
     def suggested(self) -> tuple[str, ...]:
         """Names of fields with a value that no reader has confirmed."""
         return tuple(field.name for field in FIELDS if (answer := self.answer(field.name)) and answer.suggested_by)

@@ -20,10 +20,9 @@ from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.body_sites import site_title, site_word
-from napari_melanoma.data.table_schema import find_column, format_field_value
+from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.reading_texts import format_time
-from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.figures.page import Block, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
@@ -35,6 +34,7 @@ from napari_melanoma.reports.disclosure import (
     remove_personal_data,
     show_patient_id,
 )
+from napari_melanoma.reports.formatting import round_number
 from napari_melanoma.reports.lesion import (
     OUTDATED,
     case_photograph,
@@ -44,10 +44,9 @@ from napari_melanoma.reports.lesion import (
     result_photograph,
 )
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
-from napari_melanoma.reports.risk_section import column_title, round_number
-from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
+from napari_melanoma.reports.report_sections import SlidePart, add_lesion_sections
+from napari_melanoma.reports.slide_part import agreement_sections, is_slide_result, slide_section
 from napari_melanoma.reports.summary import LesionSummary, summarize_lesion, summary_section
-from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
 
 if TYPE_CHECKING:
     from napari_melanoma.case.changes import ImagePair
@@ -107,7 +106,7 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
     collector.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
     names = [name for part in (*slides.values(), *unassigned_slides) for name in part.reader_names]
-    names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
+    names += [name for lesion in lesions if lesion.synoptic for name in lesion.synoptic.reader_names]
     collector.readers.update(label_readers(names, personal=personal))
     blocks = [
         *notices,
@@ -267,15 +266,18 @@ def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collecto
 def _lesion_blocks(
     store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
 ) -> Iterator[Block]:
-    """Yield the clinical data of a lesion, its synoptic report, and its prediction."""
+    """Yield the clinical data of a lesion, its prediction, and the sections of packages."""
     values = _list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)
     if values:
         yield fields("Lesion", values)
-    if lesion.synoptic is not None:
-        changes = list_synoptic_changes(lesion.synoptic, collector.readers, personal=collector.personal)
-        collector.add_changes(name, changes)
-        changed = lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
-        yield synoptic_section(lesion.synoptic, collector.readers, changed, personal=collector.personal)
+    yield from add_lesion_sections(lesion, name, collector, is_first=True)
+    yield from _prediction_sections(store, lesion, name, predictions, collector)
+    yield from add_lesion_sections(lesion, name, collector, is_first=False)
+
+
+def _prediction_sections(
+    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
+) -> Iterator[Section]:
     lesion_prediction = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or lesion_prediction is None:
         return
@@ -440,7 +442,7 @@ def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> S
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return the titles and values of the known fields of a patient or a lesion."""
-    return {column_title(name): text for name in names if (text := _format_field(part, name, personal=personal))}
+    return {field_title(name): text for name in names if (text := _format_field(part, name, personal=personal))}
 
 
 def _format_field(part: CasePart, name: str, *, personal: bool) -> str:

@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.data.table_schema import format_field_value
+from napari_melanoma.data.table_schema import field_title, format_field_value
 from napari_melanoma.figures.page import (
     Bar,
     Block,
@@ -43,8 +43,8 @@ from napari_melanoma.lesion.mask_record import (
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
+from napari_melanoma.reports.formatting import format_known_data, signed_bar, to_sentence
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
-from napari_melanoma.reports.risk_section import column_title, format_known_data, signed_bar, to_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,7 +202,7 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
     if prediction.contributions:
         rows = [
             (
-                column_title(effect.field),
+                field_title(effect.field),
                 hide_age(effect.field, format_field_value(effect.field, effect.value), personal=personal),
                 signed_bar(effect.change),
             )
@@ -360,7 +360,7 @@ def case_photograph(
     if part.about:
         changed = [] if classified else _find_changed_data(part.about, metadata)
         if changed:
-            names = format_names([column_title(column) for column in changed])
+            names = format_names([field_title(column) for column in changed])
             part.notes.append(Notice(f"Outdated prediction: the case has other patient data: {names}."))
         part.add_result(classified=classified)
     return part

@@ -1,19 +1,41 @@
-"""The section of a report on the risk of metastasis, and the format of patient data in reports."""
+"""The section of a report on the risk of metastasis."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_melanoma.case.results import risk_to_json
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.validity import read_risk_validity
-from napari_melanoma.data.table_schema import find_column, format_field_value
+from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
-from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
-from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
+from napari_melanoma.imaging.masks import draw_heatmap
+from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
+from napari_melanoma.reports.disclosure import hide_reader
+from napari_melanoma.reports.formatting import format_known_data, signed_bar, to_sentence
+from napari_melanoma.reports.pictures import PATCH_PX, draw_scale_bar, fit_picture, make_figure
+from napari_melanoma.reports.report_sections import ReportSection
+from napari_melanoma.risk.slide_files import patch_boxes, read_risk
+from napari_melanoma.slides.reading.opening import open_slide
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.reports.collector import Collector
+    from napari_melanoma.reports.report_sections import SlidePart
+    from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
+
+MAX_PATCHES = 3  # patches that are shown
+MAP_TITLES = {"attention": "attention", "cam": "CAM"}
+NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 NO_SHARES = "Contributions are not available for this model."
 CONTRIBUTIONS = (
     "The contributions add up to the difference between this prediction and {:.2f}, the probability that the model "
@@ -56,6 +78,71 @@ def risk_section(
     return Section("Risk of metastasis", blocks)
 
 
+def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True) -> Section | None:
+    """Return the section on the risk of a slide; None if there is no readable prediction."""
+    stored = read_risk(folder)
+    if not stored.prediction:
+        return None
+    return risk_section(stored.prediction, _list_changes(stored), _draw_patches(stored, slide), personal=personal)
+
+
+def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
+    """Return a warning if the thickness has changed since the prediction; else an empty tuple."""
+    used_depth = stored.prediction["depth"]
+    before = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
+    if before == stored.depth.mm:
+        return ()
+    current_text = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
+    return (
+        f"outdated: the thickness has changed since this prediction and is now {current_text}. Estimate the risk again",
+    )
+
+
+def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
+    """Draw the patches of a prediction, each without and with its maps."""
+    boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
+    if path is None or not boxes:
+        return RiskPictures(note=NO_SLIDE if boxes else "")
+    try:
+        with open_slide(path) as slide:
+            patches = [(slide.read_square(box, PATCH_PX), box, slide.info.pixel_size) for box in boxes]
+    except (MelanomaError, OSError):
+        return RiskPictures(note=NO_SLIDE)
+    figures = [figure for number, patch in enumerate(patches) for figure in _draw_patch(stored, number, *patch)]
+    return RiskPictures(tuple(figures), MAPS if stored.maps else NO_MAPS)
+
+
+def _draw_patch(
+    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
+) -> Iterator[Figure]:
+    """Yield a patch, and its maps over it."""
+    patch = stored.prediction["patches"][number]
+    title = f"{str(patch.get('what', 'patch')).capitalize()}: {patch['probability']:.2f}"
+    pixel_size = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
+    pictures = {title: rgb} | {
+        f"{title}, {MAP_TITLES[risk_map.method]}": draw_heatmap(rgb, _crop_map(risk_map, box, rgb.shape))
+        for risk_map in stored.maps
+    }
+    for caption, picture in pictures.items():
+        yield make_figure(draw_scale_bar(fit_picture(picture, pixel_size)), caption, caption, small=True)
+
+
+def _crop_map(risk_map: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Crop a map to a patch, resize it to ``shape`` (row, column, ...), and scale it to [0, 1]; float32."""
+    from PIL import Image
+
+    placement = risk_map.placement
+    top, left = (
+        round((box.top - placement.top) / placement.step_y),
+        round((box.left - placement.left) / placement.step_x),
+    )
+    rows, columns = max(1, round(box.height / placement.step_y)), max(1, round(box.width / placement.step_x))
+    cells = np.nan_to_num(risk_map.values[top : top + rows, left : left + columns]).astype(np.float32)
+    size = (shape[1], shape[0])
+    resized = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
+    return np.clip(resized / max(float(resized.max()), 1e-6), 0, 1)
+
+
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
     """Yield the tables of methods, contributions and inputs, and the pictures."""
     probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
@@ -77,47 +164,10 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
         yield Text(pictures.note, True)
 
 
-def signed_bar(value: float) -> Bar:
-    """Return a bar for a contribution between -1 and 1."""
-    return Bar(f"{round(value, 2) + 0.0:+.2f}", max(-1.0, min(1.0, value)), signed=True)
-
-
-def to_sentence(text: str) -> str:
-    """Turn a note into a sentence, with a capital letter and a full stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
 def format_probability(prediction: Mapping[str, Any]) -> str:
     """Format the probability of a prediction with its interval, without a conclusion."""
     value = _format_value(prediction["probability"], prediction.get("interval"))
     return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
-
-
-def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> str:
-    """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in data.items())
-    shown = ((name, hide_age(name, text, personal=personal)) for name, text in texts)
-    return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
-
-
-def round_number(name: str, cell: str) -> str:
-    """Round the cell of a column of numbers to two decimals, or to three digits if it is small; a thickness to two.
-
-    Any other text, and the cells of any other column, stay as they are.
-    """
-    column = find_column(name)
-    if column is None or column.kind != "number":
-        return cell
-    try:
-        value = float(cell)
-    except ValueError:
-        return cell
-    if not math.isfinite(value):
-        return cell
-    if name.startswith("depth_mm") and value >= 0.01:
-        return f"{round_measured_thickness(value):.2f}"
-    decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{round(value, decimals):.15g}"
 
 
 def _create_method_row(method: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -133,7 +183,7 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
     patches, model = prediction["patches"], prediction["model"]
     patches_text = ", ".join(f"{patch.get('what', 'patch')} {patch['probability']:.2f}" for patch in patches)
     predicted_depth = next((patch["depth_mm"] for patch in patches if patch.get("depth_mm") is not None), None)
-    missing = [column_title(str(name)) for name in prediction.get("missing") or ()]
+    missing = [field_title(str(name)) for name in prediction.get("missing") or ()]
     provenance = prediction.get("provenance") or {}
     depth_text = hide_reader(str(prediction.get("depth_text") or "unknown"), personal=personal)
     inputs = {
@@ -163,12 +213,18 @@ def _parse_interval(value: object) -> tuple[float, float] | None:
     return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
-def column_title(name: str) -> str:
-    """Return the title of a column of the harmonized table; the name of any other column."""
-    column = find_column(name)
-    return column.title if column else name
+def _report_risk(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+    """Yield the section on the risk of metastasis, from the result folder or else from the case."""
+    image_risk = None if part.image is None else part.image.risk
+    if part.folder and (part.folder / RISK_FILE).is_file():
+        found = read_risk_section(part.folder, part.path, personal=collector.personal)
+        yield found or Section(
+            "Risk of metastasis",
+            (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
+        )
+    elif image_risk is not None:
+        stored = read_risk_prediction(image_risk.path) or {**risk_to_json(image_risk), "patches": [], "options": {}}
+        yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
 
 
-def _column_unit(name: str, cell: str) -> str:
-    column = find_column(name)
-    return column.unit if column and cell != OLDEST else ""
+RISK_SECTION = ReportSection("Risk of metastasis", _report_risk, is_in_depth_report=True)

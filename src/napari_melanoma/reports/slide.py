@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_melanoma.case.model import set_lesion
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
@@ -23,19 +21,14 @@ from napari_melanoma.depth.readings import (
     read_depth,
 )
 from napari_melanoma.depth.t_category import format_recorded_thickness, t_category
-from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
-from napari_melanoma.imaging.masks import draw_heatmap
-from napari_melanoma.io.results import RISK_FILE
+from napari_melanoma.figures.page import Block, Notice, Report, Section, Table, Text, fields, write_report
+from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.pictures import (
-    PATCH_PX,
     Picture,
     draw_depth_line,
-    draw_scale_bar,
-    fit_picture,
     make_figure,
 )
-from napari_melanoma.reports.risk_section import MAPS, NO_MAPS, RiskPictures, risk_section, to_sentence
-from napari_melanoma.risk.slide_files import patch_boxes, read_risk
+from napari_melanoma.reports.report_sections import READINGS, collect_depth_report
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
@@ -44,18 +37,11 @@ from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.case.model import Case, CaseImage
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
 
 
-READINGS = "depth"  # folder in a case
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
-MAX_PATCHES = 3  # patches that are shown
-MAP_TITLES = {"attention": "attention", "cam": "CAM"}
-NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
 FIELD_NAMES = {
@@ -116,8 +102,8 @@ def write_depth_report(
 
     ``reading``: the one that is shown. ``base``: that of the analysis. ``folder``: of the results of the slide.
     """
-    risk = None if folder is None else read_risk_section(folder, info.path)
-    if not reading.when and risk is None:
+    sections = () if folder is None else collect_depth_report(folder, info.path)
+    if not reading.when and not sections:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
     changes = () if folder is None else _list_changes_since_signature(folder, depth)
@@ -127,7 +113,7 @@ def write_depth_report(
     blocks = (
         *map(Notice, changes),
         *depth_blocks(shown),
-        *((risk,) if risk else ()),
+        *sections,
         *reader_sections(shown),
         change_section(reading.history),
     )
@@ -330,7 +316,7 @@ def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, s
     latest = latest_reading(depth)
     info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
     base = automatic_reading(proposals, 0, info.pixel_size)
-    if latest is None and base.mm is None and not (folder / RISK_FILE).is_file():
+    if latest is None and base.mm is None and not collect_depth_report(folder, info.path):
         reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
@@ -374,68 +360,3 @@ def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
     """Read the information on a slide, with a pixel size that replaces the one in its file."""
     with open_slide(slide, scale) as opened:
         return opened.info
-
-
-def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True) -> Section | None:
-    """Return the section on the risk of a slide; None if there is no readable prediction."""
-    stored = read_risk(folder)
-    if not stored.prediction:
-        return None
-    return risk_section(stored.prediction, _list_changes(stored), _draw_patches(stored, slide), personal=personal)
-
-
-def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
-    """Return a warning if the thickness has changed since the prediction; else an empty tuple."""
-    used_depth = stored.prediction["depth"]
-    before = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
-    if before == stored.depth.mm:
-        return ()
-    current_text = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
-    return (
-        f"outdated: the thickness has changed since this prediction and is now {current_text}. Estimate the risk again",
-    )
-
-
-def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
-    """Draw the patches of a prediction, each without and with its maps."""
-    boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
-    if path is None or not boxes:
-        return RiskPictures(note=NO_SLIDE if boxes else "")
-    try:
-        with open_slide(path) as slide:
-            patches = [(slide.read_square(box, PATCH_PX), box, slide.info.pixel_size) for box in boxes]
-    except (MelanomaError, OSError):
-        return RiskPictures(note=NO_SLIDE)
-    figures = [figure for number, patch in enumerate(patches) for figure in _draw_patch(stored, number, *patch)]
-    return RiskPictures(tuple(figures), MAPS if stored.maps else NO_MAPS)
-
-
-def _draw_patch(
-    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
-) -> Iterator[Figure]:
-    """Yield a patch, and its maps over it."""
-    patch = stored.prediction["patches"][number]
-    title = f"{str(patch.get('what', 'patch')).capitalize()}: {patch['probability']:.2f}"
-    pixel_size = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
-    pictures = {title: rgb} | {
-        f"{title}, {MAP_TITLES[risk_map.method]}": draw_heatmap(rgb, _crop_map(risk_map, box, rgb.shape))
-        for risk_map in stored.maps
-    }
-    for caption, picture in pictures.items():
-        yield make_figure(draw_scale_bar(fit_picture(picture, pixel_size)), caption, caption, small=True)
-
-
-def _crop_map(risk_map: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Crop a map to a patch, resize it to ``shape`` (row, column, ...), and scale it to [0, 1]; float32."""
-    from PIL import Image
-
-    placement = risk_map.placement
-    top, left = (
-        round((box.top - placement.top) / placement.step_y),
-        round((box.left - placement.left) / placement.step_x),
-    )
-    rows, columns = max(1, round(box.height / placement.step_y)), max(1, round(box.width / placement.step_x))
-    cells = np.nan_to_num(risk_map.values[top : top + rows, left : left + columns]).astype(np.float32)
-    size = (shape[1], shape[0])
-    resized = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
-    return np.clip(resized / max(float(resized.max()), 1e-6), 0, 1)

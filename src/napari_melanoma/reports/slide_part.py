@@ -1,17 +1,13 @@
-"""A slide in the report of cases and results: overview, lesions, regions, depth, synoptic report and risk."""
+"""A slide in the report of cases and results: overview, lesions, regions, depth, and the sections of packages."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.case.results import risk_to_json
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import PixelSize
@@ -22,31 +18,26 @@ from napari_melanoma.depth.readings import (
     MODEL_READER,
     DepthReading,
     SlideDepthProposals,
-    SlideDepthReadings,
     automatic_reading,
-    read_depth,
-    read_depth_file,
 )
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text, fields
-from napari_melanoma.io.results import RESULT, RISK_FILE, read_risk_prediction, read_slide_result
+from napari_melanoma.io.results import RESULT
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
+from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.pictures import MAX_LESIONS, draw_slide_overview, make_figure
-from napari_melanoma.reports.risk_section import RiskPictures, risk_section, to_sentence
+from napari_melanoma.reports.report_sections import SlidePart, add_slide_sections
 from napari_melanoma.reports.slide import (
-    READINGS,
     create_slide_reading,
     depth_blocks,
     describe_scale,
     find_slide_info,
     latest_reading,
     list_changes,
-    read_risk_section,
     reader_sections,
     reading_scale,
 )
 from napari_melanoma.reports.slide_export import is_slide_folder
-from napari_melanoma.reports.synoptic_section import list_synoptic_changes, synoptic_readers, synoptic_section
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -56,18 +47,12 @@ from napari_melanoma.slides.depth_readings import (
     read_proposals,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
-from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction
-from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
-from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import CaseImage, CaseRisk
     from napari_melanoma.core.validity import Validity
-    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.figures.page import Figure
     from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.reports.collector import Collector
@@ -82,108 +67,9 @@ NO_FOLDER = "No result folder of this slide was found or specified: its analysis
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
 
 
-@dataclass(frozen=True)
-class SlidePart:
-    """A slide to report, with its readings and other data from its result folder and its case.
-
-    ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed.
-    ``faults``: errors of readings and synoptic reports that cannot be read. ``pixel_size``, ``risk``: of the case.
-    """
-
-    path: Path | None
-    folder: Path | None
-    depth: SlideDepthReadings
-    synoptic: SynopticReport | None = None
-    faults: tuple[InputError, ...] = ()
-    pixel_size: PixelSize | None = None
-    risk: CaseRisk | None = None
-    changes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
-        """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
-        folder = next((one for one in folders if _belongs_to(one, image.path)), None)
-        found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
-        synoptic, damage = _read_synoptic(folder) if folder else (None, None)
-        depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
-        size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else None
-        changes = _list_changes(folder, synoptic, depth)
-        faults = [*faults, damage]
-        return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), size, image.risk, changes)
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Create the slide of a result folder."""
-        depth, fault = _read_readings(folder)
-        synoptic, damage = _read_synoptic(folder)
-        faults = tuple(filter(None, (fault, damage)))
-        changes = _list_changes(folder, synoptic, depth)
-        return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
-
-    @property
-    def reader_names(self) -> list[str]:
-        """The names of all readers, including those who changed a value."""
-        names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
-        return [*names, *synoptic_readers(self.synoptic), *(stroke.reader for stroke in self.strokes)]
-
-    @cached_property
-    def strokes(self) -> tuple[Stroke, ...]:
-        """The strokes of tissue classes that were painted on the slide; none if their file is damaged."""
-        path = None if self.folder is None else self.folder / STROKES
-        with suppress(InputError):  # which the Paint section reports
-            return read_strokes(path) if path is not None and path.is_file() else ()
-        return ()
-
-    @cached_property
-    def content(self) -> Mapping[str, Any]:
-        """The content of ``result.json``; empty without one, or if it is damaged."""
-        return read_slide_result(self.folder) if self.folder else {}
-
-    @property
-    def notes(self) -> SlideNotes:
-        """Notes of a user on the slide, such as its rotation."""
-        return read_notes(self.folder) if self.folder else SlideNotes()
-
-
 def is_slide_result(folder: Path) -> bool:
     """Return whether a folder contains results, readings or a risk of a slide."""
     return is_slide_folder(folder) or "slide" in read_object_or_empty(folder / RESULT)
-
-
-def _belongs_to(folder: Path, slide: Path) -> bool:
-    """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
-    recorded = recorded_slide(folder)
-    if recorded is not None and recorded.resolve() == slide.resolve():
-        return True
-    fingerprint = stated_fingerprint(folder)
-    return bool(fingerprint) and fingerprint == open_fingerprint(slide)
-
-
-def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
-    """Read the readings in a result folder or in a file of a case; none, with the error, if they are damaged."""
-    try:
-        return (read_depth(path) if path.is_dir() else read_depth_file(path)), None
-    except InputError as error:
-        return SlideDepthReadings(), error
-
-
-def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
-    """Read the synoptic report of a slide; None, with the error, if it is damaged."""
-    try:
-        return load_synoptic(folder), None
-    except InputError as error:
-        return None, error
-
-
-def _list_changes(folder: Path | None, report: SynopticReport | None, depth: SlideDepthReadings) -> tuple[str, ...]:
-    return () if folder is None or report is None else list_changes_since_signature(folder, report, depth)
-
-
-def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
-    """Merge the readings of several files: the latest one of each reader."""
-    readings = [reading for depth in depths for reading in depth.readings if reading.when]
-    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: reading.when)}
-    return SlideDepthReadings(readings=tuple(latest.values()))
 
 
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collector: Collector) -> Section:
@@ -208,12 +94,12 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     blocks = (
         *problems,
         *picture,
-        *_synoptic_sections(part, name, collector),
+        *add_slide_sections(part, name, collector, is_first=True),
         *_depth_sections(part, info, latest, name, collector),
         *_analysis_blocks(content, validity),
         *_lesion_blocks(lesions, validity, content),
         *_region_blocks(regions, info.pixel_size),
-        *_risk_sections(part, name, collector),
+        *add_slide_sections(part, name, collector, is_first=False),
     )
     return Section(title, blocks, subtitle)
 
@@ -377,26 +263,6 @@ def _depth_sections(
     if latest is not None:
         collector.add_changes(name, list_changes(changes))
         yield from reader_sections(shown)
-
-
-def _synoptic_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
-    if part.synoptic is not None:
-        changes = list_synoptic_changes(part.synoptic, collector.readers, personal=collector.personal)
-        collector.add_changes(name, changes)
-        yield synoptic_section(part.synoptic, collector.readers, part.changes, personal=collector.personal)
-
-
-def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
-    """Yield the section on the risk of metastasis, from the result folder or else from the case."""
-    if part.folder and (part.folder / RISK_FILE).is_file():
-        found = read_risk_section(part.folder, part.path, personal=collector.personal)
-        yield found or Section(
-            "Risk of metastasis",
-            (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
-        )
-    elif part.risk is not None:
-        stored = read_risk_prediction(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
-        yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
 
 
 def agreement_sections(parts: Sequence[SlidePart], readers: Mapping[str, str]) -> Iterator[Section]:

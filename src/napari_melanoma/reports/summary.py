@@ -12,7 +12,7 @@ from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.body_map import BodyMap
-from napari_melanoma.reports.risk_section import to_sentence
+from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.slide import LINE_CAPTION, latest_reading
 from napari_melanoma.reports.synoptic_section import describe_status
 from napari_melanoma.slides.depth import describe_depth
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.reports.collector import Collector
-    from napari_melanoma.reports.slide_part import SlidePart
+    from napari_melanoma.reports.report_sections import SlidePart
 
 DRAFT = "Draft: there is no signed synoptic report."
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.depth.reading_texts import format_time
-from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES
+from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES, describe_case_lesion
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
 from napari_melanoma.reports.disclosure import show_times
+from napari_melanoma.reports.report_sections import ReportSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.reports.collector import Collector
+    from napari_melanoma.reports.report_sections import SlidePart
 
 STATUS = {
     "preliminary": "Draft: the report is not signed.",
@@ -39,14 +43,6 @@ def synoptic_section(
     if addenda:
         blocks = (*blocks, Table("Addenda to the signed report", ("Time", "Reader", "Addendum"), addenda))
     return Section("Synoptic report", blocks, layout="whole")
-
-
-def synoptic_readers(report: SynopticReport | None) -> list[str]:
-    """List the names of readers in a synoptic report."""
-    if report is None:
-        return []
-    authors = [one.reader for one in report.history] + [one.reader for one in report.addenda]
-    return [*filter(None, (report.signed_by,)), *authors]
 
 
 def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
@@ -89,3 +85,22 @@ def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
         return format_thickness(value, at_least=bool(answer.get("at_least"))) + suggested
     number = f"{value:.4g} {definition.unit}".strip() if isinstance(value, float | int) else str(value)
     return definition.choices.get(str(value), number) + suggested
+
+
+def _report_slide(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+    if part.synoptic is not None:
+        yield _report(part.synoptic, part.changes, name, collector)
+
+
+def _report_lesion(lesion: CaseLesion, name: str, collector: Collector) -> Iterator[Section]:
+    if lesion.synoptic is not None:
+        changes = lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
+        yield _report(lesion.synoptic, changes, name, collector)
+
+
+def _report(report: SynopticReport, changes: Sequence[str], name: str, collector: Collector) -> Section:
+    collector.add_changes(name, list_synoptic_changes(report, collector.readers, personal=collector.personal))
+    return synoptic_section(report, collector.readers, changes, personal=collector.personal)
+
+
+SYNOPTIC_SECTION = ReportSection("Synoptic report", _report_slide, _report_lesion, is_first=True)

@@ -25,7 +25,8 @@ from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesio
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
-from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
+from napari_melanoma.reports.formatting import format_known_data, to_sentence
+from napari_melanoma.reports.risk_section import format_probability
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings

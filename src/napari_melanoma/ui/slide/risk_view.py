@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.reports.risk_section import format_probability, to_sentence
+from napari_melanoma.reports.formatting import to_sentence
+from napari_melanoma.reports.risk_section import format_probability
 from napari_melanoma.ui.session.run_status import SuspiciousTile
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.charts import BarChart

@@ -1,0 +1,53 @@
+"""Texts and bars that several sections of reports show: sentences, patient data, contributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
+from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.figures.page import Bar
+from napari_melanoma.reports.disclosure import OLDEST, hide_age
+
+
+def signed_bar(value: float) -> Bar:
+    """Return a bar for a contribution between -1 and 1."""
+    return Bar(f"{round(value, 2) + 0.0:+.2f}", max(-1.0, min(1.0, value)), signed=True)
+
+
+def to_sentence(text: str) -> str:
+    """Turn a note into a sentence, with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> str:
+    """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
+    texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in data.items())
+    shown = ((name, hide_age(name, text, personal=personal)) for name, text in texts)
+    return ", ".join(f"{field_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
+
+
+def round_number(name: str, cell: str) -> str:
+    """Round the cell of a column of numbers to two decimals, or to three digits if it is small; a thickness to two.
+
+    Any other text, and the cells of any other column, stay as they are.
+    """
+    column = find_column(name)
+    if column is None or column.kind != "number":
+        return cell
+    try:
+        value = float(cell)
+    except ValueError:
+        return cell
+    if not math.isfinite(value):
+        return cell
+    if name.startswith("depth_mm") and value >= 0.01:
+        return f"{round_measured_thickness(value):.2f}"
+    decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{round(value, decimals):.15g}"
+
+
+def _column_unit(name: str, cell: str) -> str:
+    column = find_column(name)
+    return column.unit if column and cell != OLDEST else ""

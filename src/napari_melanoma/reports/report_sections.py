@@ -1,0 +1,221 @@
+"""The slides of a report, and the sections that packages add to reports.
+
+A package names a section in the group ``napari_melanoma.report_sections``; its object is a ``ReportSection``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from napari_melanoma.core.context import BATCH_ERRORS, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
+from napari_melanoma.depth.readings import SlideDepthReadings, read_depth, read_depth_file
+from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.reports.collector import Collector
+from napari_melanoma.reports.disclosure import label_readers
+from napari_melanoma.slides.notes import SlideNotes, read_notes
+from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
+from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import CaseImage, CaseLesion
+    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.figures.page import Block
+
+READINGS = "depth"  # folder in a case
+Subject = TypeVar("Subject")
+# Those of this package, written as entry points are
+OWN = {
+    "risk": "napari_melanoma.reports.risk_section:RISK_SECTION",
+    "synoptic": "napari_melanoma.reports.synoptic_section:SYNOPTIC_SECTION",
+}
+
+
+@dataclass(frozen=True)
+class SlidePart:
+    """A slide to report, with its readings and other data from its result folder and its case.
+
+    ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed.
+    ``faults``: errors of readings and synoptic reports that cannot be read. ``image``: in the case; None without one.
+    """
+
+    path: Path | None
+    folder: Path | None
+    depth: SlideDepthReadings
+    synoptic: SynopticReport | None = None
+    faults: tuple[InputError, ...] = ()
+    image: CaseImage | None = None
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
+        """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
+        folder = next((one for one in folders if _belongs_to(one, image.path)), None)
+        found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
+        synoptic, damage = _read_synoptic(folder) if folder else (None, None)
+        depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
+        changes = _list_changes(folder, synoptic, depth)
+        faults = [*faults, damage]
+        return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Create the slide of a result folder."""
+        depth, fault = _read_readings(folder)
+        synoptic, damage = _read_synoptic(folder)
+        faults = tuple(filter(None, (fault, damage)))
+        changes = _list_changes(folder, synoptic, depth)
+        return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
+
+    @property
+    def reader_names(self) -> list[str]:
+        """The names of all readers, including those who changed a value."""
+        names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
+        synoptic = () if self.synoptic is None else self.synoptic.reader_names
+        return [*names, *synoptic, *(stroke.reader for stroke in self.strokes)]
+
+    @cached_property
+    def strokes(self) -> tuple[Stroke, ...]:
+        """The strokes of tissue classes that were painted on the slide; none if their file is damaged."""
+        path = None if self.folder is None else self.folder / STROKES
+        with suppress(InputError):  # which the Paint section reports
+            return read_strokes(path) if path is not None and path.is_file() else ()
+        return ()
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The content of ``result.json``; empty without one, or if it is damaged."""
+        return read_slide_result(self.folder) if self.folder else {}
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The pixel size that the case states for the slide."""
+        image = self.image
+        return None if image is None or not (image.mpp_x and image.mpp_y) else PixelSize(image.mpp_y, image.mpp_x)
+
+    @property
+    def notes(self) -> SlideNotes:
+        """Notes of a user on the slide, such as its rotation."""
+        return read_notes(self.folder) if self.folder else SlideNotes()
+
+
+def _belongs_to(folder: Path, slide: Path) -> bool:
+    """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
+    recorded = recorded_slide(folder)
+    if recorded is not None and recorded.resolve() == slide.resolve():
+        return True
+    fingerprint = stated_fingerprint(folder)
+    return bool(fingerprint) and fingerprint == open_fingerprint(slide)
+
+
+def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
+    """Read the readings in a result folder or in a file of a case; none, with the error, if they are damaged."""
+    try:
+        return (read_depth(path) if path.is_dir() else read_depth_file(path)), None
+    except InputError as error:
+        return SlideDepthReadings(), error
+
+
+def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
+    """Read the synoptic report of a slide; None, with the error, if it is damaged."""
+    try:
+        return load_synoptic(folder), None
+    except InputError as error:
+        return None, error
+
+
+def _list_changes(folder: Path | None, report: SynopticReport | None, depth: SlideDepthReadings) -> tuple[str, ...]:
+    return () if folder is None or report is None else list_changes_since_signature(folder, report, depth)
+
+
+def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
+    """Merge the readings of several files: the latest one of each reader."""
+    readings = [reading for depth in depths for reading in depth.readings if reading.when]
+    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: reading.when)}
+    return SlideDepthReadings(readings=tuple(latest.values()))
+
+
+def _add_nothing(subject: object, name: str, collector: Collector) -> Iterable[Block]:
+    return ()
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A section of reports. Its functions return blocks, none if there is nothing to report.
+
+    ``slide``: of a slide, from its result folder and its image in the case. ``lesion``: of a lesion of a case. Both get
+    the name of the slide or lesion in texts, such as ``Image 1``, and the collector of the report. ``is_first``: above
+    the depth of a slide and the prediction for a lesion; otherwise, below them. ``is_in_depth_report``: the blocks of a
+    slide are in its report of depth and risk, too.
+    """
+
+    title: str
+    slide: Callable[[SlidePart, str, Collector], Iterable[Block]] = _add_nothing
+    lesion: Callable[[CaseLesion, str, Collector], Iterable[Block]] = _add_nothing
+    is_first: bool = False
+    is_in_depth_report: bool = False
+
+
+def _convert(name: str, found: object) -> ReportSection:
+    return expect(found, ReportSection, "with functions slide and lesion")
+
+
+REPORT_SECTIONS: Family[ReportSection] = Family(
+    "report_sections",
+    lambda: {name: resolve_name(value) for name, value in OWN.items()},
+    _convert,
+    lambda section: section.title,
+)
+
+
+def add_slide_sections(part: SlidePart, name: str, collector: Collector, *, is_first: bool) -> Iterator[Block]:
+    """Yield the blocks of all sections on a slide that are above its depth (``is_first``), or below it."""
+    for key, section in REPORT_SECTIONS.members.items():
+        if section.is_first == is_first:
+            yield from _collect(key, section.slide, part, name, collector)
+
+
+def add_lesion_sections(lesion: CaseLesion, name: str, collector: Collector, *, is_first: bool) -> Iterator[Block]:
+    """Yield the blocks of all sections on a lesion that are above its prediction (``is_first``), or below it."""
+    for key, section in REPORT_SECTIONS.members.items():
+        if section.is_first == is_first:
+            yield from _collect(key, section.lesion, lesion, name, collector)
+
+
+def collect_depth_report(folder: Path, slide: Path | None) -> tuple[Block, ...]:
+    """Return the blocks of all sections that are in the report of depth and risk of a slide, with personal data."""
+    part, collector = replace(SlidePart.from_folder(folder), path=slide), Collector(True, RunContext())
+    collector.readers.update(label_readers(part.reader_names, personal=True))
+    return tuple(
+        block
+        for key, section in REPORT_SECTIONS.members.items()
+        if section.is_in_depth_report
+        for block in _collect(key, section.slide, part, "Slide", collector)
+    )
+
+
+def _collect(
+    key: str,
+    collect: Callable[[Subject, str, Collector], Iterable[Block]],
+    subject: Subject,
+    name: str,
+    collector: Collector,
+) -> list[Block]:
+    """Return the blocks of a section, or the problem that it cannot be shown."""
+    try:
+        return list(collect(subject, name, collector))
+    except BATCH_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001 - any error concerns this section only; the others continue
+        plugin = REPORT_SECTIONS.find_plugin(key)
+        detail = error if plugin is None else plugin.make_error(describe_plugin_error(error))
+        return [collector.add_problem(name, f"its section {REPORT_SECTIONS.label(key)} cannot be shown.", detail)]
