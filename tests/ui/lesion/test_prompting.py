@@ -15,11 +15,11 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.lesion.prompt_history import PromptState
+from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.lesion.prompt_tool import draw_hypotheses
 from napari_melanoma.ui.lesion.prompting import PreparedPrompt, read_response
-from napari_melanoma.ui.session.prompted import PromptedPhotograph
+from napari_melanoma.ui.session.prompted import PromptPixels, read_pixels
 from napari_melanoma.ui.session.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
@@ -240,16 +240,15 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
 def test_the_threshold_of_the_model_decides(tmp_path):
     logits = np.full((1, 30, 40), -5, np.float32)
     logits[:, 5:25, 5:35] = 1.0
-    photograph = Photograph(np.zeros((30, 40, 3), np.uint8), "one")
-    prompted = PromptedPhotograph(tmp_path / "one.npy", photograph=photograph)
+    rgb = np.zeros((30, 40, 3), np.uint8)
+    pixels = PromptPixels(Photograph(rgb, "one"), "digest", rgb, rgb)
     state = PromptState(np.zeros((30, 40), np.uint8)).add_prompt(PromptOptions(include=((15, 20),)))
-    prepared = PreparedPrompt(state.mask, False, False, state, "prompt", {}, tmp_path / "out.npy", [])
+    prepared = PreparedPrompt(pixels, state.mask, False, False, state, "prompt", {}, tmp_path / "out.npy", ())
     np.save(prepared.out, logits)
     areas = []
     for threshold in (0.5, 0.9):
-        answer, _ = read_response(
-            prompted, prepared, {"qualities": [0.9], "model": {"threshold": threshold}}, None, RunContext()
-        )
+        response = {"qualities": [0.9], "model": {"threshold": threshold}}
+        answer, _ = read_response(prepared, 1, response, None, RunContext())
         areas.append(answer.change(state).mask.sum())
     assert areas[0] > 500
     assert areas[1] < 20, "only the mark of the click"
@@ -330,7 +329,6 @@ def test_recovery_keeps_the_record_of_the_prompts_and_replaced_pixels_the_mask(p
     person.waits()
     assert not person.mask.any()
     assert "prompts" not in person.lesion.result.provenance
-    person.dock.picker.session.prompted = None  # as after a start
     person.dock.controller.recovery.restore(person.dock.picker.session, found)
     person.waits()
     assert np.array_equal(person.mask, mask)
@@ -370,17 +368,15 @@ def test_a_mask_that_a_closed_dock_left_is_corrected(person):
 
 
 def test_pixels_are_read_again_only_if_they_changed(tmp_path):
-    prompted = PromptedPhotograph(tmp_path / "pixels.npy")
-    source = LayerPhotographSource(two_lesions(), "mole", None, None)
-    first = prompted.read(source)
-    written, history = prompted.array.stat().st_mtime_ns, prompted.history
+    array, source = tmp_path / "pixels.npy", LayerPhotographSource(two_lesions(), "mole", None, None)
+    first = read_pixels(None, source, array)
+    written = array.stat().st_mtime_ns
     size = PixelSize(20.0, 20.0)
-    scaled = prompted.read(source._replace(pixel_size=size))
-    assert scaled.rgb is first.rgb
-    assert scaled.pixel_size == size
-    assert prompted.array.stat().st_mtime_ns == written
-    assert prompted.history is history
-    other = prompted.read(source._replace(data=255 - source.data))
-    assert np.array_equal(other.rgb, 255 - first.rgb)
-    assert np.array_equal(np.load(prompted.array), other.rgb)
-    assert prompted.history is not history
+    scaled = read_pixels(first, source._replace(pixel_size=size), array)
+    assert scaled.photograph.rgb is first.photograph.rgb
+    assert scaled.photograph.pixel_size == size
+    assert array.stat().st_mtime_ns == written
+    other = read_pixels(scaled, source._replace(data=255 - source.data), array)
+    assert np.array_equal(other.photograph.rgb, 255 - first.photograph.rgb)
+    assert np.array_equal(np.load(array), other.photograph.rgb)
+    assert other.digest != first.digest

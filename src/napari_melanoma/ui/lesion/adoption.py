@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
@@ -14,8 +12,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
-from napari_melanoma.lesion.prompt_history import OTHER, PromptState, PromptStep
-from napari_melanoma.ui.session.analyzed_lesion import result_for_mask
+from napari_melanoma.lesion.prompt_state import PromptStep, find_state
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, result_for_mask
 from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.prompting import PromptController
     from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
 
@@ -131,10 +128,11 @@ class AdoptedMask(NamedTuple):
         """The origin of the mask, for the provenance of a result."""
         return {LABELS_LAYER: {"name": self.name, "labels": self.labels}}
 
-    def apply(self, current: LesionResult, previous_mask: NDArray[np.uint8]) -> LesionResult:
-        """Return the result of an analyzed photograph with this mask."""
-        result = result_for_mask(current, self.mask)
-        return replace(result, provenance={**without_mask_origin(current.provenance), **self.origin})
+    def apply(self, lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]) -> LesionUpdate:
+        """Return the update of an analyzed photograph with this mask."""
+        provenance = {**without_mask_origin(lesion.result.provenance), **self.origin}
+        result = replace(result_for_mask(lesion.result, self.mask), provenance=provenance)
+        return LesionUpdate(result, lesion.chosen, self.step)
 
 
 def read_mask(
@@ -167,7 +165,7 @@ def read_mask(
         )
     run.check()
     mask = separate_labels(labels)
-    step = PromptStep.of(PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0))))
+    step = PromptStep.of(find_state(mask, None))
     adopted = AdoptedMask(source.name, mask, values.size, ignored.size - small, small, step)
     return adopted if photograph is None else adopted._replace(first=_make_first_result(adopted, photograph, options))
 
@@ -205,7 +203,8 @@ def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, opti
     result = derive_result(photograph, empty, without_model, NO_MODEL)
     result.compute_properties()
     digests = array_fingerprint(result.mask), array_fingerprint(photograph.rgb)
-    return RecoveredLesion(result, *digests, None, adopted.mask, None, time.time(), Path(), adopted.origin)
+    steps = None, adopted.step
+    return RecoveredLesion(result, *digests, None, adopted.mask, origin=adopted.origin, prompts=steps)
 
 
 class LabelsAdoption(QObject):
@@ -213,9 +212,9 @@ class LabelsAdoption(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, controller: LesionController, prompts: PromptController) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController) -> None:
         super().__init__(controls)
-        self._controls, self._controller, self._prompts = controls, controller, prompts
+        self._controls, self._controller = controls, controller
         self._adopted: AdoptedMask | None = None  # read, but not shown yet
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda done: done())
@@ -243,7 +242,6 @@ class LabelsAdoption(QObject):
     def _on_read(self, session: PhotographSession, adopted: AdoptedMask) -> None:
         self._controls.status.end("adopting")
         self._adopted = adopted
-        self._prompts.start_from(session, adopted.step)
         if session.mask is not None:
             self._controller.replace_mask(session, adopted.apply)
         elif adopted.first is not None:

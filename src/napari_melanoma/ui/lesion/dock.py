@@ -76,7 +76,7 @@ class LesionDock(LesionControls):
         self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
         self.mask_controller = MaskEditingController(self, self.controller, napari_viewer)
         self.prompt_controller = PromptController(self, self.controller, self._client)
-        self.labels_adoption = LabelsAdoption(self, self.controller, self.prompt_controller)
+        self.labels_adoption = LabelsAdoption(self, self.controller)
         self.options_controller = SharedOptionsController(self, self.controller, self.mask_controller)
         self.corrections = PhotographCorrections(
             self.sessions, self.controller, self.review_settings, self.status, self.icons, self

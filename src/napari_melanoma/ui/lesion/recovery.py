@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, Point, result_for_mask
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, result_for_mask
 from napari_melanoma.ui.session.recovery import (
     adopt_recovery,
     find_recovery,
@@ -35,17 +35,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.layers import LesionLayers
-    from napari_melanoma.ui.session.analyzed_lesion import MakeResult
+    from napari_melanoma.ui.session.analyzed_lesion import MakeUpdate
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 AUTOSAVE_DELAY_MS = 600
-ReplaceMask = Callable[["PhotographSession", "MakeResult", "Point | None"], None]
-"""Replaces the mask of a photograph by that of a new result, with a point in the selected lesion."""
+ReplaceMask = Callable[["PhotographSession", "MakeUpdate"], None]
+"""Replaces the mask of a photograph by that of a new result."""
 
 
 def discard_unsaved(sessions: Iterable[PhotographSession]) -> None:
@@ -197,7 +196,7 @@ class LesionRecovery(QObject):
             self._restore_mask(session, recovered)
         elif session.is_open:
             digests = recovered.image_digest, recovered.mask_digest
-            lesion = AnalyzedLesion.from_model(recovered.result, *digests, recovered.chosen)
+            lesion = AnalyzedLesion.from_model(recovered.result, *digests, recovered.chosen, recovered.prompts[0])
             session.lesion = replace(lesion, default_options=self._get_shared_options())
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
 
@@ -211,10 +210,12 @@ class LesionRecovery(QObject):
         photograph = replace(recovered.result.photograph, pixel_size=get_pixel_size(session.image))
         base = replace(recovered.result, photograph=photograph)
 
-        def make_result(result: LesionResult, mask: NDArray[np.uint8]) -> LesionResult:
-            return replace(result_for_mask(base, recovered.mask), provenance={**base.provenance, **recovered.origin})
+        def make_update(lesion: AnalyzedLesion, mask: NDArray[np.uint8]) -> LesionUpdate:
+            result = result_for_mask(base, recovered.mask)
+            result = replace(result, provenance={**base.provenance, **recovered.origin})
+            return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
 
-        self._replace_mask(session, make_result, recovered.chosen)
+        self._replace_mask(session, make_update)
 
 
 class RecoveryNotice(QFrame):

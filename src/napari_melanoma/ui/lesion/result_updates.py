@@ -18,7 +18,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     ROI_OPTIONS,
     AnalyzedLesion,
     LesionUpdate,
-    MakeResult,
+    MakeUpdate,
     Point,
     have_equal_fields,
     keep_prediction_options,
@@ -75,7 +75,7 @@ class LesionController(QObject):
         self._layers = LesionLayers(self)
         self._layers.shown.connect(self._on_shown)
         self._layers.editable_layer_added.connect(self.watcher.watch)
-        self.recovery = LesionRecovery(self._layers, self._replace, get_shared_options, self)
+        self.recovery = LesionRecovery(self._layers, self.replace_mask, get_shared_options, self)
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self.failed)
@@ -86,7 +86,7 @@ class LesionController(QObject):
         if session.mask is not None:
             session.pending_options = options
             make = partial(_with_current_options, result, options)
-            self._replace(session, make, expected=analysis.previous_digest or "", key="options")
+            self.replace_mask(session, make, expected=analysis.previous_digest or "", key="options")
         elif session.is_open:
             expected = None if session.mask_digest is None else analysis.previous_digest
             lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
@@ -110,7 +110,7 @@ class LesionController(QObject):
             session.pending_options = None
             return
         make = partial(_with_current_options, result, options)
-        self._replace(session, make, expected=expected, key="update_options")
+        self.replace_mask(session, make, expected=expected, key="update_options")
         self.watcher.mark_edited(session)
 
     def _on_shown(self, session: PhotographSession) -> None:
@@ -156,7 +156,11 @@ class LesionController(QObject):
         if lesion is not None:
             point = chosen or lesion.chosen
             session.pending_options = new_options
-            self._replace(session, lambda result, mask: rederive(result, new_options, point), point, lesion.mask_digest)
+            self.replace_mask(
+                session,
+                lambda current, mask: LesionUpdate(rederive(current.result, new_options, point), point),
+                lesion.mask_digest,
+            )
 
     def redraw(self, session: PhotographSession) -> None:
         """Recompute the mask from the strokes in the scribbles layer."""
@@ -164,33 +168,21 @@ class LesionController(QObject):
         if strokes is None:
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
-            self.replace_mask(session, lambda result, mask: redraw_from_strokes(result, mask, strokes))
+            self.replace_mask(session, partial(redraw_from_strokes, strokes))
 
-    def replace_mask(self, session: PhotographSession, make: MakeResult, key: str = "replace") -> None:
-        """Replace the mask by that of a new result, in one step that can be undone.
-
-        A pending replacement with the same key is dropped.
-        """
-        self._replace(session, make, None if session.lesion is None else session.lesion.chosen, key=key)
-
-    def _replace(
-        self,
-        session: PhotographSession,
-        make: MakeResult,
-        chosen: Point | None = None,
-        expected: str | None = None,
-        key: str = "replace",
+    def replace_mask(
+        self, session: PhotographSession, make: MakeUpdate, expected: str | None = None, key: str = "replace"
     ) -> None:
-        """Replace the mask, as it is when the job starts, by that of a new result.
+        """Replace the mask, as it is when the job starts, by that of a new result, in one step that can be undone.
 
         ``expected``: digest of a mask; only this mask and predicted masks are replaced, not a mask that was edited in
-        the meantime. None replaces any mask.
+        the meantime. None replaces any mask. A pending replacement with the same key is dropped.
         """
 
         def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
-            mask, result = labels.data.copy(), lesion.result
+            mask = labels.data.copy()
             allowed = None if expected is None else lesion.model_digests | {expected}
-            return lambda: prepare_replacement(make(result, mask), mask, chosen, allowed)
+            return lambda: prepare_replacement(make(lesion, mask), mask, allowed)
 
         self._submit(key, session, compute)
 
@@ -286,36 +278,28 @@ def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
 
 
 def _with_current_options(
-    analyzed: LesionResult, options: LesionOptions, previous: LesionResult, previous_mask: NDArray[np.uint8]
-) -> LesionResult:
+    analyzed: LesionResult, options: LesionOptions, previous: AnalyzedLesion, previous_mask: NDArray[np.uint8]
+) -> LesionUpdate:
     """Return the result of an analysis with the current options; the last two arguments are not needed."""
     new_options = keep_prediction_options(options, analyzed.options)
-    return analyzed if new_options == analyzed.options else rederive(analyzed, new_options, None)
+    return LesionUpdate(analyzed if new_options == analyzed.options else rederive(analyzed, new_options, None))
 
 
 def prepare_replacement(
-    result: LesionResult,
-    previous_mask: NDArray[np.uint8],
-    chosen: Point | None,
-    allowed: Collection[str] | None,
+    update: LesionUpdate, previous_mask: NDArray[np.uint8], allowed: Collection[str] | None
 ) -> LesionUpdate:
-    """Prepare the replacement of a mask by that of a result.
+    """Prepare the replacement of a mask by that of an update with a result.
 
     ``previous_mask``: uint8 (row, column), a copy of the current mask. ``allowed``: digests of the masks that may be
     replaced; None for any mask. Returns an update with the pixels that differ,
     or one marked as outdated if the mask may not be replaced.
     """
-    mask = previous_mask != 0
+    mask, result = previous_mask != 0, update.result
+    assert result is not None
     if allowed is not None and array_fingerprint(mask) not in allowed:
         return LesionUpdate(outdated=True)
-    return LesionUpdate(
-        result,
-        None,
-        array_fingerprint(result.mask),
-        chosen,
-        previous_mask,
-        _find_changed_pixels(mask != result.mask),
-    )
+    changed_pixels, digest = _find_changed_pixels(mask != result.mask), array_fingerprint(result.mask)
+    return replace(update, mask_digest=digest, previous_mask=previous_mask, changed_pixels=changed_pixels)
 
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
@@ -334,7 +318,7 @@ def remeasure_lesion(lesion: AnalyzedLesion, options: LesionOptions, source: Lay
     result = lesion.result
     scaled = replace(result, photograph=source.describe(result.photograph.rgb))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
-    return LesionUpdate(measured, None, lesion.mask_digest, lesion.chosen)
+    return LesionUpdate(measured, lesion.chosen, lesion.prompts, mask_digest=lesion.mask_digest)
 
 
 def update_from_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_], options: LesionOptions) -> LesionUpdate | None:
@@ -350,6 +334,6 @@ def update_from_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_], options: L
     origin = lesion.origins.get(digest)
     if origin is None:
         painted = replace(remeasure(lesion.result, mask, options), provenance=mark_painted(lesion.result.provenance))
-        return LesionUpdate(painted, None, digest, lesion.chosen)
+        return LesionUpdate(painted, lesion.chosen, lesion.prompts, mask_digest=digest)
     result = origin.restore(lesion.result, mask, options.roi)
-    return LesionUpdate(result, None, digest, origin.chosen, restored=True)
+    return LesionUpdate(result, origin.chosen, origin.prompts, mask_digest=digest, restored=True)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.roi_config import RoiConfig
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
-
+    from napari_melanoma.lesion.prompt_state import PromptStep
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)  # fields of LesionOptions
 Point = tuple[int, int]  # row, column
-MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
-"""Makes a result from the current result and the current mask, uint8 (row, column)."""
+MakeUpdate = Callable[["AnalyzedLesion", "NDArray[np.uint8]"], "LesionUpdate"]
+"""Makes an update with a new result from the current lesion and the current mask, uint8 (row, column)."""
 MAX_ORIGINS = 100  # as many steps as napari can undo
 MAX_PROBABILITIES = 3  # each is as large as the photograph
 
@@ -31,10 +31,11 @@ def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
 
 
 class MaskOrigin(NamedTuple):
-    """The origin of a mask: prediction, model, options and provenance.
+    """The origin of a mask: prediction, model, options, provenance and prompts.
 
     ``probability``: float32 (row, column) in [0, 1]. ``chosen``: a point in the lesion that the user selected.
-    ``spread``: float32 (2, side, side), the extremes over test-time augmentation.
+    ``spread``: float32 (2, side, side), the extremes over test-time augmentation. ``prompts``: the state after the
+    latest prompt; None without prompts. Edits by hand since then are not included.
     """
 
     probability: NDArray[np.float32]
@@ -44,12 +45,13 @@ class MaskOrigin(NamedTuple):
     corrected: bool
     provenance: dict[str, object]
     spread: NDArray[np.float32] | None = None
+    prompts: PromptStep | None = None
 
     @classmethod
-    def from_result(cls, result: LesionResult, chosen: Point | None) -> MaskOrigin:
+    def from_result(cls, result: LesionResult, chosen: Point | None, prompts: PromptStep | None = None) -> MaskOrigin:
         """Return the origin of the mask of a result."""
         fields = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
-        return cls(*fields, result.spread)
+        return cls(*fields, result.spread, prompts)
 
     def restore(self, result: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
         """Restore the result of a mask, with its model, options and provenance.
@@ -83,16 +85,18 @@ class MaskOrigin(NamedTuple):
 class LesionUpdate:
     """The outcome of a computation for a photograph, applied if the mask has not changed in the meantime.
 
-    ``previous_mask``: the current mask, uint8 (row, column); ``changed_pixels``: the pixels in which the new mask
-    differs. Both are None if the mask does not change. ``mask_digest``: the digest of the new mask. A preview has
-    ``contours``, and ``other_contours`` of lesions outside the mask, instead of a result. ``outdated``: whether the
-    mask was edited in the meantime. ``restored``: whether undo restored the mask.
+    ``chosen``: a point in the selected lesion. ``prompts``: the state after the latest prompt. ``previous_mask``: the
+    current mask, uint8 (row, column); ``changed_pixels``: the pixels in which the new mask differs. Both are None if
+    the mask does not change. ``mask_digest``: the digest of the new mask. A preview has ``contours``, and
+    ``other_contours`` of lesions outside the mask, instead of a result. ``outdated``: whether the mask was edited in
+    the meantime. ``restored``: whether undo restored the mask.
     """
 
     result: LesionResult | None = None
+    chosen: Point | None = None
+    prompts: PromptStep | None = None
     contours: list[NDArray[np.float32]] | None = None
     mask_digest: str = ""
-    chosen: Point | None = None
     previous_mask: NDArray[np.uint8] | None = None
     changed_pixels: tuple[NDArray[np.intp], ...] | None = None
     restored: bool = False
@@ -109,9 +113,9 @@ class AnalyzedLesion:
     """The state of an analyzed photograph.
 
     ``image_digest``, ``mask_digest``: digests of the pixels and of the mask. ``chosen``: a point in the lesion that the
-    user selected. ``unsaved``: whether there are unsaved corrections. ``origins``: the origins of the latest masks by
-    digest, with which undo restores model and options. ``default_options``: the options that all photographs shared
-    when this one was analyzed.
+    user selected. ``prompts``: the state after the latest prompt; None without prompts. ``unsaved``: whether there are
+    unsaved corrections. ``origins``: the origins of the latest masks by digest, with which undo restores model, options
+    and prompts. ``default_options``: the options that all photographs shared when this one was analyzed.
     """
 
     result: LesionResult
@@ -121,16 +125,23 @@ class AnalyzedLesion:
     origins: dict[str, MaskOrigin] = field(default_factory=dict)
     unsaved: bool = False
     default_options: LesionOptions = field(default_factory=LesionOptions)
+    prompts: PromptStep | None = None
 
     @classmethod
     def from_model(
-        cls, result: LesionResult, image_digest: str, mask_digest: str, chosen: Point | None
+        cls,
+        result: LesionResult,
+        image_digest: str,
+        mask_digest: str,
+        chosen: Point | None,
+        prompts: PromptStep | None = None,
     ) -> AnalyzedLesion:
         """Create the state for a predicted mask, with nothing to save.
 
         ``image_digest``, ``mask_digest``: digests of the photograph's pixels and of the mask.
         """
-        return cls(result, image_digest, mask_digest, chosen, {mask_digest: MaskOrigin.from_result(result, chosen)})
+        origins = {mask_digest: MaskOrigin.from_result(result, chosen, prompts)}
+        return cls(result, image_digest, mask_digest, chosen, origins, prompts=prompts)
 
     @property
     def corrected(self) -> bool:
@@ -158,14 +169,23 @@ class AnalyzedLesion:
         result, digest = update.result, update.mask_digest
         assert result is not None
         unsaved = result.corrected and (self.unsaved or digest != self.mask_digest)
-        origins = self._add_origin(digest, MaskOrigin.from_result(result, update.chosen))
-        return replace(self, result=result, mask_digest=digest, chosen=update.chosen, unsaved=unsaved, origins=origins)
+        origins = self._add_origin(digest, MaskOrigin.from_result(result, update.chosen, update.prompts))
+        return replace(
+            self,
+            result=result,
+            mask_digest=digest,
+            chosen=update.chosen,
+            prompts=update.prompts,
+            unsaved=unsaved,
+            origins=origins,
+        )
 
     def _add_origin(self, digest: str, origin: MaskOrigin) -> dict[str, MaskOrigin]:
         """Add the origin of a mask; keep the latest origins only, and only those of the latest predictions."""
         previous = self.origins.get(digest, origin)
         origins = {other: item for other, item in self.origins.items() if other != digest}
-        origins[digest] = origin if previous.corrected or not origin.corrected else previous
+        is_new = previous.corrected or not origin.corrected
+        origins[digest] = origin if is_new else previous._replace(prompts=origin.prompts)
         probabilities: dict[int, None] = {id(item.probability): None for item in reversed(origins.values())}
         kept = list(probabilities)[:MAX_PROBABILITIES]
         recent = [item for item in origins.items() if id(item[1].probability) in kept]
@@ -194,16 +214,18 @@ def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResu
 
 
 def redraw_from_strokes(
-    result: LesionResult, previous_mask: NDArray[np.uint8], strokes: NDArray[np.uint8]
-) -> LesionResult:
+    strokes: NDArray[np.uint8], lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]
+) -> LesionUpdate:
     """Recompute the mask from strokes inside (1) and outside (2).
 
-    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``strokes``: uint8 (row, column).
+    ``strokes``: uint8 (row, column). ``previous_mask``: uint8 (row, column), a copy of the current mask.
     """
     from napari_melanoma.imaging.scribbles import redraw_border
 
+    result = lesion.result
     mask = redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
-    return replace(result_for_mask(result, mask), provenance=mark_painted(result.provenance))
+    redrawn = replace(result_for_mask(result, mask), provenance=mark_painted(result.provenance))
+    return LesionUpdate(redrawn, lesion.chosen, lesion.prompts)
 
 
 def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:

@@ -11,6 +11,7 @@ from psygnal import Signal, SignalGroupDescriptor
 
 from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         LesionPredictionRequest,
         SavedPrediction,
     )
-    from napari_melanoma.ui.session.prompted import PromptedPhotograph
     from napari_melanoma.ui.session.recovery import RecoveredLesion
 
 
@@ -104,15 +104,15 @@ def _is_same_folder(one: Path, other: Path) -> bool:
 
 @dataclass(eq=False)
 class PhotographSession:
-    """One open photograph; each field is an immutable value, except ``prompted``; ``events`` has a signal for each.
+    """One open photograph; each field is an immutable value, and ``events`` has a signal for each.
 
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
     and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
-    unsaved corrections that may be restored. ``prompted``: the clicks that corrected the mask, edited in place; its
-    signal is emitted only when it is replaced. ``edited_mask``: from which contours and measurements are not derived
-    yet. ``request``: of the prediction for the current mask, patient data and model. ``prediction``: the last outcome,
-    which may be of an earlier request. ``heatmap``: the request of the heatmap that is shown.
+    unsaved corrections that may be restored. ``prompted``: requests for masks by clicks. ``edited_mask``: from which
+    contours and measurements are not derived yet. ``request``: of the prediction for the current mask, patient data and
+    model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the request of the heatmap
+    that is shown.
     """
 
     shown = Signal()
@@ -133,7 +133,7 @@ class PhotographSession:
     prediction: LesionPredictionOutcome | None = None
     saved_prediction: SavedPrediction | None = None
     heatmap: LesionPredictionRequest | None = None
-    prompted: PromptedPhotograph | None = None
+    prompted: PromptedPhotograph = field(default_factory=PromptedPhotograph)
     recovered: RecoveredLesion | None = None
     review: ReviewState = field(default_factory=ReviewState)
     saved: SavedState = field(default_factory=SavedState)

@@ -1,12 +1,14 @@
-"""The clicks that correct the mask of a photograph: pending ones, their history, and the masks to choose from."""
+"""The clicks that correct the mask of a photograph: pending ones, its pixels for the worker, and the last response.
+
+The clicks that made a mask belong to the mask (``AnalyzedLesion.prompts``), so that undo restores both.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.imaging.prompts import PromptOptions
-from napari_melanoma.lesion.prompt_history import PromptHistory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,41 +33,52 @@ class PendingPrompt(NamedTuple):
 FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
 
 
-@dataclass
-class PromptedPhotograph:
-    """The prompts of a photograph: pending prompts, the history of its mask, and the last response of the worker.
+class PromptPixels(NamedTuple):
+    """The pixels of a photograph, which are also in a ``.npy`` file for the worker.
 
-    ``array``: the pixels for the worker, a ``.npy`` file. ``preview``: a smaller photograph, uint8 (row, column,
-    channel). ``hypotheses``, ``response_number``, ``model``: the masks of the last response, its number, and the fields
-    of the ``ModelStamp`` of its model. ``must_encode``: whether the worker should compute the features before the first
-    prompt.
+    ``preview``: a smaller photograph, uint8 (row, column, channel). ``data``: of the layer when they were read.
     """
 
-    array: Path
-    history: PromptHistory = field(default_factory=PromptHistory)
-    pending: list[PendingPrompt] = field(default_factory=list)
-    photograph: Photograph | None = None
-    preview: NDArray[np.uint8] | None = None
-    image_digest: str = ""
-    hypotheses: PromptedMasks | None = None
-    response_number: int = 0
-    model: dict[str, Any] = field(default_factory=dict)
+    photograph: Photograph
+    digest: str
+    preview: NDArray[np.uint8]
+    data: object
+
+
+class PromptResponse(NamedTuple):
+    """A response of the worker: its number, the fields of the ``ModelStamp`` of its model, and its masks.
+
+    ``hypotheses``: the masks to choose from; None if all lesions were found.
+    """
+
+    number: int
+    model: dict[str, Any]
+    hypotheses: PromptedMasks | None
+
+
+@dataclass(frozen=True, eq=False)
+class PromptedPhotograph:
+    """The requests for masks by prompts, and the last response.
+
+    ``must_encode``: whether the worker should compute the features before the first prompt. ``pixels``: None before
+    they were read. ``response``: None before the first.
+    """
+
+    pending: tuple[PendingPrompt, ...] = ()
     must_encode: bool = False
-    _data: object = None
+    pixels: PromptPixels | None = None
+    response: PromptResponse | None = None
 
-    def read(self, source: LayerPhotographSource) -> Photograph:
-        """Return the photograph with its current scale; call this in a thread.
 
-        The pixels are read again only if those of the layer were replaced. Different pixels start a new history.
-        """
-        if self.photograph is None or source.data is not self._data:
-            previous_digest = self.image_digest
-            self.photograph, self.image_digest = source.read_into(self.array)
-            self._data, self.preview = source.data, make_preview(self.photograph.rgb)
-            if previous_digest not in ("", self.image_digest):
-                self.history, self.hypotheses = PromptHistory(), None
-        self.photograph = source.describe(self.photograph.rgb)
-        return self.photograph
+def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource, array: Path) -> PromptPixels:
+    """Return the pixels of a photograph with its current scale; call this in a thread.
+
+    They are read again, and written to ``array``, only if those of the layer were replaced.
+    """
+    if previous is None or source.data is not previous.data:
+        photograph, digest = source.read_into(array)
+        previous = PromptPixels(photograph, digest, make_preview(photograph.rgb), source.data)
+    return previous._replace(photograph=source.describe(previous.photograph.rgb))
 
 
 def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.prompt_state import PromptStep
 
 RECOVERY_DAYS = 30
 RECOVERY_FORMAT = 1
@@ -38,7 +39,8 @@ class RecoveredLesion(NamedTuple):
     ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
     ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
     point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
-    ``origin``: the part of the provenance that describes the corrected mask.
+    ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
+    prompt of the predicted and of the corrected mask; None without prompts.
     """
 
     result: LesionResult
@@ -46,10 +48,11 @@ class RecoveredLesion(NamedTuple):
     image_digest: str
     chosen: tuple[int, int] | None
     mask: NDArray[np.bool_]
-    scribbles: NDArray[np.uint8] | None
-    saved_at: float
-    folder: Path
+    scribbles: NDArray[np.uint8] | None = None
+    saved_at: float = 0.0
+    folder: Path = Path()
     origin: Mapping[str, object] = MappingProxyType({})
+    prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
 
 
 def recovery_root() -> Path:

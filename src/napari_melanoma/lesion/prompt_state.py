@@ -1,10 +1,10 @@
-"""Segmentation of several lesions by prompts: the prompts and pixels of each lesion, and earlier states for undo."""
+"""Segmentation of several lesions by prompts: the prompts and pixels of each lesion, compressed for undo."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from napari_melanoma.lesion.mask_record import PromptRecord
 
 OTHER = 255  # the label of pixels of the mask that belong to no prompted lesion
 MAX_LESIONS = OTHER - 1
-MAX_STEPS = 50  # states of a photograph in its history
 NEIGHBORHOOD = np.ones((3, 3), bool)
 
 
@@ -263,53 +262,20 @@ class PromptStep:
         return PromptState(labels, self.lesions, self.current, self.proposed, locked)
 
 
-@dataclass
-class PromptHistory:
-    """The state of a photograph after each prompt, so that undo restores the prompts together with the mask.
+def find_state(
+    mask: NDArray[np.bool_], step: PromptStep | None, predicted: NDArray[np.bool_] | None = None
+) -> PromptState:
+    """Return the state of a mask, bool (row, column), in which pixels that were edited by hand are locked.
 
-    ``current``: the latest known state of the shown mask; edits by hand since then are not included.
+    ``step``: the state after the latest prompt; None without prompts. ``predicted``: the mask with which a mask without
+    prompts is compared; None if it is unknown.
     """
-
-    steps: list[PromptStep] = field(default_factory=list)
-    current: PromptStep | None = None
-
-    def set_current(self, digest: str) -> PromptStep | None:
-        """Make the state of the shown mask the current one, and return it.
-
-        ``digest``: that of the mask. If the mask has no state, as after an edit by hand, the current state stays, and
-        None is returned.
-        """
-        step = self.find(digest)
-        self.current = step or self.current
-        return step
-
-    def restore_state(self, mask: NDArray[np.bool_], predicted: NDArray[np.bool_] | None = None) -> PromptState:
-        """Return the state of a mask, in which pixels that were edited since the current state are locked.
-
-        ``mask``: bool (row, column), the shown mask. ``predicted``: the mask of the last analysis. If both are equal,
-        the state has no prompts. If they differ and there is no state yet, the differences are locked.
-        """
-        shape = mask.shape[0], mask.shape[1]
-        step = self.find(array_fingerprint(mask))
-        if step is not None:
-            return step.restore(shape)
-        edited = None if predicted is None else mask != predicted
-        if self.current is not None and (edited is None or edited.any()):
-            last = self.current.restore(shape)
-            return last.edit(last.mask, mask)
-        locked = edited if edited is not None and edited.any() else None
-        return PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0)), locked=locked)
-
-    def find(self, digest: str) -> PromptStep | None:
-        """Return the latest state with this digest of its mask; None if there is none."""
-        return next((step for step in reversed(self.steps) if step.digest == digest), None)
-
-    def add(self, state: PromptState, answer: int = 0, chosen: int = 0) -> PromptStep:
-        """Add a state, and return it compressed; only the last ``MAX_STEPS`` states are kept."""
-        step = PromptStep.of(state, answer, chosen)
-        self.steps.append(step)
-        del self.steps[:-MAX_STEPS]
-        return step
+    if step is not None:
+        last = step.restore((mask.shape[0], mask.shape[1]))
+        return last.edit(last.mask, mask)
+    edited = None if predicted is None else mask != predicted
+    locked = edited if edited is not None and edited.any() else None
+    return PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0)), locked=locked)
 
 
 def _without_proposed(lesions: Sequence[PromptOptions], proposed: frozenset[int]) -> list[PromptOptions]:

@@ -7,13 +7,14 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.imaging.prompts import PromptOptions
-from napari_melanoma.lesion import prompt_history
+from napari_melanoma.lesion import prompt_state
 from napari_melanoma.lesion.mask_record import PromptRecord
-from napari_melanoma.lesion.prompt_history import (
+from napari_melanoma.lesion.prompt_state import (
     OTHER,
-    PromptHistory,
     PromptState,
+    PromptStep,
     find_nearest_pixel,
+    find_state,
     strokes_outside,
 )
 
@@ -78,7 +79,7 @@ def test_only_the_current_lesion_changes_and_lesions_do_not_touch(two):
 
 
 def test_the_first_click_corrects_the_part_of_a_predicted_mask_that_it_is_in():
-    state = PromptHistory().restore_state(LEFT | RIGHT)
+    state = find_state(LEFT | RIGHT, None)
     assert set(np.unique(state.labels)) == {0, OTHER}
     corrected = state.add_prompt(exclude(15, 45))
     assert np.array_equal(corrected.current_pixels, RIGHT)
@@ -90,24 +91,15 @@ def test_the_first_click_corrects_the_part_of_a_predicted_mask_that_it_is_in():
     assert np.array_equal(new.other_pixels, LEFT | RIGHT)
 
 
-def test_undo_restores_prompts_and_redo_does_too(two):
-    history = PromptHistory()
-    first = PromptState(np.zeros(SHAPE, np.uint8)).add_prompt(click(15, 10)).set_mask(LEFT)
-    history.add(first)
-    history.add(two)
-    undone = history.restore_state(LEFT)
-    assert len(undone.lesions) == 1
-    assert undone.locked is None
-    redone = history.restore_state(LEFT | RIGHT)
-    assert np.array_equal(redone.labels, two.labels)
-    assert redone.lesions == two.lesions
+def test_a_step_restores_prompts_and_pixels(two):
+    restored = find_state(two.mask, PromptStep.of(two))
+    assert np.array_equal(restored.labels, two.labels)
+    assert (restored.lesions, restored.current, restored.locked) == (two.lesions, two.current, None)
 
 
 def test_pixels_painted_after_a_prompt_are_locked_and_belong_to_its_lesion(two):
-    history = PromptHistory()
-    history.current = history.add(two)
     painted = (LEFT | RIGHT | rectangle(8, 5, 10, 15) | rectangle(30, 30, 34, 34)) & ~rectangle(10, 40, 12, 50)
-    state = history.restore_state(painted)
+    state = find_state(painted, PromptStep.of(two))
     assert (state.labels[8:20, 5:15] == 1).all()
     assert (state.labels[30:34, 30:34] == OTHER).all()
     after = state.add_prompt(click(15, 42)).set_mask(RIGHT)
@@ -115,14 +107,10 @@ def test_pixels_painted_after_a_prompt_are_locked_and_belong_to_its_lesion(two):
     assert after.mask[8:10, 5:15].all()
 
 
-def test_a_new_analysis_discards_prompts(two):
-    history = PromptHistory()
-    history.current = history.add(two)
+def test_only_pixels_that_differ_from_the_prediction_are_locked_without_prompts():
     other = rectangle(10, 5, 30, 25)
-    assert history.restore_state(other).locked is not None, "edited by hand"
-    predicted = history.restore_state(other, predicted=other)
-    assert predicted.locked is None
-    assert not predicted.lesions
+    assert find_state(other, None, predicted=other).locked is None
+    assert np.array_equal(find_state(other, None, predicted=LEFT).locked, other ^ LEFT)
 
 
 def test_proposals_leave_known_lesions_and_are_removed_by_a_click(two):
@@ -138,23 +126,9 @@ def test_proposals_leave_known_lesions_and_are_removed_by_a_click(two):
 
 
 def test_too_many_lesions_are_refused(two, monkeypatch):
-    monkeypatch.setattr(prompt_history, "MAX_LESIONS", 2)
+    monkeypatch.setattr(prompt_state, "MAX_LESIONS", 2)
     with pytest.raises(InputError, match="at most 2 lesions"):
         two.add_prompt(click(30, 30), is_new=True)
-
-
-def test_an_edit_after_undo_is_compared_with_the_mask_that_undo_restored(two):
-    history = PromptHistory()
-    first = PromptState(np.zeros(SHAPE, np.uint8)).add_prompt(click(15, 10)).set_mask(LEFT)
-    before = history.add(first)
-    history.current = history.add(two)
-    assert history.set_current(before.digest) == before
-    painted = LEFT.copy()
-    painted[20, 5] = True
-    assert history.set_current("of an edited mask") is None
-    state = history.restore_state(painted)
-    assert state.lesions == first.lesions, "the prompt that was undone is not back"
-    assert state.locked.sum() == 1
 
 
 def test_a_click_on_painted_pixels_changes_them(two):
