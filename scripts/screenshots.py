@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.ui.sections.depth.section import DepthController
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -491,11 +492,8 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     else:
         dock.opener.open([slide])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    dock.depth_section.expand(animate=False)
-    depth, page = dock.sections.depth, dock.sections.risk
-    wait_until(lambda: depth.analysis is not None and bool(depth.analysis.models) and tasks.is_idle())
-    depth.view.automatic_button.click()
-    wait_until(lambda: bool(depth.store.state.proposed.proposals) and tasks.is_idle())
+    page = dock.sections.risk
+    measure_automatically(dock)
     dock.depth_section.collapse(animate=False)
     dock.risk_section.expand(animate=False)
     page.view.model_picker.model = model
@@ -529,17 +527,13 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Slide", theme, (1400, 1100))
     dock.opener.open_sample()
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    dock.depth_section.expand(animate=False)
-    page = dock.sections.depth
-    wait_until(lambda: page.analysis is not None and bool(page.analysis.models) and tasks.is_idle())
-    page.view.automatic_button.click()
-    wait_until(lambda: bool(page.store.state.proposed.proposals) and tasks.is_idle())
-    measure_twice(dock)
+    controller = measure_automatically(dock)
+    measure_twice(dock, controller)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
     show_part(dock, "slide_depth_section")
     picture(dock.window(), out / "slide-dock-depth.webp")
-    page.view.move_button.click()
+    controller.view.move_button.click()
     dock.depth_section.collapse(animate=False)
     fill_in_synoptic(dock)
     show_part(dock, "slide_synoptic_section")
@@ -562,10 +556,21 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     wait_until(tasks.is_idle)
 
 
-def measure_twice(dock: SlideDock) -> None:
+def measure_automatically(dock: SlideDock) -> DepthController:
+    """Let the model measure the depth, and return the controller of the section."""
+    dock.depth_section.expand(animate=False)
+    hosted = dock.sections.hosted
+    wait_until(lambda: "Depth" in hosted.sections and hosted.sections["Depth"].widget is not None)
+    controller = hosted.sections["Depth"].section.controller
+    wait_until(lambda: bool(controller.analysis.models) and tasks.is_idle())
+    controller.view.automatic_button.click()
+    wait_until(lambda: bool(hosted.session.depth.state.proposals.proposals) and tasks.is_idle())
+    return controller
+
+
+def measure_twice(dock: SlideDock, controller: DepthController) -> None:
     """Let one reader accept the model's line and another move its end, as with mouse and keys."""
-    page = dock.sections.depth
-    view, fields = page.view, page.view.fields
+    depth, view, fields = dock.sections.hosted.session.depth, controller.view, controller.view.fields
     view.proposal_list.itemClicked.emit(view.proposal_list.item(0))
     for name in ("A. Meyer", "B. Kaya"):
         view.reader_field.setText(name)
@@ -573,10 +578,8 @@ def measure_twice(dock: SlideDock) -> None:
         view.accept_button.click()
         fields.clark.setCurrentIndex(4)
         fields.clark.activated.emit(4)
-    surface, deepest = page.store.reading.line
-    page.store.set_line(
-        (surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True)))
-    )
+    surface, deepest = depth.state.reading.line
+    depth.set_line((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
     fields.ulceration.setCurrentIndex(2)
     fields.ulceration.activated.emit(2)
     view.move_button.click()

@@ -25,7 +25,6 @@ from napari_melanoma.ui.session.regions import export_region_file, import_region
 from napari_melanoma.ui.viewer.shape_layers import HALF
 from napari_melanoma.ui.widgets.job import tasks
 
-from ..slide.test_depth import page as depth_page
 from ..slide.test_drawing import box, event
 from ..slide.test_drawing_moments import moves_mouse
 
@@ -349,7 +348,7 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
 @pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
-    person, depth, goes_on = annotating, depth_page(annotating).store, Event()
+    person, depth, goes_on = annotating, annotating.dock.sections.hosted.session.depth, Event()
     folder = person.dock.result_location.folder
 
     def write_slowly(module, name):

@@ -53,19 +53,19 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
 
     # Lines of depth and regions.
     square = ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
-    depth = dock.sections.depth.store
-    person.until(lambda: depth.state is not None and are_read(person))
+    depth = dock.sections.hosted.session.depth
+    person.until(lambda: depth.is_ready and are_read(person))
     depth.set_values(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
     depth.set_line(((60.0, 100.0), (460.0, 100.0)))
     document(person).apply(lambda _: (Annotation((Polygon(square),), "tumour"),))
     person.waits()
-    before = depth.reading, regions(person)
+    before = depth.value, regions(person)
     for zoom in (2.0, 60.0):
         get_camera(person.viewer).zoom = zoom
         for role in ("depth", "mitosis area", "regions"):
             person.until(lambda role=role: fits(person, role))
         person.waits()
-        assert (depth.reading, regions(person)) == before
+        assert (depth.value, regions(person)) == before
     # The line is drawn with its new width while it is selected, too.
     layer, drawn = person.viewer.layers["section depth"], []
     layer.selected_data = {0}

@@ -8,8 +8,9 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
-from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, list_slide_warnings, slide_display_name
+from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, list_slide_warnings
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 
 CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"
 UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")}

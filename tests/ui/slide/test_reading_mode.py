@@ -489,7 +489,7 @@ def test_a_tab_shows_its_section_closes_by_its_title_and_follows_the_theme(reade
 
     # Another section asks for the scale, which is set in the tab of the slide.
     opens_tab(reader, "Depth")
-    dock.sections.depth.scale_requested.emit()
+    dock.context.scale_requested.emit()
     reader.qtbot.wait(50)
     assert dock.scale_panel.isVisible()
     assert tabs.buttons["Slide"].isChecked()

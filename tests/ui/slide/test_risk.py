@@ -21,8 +21,8 @@ from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 
-from .test_depth import draws as draws_depth
-from .test_depth import proposes
+from ..sections.test_depth import draws as draws_depth
+from ..sections.test_depth import is_read, proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 NETWORK_DEPTH = "Predicted by risk-test from a patch at the deepest position: 1.60 mm."
@@ -155,11 +155,12 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
 
     person.viewer.layers.clear()
+    person.waits()
     page(person).store._results.clear()  # as tomorrow
-    page(person).depth_store._states.clear()
     person.opens_slides(slide_path)
     person.until(lambda: seen(person, "risk_verdict") == VERDICT)
-    person.until(lambda: page(person).depth_store.state is not None)
+    person.until(lambda: is_read(person))
+    person.waits()
     assert person.label_text("depth_network") == NETWORK_DEPTH
     assert view.patient_form.row == {"age": "64", "sex": "male"}
     assert seen(person, "risk_old") == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +32,8 @@ from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
-from .test_depth import DEEP, TOP, draws, line_layer, opens
+from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
+from ..sections.test_depth import section as depth_section
 from .test_threshold import moves
 
 OTHER_SCALE = (PixelSize(2.0, 2.0), "A. Reader", "2026-02-01T10:00:00+00:00")
@@ -163,7 +163,7 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
         field.setText(f"Reader {number}")
         field.editingFinished.emit()
         assert [one.text() for one in fields] == [f"Reader {number}"] * 3
-        assert person.dock.sections.depth.store.reader == f"Reader {number}"
+        assert document(person).reader == f"Reader {number}"
 
 
 def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_needed(reporting, tmp_path: Path) -> None:
@@ -238,12 +238,6 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     assert set(stored(person).answers) == {"comment"}
 
 
-def replace_scale(slide, um: float):
-    """Return a slide with another pixel size."""
-    info = replace(slide.info, pixel_size=PixelSize(um, um, "given"))
-    return SimpleNamespace(identity=slide.identity, info=info)
-
-
 @pytest.mark.path
 def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rests_on(reporting) -> None:
     person = reporting
@@ -260,8 +254,8 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert stored(person).signed_values["Breslow thickness"] == "0.20 mm"
 
     # The reading is locked: nothing that the dock or the layer does changes it.
-    depth = person.dock.sections.depth
-    before = depth.store.reading
+    depth, line_tool = document(person), depth_section(person).canvas.line_layer
+    before = depth.state.reading
     assert text(person, "depth_lock").startswith("The reading is locked: A. Reader has signed")
     assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
     assert not person.finds(QComboBox, "depth_ulceration").isEnabled()
@@ -270,21 +264,20 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     moved = layer.data[0].copy()
     moved[1, 0] -= 200
     layer.data = [moved]
-    depth.line_layer.line_drawn.emit((TOP, (260.0, 100.0)))
-    depth.store.step_history("undo")
+    line_tool.line_drawn.emit((TOP, (260.0, 100.0)))
+    depth.undo()
     person.waits()
-    assert depth.store.reading == before
+    assert depth.state.reading == before
     person.dock.status.clear()
-    depth.controller._on_key()
-    assert (depth.line_layer.tool, str(layer.mode)) == ("", "pan_zoom")
+    depth_section(person).toggle_tool("depth")
+    assert (line_tool.tool, str(layer.mode)) == ("", "pan_zoom")
     assert "The reading is locked" in person.dock.status.text
     assert layer.data[0][1, 0] == pytest.approx(DEEP[0] - 0.5, abs=0.01)
     assert not is_shown(person, "synoptic_changes")
 
     # What changes elsewhere is stated with both values.
-    store = depth.store
-    history = replace(store.state.history, current=rescale_readings(store.state.history.current, *OTHER_SCALE))
-    store.add(replace(store.state, history=history))
+    depth.complete(lambda readings: rescale_readings(readings, *OTHER_SCALE))
+    depth.refresh()
     assert "Breslow thickness: 0.20 mm when signed, now 0.80 mm" in text(person, "synoptic_changes")
 
     # Another reader may measure, and an addendum leaves the report as it is.
@@ -300,10 +293,12 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert "Deeper levels show the same." in text(person, "synoptic_addenda")
 
     person.dock.context.set_reader("A. Reader")
-    depth.store.set_slide(replace_scale(person.dock.slide, 1.0))  # refused, since the reading is locked
-    assert depth.store.reading.mm == pytest.approx(0.8, rel=1e-2)
+    person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))  # refused, since the reading is locked
+    person.waits()
+    assert depth.state.reading.mm == pytest.approx(0.8, rel=1e-2)
+    assert is_shown(person, "depth_lock")
     presses(person, "synoptic_reopen")
-    assert depth.store.reading.mm == pytest.approx(0.4, rel=1e-2)
+    assert depth.state.reading.mm == pytest.approx(0.4, rel=1e-2)
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
 
@@ -396,8 +391,8 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=person.dock.slide.info.path)], "L1")
     controller = SimpleNamespace(case=set_lesion(case, "L1", synoptic=report), edit=None, read_only="")
     image = controller.case.lesions[0].images[0]
-    for module in ("context", "synoptic_section"):
-        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.find_open_case", lambda context: (controller, image))
+    for module in ("session.open_case", "slide.synoptic_section"):
+        monkeypatch.setattr(f"napari_melanoma.ui.{module}.find_open_case", lambda *_: (controller, image))
     presses(person, "synoptic_case")
     assert "Reopen it in the Case dock first" in person.dock.status.text
 

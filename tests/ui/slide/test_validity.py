@@ -20,8 +20,8 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
-from .test_depth import opens as opens_depth
-from .test_depth import page as depth_page
+from ..sections.test_depth import controller, document
+from ..sections.test_depth import opens as opens_depth
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|rarely|0\.08|0\.20", re.IGNORECASE)
@@ -122,10 +122,10 @@ def test_invalid_thickness_is_not_shown(person, tmp_path):
         content = {"depth": {**result, "validity": DEMO.to_json()}, "seconds": 3.0}
         write_json(person.dock.result_location.folder / "result.json", content)
         opens_depth(person)
-        depth_page(person).store.reload_proposals()
+        document(person).reload_predictions()
         person.waits()
         person.until(lambda: person.label_text("depth_validity").startswith(HEADLINE))
-        view = depth_page(person).view
+        view = controller(person).view
         texts = visible(view)
         assert person.label_text("depth_head").startswith("Not valid: ")
         assert not [one for one in texts if REASSURING.search(one)], texts

@@ -87,7 +87,7 @@ def check_connections(docks):
             assert shortcut.key() == QKeySequence(shortcuts.get_key(shortcut.objectName()))
             assert declared.dock in (name, "All docks")
             found[shortcut.objectName()] = shortcut
-    assert set(OURS) - set(found) <= {"slide.depth"}  # made with the first slide
+    assert set(OURS) - set(found) <= {"slide.depth"}  # added with the section, after the dock was drawn
 
 
 def check_tooltips(docks):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # The sections of this package by title, written as entry points are
 OWN = {
+    "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",

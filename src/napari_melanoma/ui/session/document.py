@@ -163,12 +163,14 @@ class DocumentKind(Generic[Value]):
 
     ``empty``: the value until the file has been read. ``read`` and ``write`` are called in a thread; ``write``: with
     the content when the file was last read or written, so that it can back up a file that another program has changed.
+    ``create``: creates a document of a subclass for a session.
     """
 
     name: str
     empty: Value
     read: Callable[[SlideFolder], Stored[Value]]
     write: Callable[[SlideFolder, Value, Stored[Value]], Stored[Value]]
+    create: Callable[[Any], Document[Value]] | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
+    from napari_melanoma.ui.session.depth import DepthDocument
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -106,7 +107,7 @@ class SlideSession:
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
     - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
-    - ``painted``, ``regions``, and others by ``document``: values that are stored in files of their own
+    - ``painted``, ``regions``, ``depth``, and others by ``document``: values that are stored in files of their own
     - ``selected_regions``: the ids of the selected regions
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
@@ -146,6 +147,11 @@ class SlideSession:
         return self._location.folder
 
     @property
+    def slide_folder(self) -> SlideFolder:
+        """The file of the slide and its result folder."""
+        return SlideFolder(self.slide.info.path, self.folder, self.slide.info.origin)
+
+    @property
     def painted(self) -> Document[PaintState]:
         """The strokes and classes of the Paint section."""
         return self.document(STROKE_DOCUMENT)
@@ -162,12 +168,18 @@ class SlideSession:
         """The regions of the slide."""
         return self.document(REGION_DOCUMENT)
 
+    @property
+    def depth(self) -> DepthDocument:
+        """The depth readings of the slide."""
+        from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+
+        return cast("DepthDocument", self.document(DEPTH_DOCUMENT))
+
     def document(self, kind: DocumentKind[Value]) -> Document[Value]:
         """Return the document of a kind; it is read from the folder when it is first requested."""
         if kind.name not in self._documents:
-            info = self.slide.info
-            location = SlideFolder(info.path, self.folder, info.origin)
-            self.add_document(Document(kind, location, self.sessions.parent))
+            create = kind.create
+            self.add_document(create(self) if create else Document(kind, self.slide_folder, self.sessions.parent))
         return cast("Document[Value]", self._documents[kind.name])
 
     def add_document(self, document: Document[Any]) -> None:

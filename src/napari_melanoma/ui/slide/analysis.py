@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QLabel, QMessageBox, QProgressBar, QWidget
+from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.session.run_status import (
-    SlideRunReader,
-    SlideRunUpdate,
-    describe_progress,
-    find_resume_blocker,
-    needs_run_panel,
-)
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
@@ -26,18 +19,16 @@ from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.run_buttons import RunButtons
-from napari_melanoma.ui.widgets.run_watch import RunWatcher
-from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row
+from napari_melanoma.ui.widgets.style import named, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
     from napari_melanoma.core.run_folder import RunCommand
-    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.run_panel import SlideRunPanel
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.camera import ViewRectangle
@@ -323,89 +314,3 @@ def _create_frame_layer() -> Shapes:
     from napari.layers import Shapes
 
     return Shapes(ndim=2)
-
-
-STEPS = 1000  # of the progress bar
-
-
-class SlideRunPanel(QWidget):
-    """Follow an analysis, show its state until it has finished with results, and emit the user's commands.
-
-    ``command_requested``: a ``RunCommand``. ``updated``: a ``SlideRunUpdate``. ``failed``: the exception.
-    """
-
-    command_requested = Signal(str)
-    resume_requested = Signal()
-    detached = Signal()
-    updated = Signal(object)
-    failed = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        named(self, "slide_run", "Analysis").setToolTip("")
-        self.status: SlideRunStatus | None = None
-        self._target = ""
-        self.watch = RunWatcher(self, self._create_reader)
-        self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
-        self._status_label.setToolTip("")
-        self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
-        self._progress_bar.setTextVisible(False)
-        self._progress_bar.setRange(0, STEPS)
-        self._progress_bar.setFixedHeight(8)
-        self.buttons = RunButtons("where it stopped; finished tiles are not repeated", "finished tiles")
-        fill_column(self, self._status_label, self._progress_bar, self.buttons)
-        self.watch.snapshot_taken.connect(self._on_update)
-        self.watch.failed.connect(self.failed)
-        self.buttons.command_requested.connect(self._on_command_requested)
-        self.buttons.resume_requested.connect(self._on_resume)
-        self.buttons.detached.connect(self.detached)
-        self.hide()
-
-    @property
-    def active(self) -> bool:
-        """Whether the analysis is running."""
-        return self.status is not None and bool(self.status.state.active)
-
-    def set_folder(self, folder: Path | None) -> None:
-        """Follow the analysis in a folder; None stops and hides the panel."""
-        if folder is None or folder != self.watch.path:
-            self.status = None
-            self.buttons.show_status(None)
-            self.hide()
-            self._target = ""
-        self.watch.set_active(False)
-        self.watch.set_run(folder)
-        self.watch.set_active(folder is not None)
-
-    def set_target(self, target: str) -> None:
-        """Set the class whose heatmap is read."""
-        self._target = target
-        self.watch.refresh()
-
-    def clear_pending_command(self) -> None:
-        """Clear the pending command, because it could not be sent."""
-        self.buttons.clear_pending()
-        self.watch.expecting = False
-
-    def _create_reader(self, path: Path) -> SlideRunReader:
-        return SlideRunReader(path, lambda: self._target)
-
-    def _on_update(self, update: SlideRunUpdate) -> None:
-        self.status = status = update.status
-        self.buttons.show_status(status, find_resume_blocker(status))
-        self.watch.expecting = bool(self.buttons.pending_text)
-        self.setVisible(needs_run_panel(update))
-        self._status_label.setText(self.buttons.pending_text.capitalize() or describe_progress(status))
-        # No busy indicator: with software-rendered OpenGL each of its steps redraws the whole window.
-        self._progress_bar.setValue(round(STEPS * (status.fraction or 0)))
-        self.updated.emit(update)
-
-    def _on_command_requested(self, command: str) -> None:
-        self._status_label.setText(self.buttons.pending_text.capitalize())
-        self.watch.expecting = True
-        self.command_requested.emit(command)
-
-    def _on_resume(self) -> None:
-        self._status_label.setText(self.buttons.pending_text.capitalize())
-        self.watch.expecting = True
-        self.resume_requested.emit()

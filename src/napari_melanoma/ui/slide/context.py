@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.settings import READER_SETTING
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QAbstractButton, QMainWindow
 
-    from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.slide import SlideSession
@@ -127,11 +125,6 @@ FLUORESCENCE_NOTICE = (
 NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
-def slide_display_name(info: SlideInfo) -> str:
-    """Return the name of the file, or of the folder if the files of the slide are only numbered."""
-    return info.path.name if info.path.name.startswith(info.name) else info.name
-
-
 def describe_slide(info: SlideInfo) -> str:
     """Describe a slide in two lines: scale, magnification and format, then its size."""
     size = info.pixel_size
@@ -174,36 +167,3 @@ def add_line_breaks(text: str) -> str:
 def is_same_slide(path: Path, opened: Path | None) -> bool:
     """Return whether ``opened`` is the slide at ``path``, which may also be the folder of a DICOM slide's files."""
     return opened is not None and opened.absolute() in (path.absolute(), path.absolute() / opened.name)
-
-
-NO_CASE = "no case is open: open one that contains this slide in the Case dock (Plugins > Melanoma > Case)."
-NOT_IN_CASE = "{} is not an image of the open case: drop it on its lesion in the Case dock first."
-
-
-def find_open_case(context: SlideContext) -> tuple[Any, CaseImage]:
-    """Return the controller of the open case, and the displayed slide's image in the case.
-
-    The Case dock is not imported. Raises InputError if no case is open, or if the case does not contain the slide or
-    is read-only.
-    """
-    from napari_melanoma.reports.slide import find_case_image
-
-    slide, case_dock = context.slide, context.window.findChild(QWidget, "case_dock")
-    controller: Any = getattr(case_dock, "controller", None)
-    if slide is None or controller is None or controller.case is None:
-        raise InputError(NO_CASE)
-    image = find_case_image(controller.case, slide.info.path)
-    if image is None:
-        raise InputError(NOT_IN_CASE.format(slide_display_name(slide.info)))
-    if controller.read_only:
-        raise InputError(f"the case is read-only: {controller.read_only}")
-    return controller, image
-
-
-def find_slide_lesion(context: SlideContext) -> CaseLesion | None:
-    """Return the lesion of the open case that the displayed slide belongs to; None if there is none."""
-    try:
-        controller, image = find_open_case(context)
-    except InputError:
-        return None
-    return next((lesion for lesion, other in controller.case.iterate_images() if other.id == image.id), None)

@@ -10,8 +10,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.context import SlideContext, slide_display_name
+from napari_melanoma.ui.session.run_panel import SlideRunPanel
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
@@ -25,6 +25,7 @@ from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.slide.visited import VisitedControls
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine

@@ -18,7 +18,6 @@ from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
-from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
@@ -39,6 +38,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.file_drop import (
@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.analysis import Region
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
@@ -351,6 +351,7 @@ class SlideDock(SlideControls):
         if session is None or self.slide is None:
             return
         self.context.session, location = session, session.location
+        self.sections.load(session)
         if not self.settings.get("slide/model", ""):
             self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
@@ -555,14 +556,14 @@ class ReadingModeSwitch(QObject):
             self.mode.tabs.open_tab("Slide")
 
 
-LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")
+LazySection = TypeVar("LazySection", "SlideRiskSection", "SlideSynopticSection")
 
 
 class SlideSections(QObject):
     """Create the sections and pass them the displayed slide.
 
-    The sections of depth, synoptic report and risk take long to import, so they are created after the dock was drawn,
-    or when they are first needed.
+    The sections of synoptic report and risk take long to import, so they are created after the dock was drawn, or when
+    they are first needed.
     """
 
     failed = Signal(object)
@@ -571,8 +572,7 @@ class SlideSections(QObject):
         super().__init__(context)
         self._context, self._controls, self._lesions = context, controls, lesions
         self._slide: ViewerSlide | None = None
-        self._location: SlideResultLocation | None = None
-        self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
+        self._created_sections: list[SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.side_by_side = SideBySideController(
@@ -586,10 +586,8 @@ class SlideSections(QObject):
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.slide_requested.connect(context.slide_requested)
-        context.run_manager.results_found.connect(self._on_results_found)
         context.analysis_requested.connect(self._on_analysis_requested)
         for section, create in (
-            (controls.depth_section, lambda: self.depth),
             (controls.synoptic_section, lambda: self.synoptic),
             (controls.risk_section, lambda: self.risk),
         ):
@@ -597,21 +595,12 @@ class SlideSections(QObject):
             context.waiting.add_task(create)
 
     @cached_property
-    def depth(self) -> SlideDepthSection:
-        """The Depth section."""
-        from napari_melanoma.ui.slide.depth_section import SlideDepthSection
-
-        section = SlideDepthSection(self._context, self._controls.depth_section)
-        section.scale_requested.connect(self._context.scale_requested)
-        return self._initialize_section(section)
-
-    @cached_property
     def synoptic(self) -> SlideSynopticSection:
         """The Synoptic report section, which suggests the values of the depth reading."""
         from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
 
         controls = self._controls
-        section = SlideSynopticSection(self._context, controls.synoptic_section, self.depth.store, self._lesions)
+        section = SlideSynopticSection(self._context, controls.synoptic_section, self._lesions)
         return self._initialize_section(section)
 
     @cached_property
@@ -619,7 +608,7 @@ class SlideSections(QObject):
         """The Risk section, which uses the readings of the depth."""
         from napari_melanoma.ui.slide.risk_section import SlideRiskSection
 
-        return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
+        return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section))
 
     @property
     def patient_data(self) -> dict[str, str]:
@@ -657,17 +646,18 @@ class SlideSections(QObject):
             part.set_slide(slide)
             if self._slide is not slide:  # a part switched the slide, which called this method again
                 return
+        if self.hosted.session is not None:
+            self.load(self.hosted.session)
 
     def restore_notes(self, location: SlideResultLocation) -> None:
         """Restore the measurements, angle, colors and alignment that are stored for the slide."""
         self.rotation.restore_angle(location.notes.angle)
         self.side_by_side.restore_alignment()
 
-    def _on_results_found(self, location: SlideResultLocation) -> None:
-        """Load the stored results of the slide."""
-        self._location = location
+    def load(self, session: SlideSession) -> None:
+        """Load the stored results of the slide, and follow its session."""
         for part in self._created_sections:
-            part.load(location)
+            part.load(session)
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""
@@ -681,6 +671,6 @@ class SlideSections(QObject):
         section.failed.connect(self.failed)
         if self._slide is not None:
             section.set_slide(self._slide)
-        if self._location is not None:
-            section.load(self._location)
+        if self.hosted.session is not None:
+            section.load(self.hosted.session)
         return section

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.geojson import FittedAnnotations
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 IMPORT = "import"
 DICOM_FORMAT = "DICOM"  # format of a slide
@@ -51,37 +50,6 @@ def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
     button.setMenu(menu)
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
     return button
-
-
-class ReportExporter(QObject):
-    """Ask for a file, and write a report of a section to it in a background thread."""
-
-    failed = Signal(object)
-
-    def __init__(self, context: SlideContext, parent: QObject) -> None:
-        super().__init__(parent)
-        self._context = context
-        self._write_tasks = LatestJobQueue(self)
-        self._write_tasks.succeeded.connect(self._on_written)
-        self._write_tasks.failed.connect(self.failed)
-
-    def choose_report_file(
-        self, name: str, title: str, suggested: str, make_work: Callable[[Path], JobFunction | None]
-    ) -> None:
-        """Ask for an HTML file, and write it.
-
-        ``make_work``: returns the function that writes the file, or None if there is nothing to write.
-        """
-        write = partial(self._write, make_work)
-        choose_new_file(self._context.window, name, title, "HTML report", write, Path(suggested))
-
-    def _write(self, make_work: Callable[[Path], JobFunction | None], path: Path) -> None:
-        if path.suffix.lower() != ".html":  # for a name that contains another dot
-            path = path.with_name(f"{path.name}.html")
-        self._write_tasks.submit(f"report {path}", lambda: make_work(path))
-
-    def _on_written(self, path: Path) -> None:
-        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
 
 
 class SlideExporter(QObject):

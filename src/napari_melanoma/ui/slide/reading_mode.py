@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QElidingLabel
 
 from napari_melanoma.ui.session.run_status import describe_progress
-from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.navigation import MagnificationButtons
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
@@ -31,6 +30,7 @@ from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import WindowGuard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.session.open_case import NO_CASE, find_open_case
+from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.session.run_status import analysis_identity
-from napari_melanoma.ui.slide.context import NO_CASE, find_open_case, slide_display_name
-from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
 from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate, SuspiciousTile
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.depth_store import DepthReadingStore
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ESTIMATE_FIRST = "Estimate the risk first."
@@ -42,11 +42,11 @@ class SlideRiskSection(QObject):
 
     failed = Signal(object)  # the exception
 
-    def __init__(self, context: SlideContext, section: QCollapsible, depth_store: DepthReadingStore) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
-        self._context, self._viewer, self._depth_store, self._section = context, context.viewer, depth_store, section
+        self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
-        self._folder: Path | None = None
+        self._session: SlideSession | None = None  # of the slide; None until its results were searched
         self._view: RiskView | None = None
         self._last_analysis: tuple[object, ...] = ()  # identity of the last finished one whose results were read
         self.visible_maps: dict[str, set[str]] = {}  # methods of the maps to show, by identity of the slide
@@ -63,7 +63,6 @@ class SlideRiskSection(QObject):
             source.failed.connect(self.failed)
         context.status.cancelled.connect(self._on_cancelled)
         context.run_updated.connect(self._on_run_update)
-        self._depth_store.changed.connect(self.schedule_reload)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -88,12 +87,12 @@ class SlideRiskSection(QObject):
     @property
     def folder(self) -> Path | None:
         """Folder of the slide's results; None until it has been found."""
-        return self._folder
+        return None if self._session is None else self._session.folder
 
-    @property
-    def depth_store(self) -> DepthReadingStore:
-        """The depth readings of the slide."""
-        return self._depth_store
+    def flush_depth(self) -> None:
+        """Write the latest depth reading."""
+        if self._session is not None:
+            self._session.depth.flush()
 
     @property
     def created_view(self) -> RiskView | None:
@@ -103,11 +102,20 @@ class SlideRiskSection(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
-            self._folder, self._last_analysis = None, ()
+            self._last_analysis = ()
+        self._follow_session(None)
         self._slide = slide
         self.store.set_slide(slide)
 
-    def schedule_reload(self) -> None:
+    def _follow_session(self, session: SlideSession | None) -> None:
+        """Follow the depth reading of a session."""
+        if self._session is not None:
+            self._session.depth.changed.disconnect(self.schedule_reload)
+        self._session = session
+        if session is not None:
+            session.depth.changed.connect(self.schedule_reload)
+
+    def schedule_reload(self, _: object = None) -> None:
         """Read the results again after a changed depth reading has been written."""
         if self._view is not None:
             self._is_outdated = True
@@ -116,8 +124,8 @@ class SlideRiskSection(QObject):
 
     def _read_results(self) -> None:
         """Read the stored results, unless the section has never been opened."""
-        if self._view is not None and self._slide is not None and self._folder is not None:
-            self.store.read(self._slide.identity, self._folder)
+        if self._view is not None and self._session is not None:
+            self.store.read(self._session.identity, self._session.folder)
 
     def update_view(self) -> None:
         """Update the widgets to the current inputs and results."""
@@ -173,7 +181,7 @@ class SlideRiskSection(QObject):
         return find_risk_blocker(info, model, self.store.result, running=self._is_pending("risk"))
 
     def _is_pending(self, kind: str) -> bool:
-        return self._folder is not None and self.request_queue.is_pending(kind, self._folder)
+        return self.folder is not None and self.request_queue.is_pending(kind, self.folder)
 
     def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
@@ -187,28 +195,32 @@ class SlideRiskSection(QObject):
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
         self.store.read(identity, request.folder)
-        self._depth_store.reload_proposals(identity)  # the network may have predicted a depth
+        session = None if self._session is None else self._session.sessions.get(identity)
+        if session is not None:
+            session.depth.reload_predictions()  # the network may have predicted a depth
         self.update_view()
 
     def _on_cancelled(self, task: str) -> None:
         if task == "predicting":
             self.request_queue.cancel()
 
-    def load(self, location: SlideResultLocation) -> None:
+    def load(self, session: SlideSession) -> None:
         """Read the stored results from the folder that was found for the slide."""
-        if self._slide is not None and self._slide.identity == location.identity:
-            self._folder = location.slide_folder or location.folder
-            self._read_results()
+        self._follow_session(session)
+        self._read_results()
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         """Read the results again when an analysis of the slide has finished."""
         analysis, status = analysis_identity(update.content), update.status
-        if status.path == self._folder and str(status.state) == "finished" and analysis != self._last_analysis:
+        if status.path == self.folder and str(status.state) == "finished" and analysis != self._last_analysis:
             self._last_analysis = analysis
             self._read_results()
 
+    def _list_depth_tasks(self) -> tuple[QObject, ...]:
+        return () if self._session is None else (self._session.depth.queue,)
+
     def _reload_when_idle(self) -> None:
-        if self._is_outdated and tasks.is_idle(self._reload_timer, self._depth_store):
+        if self._is_outdated and tasks.is_idle(self._reload_timer, *self._list_depth_tasks()):
             self._is_outdated = False
             tasks.set_running(self, False)
             self._read_results()
@@ -265,7 +277,7 @@ class RiskController(QObject):
         section, slide = self._section, self._section.slide
         if section.created_view is None or slide is None or section.find_blocker():
             return
-        section.depth_store.flush()  # include the latest reading
+        section.flush_depth()  # include the latest reading
         size = slide.info.pixel_size
         mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
         self._request(
@@ -302,12 +314,15 @@ class RiskController(QObject):
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
 
 
-class RiskExporter(ReportExporter):
+class RiskExporter(QObject):
     """Write the report on depth and risk, and add the prediction to the open case."""
 
+    failed = Signal(object)
+
     def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
-        super().__init__(context, store)
-        self._store = store
+        super().__init__(store)
+        self._context, self._store = context, store
+        self._file = ReportFile(context)
 
     def connect_signals(self, view: RiskView) -> None:
         view.case_button.clicked.connect(self._on_case)
@@ -317,7 +332,7 @@ class RiskExporter(ReportExporter):
         slide, folder = self._context.slide, self._store.folder
         if slide is not None and folder is not None:
             title, name = "Save the report on depth and risk", f"{slide.info.name}-report.html"
-            self.choose_report_file(
+            self._file.choose(
                 "risk_report_dialog", title, name, lambda path: partial(_write_report, path, folder, slide.info)
             )
 
@@ -333,10 +348,10 @@ class RiskExporter(ReportExporter):
         """Add the prediction to the open case, and return the name of the file in the case folder."""
         from napari_melanoma.case.results import save_risk
 
-        stored = self._store.result
-        if stored is None:
+        stored, slide = self._store.result, self._context.slide
+        if stored is None or slide is None:
             raise InputError(NO_CASE)
-        controller, image = find_open_case(self._context)
+        controller, image = find_open_case(self._context.window, slide)
         case = save_risk(controller.store, controller.case, image.id, stored.prediction)
         controller.edit(case, "the risk of a slide")
         saved_risk = case.find_image(image.id).risk

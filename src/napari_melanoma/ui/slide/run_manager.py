@@ -279,13 +279,9 @@ def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
 
 
 def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
-    from napari_melanoma.core.processes import send_command
-    from napari_melanoma.slides.background_runs import cancel_slide
+    from napari_melanoma.slides.background_runs import send_slide_command
 
-    if command == "cancel":
-        cancel_slide(folder)
-    else:
-        send_command(folder, command)
+    send_slide_command(folder, command)
 
 
 def _save_notes(location: SlideResultLocation) -> str:

@@ -12,10 +12,10 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
+from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
+from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
 from napari_melanoma.ui.widgets.latest_writer import Stamp
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.slides.synoptic_files import StoredSynoptic
-    from napari_melanoma.ui.session.location import SlideResultLocation
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.depth_store import DepthReadingStore
     from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -40,12 +40,30 @@ class SynopticStore(EditedDocument["SynopticState"]):
     A signed report locks the reading of its signer.
     """
 
-    def __init__(self, context: SlideContext, depth: DepthReadingStore, lesions: SlideLesions) -> None:
+    def __init__(self, context: SlideContext, lesions: SlideLesions) -> None:
         super().__init__(context, _load, _save)
-        self._context, self._depth, self._lesions = context, depth, lesions
-        depth.changed.connect(self.refresh)
-        depth.find_lock = self._find_lock
+        self._context, self._lesions = context, lesions
+        self._session: SlideSession | None = None  # of the displayed slide; None until its results were searched
         lesions.changed.connect(self.refresh)
+
+    def follow_session(self, session: SlideSession | None) -> None:
+        """Follow the depth reading of a session, which is locked while its reader has signed the report."""
+        if self._session is not None:
+            self._session.depth.changed.disconnect(self._on_depth)
+        self._session = session
+        if session is not None:
+            session.depth.find_lock = partial(self._find_lock, session)
+            session.depth.changed.connect(self._on_depth)
+            session.depth.refresh()
+            self.load(session.identity, session.folder)
+
+    def _on_depth(self, _: object) -> None:
+        self.refresh()
+
+    def _refresh_depth(self) -> None:
+        """Show whether a signed report locks the reading."""
+        if self._session is not None:
+            self._session.depth.refresh()
 
     @property
     def reader(self) -> str:
@@ -76,13 +94,14 @@ class SynopticStore(EditedDocument["SynopticState"]):
         state, findings = self.state, self._lesions.findings
         if state is not None and state.history.current.is_signed and findings is not None and not findings.saved:
             self._lesions.save()
-        self._depth.refresh()
+        self._refresh_depth()
 
     def reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
         self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
-        self._depth.rescale()
-        self._depth.refresh()
+        if self._session is not None:
+            self._session.depth.rescale()
+        self._refresh_depth()
 
     def add_addendum(self, text: str) -> None:
         """Add a text to a signed report."""
@@ -90,7 +109,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
 
     def add(self, state: SynopticState) -> None:
         super().add(state)
-        self._depth.refresh()  # a signed report locks the reading
+        self._refresh_depth()
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -106,31 +125,31 @@ class SynopticStore(EditedDocument["SynopticState"]):
         from napari_melanoma.depth.synoptic import describe_reading
         from napari_melanoma.slides.synoptic_files import describe_lesions
 
-        state, depth, findings = self.state, self._depth.state, self._lesions.findings
-        values = {}
-        if depth is not None and depth.identity == self._identity:
-            values = describe_reading(depth.history.current.reading_by(reader))
+        state, findings, values = self.state, self._lesions.findings, {}
+        if self._session is not None:
+            values = describe_reading(self._session.depth.value.reading_by(reader))
         if findings is not None and state is not None and findings.folder == state.folder:
             values |= describe_lesions(findings.lesions, findings.config.high)
         return values
 
-    def _find_lock(self) -> str:
+    def _find_lock(self, session: SlideSession) -> str:
         """Return why the reading of the reader is locked; empty if it is not."""
-        state = self.state
+        state = self._states.get(session.identity)
         report = None if state is None else state.history.current
-        if report is None or not report.is_signed or report.signed_by != self._depth.reader:
+        if report is None or not report.is_signed or report.signed_by != session.depth.reader:
             return ""
         return LOCKED.format(report.signed_by)
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
-        slide, depth_state = self._context.slide, self._depth.state
-        if slide is None or slide.identity != self._identity:
+        session = self._session
+        if session is None:
             return report  # the dock is switching to another slide
-        lesion = find_slide_lesion(self._context)
-        if depth_state is None or depth_state.identity != self._identity:
+        lesion = find_slide_lesion(self._context.window, session.slide)
+        if not session.depth.is_ready:
             return report.prefill(None, lesion)
-        return report.prefill(self._depth.reading, lesion, depth_state.proposed.validity)
+        depth = session.depth.state
+        return report.prefill(depth.reading, lesion, depth.predicted.proposals.validity)
 
     def _restore(self, state: SynopticState, history: History[SynopticReport]) -> SynopticState:
         """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
@@ -143,14 +162,12 @@ class SlideSynopticSection(QObject):
 
     failed = Signal(object)  # the exception
 
-    def __init__(
-        self, context: SlideContext, section: QCollapsible, depth: DepthReadingStore, lesions: SlideLesions
-    ) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible, lesions: SlideLesions) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
         self._shown_identity = ""  # of the slide whose report the form shows
-        self.store = SynopticStore(context, depth, lesions)
+        self.store = SynopticStore(context, lesions)
         self.store.changed.connect(self._update_view)
         self.store.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
@@ -178,11 +195,12 @@ class SlideSynopticSection(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
+        self.store.follow_session(None)
         self.store.show(None if slide is None else slide.identity)
 
-    def load(self, location: SlideResultLocation) -> None:
+    def load(self, session: SlideSession) -> None:
         """Read the stored report of the slide."""
-        self.store.load(location.identity, location.slide_folder or location.folder)
+        self.store.follow_session(session)
 
     def flush(self) -> None:
         """Store the field that is being edited, for the displayed slide."""
@@ -227,8 +245,10 @@ class SlideSynopticSection(QObject):
         state = self.store.state
         if state is None or not state.history.current.answers:
             raise InputError(EMPTY_REPORT)
-        controller, image = find_open_case(self._context)
-        lesion = find_slide_lesion(self._context)
+        slide = self._context.slide
+        assert slide is not None, "its report was read"
+        controller, image = find_open_case(self._context.window, slide)
+        lesion = find_slide_lesion(self._context.window, slide)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
         is_other = lesion.synoptic is not None and lesion.synoptic.answers != state.history.current.answers

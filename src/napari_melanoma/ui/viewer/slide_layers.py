@@ -135,6 +135,11 @@ class ViewerSlide(NamedTuple):
         return middle[0] + cosine * y + sine * x, middle[1] - sine * y + cosine * x
 
 
+def slide_display_name(info: SlideInfo) -> str:
+    """Return the name of the file, or of the folder if the files of the slide are only numbered."""
+    return info.path.name if info.path.name.startswith(info.name) else info.name
+
+
 def list_slides(viewer: Viewer) -> list[ViewerSlide]:
     """List the slides of a viewer, in layer order."""
     layers_by_path: dict[str, list[Image]] = {}

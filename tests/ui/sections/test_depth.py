@@ -39,7 +39,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import center_view
 
-from .test_drawing import event
+from ..slide.test_drawing import event
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
@@ -60,13 +60,33 @@ def measuring(person, slide_path):
 
 def opens(person):
     """Open the section."""
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     person.dock.depth_section.expand(animate=False)
+    person.until(lambda: controller(person) is not None)
     person.waits()
 
 
-def page(person):
-    return person.dock.sections.depth
+def document(person):
+    """The depth readings of the displayed slide."""
+    return person.dock.sections.hosted.session.depth
+
+
+def is_read(person):
+    session = person.dock.sections.hosted.session
+    return session is not None and session.depth.is_ready
+
+
+def reading(person):
+    return document(person).state.reading
+
+
+def section(person):
+    return person.dock.sections.hosted.sections["Depth"].section
+
+
+def controller(person):
+    """The controller of the expanded section."""
+    return section(person).controller
 
 
 def presses(person, name):
@@ -89,12 +109,12 @@ def drags(person, layer, *points):
 
 
 def draws(person, start=TOP, end=DEEP):
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     camera = get_camera(person.viewer)
     camera.zoom = max(camera.zoom, 1.0)  # in a small view, a short line is a click
     presses(person, "depth_draw")
     drags(person, line_layer(person), start, np.add(start, end) / 2, end)
-    person.until(lambda: page(person).store.reading.line is not None)
+    person.until(lambda: reading(person).line is not None)
     person.waits()
 
 
@@ -143,8 +163,8 @@ def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path, 
         content = read_json(folder / "result.json")
         content["provenance"] = {"created": f"2026-01-01T00:0{minute}:00+00:00"}
         update = SlideRunUpdate(SlideRunStatus(folder, RunState.finished), content=content)
-        for section in (sections.depth, sections.risk):
-            section._on_run_update(update)
+        sections.hosted.session.run.set(update)
+        sections.risk._on_run_update(update)
         person.waits()
         assert person.label_text("depth_head").startswith(f"{mm:.2f} mm")
     assert len(reads) == 2
@@ -167,13 +187,13 @@ def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved
     layer = line_layer(person)
     assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
     assert [text.strip() for text in layer.text.values] == ["0.20 mm"]
-    reading = kept(person, "Reader A")
-    assert (reading.method, reading.mm) == ("hand", near(0.2))
-    np.testing.assert_allclose(reading.line, (TOP, DEEP))
+    stored = kept(person, "Reader A")
+    assert (stored.method, stored.mm) == ("hand", near(0.2))
+    np.testing.assert_allclose(stored.line, (TOP, DEEP))
 
     person.viewer.layers.clear()
-    page(person).store._states.clear()  # as tomorrow
-    person.opens_slides(slide_path)
+    person.waits()
+    person.opens_slides(slide_path)  # as tomorrow
     person.until(lambda: person.label_text("depth_head") == "0.20 mm   T1")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
@@ -189,7 +209,7 @@ def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", 
     answer["patches"][0] |= {"depth_mm": mm, "what": what}
     content = {**answer, "validity": {"reasons": reasons}, **more}
     write_json(person.dock.result_location.folder / "risk.json", content)
-    person.dock.sections.depth.store.reload_proposals()
+    document(person).reload_predictions()
     person.waits()
 
 
@@ -197,60 +217,64 @@ DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
 
 
 def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
-    person, label = measuring, measuring.finds(QLabel, "depth_network")
-    assert not label.isVisibleTo(page(person).view)
+    person = measuring
+
+    def shown():
+        return person.label_text("depth_network")
+
+    assert not person.finds(QLabel, "depth_network").isVisibleTo(controller(person).view)
     # The depth at a lesion is not compared.
     lesion = "Predicted by risk-test from a patch at a lesion: "
     predicts(person, 0.5, what="lesion")
-    assert label.text() == f"{lesion}0.50 mm."
+    assert shown() == f"{lesion}0.50 mm."
     draws(person)
-    assert label.text() == f"{lesion}0.50 mm; estimate the risk again."
+    assert shown() == f"{lesion}0.50 mm; estimate the risk again."
 
     # That at the deepest position is.
-    mm = page(person).store.reading.mm
+    mm = reading(person).mm
     predicts(person, 0.5, known=mm)
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
     sets_reader(person, "Reader A")  # the reading gets the name
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
-    page(person).store.set_values(at_least=True)
-    assert label.text() == f"{DEEPEST}0.50 mm."
+    assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    document(person).set_values(at_least=True)
+    assert shown() == f"{DEEPEST}0.50 mm."
     presses(person, "depth_undo")
     reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
     predicts(person, 0.5, reason, known=mm)
-    assert label.text() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
+    assert shown() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
     predicts(person, None, known=mm)
-    assert not label.isVisibleTo(page(person).view)
+    assert not person.finds(QLabel, "depth_network").isVisibleTo(controller(person).view)
 
     # For another line it is outdated.
     predicts(person, 0.5, known=mm, reader="Reader A")
-    page(person).store.set_line((TOP, (260.0, 100.0)))
-    assert label.text() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again."
+    document(person).set_line((TOP, (260.0, 100.0)))
+    assert shown() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again."
     presses(person, "depth_undo")
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
     sets_reader(person, "Reader B")
-    assert label.text() == f"{DEEPEST}0.50 mm, of the line of another reader."
+    assert shown() == f"{DEEPEST}0.50 mm, of the line of another reader."
     sets_reader(person, "Reader A")
     person.dock.picker.scale_button.click()
     person.dock.scale_panel._number.setValue(1.0)
     person.clicks("scale_set")
-    person.until(lambda: label.text() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again.")
+    person.until(lambda: shown() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again.")
     person.waits()
-    predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A", options={"mpp": 1.0})
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.10 mm)."
+    predicts(person, 0.5, known=reading(person).mm, reader="Reader A", options={"mpp": 1.0})
+    assert shown() == f"{DEEPEST}0.50 mm (+0.10 mm)."
 
     # It is not compared with a proposal that no one has confirmed.
     sets_reader(person, "")
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     predicts(person, 0.5, known=0.2, reader=None)
     assert person.label_text("depth_head").startswith("0.20 mm")
-    assert label.text() == f"{DEEPEST}0.50 mm."
-    page(person).store.select_proposal(1)  # the patch is at the first line, which counts
-    assert label.text() == f"{DEEPEST}0.50 mm."
-    page(person).store.select_proposal(0)
-    page(person).store.accept_proposal()
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    assert shown() == f"{DEEPEST}0.50 mm."
+    document(person).select_proposal(1)  # the patch is at the first line, which counts
+    assert shown() == f"{DEEPEST}0.50 mm."
+    document(person).select_proposal(0)
+    document(person).accept_proposal()
+    assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
     person.waits()
 
 
@@ -260,7 +284,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     draws(person)
     presses(person, "depth_draw")
     drags(person, line_layer(person), TOP, (260.0, 100.0))
-    person.until(lambda: page(person).store.reading.mm == near(0.1))
+    person.until(lambda: reading(person).mm == near(0.1))
     assert len(line_layer(person).data) == 1
     presses(person, "depth_undo")
     assert person.label_text("depth_head").startswith("0.20")
@@ -287,10 +311,10 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     drags(person, layer, TOP)
     mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
     person.until(lambda: len(layer.data) == 0)
-    assert page(person).store.reading.line is None
+    assert reading(person).line is None
     assert "That was a click" in person.dock.status.text
     drags(person, layer, TOP, DEEP)
-    person.until(lambda: page(person).store.reading.line is not None)
+    person.until(lambda: reading(person).line is not None)
     assert len(layer.data) == 1
     person.waits()
 
@@ -304,7 +328,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
     assert kept(person).mm == near(0.2)  # until the mouse is released
     mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
-    person.until(lambda: page(person).store.reading.mm == near(0.1))
+    person.until(lambda: reading(person).mm == near(0.1))
     person.waits()
     last = [one for one in kept(person).history if one.field == "mm"][-1]
     assert (last.before, last.after) == (near(0.2), near(0.1))
@@ -320,8 +344,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
-    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
-    assert not page(person).view.isEnabled()
+    assert controller(person) is None
 
 
 def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
@@ -331,13 +354,14 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
     mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    assert page(person).store.reading.line is None
+    assert reading(person).line is None
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert str(layer.mode) == "pan_zoom"
     draws(person, TOP, (260.0, 100.0))
     assert person.label_text("depth_head").startswith("0.10")
     person.clicks("previous_slide")
-    person.until(lambda: person.dock.slide.info.name == "section" and page(person).store.state is not None)
+    person.until(lambda: person.dock.slide.info.name == "section" and is_read(person))
+    person.waits()  # until the widgets of the other slide are deleted
     assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
 
@@ -352,7 +376,7 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
 
     # Without a scale the dock shows how to set one.
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     presses(person, "depth_draw")
     assert "bare has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
@@ -386,12 +410,12 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert "'much' is not a length" in person.dock.status.text
     assert person.finds(QLineEdit, "depth_deep_mm").text() == ""
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
-    person.until(lambda: page(person).store.reading.notes == "two levels")
+    person.until(lambda: reading(person).notes == "two levels")
     person.waits()
-    reading = kept(person, "Reader A")
-    assert (reading.ulcerated, reading.clark) == (True, 4)
-    assert (reading.margins.lateral_mm, reading.margins.deep_mm, reading.notes) == (3.5, None, "two levels")
-    assert {one.reader for one in reading.history} == {"Reader A"}
+    stored = kept(person, "Reader A")
+    assert (stored.ulcerated, stored.clark) == (True, 4)
+    assert (stored.margins.lateral_mm, stored.margins.deep_mm, stored.notes) == (3.5, None, "two levels")
+    assert {one.reader for one in stored.history} == {"Reader A"}
 
     # A margin is taken from the ruler.
     presses(person, "depth_deep_mm_ruler")
@@ -439,7 +463,7 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     # A circle without a mark is no count, until the reader states that there is no mitosis.
     presses(person, "depth_hotspot")
     person.until(lambda: "Not counted in 1.00 mm²" in person.label_text("depth_mitoses"))
-    assert page(person).store.reading.mitoses.per_mm2 is None
+    assert reading(person).mitoses.per_mm2 is None
     presses(person, "depth_none_found")
     assert person.label_text("depth_mitoses") == "None found in 1.00 mm²: 0.0 per mm²."
     assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
@@ -448,12 +472,10 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
 def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
     person = measuring
     draws(person)
-    before = page(person).store.reading
-    field = person.finds(QLineEdit, "depth_reader")
-    field.setText("B")
-    field.editingFinished.emit()
+    before = reading(person)
+    sets_reader(person, "B")
     person.waits()
-    after = page(person).store.reading
+    after = reading(person)
     assert (after.reader, after.mm, after.line) == ("B", before.mm, before.line)
     assert "now the reading of B" in person.dock.status.text
     assert [(one.reader, one.mm) for one in read_depth(person.dock.result_location.folder).readings] == [
@@ -462,36 +484,30 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert {one.reader for one in after.history} <= {"B", "model"}
     presses(person, "depth_undo")
     person.waits()
-    assert page(person).store.reading.line is None
+    assert reading(person).line is None
     presses(person, "depth_redo")
     person.waits()
-    assert page(person).store.reading.mm == before.mm
+    assert reading(person).mm == before.mm
     # The message is cleared with the name.
-    field.setText("C")
-    field.editingFinished.emit()
+    sets_reader(person, "C")
     person.waits()
     assert "reading of B" not in person.dock.status.text
-    field.setText("B")
-    field.editingFinished.emit()
+    sets_reader(person, "B")
     person.waits()
     person.dock.status.show_message("Saved.")
-    field.setText("C")
-    field.editingFinished.emit()
+    sets_reader(person, "C")
     assert person.dock.status.text == "Saved."
 
     # A reading without a name does not replace a named one.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: page(person).store.state is not None)
-    field.setText("B")
-    field.editingFinished.emit()
+    person.until(lambda: is_read(person))
+    sets_reader(person, "B")
     draws(person)
-    field.setText("")
-    field.editingFinished.emit()
+    sets_reader(person, "")
     draws(person, TOP, (260.0, 100.0))
-    field.setText("B")
-    field.editingFinished.emit()
+    sets_reader(person, "B")
     person.waits()
-    assert page(person).store.reading.mm == near(0.2)
+    assert reading(person).mm == near(0.2)
     assert "B has measured this slide before" in person.dock.status.text
     assert {one.reader: one.mm for one in read_depth(person.dock.result_location.folder).readings} == {
         "B": near(0.2),
@@ -501,7 +517,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     # The name of the model is reserved.
     sets_reader(person, "Model")
     assert "choose another name" in person.dock.status.text
-    assert page(person).store.reader == person.dock.context.reader == "B"
+    assert document(person).reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
     level = person.finds(QComboBox, "depth_clark")
@@ -549,7 +565,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     opens(person)
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
     assert "not confirmed" in person.label_text("depth_origin")
     assert "Clark level IV is an estimate" in person.label_text("depth_found")
@@ -567,27 +583,27 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
         suggestion = person.finds(QAbstractButton, f"depth_{field}_suggestion")
         assert (suggestion.text(), getattr(kept(person), field)) == (text, None)
         presses(person, f"depth_{field}_suggestion")
-        assert (suggestion.isHidden(), getattr(page(person).store.reading, field)) == (True, value)
-    assert page(person).store.reading.all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "reader"}
+        assert (suggestion.isHidden(), getattr(reading(person), field)) == (True, value)
+    assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "reader"}
     presses(person, "depth_move")
     layer = line_layer(person)
     drags(person, layer, (300.0, 150.0), (460.0, 150.0))
-    person.until(lambda: page(person).store.reading.method == "corrected")
-    assert page(person).store.reading.mm == pytest.approx(0.2, abs=1e-3)
-    assert page(person).store.reading.interval_mm is None
+    person.until(lambda: reading(person).method == "corrected")
+    assert reading(person).mm == pytest.approx(0.2, abs=1e-3)
+    assert reading(person).interval_mm is None
 
     # A thickness by a demonstration model is named as such until it is confirmed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     folder = person.dock.result_location.folder
     # The reason for no proposal is shown.
     proposes(folder, notes=["no epidermis lies on this slide"])
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
     assert person.label_text("depth_head") == "Not measured."
 
     proposes(folder, 0.2, validity={"demonstration": True, "reasons": []})
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25)   T1a")
     sets_reader(person, "Reader A")
     presses(person, "depth_take")
@@ -596,7 +612,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
 
     # A line that another reader draws while a proposal is shown is by hand.
     proposes(folder, 0.2)
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     sets_reader(person, "Reader B")
     person.until(lambda: "not confirmed" in person.label_text("depth_origin"))
     draws(person, TOP, (260.0, 100.0))
@@ -612,10 +628,10 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
 
 def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide_path):
     person.opens_slides(slide_path)
-    person.until(lambda: page(person).store.state is not None)
+    person.until(lambda: is_read(person))
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     opens(person)
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     lines, blind = person.finds(QListWidget, "depth_lines"), person.finds(QCheckBox, "depth_blind")
     person.until(lambda: lines.count() == 2)
 
@@ -628,7 +644,7 @@ def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide
     blind.click()
     assert shown() == (0, 0, "Not measured.")
     assert "0.12" not in person.label_text("depth_found")
-    assert page(person).store.risk_reading.mm is None
+    assert document(person).state.risk_reading.mm is None
     sets_reader(person, "Reader A")
     draws(person, TOP, (260.0, 100.0))
     assert shown() == (3, 2, "0.10 mm   T1")
@@ -658,7 +674,7 @@ def test_the_circle_of_one_square_millimeter_is_moved_with_the_mouse(measuring):
     person.until(lambda: np.allclose(area.data[0], moved, atol=0.1))
     person.waits()
     assert "in 1.00 mm²" in person.label_text("depth_mitoses")
-    [kept_area] = page(person).store.reading.mitoses.areas
+    [kept_area] = reading(person).mitoses.areas
     assert np.mean(kept_area, axis=0) == pytest.approx((210.0, 320.0), abs=0.2)
     assert person.dock.status.text.startswith("Drag the circle")
     presses(person, "depth_hotspot")  # ends the tool
@@ -684,21 +700,24 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
 ):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
-    page(person).analysis.set_folder(None)
-    page(person).analysis.set_folder(dock.result_location.folder)
-    person.until(lambda: page(person).analysis.models == ("skin-demo",))
+    dock.depth_section.collapse(animate=False)
+    dock.sections.hosted.set_slide(dock.slide)  # as when the slide is displayed again
+    opens(person)
+    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
     person.waits()
     presses(person, "depth_automatic")
-    person.until(lambda: page(person).analysis.active and launched.last is not None)
+    person.until(lambda: controller(person).analysis.active and launched.last is not None)
     assert launched.last.path == dock.result_location.folder / "depth" / "section"
     assert launched.options[0].model == "skin-demo"
-    person.until(lambda: person.finds(QLabel, "run_state") is not None and not page(person).view.run_panel.isHidden())
+    person.until(
+        lambda: person.finds(QLabel, "run_state") is not None and not controller(person).view.run_panel.isHidden()
+    )
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     launched.last.works(20)
     launched.last.finishes()
     proposes(launched.last.path, 0.2)
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15 to 0.25)"))
-    assert page(person).view.run_panel.isHidden()
+    assert controller(person).view.run_panel.isHidden()
     assert dock.run_panel.isHidden()
     person.waits()
 
@@ -721,7 +740,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
 def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
     proposes(person.dock.result_location.folder, 0.2, 0.12)
-    page(person).store.reload_proposals()
+    document(person).reload_predictions()
     person.until(lambda: "0.20 mm" in person.label_text("depth_head"))
     draws(person)
     assert person.sees_something()

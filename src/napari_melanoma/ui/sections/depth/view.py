@@ -1,15 +1,13 @@
-"""The widgets of the Depth section, and its automatic measurement of the depth in the background."""
+"""The widgets of the Depth section."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QAbstractItemView,
     QCheckBox,
     QFormLayout,
@@ -28,11 +26,9 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
 from napari_melanoma.depth.t_category import ROMAN
-from napari_melanoma.ui.session.run_status import SlideRunUpdate
-from napari_melanoma.ui.slide.analysis import SlideRunPanel
+from napari_melanoma.ui.sections.depth.analysis import DepthRunPanel
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -47,12 +43,8 @@ from napari_melanoma.ui.widgets.style import (
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.depth.readings import DepthReading
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.context import SlideContext
-
+    from napari_melanoma.ui.sections.depth.resolve import DepthTexts, ShownProposals
 
 ULCERATION = {"unknown": None, "yes": True, "no": False}
 MARGINS = {"lateral_mm": "lateral", "deep_mm": "deep"}
@@ -200,10 +192,6 @@ HINTS = {
     "move": "Drag either end of the line; the thickness is updated.",
 }
 ROW_PX, LIST_PX = 24, 66
-NO_MODEL = "No model that segments the epidermis is installed: measure manually."
-AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
-
-
 NETWORK_TIP = (
     "For comparison only: the network of the Risk section predicts a depth from a patch. It does not measure a "
     "line, and cannot see cells below the patch. In parentheses, its difference from your reading, if the patch is at "
@@ -215,18 +203,16 @@ class DepthView(QWidget):
     """The widgets of the Depth section.
 
     ``tool_requested``: ``draw`` or ``move``; empty to deactivate. ``proposal_selected``: index of the proposal.
-    ``history_requested``: ``undo`` or ``redo``. ``reader_changed``: the name.
+    ``reader_changed``: the name.
     """
 
     tool_requested = Signal(str)
-    automatic_requested = Signal()
-    proposal_accepted = Signal()
     proposal_selected = Signal(int)
-    history_requested = Signal(str)
     reader_changed = Signal(str)
 
-    def __init__(self, reader: str, icons: ThemedIcons) -> None:
+    def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
+        self._icons = icons
         self.thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
         self.thickness_label.setProperty("loud", True)
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
@@ -260,7 +246,7 @@ class DepthView(QWidget):
             step: tool_button(f"depth_{step}", tip, tip, text) for step, (text, tip) in steps.items()
         }
         tip = "Saved with your readings; each reader has separate readings"
-        self.reader_field = named(QLineEdit(reader), "depth_reader", "Your name as a reader", tip)
+        self.reader_field = named(QLineEdit(), "depth_reader", "Your name as a reader", tip)
         self.reader_field.setPlaceholderText("your name")
         tip = "Save a report of the reading, with an image of the line and the record of changes"
         self.report_button = tool_button("depth_report", tip, tip, "Report ...")
@@ -278,38 +264,53 @@ class DepthView(QWidget):
         self.move_button.setEnabled(has_line)
         self.hint_label.setText(HINTS[tool if tool != "move" or has_line else ""])
 
-    def show_lock(self, lock: str) -> None:
-        """Show why the reading is locked, and disable what would change it; empty if it is not locked."""
-        self.lock_label.setText(lock)
-        self.lock_label.setVisible(bool(lock))
+    @property
+    def tool_buttons(self) -> list[QAbstractButton]:
+        """The buttons of the tools on the canvas."""
+        mitosis_tools = [button for button in self.fields.tools.values() if button.isCheckable()]
+        return [self.draw_button, self.move_button, *mitosis_tools]
+
+    def show_texts(self, texts: DepthTexts) -> None:
+        """Show the reading, what the model has measured, and other readers."""
+        self.thickness_label.setText(texts.headline)
+        scale_link = f"No scale: a depth requires one. {self._icons.link('scale', 'Set the scale')}."
+        warnings = [scale_link] * texts.needs_scale + list(texts.warnings)
+        for label, text in (
+            (self.source_label, texts.source),
+            (self.network_label, texts.network),
+            (self.warning_label, "<br>".join(warnings)),
+            (self.lock_label, texts.lock),
+            (self.other_readers_label, texts.others),
+        ):
+            label.setText(text)
+            label.setVisible(bool(text))
+        self.fields.show_reading(texts.reading, texts.predicted)
         for control in (self.fields, self.draw_button, self.accept_button):
-            control.setEnabled(not lock)
-        for button in self.history_buttons.values():
-            button.setEnabled(button.isEnabled() and not lock)
+            control.setEnabled(not texts.lock)
+        for step, button in self.history_buttons.items():
+            button.setEnabled(texts.history[step])
+        for button in (self.report_button, self.case_button):
+            button.setEnabled(texts.can_export)
+        self.automatic_button.setEnabled(not texts.blocker)
+        self.automatic_button.setToolTip(texts.automatic_tip)
+        self._show_proposals(texts.proposals)
+        self.validity.show_validity(texts.validity, texts.proposals.labels)
+        self._show_readers(texts.rows)
 
-    def show_proposals(self, labels: Sequence[str], tips: Sequence[str], selected: int, summary: str) -> None:
-        """List the lines measured by the model; ``tips``: tooltip of each line, empty for the default."""
-        self.proposal_label.setText(summary)
-        self.proposal_label.setVisible(bool(summary))
-        self.proposal_list.setVisible(bool(labels))
-        self.accept_button.setVisible(bool(labels))
-        if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != list(labels):
+    def _show_proposals(self, shown: ShownProposals) -> None:
+        """List the lines measured by the model."""
+        self.proposal_label.setText(shown.summary)
+        self.proposal_label.setVisible(bool(shown.summary))
+        self.proposal_list.setVisible(bool(shown.labels))
+        self.accept_button.setVisible(bool(shown.labels))
+        if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != [*shown.labels]:
             self.proposal_list.clear()
-            self.proposal_list.addItems(list(labels))
-            for index, tip in enumerate(tips):
+            self.proposal_list.addItems(list(shown.labels))
+            for index, tip in enumerate(shown.tips):
                 self.proposal_list.item(index).setToolTip(tip or self.proposal_list.toolTip())
-        self.proposal_list.setCurrentRow(selected if labels else -1)
+        self.proposal_list.setCurrentRow(shown.selected if shown.labels else -1)
 
-    def update_automatic_button(self, models: tuple[str, ...] | None, blocker: str) -> None:
-        """Enable the button, or show why no model can measure.
-
-        ``models``: names of the installed models; None until they are listed.
-        """
-        blocker = blocker or (NO_MODEL if models == () else "")
-        self.automatic_button.setEnabled(bool(models) and not blocker)
-        self.automatic_button.setToolTip(blocker or AUTOMATIC_TIP.format((models or ("",))[0]))
-
-    def show_readers(self, rows: Sequence[Sequence[str]], summary: str) -> None:
+    def _show_readers(self, rows: Sequence[Sequence[str]]) -> None:
         """Show the readings of all readers; ``rows``: cells in the order of ``READER_COLUMNS``."""
         self.reader_table.setRowCount(len(rows))
         for index, cells in enumerate(rows):
@@ -317,17 +318,11 @@ class DepthView(QWidget):
                 self.reader_table.setItem(index, column, QTableWidgetItem(cell))
         self.reader_table.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
         self.reader_table.setVisible(len(rows) > 1)
-        self.other_readers_label.setText(summary)
-        self.other_readers_label.setVisible(bool(summary))
 
     def _connect(self) -> None:
         self.draw_button.clicked.connect(lambda on: self.tool_requested.emit("draw" if on else ""))
         self.move_button.clicked.connect(lambda on: self.tool_requested.emit("move" if on else ""))
-        self.automatic_button.clicked.connect(self.automatic_requested)
-        self.accept_button.clicked.connect(self.proposal_accepted)
         self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
-        for step, button in self.history_buttons.items():
-            button.clicked.connect(lambda _=False, step=step: self.history_requested.emit(step))
         self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.text().strip()))
 
     def _lay_out(self) -> None:
@@ -366,164 +361,3 @@ def _create_reader_table() -> QTableWidget:
     table.horizontalHeaderItem(len(READER_COLUMNS) - 1).setToolTip("Mitoses per mm²")
     table.hide()
     return table
-
-
-BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
-
-
-class DepthRunReader:
-    """Read the state of a depth analysis from its folder, without its heatmap."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read_new(self, run: RunContext) -> SlideRunUpdate:
-        """Read state and result."""
-        from napari_melanoma.io.results import read_slide_result
-        from napari_melanoma.slides.background_runs import read_slide_run_status
-
-        return SlideRunUpdate(read_slide_run_status(self.path), content=read_slide_result(self.path))
-
-
-class DepthRunPanel(SlideRunPanel):
-    """Show the state of the depth analysis while its section is visible."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("depth_run")
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Follow the analysis while the panel is visible."""
-        super().showEvent(event)
-        self.watch.set_active(self.watch.path is not None)
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop following the analysis, which continues."""
-        super().hideEvent(event)
-        if not self.isHidden():  # a parent was hidden
-            self.watch.set_active(False)
-
-    def _create_reader(self, path: Path) -> DepthRunReader:
-        return DepthRunReader(path)
-
-
-class DepthAnalysis(QObject):
-    """Start the depth analysis of a slide, follow it, and send it commands.
-
-    ``finished``: whether there are proposals, and whether the result is valid. ``changed``: the models or the state of
-    the analysis. ``models``: names of the models that can measure; None until they are listed.
-    """
-
-    finished = Signal(bool, bool)
-    changed = Signal()
-    failed = Signal(object)
-
-    def __init__(self, context: SlideContext, panel: DepthRunPanel) -> None:
-        super().__init__(context)
-        self._context, self._panel = context, panel
-        self._job: BackgroundJob | None = None
-        self._slide_folder: Path | None = None
-        self._state = ""  # state of the followed run; empty until it was read
-        self.models: tuple[str, ...] | None = None
-        self._search_tasks = LatestJobQueue(self)
-        self._search_tasks.succeeded.connect(self._on_run_found)
-        self._search_tasks.failed.connect(self.failed)
-        panel.updated.connect(self._on_run_update)
-        panel.failed.connect(self.failed)
-        panel.command_requested.connect(self._on_command_requested)
-        panel.resume_requested.connect(self.start)
-        panel.detached.connect(partial(panel.set_folder, None))
-
-    @property
-    def active(self) -> bool:
-        """Whether the analysis is being started or running."""
-        return self._job is not None or self._panel.active
-
-    def set_folder(self, slide_folder: Path | None) -> None:
-        """Follow the analysis of another slide."""
-        if slide_folder != self._slide_folder:
-            self._slide_folder, self._state = slide_folder, ""
-            self._panel.set_folder(None)
-            slide = self._context.slide
-            if slide_folder is not None and slide is not None:
-                self._search_tasks.submit("run", lambda: partial(_find_models_and_run, slide_folder, slide.info.path))
-
-    def start(self) -> None:
-        """Start or resume the analysis, unless it is already being started."""
-        slide, slide_folder = self._context.slide, self._slide_folder
-        if self._job is not None or slide is None or slide_folder is None:
-            return
-        self._context.status.begin("starting", "Starting ...")
-        self._job = BackgroundJob(partial(_launch_analysis, slide.info, slide_folder, (self.models or ("",))[0]))
-        self._job.succeeded.connect(partial(self._on_started, slide_folder))
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start(self)
-        self.changed.emit()
-
-    def _on_run_found(self, result: tuple[Path, tuple[str, ...], Path | None]) -> None:
-        slide_folder, self.models, run_folder = result
-        if slide_folder == self._slide_folder and run_folder is not None:
-            self._panel.set_folder(run_folder)
-        self.changed.emit()
-
-    def _on_started(self, slide_folder: Path, folder: Path) -> None:
-        self._context.status.end("starting", BACKGROUND_MESSAGE)
-        if slide_folder == self._slide_folder:
-            self._state = ""
-            self._panel.set_folder(folder)
-
-    def _on_finished(self) -> None:
-        self._job = None
-        self._context.status.end("starting")
-        self.changed.emit()
-
-    def _on_run_update(self, update: SlideRunUpdate) -> None:
-        state = str(update.status.state)
-        if state != self._state:
-            previous, self._state = self._state, state
-            if state == "finished" and previous:
-                from napari_melanoma.depth.readings import parse_proposals
-
-                proposed = parse_proposals(update.content)
-                self.finished.emit(bool(proposed.proposals), proposed.validity.valid)
-        self.changed.emit()
-
-    def _on_command_requested(self, command: RunCommand) -> None:
-        folder = self._panel.watch.path
-        if folder is not None:
-            self._context.run_manager.send_command(folder, command)
-
-
-def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[Path, tuple[str, ...], Path | None]:
-    """Return the given folder, the models that can measure, and the folder of an analysis that was started, if any."""
-    from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
-
-    folder = depth_analysis_folder(slide_folder, slide)
-    return slide_folder, list_depth_models(), folder if (folder / "events.jsonl").is_file() else None
-
-
-def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> Path:
-    """Launch the analysis, and return its folder.
-
-    Results with other options are replaced without a question, because they cannot have been edited.
-    """
-    from napari_melanoma.core.errors import InputError
-    from napari_melanoma.core.processes import is_run_alive
-    from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
-    from napari_melanoma.slides.depth_readings import depth_analysis_folder
-    from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
-    from napari_melanoma.slides.saved_results import describe_difference
-
-    if not model:
-        raise InputError("no model that segments the epidermis is installed: measure manually, or install one.")
-    folder = depth_analysis_folder(slide_folder, info.path)
-    if is_run_alive(folder) and read_slide_run_status(folder).state.active:
-        return folder
-    if recorded_slide(slide_folder) is None:
-        record_slide(slide_folder, info.path, record_name=True)
-    size = info.pixel_size
-    mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
-    options = SlideOptions(model=model, mpp=mpp)
-    return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))

@@ -1,0 +1,185 @@
+"""The automatic measurement of the depth of a slide, which runs in the background."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtGui import QHideEvent, QShowEvent
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.ui.session.run_panel import SlideRunPanel
+from napari_melanoma.ui.session.run_status import SlideRunUpdate
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.status_line import show_failure
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.run_folder import RunCommand
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.slide import SlideSession
+
+BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
+
+
+class DepthRunReader:
+    """Read the state of a depth analysis from its folder, without its heatmap."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read_new(self, run: RunContext) -> SlideRunUpdate:
+        """Read state and result."""
+        from napari_melanoma.io.results import read_slide_result
+        from napari_melanoma.slides.background_runs import read_slide_run_status
+
+        return SlideRunUpdate(read_slide_run_status(self.path), content=read_slide_result(self.path))
+
+
+class DepthRunPanel(SlideRunPanel):
+    """Show the state of the depth analysis while its section is visible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("depth_run")
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow the analysis while the panel is visible."""
+        super().showEvent(event)
+        self.watch.set_active(self.watch.path is not None)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop following the analysis, which continues."""
+        super().hideEvent(event)
+        if not self.isHidden():  # a parent was hidden
+            self.watch.set_active(False)
+
+    def _create_reader(self, path: Path) -> DepthRunReader:
+        return DepthRunReader(path)
+
+
+class DepthAnalysis(QObject):
+    """Start the depth analysis of a slide, follow it, and send it commands; its proposals are read when it ends.
+
+    ``finished``: whether there are proposals, and whether the result is valid. ``changed``: the models or the state of
+    the analysis. ``models``: names of the models that can measure; None until they are listed.
+    """
+
+    finished = Signal(bool, bool)
+    changed = Signal()
+
+    def __init__(self, session: SlideSession, panel: DepthRunPanel) -> None:
+        super().__init__(panel)
+        self._session, self._panel, self._status = session, panel, session.services.status
+        self._job: BackgroundJob | None = None
+        self._state = ""  # state of the followed run; empty until it was read
+        self.models: tuple[str, ...] | None = None
+        fail = partial(show_failure, self._status)
+        self._tasks = LatestJobQueue(self)
+        self._tasks.succeeded.connect(self._on_run_found)
+        self._tasks.failed.connect(fail)
+        panel.updated.connect(self._on_run_update)
+        panel.failed.connect(fail)
+        panel.command_requested.connect(self._on_command_requested)
+        panel.resume_requested.connect(self.start)
+        panel.detached.connect(partial(panel.set_folder, None))
+        self._tasks.submit("run", lambda: partial(_find_models_and_run, session.folder, session.slide.info.path))
+
+    @property
+    def active(self) -> bool:
+        """Whether the analysis is being started or running."""
+        return self._job is not None or self._panel.active
+
+    def start(self) -> None:
+        """Start or resume the analysis, unless it is already being started."""
+        if self._job is not None:
+            return
+        info, folder = self._session.slide.info, self._session.folder
+        self._status.begin("starting", "Starting ...")
+        self._job = BackgroundJob(partial(_launch_analysis, info, folder, (self.models or ("",))[0]))
+        self._job.succeeded.connect(self._on_started)
+        self._job.failed.connect(partial(show_failure, self._status))
+        self._job.finished.connect(self._on_finished)
+        self._job.start(self)
+        self.changed.emit()
+
+    def close(self) -> None:
+        """Stop following the analysis, which continues."""
+        self._tasks.cancel()
+        self._panel.set_folder(None)
+        if self._job is not None:  # the analysis is started all the same
+            self._job.succeeded.disconnect(self._on_started)
+            self._job.finished.disconnect(self._on_finished)
+            self._status.end("starting")
+
+    def _on_run_found(self, result: tuple[tuple[str, ...], Path | None]) -> None:
+        self.models, folder = result
+        if folder is not None:
+            self._panel.set_folder(folder)
+        self.changed.emit()
+
+    def _on_started(self, folder: Path) -> None:
+        self._status.end("starting", BACKGROUND_MESSAGE)
+        self._state = ""
+        self._panel.set_folder(folder)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._status.end("starting")
+        self.changed.emit()
+
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        previous, self._state = self._state, str(update.status.state)
+        if self._state == "finished" != previous:
+            self._session.depth.reload_predictions()
+            if previous:  # it was not finished before the section was opened
+                proposed = parse_proposals(update.content)
+                self.finished.emit(bool(proposed.proposals), proposed.validity.valid)
+        self.changed.emit()
+
+    def _on_command_requested(self, command: RunCommand) -> None:
+        folder = self._panel.watch.path
+        if folder is not None:
+            self._session.depth.submit(partial(_send_command, folder, command), lambda _: None)
+
+
+def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[tuple[str, ...], Path | None]:
+    """Return the models that can measure, and the folder of an analysis that was started, if any."""
+    from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
+
+    folder = depth_analysis_folder(slide_folder, slide)
+    return list_depth_models(), folder if (folder / "events.jsonl").is_file() else None
+
+
+def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> Path:
+    """Launch the analysis, and return its folder.
+
+    Results with other options are replaced without a question, because they cannot have been edited.
+    """
+    from napari_melanoma.core.processes import is_run_alive
+    from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
+    from napari_melanoma.slides.depth_readings import depth_analysis_folder
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.saved_results import describe_difference
+
+    if not model:
+        raise InputError("no model that segments the epidermis is installed: measure manually, or install one.")
+    folder = depth_analysis_folder(slide_folder, info.path)
+    if is_run_alive(folder) and read_slide_run_status(folder).state.active:
+        return folder
+    if recorded_slide(slide_folder) is None:
+        record_slide(slide_folder, info.path, record_name=True)
+    size = info.pixel_size
+    mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
+    options = SlideOptions(model=model, mpp=mpp)
+    return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))
+
+
+def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
+    from napari_melanoma.slides.background_runs import send_slide_command
+
+    send_slide_command(folder, command)

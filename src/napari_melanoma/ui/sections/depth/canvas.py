@@ -1,0 +1,142 @@
+"""The depth reading on the slide: its line and its mitoses, which the user draws and moves with the mouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError, ScaleMissing
+from napari_melanoma.depth.readings import count_mitoses, values_for_line
+from napari_melanoma.depth.t_category import format_thickness
+from napari_melanoma.ui.sections.depth.line_layer import DepthLineLayer, show_compared_lines
+from napari_melanoma.ui.sections.depth.mitosis_layers import MitosisLayers
+from napari_melanoma.ui.sections.depth.resolve import resolve_compared_lines, resolve_line_label
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer.shape_layers import is_slide_open
+from napari_melanoma.ui.widgets.status_line import show_failure
+
+if TYPE_CHECKING:
+    from napari_melanoma.depth.readings import Line
+    from napari_melanoma.ui.session.slide import SlideSession
+
+MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
+NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
+HOTSPOT_HINT = "Drag the circle to move it. Press 1 mm² again, or Escape, when it is in place."
+CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
+NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
+
+
+class DepthCanvas(QObject):
+    """Show the reading on the slide, and change it with the mouse, also while the section is collapsed.
+
+    ``line_moving``: the reading while its line is drawn or moved.
+    """
+
+    tool_changed = Signal()
+    line_moving = Signal(object)  # DepthReading
+
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session.services.status)  # which is in the dock that its tasks belong to
+        self._session, self._document, self._status = session, session.depth, session.services.status
+        keys = {"Control-Z": self._document.undo, "Control-Shift-Z": self._document.redo}
+        viewer, slide = session.services.viewer, session.slide
+        self.line_layer = DepthLineLayer(viewer, slide, self, keys)
+        self.mitosis_layers = MitosisLayers(viewer, slide, self, keys)
+        self.line_layer.line_drawn.connect(self._on_drawn)
+        self.line_layer.clicked.connect(self._on_clicked)
+        self.line_layer.line_moving.connect(self._on_moving)
+        self.mitosis_layers.changed.connect(self._on_mitoses)
+        for layer in (self.line_layer, self.mitosis_layers):
+            layer.tool_changed.connect(self._on_tool_changed)
+        self._connections = SectionConnections(self)
+        self._connections.connect(self._document.changed, self._show)
+        self._show()
+
+    def close(self) -> None:
+        """End the tools, and disconnect all signals; the layers stay with their slide."""
+        self._connections.close()
+        self.line_layer.close()
+        self.mitosis_layers.close()
+        self.deleteLater()
+
+    def set_tool(self, tool: str) -> None:
+        """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
+        info = self._session.slide.info
+        lock = self._document.find_lock()
+        if tool and lock:
+            self._status.show_message(lock)
+            self.tool_changed.emit()
+        elif tool and info.pixel_size is None:
+            show_failure(self._status, ScaleMissing(NO_SCALE.format(info.name)))
+            self.tool_changed.emit()
+        else:
+            self.mitosis_layers.set_tool("")
+            self.line_layer.set_tool(tool)
+            self.tool_changed.emit()
+
+    def set_mitosis_tool(self, tool: str) -> None:
+        """Activate a tool of the mitoses, or deactivate it (empty); ``none_found`` acts at once."""
+        state = self._document.state
+        if tool == "none_found":
+            mitoses = state.reading.mitoses
+            counted = count_mitoses(mitoses.points, mitoses.areas, state.size, none_found=True)
+            self._document.set_values(mitoses=counted)
+            tool = ""
+        elif tool == "hotspot" and state.size is None:
+            show_failure(self._status, ScaleMissing(NO_SCALE.format("This slide")))
+            tool = ""
+        elif tool == "hotspot":
+            self.mitosis_layers.add_hotspot()
+        self.line_layer.set_tool("")
+        self.mitosis_layers.set_tool(tool)
+        self.tool_changed.emit()
+        if tool == "hotspot":
+            self._status.show_message(HOTSPOT_HINT)
+
+    def _show(self, _: object = None) -> None:
+        """Show the current reading."""
+        session, state = self._session, self._document.state
+        if self._document.find_lock():
+            self.line_layer.set_tool("")
+            self.mitosis_layers.set_tool("")
+        if is_slide_open(session.services.viewer, session.slide):
+            self.line_layer.show(state.reading.line, resolve_line_label(state))
+            self.mitosis_layers.show(state.reading.mitoses)
+            show_compared_lines(session.services.viewer, session.slide, resolve_compared_lines(state))
+
+    def _on_tool_changed(self) -> None:
+        if self.mitosis_layers.tool != "hotspot" and self._status.text == HOTSPOT_HINT:
+            self._status.show_message("")
+        self.tool_changed.emit()
+
+    def _on_drawn(self, line: Line | None) -> None:
+        """Set or clear the line of the reading, after the mouse button was released."""
+        if line is None:
+            self._document.set_values(**NO_LINE_VALUES)
+            return
+        is_drawn = self.line_layer.tool == "draw"
+        if self._status.text == MODEL_MEASURED:
+            self._status.show_message("")
+        self._document.set_line(line, drawn=is_drawn)
+        if is_drawn:  # so that its ends can be dragged immediately
+            self.line_layer.set_tool("move")
+
+    def _on_clicked(self) -> None:
+        self._status.show_message(CLICK_HINT)
+        self._document.refresh()
+
+    def _on_moving(self, line: Line) -> None:
+        """Show the length of the line while it is moved."""
+        state = self._document.state
+        try:
+            moved = state.reading.model_copy(update=values_for_line(state.reading, line, state.size))
+        except MelanomaError:
+            return
+        self.line_layer.set_label("" if moved.mm is None else format_thickness(moved.mm))
+        self.line_moving.emit(moved)
+
+    def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers
+        state = self._document.state
+        if (points, areas) != (state.reading.mitoses.points, state.reading.mitoses.areas):
+            self._document.set_values(mitoses=count_mitoses(points, areas, state.size))

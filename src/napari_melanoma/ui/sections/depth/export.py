@@ -1,0 +1,66 @@
+"""Write the report of a depth reading, and add the reading to the open case."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.depth.t_category import describe_contradiction
+from napari_melanoma.ui.session.open_case import find_open_case
+from napari_melanoma.ui.session.report_file import ReportFile
+from napari_melanoma.ui.widgets.status_line import show_failure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.depth import DepthState
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.widgets.job import JobFunction
+
+
+class DepthExporter:
+    """Export the reading of a slide; ``file``: writes reports, also after another slide is displayed."""
+
+    def __init__(self, session: SlideSession, file: ReportFile) -> None:
+        self._session, self._file = session, file
+
+    def choose_report(self) -> None:
+        """Ask for a file, and write the report of the reading."""
+        name = f"{self._session.slide.info.name}-depth.html"
+        self._file.choose("depth_report_dialog", "Save the report of the reading", name, self._make_report)
+
+    def add_to_case(self) -> None:
+        """Add the reading to the lesion of the slide in the open case, and show the outcome."""
+        status = self._session.services.status
+        try:
+            status.show_message(_add_to_case(self._session))
+        except MelanomaError as error:
+            show_failure(status, error)
+
+    def _make_report(self, path: Path) -> JobFunction:
+        session = self._session
+        return partial(_write_report, path, session.slide.info, session.depth.state, session.folder)
+
+
+def _add_to_case(session: SlideSession) -> str:
+    """Set depth, ulceration, Clark level and mitoses of the lesion, and return the message."""
+    from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
+
+    reading = session.depth.state.reading
+    if contradiction := describe_contradiction(reading.mm, reading.clark):
+        raise InputError(f"the reading was not added to the case. {contradiction}")
+    controller, image = find_open_case(session.services.window, session.slide)
+    changed = set_lesion_reading(controller.case, image.id, reading)
+    save_readings_to_case(controller.store.folder, image.id, session.depth.value)
+    controller.edit(changed, "what was read from the slide")
+    return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
+
+
+def _write_report(path: Path, info: SlideInfo, state: DepthState, folder: Path, run: RunContext) -> Path:
+    """Write the report, with the risk if it was estimated."""
+    from napari_melanoma.reports.slide import write_depth_report
+
+    return write_depth_report(path, info, state.readings, state.reading, state.automatic_reading, folder)

@@ -1,0 +1,197 @@
+"""The Depth section of a slide: measure the depth, edit the reading, and export it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.depth.reading_texts import format_headline
+from napari_melanoma.depth.readings import MODEL_READER
+from napari_melanoma.slides.notes import measure_shape
+from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
+from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED, NO_SCALE, DepthCanvas
+from napari_melanoma.ui.sections.depth.export import DepthExporter
+from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
+from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+from napari_melanoma.ui.session.report_file import ReportFile
+from napari_melanoma.ui.viewer.camera import ViewRectangle
+from napari_melanoma.ui.viewer.view_memory import zoom_to_box
+from napari_melanoma.ui.widgets.status_line import show_failure
+
+if TYPE_CHECKING:
+    from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.ui.session.slide import SlideSession
+
+MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
+MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
+MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
+NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
+RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
+
+
+class DepthSection(Section):
+    """Measure the Breslow thickness of a slide, and edit the reading."""
+
+    documents = (DEPTH_DOCUMENT,)
+    tools = ("depth",)
+
+    def __init__(self) -> None:
+        self.canvas: DepthCanvas | None = None
+        self.controller: DepthController | None = None
+        self._report_file: ReportFile | None = None  # continues when another slide is displayed
+
+    def show(self, session: SlideSession) -> None:
+        """Show the reading on the slide."""
+        session.depth.follow_reader()
+        session.depth.follow_scale()
+        self.canvas = DepthCanvas(session)
+
+    def open(self, session: SlideSession) -> QWidget:
+        """Return the widgets for a slide."""
+        assert self.canvas is not None, "show is called first"
+        if self._report_file is None:
+            self._report_file = ReportFile(session.services)
+        self.controller = DepthController(session, self.canvas, DepthExporter(session, self._report_file))
+        return self.controller.view
+
+    def toggle_tool(self, name: str) -> None:
+        """Start drawing a line, or stop it."""
+        if self.controller is not None:
+            self.controller.toggle_drawing()
+
+    def close(self) -> None:
+        """End the tools, and disconnect all signals; the layers stay with their slide."""
+        canvas, controller, self.canvas, self.controller = self.canvas, self.controller, None, None
+        if controller is not None:
+            controller.close()
+        if canvas is not None:
+            canvas.close()
+
+
+class DepthController(QObject):
+    """Connect the widgets with the readings of a slide, with the tools on the canvas and with the analysis."""
+
+    def __init__(self, session: SlideSession, canvas: DepthCanvas, exporter: DepthExporter) -> None:
+        self.view = view = DepthView(session.services.icons)
+        super().__init__(view)
+        self._session, self._services, self._document = session, session.services, session.depth
+        self._canvas, self._connections = canvas, SectionConnections(view)
+        self.analysis = DepthAnalysis(session, view.run_panel)
+        view.blind_check.setChecked(self._document.state.is_blind)
+        view.reader_field.setText(self._document.reader)
+        self._connect()
+        self._connect_view()
+        view.report_button.clicked.connect(lambda: exporter.choose_report())
+        view.case_button.clicked.connect(lambda: exporter.add_to_case())
+        self._update()
+
+    def _connect(self) -> None:
+        view, session, canvas = self.view, self._session, self._canvas
+        self._connections.connect(self._document.changed, self._update)
+        self._connections.connect(session.flushing, view.fields.notes_timer.flush)
+        self._connections.connect(self._services.reader_changed, view.reader_field.setText)
+        self._services.tool_buttons += view.tool_buttons
+        canvas.tool_changed.connect(self._update_tools)
+        canvas.line_moving.connect(self._on_moving)
+        self.analysis.changed.connect(self._update)
+        self.analysis.finished.connect(self._on_analysis_finished)
+
+    def _connect_view(self) -> None:
+        view, document, canvas = self.view, self._document, self._canvas
+        view.tool_requested.connect(canvas.set_tool)
+        view.automatic_button.clicked.connect(self.analysis.start)
+        view.blind_check.toggled.connect(lambda on: document.set_blind(on))
+        view.accept_button.clicked.connect(lambda: document.accept_proposal())
+        view.proposal_selected.connect(self._on_proposal_selected)
+        view.history_buttons["undo"].clicked.connect(lambda: document.undo())
+        view.history_buttons["redo"].clicked.connect(lambda: document.redo())
+        view.reader_changed.connect(self._on_reader)
+        view.fields.edited.connect(self._on_edited)
+        view.fields.input_rejected.connect(self._on_input_rejected)
+        view.fields.ruler_requested.connect(self._on_ruler)
+        view.fields.tool_requested.connect(canvas.set_mitosis_tool)
+        view.warning_label.linkActivated.connect(lambda _: self._services.scale_requested.emit())
+
+    def close(self) -> None:
+        """Disconnect all signals that outlive the widgets."""
+        self._connections.close()
+        self.analysis.close()
+        for button in self.view.tool_buttons:
+            self._services.tool_buttons.remove(button)
+
+    def toggle_drawing(self) -> None:
+        """Start drawing a line, or stop it."""
+        self._canvas.set_tool("" if self._canvas.line_layer.tool == "draw" else "draw")
+        if self._canvas.line_layer.tool == "draw":  # the section may not be in sight
+            self._services.status.show_briefly(HINTS["draw"])
+
+    def _update(self, _: object = None) -> None:
+        """Show the current state."""
+        document, info = self._document, self._session.slide.info
+        facts = DepthFacts(
+            document.state,
+            is_brightfield=info.kind == "brightfield",
+            lock=document.find_lock(),
+            can_undo=document.can_undo,
+            can_redo=document.can_redo,
+            models=self.analysis.models,
+            is_running=self.analysis.active,
+        )
+        self.view.show_texts(resolve_depth(facts))
+        self._update_tools()
+
+    def _update_tools(self) -> None:
+        """Show the active tool."""
+        has_line = self._document.state.reading.line is not None and not self._document.find_lock()
+        self.view.show_tool(self._canvas.line_layer.tool, has_line=has_line)
+        self.view.fields.show_tool(self._canvas.mitosis_layers.tool)
+
+    def _on_moving(self, moved: DepthReading) -> None:
+        if moved.mm:
+            self.view.thickness_label.setText(format_headline(moved))
+
+    def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
+        """Show the outcome of the depth analysis."""
+        outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
+        self._services.status.show_message(MODEL_HIDDEN if self._document.state.hides_model else outcome)
+
+    def _on_proposal_selected(self, index: int) -> None:
+        """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""
+        proposals = self._document.state.proposals.proposals
+        self._document.select_proposal(index)
+        (top, left), (bottom, right) = proposals[index].line
+        box = ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
+        zoom_to_box(self._services.viewer, self._session.slide, box)
+
+    def _on_reader(self, name: str) -> None:
+        """Switch to another reader."""
+        if name.lower() == MODEL_READER:
+            self._services.status.show_message(RESERVED_READER_NAME)
+        else:
+            self._services.set_reader(name)
+
+    def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
+        """Set the value of a field."""
+        if field in ("lateral_mm", "deep_mm"):
+            field, value = "margins", self._document.state.reading.margins.model_copy(update={field: value})
+        self._document.set_values(**{field: value})
+
+    def _on_input_rejected(self, message: str) -> None:
+        self._services.status.show_message(message)
+        self._document.refresh()
+
+    def _on_ruler(self, field: str) -> None:
+        """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
+        line, size = self._session.ruler_line, self._document.state.size
+        if size is None:
+            show_failure(self._services.status, ScaleMissing(NO_SCALE.format("This slide")))
+        elif line is None:
+            show_failure(self._services.status, InputError(NO_RULER))
+        else:
+            self._on_edited(field, round(measure_shape(line, size), 4))

@@ -1,0 +1,255 @@
+"""The depth readings of a slide as the current reader edits them, with what was predicted for the slide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.readings import (
+    LINE_FIELDS,
+    MODEL_READER,
+    DepthReading,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    automatic_reading,
+    current_reading,
+    rename_reader,
+    rescale_readings,
+    restore_values,
+    set_values,
+    values_for_line,
+)
+from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.run_status import analysis_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.depth.readings import Line
+    from napari_melanoma.risk.slide_files import NetworkDepth
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
+
+BLIND_SETTING = "slide/depth_blind"
+READING_NAMED = "The reading without a name is now the reading of {}."
+READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
+
+
+@dataclass(frozen=True)
+class DepthPredictions:
+    """The proposals of the analysis, and the depth that a network predicted for the Risk section, if any."""
+
+    proposals: SlideDepthProposals = field(default_factory=SlideDepthProposals)
+    network: NetworkDepth | None = None
+
+
+@dataclass(frozen=True)
+class DepthState:
+    """The readings of a slide as one reader sees them.
+
+    ``reader``: the name; empty if unknown. ``size``: pixel size of the slide. ``predicted``: also what is hidden.
+    ``selected``: index of the selected proposal. ``is_blind``: results of the model are hidden until the reader has
+    measured.
+    """
+
+    readings: SlideDepthReadings = field(default_factory=SlideDepthReadings)
+    reader: str = ""
+    size: PixelSize | None = None
+    predicted: DepthPredictions = field(default_factory=DepthPredictions)
+    selected: int = 0
+    is_blind: bool = False
+
+    @property
+    def hides_model(self) -> bool:
+        """Whether the results of the model are hidden, because the reader has not measured yet."""
+        own = self.readings.reading_by(self.reader)
+        return self.is_blind and (own is None or not own.when or own.line is None)
+
+    @property
+    def proposals(self) -> SlideDepthProposals:
+        """The proposals of the analysis; none while they are hidden."""
+        return SlideDepthProposals() if self.hides_model else self.predicted.proposals
+
+    @property
+    def network(self) -> NetworkDepth | None:
+        """The depth that a network predicted; None while it is hidden."""
+        return None if self.hides_model else self.predicted.network
+
+    @property
+    def automatic_reading(self) -> DepthReading:
+        """The selected proposal of the analysis as a reading."""
+        return automatic_reading(self.proposals, self.selected, self.size)
+
+    @property
+    def reading(self) -> DepthReading:
+        """The current reading: the reader's own, or the automatic one if the reader has set no value."""
+        return current_reading(self.readings, self.automatic_reading, self.reader)
+
+    @property
+    def risk_reading(self) -> DepthReading:
+        """The reading that the Risk section uses: the reader's own, else the first proposal of the analysis."""
+        own = self.reading
+        if own.when and own.mm is not None:
+            return own
+        return automatic_reading(self.proposals, size=self.size).model_copy(update={"reader": self.reader})
+
+
+class DepthDocument(Document[SlideDepthReadings]):
+    """The depth readings of a slide; edits are those of the current reader, and undo is recorded in the reading.
+
+    ``changed`` is also emitted when another part of ``state`` has changed, such as the predictions.
+    """
+
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(DEPTH_DOCUMENT, session.slide_folder, session.sessions.parent)
+        self._session, self._services = session, session.services
+        self._size = session.slide.info.pixel_size  # to which the readings were converted last
+        self._predicted, self._selected = DepthPredictions(), 0
+        self._last_analysis: tuple[object, ...] = ()  # identity of the finished one whose results were read last
+        self._reader_message = ""
+        self.reader = ""  # empty if unknown
+        self.follow_reader()
+        self._services.reader_changed.connect(self.follow_reader)
+        session.run.changed.connect(self._on_run_update)
+        self.reload_predictions()
+
+    @property
+    def state(self) -> DepthState:
+        """The readings as the current reader sees them."""
+        size, is_blind = self._session.slide.info.pixel_size, bool(self._services.settings.get(BLIND_SETTING, False))
+        return DepthState(self.value, self.reader, size, self._predicted, self._selected, is_blind)
+
+    def set_blind(self, on: bool) -> None:
+        """Hide the results of the model on all slides until the reader has measured, or show them."""
+        self._services.settings.set(BLIND_SETTING, on)
+        self.refresh()
+
+    def follow_reader(self, _: str = "") -> None:
+        """Switch to the reader whose name was entered last, who cannot undo changes of the previous one.
+
+        A reading that was made in this session without a name gets the reader's name and keeps its history.
+        """
+        name, previous = self._services.reader, self.reader
+        if name == previous or name.lower() == MODEL_READER:
+            return
+        self.reader = name
+        self._show_reader_message("")  # it is about the previous reader
+        if not previous and self.can_undo:
+            self._assign_reader()
+        else:
+            self._history = History(self.value)
+        self.refresh()
+
+    def follow_scale(self) -> None:
+        """Convert the readings if the slide has another scale than before."""
+        if self._size != self._session.slide.info.pixel_size:
+            self.rescale()
+
+    def rescale(self) -> None:
+        """Convert the readings to the scale of the slide."""
+        size = self._size = self._session.slide.info.pixel_size
+        if size is not None:
+            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
+
+    def reload_predictions(self) -> None:
+        """Read the proposals of the analysis and the prediction of a network again."""
+        folder = self.location.folder
+        self.submit(lambda run: _read_predictions(folder), self._on_predictions)
+
+    def select_proposal(self, index: int) -> None:
+        """Select another proposal; the reader's own values are kept."""
+        if index != self._selected:
+            self._selected = index
+            self.refresh()
+
+    def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+        """Set values of the reader as an undo step."""
+        self.apply(lambda depth: set_values(depth, self.reader, utc_time(), **values))
+
+    def accept_proposal(self) -> None:
+        """Accept the line of the selected proposal as that of the reader."""
+        predicted = self.state.automatic_reading
+        if predicted.line is not None:
+            self.set_values(**{name: getattr(predicted, name) for name in LINE_FIELDS})
+
+    def set_line(self, line: Line, *, drawn: bool = False) -> None:
+        """Set the line of the reading; ``drawn``: it is a new line, not the previous one with an end moved."""
+        state = self.state
+        self.apply(
+            lambda depth: set_values(
+                depth, self.reader, utc_time(), **values_for_line(state.reading, line, state.size, drawn=drawn)
+            )
+        )
+
+    def close(self) -> None:
+        """Write pending changes, and stop all tasks: the slide was closed."""
+        self._services.reader_changed.disconnect(self.follow_reader)
+        super().close()
+
+    def _restore(
+        self, previous: History[SlideDepthReadings], restored: History[SlideDepthReadings]
+    ) -> History[SlideDepthReadings]:
+        """Restore the values of a step of the history; the readings record this as another change."""
+        depth = restore_values(previous.current, restored.current, self.reader, utc_time())
+        return replace(restored, current=depth)
+
+    def _assign_reader(self) -> None:
+        """Assign the reading without a name to the reader, unless the reader already has a reading."""
+        own = self.value.reading_by(self.reader)
+        if own is not None and own.when:
+            self._history = History(self.value)
+            self._show_reader_message(READER_EXISTS.format(self.reader))
+        else:
+            self.complete(lambda depth: rename_reader(depth, "", self.reader))
+            self._save()
+            self._show_reader_message(READING_NAMED.format(self.reader))
+
+    def _show_reader_message(self, text: str) -> None:
+        """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
+        status = self._services.status
+        if text or status.text == self._reader_message:
+            status.show_message(text)
+        self._reader_message = text
+
+    def _on_run_update(self, update: SlideRunUpdate | None) -> None:
+        """Read the predictions again when an analysis of the slide has finished."""
+        if update is None or update.status.path != self.location.folder or str(update.status.state) != "finished":
+            return
+        previous, self._last_analysis = self._last_analysis, analysis_identity(update.content)
+        if previous != self._last_analysis:
+            self.reload_predictions()
+
+    def _on_predictions(self, predicted: DepthPredictions) -> None:
+        if predicted.proposals != self._predicted.proposals:
+            self._selected = 0
+        self._predicted = predicted
+        self.refresh()
+
+
+def _read(location: SlideFolder) -> Stored[SlideDepthReadings]:
+    from napari_melanoma.slides.depth_readings import load_depth
+
+    stored = load_depth(location.folder)
+    return Stored(stored.depth, stored.stamp, stored.notes)
+
+
+def _write(
+    location: SlideFolder, depth: SlideDepthReadings, stored: Stored[SlideDepthReadings]
+) -> Stored[SlideDepthReadings]:
+    from napari_melanoma.slides.depth_readings import save_depth
+
+    saved = save_depth(location.folder, location.slide, depth, stored.stamp)
+    return Stored(saved.depth, saved.stamp, saved.notes)
+
+
+def _read_predictions(folder: Path) -> DepthPredictions:
+    from napari_melanoma.risk.slide_files import read_network_depth
+    from napari_melanoma.slides.depth_readings import read_proposals
+
+    return DepthPredictions(read_proposals(folder), read_network_depth(folder))
+
+
+DEPTH_DOCUMENT = DocumentKind("depth", SlideDepthReadings(), _read, _write, DepthDocument)
