@@ -16,14 +16,12 @@ from napari_melanoma.core.processes import (
     is_run_alive,
     python_command,
     reap_children,
-    send_command,
     spawn_detached,
     wait_until_ended,
 )
 from napari_melanoma.core.run_folder import (
     FINAL_STATES,
     PROCESS_FILE,
-    RunCommand,
     RunFolder,
     RunState,
     RunStatus,
@@ -98,14 +96,6 @@ def cancel_slide(folder: Path) -> None:
     if not started and end_process(folder):
         restore_previous(folder)
         run_folder.append_final_event("cancelled")
-
-
-def send_slide_command(folder: Path, command: RunCommand) -> None:
-    """Send a command, such as pause or cancel, to the analysis in a folder."""
-    if command == "cancel":
-        cancel_slide(folder)
-    else:
-        send_command(folder, command)
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:

@@ -109,7 +109,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_thickness_proposals_and_other_readers(case: Case) -> None:
     texts = resolve_depth(DepthFacts(case.state))
-    assert (texts.headline, len(texts.proposals.labels)) == (case.headline, case.labels)
+    assert (texts.headline, len(texts.labels)) == (case.headline, case.labels)
     assert tuple(row[0] for row in texts.rows) == case.rows
     assert texts.others.startswith(case.others)
     assert bool(texts.others) == bool(case.others)

@@ -425,7 +425,7 @@ def test_channels_are_restored(person, tmp_path):
 
 def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monkeypatch):
     sent, pressed = [], []
-    monkeypatch.setattr(person.dock.run_manager, "send_command", lambda folder, command: sent.append(command))
+    monkeypatch.setattr(person.dock.run_panel, "send_command", sent.append)
 
     def press(box):
         next(one for one in box.buttons() if one.text() == pressed[-1]).click()

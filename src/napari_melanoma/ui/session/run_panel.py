@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -14,6 +15,7 @@ from napari_melanoma.ui.session.run_status import (
     find_resume_blocker,
     needs_run_panel,
 )
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.run_buttons import RunButtons
 from napari_melanoma.ui.widgets.run_watch import RunWatcher
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named
@@ -21,6 +23,8 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.ui.widgets.run_watch import RunReader
 
@@ -30,10 +34,9 @@ STEPS = 1000  # of the progress bar
 class SlideRunPanel(QWidget):
     """Follow an analysis, show its state until it has finished with results, and emit the user's commands.
 
-    ``command_requested``: a ``RunCommand``. ``updated``: a ``SlideRunUpdate``. ``failed``: the exception.
+    ``updated``: a ``SlideRunUpdate``. ``failed``: the exception.
     """
 
-    command_requested = Signal(str)
     resume_requested = Signal()
     detached = Signal()
     updated = Signal(object)
@@ -45,6 +48,7 @@ class SlideRunPanel(QWidget):
         self.status: SlideRunStatus | None = None
         self._target = ""
         self.watch = RunWatcher(self, self._create_reader)
+        self._commands = LatestJobQueue(self)
         self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
         self._status_label.setToolTip("")
         self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
@@ -55,6 +59,7 @@ class SlideRunPanel(QWidget):
         fill_column(self, self._status_label, self._progress_bar, self.buttons)
         self.watch.snapshot_taken.connect(self._on_update)
         self.watch.failed.connect(self.failed)
+        self._commands.failed.connect(self.failed)
         self.buttons.command_requested.connect(self._on_command_requested)
         self.buttons.resume_requested.connect(self._on_resume)
         self.buttons.detached.connect(self.detached)
@@ -81,6 +86,12 @@ class SlideRunPanel(QWidget):
         self._target = target
         self.watch.refresh()
 
+    def send_command(self, command: RunCommand) -> None:
+        """Send a command, such as pause or cancel, to the analysis."""
+        folder = self.watch.path
+        if folder is not None:
+            self._commands.submit(command, lambda: partial(_send_command, folder, command))
+
     def clear_pending_command(self) -> None:
         """Clear the pending command, because it could not be sent."""
         self.buttons.clear_pending()
@@ -99,12 +110,22 @@ class SlideRunPanel(QWidget):
         self._progress_bar.setValue(round(STEPS * (status.fraction or 0)))
         self.updated.emit(update)
 
-    def _on_command_requested(self, command: str) -> None:
+    def _on_command_requested(self, command: RunCommand) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())
         self.watch.expecting = True
-        self.command_requested.emit(command)
+        self.send_command(command)
 
     def _on_resume(self) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())
         self.watch.expecting = True
         self.resume_requested.emit()
+
+
+def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
+    from napari_melanoma.core.processes import send_command
+    from napari_melanoma.slides.background_runs import cancel_slide
+
+    if command == "cancel":
+        cancel_slide(folder)
+    else:
+        send_command(folder, command)

@@ -24,7 +24,6 @@ from napari_melanoma.ui.widgets.style import named, row
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
@@ -66,7 +65,6 @@ class SlideAnalysisController(QObject):
         context.run_manager.started.connect(self._on_started)
         context.run_manager.options_differ.connect(self._on_options_differ)
         context.run_manager.not_started.connect(self._on_not_started)
-        run_panel.command_requested.connect(self._on_command_requested)
         run_panel.resume_requested.connect(self._on_resume)
         run_panel.detached.connect(self._on_detached)
 
@@ -141,10 +139,6 @@ class SlideAnalysisController(QObject):
     def _on_not_started(self) -> None:
         self._requested_options = None
         self.not_started.emit()  # the previous results are shown again
-
-    def _on_command_requested(self, command: RunCommand) -> None:
-        if self._context.result_location is not None:
-            self._context.run_manager.send_command(self._context.result_location.folder, command)
 
     def _on_detached(self) -> None:
         self._run_panel.set_folder(None)

@@ -282,8 +282,8 @@ class SlideDock(SlideControls):
 
     def close_slide(self) -> None:
         """Close the displayed slide after saving its edits; ask first if it is being analyzed."""
-        slide, location = self.slide, self.result_location
-        if slide is None or not (self.run_panel.active and location is not None):
+        slide = self.slide
+        if slide is None or not self.run_panel.active:
             self._save_and_close(slide)
             return
         box = create_question(
@@ -298,7 +298,7 @@ class SlideDock(SlideControls):
         box.setDefaultButton(box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole))
         pressed = exec_question(box)
         if pressed is stop:
-            self.run_manager.send_command(location.folder, "cancel")
+            self.run_panel.send_command("cancel")
         if pressed in (keep, stop):
             self._save_and_close(slide)
 

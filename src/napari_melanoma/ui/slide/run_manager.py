@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -72,10 +71,9 @@ class SlideRunManager(QObject):
         self._settings = settings
         self._job: BackgroundJob | None = None
         self._launch_result: LaunchResult | None = None
-        self._search_tasks, self._write_tasks = LatestJobQueue(self), LatestJobQueue(self)
+        self._search_tasks = LatestJobQueue(self)
         self._search_tasks.succeeded.connect(self._on_found)
         self._search_tasks.failed.connect(self.failed)
-        self._write_tasks.failed.connect(self.failed)
         # Notes are written in the queue of the searches, so that those of a slide that is opened again are not read
         # before they have been written.
         self._notes = LatestStateWriter(self, self._search_tasks, _save_notes, self._on_notes_saved, self.failed.emit)
@@ -114,10 +112,6 @@ class SlideRunManager(QObject):
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
         self.changed.emit()
-
-    def send_command(self, folder: Path, command: RunCommand) -> None:
-        """Send a command, such as pause or cancel, to a running analysis."""
-        self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save the notes of a slide, such as bookmarks, measurements, scale and view, in the background."""
@@ -276,12 +270,6 @@ def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
     """Store the fingerprint of the slide in the notes, which identifies the slide from the start of the analysis."""
     file = NotesFile(location.folder)
     file.save(replace(file.read(), fingerprint=info.fingerprint))
-
-
-def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
-    from napari_melanoma.slides.background_runs import send_slide_command
-
-    send_slide_command(folder, command)
 
 
 def _save_notes(location: SlideResultLocation) -> str:

@@ -18,7 +18,6 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -62,7 +61,7 @@ class DepthRunPanel(SlideRunPanel):
 
 
 class DepthAnalysis(QObject):
-    """Start the depth analysis of a slide, follow it, and send it commands; its proposals are read when it ends.
+    """Start the depth analysis of a slide, and follow it; its proposals are read when it ends.
 
     ``finished``: whether there are proposals, and whether the result is valid. ``changed``: the models or the state of
     the analysis. ``models``: names of the models that can measure; None until they are listed.
@@ -83,7 +82,6 @@ class DepthAnalysis(QObject):
         self._tasks.failed.connect(fail)
         panel.updated.connect(self._on_run_update)
         panel.failed.connect(fail)
-        panel.command_requested.connect(self._on_command_requested)
         panel.resume_requested.connect(self.start)
         panel.detached.connect(partial(panel.set_folder, None))
         self._tasks.submit("run", lambda: partial(_find_models_and_run, session.folder, session.slide.info.path))
@@ -140,11 +138,6 @@ class DepthAnalysis(QObject):
                 self.finished.emit(bool(proposed.proposals), proposed.validity.valid)
         self.changed.emit()
 
-    def _on_command_requested(self, command: RunCommand) -> None:
-        folder = self._panel.watch.path
-        if folder is not None:
-            self._session.depth.submit(partial(_send_command, folder, command), lambda _: None)
-
 
 def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[tuple[str, ...], Path | None]:
     """Return the models that can measure, and the folder of an analysis that was started, if any."""
@@ -177,9 +170,3 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
     options = SlideOptions(model=model, mpp=mpp)
     return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))
-
-
-def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
-    from napari_melanoma.slides.background_runs import send_slide_command
-
-    send_slide_command(folder, command)

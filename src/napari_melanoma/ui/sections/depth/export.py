@@ -21,28 +21,23 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
-class DepthExporter:
-    """Export the reading of a slide; ``file``: writes reports, also after another slide is displayed."""
+def export_report(session: SlideSession, file: ReportFile) -> None:
+    """Ask for a file, and write the report of the reading."""
+    info, title = session.slide.info, "Save the report of the reading"
 
-    def __init__(self, session: SlideSession, file: ReportFile) -> None:
-        self._session, self._file = session, file
+    def prepare(path: Path) -> JobFunction:
+        return partial(_write_report, path, info, session.depth.state, session.folder)
 
-    def choose_report(self) -> None:
-        """Ask for a file, and write the report of the reading."""
-        name = f"{self._session.slide.info.name}-depth.html"
-        self._file.choose("depth_report_dialog", "Save the report of the reading", name, self._make_report)
+    file.choose("depth_report_dialog", title, f"{info.name}-depth.html", prepare)
 
-    def add_to_case(self) -> None:
-        """Add the reading to the lesion of the slide in the open case, and show the outcome."""
-        status = self._session.services.status
-        try:
-            status.show_message(_add_to_case(self._session))
-        except MelanomaError as error:
-            show_failure(status, error)
 
-    def _make_report(self, path: Path) -> JobFunction:
-        session = self._session
-        return partial(_write_report, path, session.slide.info, session.depth.state, session.folder)
+def add_to_case(session: SlideSession) -> None:
+    """Add the reading to the lesion of the slide in the open case, and show the outcome."""
+    status = session.services.status
+    try:
+        status.show_message(_add_to_case(session))
+    except MelanomaError as error:
+        show_failure(status, error)
 
 
 def _add_to_case(session: SlideSession) -> str:

@@ -50,22 +50,12 @@ class DepthFacts:
 
 
 @dataclass(frozen=True)
-class ShownProposals:
-    """The lines of the model: a label and a tooltip for each, the selected one, and a summary."""
-
-    labels: tuple[str, ...] = ()
-    tips: tuple[str, ...] = ()
-    selected: int = 0
-    summary: str = ""
-
-
-@dataclass(frozen=True)
 class DepthTexts:
     """What the section shows.
 
-    ``reading``: of the fields; ``predicted``: of the model, whose values are suggested for empty fields. ``can_move``:
-    there is a line that may be moved. ``can_export``: the reader has measured. ``blocker``: why the model cannot
-    measure; empty if it can, as in ``automatic_tip``.
+    ``reading``: of the fields; ``predicted``: of the model, whose values are suggested for empty fields. ``labels``,
+    ``tips``: of the lines of the model. ``can_move``: there is a line that may be moved. ``can_export``: the reader has
+    measured. ``blocker``: why the model cannot measure; empty if it can, as in ``automatic_tip``.
     """
 
     headline: str
@@ -75,7 +65,10 @@ class DepthTexts:
     needs_scale: bool
     reading: DepthReading
     predicted: DepthReading | None
-    proposals: ShownProposals
+    labels: tuple[str, ...]
+    tips: tuple[str, ...]
+    selected: int
+    summary: str
     validity: Validity
     rows: tuple[tuple[str, ...], ...]
     others: str
@@ -101,12 +94,10 @@ def resolve_depth(facts: DepthFacts) -> DepthTexts:
         needs_scale=state.size is None,
         reading=reading,
         predicted=automatic if validity.valid else None,
-        proposals=ShownProposals(
-            tuple(format_proposals(proposals.proposals)),
-            tuple("; ".join(proposal.notes) for proposal in proposals.proposals),
-            state.selected,
-            describe_proposals(proposals, reading, state.selected),
-        ),
+        labels=tuple(format_proposals(proposals.proposals)),
+        tips=tuple("; ".join(proposal.notes) for proposal in proposals.proposals),
+        selected=state.selected,
+        summary=describe_proposals(proposals, reading, state.selected),
         validity=validity,
         rows=tuple(reader_rows(state.readings, state.reader, automatic, validity)),
         others=describe_other_readings(state.readings, state.reader),

@@ -14,7 +14,7 @@ from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
 from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED, NO_SCALE, DepthCanvas
-from napari_melanoma.ui.sections.depth.export import DepthExporter
+from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
 from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
 from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
 from napari_melanoma.ui.session.connections import SectionConnections
@@ -57,7 +57,7 @@ class DepthSection(Section):
         assert self.canvas is not None, "show is called first"
         if self._report_file is None:
             self._report_file = ReportFile(session.services)
-        self.controller = DepthController(session, self.canvas, DepthExporter(session, self._report_file))
+        self.controller = DepthController(session, self.canvas, self._report_file)
         return self.controller.view
 
     def toggle_tool(self, name: str) -> None:
@@ -77,7 +77,7 @@ class DepthSection(Section):
 class DepthController(QObject):
     """Connect the widgets with the readings of a slide, with the tools on the canvas and with the analysis."""
 
-    def __init__(self, session: SlideSession, canvas: DepthCanvas, exporter: DepthExporter) -> None:
+    def __init__(self, session: SlideSession, canvas: DepthCanvas, report_file: ReportFile) -> None:
         self.view = view = DepthView(session.services.icons)
         super().__init__(view)
         self._session, self._services, self._document = session, session.services, session.depth
@@ -87,8 +87,8 @@ class DepthController(QObject):
         view.reader_field.setText(self._document.reader)
         self._connect()
         self._connect_view()
-        view.report_button.clicked.connect(lambda: exporter.choose_report())
-        view.case_button.clicked.connect(lambda: exporter.add_to_case())
+        view.report_button.clicked.connect(lambda: export_report(session, report_file))
+        view.case_button.clicked.connect(lambda: add_to_case(session))
         self._update()
 
     def _connect(self) -> None:
@@ -148,8 +148,7 @@ class DepthController(QObject):
 
     def _update_tools(self) -> None:
         """Show the active tool."""
-        has_line = self._document.state.reading.line is not None and not self._document.find_lock()
-        self.view.show_tool(self._canvas.line_layer.tool, has_line=has_line)
+        self.view.show_tool(self._canvas.line_layer.tool)
         self.view.fields.show_tool(self._canvas.mitosis_layers.tool)
 
     def _on_moving(self, moved: DepthReading) -> None:

@@ -44,7 +44,7 @@ from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
-    from napari_melanoma.ui.sections.depth.resolve import DepthTexts, ShownProposals
+    from napari_melanoma.ui.sections.depth.resolve import DepthTexts
 
 ULCERATION = {"unknown": None, "yes": True, "no": False}
 MARGINS = {"lateral_mm": "lateral", "deep_mm": "deep"}
@@ -257,12 +257,12 @@ class DepthView(QWidget):
         self._lay_out()
         self._connect()
 
-    def show_tool(self, tool: str, *, has_line: bool) -> None:
-        """Show the active tool, and how to use it."""
-        self.draw_button.setChecked(tool == "draw")
-        self.move_button.setChecked(tool == "move" and has_line)
-        self.move_button.setEnabled(has_line)
-        self.hint_label.setText(HINTS[tool if tool != "move" or has_line else ""])
+    def show_tool(self, tool: str) -> None:
+        """Show the active tool, and how to use it; without a line, there is no end to drag."""
+        shown = tool if tool != "move" or self.move_button.isEnabled() else ""
+        self.draw_button.setChecked(shown == "draw")
+        self.move_button.setChecked(shown == "move")
+        self.hint_label.setText(HINTS[shown])
 
     @property
     def tool_buttons(self) -> list[QAbstractButton]:
@@ -287,28 +287,29 @@ class DepthView(QWidget):
         self.fields.show_reading(texts.reading, texts.predicted)
         for control in (self.fields, self.draw_button, self.accept_button):
             control.setEnabled(not texts.lock)
+        self.move_button.setEnabled(texts.can_move)
         for step, button in self.history_buttons.items():
             button.setEnabled(texts.history[step])
         for button in (self.report_button, self.case_button):
             button.setEnabled(texts.can_export)
         self.automatic_button.setEnabled(not texts.blocker)
         self.automatic_button.setToolTip(texts.automatic_tip)
-        self._show_proposals(texts.proposals)
-        self.validity.show_validity(texts.validity, texts.proposals.labels)
+        self._show_proposals(texts)
+        self.validity.show_validity(texts.validity, texts.labels)
         self._show_readers(texts.rows)
 
-    def _show_proposals(self, shown: ShownProposals) -> None:
+    def _show_proposals(self, texts: DepthTexts) -> None:
         """List the lines measured by the model."""
-        self.proposal_label.setText(shown.summary)
-        self.proposal_label.setVisible(bool(shown.summary))
-        self.proposal_list.setVisible(bool(shown.labels))
-        self.accept_button.setVisible(bool(shown.labels))
-        if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != [*shown.labels]:
+        self.proposal_label.setText(texts.summary)
+        self.proposal_label.setVisible(bool(texts.summary))
+        self.proposal_list.setVisible(bool(texts.labels))
+        self.accept_button.setVisible(bool(texts.labels))
+        if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != [*texts.labels]:
             self.proposal_list.clear()
-            self.proposal_list.addItems(list(shown.labels))
-            for index, tip in enumerate(shown.tips):
+            self.proposal_list.addItems(list(texts.labels))
+            for index, tip in enumerate(texts.tips):
                 self.proposal_list.item(index).setToolTip(tip or self.proposal_list.toolTip())
-        self.proposal_list.setCurrentRow(shown.selected if shown.labels else -1)
+        self.proposal_list.setCurrentRow(texts.selected if texts.labels else -1)
 
     def _show_readers(self, rows: Sequence[Sequence[str]]) -> None:
         """Show the readings of all readers; ``rows``: cells in the order of ``READER_COLUMNS``."""
