@@ -734,6 +734,20 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
 
+    # Those of a measurement that ends while another slide is displayed are read when its slide is displayed again.
+    third = draw_slide(tmp_path / "third.tif", tint=20)
+    person.opens_slides(third)
+    opens(person)
+    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    presses(person, "depth_automatic")
+    person.until(lambda: launched.last.path.name == "third" and controller(person).analysis.active)
+    person.waits()
+    person.opens_slides(other)
+    launched.last.finishes()
+    proposes(launched.last.path, 0.12)
+    person.opens_slides(third)
+    person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
+
 
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")

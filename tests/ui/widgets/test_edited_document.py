@@ -13,7 +13,6 @@ from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
-from napari_melanoma.ui.widgets.job import tasks
 
 
 @dataclass
@@ -223,54 +222,3 @@ def test_a_failed_write_is_retried(desk):
     desk.disk.full = False
     desk.document.flush()
     assert desk.disk.files == {Path("a"): "one"}
-
-
-def test_a_document_without_a_file_has_a_history_only(qtbot):
-    parent = QObject()
-    document = EditedDocument(parent)
-    document.show("a")
-    document.load("a", Path("a"))
-    document.add(DocumentState("a", History(())))
-    document.apply_edit(lambda value: (*value, 1))
-    document.flush()
-    assert document.state.history == History((1,), ((),))
-    assert tasks.is_idle(document)
-    parent.deleteLater()
-
-
-def test_a_slow_edit_is_applied_to_the_value_of_its_time(desk):
-    desk.opens("one")
-    begun, goes_on = Event(), Event()
-    seen = []
-
-    def add(value):
-        seen.append(value)
-        begun.set()
-        assert goes_on.wait(10)
-        return value + " +"
-
-    desk.document.apply_slow_edit(add)
-    desk.qtbot.waitUntil(begun.is_set)
-    desk.sets("changed")  # meanwhile
-    desk.document.apply_slow_edit(lambda value: value + " -")
-    goes_on.set()
-    desk.waits()
-    assert seen == ["stored", "changed -"]
-    assert desk.value == "changed - +"
-    assert desk.document.state.history.past == ("stored", "changed", "changed -")
-
-
-def test_a_slow_edit_that_fails_or_whose_slide_is_no_longer_displayed_changes_nothing(desk):
-    desk.opens("one")
-
-    def fails(value):
-        raise InputError("no outline here")
-
-    desk.document.apply_slow_edit(fails)
-    desk.waits()
-    assert (desk.value, desk.errors) == ("stored", ["no outline here"])
-    desk.document.apply_slow_edit(lambda value: "late")
-    desk.document.show("two")
-    desk.waits()
-    desk.document.show("one")
-    assert desk.value == "stored"

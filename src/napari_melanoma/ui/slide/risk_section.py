@@ -115,7 +115,7 @@ class SlideRiskSection(QObject):
         if session is not None:
             session.depth.changed.connect(self.schedule_reload)
 
-    def schedule_reload(self, _: object = None) -> None:
+    def schedule_reload(self) -> None:
         """Read the results again after a changed depth reading has been written."""
         if self._view is not None:
             self._is_outdated = True
@@ -216,11 +216,9 @@ class SlideRiskSection(QObject):
             self._last_analysis = analysis
             self._read_results()
 
-    def _list_depth_tasks(self) -> tuple[QObject, ...]:
-        return () if self._session is None else (self._session.depth.queue,)
-
     def _reload_when_idle(self) -> None:
-        if self._is_outdated and tasks.is_idle(self._reload_timer, *self._list_depth_tasks()):
+        depth_tasks = () if self._session is None else (self._session.depth.queue,)
+        if self._is_outdated and tasks.is_idle(self._reload_timer, *depth_tasks):
             self._is_outdated = False
             tasks.set_running(self, False)
             self._read_results()

@@ -49,16 +49,13 @@ class SynopticStore(EditedDocument["SynopticState"]):
     def follow_session(self, session: SlideSession | None) -> None:
         """Follow the depth reading of a session, which is locked while its reader has signed the report."""
         if self._session is not None:
-            self._session.depth.changed.disconnect(self._on_depth)
+            self._session.depth.changed.disconnect(self.refresh)
         self._session = session
         if session is not None:
             session.depth.find_lock = partial(self._find_lock, session)
-            session.depth.changed.connect(self._on_depth)
+            session.depth.changed.connect(self.refresh)
             session.depth.refresh()
             self.load(session.identity, session.folder)
-
-    def _on_depth(self, _: object) -> None:
-        self.refresh()
 
     def _refresh_depth(self) -> None:
         """Show whether a signed report locks the reading."""

@@ -1,4 +1,4 @@
-"""Documents that users edit, such as the regions of a slide: undo, saving in the background, and change detection."""
+"""Documents that users edit, such as the lesions of a slide: undo, saving in the background, and change detection."""
 
 from __future__ import annotations
 
@@ -130,16 +130,15 @@ class EditedDocument(SlideDocument[State]):
     def __init__(
         self,
         parent: QObject,
-        read: Callable[[str, Path], tuple[State, StoredValue]] | None = None,
-        write: Callable[[State, Stamp | None], StoredValue] | None = None,
+        read: Callable[[str, Path], tuple[State, StoredValue]],
+        write: Callable[[State, Stamp | None], StoredValue],
     ) -> None:
         super().__init__(parent)
         self._read, self._write = read, write
-        self._slow_edit_count = 0
         self._stamps: dict[Path, Stamp | None] = {}  # of the files, when they were last read or written
-        self._writer: LatestStateWriter[State, StoredValue] | None = None
-        if write is not None:
-            self._writer = LatestStateWriter(self, self.queue, self._write_state, self.show_notes, self.failed.emit)
+        self._writer = LatestStateWriter[State, StoredValue](
+            self, self.queue, self._write_state, self.show_notes, self.failed.emit
+        )
 
     def show(self, identity: str | None) -> None:
         """Display another slide."""
@@ -151,7 +150,7 @@ class EditedDocument(SlideDocument[State]):
         If the file cannot be read, the slide has no state that could be edited, also if it had one from another folder.
         """
         state = self.state
-        if self._read is not None and identity == self._identity and (state is None or state.folder != folder):
+        if identity == self._identity and (state is None or state.folder != folder):
             work = partial(_try_read, self._read, identity, folder)
             self._submit(f"{identity} load", lambda: work, partial(self._on_read, identity))
 
@@ -169,35 +168,9 @@ class EditedDocument(SlideDocument[State]):
 
         self._change(step)
 
-    def apply_slow_edit(self, edit: Callable[[Any], Any]) -> None:
-        """Compute an edit in the background, after pending edits, and apply it as an undo step.
-
-        It is computed again if the value has changed in the meantime, and dropped if another slide is displayed.
-        """
-        if self.state is None:
-            return
-        identity = self.state.identity
-        self._slow_edit_count += 1
-
-        def prepare() -> JobFunction:
-            before = self._states[identity].history.current
-            return lambda run: (before, edit(before))
-
-        def apply(values: tuple[Any, Any]) -> None:
-            state, (before, after) = self.state, values
-            if state is None or state.identity != identity:
-                return
-            if state.history.current is before:
-                self.apply_edit(lambda _: after)
-            else:
-                self.apply_slow_edit(edit)
-
-        self._submit(f"edit {self._slow_edit_count}", prepare, apply)
-
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""
-        if self._writer is not None:
-            self._writer.flush()
+        self._writer.flush()
 
     def _change(self, step: Callable[[State], State]) -> None:
         """Apply a step to the displayed state."""
@@ -218,12 +191,10 @@ class EditedDocument(SlideDocument[State]):
     def _save(self, state: State) -> None:
         """Set a state and write it in the background."""
         self._states[state.identity] = state
-        if self._writer is not None:
-            self._writer.save(state)
+        self._writer.save(state)
 
     def _write_state(self, state: State) -> StoredValue:
         """Write a state; called in a thread, or when the document is destroyed."""
-        assert self._write is not None
         stored = self._write(state, self._stamps.get(state.folder))
         self._stamps[state.folder] = stored.stamp
         return stored

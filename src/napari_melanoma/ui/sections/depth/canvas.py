@@ -62,18 +62,15 @@ class DepthCanvas(QObject):
 
     def set_tool(self, tool: str) -> None:
         """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
-        info = self._session.slide.info
-        lock = self._document.find_lock()
+        info, lock = self._session.slide.info, self._document.find_lock()
         if tool and lock:
             self._status.show_message(lock)
-            self.tool_changed.emit()
         elif tool and info.pixel_size is None:
             show_failure(self._status, ScaleMissing(NO_SCALE.format(info.name)))
-            self.tool_changed.emit()
         else:
             self.mitosis_layers.set_tool("")
             self.line_layer.set_tool(tool)
-            self.tool_changed.emit()
+        self.tool_changed.emit()
 
     def set_mitosis_tool(self, tool: str) -> None:
         """Activate a tool of the mitoses, or deactivate it (empty); ``none_found`` acts at once."""
@@ -94,7 +91,7 @@ class DepthCanvas(QObject):
         if tool == "hotspot":
             self._status.show_message(HOTSPOT_HINT)
 
-    def _show(self, _: object = None) -> None:
+    def _show(self) -> None:
         """Show the current reading."""
         session, state = self._session, self._document.state
         if self._document.find_lock():

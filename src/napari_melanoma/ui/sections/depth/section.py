@@ -131,7 +131,7 @@ class DepthController(QObject):
         if self._canvas.line_layer.tool == "draw":  # the section may not be in sight
             self._services.status.show_briefly(HINTS["draw"])
 
-    def _update(self, _: object = None) -> None:
+    def _update(self) -> None:
         """Show the current state."""
         document, info = self._document, self._session.slide.info
         facts = DepthFacts(
