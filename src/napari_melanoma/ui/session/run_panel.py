@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.background_runs import SlideRunStatus
-    from napari_melanoma.ui.widgets.run_watch import RunReader
 
 STEPS = 1000  # of the progress bar
 
@@ -97,7 +96,7 @@ class SlideRunPanel(QWidget):
         self.buttons.clear_pending()
         self.watch.expecting = False
 
-    def _create_reader(self, path: Path) -> RunReader:
+    def _create_reader(self, path: Path) -> SlideRunReader:
         return SlideRunReader(path, lambda: self._target)
 
     def _on_update(self, update: SlideRunUpdate) -> None:

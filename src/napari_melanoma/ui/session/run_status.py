@@ -66,9 +66,12 @@ class SlideRunUpdate(RunSnapshot):
 
 
 class SlideRunReader:
-    """Read the folder of one slide repeatedly; not thread-safe. ``target``: returns the class of the heatmap."""
+    """Read the folder of one slide repeatedly; not thread-safe.
 
-    def __init__(self, path: Path, target: Callable[[], str]) -> None:
+    ``target``: returns the class of the heatmap; None to read no heatmap.
+    """
+
+    def __init__(self, path: Path, target: Callable[[], str] | None = None) -> None:
         self.path = path
         self._target = target
         self._last_stamp: tuple[object, ...] = ()
@@ -80,6 +83,8 @@ class SlideRunReader:
 
         status = read_slide_run_status(self.path)
         content = read_slide_result(self.path)
+        if self._target is None:
+            return SlideRunUpdate(status, content=content)
         target = self._target()
         analysis = analysis_identity(content)
         stamp = (status.state, status.done, status.failed, target, analysis, _store_created_at(self.path))

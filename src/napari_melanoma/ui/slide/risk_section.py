@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.session.open_case import NO_CASE, find_open_case
 from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.session.run_status import analysis_identity
@@ -20,6 +20,7 @@ from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class SlideRiskSection(QObject):
         self.request_queue.started.connect(partial(context.status.begin, "predicting"))
         self.request_queue.progressed.connect(partial(context.status.progress, "predicting"))
         self.request_queue.finished.connect(self._on_request_finished)
-        for source in (self.store, self.request_queue, self._exporter):
+        for source in (self.store, self.request_queue):
             source.failed.connect(self.failed)
         context.status.cancelled.connect(self._on_cancelled)
         context.run_updated.connect(self._on_run_update)
@@ -312,19 +313,16 @@ class RiskController(QObject):
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
 
 
-class RiskExporter(QObject):
+class RiskExporter:
     """Write the report on depth and risk, and add the prediction to the open case."""
 
-    failed = Signal(object)
-
     def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
-        super().__init__(store)
         self._context, self._store = context, store
         self._file = ReportFile(context)
 
     def connect_signals(self, view: RiskView) -> None:
-        view.case_button.clicked.connect(self._on_case)
-        view.report_button.clicked.connect(self._on_report)
+        view.case_button.clicked.connect(lambda: show_outcome(self._context.status, self._add_to_case))
+        view.report_button.clicked.connect(lambda: self._on_report())
 
     def _on_report(self) -> None:
         slide, folder = self._context.slide, self._store.folder
@@ -334,16 +332,8 @@ class RiskExporter(QObject):
                 "risk_report_dialog", title, name, lambda path: partial(_write_report, path, folder, slide.info)
             )
 
-    def _on_case(self) -> None:
-        try:
-            name = self._add_to_case()
-        except MelanomaError as error:
-            self.failed.emit(error)
-        else:
-            self._context.status.show_message(ADDED_TO_CASE.format(name))
-
     def _add_to_case(self) -> str:
-        """Add the prediction to the open case, and return the name of the file in the case folder."""
+        """Add the prediction to the open case; return a message for the user."""
         from napari_melanoma.case.results import save_risk
 
         stored, slide = self._store.result, self._context.slide
@@ -353,7 +343,7 @@ class RiskExporter(QObject):
         case = save_risk(controller.store, controller.case, image.id, stored.prediction)
         controller.edit(case, "the risk of a slide")
         saved_risk = case.find_image(image.id).risk
-        return "" if saved_risk is None else saved_risk.path.name
+        return ADDED_TO_CASE.format("" if saved_risk is None else saved_risk.path.name)
 
 
 def _write_report(path: Path, folder: Path, info: SlideInfo, run: RunContext) -> Path:

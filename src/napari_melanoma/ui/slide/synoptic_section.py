@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
 from napari_melanoma.ui.widgets.latest_writer import Stamp
+from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class SlideSynopticSection(QObject):
             for direction, button in view.history_buttons.items():
                 button.clicked.connect(lambda _=False, direction=direction: self.store.step_history(direction))
             view.form.reader_entered.connect(self._context.set_reader)
-            view.case_button.clicked.connect(self._on_case)
+            view.case_button.clicked.connect(lambda: show_outcome(self._context.status, self._add_to_case))
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -226,14 +227,6 @@ class SlideSynopticSection(QObject):
         for direction, steps in (("undo", state and state.history.past), ("redo", state and state.history.undone)):
             view.history_buttons[direction].setEnabled(bool(steps) and not signed)
         view.case_button.setEnabled(state is not None and bool(state.history.current.answers))
-
-    def _on_case(self) -> None:
-        try:
-            message = self._add_to_case()
-        except MelanomaError as error:
-            self.failed.emit(error)
-        else:
-            self._context.status.show_message(message)
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -162,6 +163,14 @@ def remove_option_hints(text: str) -> str:
 def describe_failure(error: Exception) -> str:
     """Return the message of an error for a dock."""
     return remove_option_hints(describe_error(error))
+
+
+def show_outcome(status: StatusLine, action: Callable[[], str]) -> None:
+    """Show the message that an action returns, or why it failed."""
+    try:
+        status.show_message(action())
+    except MelanomaError as error:
+        show_failure(status, error)
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:

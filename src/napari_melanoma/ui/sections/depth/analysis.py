@@ -12,7 +12,7 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import parse_proposals
 from napari_melanoma.ui.session.run_panel import SlideRunPanel
-from napari_melanoma.ui.session.run_status import SlideRunUpdate
+from napari_melanoma.ui.session.run_status import SlideRunReader, SlideRunUpdate
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
-
-
-class DepthRunReader:
-    """Read the state of a depth analysis from its folder, without its heatmap."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read_new(self, run: RunContext) -> SlideRunUpdate:
-        """Read state and result."""
-        from napari_melanoma.io.results import read_slide_result
-        from napari_melanoma.slides.background_runs import read_slide_run_status
-
-        return SlideRunUpdate(read_slide_run_status(self.path), content=read_slide_result(self.path))
 
 
 class DepthRunPanel(SlideRunPanel):
@@ -56,8 +42,8 @@ class DepthRunPanel(SlideRunPanel):
         if not self.isHidden():  # a parent was hidden
             self.watch.set_active(False)
 
-    def _create_reader(self, path: Path) -> DepthRunReader:
-        return DepthRunReader(path)
+    def _create_reader(self, path: Path) -> SlideRunReader:
+        return SlideRunReader(path)  # its heatmap is not displayed
 
 
 class DepthAnalysis(QObject):

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.t_category import describe_contradiction
 from napari_melanoma.ui.session.open_case import find_open_case
-from napari_melanoma.ui.session.report_file import ReportFile
-from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.depth import DepthState
+    from napari_melanoma.ui.session.report_file import ReportFile
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.job import JobFunction
 
@@ -31,17 +30,8 @@ def export_report(session: SlideSession, file: ReportFile) -> None:
     file.choose("depth_report_dialog", title, f"{info.name}-depth.html", prepare)
 
 
-def add_to_case(session: SlideSession) -> None:
-    """Add the reading to the lesion of the slide in the open case, and show the outcome."""
-    status = session.services.status
-    try:
-        status.show_message(_add_to_case(session))
-    except MelanomaError as error:
-        show_failure(status, error)
-
-
-def _add_to_case(session: SlideSession) -> str:
-    """Set depth, ulceration, Clark level and mitoses of the lesion, and return the message."""
+def add_to_case(session: SlideSession) -> str:
+    """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case; return a message."""
     from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
 
     reading = session.depth.state.reading

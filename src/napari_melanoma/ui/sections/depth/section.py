@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
@@ -22,7 +23,7 @@ from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
-from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
@@ -88,7 +89,7 @@ class DepthController(QObject):
         self._connect()
         self._connect_view()
         view.report_button.clicked.connect(lambda: export_report(session, report_file))
-        view.case_button.clicked.connect(lambda: add_to_case(session))
+        view.case_button.clicked.connect(lambda: show_outcome(self._services.status, partial(add_to_case, session)))
         self._update()
 
     def _connect(self) -> None:
