@@ -1,0 +1,151 @@
+"""The depth readings of a slide: readers, undo, scale, lock, and what the analysis proposes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from psygnal import Signal
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
+
+from conftest import wait_until_idle
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.depth.readings import DepthReading, read_depth
+from napari_melanoma.slides.notes import NotesFile, SlideNotes
+from napari_melanoma.ui.session.location import SlideResultLocation
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+
+LINE = ((60.0, 100.0), (460.0, 100.0))
+FILE_SIZE, OTHER_SIZE = PixelSize(0.5, 0.5, "file"), PixelSize(1.0, 1.0, "given")
+
+
+class Status:
+    """A status line."""
+
+    text = ""
+
+    def show_message(self, text: str) -> None:
+        self.text = text
+
+
+class Window:
+    """The services of a window that the readings need."""
+
+    reader_changed = Signal(str)
+
+    def __init__(self) -> None:
+        self.reader, self.status, values = "", Status(), {}
+        self.settings = SimpleNamespace(get=values.get, set=values.__setitem__)
+
+    def set_reader(self, name: str) -> None:
+        self.reader = name
+        self.reader_changed.emit(name)
+
+
+@pytest.fixture
+def session(qtbot: QtBot, tmp_path: Path) -> Iterator[SlideSession]:
+    """The session of a slide whose readings were read."""
+    folder, path, parent = tmp_path / "results", tmp_path / "slide.tif", QObject()
+    folder.mkdir()
+    path.write_bytes(b"x")
+    info = SimpleNamespace(path=path, origin=(0, 0), pixel_size=FILE_SIZE, fingerprint="print")
+    slide = SimpleNamespace(identity=str(path), info=info)
+    location = SlideResultLocation(
+        str(path), tmp_path, folder, SlideNotes(), NotesFile(folder), is_analyzed=False, view_folder=folder / "view"
+    )
+    sessions = SlideSessions(parent)
+    made = SlideSession(slide, location, Window(), sessions)
+    sessions.add(made)
+    waits(made, qtbot)
+    yield made
+    sessions.remove(made.identity)
+    wait_until_idle(qtbot)
+    parent.deleteLater()
+
+
+def waits(session: SlideSession, qtbot: QtBot) -> None:
+    wait_until_idle(qtbot, session.depth.queue)
+    qtbot.waitUntil(lambda: session.depth.is_ready)
+
+
+def stored(session: SlideSession, reader: str) -> DepthReading | None:
+    session.depth.flush()
+    return read_depth(session.folder).reading_by(reader)
+
+
+def proposes(session: SlideSession, mm: float) -> None:
+    """Write what an analysis has found, which has finished in this minute."""
+    candidate = {"surface": LINE[0], "deepest": LINE[1], "mm": mm, "section": 0}
+    content = {"depth": {"candidates": [candidate]}, "seconds": mm}
+    (session.folder / "result.json").write_text(json.dumps(content))
+    session.run.set(SimpleNamespace(status=SimpleNamespace(path=session.folder, state="finished"), content=content))
+
+
+def test_undo_is_another_change_of_the_reading(session: SlideSession) -> None:
+    session.depth.set_values(clark=3)
+    session.depth.undo()
+    assert session.depth.state.reading.clark is None
+    session.depth.redo()
+    reading = stored(session, "")
+    assert [(one.field, one.after) for one in reading.history] == [("clark", 3), ("clark", None), ("clark", 3)]
+
+
+def test_a_reading_without_a_name_gets_the_name_and_its_steps(session: SlideSession) -> None:
+    depth, window = session.depth, session.services
+    depth.set_values(clark=3)
+    window.set_reader("A")
+    assert stored(session, "A").clark == 3
+    assert window.status.text == "The reading without a name is now the reading of A."
+    assert depth.can_undo
+    window.set_reader("Model")
+    assert depth.reader == "A", "the name is reserved"
+    window.set_reader("B")
+    assert not depth.can_undo, "steps of another reader stay"
+    assert window.status.text == "", "the message was about the previous reader"
+
+    # A reading of that name is kept.
+    window.set_reader("")
+    depth.set_values(clark=2)
+    window.set_reader("A")
+    assert (stored(session, "A").clark, stored(session, "").clark) == (3, 2)
+    assert "A has measured this slide before" in window.status.text
+
+
+def test_readings_follow_the_scale_of_the_slide_unless_they_are_locked(session: SlideSession) -> None:
+    depth, window = session.depth, session.services
+    depth.set_line(LINE, drawn=True)
+    assert depth.state.reading.mm == pytest.approx(0.2)
+    depth.find_lock = lambda: "The reading is locked."
+    session.slide.info.pixel_size = OTHER_SIZE
+    depth.follow_scale()
+    depth.set_values(clark=3)
+    assert (depth.state.reading.mm, depth.state.reading.clark) == (pytest.approx(0.2), None)
+    assert "The reading is locked." in window.status.text
+    depth.find_lock = lambda: ""
+    depth.rescale()
+    assert depth.state.reading.mm == pytest.approx(0.4)
+    depth.undo()
+    depth.follow_scale()
+    assert depth.state.reading.mm == pytest.approx(0.2), "the user has undone it"
+
+
+def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(
+    session: SlideSession, qtbot: QtBot
+) -> None:
+    depth = session.depth
+    proposes(session, 0.2)
+    waits(session, qtbot)
+    depth.select_proposal(1)
+    proposes(session, 0.3)
+    waits(session, qtbot)
+    assert (depth.state.reading.mm, depth.state.selected) == (0.3, 0)
+    depth.set_blind(True)
+    assert (depth.state.reading.mm, depth.state.risk_reading.mm) == (None, None)
+    depth.set_line(LINE, drawn=True)
+    assert len(depth.state.proposals.proposals) == 1, "the reader has measured"
+    depth.accept_proposal()
+    assert (stored(session, "").mm, stored(session, "").method) == (0.3, "automatic")
