@@ -547,7 +547,7 @@ def fill_in_synoptic(dock: SlideDock) -> None:
 
     dock.synoptic_section.expand(animate=False)
     store = dock.sections.synoptic.store
-    wait_until(lambda: store.state is not None and tasks.is_idle())
+    wait_until(lambda: store.document is not None and tasks.is_idle())
     store.confirm()
     answers = {"procedure": "excision", "laterality": "left", "site": "posterior torso", "subtype": "nodular"}
     for name, word in (answers | {"extent": "invasive"}).items():

@@ -28,6 +28,7 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth.readings import rescale_readings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
@@ -53,7 +54,7 @@ def section(person):
 
 
 def expands(person) -> None:
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     person.dock.synoptic_section.expand(animate=False)
     person.waits()
 
@@ -95,7 +96,7 @@ def text(person, name: str) -> str:
 
 def stored(person):
     section(person).store.flush()
-    return load_synoptic(section(person).store.state.folder)
+    return load_synoptic(section(person).store.document.location.folder)
 
 
 def is_shown(person, name: str) -> bool:
@@ -116,12 +117,12 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     report = stored(person)
     assert (report.value("breslow"), report.answer("mitotic_rate").state) == (1.34, "not assessed")
     assert report.answer("mitotic_rate").value is None
-    content = json.loads((section(person).store.state.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    content = json.loads((section(person).store.document.location.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
     assert content["derived"]["t_category"] == "pT2a"
 
     # A wrong number stays for correction, and is not signed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     types(person, "synoptic_breslow", "thick")
     assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "thick"
@@ -180,7 +181,7 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
 
     # Details appear where they are needed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     assert not is_shown(person, "synoptic_subtype_detail")
     chooses(person, "subtype", "other")
     assert "describe what 'other' means" in text(person, "synoptic_check")
@@ -220,7 +221,7 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     # What is typed stays with its slide.
     first, signed = person.dock.slide.identity, stored(person)
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     second = person.dock.slide.identity
     comment.setFocus()
     comment.setPlainText("of the second slide")
@@ -317,7 +318,7 @@ def test_a_dialog_about_a_report_closes_when_another_slide_is_shown(
     presses(person, button)
     assert person.dock.window().findChild(QDialog, dialog).isVisible()
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     opened = person.dock.window().findChild(QDialog, dialog)
     assert opened is None or not opened.isVisible()
     assert not section(person).store.report.is_signed
@@ -353,38 +354,26 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
 ) -> None:
     # A damaged file is named and kept.
     person.opens_slides(slide_path)
-    person.until(lambda: section(person).store.state is not None)
-    folder = section(person).store.state.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
-    person.dock.sections.synoptic.store._states.clear()
-    section(person).store.load(section(person).store._identity, folder)
-    person.until(lambda: "synoptic" in person.dock.status.text)
+    person.until(lambda: section(person).store.document is not None)
     person.dock.synoptic_section.expand(animate=False)
     person.waits()
-    assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
-    assert (folder / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
-
-    # So is one of another results folder, where the report of the previous folder is not edited further.
-    (folder / SYNOPTIC_FILE).unlink()
-    section(person).store.load(section(person).store._identity, folder)
-    person.waits()
     chooses(person, "procedure", "excision")
-    other = tmp_path / "other results"
-    other.mkdir()
-    (other / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
-    person.dock.status.show_message("")
-    section(person).store.load(section(person).store._identity, other)
-    person.until(lambda: str(other) in person.dock.status.text)
+    folder, other = section(person).store.document.location.folder, tmp_path / "other results"
+    damaged = slide_folder(other, slide_path) / SYNOPTIC_FILE
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{", encoding="utf-8")
+    person.dock._on_root_chosen(other)
+    person.until(lambda: str(damaged) in person.dock.status.text)
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
-    assert section(person).store.state is None
+    assert section(person).store.document is None
+    section(person).store.set_answer("procedure", SynopticAnswer(value="punch"))
     section(person).store.flush()
-    assert (other / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
+    assert damaged.read_text(encoding="utf-8") == "{"
     assert load_synoptic(folder).answer("procedure").value == "excision"
 
     # A signed report of the case is not replaced.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.state is not None)
+    person.until(lambda: section(person).store.document is not None)
     chooses(person, "procedure", "excision")
     when = "2026-01-31T10:00:00+00:00"
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", when).sign("B", when)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QObject
     from qtpy.QtWidgets import QAbstractButton, QWidget
 
+    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
@@ -107,7 +108,7 @@ class SlideSession:
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
     - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
-    - ``painted``, ``regions``, ``depth``, and others by ``document``: values that are stored in files of their own
+    - ``painted``, ``regions``, ``depth``, ``synoptic``, and others by ``document``: values with files of their own
     - ``selected_regions``: the ids of the selected regions
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
@@ -174,6 +175,13 @@ class SlideSession:
         from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 
         return cast("DepthDocument", self.document(DEPTH_DOCUMENT))
+
+    @property
+    def synoptic(self) -> Document[SynopticReport]:
+        """The synoptic report of the slide, which locks the depth readings once it is signed."""
+        from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
+
+        return self.document(SYNOPTIC_DOCUMENT)
 
     def document(self, kind: DocumentKind[Value]) -> Document[Value]:
         """Return the document of a kind; it is read from the folder when it is first requested."""

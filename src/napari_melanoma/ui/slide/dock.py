@@ -608,7 +608,9 @@ class SlideSections(QObject):
         """The Risk section, which uses the readings of the depth."""
         from napari_melanoma.ui.slide.risk_section import SlideRiskSection
 
-        return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section))
+        section = SlideRiskSection(self._context, self._controls.risk_section)
+        section.failed.connect(self.failed)
+        return self._initialize_section(section)
 
     @property
     def patient_data(self) -> dict[str, str]:
@@ -666,9 +668,8 @@ class SlideSections(QObject):
         self._controls.analyze_button.click()
 
     def _initialize_section(self, section: LazySection) -> LazySection:
-        """Connect a new section, and let it show the displayed slide."""
+        """Let a new section show the displayed slide."""
         self._created_sections.append(section)
-        section.failed.connect(self.failed)
         if self._slide is not None:
             section.set_slide(self._slide)
         if self.hosted.session is not None:

@@ -157,6 +157,7 @@ def preload(run: RunContext) -> None:
 
     for name in (
         "napari_melanoma.depth.readings",
+        "napari_melanoma.depth.synoptic",
         "napari_melanoma.slides.lesion_edits",
         "napari_melanoma.slides.reading.layers",
         "napari_melanoma.slides.reading.opening",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -12,10 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument
-from napari_melanoma.ui.widgets.latest_writer import Stamp
 from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
@@ -23,45 +18,56 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-    from napari_melanoma.slides.synoptic_files import StoredSynoptic
+    from napari_melanoma.ui.session.document import Document, HistoryStep, SlideFolder
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-    SynopticState = DocumentState[SynopticReport]
-
-LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
-class SynopticStore(EditedDocument["SynopticState"]):
-    """Load, edit and save the synoptic reports of slides, with suggestions from the depth reading and from the case.
+class SynopticStore(QObject):
+    """Edit the synoptic report of the displayed slide, with suggestions from the depth reading and from the case."""
 
-    A signed report locks the reading of its signer.
-    """
+    changed = Signal()
 
     def __init__(self, context: SlideContext, lesions: SlideLesions) -> None:
-        super().__init__(context, _load, _save)
+        super().__init__(context)
         self._context, self._lesions = context, lesions
         self._session: SlideSession | None = None  # of the displayed slide; None until its results were searched
-        lesions.changed.connect(self.refresh)
+        lesions.changed.connect(self._on_changed)
+
+    @property
+    def document(self) -> Document[SynopticReport] | None:
+        """The report of the displayed slide; None until it was read, or if it cannot be read."""
+        document = None if self._session is None else self._session.synoptic
+        return document if document is not None and document.is_ready and not document.problem else None
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show no report until the session of another slide is open; with another scale, the session is the same."""
+        if self._session is not None and (slide is None or slide.identity != self._session.identity):
+            self.follow_session(None)
 
     def follow_session(self, session: SlideSession | None) -> None:
-        """Follow the depth reading of a session, which is locked while its reader has signed the report."""
+        """Show the report of another session; its depth readings emit ``changed`` with the report, too."""
+        if session is self._session:
+            return
         if self._session is not None:
-            self._session.depth.changed.disconnect(self.refresh)
+            self._session.depth.changed.disconnect(self._on_changed)
+            self._session.synoptic.ready.disconnect(self._on_changed)
         self._session = session
         if session is not None:
-            session.depth.find_lock = partial(self._find_lock, session)
-            session.depth.changed.connect(self.refresh)
-            session.depth.refresh()
-            self.load(session.identity, session.folder)
+            session.depth.changed.connect(self._on_changed)
+            session.synoptic.ready.connect(self._on_changed)
+        self._on_changed()
 
-    def _refresh_depth(self) -> None:
-        """Show whether a signed report locks the reading."""
+    def _on_changed(self, _: object = None) -> None:
+        self.changed.emit()
+
+    def _apply(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
         if self._session is not None:
-            self._session.depth.refresh()
+            self._session.synoptic.apply(edit)
 
     @property
     def reader(self) -> str:
@@ -73,49 +79,51 @@ class SynopticStore(EditedDocument["SynopticState"]):
         """The report of the displayed slide, with suggestions for empty fields."""
         from napari_melanoma.depth.synoptic import SynopticReport
 
-        state = self.state
-        return SynopticReport() if state is None else self._suggest(state.history.current)
+        return SynopticReport() if self.document is None else self._suggest(self.document.value)
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
         """Set or clear (None) a field, as one undo step."""
-        self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
+        self._apply(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
 
     def confirm(self, name: str = "") -> None:
         """Confirm the suggested answer of a field, or all suggestions if ``name`` is empty."""
         names = (name,) if name else ()
-        self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
+        self._apply(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
 
     def sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on."""
         values = self._describe_values(self.reader)
-        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time(), values))
-        state, findings = self.state, self._lesions.findings
-        if state is not None and state.history.current.is_signed and findings is not None and not findings.saved:
+        self._apply(lambda report: self._suggest(report).sign(self.reader, utc_time(), values))
+        document, findings = self.document, self._lesions.findings
+        if document is not None and document.value.is_signed and findings is not None and not findings.saved:
             self._lesions.save()
-        self._refresh_depth()
 
     def reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
-        self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
+        self._apply(lambda report: report.reopen(self.reader, utc_time()))
         if self._session is not None:
             self._session.depth.rescale()
-        self._refresh_depth()
+
+    def step(self, direction: HistoryStep) -> None:
+        """Undo or redo a step."""
+        if self._session is not None:
+            self._session.synoptic.step(direction)
+
+    def flush(self) -> None:
+        """Write pending changes now: the window may be about to close."""
+        if self._session is not None:
+            self._session.synoptic.flush()
 
     def add_addendum(self, text: str) -> None:
         """Add a text to a signed report."""
-        self.apply_edit(lambda report: report.add_addendum(text, self.reader, utc_time()))
-
-    def add(self, state: SynopticState) -> None:
-        super().add(state)
-        self._refresh_depth()
+        self._apply(lambda report: report.add_addendum(text, self.reader, utc_time()))
 
     @property
     def changes(self) -> tuple[str, ...]:
         """What has changed since the report was signed."""
-        state = self.state
-        if state is None or not state.history.current.is_signed:
+        if self.document is None or not self.document.value.is_signed:
             return ()
-        report = state.history.current
+        report = self.document.value
         return report.list_changes_since_signature(self._describe_values(report.signed_by))
 
     def _describe_values(self, reader: str) -> dict[str, str]:
@@ -123,20 +131,13 @@ class SynopticStore(EditedDocument["SynopticState"]):
         from napari_melanoma.depth.synoptic import describe_reading
         from napari_melanoma.slides.synoptic_files import describe_lesions
 
-        state, findings, values = self.state, self._lesions.findings, {}
-        if self._session is not None:
-            values = describe_reading(self._session.depth.value.reading_by(reader))
-        if findings is not None and state is not None and findings.folder == state.folder:
+        session, findings = self._session, self._lesions.findings
+        if session is None:
+            return {}
+        values = describe_reading(session.depth.value.reading_by(reader))
+        if findings is not None and findings.folder == session.folder:
             values |= describe_lesions(findings.lesions, findings.config.high)
         return values
-
-    def _find_lock(self, session: SlideSession) -> str:
-        """Return why the reading of the reader is locked; empty if it is not."""
-        state = self._states.get(session.identity)
-        report = None if state is None else state.history.current
-        if report is None or not report.is_signed or report.signed_by != session.depth.reader:
-            return ""
-        return LOCKED.format(report.signed_by)
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
@@ -149,26 +150,17 @@ class SynopticStore(EditedDocument["SynopticState"]):
         depth = session.depth.state
         return report.prefill(depth.reading, lesion, depth.predicted.proposals.validity)
 
-    def _restore(self, state: SynopticState, history: History[SynopticReport]) -> SynopticState:
-        """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
-        restored = state.history.current.restore(history.current, self.reader, utc_time())
-        return replace(state, history=replace(history, current=restored))
-
 
 class SlideSynopticSection(QObject):
     """Synchronize the form and the file; the form is created when the section is first opened."""
-
-    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext, section: QCollapsible, lesions: SlideLesions) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
-        self._shown_identity = ""  # of the slide whose report the form shows
+        self._shown: SlideFolder | None = None  # of the slide whose report the form shows
         self.store = SynopticStore(context, lesions)
         self.store.changed.connect(self._update_view)
-        self.store.message.connect(context.status.show_message)
-        self.store.failed.connect(self.failed)
         context.reader_changed.connect(self._update_view)
         context.flush_requested.connect(self._flush_pending)
         section.toggled.connect(self._on_toggled)
@@ -186,15 +178,14 @@ class SlideSynopticSection(QObject):
             view.form.reopen_requested.connect(self.store.reopen)
             view.form.addendum_entered.connect(self.store.add_addendum)
             for direction, button in view.history_buttons.items():
-                button.clicked.connect(lambda _=False, direction=direction: self.store.step_history(direction))
+                button.clicked.connect(lambda _=False, direction=direction: self.store.step(direction))
             view.form.reader_entered.connect(self._context.set_reader)
             view.case_button.clicked.connect(lambda: show_outcome(self._context.status, self._add_to_case))
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
-        self.store.follow_session(None)
-        self.store.show(None if slide is None else slide.identity)
+        self.store.set_slide(slide)
 
     def load(self, session: SlideSession) -> None:
         """Read the stored report of the slide."""
@@ -218,33 +209,34 @@ class SlideSynopticSection(QObject):
         """Show the report, unless the section has never been opened."""
         if self._view is None and not self._section.isExpanded():
             return
-        view, state = self.view, self.store.state
-        previous, self._shown_identity = self._shown_identity, "" if state is None else state.identity
-        is_other = previous != self._shown_identity
-        view.form.show_report(self.store.report, self.store.reader, is_editable=state is not None, is_other=is_other)
+        view, document = self.view, self.store.document
+        previous, self._shown = self._shown, None if document is None else document.location
+        is_editable, is_other = document is not None, previous != self._shown
+        view.form.show_report(self.store.report, self.store.reader, is_editable=is_editable, is_other=is_other)
         view.form.show_changes(self.store.changes)
-        signed = state is not None and state.history.current.is_signed
-        for direction, steps in (("undo", state and state.history.past), ("redo", state and state.history.undone)):
-            view.history_buttons[direction].setEnabled(bool(steps) and not signed)
-        view.case_button.setEnabled(state is not None and bool(state.history.current.answers))
+        steps = (False, False)
+        if document is not None and not document.value.is_signed:
+            steps = document.can_undo, document.can_redo
+        for button, is_possible in zip(view.history_buttons.values(), steps, strict=True):
+            button.setEnabled(is_possible)
+        view.case_button.setEnabled(document is not None and bool(document.value.answers))
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
         from napari_melanoma.case.model import set_lesion
 
-        state = self.store.state
-        if state is None or not state.history.current.answers:
+        document, slide = self.store.document, self._context.slide
+        if document is None or slide is None or not document.value.answers:
             raise InputError(EMPTY_REPORT)
-        slide = self._context.slide
-        assert slide is not None, "its report was read"
+        report = document.value
         controller, image = find_open_case(self._context.window, slide)
         lesion = find_slide_lesion(self._context.window, slide)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
-        is_other = lesion.synoptic is not None and lesion.synoptic.answers != state.history.current.answers
+        is_other = lesion.synoptic is not None and lesion.synoptic.answers != report.answers
         if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        controller.edit(set_lesion(controller.case, lesion.id, synoptic=state.history.current), "the synoptic report")
+        controller.edit(set_lesion(controller.case, lesion.id, synoptic=report), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
 
@@ -266,16 +258,3 @@ class SynopticView(QWidget):
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
         fill_column(self, self.form, row(self.case_button), spacing=5)
-
-
-def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:
-    from napari_melanoma.slides.synoptic_files import read_stored_synoptic
-
-    stored = read_stored_synoptic(folder)
-    return DocumentState(identity, History(stored.report), folder), stored
-
-
-def _save(state: SynopticState, stamp: Stamp | None) -> StoredSynoptic:
-    from napari_melanoma.slides.synoptic_files import store_synoptic
-
-    return store_synoptic(state.folder, Path(state.identity), state.history.current, stamp)
