@@ -122,7 +122,7 @@ class DepthLineLayer(QObject):
         layer = self._ensure_layer()
         self._showing = True
         try:
-            if line != read_line_ends(layer, self._known_line) or len(layer.data) > 1:
+            if line != read_line_ends(layer, line) or len(layer.data) > 1:
                 layer.data = []
                 if line is not None:
                     add_line(layer, line, line_width(self._viewer, self._slide, "depth"))

@@ -74,8 +74,9 @@ class MitosisLayers(QObject):
     def set_tool(self, tool: str) -> None:
         """Activate a tool; empty deactivates it."""
         previous, self.tool = self.tool, ""
-        if previous and previous != tool and (layer := self._find_layer(TOOLS[previous][0])) is not None:
-            layer.mode = "pan_zoom"
+        own_layer = self._find_layer(TOOLS[previous][0]) if previous else None
+        if previous != tool and own_layer is not None:
+            own_layer.mode = "pan_zoom"
         if tool:
             role, mode = TOOLS[tool]
             layer = self._ensure_layer(role)
@@ -83,7 +84,9 @@ class MitosisLayers(QObject):
             self._viewer.layers.selection.active = layer
             layer.mode = mode
             self.tool = tool
-        elif previous and is_slide_open(self._viewer, self._slide):
+        elif (
+            previous and self._viewer.layers.selection.active == own_layer and is_slide_open(self._viewer, self._slide)
+        ):
             self._viewer.layers.selection.active = self._slide.layers[-1]
         if self.tool != previous:
             self.tool_changed.emit()

@@ -274,7 +274,7 @@ class DepthView(QWidget):
         """Show the reading, what the model has measured, and other readers."""
         self.thickness_label.setText(texts.headline)
         scale_link = f"No scale: a depth requires one. {self._icons.link('scale', 'Set the scale')}."
-        warnings = [scale_link] * texts.needs_scale + list(texts.warnings)
+        warnings = (scale_link, *texts.warnings) if texts.needs_scale else texts.warnings
         for label, text in (
             (self.source_label, texts.source),
             (self.network_label, texts.network),
