@@ -739,13 +739,17 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     person.opens_slides(third)
     opens(person)
     person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    launched.fingerprint = dock.slide.info.fingerprint
     presses(person, "depth_automatic")
     person.until(lambda: launched.last.path.name == "third" and controller(person).analysis.active)
     person.waits()
-    person.opens_slides(other)
+    measured = person.dock.slide.identity
+    person.clicks("previous_slide")
+    person.until(lambda: person.dock.slide.identity != measured)
     launched.last.finishes()
     proposes(launched.last.path, 0.12)
-    person.opens_slides(third)
+    person.dock.picker.select_slide(measured)
+    person.waits()
     person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
 
 
