@@ -285,7 +285,7 @@ def test_unfinished_shapes_and_paintings_become_regions_of_their_slide(annotatin
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.until(lambda: are_read(person))
     assert regions(person) == ()
-    assert len(document_of(first).value) == 1
+    assert [one.polygons[0].area / TILE**2 for one in document_of(first).value] == [pytest.approx(16)]
     person.clicks("previous_slide")
     person.waits()
     assert len(document_of(first).value) == 1

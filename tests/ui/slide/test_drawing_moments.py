@@ -22,6 +22,7 @@ from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import fit_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+AREA = ((10, 10), (10, 200), (200, 200))
 LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))
 
 
@@ -52,7 +53,8 @@ def moves_mouse(layer, kind, point):
 
 def begins_area(person, *corners):
     """Click the corners of an area, without the double click that ends it."""
-    person.finds(QAbstractButton, "measure_area").click()
+    if not (button := person.finds(QAbstractButton, "measure_area")).isChecked():
+        button.click()
     layer = layer_of(person)
     for point in corners:
         for kind in ("mouse_move", "mouse_press", "mouse_release"):
@@ -69,11 +71,13 @@ def test_a_line_is_saved_although_another_slide_is_displayed_or_it_is_closed_at_
     opens_tools(person)
     folder = person.dock.result_location.folder
     draws_line(person)
-    begins_area(person, (10, 10), (10, 200), (200, 200))  # without the double click that ends it
+    begins_area(person, *AREA)  # without the double click that ends it
     person.dock.show_file(other)  # before the measurement has settled
     person.waits()
     assert person.dock.slide.info.path == other
-    assert [one.kind for one in read_notes(folder).measures] == ["line", "area"]
+    line, area = read_notes(folder).measures
+    assert line.kind == "line"
+    np.testing.assert_allclose(area.points, np.array(AREA) + 0.5, err_msg="without the position of the mouse")
     assert read_notes(person.dock.result_location.folder).measures == ()
 
     # Also if its slide is closed at once.
@@ -98,6 +102,22 @@ def test_an_unfinished_area_can_be_left_or_undone_and_the_brush_needs_the_slide_
     person.waits()
     person.until(lambda: len(layer.data) == 1)
     assert read_measures(layer) == (LINE,)
+
+    # An area is complete when another tool is chosen.
+    begins_area(person, *AREA)
+    person.finds(QAbstractButton, "measure_line").click()
+    person.until(lambda: len(person.session.measures.value) == 2)
+    np.testing.assert_allclose(person.session.measures.value[1].points, np.array(AREA) + 0.5)
+    person.finds(QAbstractButton, "measure_undo").click()
+    assert read_measures(layer) == (LINE,)
+
+    # So is it when the view is moved with the space bar.
+    begins_area(person, *AREA)
+    layer.mode = "pan_zoom"
+    person.until(lambda: len(person.session.measures.value) == 2)
+    np.testing.assert_allclose(person.session.measures.value[1].points, np.array(AREA) + 0.5)
+    layer.mode = "add_polygon"
+    person.finds(QAbstractButton, "measure_undo").click()
 
     # Undo removes it with the last measurement.
     layer = begins_area(person, (10, 10), (10, 200))

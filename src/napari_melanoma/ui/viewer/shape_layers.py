@@ -97,6 +97,32 @@ def repair_features(layer: Shapes) -> None:
         layer.features = layer.features.iloc[: len(layer.data)]
 
 
+# Modes that end an unfinished shape and read it in the same way; in others, napari keeps the vertex below the mouse.
+_END_MODES = {
+    "add_polygon": "add_polygon_lasso",
+    "add_polygon_lasso": "add_polygon",
+    "add_path": "add_polyline",
+    "add_polyline": "add_path",
+}
+
+
+def end_shape(layer: Shapes, mode: str) -> None:
+    """End an unfinished shape with the vertices that were set, which are removed if they are too few.
+
+    ``mode``: in which it is drawn. Also call this in a slot of ``layer.events.mode``, before napari ends the shape, as
+    when the user pans with the space bar, or when the layer is hidden.
+    """
+    if layer.visible:
+        with layer.events.mode.blocker():
+            current = layer.mode
+            layer.mode = _END_MODES.get(mode, "pan_zoom")
+            layer.mode = current
+    elif mode in _END_MODES:  # napari does not change the mode of a hidden layer
+        *others, (vertices, kind) = zip(layer.data, layer.shape_type, strict=True)
+        is_shape = len(vertices) > (3 if kind == "polygon" else 2)
+        layer.data = [*others, *([(vertices[:-1], kind)] if is_shape else [])]
+
+
 class _LassoStrokes:
     """Track strokes of napari's lasso, and complete those that it leaves unfinished."""
 

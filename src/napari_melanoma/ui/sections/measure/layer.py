@@ -18,7 +18,7 @@ from napari_melanoma.ui.sections.measure.shapes import (
 )
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.shape_layers import get_data_action, line_width, repair_features
+from napari_melanoma.ui.viewer.shape_layers import end_shape, get_data_action, line_width, repair_features
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class MeasureLayer(QObject):
         super().__init__(session.sessions.parent)
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self.tool = ""
-        self._is_drawing = self._is_writing = False
+        self._drawing_mode = ""  # of an unfinished shape
+        self._is_writing = False
         self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
         self._settle_timer = DebounceTimer(self, SETTLED_MS)
         self._settle_timer.timeout.connect(self._read)
@@ -68,6 +69,7 @@ class MeasureLayer(QObject):
     def set_tool(self, kind: str) -> None:
         """Start a tool, or stop it (empty)."""
         self.tool = ""  # events until the end are not changes by the user
+        self._end_shape()  # with the tool it was drawn with
         layer = self._find_layer()
         if kind:
             layer = layer or self._create_layer()
@@ -126,7 +128,7 @@ class MeasureLayer(QObject):
         if layer is None:
             return
         labels = self.describe_measures()
-        if not self._is_drawing and len(layer.data) == len(measures) and read_measures(layer) == measures:
+        if not self._drawing_mode and len(layer.data) == len(measures) and read_measures(layer) == measures:
             label_measures(layer, labels)
             return
         self._end_shape()
@@ -137,7 +139,7 @@ class MeasureLayer(QObject):
     def _read(self) -> None:
         """Apply the drawn measurements; shapes without length, area or angle are removed."""
         layer = self._find_layer()
-        if layer is None or self._is_drawing:
+        if layer is None or self._drawing_mode:
             return
         measures, known = read_measures(layer), self._session.measures.value
         self._session.measures.apply(lambda _: measures)
@@ -145,12 +147,9 @@ class MeasureLayer(QObject):
             self._show(measures)
 
     def _end_shape(self) -> None:
-        """End an unfinished shape; napari removes it if it has too few corners."""
         layer = self._find_layer()
-        if layer is not None and self._is_drawing:
-            with layer.events.mode.blocker():
-                mode, layer.mode = layer.mode, "pan_zoom"
-                layer.mode = mode
+        if layer is not None and self._drawing_mode:
+            end_shape(layer, self._drawing_mode)
 
     def _on_active(self, event: object) -> None:
         """Stop the tool when another layer is selected."""
@@ -159,6 +158,7 @@ class MeasureLayer(QObject):
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
+        self._end_shape()
         if self.tool and str(event.source.mode) not in (MODES[self.tool], "pan_zoom"):
             self.tool = ""
             self.tool_changed.emit("")
@@ -170,7 +170,9 @@ class MeasureLayer(QObject):
             return
         if action == "adding":
             set_next_kind(event.source, "angle" if self.tool == "angle" else "")
-        self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
+            self._drawing_mode = event.source.mode
+        elif action == "added":
+            self._drawing_mode = ""
         if action in ("added", "changed", "removed"):
             repair_features(event.source)
             self._settle_timer.start()
@@ -183,7 +185,5 @@ class MeasureLayer(QObject):
         """End the angle at the third click; napari would wait for a double click."""
         layer = self._find_layer()
         # While a path is drawn, its last vertex follows the mouse.
-        if layer is not None and self._is_drawing and len(layer.data) and len(layer.data[-1]) > ANGLE_POINTS:
-            with layer.events.mode.blocker():
-                layer.mode = "add_path"  # in other modes, napari keeps the vertex that follows the mouse
-                layer.mode = MODES["angle"]
+        if layer is not None and self._drawing_mode and len(layer.data) and len(layer.data[-1]) > ANGLE_POINTS:
+            self._end_shape()

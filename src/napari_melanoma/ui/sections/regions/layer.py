@@ -17,6 +17,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     Keys,
     bind_keys,
     complete_lasso_strokes,
+    end_shape,
     get_data_action,
     is_slide_open,
     line_width,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new shape
 SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")
 LINE_MODE = "add_path"
-# Modes that end an unfinished shape and read it in the same way; in others, napari keeps the vertex below the mouse.
-END_MODES = {"add_polygon": "add_polygon_lasso", "add_polygon_lasso": "add_polygon", LINE_MODE: "add_polyline"}
 MOST_SHOWN_FIRST = 100  # up to this number, selected regions are shown even if there are too many to show all
 SNAP_PX = 8.0  # in screen pixels: outlines that are closer to each other are snapped
 FILL_OPACITY = 0.12
@@ -68,7 +67,8 @@ class RegionLayer(QObject):
         super().__init__(parent)
         self._viewer, self._slide, self._keys, self._show_message = viewer, slide, keys, show_message
         self._outlines: tuple[RegionOutline, ...] = ()
-        self._is_drawing = self._is_updating = False
+        self._drawing_mode = ""  # of an unfinished shape
+        self._is_updating = False
         self._followed: Shapes | None = None  # the layer whose events are connected
         self._events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
@@ -86,11 +86,8 @@ class RegionLayer(QObject):
     def flush(self) -> None:
         """Emit what was just drawn; an unfinished shape ends."""
         layer = self.layer
-        if layer is not None and self._is_drawing:
-            with layer.events.mode.blocker():
-                mode = layer.mode
-                layer.mode = END_MODES.get(mode, "pan_zoom")
-                layer.mode = mode
+        if layer is not None and self._drawing_mode:
+            end_shape(layer, self._drawing_mode)
         self._emit_timer.flush()
 
     @property
@@ -125,7 +122,7 @@ class RegionLayer(QObject):
             colors = {region.id: region.color or DEFAULT_COLOR for region in regions}
             layer.selected_data = set()
             layer.data = []
-            self._is_drawing = False  # napari has ended an unfinished shape
+            self._drawing_mode = ""  # napari has ended an unfinished shape
             if self._outlines:
                 edge_colors = [to_rgba(colors[outline.ring_key[0]]) for outline in self._outlines]
                 opacities = _list_fill_opacities(regions, self._outlines)
@@ -205,6 +202,8 @@ class RegionLayer(QObject):
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """React to another mode in napari's layer controls, except pan_zoom, which the space bar sets for a moment."""
+        if self._drawing_mode:
+            end_shape(event.source, self._drawing_mode)
         if self._mode != "pan_zoom" and str(event.source.mode) not in (self._mode, "pan_zoom"):
             self._mode = "pan_zoom"
             self.left.emit()
@@ -241,14 +240,14 @@ class RegionLayer(QObject):
             return
         action = get_data_action(event)
         if action == "adding":
-            self._is_drawing = True
+            self._drawing_mode = event.source.mode
         elif action in ("added", "changed", "removed"):
-            self._is_drawing = False
+            self._drawing_mode = ""
             self._emit_timer.start()
 
     def _emit_shapes(self) -> None:
         layer = self.layer
-        if layer is None or self._is_drawing:
+        if layer is None or self._drawing_mode:
             return
         repair_features(layer)
         if self._mode == LINE_MODE:
