@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, SynopticField
-from napari_melanoma.reports.fhir import LOINC_CODES
+from napari_melanoma.extensions.synoptic.fhir import LOINC_CODES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
 PAGE, SCHEMA = DOCS / "synoptic.md", DOCS / "synoptic.schema.json"

@@ -37,6 +37,7 @@ from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.extensions.privacy_audit.audit import audit
+from napari_melanoma.extensions.synoptic.report_section import list_synoptic_changes
 from napari_melanoma.figures.page import Block, Section, Table, write_report
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb
@@ -47,7 +48,6 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.formatting import format_known_data
 from napari_melanoma.reports.lesion import prediction_blocks
-from napari_melanoma.reports.synoptic_section import list_synoptic_changes
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
 NAMES = (

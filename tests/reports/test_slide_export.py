@@ -21,7 +21,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
-from napari_melanoma.reports.export_formats import FORMATS
+from napari_melanoma.reports.export_formats import EXPORTS, FORMATS, ORDER
 from napari_melanoma.reports.ome_zarr import decode_probability
 from napari_melanoma.reports.slide_export import (
     WRITERS,
@@ -56,7 +56,7 @@ def test_each_format_is_written_and_documented(repository: Path) -> None:
     assert list(WRITERS) == list(FORMATS)
     page = (repository / "docs" / "how-to" / "exchange.md").read_text(encoding="utf-8")
     documented = re.findall(r"`([\w-]+)`", " ".join(re.findall(r"^\| (`[a-z].*?) \|", page, re.MULTILINE)))
-    assert set(documented) == set(FORMATS)
+    assert set(documented) == {name for name in EXPORTS.members if EXPORTS.find_plugin(name) is None} == set(ORDER)
 
 
 def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Path) -> None:

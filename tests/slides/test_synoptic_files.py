@@ -21,7 +21,7 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, descr
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.reports.slide import write_depth_report
-from napari_melanoma.reports.slide_export import WRITERS
+from napari_melanoma.reports.slide_export import write_export
 from napari_melanoma.slides.lesion_files import save_lesions, write_outlines
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -93,7 +93,7 @@ def test_changes_after_the_signature_are_in_every_export(tmp_path: Path) -> None
         assert f"Changed after signature: {expected}" in changes
     exported = ExportedSlide(folder, None, {})
     for name, text in (("synoptic", "derived"), ("synoptic-csv", "Change after signature"), ("fhir", "appended")):
-        WRITERS[name](tmp_path / name, exported)
+        write_export(name, tmp_path / name, exported)
         content = (tmp_path / name).read_text(encoding="utf-8")
         assert all(part in content for part in (text, "1.34 mm when signed, now 0.70 mm", "Levels reviewed."))
     page = write_depth_report(

@@ -42,6 +42,7 @@ FAMILIES = {
     "exports": "napari_melanoma.reports.export_formats:EXPORTS",
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
+    "lesion_sections": "napari_melanoma.ui.case.lesion_sections:LESION_SECTIONS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
 }
 Member = TypeVar("Member")
@@ -89,6 +90,7 @@ class Family(Generic[Member]):
 
     ``list_own``: returns the members of this package by name. ``convert``: returns the member of an object of a plug-in
     with its name; raises ``TypeError`` or ``ValueError`` for any other object. ``title``: of a member, for users.
+    ``order``: names of members in the order of lists; others follow.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class Family(Generic[Member]):
         list_own: Callable[[], Mapping[str, Member]],
         convert: Callable[[str, object], Member],
         title: Callable[[Member], str],
+        order: Sequence[str] = (),
     ) -> None:
         self.name, self._list_own, self._convert, self._title = name, list_own, convert, title
+        self._order = {one: position for position, one in enumerate(order)}
         self._lock = threading.RLock()
         self._plugins: tuple[Plugin, ...] | None = None  # those of ``_members``
         self._members: dict[str, Member] = {}
@@ -163,6 +167,7 @@ class Family(Generic[Member]):
             except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises
                 errors[plugin] = plugin.make_error(describe_plugin_error(error))
                 log.warning("%s", errors[plugin], exc_info=not isinstance(error, (TypeError, ValueError)))
+        members = dict(sorted(members.items(), key=lambda item: self._order.get(item[0], len(self._order))))
         self._members, self._origins, self._errors, self._plugins = members, origins, errors, plugins
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 
+class NothingToExportError(InputError):
+    """Raised if a slide or lesion has no content for a format, such as no synoptic report; others are exported."""
+
+
 @dataclass(frozen=True)
 class ExportedSlide:
     """The results of a slide, or the synoptic report of a lesion of a case, for export.
@@ -66,9 +70,6 @@ FORMATS = {
     "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", "counts"),
     "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", "counts"),
     "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", "risk"),
-    "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", "synoptic"),
-    "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", "synoptic"),
-    "fhir": ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", "synoptic"),
     "report": ExportFormat("Report of depth and risk (HTML)", "report.html", "report"),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
@@ -84,4 +85,9 @@ def _convert(name: str, found: object) -> ExportFormat:
     return chosen
 
 
-EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title)
+# In menus and in the help; the formats of other packages follow.
+ORDER = (
+    *("geojson", "csv", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
+    *("synoptic", "synoptic-csv", "fhir", "report", "tif", "zarr", "mask", "dicom"),
+)
+EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title, ORDER)

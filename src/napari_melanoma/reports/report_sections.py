@@ -36,7 +36,6 @@ Subject = TypeVar("Subject")
 # Those of this package, written as entry points are
 OWN = {
     "risk": "napari_melanoma.reports.risk_section:RISK_SECTION",
-    "synoptic": "napari_melanoma.reports.synoptic_section:SYNOPTIC_SECTION",
 }
 
 

@@ -25,7 +25,7 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
-from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
+from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError
 from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.case.model import CaseLesion, CasePatient
-    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
 
@@ -58,10 +57,6 @@ HIGHDICOM_MISSING = (
 NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference DICOM images. Export a mask or outlines."
 MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the level that a DICOM segmentation refers to
 MANUFACTURER = "napari-melanoma"
-
-
-class NothingToExportError(InputError):
-    """Raised if a slide or lesion has no content for a format, such as no synoptic report; others are exported."""
 
 
 def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:
@@ -217,45 +212,6 @@ def _write_risk(path: Path, exported: ExportedSlide) -> None:
     _copy_file(exported.folder / RISK_FILE, path)
 
 
-def _read_synoptic(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
-    """Return the report, and what has changed since it was signed."""
-    from napari_melanoma.depth.readings import read_depth
-    from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
-
-    if exported.synoptic is not None:
-        return exported.synoptic, exported.changes
-    report = load_synoptic(exported.folder)
-    if report is None:
-        raise NothingToExportError(
-            f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
-        )
-    return report, list_changes_since_signature(exported.folder, report, read_depth(exported.folder))
-
-
-def _write_synoptic_json(path: Path, exported: ExportedSlide) -> None:
-    """Write the synoptic report."""
-    from napari_melanoma.slides.synoptic_files import write_synoptic_json
-
-    report, changes = _read_synoptic(exported)
-    write_synoptic_json(path, report, changes=changes, personal=exported.personal)
-
-
-def _write_synoptic_csv(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per field of the synoptic report."""
-    from napari_melanoma.slides.synoptic_files import write_synoptic_table
-
-    write_synoptic_table(path, *_read_synoptic(exported))
-
-
-def _write_fhir(path: Path, exported: ExportedSlide) -> None:
-    """Write the synoptic report as a FHIR DiagnosticReport."""
-    from napari_melanoma.reports.fhir import build_diagnostic_report
-
-    report, changes = _read_synoptic(exported)
-    content = build_diagnostic_report(report, exported.patient, changes=changes, personal=exported.personal)
-    write_json(path, content)
-
-
 WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
@@ -265,9 +221,6 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "counts": _write_counts_csv,
     "counts-json": _write_counts_json,
     "risk": _write_risk,
-    "synoptic": _write_synoptic_json,
-    "synoptic-csv": _write_synoptic_csv,
-    "fhir": _write_fhir,
     "report": _write_report,
     "tif": _write_heatmap_tiff,
     "zarr": _write_heatmap_zarr,

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.validity import read_slide_validity
-from napari_melanoma.depth.reading_texts import format_headline
+from napari_melanoma.depth.reading_texts import format_headline, format_time
 from napari_melanoma.depth.synoptic import describe_case_lesion
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.body_map import BodyMap
 from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.slide import LINE_CAPTION, latest_reading
-from napari_melanoma.reports.synoptic_section import describe_status
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.saved_results import describe_prediction
 
@@ -26,6 +25,11 @@ if TYPE_CHECKING:
     from napari_melanoma.reports.report_sections import SlidePart
 
 DRAFT = "Draft: there is no signed synoptic report."
+STATUS = {
+    "preliminary": "Draft: the report is not signed.",
+    "final": "Signed by {name}.",
+    "amended": "Amended, and signed by {name}.",
+}
 
 
 @dataclass(frozen=True)
@@ -143,3 +147,9 @@ def _describe_slide(part: SlidePart) -> str:
     if prediction in ("", "analyzed"):
         return ""
     return to_sentence(read_slide_validity(part.content).headline(prediction))
+
+
+def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
+    """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
+    name = readers.get(report.signed_by, "")
+    return STATUS[report.status].format(name=f"{name}, {format_time(report.signed_at)}" if personal else name)

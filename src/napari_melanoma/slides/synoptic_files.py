@@ -1,27 +1,23 @@
-"""Read and write the synoptic report of a slide: ``synoptic.json`` in its result folder, exports as JSON and CSV."""
+"""Read and write the synoptic report of a slide: ``synoptic.json`` in its result folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.depth.readings import SlideDepthReadings
-from napari_melanoma.depth.synoptic import DERIVED, SynopticReport, describe_reading
-from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-from napari_melanoma.depth.t_category import format_recorded_thickness
-from napari_melanoma.io.results import read_slide_result, write_table
+from napari_melanoma.depth.synoptic import SynopticReport, describe_reading
+from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 SYNOPTIC_FILE = "synoptic.json"
-COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
 
 
 def load_synoptic(folder: Path) -> SynopticReport | None:
@@ -67,49 +63,6 @@ def list_changes_since_signature(folder: Path, report: SynopticReport, depth: Sl
             config = LesionConfig.parse(dict(options.get("lesions") or {}), "result.json")
             values |= describe_lesions(lesions, config.high)
     return report.list_changes_since_signature(values)
-
-
-def write_synoptic_json(
-    path: Path, report: SynopticReport, *, changes: Sequence[str] = (), personal: bool = False
-) -> None:
-    """Export a report as JSON; without ``personal``, names of readers, times and the history are left out.
-
-    ``changes``: what has changed since it was signed.
-    """
-    values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
-    values[DERIVED] |= {"status": report.status, **({"changes": list(changes)} if changes else {})}
-    write_json(path, values)
-
-
-def write_synoptic_table(path: Path, report: SynopticReport, changes: Sequence[str] = ()) -> None:
-    """Export a report as CSV with a row for each field, the T category, the recorded thickness and the status.
-
-    Further rows are addenda and ``changes``, what has changed since it was signed.
-    """
-    write_table(path, list(_table_rows(report, changes)), COLUMNS)
-
-
-def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yield the rows of the table as cells by column; a column without a cell is empty."""
-    mm = report.value("breslow")
-    for row in report.rows():
-        field, answer = FIELDS_BY_NAME.get(row.name), report.answers.get(row.name)  # no field for the T category
-        cells: dict[str, object] = {"field": row.name, "label": row.label, "state": row.state}
-        if answer is not None:
-            cells |= {"value": answer.value, "detail": answer.detail, "origin": answer.author}
-            cells |= {"suggested_by": answer.suggested_by, "confirmed_from": answer.confirmed_from}
-            cells |= {"unit": field.unit if field else "", "at_least": answer.at_least or None}
-        elif field is None:
-            cells |= {"value": report.stage.category, "detail": report.stage.reason}
-        yield cells
-        if row.name == "breslow" and isinstance(mm, float):
-            recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
-            yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
-    yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
-    for number, addendum in enumerate(report.addenda, start=1):
-        yield {"field": f"addendum_{number}", "label": "Addendum", "state": "answered", "value": addendum.text}
-    for change in changes:
-        yield {"field": "change", "label": "Change after signature", "state": "answered", "value": change}
 
 
 @dataclass(frozen=True)

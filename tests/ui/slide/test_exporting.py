@@ -20,7 +20,7 @@ from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, wri
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import describe_scanned_area, read_table
-from napari_melanoma.reports.export_formats import FORMATS
+from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.session.regions import import_region_file
@@ -70,7 +70,7 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
         menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
         assert menu.toolTipsVisible()
-        return {kind: menu.findChild(QAction, f"export_{kind}") for kind in FORMATS}
+        return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS.members}
 
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseRisk
@@ -308,6 +309,16 @@ class LesionPage(QWidget):
         column.addWidget(row(self.title, self.confirm_button, stretch=0))
         for part in self._sections:
             column.addWidget(part)
+        self._icons, self._column = icons, column
+
+    def find_section(self, title: str, settings: DockSettings) -> QCollapsible:
+        """Return the section with a title, which is added below the others if there is none."""
+        found = next((one for one in self._sections if one.toggleButton().accessibleName() == title), None)
+        if found is None:
+            found = section(title, f"case_{title.lower()}", _create_holder(), settings, False)
+            self._icons.add_sections(found)
+            self._column.addWidget(found)
+        return found
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
         """Show a lesion, without its prediction."""

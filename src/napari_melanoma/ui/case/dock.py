@@ -20,9 +20,9 @@ from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
 from napari_melanoma.ui.case.importing import CaseImporter
+from napari_melanoma.ui.case.lesion_sections import LesionSections
 from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
-from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -49,7 +49,7 @@ class CaseDock(CaseControls):
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
         self.predictor = CasePredictor(self.controller, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
-        self.synoptic = CaseSynopticSection(self.lesion_page.synoptic_section, self.controller, self.settings)
+        self.lesion_sections = LesionSections(self.lesion_page, self.controller, self.settings)
         self.metadata_sync = CaseMetadataSync(self.controller, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
@@ -158,7 +158,7 @@ class CaseDock(CaseControls):
         self.title.setToolTip(str(store.folder))
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.clear_edits()  # errors belong to the previous case
-        self.synoptic.reset()
+        self.lesion_sections.reset()
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
@@ -193,7 +193,7 @@ class CaseDock(CaseControls):
         lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
-            self.synoptic.show_lesion(lesion)
+            self.lesion_sections.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:

@@ -79,12 +79,14 @@ class SlideExporter(QObject):
             action.setToolTip(blockers.get(kind, action.text()))
 
     def _add_plugin_format(self, kind: str) -> QAction:
-        """Add a format of a plug-in below those of this package; plug-ins are loaded when the menu is first shown."""
+        """Add a format of an extension or plug-in at its position; they are loaded when the menu is first shown."""
         action = QAction(f"{EXPORTS.label(kind)} ...", self._menu)
         action.setObjectName(f"export_{kind}")
         action.triggered.connect(lambda: self.choose_file(kind))
-        separator = next(one for one in self._menu.actions() if one.isSeparator())
-        self._menu.insertAction(separator, action)
+        formats = list(EXPORTS.members)
+        following = [f"export_{name}" for name in formats[formats.index(kind) + 1 :]]
+        below = (one for one in self._menu.actions() if one.objectName() in following or one.isSeparator())
+        self._menu.insertAction(next(below), action)
         return action
 
     def choose_file(self, kind: str) -> None:

@@ -22,14 +22,15 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
+from napari_melanoma.extensions.synoptic.exports import write_synoptic_json, write_synoptic_table
+from napari_melanoma.extensions.synoptic.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.pseudonyms import pseudonym
-from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
-from napari_melanoma.slides.synoptic_files import save_synoptic, write_synoptic_json, write_synoptic_table
+from napari_melanoma.slides.synoptic_files import save_synoptic
 
 SCHEMA = jsonschema.Draft202012Validator(
-    json.loads((Path(__file__).parents[2] / "docs" / "reference" / "synoptic.schema.json").read_text(encoding="utf-8"))
+    json.loads((Path(__file__).parents[3] / "docs" / "reference" / "synoptic.schema.json").read_text(encoding="utf-8"))
 )
 RELEASES = [
     import_module(f"fhir.resources.{release}diagnosticreport").DiagnosticReport for release in ("R4B.", "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SIGNATURE, SOURCE_NAMES, describe_case_lesion
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
 from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.reports.report_sections import ReportSection
+from napari_melanoma.reports.summary import describe_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.reports.collector import Collector
     from napari_melanoma.reports.report_sections import SlidePart
-
-STATUS = {
-    "preliminary": "Draft: the report is not signed.",
-    "final": "Signed by {name}.",
-    "amended": "Amended, and signed by {name}.",
-}
 
 
 def synoptic_section(
@@ -43,12 +37,6 @@ def synoptic_section(
     if addenda:
         blocks = (*blocks, Table("Addenda to the signed report", ("Time", "Reader", "Addendum"), addenda))
     return Section("Synoptic report", blocks, layout="whole")
-
-
-def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
-    """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
-    name = readers.get(report.signed_by, "")
-    return STATUS[report.status].format(name=f"{name}, {format_time(report.signed_at)}" if personal else name)
 
 
 def list_synoptic_changes(

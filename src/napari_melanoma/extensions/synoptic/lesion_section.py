@@ -5,53 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
-
 from napari_melanoma.case.model import set_lesion
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.case.lesion_sections import LesionSection
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 if TYPE_CHECKING:
-    from superqt import QCollapsible
+    from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.case.model import Case, CaseLesion
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
 
-class CaseSynopticSection(QObject):
-    """Shows the form when its section is opened; each change of an answer is an undo step of the case."""
+class LesionSynopticSection(LesionSection):
+    """The form of a lesion; each change of an answer is an undo step of the case."""
 
-    def __init__(self, section: QCollapsible, controller: CaseController, settings: DockSettings) -> None:
-        super().__init__(controller)
-        self._section, self._controller, self._settings = section, controller, settings
-        self._form: SynopticForm | None = None
-        self._lesion = ""  # id of the lesion
-        section.toggled.connect(self._on_toggled)
-        controller.saver.flush_requested.connect(self.flush)
+    def open(self, controller: CaseController, settings: DockSettings) -> QWidget:
+        """Return the form."""
+        from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
-    def show_lesion(self, lesion: CaseLesion) -> None:
+        self._controller, self._settings, self._lesion = controller, settings, ""
+        self._form = form = SynopticForm()
+        form.reader_entered.connect(self._on_reader)
+        form.answered.connect(self._on_answered)
+        form.confirm_requested.connect(self._on_confirmed)
+        form.sign_requested.connect(self._on_sign)
+        form.addendum_entered.connect(
+            lambda text: self._sign(lambda report: report.add_addendum(text, self._reader, utc_time()))
+        )
+        form.reopen_requested.connect(lambda: self._sign(lambda report: report.reopen(self._reader, utc_time())))
+        return form
+
+    def show_lesion(self, lesion: CaseLesion, *, is_other: bool) -> None:
         """Show the report of a lesion."""
-        is_other = lesion.id != self._lesion
-        if is_other:
-            self.flush()  # unfinished input belongs to the previous lesion
         self._lesion = lesion.id
         self._update(is_other=is_other)
 
     def flush(self) -> None:
         """Store the input that is being typed."""
-        if self._form is not None:
-            self._form.flush()
-
-    def reset(self) -> None:
-        """Remove the form: another case was opened, whose lesions have the same ids."""
-        self._lesion = ""
-        if self._form is not None:
-            self._form.deleteLater()
-            self._form = None
+        self._form.flush()
 
     @property
     def _report(self) -> SynopticReport | None:
@@ -62,34 +57,12 @@ class CaseSynopticSection(QObject):
         lesion = next((part for part in case.lesions if part.id == self._lesion), None) if case is not None else None
         return None if lesion is None else (lesion.synoptic or SynopticReport()).prefill(None, lesion)
 
-    def _on_toggled(self, is_open: bool) -> None:
-        if is_open:
-            self._update()
-
     def _update(self, *, is_other: bool = False) -> None:
-        """Show the report, unless the section was never opened."""
         report = self._report
-        if report is None or (self._form is None and not self._section.isExpanded()):
+        if report is None:
             return
-        if self._form is None:
-            self._form, is_other = self._create_form(), True
         self._form.show_report(report, self._reader, is_editable=self._controller.is_editable, is_other=is_other)
         self._form.show_changes(report.list_changes_since_signature(self._describe_lesion()))
-
-    def _create_form(self) -> SynopticForm:
-        from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
-
-        form = SynopticForm()
-        self._section.content().layout().itemAt(0).widget().layout().addWidget(form)
-        form.reader_entered.connect(self._on_reader)
-        form.answered.connect(self._on_answered)
-        form.confirm_requested.connect(self._on_confirmed)
-        form.sign_requested.connect(self._on_sign)
-        form.addendum_entered.connect(
-            lambda text: self._sign(lambda report: report.add_addendum(text, self._reader, utc_time()))
-        )
-        form.reopen_requested.connect(lambda: self._sign(lambda report: report.reopen(self._reader, utc_time())))
-        return form
 
     @property
     def _reader(self) -> str:
