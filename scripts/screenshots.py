@@ -492,14 +492,13 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     else:
         dock.opener.open([slide])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    page = dock.sections.risk
     measure_automatically(dock)
     dock.depth_section.collapse(animate=False)
+    dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand(animate=False)
+    page = dock.sections.hosted.sections["Risk"].section.controller
     page.view.model_picker.model = model
     page.view.model_picker.changed.emit()
-    page.store.set_patient_data({"age": "64", "sex": "male", "site": "lower extremity"})
-    page.update_view()
     wait_until(lambda: tasks.is_idle() and page.view.estimate_button.isEnabled())
     page.view.estimate_button.click()
     wait_until(lambda: tasks.is_idle() and page.view.map_checks["attention"].isEnabled())

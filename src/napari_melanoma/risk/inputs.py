@@ -12,9 +12,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, read_depth
+from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, read_depth
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.risk.prediction import RiskDepth, check_plausible_depth
+from napari_melanoma.risk.prediction import UNKNOWN_DEPTH, RiskDepth, check_plausible_depth
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
 
@@ -39,7 +39,7 @@ class RiskCase:
 def make_patch_case(metadata: Mapping[str, str]) -> RiskCase:
     """Collect the inputs of a single patch; the depth comes from the table or is unknown."""
     check_plausible_depth(metadata)
-    return RiskCase(dict(metadata), _depth_from_metadata(metadata) or RiskDepth(None, "unknown"))
+    return RiskCase(dict(metadata), _depth_from_metadata(metadata) or UNKNOWN_DEPTH)
 
 
 def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | None) -> RiskCase:
@@ -51,10 +51,20 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     ``folder``: results of the slide. ``reader``: whose reading is used; None: the latest one.
     """
     check_plausible_depth(metadata)
-    reading, proposals, content = _select_reading(folder, reader), read_proposals(folder), read_slide_result(folder)
+    reading = _select_reading(read_depth(folder), reader, folder.name)
+    return make_slide_case(reading, read_proposals(folder), read_slide_result(folder), metadata)
+
+
+def make_slide_case(
+    reading: DepthReading | None,
+    proposals: SlideDepthProposals,
+    content: Mapping[str, Any],
+    metadata: Mapping[str, str],
+) -> RiskCase:
+    """Collect the inputs of a slide as in ``read_slide_case``; ``content``: of the ``result.json`` of the analysis."""
     validity = proposals.validity.with_reasons(read_slide_validity(content))
     automatic = _depth_from_analysis(content, proposals, validity)
-    depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or RiskDepth(None, "unknown")
+    depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or UNKNOWN_DEPTH
     reading_lines = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(reading_lines) and depth.source == "reader"
     # If the analysis is not valid and the thickness was measured by a reader, no message would warn of these estimates.
@@ -72,18 +82,21 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity, predicted)
 
 
-def _select_reading(folder: Path, reader: str | None) -> DepthReading | None:
-    """Select the saved reading of a reader, or the latest one; None if there is none."""
-    readings = [reading for reading in read_depth(folder).readings if reading.when]
-    if reader is not None:
-        selected = next((reading for reading in readings if reading.reader == reader), None)
-        if selected is None:
-            present = ", ".join(f"'{reading.reader}'" for reading in readings) or "none"
-            raise InputError(
-                f"{folder.name}: no reading by '{reader}' (readings by: {present}). Select one of these readers."
-            )
-        return selected
-    return max(readings, key=lambda reading: reading.when, default=None)
+def _select_reading(depth: SlideDepthReadings, reader: str | None, slide: str) -> DepthReading | None:
+    """Select the reading of a reader, or the latest one; None if there is none."""
+    if reader is None:
+        return find_latest_reading(depth)
+    readings = [reading for reading in depth.readings if reading.when]
+    selected = next((reading for reading in readings if reading.reader == reader), None)
+    if selected is None:
+        present = ", ".join(f"'{reading.reader}'" for reading in readings) or "none"
+        raise InputError(f"{slide}: no reading by '{reader}' (readings by: {present}). Select one of these readers.")
+    return selected
+
+
+def find_latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
+    """Return the reading that was changed last; None if there is none."""
+    return max((one for one in depth.readings if one.when), key=lambda reading: reading.when, default=None)
 
 
 def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:

@@ -86,6 +86,9 @@ class RiskDepth:
         return f"depth {'at least ' if self.at_least else ''}{self.mm:.2f} mm{interval}, {source}"
 
 
+UNKNOWN_DEPTH = RiskDepth(None, "unknown")
+
+
 @dataclass(frozen=True)
 class PatchPrediction:
     """The prediction for a patch.

@@ -19,12 +19,14 @@ from napari_melanoma.core.files import remove_file, save_error, write_json
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import Validity, read_risk_validity
+from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
-from napari_melanoma.risk.inputs import read_slide_case
+from napari_melanoma.risk.inputs import find_latest_reading, make_slide_case
 from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
-from napari_melanoma.risk.prediction import RiskDepth
+from napari_melanoma.risk.prediction import UNKNOWN_DEPTH, RiskDepth
+from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.maps import find_strongest
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings
 
 RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"
@@ -55,18 +57,28 @@ class RiskMap:
 class StoredRisk:
     """The stored risk of a slide, and the current inputs of a new prediction.
 
-    ``depth``, ``row``: current depth and clinical metadata from readings and analysis. ``n_patches``: number of
-    thickness lines and lesions at which patches can be cut. ``prediction``, ``gallery``: content of the JSON files;
-    empty if there are none. ``fault``: why a file cannot be read; empty if all can.
+    ``depth``: current depth from readings and analysis. ``n_patches``: number of thickness lines and lesions at which
+    patches can be cut. ``result``, ``prediction``, ``gallery``: content of the JSON files; empty if there are none.
+    ``fault``: why a file cannot be read; empty if all can.
     """
 
-    depth: RiskDepth
-    row: dict[str, str] = field(default_factory=dict)
+    depth: RiskDepth = UNKNOWN_DEPTH
     n_patches: int = 0
+    result: Mapping[str, Any] = field(default_factory=dict)
     prediction: Mapping[str, Any] = field(default_factory=dict)
     maps: tuple[RiskMap, ...] = ()
     gallery: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+
+    def with_depth(self, readings: SlideDepthReadings, proposals: SlideDepthProposals) -> StoredRisk:
+        """Return the same risk with the depth of other readings, or of other proposals of the analysis."""
+        case = make_slide_case(find_latest_reading(readings), proposals, self.result, {})
+        not_benign = [
+            lesion
+            for lesion in self.result.get("lesions") or ()
+            if lesion.get("label") not in BENIGN_NAMES and lesion.get("seed_row_px") is not None
+        ]
+        return replace(self, depth=case.depth, n_patches=len(case.lines) + len(not_benign))
 
 
 PATCH_POSITIONS = {DEEPEST_PATCH: " at the deepest position", LESION_PATCH: " at a lesion"}
@@ -144,16 +156,10 @@ def read_network_depth(folder: Path) -> NetworkDepth | None:
 def read_risk(folder: Path) -> StoredRisk:
     """Read the risk of a slide; an unreadable prediction is reported in ``fault``."""
     try:
-        case = read_slide_case(folder, {}, None)
+        readings, proposals = read_depth(folder), read_proposals(folder)
     except InputError as error:
-        return StoredRisk(RiskDepth(None, "unknown"), fault=str(error))
-    lesions = read_slide_result(folder).get("lesions") or ()
-    not_benign = [
-        lesion
-        for lesion in lesions
-        if lesion.get("label") not in BENIGN_NAMES and lesion.get("seed_row_px") is not None
-    ]
-    risk = StoredRisk(case.depth, case.row, len(case.lines) + len(not_benign))
+        return StoredRisk(fault=str(error))
+    risk = StoredRisk(result=read_slide_result(folder)).with_depth(readings, proposals)
     prediction = read_risk_prediction(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""

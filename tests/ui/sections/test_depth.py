@@ -34,6 +34,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
+from napari_melanoma.ui.sections.risk.results import RISK_DOCUMENT
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -152,22 +153,22 @@ def proposes(folder, *depths, **more):
     write_json(folder / "result.json", content)
 
 
-def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path, monkeypatch):
+def test_another_analysis_is_noticed_though_it_took_as_long(person, slide_path):
     """The proposed depth, and the risk that was estimated from it, are read again."""
     person.opens_slides(slide_path)
     opens(person)
-    folder, sections, reads = person.dock.result_location.folder, person.dock.sections, []
-    monkeypatch.setattr(sections.risk, "_read_results", lambda: reads.append(1))
+    folder, session, reads = person.session.folder, person.session, []
+    session.document(RISK_DOCUMENT).ready.connect(lambda: reads.append(1))
+    person.waits()
     for minute, mm in ((1, 0.2), (1, 0.2), (2, 0.12)):
         proposes(folder, mm)
         content = read_json(folder / "result.json")
         content["provenance"] = {"created": f"2026-01-01T00:0{minute}:00+00:00"}
         update = SlideRunUpdate(SlideRunStatus(folder, RunState.finished), content=content)
-        sections.hosted.session.run.set(update)
-        sections.risk._on_run_update(update)
+        session.run.set(update)
         person.waits()
         assert person.label_text("depth_head").startswith(f"{mm:.2f} mm")
-    assert len(reads) == 2
+    assert len(reads) == 3  # when it was requested, and for each of the analyses
 
 
 @pytest.mark.path

@@ -61,21 +61,25 @@ def kept(slide_path, person):
 
 
 def test_dock_imports_neither_depth_nor_risk_nor_models():
-    names = ("ui.sections.depth.section", "ui.slide.risk_section", "models.bundle", "depth.readings", "slides.lesions")
+    names = (
+        "ui.sections.depth.section",
+        "ui.sections.risk.section",
+        "models.bundle",
+        "depth.readings",
+        "slides.lesions",
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LATE, *names], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
-def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, shown_viewer, qtbot):
+def test_sections_are_created_after_the_dock_is_drawn(user, nothing_left, shown_viewer, qtbot):
     _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     assert not tasks.is_idle(dock)
-    assert "risk" not in vars(dock.sections)
     assert not dock.sections.hosted.sections
     assert dock.model_picker.findChild(QComboBox, "slide_model").count() == 0
     wait_until_idle(qtbot, dock.waiting)
-    assert "risk" in vars(dock.sections)
     qtbot.waitUntil(lambda: "Depth" in dock.sections.hosted.sections)
     offered = [dock.model_picker.combo.itemData(at) for at in range(dock.model_picker.combo.count())]
     assert offered == [*(one.name for one in list_bundles() if dock.model_picker.accepts(one)), "other"]
@@ -86,7 +90,6 @@ def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, 
 
 def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(never, kept):
     around = kept.dock.sections
-    assert "risk" not in vars(around)
     assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
     around.hosted._search.start()  # the task that finds the sections
     kept.dock.depth_section.expand(animate=False)
@@ -96,13 +99,11 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert kept.finds(QPlainTextEdit, "depth_notes").toPlainText() == "kept before"
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
-    assert "risk" not in vars(around)
     around.hosted.session.depth.set_values(clark=3)
     kept.waits()
     reading = read_depth(kept.dock.result_location.folder).reading_by("")
     assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
-    kept.dock.risk_section.expand(animate=False)
-    kept.until(lambda: around.risk.store.result is not None)
+    kept.opens_section("Risk")
     kept.waits()
     assert kept.label_text("risk_verdict").startswith("metastasis 0.30")
 

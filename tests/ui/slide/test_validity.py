@@ -15,6 +15,7 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.risk.slide_files import StoredRisk
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.view_memory import show_photograph
@@ -70,16 +71,20 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
 def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     from napari_melanoma.case.store import CaseStore
     from napari_melanoma.ui.case.controls import CaseRiskSection
-    from napari_melanoma.ui.slide.risk_view import RiskView
+    from napari_melanoma.ui.sections.risk.resolve import RiskFacts, resolve_risk
+    from napari_melanoma.ui.sections.risk.view import RiskView
 
-    view = RiskView(person.dock.icons)
+    def shows(prediction):
+        view.show_texts(resolve_risk(RiskFacts(StoredRisk(prediction=prediction))))
+
+    view = RiskView(person.dock.icons, person.dock.slide)
     person.qtbot.addWidget(view)
     result = make_risk_prediction(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
         "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
         "interval": [0.0, 0.25],
     }
-    view.show_prediction({**result, "validity": DEMO.to_json()}, "")
+    shows({**result, "validity": DEMO.to_json()})
     texts = visible(view._result_area)
     assert texts[0].startswith(HEADLINE)
     assert not [one for one in texts if REASSURING.search(one)], texts
@@ -87,7 +92,7 @@ def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     view.validity.show_anyway_button.click()
     assert view.verdict_label.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
     assert view.risk_bar.isVisibleTo(view._result_area)
-    view.show_prediction(result, "")
+    shows(result)
     assert view.verdict_label.text() == result["verdict"]
     view.deleteLater()
 

@@ -27,6 +27,7 @@ OWN = {
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
+    "Risk": "napari_melanoma.ui.sections.risk.section:RiskSection",
 }
 
 

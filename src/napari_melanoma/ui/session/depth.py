@@ -22,7 +22,6 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.session.run_status import analysis_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.depth.readings import Line
     from napari_melanoma.risk.slide_files import NetworkDepth
-    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.session.slide import SlideSession
 
 BLIND_SETTING = "slide/depth_blind"
@@ -108,12 +106,11 @@ class DepthDocument(Document[SlideDepthReadings]):
         self._session, self._services = session, session.services
         self._size = session.slide.info.pixel_size  # to which the readings were converted last
         self._predicted, self._selected = DepthPredictions(), 0
-        self._last_analysis: tuple[object, ...] = ()  # identity of the finished one whose results were read last
         self._reader_message = ""
         self.reader = ""  # empty if unknown
         self.follow_reader()
         self._services.reader_changed.connect(self.follow_reader)
-        session.run.changed.connect(self._on_run_update)
+        session.analysis.changed.connect(self.reload_predictions)
         self.reload_predictions()
 
     @property
@@ -213,14 +210,6 @@ class DepthDocument(Document[SlideDepthReadings]):
         if text or status.text == self._reader_message:
             status.show_message(text)
         self._reader_message = text
-
-    def _on_run_update(self, update: SlideRunUpdate | None) -> None:
-        """Read the predictions again when an analysis of the slide has finished."""
-        if update is None or update.status.path != self.location.folder or str(update.status.state) != "finished":
-            return
-        previous, self._last_analysis = self._last_analysis, analysis_identity(update.content)
-        if previous != self._last_analysis:
-            self.reload_predictions()
 
     def _on_predictions(self, predicted: DepthPredictions) -> None:
         if predicted.proposals != self._predicted.proposals:

@@ -13,7 +13,9 @@ from qtpy.compat import isalive
 
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
+from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
+from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class SlideSession:
     - ``painted``, ``regions``, ``depth``, ``synoptic``, and others by ``document``: values with files of their own
     - ``selected_regions``: the ids of the selected regions
     - ``run``: the latest update of the analysis of this slide; None until there is one
+    - ``analysis``: identity of its finished analysis whose results are in the folder; empty until it is known
+    - ``patient_data``: of the case of the slide, and what was edited in a dock
     - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
@@ -131,6 +135,8 @@ class SlideSession:
         self.selected_measure: Shared[int] = Shared(-1)
         self.selected_regions: Shared[tuple[str, ...]] = Shared(())
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
+        self.run.changed.connect(self._on_run_update)
+        self.analysis: Shared[tuple[object, ...]] = Shared(())
 
     @property
     def identity(self) -> str:
@@ -151,6 +157,11 @@ class SlideSession:
     def slide_folder(self) -> SlideFolder:
         """The file of the slide and its result folder."""
         return SlideFolder(self.slide.info.path, self.folder, self.slide.info.origin)
+
+    @property
+    def patient_data(self) -> PatientData:
+        """The patient data of the slide."""
+        return PatientData(self.slide.layers[0], self.slide.info.path)
 
     @property
     def painted(self) -> Document[PaintState]:
@@ -230,6 +241,12 @@ class SlideSession:
             show_failure(self.services.status, error)
         else:
             log.error("%s: pending input was not applied: %s", self.identity, error)
+
+    def _on_run_update(self, update: SlideRunUpdate | None) -> None:
+        if update is not None and update.status.path == self.folder and str(update.status.state) == "finished":
+            analysis = analysis_identity(update.content)
+            if analysis != self.analysis.value:
+                self.analysis.set(analysis)
 
     def _on_measures(self) -> None:
         self.edit_notes(lambda notes: replace(notes, measures=self.measures.value))

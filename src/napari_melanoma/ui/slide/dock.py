@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.analysis import Region
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
-    from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.status_line import Task
@@ -556,14 +555,10 @@ class ReadingModeSwitch(QObject):
             self.mode.tabs.open_tab("Slide")
 
 
-LazySection = TypeVar("LazySection", "SlideRiskSection", "SlideSynopticSection")
-
-
 class SlideSections(QObject):
     """Create the sections and pass them the displayed slide.
 
-    The sections of synoptic report and risk take long to import, so they are created after the dock was drawn, or when
-    they are first needed.
+    The synoptic report takes long to import, so it is created after the dock was drawn, or when it is first needed.
     """
 
     failed = Signal(object)
@@ -572,7 +567,6 @@ class SlideSections(QObject):
         super().__init__(context)
         self._context, self._controls, self._lesions = context, controls, lesions
         self._slide: ViewerSlide | None = None
-        self._created_sections: list[SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.side_by_side = SideBySideController(
@@ -587,12 +581,8 @@ class SlideSections(QObject):
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
-        for section, create in (
-            (controls.synoptic_section, lambda: self.synoptic),
-            (controls.risk_section, lambda: self.risk),
-        ):
-            section.toggled.connect(create)
-            context.waiting.add_task(create)
+        controls.synoptic_section.toggled.connect(lambda: self.synoptic)
+        context.waiting.add_task(lambda: self.synoptic)
 
     @cached_property
     def synoptic(self) -> SlideSynopticSection:
@@ -601,25 +591,18 @@ class SlideSections(QObject):
 
         controls = self._controls
         section = SlideSynopticSection(self._context, controls.synoptic_section, self._lesions)
-        return self._initialize_section(section)
-
-    @cached_property
-    def risk(self) -> SlideRiskSection:
-        """The Risk section, which uses the readings of the depth."""
-        from napari_melanoma.ui.slide.risk_section import SlideRiskSection
-
-        section = SlideRiskSection(self._context, self._controls.risk_section)
-        section.failed.connect(self.failed)
-        return self._initialize_section(section)
-
-    @property
-    def patient_data(self) -> dict[str, str]:
-        """Patient data of the displayed slide, of its case or as entered in the section Risk."""
-        return dict(self.risk.store.patient_data) if "risk" in self.__dict__ else {}
+        if self._slide is not None:
+            section.set_slide(self._slide)
+        if self.hosted.session is not None:
+            section.load(self.hosted.session)
+        return section
 
     def get_options(self, info: SlideInfo) -> SlideOptions:
         """Return the options that the controls show, with the patient data of the slide."""
-        return self._controls.get_options(info).model_copy(update={"patient": self.patient_data})
+        session = self.hosted.session
+        return self._controls.get_options(info).model_copy(
+            update={"patient": {} if session is None else session.patient_data.row}
+        )
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the other sections."""
@@ -637,17 +620,12 @@ class SlideSections(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same one with another scale."""
         self._slide = slide
-        for part in (
-            self.magnification,
-            self.worklist,
-            self.side_by_side,
-            self.rotation,
-            self.hosted,
-            *self._created_sections,
-        ):
+        for part in (self.magnification, self.worklist, self.side_by_side, self.rotation, self.hosted):
             part.set_slide(slide)
             if self._slide is not slide:  # a part switched the slide, which called this method again
                 return
+        if "synoptic" in self.__dict__:  # created
+            self.synoptic.set_slide(slide)
         if self.hosted.session is not None:
             self.load(self.hosted.session)
 
@@ -658,20 +636,11 @@ class SlideSections(QObject):
 
     def load(self, session: SlideSession) -> None:
         """Load the stored results of the slide, and follow its session."""
-        for part in self._created_sections:
-            part.load(session)
+        if "synoptic" in self.__dict__:  # created
+            self.synoptic.load(session)
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""
         self._controls.model_picker.model = model
         self._controls.model_picker.changed.emit()
         self._controls.analyze_button.click()
-
-    def _initialize_section(self, section: LazySection) -> LazySection:
-        """Let a new section show the displayed slide."""
-        self._created_sections.append(section)
-        if self._slide is not None:
-            section.set_slide(self._slide)
-        if self.hosted.session is not None:
-            section.load(self.hosted.session)
-        return section

@@ -1,4 +1,4 @@
-"""The widgets and texts of the Risk section, including the selection of the model."""
+"""The widgets of the Risk section, including the selection of the model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.validity import read_risk_validity
-from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.reports.formatting import to_sentence
-from napari_melanoma.reports.risk_section import format_probability
+from napari_melanoma.ui.sections.risk.resolve import DEPTH_SECTION_FIELDS
 from napari_melanoma.ui.session.run_status import SuspiciousTile
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.charts import BarChart
@@ -28,9 +25,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.risk.prediction import RiskDepth
-    from napari_melanoma.risk.slide_files import StoredRisk
-    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.sections.risk.resolve import RiskTexts
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
@@ -59,7 +54,7 @@ class RiskFeatureGallery(QWidget):
     features_requested = Signal()
     tile_clicked = Signal(object)  # SuspiciousTile
 
-    def __init__(self) -> None:
+    def __init__(self, slide: ViewerSlide) -> None:
         super().__init__()
         named(self, "risk_gallery", "Most predictive features").setToolTip("")
         self.find_button = tool_button("risk_find", "Find the most predictive features", FIND, "Predictive features")
@@ -68,21 +63,18 @@ class RiskFeatureGallery(QWidget):
         self.note_label.setProperty("quiet", True)
         self.note_label.setToolTip("")
         self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
-        self._slide: ViewerSlide | None = None
+        self._slide = slide
         self._content: Mapping[str, Any] = {}
         fill_column(self, row(self.find_button, self.show_all_button), self.note_label)
         self.find_button.clicked.connect(self.features_requested)
         self.show_all_button.toggled.connect(self._update_rows)
-        self.show_features(None, {})
+        self.show_features({}, "")
 
-    def update_find_button(self, blocker: str) -> None:
-        """Enable the button, or show in its tooltip why it is disabled."""
-        self.find_button.setEnabled(not blocker and not self._content)
+    def show_features(self, content: Mapping[str, Any], blocker: str) -> None:
+        """Show the stored features; ``content``: empty if there are none; ``blocker``: why none can be requested."""
+        self._content = content
+        self.find_button.setEnabled(not blocker and not content)
         self.find_button.setToolTip(blocker or FIND)
-
-    def show_features(self, slide: ViewerSlide | None, content: Mapping[str, Any]) -> None:
-        """Show the stored features of a slide; ``content`` is empty if they have not been computed."""
-        self._slide, self._content = slide, content
         self._update_rows()
 
     def _update_rows(self, _: bool = False) -> None:
@@ -136,7 +128,7 @@ class RiskView(QWidget):
 
     map_toggled = Signal(str, bool)  # method of the map, whether to show it
 
-    def __init__(self, icons: ThemedIcons) -> None:
+    def __init__(self, icons: ThemedIcons, slide: ViewerSlide) -> None:
         super().__init__()
         self._icons = icons
         self.model_picker = RiskModelPicker(icons)
@@ -160,7 +152,7 @@ class RiskView(QWidget):
         self.map_checks = {
             name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()
         }
-        self.gallery = RiskFeatureGallery()
+        self.gallery = RiskFeatureGallery(slide)
         self.report_button = tool_button("risk_report", "Save a report", REPORT, "Report ...")
         self.case_button = tool_button("risk_case", "Add to the case", TO_CASE, "Add to case")
         self._lay_out()
@@ -178,46 +170,36 @@ class RiskView(QWidget):
         if bundle is not None:
             self.patient_form.set_encoding(exclude_fields(bundle.config.tabular, DEPTH_SECTION_FIELDS))
 
-    def update_estimate_button(self, blocker: str, error: str) -> None:
-        """Enable the button, or show why the risk cannot be estimated; ``error``: of stored files, empty if none."""
-        self.estimate_button.setEnabled(not blocker)
-        self.estimate_button.setToolTip(blocker or ESTIMATE)
-        text = error or ("" if blocker in (RUNNING, NO_MODEL) else blocker)
-        self.blocker_label.setText(text)
-        self.blocker_label.setVisible(bool(text))
+    def show_texts(self, texts: RiskTexts) -> None:
+        """Show the current inputs, and the prediction if there is one."""
+        self.thickness_label.setText(texts.thickness)
+        self.estimate_button.setEnabled(not texts.blocker)
+        self.estimate_button.setToolTip(texts.blocker or ESTIMATE)
+        _show_text(self.blocker_label, texts.note)
+        self._result_area.setVisible(bool(texts.prediction))
+        self.outdated_notice.set_text(texts.outdated)
+        self._prediction_area.setEnabled(not texts.outdated)
+        self.case_button.setEnabled(not texts.outdated)
+        if texts.prediction:
+            self._show_prediction(texts)
+        for name, box in self.map_checks.items():
+            box.setChecked(texts.maps[name])
+            box.setEnabled(not texts.explanation_blocker or texts.maps[name])
+            box.setToolTip(texts.explanation_blocker or MAPS[name][1])
+        self.gallery.show_features(texts.gallery, texts.feature_blocker)
 
-    def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
-        """Show a prediction, empty for none; ``outdated``: notice about changed inputs, empty if none have changed."""
-        self._result_area.setVisible(bool(prediction))
-        self.outdated_notice.set_text(outdated if prediction else "")
-        if not prediction:
-            return
-        self._prediction_area.setEnabled(not outdated)
-        self.case_button.setEnabled(not outdated)
-        validity = read_risk_validity(prediction)
-        self.validity.show_validity(validity, str(prediction.get("provenance")))
-        self.verdict_label.setText(
-            str(prediction["verdict"]) if validity.valid else to_sentence(format_probability(prediction))
-        )
+    def _show_prediction(self, texts: RiskTexts) -> None:
+        prediction = texts.prediction
+        self.validity.show_validity(texts.validity, str(prediction.get("provenance")))
+        self.verdict_label.setText(texts.verdict)
         self.risk_bar.show_rows(make_risk_bars(prediction))
         rows, end = make_share_bars(prediction)
         self.share_bars.show_rows(rows, -end, end)
-        self.baseline_label.setText(describe_baseline(prediction))
+        self.baseline_label.setText(texts.baseline)
         self.method_bars.show_rows(make_method_bars(prediction))
-        for label, text in (
-            (self.missing_methods_label, explain_missing_methods(prediction)),
-            (self.patch_label, describe_patches(prediction, self._icons.link)),
-        ):
-            label.setText(text)
-            label.setVisible(bool(text))
-        self.caution_notice.set_text(list_cautions(prediction))
-
-    def show_explanations(self, blocker: str, visible: Mapping[str, bool]) -> None:
-        """Check the visible maps; ``blocker``: why other maps cannot be requested, empty if they can."""
-        for name, box in self.map_checks.items():
-            box.setChecked(visible.get(name, False))
-            box.setEnabled(not blocker or visible.get(name, False))
-            box.setToolTip(blocker or MAPS[name][1])
+        _show_text(self.missing_methods_label, texts.missing_methods)
+        _show_text(self.patch_label, describe_patches(prediction, self._icons.link))
+        self.caution_notice.set_text(texts.cautions)
 
     def _lay_out(self) -> None:
         self._prediction_area = column(
@@ -260,57 +242,17 @@ def _create_title_label(text: str) -> WrappedLabel:
     return label
 
 
-# Fields of the patient data that are set in the Depth section, not in the form
-DEPTH_SECTION_FIELDS = ("depth_mm", "clark", "ulceration", "mitoses_per_mm2")
+def _show_text(label: WrappedLabel, text: str) -> None:
+    label.setText(text)
+    label.setVisible(bool(text))
+
+
 NONE_INSTALLED = (
     "No model that predicts metastasis is installed, and this program contains none for real patients, because there "
     "are no public slides for training. Train one in the Train dock with the recipe <i>risk-small</i>, on your own "
     "patches or, to try it out, on a phantom cohort; or choose the folder of a bundle above."
 )
-NOT_LOCATED = "The melanoma is not located yet: analyze the slide, or measure the thickness in the Depth section."
-NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
-NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
-NO_MODEL = "Select a model that predicts metastasis."
-RUNNING = "The request is running."
 PHANTOM = "'{}' was trained on synthetic patients only. Not valid for real patients."
-OUTDATED = "Outdated: {} since this estimate. Estimate again."
-NO_SHARES = "The model stores no training cases: the contribution of each input is unknown."
-
-
-def find_risk_blocker(info: SlideInfo | None, model: str, result: StoredRisk | None, *, running: bool) -> str:
-    """Return why the risk cannot be estimated now; empty if it can."""
-    if info is None or result is None:
-        return "The results of the slide are being read."
-    if info.kind != "brightfield":
-        return NOT_BRIGHTFIELD
-    if info.pixel_size is None:
-        return NO_SCALE
-    if not model:
-        return NO_MODEL
-    if not result.n_patches:
-        return NOT_LOCATED
-    return RUNNING if running else ""
-
-
-def describe_depth(depth: RiskDepth) -> str:
-    """Describe the thickness that the next estimate will use."""
-    if depth.mm is None:
-        return "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
-    description = depth.description
-    return f"{description[0].upper()}{description[1:]}."
-
-
-def describe_baseline(prediction: Mapping[str, Any]) -> str:
-    """Describe the baseline of the contributions."""
-    if prediction.get("shares") is None or prediction.get("without") is None:
-        return NO_SHARES
-    return f"Baseline without any data of this case: {prediction['without']:.2f}."
-
-
-def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
-    """Explain why some of the other methods are not available; empty if all are."""
-    missing = [one for one in prediction["comparators"].values() if one.get("probability") is None and one.get("why")]
-    return " ".join(f"{one['title']}: {one['why']}." for one in missing)
 
 
 def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], str]) -> str:
@@ -322,33 +264,6 @@ def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], s
     ]
     text = f"From {len(patches)} {'patch' if len(patches) == 1 else 'patches'} of {side:g} mm: {', '.join(links)}"
     return f"{text}; the network predicts a depth of {depths[0]:.2f} mm." if depths else f"{text}."
-
-
-def list_cautions(prediction: Mapping[str, Any]) -> str:
-    """List the warnings about a prediction, one per line."""
-    missing = [field_title(str(name)).lower() for name in prediction.get("missing") or ()]
-    lines = [f"Unknown: {', '.join(missing)}."] if missing else []
-    warnings = [str(one) for one in prediction.get("warnings") or ()]
-    lines += [f"{one[:1].upper()}{one[1:]}." for one in warnings]
-    return "\n".join(lines)
-
-
-def describe_changes(prediction: Mapping[str, Any], fingerprint: str, row: Mapping[str, str], depth: RiskDepth) -> str:
-    """Describe which inputs differ from those of a prediction; empty if none do.
-
-    ``fingerprint``: of the selected model, empty if none is selected. ``row``: the current patient data.
-    """
-    changes = []
-    if fingerprint and fingerprint != prediction["model"]["fingerprint"]:
-        changes.append("the model has changed")
-    used_row = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
-    if {name: cell for name, cell in row.items() if cell} != used_row:
-        changes.append("the patient data have changed")
-    used_depth = prediction["depth"]
-    used_mm = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
-    if used_mm != depth.mm:
-        changes.append("the depth has changed")
-    return OUTDATED.format(" and ".join(changes)) if changes else ""
 
 
 POSITIVE = "metastasis"

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_models import add_risk, make_risk_prediction
-from fake_slides import MPP, draw_fluorescence, draw_slide
+from fake_models import add_risk
+from fake_slides import MPP, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 
-from ..sections.test_depth import draws as draws_depth
-from ..sections.test_depth import is_read, proposes
+from .test_depth import draws as draws_depth
+from .test_depth import is_read, proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 NETWORK_DEPTH = "Predicted by risk-test from a patch at the deepest position: 1.60 mm."
@@ -40,19 +37,29 @@ def models(user):
 def waiting(models, shared_client, person, slide_path):
     """User with an open, measured slide and Risk section."""
     person.opens_slides(slide_path)
-    proposes(person.dock.result_location.folder, 0.91)
+    proposes(person.session.folder, 0.91)
+    person.session.depth.reload_predictions()
     opens(person)
     return person
 
 
-def page(person):
-    return person.dock.sections.risk
+def section(person):
+    return person.dock.sections.hosted.sections["Risk"].section
+
+
+def view(person):
+    return section(person).controller.view
+
+
+def is_opened(person):
+    controller = section(person).controller
+    return controller is not None and controller.document.is_ready
 
 
 def opens(person):
     """Open the section."""
-    person.dock.risk_section.expand(animate=False)
-    person.until(lambda: page(person).store.result is not None)
+    person.opens_section("Risk")
+    person.until(lambda: is_opened(person))
     person.waits()
 
 
@@ -81,13 +88,15 @@ def estimates(person, **known):
 
 
 def seen(person, name):
-    """Return the text of a label if it is visible."""
-    label = person.finds(QLabel, name)
-    return label.text() if label.isVisibleTo(page(person).view) else ""
+    """Return the text of a label if it is visible; empty while the section is closed."""
+    if not is_opened(person):
+        return ""
+    label = view(person).findChild(QLabel, name)
+    return label.text() if label.isVisibleTo(view(person)) else ""
 
 
 def bars(person, name):
-    return [(row.name, row.text) for row in getattr(page(person).view, name).rows]
+    return [(row.name, row.text) for row in getattr(view(person), name).rows]
 
 
 def kept(person):
@@ -98,28 +107,14 @@ def layer(person, role):
     return slide_layers.find_layer(person.viewer, person.dock.slide, role)
 
 
-def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", tmp_path / "nothing ships")
-    person.opens_slides(slide_path)
-    opens(person)
-    assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"
-    assert "risk-small" in seen(person, "risk_none")
-    assert not page(person).view.estimate_button.isEnabled()
-    assert page(person).view.estimate_button.toolTip() == "Select a model that predicts metastasis."
-
-
-def test_bundle_is_selected_by_folder_once_the_section_is_opened_and_others_are_rejected(
-    person, slide_path, tmp_path, models
-):
+def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path, tmp_path, models):
     from fake_models import add_classifier
 
     other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
     person.opens_slides(slide_path)
-    assert page(person).created_view is None
     opens(person)
-    assert page(person).created_view is not None
-    assert page(person).request_queue._client is None  # no request yet
-    picker = page(person).view.model_picker
+    assert section(person).requests._client is None  # no request yet
+    picker = view(person).model_picker
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
     assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
     assert picker.model == "risk-test"
@@ -136,13 +131,13 @@ def test_bundle_is_selected_by_folder_once_the_section_is_opened_and_others_are_
 
 @pytest.mark.path
 def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
-    person, view = waiting, page(waiting).view
+    person = waiting
     assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."
-    assert "patient_depth_mm" not in [child.objectName() for child in view.patient_form.findChildren(QLineEdit)]
+    assert "patient_depth_mm" not in [child.objectName() for child in view(person).patient_form.findChildren(QLineEdit)]
     estimates(person, age="64", sex="male")
     assert seen(person, "risk_verdict") == VERDICT
     assert bars(person, "risk_bar") == [("Risk", "0.64")]
-    assert view.risk_bar.rows[0].interval == (0.2, 0.44)
+    assert view(person).risk_bar.rows[0].interval == (0.2, 0.44)
     assert bars(person, "share_bars") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
     assert seen(person, "risk_without") == "Baseline without any data of this case: 0.22."
     methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "not available")]
@@ -156,31 +151,13 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
 
     person.viewer.layers.clear()
     person.waits()
-    page(person).store._results.clear()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: seen(person, "risk_verdict") == VERDICT)
     person.until(lambda: is_read(person))
     person.waits()
     assert person.label_text("depth_network") == NETWORK_DEPTH
-    assert view.patient_form.row == {"age": "64", "sex": "male"}
+    assert view(person).patient_form.row == {"age": "64", "sex": "male"}
     assert seen(person, "risk_old") == ""
-
-
-def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, person, slide_path):
-    person.opens_slides(slide_path)
-    line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.39, "interval_mm": [0.35, 0.48], "at_least": True}
-    validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
-    depth = {"candidates": [line], "clark_estimate": None, "ulceration": None, "validity": validity.to_json()}
-    content = {"breslow_mm": 0.39, "breslow_interval_mm": [0.35, 0.48], "depth": {**depth, "notes": []}}
-    write_json(person.dock.result_location.folder / "result.json", content)
-    opens(person)
-    text = f"{validity.headline('')} (depth measured by the analysis of the slide)."
-    assert text.startswith("Not valid: the image is out of distribution.")
-    assert seen(person, "risk_depth") == text
-    estimates(person)
-    assert seen(person, "risk_depth") == text
-    labels = [one for one in page(person).view.findChildren(QLabel) if one.isVisibleTo(page(person).view)]
-    assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
 def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
@@ -189,7 +166,7 @@ def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
     check_gallery(person)
     fills_in(person, "65")
     assert "the patient data have changed" in seen(person, "risk_old")
-    attention = page(person).view.map_checks["attention"]
+    attention = view(person).map_checks["attention"]
     assert not attention.isEnabled()
     assert attention.toolTip() == "Estimate the risk again: its inputs have changed."
     fills_in(person, "64")
@@ -199,14 +176,6 @@ def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
     person.waits()
     assert "the depth has changed" in seen(person, "risk_old")
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
-
-    # So is another model.
-    answer = make_risk_prediction(0.3, {}, {}, fingerprint="elsewhere")
-    (person.dock.result_location.folder / "risk.json").write_text(json.dumps(answer))
-    page(person)._read_results()
-    person.waits()
-    assert "the model has changed" in seen(person, "risk_old")
-    assert not page(person).view.gallery.find_button.isEnabled()
 
 
 def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
@@ -228,7 +197,7 @@ def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
         times[name] = (folder / f"{name}.tif").stat().st_mtime_ns
 
     person.viewer.layers.clear()
-    page(person).store._results.clear()
+    person.waits()
     person.opens_slides(slide_path)
     person.until(lambda: bool(seen(person, "risk_verdict")))
     for name, role in roles.items():
@@ -238,13 +207,12 @@ def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
 
     estimates(person, age="30")  # another answer: the maps are none of it
     for name, role in roles.items():
-        assert not page(person).view.map_checks[name].isChecked()
+        assert not view(person).map_checks[name].isChecked()
         assert not layer(person, role).visible
 
 
 def check_gallery(person):
     """The gallery goes to its tiles."""
-    view = page(person).view
     presses(person, "risk_find")
     person.waits()
     assert seen(person, "risk_feature_1_text") == "Feature 0: AUC 0.9"
@@ -255,7 +223,7 @@ def check_gallery(person):
     assert person.sees((32 * 2 + 16, 64 + 16))
     presses(person, "risk_all")
     assert seen(person, "risk_feature_7_text") == "Feature 6: AUC 0.9. No activation on this slide."
-    view.patch_label.linkActivated.emit("1")
+    view(person).patch_label.linkActivated.emit("1")
     assert person.sees((256 + 64, 160 + 64))
 
 
@@ -266,12 +234,12 @@ def test_after_cancel_and_worker_errors_the_next_request_succeeds(waiting, share
         estimates(person, age=age)
         assert text in person.dock.status.text
         assert seen(person, "risk_verdict") == ""
-        assert page(person).view.estimate_button.isEnabled()
+        assert view(person).estimate_button.isEnabled()
     estimates(person, age="64")
     assert seen(person, "risk_verdict") == VERDICT
 
     # A slide with numbered files is named by its folder.
-    slide = page(person).slide
+    slide = person.dock.slide
     info = replace(slide.info, name="CMU-1_dicom")
     monkeypatch.setattr(type(slide), "info", property(lambda _: info))
     estimates(person)
@@ -282,10 +250,10 @@ def check_cancel(person, shared_client):
     """Cancel ends the worker, and a second click is ignored."""
     fills_in(person, "14")
     presses(person, "risk_estimate")
-    button = page(person).view.estimate_button
+    button = view(person).estimate_button
     assert not button.isEnabled()
-    page(person).controller._on_estimate()  # as a second click of a double click would
-    assert len(page(person).request_queue._waiting) == 0
+    section(person).controller.estimate()  # as a second click of a double click would
+    assert len(section(person).requests._waiting) == 0
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
     pid = shared_client.pid
     person.finds(QAbstractButton, "cancel").click()
@@ -304,7 +272,7 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person.until(lambda: person.dock.slide.info.name == "other" and (first / "risk.json").is_file())
     person.waits()
     assert seen(person, "risk_verdict") == ""
-    assert page(person).view.patient_form.row == {}
+    assert view(person).patient_form.row == {}
     assert "deepest" not in seen(person, "risk_patches")
     person.dock.picker.step(-1)
     person.waits()
@@ -314,42 +282,18 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
 
 
 def test_patient_data_come_from_the_open_case(waiting, slide_path):
-    person, view = waiting, page(waiting).view
+    person = waiting
     case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
     try:
-        assert view.patient_form.row == {"age": "71", "sex": "female"}
+        assert view(person).patient_form.row == {"age": "71", "sex": "female"}
         assert seen(person, "form_origin") == "From case P-0042."
         fills_in(person, "30")
         assert "Edited here only" in seen(person, "form_origin")
         presses(person, "form_back")
-        assert view.patient_form.row["age"] == "71"
+        assert view(person).patient_form.row["age"] == "71"
     finally:
         case_rows().set_rows(7, "", {})
     assert seen(person, "form_origin") == ""
-
-
-def test_slides_that_cannot_be_estimated_show_the_reason(models, person, slide_path, tmp_path):
-    person.opens_slides(slide_path)
-    opens(person)
-    assert seen(person, "risk_why_not").startswith("The melanoma is not located yet")
-    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    person.until(lambda: seen(person, "risk_why_not").startswith("Patches have a size in millimeters"))
-    person.opens_slides(draw_fluorescence(tmp_path / "glow.ome.tif"))
-    person.until(lambda: "brightfield" in seen(person, "risk_why_not"))
-    assert not page(person).view.estimate_button.isEnabled()
-
-
-def test_damaged_result_is_named_and_estimated_again(waiting):
-    person = waiting
-    for content in ("{", '{"verdict": "metastasis 0.5"}', "[]"):
-        (person.dock.result_location.folder / "risk.json").write_text(content)
-        page(person)._read_results()
-        person.waits()
-        assert "Estimate the risk again" in seen(person, "risk_why_not"), content
-        assert seen(person, "risk_verdict") == ""
-    estimates(person)
-    assert seen(person, "risk_verdict") == VERDICT
-    assert seen(person, "risk_why_not") == ""
 
 
 def test_closing_the_window_during_a_request_leaves_nothing_behind(waiting):
@@ -407,7 +351,7 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     assert case_dock.controller.case.lesions[0].images[0].risk.verdict == VERDICT
     patient = case_dock.controller.case.patient.model_copy(update={"age": 77})
     case_dock.controller.edit(case_dock.controller.case.model_copy(update={"patient": patient}), "older")
-    assert page(person).view.patient_form.row["age"] == "64"  # what was filled in stays until it is taken back
+    assert view(person).patient_form.row["age"] == "64"  # what was filled in stays until it is taken back
     presses(person, "form_back")
-    assert page(person).view.patient_form.row["age"] == "77"
+    assert view(person).patient_form.row["age"] == "77"
     wait_until_idle(person.qtbot)
