@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     ClassifierValues,
     ConfigOptions,
+    ExtensionOptions,
     NoRefine,
     OptionValues,
     Out,
@@ -53,6 +55,9 @@ BIOMARKERS_HELP = format_help(
 )
 
 
+EXTENSION_OPTIONS = ExtensionOptions("evaluate")  # such as --clicks, of the extension studies
+
+
 def evaluate(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     model: Annotated[
@@ -67,10 +72,8 @@ def evaluate(
     no_refine: NoRefine = False,
     pointing: Pointing = None,
     pointing_masks: PointingMasks = None,
-    clicks: Annotated[
-        int | None,
-        typer.Option("--clicks", metavar="N", help="Instead, measure segmentation with up to N simulated clicks."),
-    ] = None,
+    *,
+    extension_options: Annotated[OptionValues, EXTENSION_OPTIONS],
 ) -> None:
     """Measure a model."""
     from napari_melanoma.classification.explanation import PointingOptions
@@ -84,9 +87,9 @@ def evaluate(
     mask_only = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
     mask_only["no-difficulty"] = "difficulty" in options
     classifier_only = {**classifier_options, "pointing": pointing, "pointing-masks": pointing_masks}
-    if clicks is not None:
-        _reject_options("--clicks measures predictions from simulated clicks", {**mask_only, **classifier_only})
-        _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
+    for name, value in extension_options.items():
+        reject = partial(_reject_options, options={**mask_only, **classifier_only})
+        EXTENSION_OPTIONS.find(name).run(current, info, data, out, {**options, name: value}, reject)
         return
     task, values = evaluation_task(info), options
     if task != "masks":
@@ -106,24 +109,6 @@ def evaluate(
     values = {**values, **classifier_options}
     evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
     _report_evaluation(evaluation, out, current)
-
-
-def _evaluate_clicks(
-    info: BundleInfo, data: list[Path], out: Path, values: OptionValues, current: CommandSession
-) -> None:
-    """Measure a model that can be prompted with simulated clicks."""
-    from napari_melanoma.evaluation.any_task import check_evaluation_folder
-    from napari_melanoma.evaluation.clicks import ClickOptions, evaluate_clicks
-
-    options = ClickOptions.parse(values, "the command line")
-    check_evaluation_folder(out, data)
-    current.lock_folder(out)
-    evaluation = evaluate_clicks(info, data, out, options, run=current.run)
-    for item in evaluation.failed:
-        path = item.sample.image
-        current.report.emit("failed", f"failed: {path}: {item.error}", image=item.sample.image_id, path=path)
-    text = f"{evaluation.headline}; written to {out}, report: {out / 'clicks.html'}"
-    current.finish(text, some_failed=bool(evaluation.failed), out=str(out), failed=len(evaluation.failed))
 
 
 def _report_evaluation(evaluation: Evaluation, out: Path, current: CommandSession) -> None:

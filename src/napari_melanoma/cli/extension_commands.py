@@ -14,6 +14,7 @@ from typer.main import get_group
 
 from napari_melanoma.cli.options import Command, add_command
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import PluginError
 from napari_melanoma.core.plugins import Family, Plugin, list_plugins
 
 PROGRAM = "napari-melanoma"
@@ -69,9 +70,9 @@ def _load_command(name: str, plugin: Plugin) -> Any:  # noqa: ANN401 - a command
     """Import a command; if this fails, return one that states the reason."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
-        command = _expect_command(plugin.name, plugin.load())
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in must not prevent the help
-        failure = plugin.make_error(f"{type(error).__name__}: {error}")
+        command = COMMANDS.load_plugin(plugin)
+    except PluginError as error:  # which must not prevent the help
+        failure = error
 
         def fail() -> NoReturn:
             with command_session(as_json=False, debug=False):

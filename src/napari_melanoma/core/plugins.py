@@ -43,6 +43,7 @@ FAMILIES = {
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
     "lesion_sections": "napari_melanoma.ui.case.lesion_sections:LESION_SECTIONS",
+    "command_options": "napari_melanoma.cli.options:COMMAND_OPTIONS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
 }
 Member = TypeVar("Member")
@@ -140,6 +141,14 @@ class Family(Generic[Member]):
         title, plugin = self._title(self.members[name]), self.find_plugin(name)
         return title if plugin is None else f"{title} ({plugin.package})"
 
+    def load_plugin(self, plugin: Plugin) -> Member:
+        """Load the object of one plug-in; raise ``PluginError`` if it cannot be used."""
+        try:
+            with _torch_blocked():
+                return self._convert(plugin.name, plugin.load())
+        except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises
+            raise plugin.make_error(describe_plugin_error(error)) from error
+
     def explain_unknown(self, name: str) -> str:
         """Explain why there is no member of a name, if a plug-in lists it; "" for any other name."""
         _ = self.members
@@ -159,14 +168,14 @@ class Family(Generic[Member]):
             try:
                 if plugin.name in members:
                     owner = origins[plugin.name].origin if plugin.name in origins else PACKAGE
-                    raise ValueError(f"expected a new name, found one that {owner} uses")
-                with _torch_blocked():
-                    members[plugin.name] = self._convert(plugin.name, plugin.load())
+                    raise plugin.make_error(f"expected a new name, found one that {owner} uses")
+                members[plugin.name] = self.load_plugin(plugin)
                 if plugin.package != PACKAGE:
                     origins[plugin.name] = plugin
-            except (Exception, SystemExit) as error:  # whatever the code of a plug-in raises
-                errors[plugin] = plugin.make_error(describe_plugin_error(error))
-                log.warning("%s", errors[plugin], exc_info=not isinstance(error, (TypeError, ValueError)))
+            except PluginError as error:
+                errors[plugin] = error
+                expected = (TypeError, ValueError, type(None))
+                log.warning("%s", error, exc_info=not isinstance(error.__cause__, expected))
         members = dict(sorted(members.items(), key=lambda item: self._order.get(item[0], len(self._order))))
         self._members, self._origins, self._errors, self._plugins = members, origins, errors, plugins
 

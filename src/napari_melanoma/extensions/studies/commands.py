@@ -1,15 +1,20 @@
-"""Commands ``search``, ``relation`` and ``data baseline``: options of a recipe, lesions of slides, tables alone."""
+"""Commands ``search``, ``relation``, ``data baseline`` and ``evaluate --clicks``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Command, Out, format_help
+from napari_melanoma.cli.options import Command, CommandOption, OptionValues, Out, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_melanoma.models.bundle import BundleInfo
 
 SEARCH_HELP = format_help(
     "napari-melanoma search recipe.toml --out searches/first",
@@ -153,3 +158,36 @@ def baseline(
 SEARCH = Command(search, SEARCH_HELP)
 RELATION = Command(relation, RELATION_HELP)
 BASELINE = Command(baseline, BASELINE_HELP)
+
+
+def _evaluate_clicks(
+    current: CommandSession,
+    info: BundleInfo,
+    data: Sequence[Path],
+    out: Path,
+    values: OptionValues,
+    reject: Callable[[str], None],
+) -> None:
+    """Measure a model that can be prompted with simulated clicks."""
+    from napari_melanoma.evaluation.any_task import check_evaluation_folder
+    from napari_melanoma.extensions.studies.clicks import ClickOptions, evaluate_clicks
+
+    reject("--clicks measures predictions from simulated clicks")
+    options = ClickOptions.parse(values, "the command line")
+    check_evaluation_folder(out, data)
+    current.lock_folder(out)
+    evaluation = evaluate_clicks(info, data, out, options, run=current.run)
+    for item in evaluation.failed:
+        path = item.sample.image
+        current.report.emit("failed", f"failed: {path}: {item.error}", image=item.sample.image_id, path=path)
+    text = f"{evaluation.headline}; written to {out}, report: {out / 'clicks.html'}"
+    current.finish(text, some_failed=bool(evaluation.failed), out=str(out), failed=len(evaluation.failed))
+
+
+CLICKS = CommandOption(
+    Annotated[
+        int | None,
+        typer.Option("--clicks", metavar="N", help="Instead, measure segmentation with up to N simulated clicks."),
+    ],
+    _evaluate_clicks,
+)

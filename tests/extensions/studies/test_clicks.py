@@ -13,8 +13,10 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation import clicks, pipeline
-from napari_melanoma.evaluation.clicks import (
+from napari_melanoma.evaluation import pipeline
+from napari_melanoma.evaluation.pipeline import ImageMetrics
+from napari_melanoma.extensions.studies import clicks
+from napari_melanoma.extensions.studies.clicks import (
     ClickOptions,
     ClickTask,
     ClickTrial,
@@ -23,7 +25,6 @@ from napari_melanoma.evaluation.clicks import (
     evaluate_clicks,
     run_trial,
 )
-from napari_melanoma.evaluation.pipeline import ImageMetrics
 from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.lesion.prompting import PromptedMasks, Prompter
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_melanoma.evaluation.clicks import ClickMasks
+    from napari_melanoma.extensions.studies.clicks import ClickMasks
     from napari_melanoma.imaging.prompts import Click
     from napari_melanoma.models.bundle import BundleInfo
 
