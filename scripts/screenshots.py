@@ -21,7 +21,7 @@ from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableView, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
@@ -146,7 +146,7 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
     wait_until(tasks.is_idle)
     process_events(0.3)
-    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.measurements, 0, 4)
+    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.findChild(QTableView, "measurements"), 0, 4)
     picture(dock.window(), out / "lesion-dock-clicks.webp")
     viewer.close()
 

@@ -14,10 +14,21 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
+DAILY_SECTIONS = (
+    "Paint",
+    "Overview",
+    "Measure",
+    "Heatmap",
+    "Lesions",
+    "Depth",
+    "Synoptic report",
+    "Regions",
+)
 
 
 class Launched:
@@ -44,6 +55,7 @@ def user(home, monkeypatch):
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     settings = DockSettings()
     settings.set("slide/model", DEFAULT_TILE_MODEL)  # otherwise no model is selected for a real slide
+    settings.set("slide/sections", dict.fromkeys((*DAILY_SECTIONS, *SlideControls.seldom_shown), True))
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 

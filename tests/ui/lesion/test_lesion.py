@@ -308,7 +308,7 @@ def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_cli
 
 def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, shared_client, qtbot):
     dock = LesionDock(viewer, shared_client)
-    parts = (dock.analyze_button, dock.measurements)
+    parts = (dock.analyze_button, dock.mask_controls)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)
 

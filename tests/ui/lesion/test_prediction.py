@@ -28,6 +28,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
+from napari_melanoma.ui.sections.measurements.view import MeasurementTable
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.job import tasks
@@ -153,7 +154,7 @@ def check_case(person):
 def check_hidden_photograph(person):
     """Results of a hidden photograph are hidden."""
     image, dock = person.viewer.layers["mole"], person.dock
-    parts = (dock.prediction_section.classes, dock.measurements, dock.mask_controls)
+    parts = (dock.prediction_section.classes, dock.findChild(MeasurementTable), dock.mask_controls)
     for show_again in (
         lambda: dock.hidden_notice.linkActivated.emit("show"),
         lambda: dock.picker.combo.activated.emit(0),

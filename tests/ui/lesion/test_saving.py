@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_no_report_is_written_of_a_result_that_was_replaced(tmp_path):
     viewer = ViewerModel()
     for _ in range(2):
         viewer.add_image(np.zeros((4, 4, 3), np.uint8), rgb=True)
-    sessions = PhotographSessions(viewer)
+    sessions = PhotographSessions(viewer, Mock())
     first, second = sessions.update()
     for session in (first, second):
         sessions.set_saved(session, tmp_path / "mole", "pixels")

@@ -234,7 +234,7 @@ def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
     use_tool(three.viewer, "c-50", (60, 70), button=2)
     three.waits()
     assert not three.viewer.layers["c-50 mask"].data[60, 70]
-    three.lesion.corrections_section.add()
+    three.lesion.hosted.toggle_tool("correct")
     three.waits()
     assert corrections.rows()[1]["image_id"] == "c-50"
     assert three.sees() == "a-10"

@@ -28,7 +28,7 @@ def sessions() -> PhotographSessions:
     viewer = ViewerModel()
     for name in ("stored", "typed"):
         viewer.add_image(np.zeros(SHAPE, np.uint8), rgb=True, name=name)
-    made = PhotographSessions(viewer)
+    made = PhotographSessions(viewer, Mock())
     made.update()
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def sessions() -> PhotographSessions:
     for name in ("first", "second"):
         viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
     viewer.add_image(np.zeros(SHAPE), name="not a photograph")
-    made = PhotographSessions(viewer)
+    made = PhotographSessions(viewer, Mock())
     made.update()
     return made
 

@@ -16,12 +16,12 @@ from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
 from napari_melanoma.ui.lesion.ruler import RulerPanel
 from napari_melanoma.ui.lesion.saving import SaveBar
-from napari_melanoma.ui.sections.measurements.section import MeasurementsSection
+from napari_melanoma.ui.sections.choice import SectionChoice
+from napari_melanoma.ui.sections.host import SectionDock
 from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionSection
-from napari_melanoma.ui.sections.slot import SectionSlot
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSessions
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -33,19 +33,23 @@ from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
     WrappedLabel,
+    column,
     form_layout,
     named,
     row,
     scroll_area,
     section,
+    section_title,
     top_label,
 )
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
@@ -56,8 +60,13 @@ FLIPS_TIP = (
 )
 
 
-class LesionControls(QWidget):
+class LesionControls(SectionDock):
     """The widgets of the Lesion dock, without its logic."""
+
+    name = "lesion"
+    corrections: PhotographCorrections
+    _sections: tuple[QWidget, ...]
+    _page: QVBoxLayout
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -69,7 +78,7 @@ class LesionControls(QWidget):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
-        self.sessions = PhotographSessions(viewer)
+        self.sessions = PhotographSessions(viewer, self)
         self.picker = PhotographPicker(self.sessions, self.icons, self.connections)
         self.ruler = RulerPanel(viewer, self.settings)
         self.recovery_notice = RecoveryNotice()
@@ -88,11 +97,9 @@ class LesionControls(QWidget):
         self.prompt_tool = PromptTool(self.icons)
         self.labels_tool = LabelsTool(viewer, self.icons, self.connections)
         self.roi = RoiControls()
-        self.measurements: SectionSlot[PhotographSession] = SectionSlot()
-        self.measurements.section = MeasurementsSection()
-        self.corrections_slot: SectionSlot[PhotographSession] = SectionSlot()
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
+        self.choice = SectionChoice(self)
         self.deferred = DeferredWidgets(self)
         self._lay_out()
         self.file_drops = FileDropHandler(self, self.deferred.holder)
@@ -130,9 +137,20 @@ class LesionControls(QWidget):
         if result is not None:
             self.mask_controls.set_default_threshold(result.model.threshold)
 
+    def list_places(self) -> dict[str, QWidget]:
+        """Return where sections are shown, by title."""
+        return {section_title(frame): frame for frame in self._sections} | {"Corrections": self._corrections_place}
+
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add a section below the others."""
+        self._sections = (*self._sections, frame)
+        self.icons.add_sections(frame)
+        self.deferred.add_widget(frame, self._add_section)
+        self.deferred.run_after()
+
     def show_patient_section(self, is_needed: bool) -> None:
         """Show the patient section if the classifier needs it."""
-        self._patient_section.setVisible(is_needed)
+        self.choice.set_needed("Patient", is_needed)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
         """Enable the controls that can be used, and explain the others in their tooltips.
@@ -190,14 +208,15 @@ class LesionControls(QWidget):
         for picker in (self.model, self.classifier):
             self.deferred.add_task(picker.ensure_listed)
         inner = QWidget()
-        self._page = column = QVBoxLayout(inner)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.addWidget(self.welcome)
-        column.addStretch(0)
+        self._page = page = QVBoxLayout(inner)
+        page.setContentsMargins(6, 6, 6, 6)
+        page.addWidget(self.welcome)
+        page.addStretch(0)
         foot = QWidget()
         foot_column = QVBoxLayout(foot)
         foot_column.setContentsMargins(6, 0, 6, 6)
-        foot_column.addWidget(self.corrections_slot)
+        self._corrections_place = column()
+        foot_column.addWidget(self._corrections_place)
         foot_column.addWidget(self.save_bar)
         foot_column.addWidget(self.status)
         outer = QVBoxLayout(self)
@@ -205,12 +224,13 @@ class LesionControls(QWidget):
         outer.setSpacing(4)
         outer.addWidget(scroll_area(inner, "lesion_scroll"), 1)
         outer.addWidget(foot)
+        self.choice.update()
 
     def _make_work_area(self) -> QWidget:
         work_area = QWidget()
-        column = QVBoxLayout(work_area)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(7)
+        layout = QVBoxLayout(work_area)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(7)
         head = QWidget()
         rows = form_layout(head)
         rows.addRow(top_label("photograph"), self.picker)
@@ -231,14 +251,14 @@ class LesionControls(QWidget):
             section("Prediction", "answer_section", self.prediction_section, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
-            section("Measurements", "measurements_section", self.measurements, self.settings, True),
+            section("Measurements", "measurements_section", column(), self.settings, True),
         )
         self.icons.add_sections(*sections)
-        column.addWidget(head)
-        column.addWidget(self.ruler)
-        column.addWidget(self.recovery_notice)
-        column.addWidget(row(self.analyze_button, self.analyze_all_button, stretch=0))
-        column.addWidget(self.hidden_notice)
+        layout.addWidget(head)
+        layout.addWidget(self.ruler)
+        layout.addWidget(self.recovery_notice)
+        layout.addWidget(row(self.analyze_button, self.analyze_all_button, stretch=0))
+        layout.addWidget(self.hidden_notice)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._results = QWidget()
         results = QVBoxLayout(self._results)
@@ -248,6 +268,7 @@ class LesionControls(QWidget):
         self._sections_layout = QVBoxLayout()
         self._sections_layout.setSpacing(7)
         results.addLayout(self._sections_layout, 1)
-        column.addWidget(self._results, 1)
-        column.addStretch(0)
+        results.addWidget(row(self.choice.button))
+        layout.addWidget(self._results, 1)
+        layout.addStretch(0)
         return work_area

@@ -33,7 +33,8 @@ from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
-from napari_melanoma.ui.sections.corrections.section import CorrectionsSection
+from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -81,9 +82,7 @@ class LesionDock(LesionControls):
         self.corrections = PhotographCorrections(
             self.sessions, self.controller, self.review_settings, self.status, self.icons, self
         )
-        self.corrections_section = CorrectionsSection(self.corrections, self.icons)
-        self.corrections_slot.section = self.corrections_section
-        self._slots = (self.measurements, self.corrections_slot)
+        self.hosted = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.opener = PhotographOpener(napari_viewer, self)
@@ -166,6 +165,7 @@ class LesionDock(LesionControls):
             self.opener,
             self.corrections,
             self.recent,
+            self.hosted,
         ):
             source.failed.connect(self._on_failed)
 
@@ -188,7 +188,6 @@ class LesionDock(LesionControls):
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
             "save": self.save_bar.save,
-            "correct": self._on_correct,
         }
         slots["click"] = self.prompt_tool.button.click
         prompt_keys = CanvasKeys(
@@ -228,8 +227,7 @@ class LesionDock(LesionControls):
         self.mask_controller.set_session(session)
         self.prompt_controller.update_view()
         self._show_options(session)
-        for slot in self._slots:
-            slot.show_session(session)
+        self.hosted.show_session(session)
         self._show_recovery(session)
         self._show_lesion(session)
         self.prediction_controller.update_view()
@@ -329,10 +327,6 @@ class LesionDock(LesionControls):
             self.status.show_message(saving.CHANGED_MESSAGE)
             return
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
-
-    def _on_correct(self) -> None:
-        if self.picker.session is not None:
-            self.corrections_section.add()
 
     def _on_save(self, session: PhotographSession, folder: Path) -> None:
         self.mask_controller.flush()

@@ -88,7 +88,7 @@ class ReviewOpener(LesionDockLink):
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
         if self.connected_dock is not None and self.ready:
-            self.connected_dock.corrections_section.add()
+            self.connected_dock.hosted.toggle_tool("correct")
 
     def reject(self) -> None:
         """Store the photograph in view as rejected."""

@@ -1,14 +1,14 @@
-"""Sections: parts of a dock for one open slide, each a folder.
+"""Sections: parts of a dock for one open slide or photograph, each a folder.
 
 A package that installs a section names it in the group ``napari_melanoma.sections``: the name of the entry point is the
-title, its object a class without arguments that is derived from ``Section``.
+title, its object a class without arguments that is derived from ``Section`` or ``PhotographSection``.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari_melanoma.core.plugins import Family
 
@@ -18,35 +18,45 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.session.document import DocumentKind
+    from napari_melanoma.ui.session.photograph import PhotographSession  # noqa: F401 - in the base class of PhotographSection
     from napari_melanoma.ui.session.slide import SlideSession
+
+Session = TypeVar("Session", contravariant=True)
 
 # The sections of this package by title, written as entry points are
 OWN = {
+    "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
     "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
+    "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
     "Risk": "napari_melanoma.ui.sections.risk.section:RiskSection",
 }
 
 
-class Section:
-    """A part of a dock for one open slide; it knows neither the dock nor other sections.
+class SectionBase(Generic[Session]):
+    """A part of a dock for one open image; it knows neither the dock nor other sections.
 
-    One object serves one slide after another. ``documents``: have been read when ``show`` and ``open`` are called.
-    ``tools``: names of tools, which have the keyboard shortcuts ``slide.<name>`` and call ``toggle_tool``.
+    One object serves one image after another. ``tools``: names of tools, which have keyboard shortcuts such as
+    ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide, which have been read when ``show`` and
+    ``open`` are called.
     """
 
     documents: tuple[DocumentKind[Any], ...] = ()
     tools: tuple[str, ...] = ()
 
-    def show(self, session: SlideSession) -> None:
-        """Show what is stored for a slide on the canvas, before ``open`` and also while the section is collapsed."""
+    def show(self, session: Session) -> None:
+        """Show what is stored for an image on the canvas, before ``open`` and also while the section is collapsed."""
 
-    def open(self, session: SlideSession) -> QWidget:
+    def open(self, session: Session) -> QWidget:
         """Return the widgets for a session, when the section is first expanded."""
         raise NotImplementedError
+
+    def has_content(self, session: Session) -> bool:
+        """Whether the section shows stored values of an image, as the list of hidden sections states."""
+        return False
 
     def toggle_tool(self, name: str) -> None:
         """Start a tool, or stop it if it is active; the section is open."""
@@ -54,29 +64,43 @@ class Section:
     def close(self) -> None:
         """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
 
-        ``session.flushing`` was emitted before, to apply pending input. Layers of stored values stay with their slide;
-        layers of previews are removed. Keep no reference to the session: its slide may be closed.
+        ``session.flushing`` was emitted before, to apply pending input. Layers of stored values stay with their image;
+        layers of previews are removed. Keep no reference to the session: its image may be closed.
         """
 
 
-def find_sections() -> Mapping[str, Callable[[], Section]]:
-    """Return what creates the installed sections by title, imported; takes 0.1 s, so call it in a thread."""
+class Section(SectionBase["SlideSession"]):
+    """A section of the Slide dock."""
+
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether a document of the section is not empty."""
+        return any(session.document(kind).value != kind.empty for kind in self.documents)
+
+
+class PhotographSection(SectionBase["PhotographSession"]):
+    """A section of the Lesion dock."""
+
+
+def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Callable[[], SectionBase[Session]]]:
+    """Return what creates the installed sections of a base class by title; takes 0.1 s, so call it in a thread."""
     from napari_melanoma.ui.sections.guarded import GuardedSection
 
     return {
         title: create if (plugin := SECTIONS.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
         for title, create in SECTIONS.members.items()
+        if issubclass(create, base)
     }
 
 
-def _list_own() -> dict[str, Callable[[], Section]]:
+def _list_own() -> dict[str, type[SectionBase[Any]]]:
     return {title: resolve_name(value) for title, value in OWN.items()}
 
 
-def _convert(title: str, found: object) -> Callable[[], Section]:
-    if not (isinstance(found, type) and issubclass(found, Section)):
-        raise TypeError(f"expected a class derived from {__name__}.Section, found {found!r}")
+def _convert(title: str, found: object) -> type[SectionBase[Any]]:
+    if not (isinstance(found, type) and issubclass(found, (Section, PhotographSection))):
+        raise TypeError(f"expected a class derived from {__name__}.Section or PhotographSection, found {found!r}")
     return found
 
 
-SECTIONS: Family[Callable[[], Section]] = Family("sections", _list_own, _convert, lambda section: "")
+SECTIONS: Family[type[SectionBase[Any]]] = Family("sections", _list_own, _convert, lambda section: "")
+"""Sections of plug-ins: an error of their code is shown in their frame, and does not affect other sections."""

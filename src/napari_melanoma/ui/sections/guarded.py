@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.plugins import describe_plugin_error, expect
-from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections import SectionBase
 from napari_melanoma.ui.session.document import DocumentKind
 from napari_melanoma.ui.widgets.style import problem_label
 
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_melanoma.core.plugins import Plugin
-    from napari_melanoma.ui.session.slide import SlideSession
 
 log = logging.getLogger(__name__)
 
 
-class GuardedSection(Section):
+class GuardedSection(SectionBase[object]):
     """Calls the section of a plug-in; ``create``: its class.
 
-    After an error, it is not available until the next slide is displayed.
+    After an error, it is not available until the next image is displayed.
     """
 
-    def __init__(self, plugin: Plugin, create: Callable[[], Section]) -> None:
+    def __init__(self, plugin: Plugin, create: Callable[[], SectionBase[Any]]) -> None:
         self.plugin = plugin
-        self._section = Section()  # if it cannot be created
+        self._section: SectionBase[Any] = SectionBase()  # if it cannot be created
         self._problem = ""
         with self._guarded():
             created = create()
@@ -39,16 +38,21 @@ class GuardedSection(Section):
             self._section = created
         self._lasting_problem = self._problem
 
-    def show(self, session: SlideSession) -> None:
+    def show(self, session: object) -> None:
         self._problem = self._lasting_problem
         with self._guarded():
             self._section.show(session)
 
-    def open(self, session: SlideSession) -> QWidget:
+    def open(self, session: object) -> QWidget:
         with self._guarded():
             if not self._problem:
                 return expect(self._section.open(session), QWidget, "returned by open")
         return problem_label(self._problem)
+
+    def has_content(self, session: object) -> bool:
+        with self._guarded():
+            return bool(self._section.has_content(session))
+        return False
 
     def toggle_tool(self, name: str) -> None:
         """Start or stop a tool; raises ``PluginError``, since the widgets are already displayed."""

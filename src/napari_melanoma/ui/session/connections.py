@@ -1,4 +1,4 @@
-"""Connections of a section to signals that outlive its widgets, which are all disconnected when it closes."""
+"""Connections of sections: to signals that outlive their widgets, and for input that is not applied yet."""
 
 from __future__ import annotations
 
@@ -37,3 +37,27 @@ class SectionConnections:
         for signal, slot in self._connected:
             signal.disconnect(slot)
         self._connected.clear()
+
+
+class PendingInput:
+    """Functions of sections that apply pending input; an error of one does not keep the others from being called."""
+
+    def __init__(self, on_error: Callable[[Exception], object]) -> None:
+        self._functions: list[Callable[[], object]] = []
+        self._on_error = on_error
+
+    def connect(self, function: Callable[[], object]) -> None:
+        """Call a function each time, until it is disconnected."""
+        self._functions.append(function)
+
+    def disconnect(self, function: Callable[[], object]) -> None:
+        """Do not call a function any more."""
+        self._functions.remove(function)
+
+    def emit(self) -> None:
+        """Apply pending input of all sections."""
+        for function in tuple(self._functions):
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
+                self._on_error(error)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import is_
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from psygnal import Signal, SignalGroupDescriptor
 
 from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.ui.session.connections import PendingInput
 from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +36,20 @@ if TYPE_CHECKING:
         LesionPredictionRequest,
         SavedPrediction,
     )
+    from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
     from napari_melanoma.ui.session.recovery import RecoveredLesion
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.status_line import StatusLine
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+
+class PhotographServices(Protocol):
+    """What a window offers to the sections of its photographs."""
+
+    settings: DockSettings
+    icons: ThemedIcons
+    status: StatusLine
+    corrections: PhotographCorrections
 
 
 class StoreKey(NamedTuple):
@@ -106,6 +122,7 @@ def _is_same_folder(one: Path, other: Path) -> bool:
 class PhotographSession:
     """One open photograph; each field is an immutable value, and ``events`` has a signal for each.
 
+    ``services``: of the window. ``flushing``: connect a function that applies what is being typed or drawn now.
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
     and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
@@ -123,6 +140,7 @@ class PhotographSession:
     viewer: Viewer
     image: Image
     identity: str
+    services: PhotographServices
     scale: tuple[object, ...] = ()
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None
@@ -137,6 +155,9 @@ class PhotographSession:
     recovered: RecoveredLesion | None = None
     review: ReviewState = field(default_factory=ReviewState)
     saved: SavedState = field(default_factory=SavedState)
+
+    def __post_init__(self) -> None:
+        self.flushing = PendingInput(partial(show_failure, self.services.status))
 
     @property
     def is_open(self) -> bool:
@@ -228,8 +249,8 @@ class PhotographSessions:
 
     removed = Signal(PhotographSession)
 
-    def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
+    def __init__(self, viewer: Viewer, services: PhotographServices) -> None:
+        self.viewer, self._services = viewer, services
         self._sessions: dict[str, PhotographSession] = {}
 
     def __iter__(self) -> Iterator[PhotographSession]:
@@ -242,7 +263,7 @@ class PhotographSessions:
         for image in photographs.identify_photographs(self.viewer):
             identity = str(photographs.get_identity(image))
             if identity not in self._sessions:
-                self._sessions[identity] = PhotographSession(self.viewer, image, identity)
+                self._sessions[identity] = PhotographSession(self.viewer, image, identity, self._services)
             sessions.append(self._sessions[identity])
         return sessions
 

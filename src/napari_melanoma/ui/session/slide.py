@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from psygnal import Signal
 from qtpy.compat import isalive
 
+from napari_melanoma.ui.session.connections import PendingInput
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.run_status import analysis_identity
@@ -79,30 +80,6 @@ class SessionServices(Protocol):
 
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save the notes of a slide in the background."""
-
-
-class PendingInput:
-    """Functions of sections that apply pending input; an error of one does not keep the others from being called."""
-
-    def __init__(self, on_error: Callable[[Exception], object]) -> None:
-        self._functions: list[Callable[[], object]] = []
-        self._on_error = on_error
-
-    def connect(self, function: Callable[[], object]) -> None:
-        """Call a function each time, until it is disconnected."""
-        self._functions.append(function)
-
-    def disconnect(self, function: Callable[[], object]) -> None:
-        """Do not call a function any more."""
-        self._functions.remove(function)
-
-    def emit(self) -> None:
-        """Apply pending input of all sections."""
-        for function in tuple(self._functions):
-            try:
-                function()
-            except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
-                self._on_error(error)
 
 
 class SlideSession:

@@ -10,6 +10,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_melanoma.ui.sections.choice import SectionChoice
+from napari_melanoma.ui.sections.host import SectionDock
 from napari_melanoma.ui.session.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
@@ -39,6 +41,7 @@ from napari_melanoma.ui.widgets.style import (
     row,
     scroll_area,
     section,
+    section_title,
     tool_button,
 )
 
@@ -76,10 +79,21 @@ class SlideWelcome(Welcome):
         )
 
 
-class SlideControls(QWidget):
+class SlideControls(SectionDock):
     """The widgets of the Slide dock; ``export_requested``: kind of the export (``export.EXPORTS``)."""
 
     export_requested = Signal(str)
+    name = "slide"
+    always_shown = ("Options",)  # belongs to the button to analyze
+    seldom_shown = (
+        "Slides of a folder",
+        "File metadata",
+        "Tissue",
+        "Display",
+        "Side by side",
+        "Area and probability",
+        "Risk",
+    )
     _grouped_widgets: tuple[tuple[QWidget, ...], ...]
     _groups: tuple[QWidget, ...]
 
@@ -124,6 +138,7 @@ class SlideControls(QWidget):
             "slide_report", "Report", "Write a report of what is stored for the slide (HTML, optionally PDF)", "Report"
         )
         self.status = StatusLine(self.icons)
+        self.choice = SectionChoice(self)
         self.waiting = DeferredWidgets(self)
         self.run_manager = SlideRunManager(self, self.settings)
         self.context = SlideContext(
@@ -178,14 +193,14 @@ class SlideControls(QWidget):
         """Return the parts of the dock that each tab of the reading mode shows, by the label of the tab."""
         views, _, (validity, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
-        tabs |= {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in views}
+        tabs |= {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in views}
         tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
-        return tabs | {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in others}
+        return tabs | {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in others}
 
-    def find_section(self, title: str) -> QCollapsible | None:
-        """Return the frame of a section; None if the dock has none of this title."""
-        frames = (part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
-        return next((frame for frame in frames if _title(frame) == title), None)
+    def list_places(self) -> dict[str, QWidget]:
+        """Return the frames of the sections by title, from top to bottom."""
+        parts = (part for group in self._grouped_widgets for part in group)
+        return {section_title(part): part for part in parts if isinstance(part, QCollapsible)}
 
     def add_section(self, frame: QCollapsible) -> None:
         """Add a section above the others."""
@@ -251,6 +266,7 @@ class SlideControls(QWidget):
             group.hide()
             for part in parts:
                 self.waiting.add_widget(part, group.layout().addWidget)
+        self.choice.update()
         self.content_scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
         foot = QWidget()
@@ -311,7 +327,14 @@ class SlideControls(QWidget):
         self.hidden_notice.hide()
         self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
         self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
-        return column(self.picker, self.scale_panel, self.hidden_notice, *self._groups, spacing=ROWS_PX)
+        return column(
+            self.picker,
+            self.scale_panel,
+            self.hidden_notice,
+            *self._groups,
+            row(self.choice.button, stretch=0),
+            spacing=ROWS_PX,
+        )
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
@@ -329,8 +352,3 @@ class SlideControls(QWidget):
         self.correlation_section = section(
             "Area and probability", "slide_relation_section", column(), self.settings, False
         )
-
-
-def _title(part: QWidget) -> str:
-    """Return the title of a section; empty for another widget."""
-    return str(part.toggleButton().accessibleName()) if isinstance(part, QCollapsible) else ""

@@ -364,7 +364,7 @@ class SlideDock(SlideControls):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
         self.analysis_region.show_results(location)
-        self.sections.hosted.show_session()
+        self.sections.hosted.show_results()
         self.dropped_files.import_regions()
         self.refresh()
 

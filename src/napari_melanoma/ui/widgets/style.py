@@ -174,6 +174,11 @@ def section(title: str, name: str, content: QWidget, settings: DockSettings, is_
     return collapsible
 
 
+def section_title(part: QWidget) -> str:
+    """Return the title of a section; empty for another widget."""
+    return str(part.toggleButton().accessibleName()) if isinstance(part, QCollapsible) else ""
+
+
 def add_to_section(section: QCollapsible, widget: QWidget) -> None:
     """Add a widget below the content of a section; the content must have a vertical layout."""
     section.content().layout().itemAt(0).widget().layout().addWidget(widget)

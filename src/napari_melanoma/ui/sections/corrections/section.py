@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
+from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.corrections.resolve import resolve_corrections
 from napari_melanoma.ui.sections.corrections.view import CorrectionsBar
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -15,20 +16,18 @@ from napari_melanoma.ui.widgets.dialogs import create_question
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
-class CorrectionsSection:
+class CorrectionsSection(PhotographSection):
     """Stores a photograph in the corrections folder, after a question if it has lesions outside the mask."""
 
-    def __init__(self, corrections: PhotographCorrections, icons: ThemedIcons) -> None:
-        self._corrections, self._icons = corrections, icons
+    tools = ("correct",)
 
     def open(self, session: PhotographSession) -> QWidget:
         """Show the review state of a photograph."""
+        self._session, self._corrections = session, session.services.corrections
         corrections = self._corrections
-        self._session, self._bar = session, CorrectionsBar(corrections.settings, self._icons)
+        self._bar = CorrectionsBar(corrections.settings, session.services.icons)
         self._bar.add_requested.connect(self.add)
         self._bar.reject_requested.connect(partial(corrections.reject, session))
         self._bar.undo_requested.connect(corrections.store.undo)
@@ -45,7 +44,11 @@ class CorrectionsSection:
         self._corrections.store.changed.disconnect(self._update)
         for signal in (self._session.shown, self._session.events.review):
             signal.disconnect(self._update)
-        del self._session, self._bar
+        del self._session, self._corrections, self._bar
+
+    def toggle_tool(self, name: str) -> None:
+        """Store the photograph by its keyboard shortcut."""
+        self.add()
 
     def add(self) -> None:
         """Store the photograph with its current mask."""

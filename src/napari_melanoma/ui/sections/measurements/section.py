@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.measurements.resolve import resolve_measurements
 from napari_melanoma.ui.sections.measurements.view import LesionList, MeasurementTable
 from napari_melanoma.ui.viewer import layers
@@ -16,24 +17,27 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 
-class MeasurementsSection:
+class MeasurementsSection(PhotographSection):
     """Shows the measurements of the mask, and a list of several lesions, in which a click shows one."""
+
+    def show(self, session: PhotographSession) -> None:
+        """Use the session of a photograph."""
+        self._session, self._signals = session, (session.shown, session.events.request, session.events.prediction)
 
     def open(self, session: PhotographSession) -> QWidget:
         """Show the measurements of a photograph."""
-        self._session, self._lesions, self._table = session, LesionList(), MeasurementTable()
+        self._lesions, self._table = LesionList(), MeasurementTable()
         self._lesions.chosen.connect(partial(_show_lesion, session))
-        for signal in (session.shown, session.events.request, session.events.prediction):
+        for signal in self._signals:
             signal.connect(self._update)
         self._update()
         return column(self._lesions, self._table)
 
     def close(self) -> None:
         """Stop following the photograph."""
-        session = self._session
-        for signal in (session.shown, session.events.request, session.events.prediction):
+        for signal in self._signals:
             signal.disconnect(self._update)
-        del self._session, self._lesions, self._table
+        del self._session, self._signals
 
     def _update(self) -> None:
         lesion, outcome = self._session.lesion, self._session.current_prediction

@@ -1,0 +1,162 @@
+"""*Sections ...*: which sections of a dock are shown, at most eight; the user's choice is stored in the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, quiet_label, row, tool_button
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from napari_melanoma.ui.sections.host import SectionDock
+
+MAX_SHOWN = 8
+EXPLANATION = (
+    f"A dock shows at most {MAX_SHOWN} sections. The shortcut of a tool shows its section, too. "
+    "A section that is not shown keeps what is stored in it."
+)
+FULL_TIP = f"{MAX_SHOWN} sections are shown. Clear another one first."
+CONTENT = "has content"
+
+
+def resolve_shown(titles: Sequence[str], chosen: Mapping[str, bool], seldom: Collection[str]) -> tuple[str, ...]:
+    """Return the titles of the sections that are shown, in the order of ``titles``.
+
+    ``chosen``: whether the user has chosen to show a section. Of the others, as many are shown as there is room for;
+    those that are ``seldom`` needed come last.
+    """
+    shown = [title for title in titles if chosen.get(title)]
+    others = sorted((title for title in titles if title not in chosen), key=lambda title: title in seldom)
+    shown += others[: max(0, MAX_SHOWN - len(shown))]
+    return tuple(title for title in titles if title in shown)
+
+
+class SectionChoice(QObject):
+    """Shows the sections that the user has chosen; ``button`` opens a dialog that lists all.
+
+    A hidden section is collapsed, so that nothing opens it; it is shown when a shortcut or a tab of the reading mode
+    expands it. ``find_content``: returns the titles of the sections with stored values.
+    """
+
+    def __init__(self, dock: SectionDock) -> None:
+        super().__init__(dock)
+        self.find_content: Callable[[], Collection[str]] = lambda: ()
+        self.button = tool_button("choose_sections", "Sections", "", "Sections ...")
+        self.button.clicked.connect(self._open_dialog)
+        self._dock = dock
+        self._hidden: dict[str, bool] = {}  # by title, whether the section was expanded before
+        self._revealed: set[str] = set()  # shown for a shortcut, until the dock is closed
+        self._unneeded: set[str] = set()  # not shown for the displayed image
+        self._watched: set[str] = set()
+
+    def list_frames(self) -> dict[str, QCollapsible]:
+        """Return the sections that can be chosen, by title, from top to bottom."""
+        places, always = self._dock.list_places(), self._dock.always_shown
+        return {title: one for title, one in places.items() if isinstance(one, QCollapsible) and title not in always}
+
+    def is_hidden(self, title: str) -> bool:
+        """Whether a section is not shown by the user's choice."""
+        return title in self._hidden
+
+    def set_needed(self, title: str, is_needed: bool) -> None:
+        """Show a section only while it is needed, such as patient data for a model that uses them."""
+        (self._unneeded.discard if is_needed else self._unneeded.add)(title)
+        self.update()
+
+    def choose(self, title: str, is_shown: bool) -> None:
+        """Show or hide a section from now on."""
+        frames = self.list_frames()
+        self._store({one: one not in self._hidden for one in frames} | {title: is_shown})
+        self._revealed.clear()
+        self.update()
+
+    def update(self) -> None:
+        """Show the chosen sections, and hide the others; call this after sections were added."""
+        frames = self.list_frames()
+        shown = {*resolve_shown(tuple(frames), self._chosen, self._dock.seldom_shown), *self._revealed}
+        for title, frame in frames.items():
+            if title not in self._watched:
+                self._watched.add(title)
+                frame.toggled.connect(partial(self._on_toggled, title))
+            if title not in shown:
+                self._hide(title, frame)
+            elif self._hidden.pop(title, False):
+                frame.expand(animate=False)
+            is_visible = title in shown and title not in self._unneeded
+            if is_visible == frame.isHidden():
+                frame.setVisible(is_visible)
+        count = len(self._hidden)
+        self.button.setToolTip(f"Choose which sections are shown; {count} of {len(frames)} are not shown")
+
+    @property
+    def _chosen(self) -> dict[str, bool]:
+        stored: dict[str, Any] = self._dock.settings.get(f"{self._dock.name}/sections", {})
+        return {title: is_shown is True for title, is_shown in stored.items()}
+
+    def _store(self, chosen: Mapping[str, bool]) -> None:
+        self._dock.settings.set(f"{self._dock.name}/sections", {**self._chosen, **chosen})
+
+    def _hide(self, title: str, frame: QCollapsible) -> None:
+        if title not in self._hidden:
+            self._hidden[title] = bool(frame.isExpanded())
+        if frame.isExpanded():
+            frame.blockSignals(True)  # this is not the user's choice
+            frame.collapse(animate=False)
+            frame.blockSignals(False)
+
+    def _on_toggled(self, title: str, expanded: bool) -> None:
+        if expanded and title in self._hidden:
+            self._hidden[title] = False  # it is expanded already
+            self._revealed.add(title)
+            self.update()
+
+    def _open_dialog(self) -> None:
+        dialog = SectionDialog(self, self.find_content(), self._dock.window())
+        dialog.setWindowTitle(f"Sections of the {self._dock.accessibleName()} dock")
+        dialog.open()
+
+
+class SectionDialog(QDialog):
+    """Lists the sections of a dock; each check box takes effect at once."""
+
+    def __init__(self, choice: SectionChoice, with_content: Collection[str], window: QWidget) -> None:
+        super().__init__(window)
+        self.setObjectName("sections_dialog")
+        self._choice = choice
+        self.boxes = {
+            title: named(QCheckBox(title), f"show_{title}", f"Show {title}") for title in choice.list_frames()
+        }
+        rows = [
+            row(box, quiet_label(CONTENT if title in with_content else ""), stretch=0)
+            for title, box in self.boxes.items()
+        ]
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        for widget in (WrappedLabel(EXPLANATION), *rows, buttons):
+            layout.addWidget(widget)
+        self.setMinimumWidth(320)
+        self.finished.connect(self.deleteLater)
+        self._update()
+        for title, box in self.boxes.items():
+            box.toggled.connect(partial(self._on_toggled, title))
+
+    def _on_toggled(self, title: str, is_shown: bool) -> None:
+        self._choice.choose(title, is_shown)
+        self._update()
+
+    def _update(self) -> None:
+        """Show the choice; with as many sections as fit, no other one can be added."""
+        is_full = sum(not self._choice.is_hidden(title) for title in self.boxes) >= MAX_SHOWN
+        for title, box in self.boxes.items():
+            is_hidden = self._choice.is_hidden(title)
+            box.blockSignals(True)
+            box.setChecked(not is_hidden)
+            box.blockSignals(False)
+            enable(box, f"Show or hide the section {title}", FULL_TIP if is_full and is_hidden else "")

@@ -1,0 +1,230 @@
+"""A dock as a list of sections: each is opened on the displayed session, and closed before another one is displayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QWidget
+from superqt import QCollapsible
+
+from napari_melanoma.core.errors import PluginError
+from napari_melanoma.ui.plugin_dialog import announce_new_files
+from napari_melanoma.ui.sections import SectionBase, find_sections
+from napari_melanoma.ui.sections.choice import SectionChoice
+from napari_melanoma.ui.sections.guarded import GuardedSection
+from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import add_to_section, column, problem_label, section, section_title
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.session.connections import PendingInput
+    from napari_melanoma.ui.session.document import Document
+    from napari_melanoma.ui.viewer.docking import DeferredWidgets
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+
+class HostedSession(Protocol):
+    """What the host uses of a session; ``flushing`` is emitted before its sections are closed."""
+
+    flushing: PendingInput
+
+
+Session = TypeVar("Session", bound=HostedSession)
+
+
+class SectionDock(QWidget):
+    """A dock that hosts sections; ``name``: starts the names of shortcuts and of frames, such as ``slide``.
+
+    ``choice``: which sections are shown. By their titles, ``always_shown`` cannot be hidden, and ``seldom_shown`` are
+    hidden by default if there are too many.
+    """
+
+    name: str
+    settings: DockSettings
+    choice: SectionChoice
+    always_shown: tuple[str, ...] = ()
+    seldom_shown: tuple[str, ...] = ()
+
+    def list_places(self) -> Mapping[str, QWidget]:
+        """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""
+        raise NotImplementedError
+
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add the frame of a section for which the dock has no place."""
+        raise NotImplementedError
+
+
+@dataclass
+class HostedSection(Generic[Session]):
+    """A section with its place in the dock.
+
+    ``is_added``: the dock had no place for it. ``is_shown``: it shows the session on the canvas.
+    ``widget``: of the open section, None while it is closed.
+    """
+
+    frame: QWidget
+    section: SectionBase[Session]
+    is_added: bool
+    is_shown: bool = False
+    widget: QWidget | None = None
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether its widgets are needed; always if the place is not collapsible."""
+        return not isinstance(self.frame, QCollapsible) or bool(self.frame.isExpanded())
+
+
+class SectionHost(QObject, Generic[Session]):
+    """Open the sections of a base class on the displayed session, each in the place of the dock that has its title.
+
+    ``session``: that is displayed; None for none.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: SectionDock, base: type[SectionBase[Session]], deferred: DeferredWidgets) -> None:
+        super().__init__(dock)
+        self.dock = dock
+        self.session: Session | None = None
+        self.sections: dict[str, HostedSection[Session]] = {}  # by title
+        self._is_open_first = True  # whether sections are expanded that the user has never expanded or collapsed
+        self._search = BackgroundJob(partial(_find_sections, base))
+        self._search.succeeded.connect(self._on_found)
+        self._search.failed.connect(self.failed)
+        deferred.add_task(lambda: self._search.start(self))
+        dock.destroyed.connect(self._close_sections)
+        dock.choice.find_content = self._find_content
+
+    def show_session(self, session: Session | None) -> None:
+        """Close the sections of the displayed session, and open them on another one."""
+        self._close_sections()
+        self.session = session
+        self._open_sections()
+
+    def toggle_tool(self, name: str) -> None:
+        """Expand the section of a tool, and start or stop the tool."""
+        for hosted in self.sections.values():
+            if self.session is not None and name in hosted.section.tools:
+                if isinstance(hosted.frame, QCollapsible):
+                    hosted.frame.expand()
+                if hosted.is_shown and hosted.widget is not None:
+                    try:
+                        hosted.section.toggle_tool(name)
+                    except PluginError as error:
+                        self.failed.emit(error)
+
+    def _on_found(self, sections: Mapping[str, Callable[[], SectionBase[Session]]]) -> None:
+        for title, create in sections.items():
+            self._add(title, create())
+        self.dock.choice.update()
+        self._show_defaults()
+        self._open_sections()
+        announce_new_files()
+
+    def _add(self, title: str, made: SectionBase[Session]) -> None:
+        """Add a section to its place; the dock adds a frame if it has none of this title."""
+        dock, place = self.dock, self.dock.list_places().get(title)
+        if place is not None and isinstance(made, GuardedSection):
+            self.failed.emit(made.plugin.make_error(f"expected a new title, found that of the section {title}"))
+            return
+        is_added = place is None
+        if place is None:
+            name = f"{dock.name}_{title.lower()}_section"
+            place = frame = section(title, name, column(), dock.settings, self._is_open_first)
+            dock.add_section(frame)
+        self.sections[title] = hosted = HostedSection(place, made, is_added)
+        if isinstance(place, QCollapsible):
+            place.toggled.connect(partial(self._on_toggled, hosted))
+        for tool in (one for one in made.tools if f"{dock.name}.{one}" in SHORTCUTS):
+            add_shortcut(dock, f"{dock.name}.{tool}", partial(self.toggle_tool, tool))
+
+    def _show_defaults(self) -> None:
+        """Expand or collapse added sections as the user did last."""
+        for hosted in self.sections.values():
+            if hosted.is_added and isinstance(hosted.frame, QCollapsible):
+                self._show_default(hosted.frame, self._is_open_first)
+
+    def _show_default(self, frame: QCollapsible, default: bool) -> None:
+        is_open = self.dock.settings.is_section_open(frame.objectName(), default)
+        if self.dock.choice.is_hidden(section_title(frame)):
+            return
+        if is_open != frame.isExpanded():
+            frame.blockSignals(True)  # this is not the user's choice
+            (frame.expand if is_open else frame.collapse)(animate=False)
+            frame.blockSignals(False)
+
+    def _find_documents(self, part: SectionBase[Session], session: Session) -> Sequence[Document[Any]]:
+        """Return the documents that must be read before a section is shown."""
+        return ()
+
+    def _find_content(self) -> list[str]:
+        """Return the titles of the sections with stored values of the displayed session."""
+        session = self.session
+        if session is None:
+            return []
+        return [title for title, hosted in self.sections.items() if hosted.section.has_content(session)]
+
+    def _open_sections(self) -> None:
+        for hosted in self.sections.values():
+            self._open(hosted)
+
+    def _open(self, hosted: HostedSection[Session]) -> None:
+        """Show a section on the canvas once its documents have been read, and its widgets if it is expanded."""
+        session, part = self.session, hosted.section
+        if session is None:
+            return
+        documents = self._find_documents(part, session)
+        for document in documents:
+            document.ready.connect(self._open_sections, unique=True)
+        if not all(document.is_ready for document in documents):
+            return
+        problem = next((document.problem for document in documents if document.problem), "")
+        if not problem and not hosted.is_shown:
+            part.show(session)
+            hosted.is_shown = True
+        if hosted.widget is None and hosted.is_expanded:
+            hosted.widget = problem_label(problem) if problem else part.open(session)
+            if isinstance(hosted.frame, QCollapsible):
+                add_to_section(hosted.frame, hosted.widget)
+            else:
+                hosted.frame.layout().addWidget(hosted.widget)
+            _set_tab_order(hosted.frame, hosted.widget)
+
+    def _on_toggled(self, hosted: HostedSection[Session], expanded: bool) -> None:
+        if expanded:
+            self._open(hosted)
+
+    def _close_sections(self) -> None:
+        if self.session is not None:
+            self.session.flushing.emit()
+        for hosted in self.sections.values():
+            if hosted.is_shown:
+                hosted.section.close()
+                hosted.is_shown = False
+            if hosted.widget is not None:
+                hosted.widget.setParent(None)  # not found by its name any more
+                hosted.widget.deleteLater()
+                hosted.widget = None
+
+
+def _set_tab_order(place: QWidget, widget: QWidget) -> None:
+    """Let the tab key follow the eye: Qt appends the widgets of a section that is opened later to the window's."""
+    previous = widget.parentWidget().previousInFocusChain() or place
+    while previous.focusPolicy() == Qt.FocusPolicy.NoFocus and previous is not place:
+        previous = previous.previousInFocusChain() or place
+    for part in (widget, *widget.findChildren(QWidget)):
+        if part.focusPolicy() != Qt.FocusPolicy.NoFocus and part.window() is place.window():  # no popup of a combo
+            QWidget.setTabOrder(previous, part)
+            previous = part
+
+
+def _find_sections(
+    base: type[SectionBase[Session]], run: RunContext
+) -> Mapping[str, Callable[[], SectionBase[Session]]]:
+    return find_sections(base)

@@ -1,0 +1,150 @@
+"""A dock as a list of sections: opened on one session after another, in their places and the tab order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+import pytest
+from qtpy.QtWidgets import QComboBox, QLineEdit, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.choice import SectionChoice
+from napari_melanoma.ui.sections.host import SectionDock, SectionHost
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import column, section, section_title
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+    from napari_melanoma.ui.session.photograph import PhotographSession
+
+
+class NameSection(PhotographSection):
+    """Two lines with the name of the session."""
+
+    tools = ("name",)
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def show(self, session: PhotographSession) -> None:
+        self.events.append(f"show {session.name}")
+
+    def open(self, session: PhotographSession) -> QWidget:
+        self.events.append(f"open {session.name}")
+        lines = [QLineEdit(session.name), QLineEdit(session.name)]
+        for line, name in zip(lines, ("first", "second"), strict=True):
+            line.setObjectName(name)
+        combo = QComboBox()  # with a popup, which is a window of its own
+        combo.setEditable(True)
+        combo.view()
+        return column(*lines, combo)
+
+    def toggle_tool(self, name: str) -> None:
+        self.events.append(f"toggle {name}")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+class Dock(SectionDock):
+    """Lines above and below a place that is always expanded, and a collapsible one."""
+
+    name = "lesion"
+
+    def __init__(self, is_open: bool) -> None:
+        super().__init__()
+        self.settings = DockSettings()
+        self.place, self.frame = column(), section("Frame", "lesion_frame_section", column(), self.settings, is_open)
+        self.choice = SectionChoice(self)
+        self.added: list[QCollapsible] = []
+        layout = QVBoxLayout(self)
+        for name, part in (("above", QLineEdit()), ("", self.place), ("", self.frame), ("below", QLineEdit())):
+            part.setObjectName(name or part.objectName())
+            layout.addWidget(part)
+
+    def list_places(self) -> dict[str, QWidget]:
+        return {"Place": self.place, "Frame": self.frame, **{section_title(one): one for one in self.added}}
+
+    def add_section(self, frame: QCollapsible) -> None:
+        self.added.append(frame)
+        self.layout().addWidget(frame)
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, home: Path) -> Dock:
+    made = Dock(is_open=False)
+    qtbot.addWidget(made)
+    return made
+
+
+def host_section(dock: Dock, title: str) -> tuple[SectionHost[PhotographSession], NameSection]:
+    host, made = SectionHost(dock, PhotographSection, Mock()), NameSection()
+    host._on_found({title: lambda: made})
+    return host, made
+
+
+def tab_order(window: QWidget) -> list[str]:
+    names, widget = [], window.nextInFocusChain()
+    while widget is not window:
+        names += [widget.objectName()] if isinstance(widget, QLineEdit) and widget.objectName() else []
+        widget = widget.nextInFocusChain()
+    return names
+
+
+def make_session(name: str) -> PhotographSession:
+    session = Mock()
+    session.name = name
+    return session
+
+
+def test_a_section_is_closed_before_another_session_is_shown(dock: Dock) -> None:
+    host, made = host_section(dock, "Place")
+    host.show_session(None)
+    assert made.events == []
+    for name in ("one", "two"):
+        host.show_session(make_session(name))
+        assert [dock.findChild(QLineEdit, line).text() for line in ("first", "second")] == [name] * 2
+        assert tab_order(dock) == ["above", "first", "second", "below"]
+    host.show_session(None)
+    assert made.events == ["show one", "open one", "close", "show two", "open two", "close"]
+    assert tab_order(dock) == ["above", "below"]
+
+
+def test_pending_input_is_applied_before_a_section_is_closed(dock: Dock) -> None:
+    host, made = host_section(dock, "Place")
+    session = make_session("one")
+    session.flushing.emit.side_effect = lambda: made.events.append("apply")
+    host.show_session(session)
+    host.show_session(None)
+    assert made.events[-2:] == ["apply", "close"]
+
+
+def test_the_widgets_of_a_collapsed_section_are_made_when_it_is_expanded(dock: Dock) -> None:
+    host, made = host_section(dock, "Frame")
+    host.show_session(make_session("one"))
+    assert made.events == ["show one"]
+    dock.frame.expand(animate=False)
+    assert made.events == ["show one", "open one"]
+    assert tab_order(dock) == ["above", "first", "second", "below"]
+
+
+def test_a_tool_expands_its_section(dock: Dock) -> None:
+    host, made = host_section(dock, "Frame")
+    host.toggle_tool("name")
+    assert made.events == []
+    host.show_session(make_session("one"))
+    host.toggle_tool("name")
+    assert made.events == ["show one", "open one", "toggle name"]
+
+
+def test_the_dock_adds_a_frame_for_a_section_without_a_place(dock: Dock) -> None:
+    host, made = host_section(dock, "Names")
+    (frame,) = dock.added
+    assert frame.objectName() == "lesion_names_section"
+    host.show_session(make_session("one"))
+    assert made.events == ["show one", "open one"]
