@@ -28,6 +28,7 @@ DAILY_SECTIONS = (
     "Depth",
     "Synoptic report",
     "Regions",
+    "Strokes",  # of the example plug-in
 )
 
 

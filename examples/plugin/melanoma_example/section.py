@@ -18,9 +18,13 @@ class StrokesSection(Section):
 
     documents = (STROKE_DOCUMENT,)
 
+    def show(self, session: SlideSession) -> None:
+        """Use the session of a slide."""
+        self._document = session.painted
+
     def open(self, session: SlideSession) -> QLabel:
         """Return the widgets for a slide."""
-        self._document, self._label = session.painted, QLabel()
+        self._label = QLabel()
         self._label.setObjectName("example_strokes")
         self._document.changed.connect(self._show_count)
         self._show_count()

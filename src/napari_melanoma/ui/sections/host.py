@@ -81,7 +81,7 @@ class HostedSection(Generic[Session]):
 
 
 class SectionHost(QObject, Generic[Session]):
-    """Open the sections of a base class on the displayed session, each in the place of the dock that has its title.
+    """Open the sections of a base class on the displayed session, each in the part of the dock that has its title.
 
     ``session``: that is displayed; None for none.
     """

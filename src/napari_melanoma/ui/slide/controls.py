@@ -138,7 +138,6 @@ class SlideControls(SectionDock):
             "slide_report", "Report", "Write a report of what is stored for the slide (HTML, optionally PDF)", "Report"
         )
         self.status = StatusLine(self.icons)
-        self.choice = SectionChoice(self)
         self.waiting = DeferredWidgets(self)
         self.run_manager = SlideRunManager(self, self.settings)
         self.context = SlideContext(
@@ -327,14 +326,9 @@ class SlideControls(SectionDock):
         self.hidden_notice.hide()
         self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
         self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
-        return column(
-            self.picker,
-            self.scale_panel,
-            self.hidden_notice,
-            *self._groups,
-            row(self.choice.button, stretch=0),
-            spacing=ROWS_PX,
-        )
+        self.choice = SectionChoice(self)
+        head, foot = (self.picker, self.scale_panel, self.hidden_notice), row(self.choice.button)
+        return column(*head, *self._groups, foot, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
