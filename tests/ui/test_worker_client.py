@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_melanoma.core import errors
+from napari_melanoma.core import errors, plugins
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
@@ -45,6 +45,14 @@ def test_one_child_handles_one_request_after_the_other(client, qtbot):
     pid = client.pid
     assert wait(qtbot, ask(client)[1]) == "fine"
     assert client.pid == pid
+
+
+def test_a_plugin_confirmed_since_the_child_was_started_is_found_by_another_child(client, qtbot):
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    pid = client.pid
+    plugins.refresh()
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    assert client.pid not in (None, pid)
 
 
 def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot):

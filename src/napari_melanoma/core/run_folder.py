@@ -339,6 +339,11 @@ class RunStatus:
     state: RunState
     message: str = ""
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the run may still change."""
+        return self.state.active
+
 
 class RunEventReader:
     """Read the new events of a run at each poll.

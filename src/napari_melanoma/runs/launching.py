@@ -131,6 +131,11 @@ class RunReport(RunStatus):
         return self.path.name
 
     @property
+    def may_change(self) -> bool:
+        """Whether the run may still change; the process of a finished run may still write the comparison."""
+        return self.state.active or (self.bundle is not None and self.comparison is None and self.ended is None)
+
+    @property
     def monitor(self) -> Monitor:
         """The measure that selects the best epoch."""
         return _find_monitor(self.recipe, self.metrics)

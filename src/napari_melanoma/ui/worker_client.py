@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import shutil
 import tempfile
@@ -17,6 +16,8 @@ from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 from napari_melanoma.core import errors
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.files import temporary_prefix
+from napari_melanoma.core.plugins import Plugin, list_plugins
+from napari_melanoma.core.worker_requests import WorkerResult, format_request, parse_event
 from napari_melanoma.ui.widgets.job import tasks
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class WorkerClient(QObject):
         self._count = 0
         self._error_lines = deque[str](maxlen=20)
         self._folder: Path | None = None
+        self._plugins: Sequence[Plugin] = ()  # those that the child may load
         self._process = self._new_process()
 
     @property
@@ -82,6 +84,7 @@ class WorkerClient(QObject):
         """Start the child if it is not running, so that the first request is fast."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
             self._prepared.clear()
+            self._plugins = list_plugins()
             program, *arguments = self._make_command()
             self._process.start(program, arguments)
 
@@ -108,8 +111,7 @@ class WorkerClient(QObject):
 
     def _make_request(self, verb: str, arguments: dict[str, Any]) -> WorkerRequest:
         self._count += 1
-        message = {"id": self._count, "verb": verb, "arguments": arguments}
-        return WorkerRequest(self, json.dumps(message).encode() + b"\n", self._count)
+        return WorkerRequest(self, format_request(self._count, verb, arguments), self._count)
 
     def prioritize_request(self, request: WorkerRequest) -> None:
         """Process a request before the others that are waiting."""
@@ -171,25 +173,27 @@ class WorkerClient(QObject):
         if self._active is None and (waiting := self._pending or self._preparations):
             self._active = waiting.popleft()
             self._error_lines.clear()
+            if self._plugins is not list_plugins():  # the child does not find a plug-in that was confirmed since
+                self._replace_process()
             self.ensure_started()
             self._process.write(self._active.line)
         tasks.set_running(self, self._active is not None)
 
     def _on_output(self) -> None:
         while self._process.canReadLine():
-            self._on_event(json.loads(bytes(self._process.readLine().data())))
+            self._on_line(bytes(self._process.readLine().data()))
 
-    def _on_event(self, event: dict[str, Any]) -> None:
+    def _on_line(self, line: bytes) -> None:
         request = self._active
-        if request is None or event.pop("id") != request.number:
+        event = None if request is None else parse_event(line, request.number)
+        if request is None or event is None:
             return
-        kind = event.pop("kind")
-        if kind == "progressed":
-            request.progressed.emit(Progress(**event))
-        elif kind == "succeeded":
-            self._end(request, "succeeded", event["result"])
+        if isinstance(event, Progress):
+            request.progressed.emit(event)
+        elif isinstance(event, WorkerResult):
+            self._end(request, "succeeded", event.value)
         else:
-            self._end(request, "failed", errors.recreate_error(event["type"], event["message"]))
+            self._end(request, "failed", event)
 
     def _end(self, request: WorkerRequest, kind: str, value: object) -> None:
         self._active = None

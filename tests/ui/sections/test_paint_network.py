@@ -29,6 +29,7 @@ from napari_melanoma.ui.sections.paint.network import (
     resolve_network,
     resolve_network_blocker,
 )
+from napari_melanoma.ui.sections.paint.options import PaintOptions
 from napari_melanoma.ui.sections.paint.saving import describe_slides
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -104,7 +105,7 @@ def test_missing_packages_are_reported_before_the_question(qtbot, monkeypatch) -
     qtbot.addWidget(panel)
     trainer = NetworkTrainer(panel, NetworkRun(is_searched=True), create_session(), parent)
     with qtbot.waitSignal(trainer.failed) as failed:
-        trainer.ask(panel)
+        trainer.ask(panel, PaintOptions())
     assert failed.args == [error]
     trainer.close()
 
@@ -148,7 +149,7 @@ def test_a_second_network_can_be_used_after_the_first(qtbot, monkeypatch) -> Non
         with qtbot.waitSignal(trainer.used):
             panel.use_button.click()
         qtbot.waitUntil(lambda: tasks.is_idle(parent) and len(reports) == 1)
-        trainer._submit(network._read)
+        trainer._watch.refresh()
         qtbot.waitUntil(lambda: tasks.is_idle(parent) and not reports)
         assert panel.use_button.isVisibleTo(panel)
         assert panel.use_button.isEnabled()

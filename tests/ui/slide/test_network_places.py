@@ -12,10 +12,11 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
 from napari_melanoma.evaluation.map_difference import FACT, ClassDifference, DifferentPlace, MapDifference
 from napari_melanoma.io.results import write_rgb
+from napari_melanoma.runs import launching
 from napari_melanoma.runs.launching import RunReport
 from napari_melanoma.runs.stroke_training import DATA_SET
 from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED
-from napari_melanoma.ui.sections.paint import network, section
+from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.different_places import NOT_OPEN
 from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -61,10 +62,9 @@ def compared(person, tmp_path, monkeypatch):
     text = f"Balanced accuracy 0.95 against 0.87. {difference.describe()}"
     comparison = Comparison(MODEL, MODEL, {}, (), (), (), "inconclusive", text, 1, 1, facts=facts, task="cells")
     report = RunReport(run, RunState.finished, "Done.", comparison=comparison)
-    monkeypatch.setattr(network, "_read", lambda path, run: report)
+    monkeypatch.setattr(launching, "read_run", lambda path: report)
     trainer = opened(person)._trainer
-    trainer._run.path = run
-    trainer._submit(network._read)
+    trainer._follow(run)
     person.until(lambda: len(trainer._panel.places.cells) == len(places))
     return person
 

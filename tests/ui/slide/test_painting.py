@@ -328,7 +328,7 @@ def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom
     ("start", "work", "expected"),
     [
         (lambda part: part._saver._start((), None, part._options.current.fit, "mine", {}), "save_model", NOT_SAVED),
-        (lambda part: part._trainer._prepare(()), "_prepare", NOT_STARTED),
+        (lambda part: part._trainer._prepare((), part._options.current.fit), "_prepare", NOT_STARTED),
     ],
     ids=("save", "train"),
 )

@@ -5,7 +5,6 @@ The child is the worker of the docks. It starts with the first request and is st
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import weakref
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.errors import WorkerTerminated, recreate_error
+from napari_melanoma.core.errors import WorkerTerminated
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.processes import NO_CONSOLE, python_command
+from napari_melanoma.core.worker_requests import WorkerResult, format_request, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,18 +82,16 @@ class EncoderProcess:
         assert child.stdin is not None
         assert child.stdout is not None
         self._count += 1
-        line = json.dumps({"id": self._count, "verb": verb, "arguments": arguments})
         with suppress(OSError):  # the child has ended: it is reported below
-            child.stdin.write(line.encode() + b"\n")
+            child.stdin.write(format_request(self._count, verb, arguments))
             child.stdin.flush()
         for answer in child.stdout:
-            event = json.loads(answer)
-            if event["id"] != self._count or event["kind"] == "progressed":
-                continue
-            if event["kind"] == "succeeded":
-                result: dict[str, Any] = event["result"]
+            event = parse_event(answer, self._count)
+            if isinstance(event, Exception):
+                raise event
+            if isinstance(event, WorkerResult):
+                result: dict[str, Any] = event.value
                 return result
-            raise recreate_error(event["type"], event["message"])
         raise WorkerTerminated(self._describe_end(child))
 
     def _ensure_started(self) -> subprocess.Popen[bytes]:

@@ -206,11 +206,6 @@ class LogTail:
         return lines.decode("utf-8", errors="replace")
 
 
-def may_change(report: RunReport) -> bool:
-    """Return whether the run may still change; the process of a finished run may still write the comparison."""
-    return report.state.active or (report.bundle is not None and report.comparison is None and report.ended is None)
-
-
 def _list_sample_folders(path: Path) -> tuple[str, ...]:
     """List the folders with sample predictions, the one from before training first."""
     try:

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.training.monitor import monitor_from_values
 from napari_melanoma.ui.train.comparison import ComparisonView
-from napari_melanoma.ui.train.run_reader import CurveStyle, LossCurve, RunFolderReader, TrainingSnapshot, may_change
+from napari_melanoma.ui.train.run_reader import CurveStyle, LossCurve, RunFolderReader, TrainingSnapshot
 from napari_melanoma.ui.train.run_text import (
     RunActivity,
     completed_fraction,
@@ -71,7 +71,7 @@ class RunView(QWidget):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         named(self, "run_view", "Run").setToolTip("")
-        self.watch = RunWatcher(self, RunFolderReader, may_change)
+        self.watch = RunWatcher(self, RunFolderReader)
         self.report: RunReport | None = None
         self._activity = RunActivity()
         self._name = named(QLabel(), "run_name", "Name of the run")

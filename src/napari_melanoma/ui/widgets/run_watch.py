@@ -38,7 +38,7 @@ class RunReader(Protocol):
 class RunWatcher(QObject):
     """Read a run folder repeatedly while the watcher is active and the run may change.
 
-    ``reader``: creates the reader of a folder. ``may_change``: returns whether a run with this status may still change.
+    ``reader``: creates the reader of a folder.
     """
 
     changed = Signal(object)  # RunStatus of the last snapshot
@@ -46,14 +46,9 @@ class RunWatcher(QObject):
     snapshot_taken = Signal(object)  # RunSnapshot
     failed = Signal(object)  # the exception
 
-    def __init__(
-        self,
-        parent: QObject,
-        reader: Callable[[Path], RunReader],
-        may_change: Callable[[Any], bool] = lambda status: status.state.active,
-    ) -> None:
+    def __init__(self, parent: QObject, reader: Callable[[Path], RunReader]) -> None:
         super().__init__(parent)
-        self._create_reader, self._may_change = reader, may_change
+        self._create_reader = reader
         self._reader: RunReader | None = None
         self._active_reader: RunReader | None = None
         self._job: BackgroundJob | None = None
@@ -114,7 +109,7 @@ class RunWatcher(QObject):
         if snapshot.events:
             self.events.emit(snapshot.events)
         self.changed.emit(snapshot.status)
-        if self._active and (self.expecting or self._may_change(snapshot.status)):
+        if self._active and (self.expecting or snapshot.status.may_change):
             self._timer.start()
 
     def _on_finished(self) -> None:

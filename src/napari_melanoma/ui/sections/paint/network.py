@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QProgressBar, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
@@ -26,6 +26,7 @@ from napari_melanoma.ui.sections.paint.saving import describe_slides, list_paint
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.run_watch import RunSnapshot, RunWatcher
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
@@ -33,16 +34,21 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.map_difference import MapDifference
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.launching import RunReport
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+    from napari_melanoma.ui.sections.paint.options import PaintOptions
     from napari_melanoma.ui.session.slide import SlideSession
 
-POLL_MS, STEPS = 1000, 1000
+STEPS = 1000
 TRAIN_TIP = "Train a network on the strokes of all slides displayed so far, and measure whether it is better"
 DETAILS = (
     "{slides}\n\n"
     "{held_back} held back: the painted classifier and the network, both trained without them, are compared on them. "
     "The network is offered only if it is better.\n\nTraining takes some minutes and continues in the background. The "
     "Train dock shows its curves."
+)
+ENCODER_NOTE = (
+    "\n\nThe features of {} are not compared: the painted classifier of this comparison uses automatic features. The "
+    "displayed map may be better than both."
 )
 BRIGHTFIELD_ONLY = "A network is trained on brightfield slides only. Use Save as model."
 NOT_STARTED = "The training was not started: the displayed slide or its scale has changed. Start it again."
@@ -169,9 +175,9 @@ class NetworkTrainer(QObject):
         self._jobs = LatestJobQueue(self)
         self._jobs.succeeded.connect(self._on_done)
         self._jobs.failed.connect(self._on_failed)
-        self._timer = QTimer(self)
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
+        self._watch = RunWatcher(self, _ReportReader)
+        self._watch.changed.connect(self._on_report)
+        self._watch.failed.connect(self._on_failed)
         panel.cancel_button.clicked.connect(lambda: self._submit(_cancel))
         panel.resume_button.clicked.connect(lambda: self._submit(_resume))
         panel.use_button.clicked.connect(self._use)
@@ -179,7 +185,8 @@ class NetworkTrainer(QObject):
         panel.places.cell_assigned.connect(self._on_place_assigned)
         panel.places.failed.connect(self.failed)
         status.cancelled.connect(self._on_cancelled)
-        self._submit(_read)
+        self._watch.set_active(True)
+        self._watch.set_run(run.path)
         if not run.is_searched:
             run.is_searched = True
             self._jobs.submit("find", lambda: _find_active)
@@ -192,8 +199,11 @@ class NetworkTrainer(QObject):
         """Whether a run is being prepared, or is running."""
         return self._job is not None or (self._report is not None and self._report.state.active)
 
-    def ask(self, window: QWidget) -> None:
-        """State what will be done, and start when the user agrees."""
+    def ask(self, window: QWidget, options: PaintOptions) -> None:
+        """State what will be done, and start when the user agrees.
+
+        ``options``: those of the painted classifier that the network is compared with.
+        """
         from napari_melanoma.slides.tissue_classifier.stroke_data_set import split_strokes
 
         slides = list_painted_slides(self._session)
@@ -212,16 +222,17 @@ class NetworkTrainer(QObject):
         verb = "is" if held_back.startswith("1 ") else "are"
         question = f"Train a network on {format_count(sum(len(one.strokes) for one in slides), 'stroke')}?"
         details = DETAILS.format(slides=describe_slides(slides), held_back=f"{held_back} {verb}")
+        details += "" if options.used_encoder is None else ENCODER_NOTE.format(options.used_encoder.name)
         box = create_question(window, "train_network", question, details, "Paint")
         box.addButton("Train", QMessageBox.ButtonRole.AcceptRole).setObjectName("train_network_yes")
         box.addButton(QMessageBox.StandardButton.Cancel)
-        box.accepted.connect(partial(self._prepare, slides))
+        box.accepted.connect(partial(self._prepare, slides, options.without_encoder.fit))
         box.finished.connect(box.deleteLater)
         box.open()
 
     def close(self) -> None:
         """Stop following the run, which continues; cancel a run that is being prepared."""
-        self._timer.stop()
+        self._watch.set_active(False)
         self._jobs.cancel()
         self._panel.places.clear()
         self._status.cancelled.disconnect(self._on_cancelled)
@@ -229,10 +240,10 @@ class NetworkTrainer(QObject):
             self._job.cancel()
             self._status.end("training", NOT_STARTED)
 
-    def _prepare(self, slides: Sequence[PaintedSlideFile]) -> None:
+    def _prepare(self, slides: Sequence[PaintedSlideFile], options: TissueFitOptions) -> None:
         if self.is_active:
             return
-        self._job = BackgroundJob(partial(_prepare, slides))
+        self._job = BackgroundJob(partial(_prepare, slides, options))
         self._job.progressed.connect(partial(self._status.progress, "training"))
         self._job.succeeded.connect(self._on_started)
         self._job.failed.connect(self.failed)
@@ -242,10 +253,13 @@ class NetworkTrainer(QObject):
         self.changed.emit()
 
     def _on_started(self, path: Path) -> None:
-        self._run.path = path
         self._report = None
         self._status.end("training", "The training of a network has started. You can continue to paint.")
-        self._submit(_read)
+        self._follow(path)
+
+    def _follow(self, path: Path) -> None:
+        self._run.path = path
+        self._watch.set_run(path)
 
     def _on_prepared(self) -> None:
         self._job = None
@@ -256,42 +270,33 @@ class NetworkTrainer(QObject):
         if task == "training" and self._job is not None:
             self._job.cancel()
 
-    def _poll(self) -> None:
-        if not self._jobs.busy:
-            self._submit(_read)
-
-    def _submit(self, work: Callable[[Path, RunContext], RunReport | BundleInfo]) -> None:
-        """Run a function of the run's folder in the background."""
+    def _submit(self, work: Callable[[Path, RunContext], BundleInfo | None]) -> None:
+        """Run a function of the run's folder in the background, and read the folder again."""
         path = self._run.path
         if path is not None:
-            self._timer.start()
             self._jobs.submit(work.__name__, lambda: partial(work, path))
 
     def _use(self) -> None:
         self._panel.use_button.setEnabled(False)
         self._submit(_activate)
 
-    def _on_done(self, result: RunReport | BundleInfo | Path | None) -> None:
-        from napari_melanoma.runs.launching import RunReport
-
-        if result is None or isinstance(result, Path):
+    def _on_done(self, result: BundleInfo | Path | None) -> None:
+        if isinstance(result, Path):
             if self._run.path is None:
-                self._run.path = result
-                self._submit(_read)
+                self._follow(result)
             return
-        if not isinstance(result, RunReport):
+        if result is not None:
             models_changed().changed.emit(result.name)
             self.used.emit(result.name)
-            self._poll()
-            return
-        self._report, progress = result, resolve_network(result)
+        self._watch.refresh()
+
+    def _on_report(self, report: RunReport) -> None:
+        self._report, progress = report, resolve_network(report)
         self._panel.show_progress(progress)
         if progress.difference is None:
             self._panel.places.clear()
         else:
-            self._panel.places.update_cells(partial(read_places, result.path, progress.difference))
-        if not result.state.active:
-            self._timer.stop()
+            self._panel.places.update_cells(partial(read_places, report.path, progress.difference))
         self.changed.emit()
 
     def _on_place(self, place: ShownPlace) -> bool:
@@ -315,16 +320,27 @@ class NetworkTrainer(QObject):
         self.failed.emit(error)
 
 
-def _prepare(slides: Sequence[PaintedSlideFile], run: RunContext) -> Path:
+@dataclass
+class _ReportReader:
+    """Reads a run folder; see ``RunReader``."""
+
+    path: Path
+
+    def read_new(self, run: RunContext) -> RunSnapshot:
+        from napari_melanoma.runs.launching import read_run
+
+        return RunSnapshot(read_run(self.path))
+
+
+def _prepare(slides: Sequence[PaintedSlideFile], options: TissueFitOptions, run: RunContext) -> Path:
     """Make the data set of a new run, and start it; return its folder."""
     from napari_melanoma.core.files import remove_folder
     from napari_melanoma.runs.launching import create_run_folder, launch
     from napari_melanoma.runs.stroke_training import NAME, prepare_network
-    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
     path = create_run_folder(NAME)
     try:
-        launch(prepare_network(slides, path, TissueFitOptions(), run), path)
+        launch(prepare_network(slides, path, options, run), path)
     except BaseException:
         remove_folder(path)
         raise
@@ -340,26 +356,18 @@ def _find_active(run: RunContext) -> Path | None:
     return next((one.path for one in active), None)
 
 
-def _read(path: Path, run: RunContext) -> RunReport:
-    from napari_melanoma.runs.launching import read_run
-
-    return read_run(path)
-
-
-def _cancel(path: Path, run: RunContext) -> RunReport:
+def _cancel(path: Path, run: RunContext) -> None:
     from napari_melanoma.core.processes import send_command_or_stop
 
     send_command_or_stop(path, "cancel")
-    return _read(path, run)
 
 
-def _resume(path: Path, run: RunContext) -> RunReport:
-    from napari_melanoma.runs.launching import launch
+def _resume(path: Path, run: RunContext) -> None:
+    from napari_melanoma.runs.launching import launch, read_run
 
-    recipe = _read(path, run).recipe
+    recipe = read_run(path).recipe
     if recipe is not None:
         launch(recipe, path, resume=True)
-    return _read(path, run)
 
 
 def _activate(path: Path, run: RunContext) -> BundleInfo:

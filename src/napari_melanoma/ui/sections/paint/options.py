@@ -78,6 +78,11 @@ class PaintOptions:
         return SHIPPED_MPP if self.used_encoder is None else PublishedFeatures.mpp
 
     @property
+    def without_encoder(self) -> PaintOptions:
+        """These options, with automatic features in place of a published encoder."""
+        return self if self.used_encoder is None else replace(self, features=AUTOMATIC)
+
+    @property
     def fit(self) -> TissueFitOptions:
         """The options with which the command line fits the same classifier."""
         encoder = self.used_encoder

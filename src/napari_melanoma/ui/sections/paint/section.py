@@ -192,7 +192,7 @@ class PaintController(QObject):
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window()))
+        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), self._options.current))
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._update_loop)
         self._similar.cell_painted.connect(self._on_similar_painted)
