@@ -107,7 +107,7 @@ def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]
 
 def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Cells that the model falsely predicts as melanoma or not, far from each other."""
-    heat = dock.heatmap_layer.heatmap
+    heat = dock.context.session.results.value.heatmap
     rows, columns = heat.values.shape
     step = round(heat.placement.step_y / STEP)
     grid = labels[step // 2 :: step, step // 2 :: step][:rows, :columns]
@@ -150,7 +150,8 @@ def run_model(dock: SlideDock, bundle: Path, name: str) -> None:
     wait_until(lambda: dock.analyze_button.isEnabled())
     dock.analyze_button.click()
     wait_until(lambda: dock.run_panel.active)
-    wait_until(lambda: not dock.run_panel.active and bool(dock.results.content) and tasks.is_idle())
+    results = dock.context.session.results
+    wait_until(lambda: not dock.run_panel.active and bool(results.value.content) and tasks.is_idle())
 
 
 if __name__ == "__main__":

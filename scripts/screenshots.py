@@ -372,7 +372,7 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
     if dock.analyze_button.isEnabled():
         dock.analyze_button.click()
-        wait_until(lambda: bool(dock.results.content) and tasks.is_idle())
+        wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
         if dock.lesion_table.table_model.lesions:
             dock.lesion_table.selectRow(0)
     else:

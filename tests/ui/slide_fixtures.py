@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
+from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFileDialog, QLabel, QLineEdit
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.models import DEFAULT_TILE_MODEL
@@ -16,6 +16,7 @@ from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
@@ -86,6 +87,15 @@ class Pathologist(Person):
         hosted.frame.expand(animate=False)
         self.until(lambda: hosted.widget is not None)
         return hosted.widget
+
+    @property
+    def tiles(self):
+        """The buttons of the most suspicious tiles."""
+        return self.finds(TileStrip, "tiles").buttons
+
+    def sets_threshold(self, threshold):
+        """Enter the threshold of the lesions."""
+        self.finds(QDoubleSpinBox, "slide_threshold_number").setValue(threshold)
 
     def until(self, condition):
         self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_slides import LESION, FakeAnalysis
+from qtpy.QtWidgets import QComboBox
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.files import write_json
@@ -55,14 +56,14 @@ def test_attention_is_shown_as_heatmap(person, slide_path, user):
     assert np.nanmax(heat) == 1
     assert (heat[LESION] > 0.99).all()
     assert np.nanmax(np.delete(heat, range(4, 8), axis=0)) < 0.01
-    assert dock.heatmap_layer.heatmap.target == "attention"
-    assert dock.heatmap_controls.class_combo.currentText() == "attention"
-    first = dock.heatmap_layer.heatmap.tiles[0]
+    assert person.session.results.value.heatmap.target == "attention"
+    assert person.finds(QComboBox, "slide_class").currentText() == "attention"
+    first = person.session.results.value.heatmap.tiles[0]
     assert 4 <= first.row / 32 <= 8
     assert 6 <= first.column / 32 <= 10
-    assert dock.prediction_label.text() == DESCRIPTION
+    assert person.label_text("slide_answer") == DESCRIPTION
     assert person.rows() == []  # attention finds no lesions
-    dock.heatmap_controls.threshold_box.setValue(0.3)
+    person.sets_threshold(0.3)
     person.waits()
     assert person.rows() == []
 

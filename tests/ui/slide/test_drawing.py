@@ -204,7 +204,7 @@ def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer
     assert not button.isChecked()
     person.clicks("lesion_draw")
     assert button.isChecked()
-    dock.results.reset()  # as another analysis does
+    dock.context.session.results.reset(is_view=False)  # as another analysis does
     assert not button.isChecked()
     assert DRAWING not in person.viewer.layers
     assert not button.isEnabled()

@@ -90,7 +90,8 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
 
     # Stored files can be exported while the results of the view are shown.
-    analysed.dock.context.is_view = True
+    results = analysed.session.results
+    results.set(replace(results.value, is_view=True))
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
     exports(analysed, "depth", tmp_path / "readings.csv")
     assert len(read_table(tmp_path / "readings.csv")) == 1

@@ -9,7 +9,7 @@ from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QDockWidget
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDockWidget
 from region_access import opens_section, regions
 from slide_fixtures import FIXTURES
 from superqt import QCollapsible
@@ -177,7 +177,7 @@ def test_escape_finishes_a_polygon_then_ends_the_tool_then_leaves_the_reading_mo
 def test_one_key_toggles_all_overlays(annotator):
     person, viewer, slide = annotator, annotator.viewer, annotator.dock.slide
     overlays = [layer for layer in viewer.layers if layer not in slide.layers]
-    person.dock.heatmap_controls.visible_check.setChecked(False)
+    person.finds(QCheckBox, "slide_heatmap").setChecked(False)
     before = {layer.name: layer.visible for layer in overlays}
     assert set(before.values()) == {True, False}
     press(person, "H")

@@ -45,7 +45,7 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
     # What is drawn next has this width at once, without another change of the magnification.
     person.session.measures.undo()
     person.session.measures.redo()
-    dock.analysis_region.show_frame((10, 10, 100, 100))
+    dock.analysis.show_frame((10, 10, 100, 100))
     for role in ("measures", "view"):
         assert fits(person, role), role
     layer = person.viewer.layers["section measures"]

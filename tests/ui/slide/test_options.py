@@ -11,6 +11,7 @@ from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tissue import TissueConfig
+from napari_melanoma.ui.session.tissue import TissueState
 from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, SlideOptionsForm, get_changed_options
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -79,18 +80,21 @@ def test_every_option_has_a_control(everything):
 
 def test_shown_options_are_returned_before_and_after_the_section_is_opened(person, slide_path, everything):
     person.opens_slides(slide_path)
-    check_returned_options(person.dock, everything)
-    person.dock.set_options(SlideOptions())
+    person.dock.model_picker.model = "tiny"
+    check_returned_options(person, everything)
+    person.dock.options_controller.set_options(SlideOptions())
     opens_fold(person)
-    check_returned_options(person.dock, everything)
+    check_returned_options(person, everything)
 
 
-def check_returned_options(dock, everything):
+def check_returned_options(person, everything):
+    dock, session = person.dock, person.session
     for options in (SlideOptions(), everything, SlideOptions(stain=StainConfig()), SlideOptions()):
-        requested = options.model_copy(update={"model": "tiny", "lesions": dock.get_options(dock.slide.info).lesions})
-        dock.set_options(requested)
-        assert dock.get_options(dock.slide.info) == requested
-    dock.set_options(everything.model_copy(update={"model": "tiny"}))
+        lesions = dock.get_options(session).lesions
+        session.tissue.set(TissueState(options.tissue.method))
+        dock.options_controller.set_options(options)
+        assert dock.get_options(session) == options.model_copy(update={"model": "tiny", "lesions": lesions})
+    dock.options_controller.set_options(everything)
     assert dock.options_section.text() == "Options  (31 changed)"
 
 
@@ -142,11 +146,11 @@ def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     assert combo.itemText(0) == "model default"
     chosen = combo.itemData(combo.count() - 1)
     combo.setCurrentIndex(combo.count() - 1)
-    assert dock.get_options(dock.slide.info).target == chosen
+    assert dock.get_options(person.session).target == chosen
     dock.model_picker.model = "timm:resnet18"
     dock.model_picker.changed.emit()
     person.waits()
-    assert dock.get_options(dock.slide.info).target == chosen
+    assert dock.get_options(person.session).target == chosen
 
 
 def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, launched, slide_path, tmp_path):
@@ -165,13 +169,13 @@ def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, l
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
-    assert dock.get_options(dock.slide.info).tile_um == 3000.0
+    assert dock.get_options(person.session).tile_um == 3000.0
     person.clicks("primary")  # again, in the same way: no question
     person.until(lambda: len(launched.options) == 1)
     person.until(lambda: dock.run_panel.active)
     launched.last.dies()
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    options = dock.get_options(dock.slide.info)
+    options = dock.get_options(person.session)
     assert (options.tile_um, options.batch_size) == (None, 8)
     assert dock.settings.get("slide/options", {}) == {"batch_size": 8}
 
@@ -180,4 +184,4 @@ def test_options_of_another_version_are_ignored(person, slide_path):
     person.dock.settings.set("slide/options", {"tile_um": -3, "colour": "green"})
     person.dock.options_controller.set_options()
     person.opens_slides(slide_path)
-    assert get_changed_options(person.dock.get_options(person.dock.slide.info)) == {}
+    assert get_changed_options(person.dock.get_options(person.session)) == {}

@@ -125,7 +125,7 @@ def test_a_painted_model_gives_the_same_result_everywhere(painting, tmp_path):
     model = save_model(person)
     shown = count_shown(person)
     person.clicks("paint_apply")
-    person.until(lambda: bool(person.dock.results.content))
+    person.until(lambda: bool(person.session.results.value.content))
     person.waits()
     folder = person.dock.result_location.folder
     content, expected = json.loads((folder / "result.json").read_text()), read_map(folder)

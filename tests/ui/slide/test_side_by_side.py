@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from fake_slides import MPP, draw_slide
-from qtpy.QtWidgets import QAbstractButton, QLabel
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 from scipy import ndimage
 from slide_fixtures import FIXTURES
 
@@ -128,8 +128,8 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     heatmap = controls.layers["section heatmap"]
     np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
     assert get_scale_bar(controls).visible
-    dock.heatmap_controls.opacity.setValue(25)
-    dock.heatmap_controls.visible_check.setChecked(False)
+    person.finds(QSlider, "slide_opacity").setValue(25)
+    person.finds(QCheckBox, "slide_heatmap").setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
     dock.navigation_panel.scale_bar_check.setChecked(False)
     assert not get_scale_bar(controls).visible

@@ -128,7 +128,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert dock.analyze_button.isEnabled()
     np.testing.assert_allclose(person.viewer.layers["bare"].scale, (0.25, 0.25))
     assert [str(unit) for unit in person.viewer.layers["bare"].units] == ["micrometer", "micrometer"]
-    assert dock.get_options(dock.slide.info).mpp == pytest.approx(0.25)
+    assert dock.get_options(person.session).mpp == pytest.approx(0.25)
     person.waits()
 
     person.viewer.layers.clear()
@@ -191,8 +191,8 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert not dock.run_panel.isVisibleTo(dock)
     assert heat.data[LESION].min() == pytest.approx(0.9)
 
-    assert dock.tile_strip.buttons[0].text() == "0.90"
-    person.qtbot.mouseClick(dock.tile_strip.buttons[0], Qt.MouseButton.LeftButton)
+    assert person.tiles[0].text() == "0.90"
+    person.qtbot.mouseClick(person.tiles[0], Qt.MouseButton.LeftButton)
     row, column = dock.slide.to_slide(get_camera(viewer).center[-2:])
     assert LESION[0].start <= row / TILE <= LESION[0].stop
     assert LESION[1].start <= column / TILE <= LESION[1].stop
@@ -205,14 +205,9 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     row = dock.lesion_table.visualRect(dock.lesion_table.table_model.index(0, 0)).center()
     person.qtbot.mouseClick(dock.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
     assert get_camera(viewer).zoom == pytest.approx(zoom)
-    person.until(lambda: all(not button.icon().isNull() for button in dock.tile_strip.buttons[:4]))
-    dock.tile_strip.show_tiles(None, ())
-    dock.tile_strip.show_tiles(dock.slide, dock.heatmap_layer.heatmap.tiles)
-    assert all(button.icon().isNull() for button in dock.tile_strip.buttons)  # until they are read
-    person.waits()
-    assert not dock.tile_strip.buttons[0].icon().isNull()
+    person.until(lambda: all(not button.icon().isNull() for button in person.tiles[:4]))
 
-    dock.heatmap_controls.threshold_box.setValue(0.8)
+    person.sets_threshold(0.8)
     person.until(lambda: len(person.rows()) == 1)
     assert dock.save_button.isEnabled()
     person.clicks("save")
@@ -383,8 +378,6 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
 
     layer.data[:, :200] = 0
     layer.refresh()
-    dock.tissue_section.method_combo.setCurrentIndex(1)
-    assert dock.tissue_controller.get_corrected_mask(dock.slide) is not None
     requested = []
     dock.run_manager.options_differ.disconnect()
     dock.run_manager.options_differ.connect(lambda request, difference: requested.append((request, difference)))
@@ -426,7 +419,7 @@ def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launche
     assert not dock.analyze_button.isEnabled()
     assert "fluorescence" in dock.analyze_button.toolTip()
     assert "brightfield stains" in person.label_text("slide_warnings")
-    assert not dock.tissue_section.isEnabled()
+    assert not person.opens_section("Tissue").isEnabled()
 
 
 def test_viewer_process_does_not_import_torch():

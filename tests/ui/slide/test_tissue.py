@@ -8,13 +8,13 @@ from threading import Event
 import numpy as np
 import pytest
 from fake_slides import draw_slide
+from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.slides import tissue
 from napari_melanoma.slides.tissue import read_overview
-from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LAYER = "section tissue"

@@ -8,7 +8,7 @@ import re
 import pytest
 from fake_models import make_risk_prediction
 from fake_slides import FakeAnalysis, draw_slide
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QAbstractButton, QLabel
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
@@ -47,24 +47,24 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     dock = person.dock
     assert person.label_text("slide_validity").startswith(HEADLINE)
     assert "0.24 mm" in person.label_text("slide_validity_reasons")
-    numbers = [dock.prediction_label, dock.lesion_count_label, dock.lesion_table]
+    prediction = person.finds(QLabel, "slide_answer")
+    numbers = [prediction, dock.lesion_count_label, dock.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
-    assert dock.tile_strip.buttons[0].text() == ""
-    assert not dock.validity.icon.pixmap().isNull()
-    dock.validity.show_anyway_button.click()
+    assert person.tiles[0].text() == ""
+    person.finds(QAbstractButton, "slide_anyway").click()
     assert all(one.isVisibleTo(dock) for one in numbers)
-    assert dock.tile_strip.buttons[0].text() == "0.90"
+    assert person.tiles[0].text() == "0.90"
     assert person.label_text("lesion_count").endswith("p: probability of malignancy.")
 
     # So is their correlation.
-    dock.validity.show_anyway_button.click()
+    person.finds(QAbstractButton, "slide_anyway").click()
     dock.correlation_section.expand(animate=False)
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
     assert person.label_text("correlation_text").startswith("Not valid: ")
-    person.dock.validity.show_anyway_button.click()
+    person.person.finds(QAbstractButton, "slide_anyway").click()
     person.until(lambda: "there are 2 lesions" in person.label_text("correlation_text"))
-    person.dock.validity.show_anyway_button.click()
+    person.person.finds(QAbstractButton, "slide_anyway").click()
     assert person.label_text("correlation_text").startswith("Not valid: ")
 
 
@@ -144,8 +144,8 @@ def test_values_of_tiles_are_hidden_until_it_is_known_whether_they_are_valid(per
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().works(150)
     person.opens_slides(slide_path)
-    button = person.dock.tile_strip.buttons
-    person.until(lambda: button and person.dock.heatmap_layer.heatmap is not None)
+    button = person.tiles
+    person.until(lambda: button and person.session.results.value.heatmap is not None)
     assert button[0].text() == "", "the analysis is still running"
     assert person.label_text("lesion_count") == "Lesions are detected when the analysis has finished."
     analysis.finishes()
@@ -161,7 +161,7 @@ def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     show_photograph(viewer, photograph)
     assert not dock.slide.is_shown
     assert not dock.lesion_table.isVisibleTo(dock)
-    assert not dock.prediction_label.isVisibleTo(dock)
+    assert not analysed.finds(QLabel, "slide_answer").isVisibleTo(dock)
     assert dock.status.text == ""
     assert analysed.label_text("slide_hidden").startswith("'section.tif' is hidden, and so are its results.")
     dock.hidden_notice.linkActivated.emit("show")

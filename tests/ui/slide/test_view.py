@@ -71,7 +71,7 @@ def frame_of(person):
 @pytest.mark.path
 def test_view_has_separate_results(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
-    wanted = dock.analysis_region.get_visible_region()
+    wanted = dock.analysis.get_visible_region()
     assert 0 < wanted[3] <= 201
     assert "next to those of the whole slide" in dock.analyze_view_button.toolTip()
     analyses_view(person, launched)
@@ -111,7 +111,7 @@ def test_pending_edit_is_applied_to_its_own_lesions(ready, launched):
     dock.lesion_table.selectRow(0)
     person.clicks("lesion_remove")
     person.finds(QComboBox, "slide_scope").activated.emit(1)
-    person.until(lambda: dock.analysis_region.is_view and len(person.rows()) == 2)
+    person.until(lambda: person.session.results.value.is_view and len(person.rows()) == 2)
     person.waits()
     assert len(read_table(whole / "lesions.csv")) == 1
     assert len(read_table(dock.result_location.folder / "lesions.csv")) == 2
@@ -134,9 +134,9 @@ def test_results_of_a_view_are_restored(person, launched, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    assert dock.analysis_region.is_view
+    assert person.session.results.value.is_view
     assert frame_of(person) == wanted
-    assert not dock.findChild(QWidget, "slide_scope")  # there is nothing to choose
+    assert not dock.findChild(QWidget, "slide_scope").isVisibleTo(dock)  # there is nothing to choose
     assert "Previous analysis" in dock.status.text
     person.clicks("primary")  # the whole slide then
     person.until(lambda: len(launched.options) == 2 and dock.run_panel.active)
@@ -174,7 +174,7 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
     assert len(person.rows()) == 2
     combo = person.finds(QComboBox, "slide_scope")
     combo.activated.emit(0)
-    person.until(lambda: not dock.analysis_region.is_view and len(person.rows()) == 2)
+    person.until(lambda: not person.session.results.value.is_view and len(person.rows()) == 2)
     person.waits()
     person.clicks("analyse_view")
     person.until(lambda: launched.forced[-1] is True)
@@ -196,7 +196,7 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     person.until(lambda: "no process" in dock.status.text)
     person.until(lambda: len(person.rows()) == 2)  # what there was
     person.waits()
-    assert not dock.analysis_region.is_view
+    assert not person.session.results.value.is_view
     launched.error = None
     person.clicks("analyse_view")
     dock.analyze_view_button.click()
@@ -218,7 +218,7 @@ def test_a_start_succeeds_although_something_else_fails_meanwhile(ready, launche
     dock.run_manager.failed.emit(InputError("the notes could not be saved."))
     person.until(lambda: dock.run_panel.active)
     person.waits()
-    assert dock.analysis_region.is_view
+    assert person.session.results.value.is_view
     assert FRAME in person.viewer.layers
     launched.last.dies()
     person.waits()
@@ -240,7 +240,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
     person.waits()
     assert requested == ["replace_lesions"]
     assert launched.options == []
-    dock.heatmap_controls.threshold_box.setValue(0.99)  # manual edits are kept, one undo step away
+    person.sets_threshold(0.99)  # manual edits are kept, one undo step away
     person.until(lambda: [row[1] for row in person.rows()] == ["benign *"])
     person.waits()
     assert len(read_table(person.analysis.path / "lesions.csv")) == 2

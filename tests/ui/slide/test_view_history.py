@@ -26,8 +26,8 @@ from napari_melanoma.slides.notes import (
     write_notes,
 )
 from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.ui.session.tissue import CORRECTED_FILE
 from napari_melanoma.ui.slide import run_manager, view_history
-from napari_melanoma.ui.slide.tissue import CORRECTED_FILE
 from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -384,7 +384,7 @@ def test_hidden_layers_stay_hidden(analysed, tmp_path):
 
 def test_closing_saves_unsaved_lesions(analysed):
     path = analysed.dock.slide.info.path
-    analysed.dock.heatmap_controls.threshold_box.setValue(0.8)
+    analysed.sets_threshold(0.8)
     analysed.until(lambda: len(analysed.rows()) == 1)
     analysed.waits()
     assert not analysed.dock.lesions.findings.saved

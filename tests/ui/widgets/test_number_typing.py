@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.ui.lesion.mask_controls import MaskControls
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DockSettings
 

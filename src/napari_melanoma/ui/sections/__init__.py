@@ -27,12 +27,15 @@ Session = TypeVar("Session", contravariant=True)
 OWN = {
     "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
     "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
+    "Prediction": "napari_melanoma.ui.sections.results.prediction:PredictionSection",
+    "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
     "Risk": "napari_melanoma.ui.sections.risk.section:RiskSection",
+    "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,3 +36,8 @@ class SlideResultLocation:
     def view_out(self) -> Path:
         """Output folder that contains ``view_folder``."""
         return self.view_folder.parent
+
+    @property
+    def of_view(self) -> SlideResultLocation:
+        """The location of the results of the view."""
+        return replace(self, out=self.view_out, folder=self.view_folder, is_analyzed=self.is_view_analyzed)

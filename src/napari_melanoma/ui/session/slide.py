@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from psygnal import Signal
@@ -14,8 +14,11 @@ from qtpy.compat import isalive
 from napari_melanoma.ui.session.connections import PendingInput
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
+from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
+from napari_melanoma.ui.session.tissue import TissueState
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -92,6 +95,8 @@ class SlideSession:
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``analysis``: identity of its finished analysis whose results are in the folder; empty until it is known
     - ``patient_data``: of the case of the slide, and what was edited in a dock
+    - ``tissue``: detected and corrected
+    - ``results``, ``heatmap_display``: what is shown of the results, and how the heatmap is displayed
     - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
@@ -114,6 +119,8 @@ class SlideSession:
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
         self.run.changed.connect(self._on_run_update)
         self.analysis: Shared[tuple[object, ...]] = Shared(())
+        self.tissue: Shared[TissueState] = Shared(TissueState(stored=location.tissue))
+        self.results = SlideResults(AnalysisResults())
 
     @property
     def identity(self) -> str:
@@ -129,6 +136,16 @@ class SlideSession:
     def folder(self) -> Path:
         """The result folder of the slide."""
         return self._location.folder
+
+    @cached_property
+    def heatmap_display(self) -> SlideHeatmapDisplay:
+        """How the heatmap is displayed, at first as stored in the notes."""
+        return SlideHeatmapDisplay(self.services.settings, self.notes.value.layers.get("heatmap"))
+
+    @property
+    def result_location(self) -> SlideResultLocation:
+        """The folders of the shown results, with the current notes."""
+        return self.location.of_view if self.results.value.is_view else self.location
 
     @property
     def slide_folder(self) -> SlideFolder:
@@ -199,6 +216,8 @@ class SlideSession:
         self._location = location
         self.notes.set(location.notes)
         self.measures.push(location.notes.measures)
+        if slide_layers.find_layer(self.services.viewer, self.slide, "tissue") is None:
+            self.tissue.set(TissueState(self.tissue.value.method, stored=location.tissue))
 
     def flush(self) -> None:
         """Save everything now: the window may be about to close."""
@@ -220,6 +239,8 @@ class SlideSession:
             log.error("%s: pending input was not applied: %s", self.identity, error)
 
     def _on_run_update(self, update: SlideRunUpdate | None) -> None:
+        if update is not None and update.status.path == self.result_location.folder:
+            self.results.follow(update)
         if update is not None and update.status.path == self.folder and str(update.status.state) == "finished":
             analysis = analysis_identity(update.content)
             if analysis != self.analysis.value:

@@ -1,230 +1,173 @@
-"""Start, resume, detach and follow the analysis of a slide or of the view; switch between the results of the two."""
+"""Analyses of a slide and of its view: launch, resume and detach them, and select whose results are shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
+from qtpy.QtWidgets import QMessageBox
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
+from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.run_status import needs_run_panel
+from napari_melanoma.ui.session.tissue import get_corrected_mask
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.style import named, row
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
+    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.location import SlideResultLocation
-    from napari_melanoma.ui.session.run_panel import SlideRunPanel
-    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.camera import ViewRectangle
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-
+Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
+FRAME_COLOR = "cyan"
+NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
+STARTED_MESSAGE = "The analysis continues if you close napari."
 DETACHED_MESSAGE = "The analysis continues in the background. Press Analyze or reopen the slide to see its progress."
 
 
-class SlideAnalysisController(QObject):
-    """Pass the user's requests to the run manager, and show the state of the run.
+class AnalysisLauncher(QObject):
+    """Launch analyses, also of a slide that is no longer displayed, and ask before results are replaced.
 
-    ``view_chosen``: whether the view, not the whole slide, is about to be analyzed. ``started``: the ``Region`` of the
-    displayed slide that is being analyzed; None for the whole slide. ``not_started``: the user declined or the start
-    failed, so the previous results must be shown again. ``detached``: the user hid the progress of an analysis, which
-    continues.
+    ``launched``: the request, and the folder of the analysis that runs now. ``not_launched``: the user declined or the
+    launch failed.
     """
 
-    view_chosen = Signal(bool)
-    started = Signal(object)
-    not_started = Signal()
-    detached = Signal()
+    launched = Signal(object, object)  # SlideAnalysisRequest, Path
+    not_launched = Signal()
 
-    def __init__(
-        self,
-        context: SlideContext,
-        run_panel: SlideRunPanel,
-        make_request: Callable[[bool], SlideAnalysisRequest | None],
-        make_options: Callable[[SlideInfo], SlideOptions],
-    ) -> None:
-        super().__init__(context)
-        self._context, self._run_panel = context, run_panel
-        self._make_request, self._make_options = make_request, make_options
-        self._requested_options: SlideOptions | None = None  # of the analysis that is being started
-        context.run_manager.started.connect(self._on_started)
-        context.run_manager.options_differ.connect(self._on_options_differ)
-        context.run_manager.not_started.connect(self._on_not_started)
-        run_panel.resume_requested.connect(self._on_resume)
-        run_panel.detached.connect(self._on_detached)
+    def __init__(self, controls: SlideControls) -> None:
+        super().__init__(controls)
+        self._controls, self._manager, self._status = controls, controls.run_manager, controls.status
+        self._request: SlideAnalysisRequest | None = None  # of the analysis that is being launched
+        self._manager.started.connect(self._on_started)
+        self._manager.options_differ.connect(self._on_options_differ)
+        self._manager.not_started.connect(self.not_launched)
 
-    def start(self, *, view: bool) -> None:
-        """Analyze the whole slide, or the view only."""
-        context = self._context
-        try:
-            request = self._make_request(view)
-        except InputError as error:
-            context.run_manager.failed.emit(error)
-            return
-        if request is None or (request.reset_lesions and not self._confirm_replacing_edits(request.info.name)):
-            return
-        self.view_chosen.emit(view)
-        context.settings.set("slide/model", request.options.model)
-        if context.result_location is not None:  # the current one, as ``view_chosen`` may have switched the results
-            self._start(replace(request, location=context.result_location), "Starting ...")
+    def launch(self, request: SlideAnalysisRequest, message: str = "Starting ...") -> None:
+        """Launch an analysis, and show a message until it runs."""
+        self._request = request
+        self._status.begin("starting", message)
+        self._manager.start(request)
 
-    def _confirm_replacing_edits(self, name: str) -> bool:
-        """Return whether the user agrees to replace lesions that were drawn or edited."""
-        question = f"Replace your lesions of '{name}'?"
-        details = (
-            "The analysis detects the lesions again and replaces those that you drew or edited. "
-            "A backup is saved next to the results."
-        )
-        box = create_question(self._context.dock, "replace_lesions", question, details, "Slide")
+    def confirm(self, name: str, question: str, details: str) -> bool:
+        """Ask whether to replace something; return the answer."""
+        box = create_question(self._controls, name, question, details, "Slide")
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "replace"
 
-    def _on_resume(self) -> None:
-        """Resume with the options of the run, even if the controls show others."""
-        slide, location, status = self._context.slide, self._context.result_location, self._run_panel.status
-        if slide is not None and location is not None and status is not None:
-            options = status.options or self._make_options(slide.info)
-            self._start(SlideAnalysisRequest(slide.info, location, options), "Resuming ...")
-
-    def _start(self, request: SlideAnalysisRequest, message: str) -> None:
-        self._requested_options = request.options
-        self._context.status.begin("starting", message)
-        self._context.run_manager.start(request)
-
     def _on_options_differ(self, request: SlideAnalysisRequest, difference: str) -> None:
         """Ask before results are replaced."""
-        self._context.status.end("starting")
-        self._run_panel.clear_pending_command()
+        self._status.end("starting")
+        self._controls.run_panel.clear_pending_command()
         question = f"Replace the results of '{request.info.name}'?"
-        details = f"They were made with other options ({difference})."
-        box = create_question(self._context.dock, "replace_result", question, details, "Slide")
-        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        pressed = exec_question(box)
-        if pressed is not None and pressed.objectName() == "replace":
-            self._start(replace(request, force=True), "Starting ...")
+        if self.confirm("replace_result", question, f"They were made with other options ({difference})."):
+            self.launch(replace(request, force=True))
         else:
-            self._requested_options = None
-            self.not_started.emit()
+            self.not_launched.emit()
 
     def _on_started(self, folder: Path) -> None:
-        context, options = self._context, self._requested_options
-        context.status.end("starting", "The analysis continues if you close napari.")
-        if (
-            context.slide is not None
-            and context.result_location is not None
-            and folder == context.result_location.folder
-        ):
-            self.started.emit(None if options is None else options.region)
-            self._run_panel.set_folder(folder)
-        self._requested_options = None
-
-    def _on_not_started(self) -> None:
-        self._requested_options = None
-        self.not_started.emit()  # the previous results are shown again
-
-    def _on_detached(self) -> None:
-        self._run_panel.set_folder(None)
-        self._context.status.show_message(DETACHED_MESSAGE)
-        self.detached.emit()
+        self._status.end("starting", STARTED_MESSAGE)
+        self.launched.emit(self._request, folder)
 
 
-Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
-FRAME_COLOR = "cyan"
-RESULT_CHOICES = ("the whole slide", "the view")
-RESULTS_TIP = "Which results are shown; both are stored separately"
-NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
+class SlideAnalysis(QObject):
+    """The analyses of a displayed slide: of the whole slide, and of the view when it was analyzed.
 
-
-class AnalysisRegionController(QObject):
-    """Switch between the results of the whole slide and of the view.
-
-    "The view" is the part of the slide that was visible when it was analyzed. ``results_switched``: other results were
-    chosen, so the displayed ones must be removed. ``changed``: the chosen results are being read; not emitted before an
-    analysis, which writes them first.
+    ``changed``: other results are shown, or the analysis is no longer followed. ``options_restored``: results of an
+    earlier analysis are shown; name of the model, and the options, None if they cannot be read.
     """
 
-    results_switched = Signal()
     changed = Signal()
+    options_restored = Signal(str, object)  # SlideOptions
 
-    def __init__(self, context: SlideContext, run_panel: SlideRunPanel, lesions: SlideLesions, button: QWidget) -> None:
-        super().__init__(context)
-        self._context, self._viewer = context, context.viewer
-        self._run_panel, self._lesions, self._button = run_panel, lesions, button
-        self._choice: QWidget | None = None
-        self._combo: NoWheelComboBox | None = None
-        self._is_analyzed = (False, False)  # whether there are results of the whole slide, and of the view
-        self._pending_switch: tuple[str, bool] | None = None  # identity of the slide; whether to switch to the view
-        tasks.idle.connect(self._retry_switch)
-
-    @property
-    def is_view(self) -> bool:
-        """Whether the results of the view are shown."""
-        return self._context.is_view
-
-    def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, starting with its whole-slide results."""
-        self._context.is_view, self._is_analyzed, self._pending_switch = False, (False, False), None
-        self._update_choice()
-
-    def show_results(self, location: SlideResultLocation) -> None:
-        """Show results that were found: those of the whole slide, or those of the view if there are no others."""
+    def __init__(
+        self,
+        session: SlideSession,
+        launcher: AnalysisLauncher,
+        controls: SlideControls,
+        lesions: SlideLesions,
+        get_options: Callable[[SlideSession], SlideOptions],
+    ) -> None:
+        super().__init__(controls)
+        self._session, self._launcher, self._controls = session, launcher, controls
+        self._lesions, self._get_options = lesions, get_options
+        self._results, self._run_panel = session.results, controls.run_panel
+        self._viewer = session.services.viewer
+        location = session.location
         self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
-        self._context.is_view = location.is_view_analyzed and not location.is_analyzed
+        self._pending_view: bool | None = None  # whether to show the results of the view when edits have been applied
+        self._connections = SectionConnections(self)
+        self._connect()
+        self._results.reopen(is_view=self._select_view())
         self._update_choice()
-        folder = self._folder
-        if folder is not None and any(self._is_analyzed):
-            self._run_panel.set_folder(folder)
+        if any(self._is_analyzed):
+            self._run_panel.set_folder(self._folder)
 
-    def prepare_analysis(self, view: bool) -> None:
-        """Switch to the results that the next analysis will write; their previous run is not shown."""
-        if view != self.is_view:
-            self._switch_results(view, follow=False)
+    def _connect(self) -> None:
+        for signal, slot in (
+            (self._controls.result_choice.activated, self._on_chosen),
+            (tasks.idle, self._retry_switch),
+            (self._launcher.launched, self._on_launched),
+            (self._launcher.not_launched, self._restore_results),
+            (self._run_panel.resume_requested, self._on_resume),
+            (self._run_panel.detached, self._on_detached),
+            (self._results.ended, self._on_ended),
+            (self._results.target_selected, self._run_panel.set_target),
+        ):
+            self._connections.connect(signal, slot)
 
-    def restore_results(self) -> None:
-        """Show the previous results again, because no analysis was started."""
-        if self._run_panel.watch.path is not None:
+    def close(self) -> None:
+        """Stop following the analysis, which continues."""
+        self._connections.close()
+        self._run_panel.set_folder(None)
+        self._controls.result_choice.hide()
+        self.deleteLater()
+
+    def start(self, *, view: bool) -> None:
+        """Analyze the whole slide, or the view only."""
+        try:
+            request = self._make_request(view)
+        except MelanomaError as error:
+            show_failure(self._session.services.status, error)
             return
-        if not self._is_analyzed[self.is_view]:
-            self._context.is_view = False
-        self._switch_results(self.is_view)
-
-    def mark_started(self) -> None:
-        """Record that an analysis of the whole slide or of the view was started, so that both can be chosen."""
-        self._is_analyzed = (self._is_analyzed[0] or not self.is_view, self._is_analyzed[1] or self.is_view)
-        self._update_choice()
+        if request.reset_lesions and not self._confirm_replacing_edits(request.info.name):
+            return
+        if view != self._is_view:
+            self._switch_results(view, follow=False)
+        self._session.services.settings.set("slide/model", request.options.model)
+        self._launcher.launch(request)
 
     def get_visible_region(self) -> Region:
         """Return the visible part of the slide; raise InputError if no part is visible."""
-        slide = self._context.slide
-        if slide is None:
-            raise InputError("open a slide first.")
+        slide = self._session.slide
         if not is_in_view(self._viewer, slide.layers):
             raise InputError(NOT_IN_VIEW)
         return clip_to_slide(camera.get_visible_region(self._viewer, slide), slide.size)
 
     def show_frame(self, region: Region | None) -> None:
         """Draw a frame around a region; None removes it."""
-        slide = self._context.slide
-        layer = None if slide is None else slide_layers.find_layer(self._viewer, slide, "view")
-        if slide is None or region is None:
+        slide = self._session.slide
+        if region is None:
+            layer = slide_layers.find_layer(self._viewer, slide, "view")
             if layer is not None:
                 self._viewer.layers.remove(layer)
             return
@@ -240,58 +183,129 @@ class AnalysisRegionController(QObject):
         layer.editable = False  # the frame shows what was analyzed
 
     @property
-    def _folder(self) -> Path | None:
-        location = self._context.result_location
-        return None if location is None else location.folder
+    def _is_view(self) -> bool:
+        return self._results.value.is_view
+
+    @property
+    def _folder(self) -> Path:
+        return self._session.result_location.folder
+
+    def _make_request(self, view: bool) -> SlideAnalysisRequest:
+        region, location = self.get_visible_region() if view else None, self._session.location
+        findings = self._lesions.findings if view == self._is_view else None
+        return SlideAnalysisRequest(
+            self._session.slide.info,
+            location.of_view if view else location,
+            self._get_options(self._session).model_copy(update={"region": region}),
+            get_corrected_mask(self._session),
+            reset_lesions=findings is not None and findings.is_corrected,
+        )
+
+    def _confirm_replacing_edits(self, name: str) -> bool:
+        """Return whether the user agrees to replace lesions that were drawn or edited."""
+        details = (
+            "The analysis detects the lesions again and replaces those that you drew or edited. "
+            "A backup is saved next to the results."
+        )
+        return self._launcher.confirm("replace_lesions", f"Replace your lesions of '{name}'?", details)
+
+    def _select_view(self) -> bool:
+        """Return whether to show the results of the view: those shown last, or those that exist."""
+        whole, view = self._is_analyzed
+        return view and (self._is_view or not whole)
+
+    def _on_launched(self, request: SlideAnalysisRequest, folder: Path) -> None:
+        """Follow an analysis of this slide, which starts without results."""
+        if folder != self._folder:
+            return
+        self._results.reset(is_view=self._is_view)
+        self._is_analyzed = (self._is_analyzed[0] or not self._is_view, self._is_analyzed[1] or self._is_view)
+        self._update_choice()
+        self.show_frame(request.options.region)
+        self._run_panel.set_folder(folder)
+
+    def _restore_results(self) -> None:
+        """Show the previous results again, because no analysis was started."""
+        if self._run_panel.watch.path is None:
+            self._switch_results(self._is_view and self._is_analyzed[1])
+
+    def _on_resume(self) -> None:
+        """Resume with the options of the run, even if the controls show others."""
+        status, session = self._run_panel.status, self._session
+        options = None if status is None else status.options
+        request = SlideAnalysisRequest(
+            session.slide.info, session.result_location, options or self._get_options(session)
+        )
+        self._launcher.launch(request, "Resuming ...")
+
+    def _on_detached(self) -> None:
+        self._run_panel.set_folder(None)
+        self._session.services.status.show_message(DETACHED_MESSAGE)
+        self.changed.emit()
+
+    def _on_ended(self, update: SlideRunUpdate, was_running: bool) -> None:
+        """Show the outcome of an analysis that has just ended, or that ended in an earlier session."""
+        content, status = self._results.value.content, self._session.services.status
+        outcome = describe_outcome(update.status, content)
+        if not needs_run_panel(update):  # otherwise the run panel shows it
+            status.show_message(outcome if was_running or not content else f"Previous analysis: {outcome}")
+        elif was_running:
+            status.show_message("")
+        options = _read_options(update)
+        if content and not was_running:  # repeating the analysis uses the same model and options
+            self.options_restored.emit(str((content.get("model") or {}).get("name", "")), options)
+        self.show_frame(None if options is None else options.region)
 
     def _switch_results(self, view: bool, *, follow: bool = True) -> None:
         """Show the results of the view, or else of the whole slide.
 
         With ``follow``, wait until pending edits of the lesions are applied, and then follow the run of these results.
         """
-        slide = self._context.slide
-        if slide is None:
-            return
-        self._pending_switch = None
+        self._pending_view = None
         if follow and not tasks.is_idle(self._lesions):
-            self._pending_switch = (slide.identity, view)
+            self._pending_view = view
             return
-        self._context.is_view = view
-        self._update_choice()
         self._run_panel.set_folder(None)
-        self.results_switched.emit()
+        self._results.reset(is_view=view)
+        self._update_choice()
         self.show_frame(None)
         if follow:
             self._run_panel.set_folder(self._folder)
             self.changed.emit()
 
     def _retry_switch(self) -> None:
-        slide, pending = self._context.slide, self._pending_switch
-        if slide is not None and pending is not None and slide.identity == pending[0]:
-            self._switch_results(pending[1])
+        if self._pending_view is not None:
+            self._switch_results(self._pending_view)
 
     def _update_choice(self) -> None:
         """Show the choice if there are results of the slide and of the view."""
-        has_both = all(self._is_analyzed)
-        if has_both and self._choice is None:
-            self._choice = self._create_choice()
-        if self._choice is not None and self._combo is not None:
-            self._choice.setVisible(has_both)
-            self._combo.setCurrentIndex(int(self.is_view))
-
-    def _create_choice(self) -> QWidget:
-        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", RESULTS_TIP)
-        self._combo.addItems(RESULT_CHOICES)
-        self._combo.activated.connect(self._on_chosen)
-        choice = row(QLabel("results of"), self._combo, stretch=1)
-        buttons = self._button.parentWidget()
-        column: Any = buttons.parentWidget().layout()
-        column.insertWidget(column.indexOf(buttons) + 1, choice)
-        return choice
+        self._controls.result_choice.setVisible(all(self._is_analyzed))
+        self._controls.result_choice.show_view(self._is_view)
 
     def _on_chosen(self, index: int) -> None:
-        if bool(index) != self.is_view:
+        if bool(index) != self._is_view:
             self._switch_results(bool(index))
+
+
+def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
+    """Describe the outcome of an analysis: slide, number of tiles, time and model, or why there is no result."""
+    if str(run.state) in ("failed", "cancelled") or not content:
+        return run.message
+    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
+    model = (content.get("model") or {}).get("name", "")
+    return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."
+
+
+def _read_options(update: SlideRunUpdate) -> SlideOptions | None:
+    """Return the options of the analysis; None if this version cannot read them."""
+    from napari_melanoma.slides.options import SlideOptions
+
+    if update.status.options is not None:
+        return update.status.options
+    try:
+        return SlideOptions.parse(dict(update.content.get("options") or {}), "result.json")
+    except ConfigError:
+        return None
 
 
 def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:

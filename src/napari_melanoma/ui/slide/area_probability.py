@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.scores import ComparableLesions
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
-    from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # per axis
@@ -279,10 +278,9 @@ class LesionCorrelationSection(QObject):
         section: QCollapsible,
         lesions: SlideLesions,
         table: LesionTable,
-        validity: ValidityNotice,
     ) -> None:
         super().__init__(context)
-        self._context, self._lesions, self._table, self._validity = context, lesions, table, validity
+        self._context, self._lesions, self._table = context, lesions, table
         self._view: CorrelationView | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_correlation)
@@ -292,7 +290,6 @@ class LesionCorrelationSection(QObject):
         lesions.changed.connect(self._on_lesions)
         lesions.saved.connect(self._on_lesions)
         table.selection_changed.connect(self._on_selection_changed)
-        validity.numbers_shown.connect(self._on_lesions)
         self._on_section_toggled(self._section.isExpanded())
 
     def _on_section_toggled(self, is_open: bool) -> None:
@@ -313,7 +310,7 @@ class LesionCorrelationSection(QObject):
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
             return
-        if not self._validity.shows_numbers:
+        if not self._shows_numbers:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
             return
@@ -321,10 +318,14 @@ class LesionCorrelationSection(QObject):
         work = partial(_correlate, findings.identity, findings.lesions, findings.target, findings.folder, root)
         self._latest.submit("relation", lambda: work)
 
+    @property
+    def _shows_numbers(self) -> bool:
+        return self._context.session is not None and self._context.session.results.value.shows_numbers
+
     def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
         identity, correlation = result
         slide = self._context.slide
-        is_current = slide is not None and slide.identity == identity and self._validity.shows_numbers
+        is_current = slide is not None and slide.identity == identity and self._shows_numbers
         if self._view is not None and is_current:
             self._view.show_correlation(correlation)
             self._on_selection_changed()

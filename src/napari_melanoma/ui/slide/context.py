@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,6 @@ class SlideContext(QObject):
         self.slide: ViewerSlide | None = None
         self.session: SlideSession | None = None  # of the displayed slide; None until its results were searched
         self.tool_buttons: list[QAbstractButton] = []  # of the tools on the canvas: checked while a tool is active
-        self.is_view = False  # whether the results of the view are shown, not those of the whole slide
 
     @property
     def reader(self) -> str:
@@ -108,12 +106,7 @@ class SlideContext(QObject):
     @property
     def result_location(self) -> SlideResultLocation | None:
         """Location of the shown results, which are those of the whole slide or of the view; None until it was found."""
-        location = self.location
-        if location is None or not self.is_view:
-            return location
-        return replace(
-            location, out=location.view_out, folder=location.view_folder, is_analyzed=location.is_view_analyzed
-        )
+        return None if self.session is None else self.session.result_location
 
 
 MAX_WORD_LENGTH = 18  # letters that fit in half the width of a dock

@@ -22,12 +22,12 @@ from napari_melanoma.ui.slide.results import SlideResultView
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
-from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.slide.visited import VisitedControls
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -36,6 +36,7 @@ from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
     column,
+    fill_column,
     form_layout,
     named,
     row,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
@@ -77,6 +78,25 @@ class SlideWelcome(Welcome):
         self._label.setText(
             f"<p style='font-size: 14pt'>Drop a slide here,</p><p style='font-size: 11pt'>{open_}, or {sample}.</p>"
         )
+
+
+class ResultChoice(QWidget):
+    """Choice between the results of the whole slide and of the view; ``activated``: index of the selected ones."""
+
+    activated = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        tip = "Which results are shown; both are stored separately"
+        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", tip)
+        self._combo.addItems(("the whole slide", "the view"))
+        self._combo.activated.connect(self.activated)
+        fill_column(self, row(QLabel("results of"), self._combo, stretch=1))
+        self.hide()
+
+    def show_view(self, is_view: bool) -> None:
+        """Select the results of the view, or of the whole slide."""
+        self._combo.setCurrentIndex(int(is_view))
 
 
 class SlideControls(SectionDock):
@@ -120,14 +140,12 @@ class SlideControls(SectionDock):
         self.view_buttons = ViewButtons()
         self.visited_controls = VisitedControls()
         self.navigation_panel = NavigationPanel(self.icons)
-        self.tissue_section = TissueSection()
         self.model_picker = SlideModelPicker(self.icons)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
+        self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
-        self.result_view = view = SlideResultView(self.icons, self.settings, self.export_requested.emit)
-        self.heatmap_controls, self.tile_strip, self.validity = view.heatmap_controls, view.tile_strip, view.validity
-        self.prediction_label, self.warning_label = view.prediction_label, view.warning_label
+        self.result_view = view = SlideResultView(self.export_requested.emit)
         self.lesion_count_label, self.lesion_table = view.lesion_count_label, view.lesion_table
         self.edit_buttons = view.edit_buttons
         self.save_button, self.export_button = view.save_button, view.export_button
@@ -158,26 +176,19 @@ class SlideControls(SectionDock):
         self.drops = FileDropHandler(self, self.waiting.holder)
         self.icons.apply()
 
-    def get_options(self, info: SlideInfo) -> SlideOptions:
-        """Return the options that the controls show."""
+    def get_options(self, session: SlideSession) -> SlideOptions:
+        """Return the options that the controls show for a slide."""
         from napari_melanoma.ui.slide.lesions import make_lesion_config
 
-        size, options = info.pixel_size, self.options_controller.get_options()
+        size, options = session.slide.info.pixel_size, self.options_controller.get_options()
         is_set = size is not None and size.source in ("given", "ruler")
         values = {
             "model": self.model_picker.model,
             "mpp": size.x_um if is_set and size is not None else None,
-            "tissue": options.tissue.model_copy(update={"method": self.tissue_section.method}),
-            "lesions": make_lesion_config(self.heatmap_controls.threshold),
+            "tissue": options.tissue.model_copy(update={"method": session.tissue.value.method}),
+            "lesions": make_lesion_config(session.heatmap_display.value.threshold),
         }
         return options.model_copy(update=values)
-
-    def set_options(self, options: SlideOptions) -> None:
-        """Show options."""
-        self.model_picker.model = options.model
-        self.tissue_section.method = options.tissue.method
-        self.heatmap_controls.threshold = options.lesions.high
-        self.options_controller.set_options(options)
 
     def show_slide_controls(self, has_slide: bool) -> None:
         """Show the controls for a slide, or the drop area."""
@@ -190,16 +201,17 @@ class SlideControls(SectionDock):
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
         """Return the parts of the dock that each tab of the reading mode shows, by the label of the tab."""
-        views, _, (validity, heatmap, lesions, *others) = self._grouped_widgets
+        views, _, (prediction, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
         tabs |= {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in views}
-        tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
+        tabs |= {"Analysis": (self._groups[1],), "Results": (prediction, heatmap, lesions)}
         return tabs | {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in others}
 
     def list_places(self) -> dict[str, QWidget]:
         """Return the frames of the sections by title, from top to bottom."""
         parts = (part for group in self._grouped_widgets for part in group)
-        return {section_title(part): part for part in parts if isinstance(part, QCollapsible)}
+        frames = {section_title(part): part for part in parts if isinstance(part, QCollapsible)}
+        return {**frames, "Prediction": self.result_view.prediction_area}
 
     def add_section(self, frame: QCollapsible) -> None:
         """Add a section above the others."""
@@ -305,12 +317,12 @@ class SlideControls(SectionDock):
         sections = (
             self.overview_section,
             section("File metadata", "facts_section", self.metadata_label, self.settings, False),
-            section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
+            section("Tissue", "slide_tissue_section", column(), self.settings, False),
         )
         self._create_lazy_sections()
         views = (self.display_section, self.measurement_section, self.side_by_side_section)
         results = (*self.result_view.create_sections(self.settings), self.correlation_section)
-        buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
+        buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets = (
             (self.worklist_section, *sections, *views),

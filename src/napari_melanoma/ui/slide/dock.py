@@ -16,21 +16,19 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
-from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
+from napari_melanoma.ui.slide.analysis import AnalysisLauncher, SlideAnalysis
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.results import SlideResultController
-from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
+from napari_melanoma.ui.slide.run_manager import preload
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
-from napari_melanoma.ui.slide.tissue import TissueController
 from napari_melanoma.ui.slide.view_history import SlideMemory, ViewHistory
 from napari_melanoma.ui.slide.visited import VisitedArea
 from napari_melanoma.ui.slide.worklist import SlideWorklist
@@ -57,11 +55,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.analysis import Region
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
@@ -85,21 +81,17 @@ class SlideDock(SlideControls):
         context = self.context
         self.opener = SlideOpener(napari_viewer, self)
         self.lesions = SlideLesions(napari_viewer, self)
-        self.analysis_region = AnalysisRegionController(context, self.run_panel, self.lesions, self.analyze_button)
+        self.launcher = AnalysisLauncher(self)
+        self.analysis: SlideAnalysis | None = None  # of the displayed slide; None until its results were searched
         self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
-        self.tissue_controller = TissueController(napari_viewer, self.tissue_section)
-        self.heatmap_layer = SlideHeatmapLayer(napari_viewer, self.heatmap_controls)
-        self.results = SlideResultController(context, self.result_view, self.heatmap_layer, self.lesions)
+        self.results = SlideResultController(context, self.result_view, self.lesions)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self, self.lesions)
-        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.sections.get_options)
         self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
-        self.correlation = LesionCorrelationSection(
-            context, self.correlation_section, self.lesions, self.lesion_table, self.validity
-        )
+        self.correlation = LesionCorrelationSection(context, self.correlation_section, self.lesions, self.lesion_table)
         self.view_history = ViewHistory(context)
-        self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
+        self.memory = SlideMemory(context, self.view_history)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table)
@@ -153,8 +145,6 @@ class SlideDock(SlideControls):
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
-        self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
@@ -166,7 +156,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         self.run_manager.message.connect(self.status.show_message)
         for source in (
-            *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
+            *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
             *(self.sections, self.visited, self.recent),
         ):
@@ -177,18 +167,8 @@ class SlideDock(SlideControls):
         self.run_panel.updated.connect(self.sections.share_run)
         self.run_panel.updated.connect(self.refresh)
         self.export_requested.connect(self.exporter.choose_file)
-        self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
-        self.analyze_view_button.clicked.connect(lambda: self.analysis.start(view=True))
-        self.analysis.view_chosen.connect(self.analysis_region.prepare_analysis)
-        self.analysis.started.connect(self._on_analysis_started)
-        self.analysis.not_started.connect(self.analysis_region.restore_results)
-        self.analysis.detached.connect(self.refresh)
-        self.analysis_region.results_switched.connect(self.results.reset)
-        self.analysis_region.changed.connect(self.refresh)
-        self.heatmap_controls.target_changed.connect(self.run_panel.set_target)
-        self.results.region_changed.connect(self.analysis_region.show_frame)
-        self.results.options_restored.connect(self._on_options_restored)
-        self.tile_strip.tile_clicked.connect(self.navigation.show_tile)
+        self.analyze_button.clicked.connect(lambda: self._analyze(view=False))
+        self.analyze_view_button.clicked.connect(lambda: self._analyze(view=True))
         self.lesion_table.lesion_activated.connect(self.navigation.show_lesion)
         self.lesion_drawing.lesion_drawn.connect(self.lesion_table.select_lesion)
         self.sections.rotation.view_changed.connect(self.navigation.update_rotation)
@@ -241,7 +221,9 @@ class SlideDock(SlideControls):
         self.show_visibility(self.slide)
         self.show_slide_controls(info is not None)
         blocker = find_analysis_blocker(info, picker.model, fluorescence=picker.reads_fluorescence, running=running)
-        self.update_analyze_buttons(blocker or self.options_controller.error, bool(self.results.content))
+        session = self.context.session
+        has_results = session is not None and bool(session.results.value.content)
+        self.update_analyze_buttons(blocker or self.options_controller.error, has_results)
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
@@ -251,15 +233,14 @@ class SlideDock(SlideControls):
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
         self.context.slide, self.context.session = slide, None
-        self.run_panel.set_folder(None)
+        if self.analysis is not None:
+            self.analysis.close()
+            self.analysis = None
         self.metadata_label.show_info(None if slide is None else slide.info)
         self.navigation_panel.show_bookmarks(())
         self.options_controller.set_options()
         parts = (
-            self.analysis_region,
             self.navigation,
-            self.tissue_controller,
-            self.heatmap_layer,
             self.lesions,
             self.results,
             self.targets,
@@ -314,25 +295,10 @@ class SlideDock(SlideControls):
         self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer), closed=True)
         self.status.show_briefly(f"{slide_display_name(slide.info)} is closed.")
 
-    def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
-        """Return the request for an analysis of the view or of the whole slide; None if none is possible now."""
-        slide, location = self.slide, self.result_location
-        if slide is None or location is None or not self.analyze_button.isEnabled():
-            return None
-        region = self.analysis_region.get_visible_region() if view else None
-        findings = self.lesions.findings if view == self.context.is_view else None
-        return SlideAnalysisRequest(
-            slide.info,
-            location,
-            self.sections.get_options(slide.info).model_copy(update={"region": region}),
-            self.tissue_controller.get_corrected_mask(slide),
-            reset_lesions=findings is not None and findings.is_corrected,
-        )
-
-    def _on_analysis_started(self, region: Region | None) -> None:
-        self.results.reset()
-        self.analysis_region.mark_started()
-        self.analysis_region.show_frame(region)
+    def _analyze(self, *, view: bool) -> None:
+        """Analyze the whole slide, or the view only; also when a button is clicked twice."""
+        if self.analysis is not None and self.analyze_button.isEnabled():
+            self.analysis.start(view=view)
 
     def _on_options_restored(self, model: str, options: SlideOptions | None) -> None:
         """Show the model and options of the shown results, so that "Analyze again" uses them."""
@@ -357,14 +323,16 @@ class SlideDock(SlideControls):
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
         self.sections.restore_notes(location)
-        self.tissue_controller.set_corrected_mask(location.tissue)
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
-        self.analysis_region.show_results(location)
+        self.results.open(session)
         self.sections.hosted.show_results()
+        self.analysis = SlideAnalysis(session, self.launcher, self, self.lesions, self.sections.get_options)
+        self.analysis.changed.connect(self.refresh)
+        self.analysis.options_restored.connect(self._on_options_restored)
         self.dropped_files.import_regions()
         self.refresh()
 
@@ -430,8 +398,6 @@ class SlideDock(SlideControls):
     def _on_cancelled(self, task: Task) -> None:
         if task == "opening":
             self.opener.cancel()
-        elif task == "finding":
-            self.tissue_controller.cancel()
 
     def _on_report(self) -> None:
         """Write a report from the stored results of the slide; pending changes are stored first."""
@@ -569,15 +535,12 @@ class SlideSections(QObject):
         self._slide: ViewerSlide | None = None
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
-        self.side_by_side = SideBySideController(
-            context, controls.side_by_side_section, controls.heatmap_controls.style_layer
-        )
+        self.side_by_side = SideBySideController(context, controls.side_by_side_section)
         self.rotation = RotationController(context, controls.rotation)
         self.hosted = HostedSections(context, controls)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         for part in (self.side_by_side, self.worklist, self.hosted):
             part.failed.connect(self.failed)
-        controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
@@ -597,18 +560,16 @@ class SlideSections(QObject):
             section.load(self.hosted.session)
         return section
 
-    def get_options(self, info: SlideInfo) -> SlideOptions:
+    def get_options(self, session: SlideSession) -> SlideOptions:
         """Return the options that the controls show, with the patient data of the slide."""
-        session = self.hosted.session
-        return self._controls.get_options(info).model_copy(
-            update={"patient": {} if session is None else session.patient_data.row}
-        )
+        options = self._controls.get_options(session)
+        return options.model_copy(update={"patient": session.patient_data.row})
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the other sections."""
-        self._context.run_updated.emit(update)
         if self._context.session is not None:
             self._context.session.run.set(update)
+        self._context.run_updated.emit(update)
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""

@@ -1,4 +1,4 @@
-"""The results of an analysis in the Slide dock: heatmap, tiles, prediction and lesions, which users can correct."""
+"""The lesions of a slide in the Slide dock, which users can correct."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import format_count, format_duration
-from napari_melanoma.core.validity import read_slide_validity
-from napari_melanoma.ui.session.run_status import analysis_identity, needs_run_panel
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.results import AnalysisResults
 from napari_melanoma.ui.slide.export import create_export_button
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.slide.lesion_drawing import LesionRefinement
 from napari_melanoma.ui.slide.lesions import (
     LesionTable,
@@ -31,61 +30,30 @@ from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import (
-    ThemedIcons,
-    WrappedLabel,
-    column,
-    named,
-    quiet_label,
-    row,
-    section,
-    tool_button,
-)
-from napari_melanoma.ui.widgets.validity import ValidityNotice
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, row, section, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.lesions import LesionConfig
-    from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
     from napari_melanoma.ui.slide.lesions import LesionFindings, SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
-FINAL_STATES = ("finished", "failed", "cancelled", "lost")
-
-
 class SlideResultController(QObject):
-    """Show the results of the displayed slide as layers and table rows, and handle edits of the lesions.
+    """Show the lesions of the displayed slide as table rows, and handle edits of them."""
 
-    ``options_restored``: results of an earlier session are shown, which were computed with these options.
-    """
-
-    region_changed = Signal(object)  # region of the results, as in SlideOptions; None for the whole slide
-    options_restored = Signal(str, object)  # name of the model; SlideOptions, None if they cannot be read
-
-    def __init__(
-        self,
-        context: SlideContext,
-        view: SlideResultView,
-        heatmap_layer: SlideHeatmapLayer,
-        lesions: SlideLesions,
-    ) -> None:
+    def __init__(self, context: SlideContext, view: SlideResultView, lesions: SlideLesions) -> None:
         super().__init__(context)
         self._context, self._viewer, self._view = context, context.viewer, view
-        self._heatmap_layer, self._lesions = heatmap_layer, lesions
+        self._lesions = lesions
         self._slide: ViewerSlide | None = None
-        self.content: Mapping[str, Any] = {}  # of result.json; empty while there is none
-        self._state = ""  # of the last run update
-        self._is_running = False
+        self._results = AnalysisResults()
         self._splitting = False
-        context.run_updated.connect(self._on_run_update)
-        view.heatmap_controls.target_changed.connect(self._find_lesions)
-        view.heatmap_controls.threshold_changed.connect(self._on_threshold)
+        self._connections = SectionConnections(context.dock)
         lesions.changed.connect(self._on_lesions)
         lesions.saved.connect(self._on_saved)
         view.lesion_table.selection_changed.connect(self._update_buttons)
@@ -109,73 +77,49 @@ class SlideResultController(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, without results until they have been read."""
-        self._slide = slide
-        self.content, self._state, self._is_running = {}, "", False
+        self._connections.close()
+        self._slide, self._results = slide, AnalysisResults()
         self._splitting = False
-        self._show_prediction()
-        heat = self._heatmap_layer.heatmap
-        self._view.tile_strip.show_tiles(slide, () if heat is None else heat.tiles)
         self._update_visible_parts()
 
-    def reset(self) -> None:
-        """Remove the shown results, because an analysis has started or other results will be shown."""
-        self.content, self._state, self._is_running = {}, "", False
-        if self._slide is not None:
-            self._heatmap_layer.clear(self._slide.identity)
+    def open(self, session: SlideSession) -> None:
+        """Follow the results of the displayed slide."""
+        self._connections.close()
+        results = session.results
+        self._connections.connect(results.changed, self._on_results)
+        self._connections.connect(results.ended, self._on_ended)
+        self._connections.connect(results.target_selected, self._on_target)
+        self._connections.connect(results.threshold_selected, self._on_threshold)
+        self._on_results(results.value)
+
+    def _on_results(self, results: AnalysisResults) -> None:
+        self._results = results
+        if self._slide is not None and results.heatmap is None:
             self._lesions.clear(self._slide.identity)
-            self._view.tile_strip.show_tiles(self._slide, ())
-        self._show_prediction()
+        self._view.set_predictions_visible(results.shows_numbers)
         self._update_visible_parts()
 
-    def _on_run_update(self, update: SlideRunUpdate) -> None:
-        """Show the state of the run and its results so far."""
-        run, location = update.status, self._context.result_location
-        if self._slide is None or location is None or run.path != location.folder:
-            return
-        state = str(run.state)
-        is_new = state != self._state or update.content != self.content
-        previous_state, self._state = self._state, state
-        # While an analysis runs, the folder still contains the result.json of the previous analysis.
-        self._is_running = bool(run.state.active)
-        self.content = {} if self._is_running else update.content
-        self._show_tile_values()
-        if update.heatmap is not None:
-            self._heatmap_layer.set_heatmap(update.heatmap)
-            self._view.tile_strip.show_tiles(self._slide, update.heatmap.tiles)
-            self._update_visible_parts()
-        if is_new and state in FINAL_STATES:
-            self._on_run_ended(update, was_running=previous_state not in ("", *FINAL_STATES))
+    def _on_ended(self, update: SlideRunUpdate, was_running: bool) -> None:
+        """Read the lesions of an analysis that has ended."""
+        session, heat = self._context.session, self._results.heatmap
+        if session is not None and heat is not None and self._results.has_lesions:
+            config = _read_lesion_config(self._results.content)
+            session.heatmap_display.update(threshold=config.high)
+            self._lesions.read(session.result_location.folder, heat.target, config)
 
-    def _on_run_ended(self, update: SlideRunUpdate, *, was_running: bool) -> None:
-        """Show the outcome of an analysis that has just ended, or that ended in an earlier session."""
-        self._show_prediction()
-        self._update_visible_parts()
-        outcome = describe_outcome(update.status, self.content)
-        if not needs_run_panel(update):  # otherwise the run panel shows it
-            message = outcome if was_running or not self.content else f"Previous analysis: {outcome}"
-            self._context.status.show_message(message)
-        elif was_running:
-            self._context.status.show_message("")
-        if self.content and not was_running:  # repeating the analysis uses the same model and options
-            model = str((self.content.get("model") or {}).get("name", ""))
-            self.options_restored.emit(model, _read_options(update))
-        options = _read_options(update)
-        self.region_changed.emit(None if options is None else options.region)
-        heat, location = self._heatmap_layer.heatmap, self._context.result_location
-        if self.content.get("target") and heat is not None and heat.is_probability and location is not None:
-            config = _read_lesion_config(self.content)
-            self._view.heatmap_controls.threshold = config.high
-            self._lesions.read(location.folder, heat.target, config)
+    def _on_target(self, target: str) -> None:
+        session = self._context.session
+        if session is not None:
+            self._find_lesions(target, session.heatmap_display.value.threshold)
 
     def _on_threshold(self, threshold: float) -> None:
-        heat = self._heatmap_layer.heatmap
-        if heat is not None:
-            self._find_lesions(heat.target)
+        if self._results.heatmap is not None:
+            self._find_lesions(self._results.heatmap.target, threshold)
 
-    def _find_lesions(self, target: str) -> None:
-        heat, location = self._heatmap_layer.heatmap, self._context.result_location
+    def _find_lesions(self, target: str, threshold: float) -> None:
+        heat, location = self._results.heatmap, self._context.result_location
         if heat is not None and heat.is_probability and location is not None:
-            self._lesions.find(location.folder, target, self._view.heatmap_controls.threshold)
+            self._lesions.find(location.folder, target, threshold)
 
     def _on_lesions(self, findings: LesionFindings | None) -> None:
         """List the lesions, summarize them, and save them if they were corrected."""
@@ -194,7 +138,8 @@ class SlideResultController(QObject):
                 f"{format_count(len(lesions), 'lesion')}{malignant}{area}. {_explain_p(findings)}" if lesions else ""
             )
             view.lesion_count_label.setText(summary or _describe_no_lesions(findings))
-            view.heatmap_controls.show_threshold(findings.config.high)  # which undo may have changed
+            if self._context.session is not None:  # undo may have changed the threshold
+                self._context.session.heatmap_display.update(threshold=findings.config.high)
             if findings.is_corrected and not findings.saved:
                 self._lesions.save()  # edits are saved at once, a changed threshold only on request
         self._update_buttons()
@@ -224,44 +169,21 @@ class SlideResultController(QObject):
         blocker = "Analyze the slide first" if findings is None else "All changes are saved"
         target = "" if findings is None else f" into {findings.folder}"
         view.save_button.setToolTip(f"Save the lesions{target} ({SAVE_KEY})" if unsaved else blocker)
-        view.export_button.setEnabled(findings is not None or bool(self.content))
+        view.export_button.setEnabled(findings is not None or bool(self._results.content))
 
     def _update_visible_parts(self) -> None:
-        heat, findings = self._heatmap_layer.heatmap, self._lesions.findings
-        self._view.show_parts(has_heatmap=heat is not None, has_lesions=findings is not None)
+        findings = self._lesions.findings
+        self._view.show_parts(has_lesions=findings is not None)
         if findings is None:
             self._view.lesion_count_label.setText(self._explain_missing_lesions())
 
     def _explain_missing_lesions(self) -> str:
         """Explain why there are no lesions, or what to do to get them."""
-        if self._is_running:
+        if self._results.is_running:
             return LESIONS_LATER
-        if not self.content:
+        if not self._results.content:
             return NO_LESIONS
-        heat = self._heatmap_layer.heatmap
-        is_detecting = heat is not None and heat.is_probability and self.content.get("target")
-        return LESIONS_NOW if is_detecting else NOT_ASSESSED
-
-    def _show_prediction(self) -> None:
-        """Show the prediction for the slide, its validity and its warnings."""
-        from napari_melanoma.slides.saved_results import describe_other_scores, describe_slide_score
-
-        view = self._view
-        text, warnings = describe_slide_score(self.content), [str(one) for one in self.content.get("warnings", ())]
-        validity = read_slide_validity(self.content) if self.content else None
-        key = self._slide and self._slide.identity, analysis_identity(self.content)
-        view.validity.show_validity(validity, key)
-        text = text if validity is None or not validity.valid else validity.headline(text)
-        view.prediction_label.setText(text)
-        view.prediction_label.setToolTip(describe_other_scores(self.content))
-        view.prediction_label.setVisible(bool(text))
-        view.warning_label.setText("\n".join(warnings))
-        view.warning_label.setVisible(bool(warnings))
-        self._show_tile_values()
-
-    def _show_tile_values(self) -> None:
-        """Show the values of tiles once it is known whether they are valid, which an unfinished analysis does not."""
-        self._view.tile_strip.show_values(bool(self.content) and self._view.validity.shows_numbers)
+        return LESIONS_NOW if self._results.has_lesions else NOT_ASSESSED
 
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
@@ -331,18 +253,6 @@ def _read_lesion_config(content: Mapping[str, Any]) -> LesionConfig:
         return LesionConfig()
 
 
-def _read_options(update: SlideRunUpdate) -> SlideOptions | None:
-    """Return the options of the analysis; None if this version cannot read them."""
-    from napari_melanoma.slides.options import SlideOptions
-
-    if update.status.options is not None:
-        return update.status.options
-    try:
-        return SlideOptions.parse(dict(update.content.get("options") or {}), "result.json")
-    except ConfigError:
-        return None
-
-
 def _remove_callback(callbacks: list[Any], callback: Any) -> None:  # noqa: ANN401 - napari's list of functions
     """Remove the callback of a dock that was closed."""
     if callback in callbacks:
@@ -365,19 +275,13 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
 LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
-NO_HEATMAP = "No results yet. The heatmap appears here and is refined while the analysis runs."
 
 
 class SlideResultView:
     """The widgets of the results."""
 
-    def __init__(self, icons: ThemedIcons, settings: DockSettings, on_export: Callable[[str], None]) -> None:
-        self.heatmap_controls = SlideHeatmapControls(settings)
-        self.tile_strip = TileStrip()
-        self._no_heatmap_label = named(quiet_label(NO_HEATMAP), "no_heatmap", "No heatmap yet")
-        self.prediction_label = named(WrappedLabel(), "slide_answer", "Prediction for the slide")
-        self.warning_label = named(WrappedLabel(), "slide_cautions", "Warnings about the prediction")
-        self.warning_label.setProperty("fault", True)
+    def __init__(self, on_export: Callable[[str], None]) -> None:
+        self.prediction_area = column()
         self.lesion_count_label = named(WrappedLabel(NO_LESIONS), "lesion_count", "Number of lesions")
         self.lesion_count_label.setProperty("quiet", True)
         self.lesion_table = LesionTable()
@@ -388,48 +292,31 @@ class SlideResultView:
             self.edit_buttons[name].setText(arrow)
         self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
         self.export_button = create_export_button(on_export)
-        self.validity = ValidityNotice(icons, "slide", self.prediction_label)
-        self.validity.numbers_shown.connect(self._set_predictions_visible)
-        self._heatmap_area = column(self.heatmap_controls, self.tile_strip)
         self._edit_row = row(*(button for name, button in self.edit_buttons.items() if name not in CANVAS_EDITS))
         self._edit_row.layout().setSpacing(2)
         self._lesion_table_area = column(self.lesion_table)
 
     def create_sections(self, settings: DockSettings) -> tuple[QWidget, ...]:
         """Arrange the widgets in the sections of the dock, which are returned from top to bottom."""
-        heatmap = column(self._no_heatmap_label, self._heatmap_area)
         lesions = column(
-            self.warning_label,
             row(self.lesion_count_label, *(self.edit_buttons[name] for name in CANVAS_EDITS), stretch=0),
             self._lesion_table_area,
             self._edit_row,
         )
         return (
-            self.validity,
-            section("Heatmap", "slide_heatmap_section", heatmap, settings, True),
+            self.prediction_area,
+            section("Heatmap", "slide_heatmap_section", column(), settings, True),
             section("Lesions", "slide_lesions_section", lesions, settings, True),
         )
 
-    def show_parts(self, *, has_heatmap: bool, has_lesions: bool) -> None:
-        """Show the widgets of the results that exist."""
-        self._no_heatmap_label.setVisible(not has_heatmap)
-        self._heatmap_area.setVisible(has_heatmap)
+    def show_parts(self, *, has_lesions: bool) -> None:
+        """Show the widgets of the lesions if there are any."""
         self.lesion_table.setVisible(has_lesions)
         self._edit_row.setVisible(has_lesions)
         for name in CANVAS_EDITS:
             self.edit_buttons[name].setVisible(has_lesions)
 
-    def _set_predictions_visible(self, visible: bool) -> None:
+    def set_predictions_visible(self, visible: bool) -> None:
         """Show the predicted numbers; hide them if they are not valid."""
         self._lesion_table_area.setVisible(visible)
         self.lesion_count_label.setVisible(visible)
-        self.tile_strip.show_values(visible)
-
-
-def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
-    """Describe the outcome of an analysis: slide, number of tiles, time and model, or why there is no result."""
-    if str(run.state) in ("failed", "cancelled") or not content:
-        return run.message
-    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
-    model = (content.get("model") or {}).get("name", "")
-    return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."

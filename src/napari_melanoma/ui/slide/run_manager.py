@@ -215,7 +215,7 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
     """Return the corrected tissue, None if there is none, and an error message if it cannot be read."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.ui.slide.tissue import read_corrected_mask
+    from napari_melanoma.ui.session.tissue import read_corrected_mask
 
     try:
         return read_corrected_mask(folders), ""
@@ -248,7 +248,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
     from napari_melanoma.slides.saved_results import describe_difference
-    from napari_melanoma.ui.slide.tissue import back_up_corrected_masks, write_corrected_mask
+    from napari_melanoma.ui.session.tissue import back_up_corrected_masks, write_corrected_mask
 
     location, options = request.location, request.options
     if is_run_alive(location.folder) and read_slide_run_status(location.folder).state.active:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named,
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Layer, Points
+    from napari.layers import Layer, Points
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
@@ -131,10 +130,9 @@ class SideBySideController(QObject):
     failed = Signal(object)  # the exception
     narrow, closed = Signal(int), Signal()  # the width of each view in pixels; the second view was closed
 
-    def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
         self._context, self._viewer, self._section = context, context.viewer, section
-        self._style_heatmap = style_heatmap
         viewer, connections = context.viewer, context.connections
         connections.connect(viewer.events.theme, self._on_theme)
         self._view: SideBySideView | None = None
@@ -341,11 +339,11 @@ class SideBySideController(QObject):
         )
 
     def update_heatmap(self) -> None:
-        """Apply the settings in the dock to the heatmap of the second view."""
-        slide = self._find_other_slide()
+        """Display the heatmap of the second view as that of the first one."""
+        slide, session = self._find_other_slide(), self._context.session
         layer = None if slide is None or self._model is None else slide_layers.find_layer(self._model, slide, "heatmap")
-        if layer is not None:
-            self._style_heatmap(layer)
+        if layer is not None and session is not None:
+            session.heatmap_display.value.apply(layer)
 
     def set_scale_bar(self, on: bool) -> None:
         """Show or hide the scale bar of the second view."""

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
 
 SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
@@ -201,9 +200,9 @@ def _name_slide_layer(layer: Image) -> str:
 class SlideMemory(QObject):
     """Save the view and the display of the layers in the notes of a slide, and restore them when it is opened again."""
 
-    def __init__(self, context: SlideContext, history: ViewHistory, heatmap: SlideHeatmapControls) -> None:
+    def __init__(self, context: SlideContext, history: ViewHistory) -> None:
         super().__init__(context)
-        self._context, self._viewer, self._heatmap = context, context.viewer, heatmap
+        self._context, self._viewer = context, context.viewer
         self._slide: ViewerSlide | None = None
         self._opened: dict[str, ref[TiledSlide]] = {}  # open files whose display was restored, by slide
         self._view: SlideView | None = None  # last recorded view; None for the whole slide
@@ -242,8 +241,6 @@ class SlideMemory(QObject):
         slide, notes = self._slide, location.notes
         if slide is None:
             return
-        heatmap = slide_layers.find_layer(self._viewer, slide, "heatmap")
-        self._heatmap.show_display(notes.layers.get("heatmap") if heatmap is None else self._describe(heatmap))
         if self._is_restored(slide):
             self._view = notes.view
             return

@@ -1,0 +1,103 @@
+"""The heatmap of a slide: its layer, which is filled while the analysis runs, and its controls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.results.heatmap_view import HeatmapView
+from napari_melanoma.ui.sections.results.resolve import resolve_heatmap
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.view_memory import center_view
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from qtpy.QtWidgets import QWidget
+
+    from napari_melanoma.ui.session.results import AnalysisResults
+    from napari_melanoma.ui.session.run_status import SuspiciousTile
+    from napari_melanoma.ui.session.slide import SlideSession
+
+TILES_IN_VIEW = 4.0  # width of the view, in tiles, that is centered on a tile
+
+
+class HeatmapSection(Section):
+    """Show the heatmap of a slide, and its most suspicious tiles."""
+
+    def show(self, session: SlideSession) -> None:
+        """Show the heatmap as a layer; one that was hidden or faded in napari's list of layers stays so."""
+        self._session, self._owner = session, QObject(session.sessions.parent)
+        self._connections = SectionConnections(self._owner)
+        self._follow_layer()
+        self._update_layer()
+        self._connections.connect(session.results.changed, self._on_results)
+        self._connections.connect(session.heatmap_display.changed, self._update_layer)
+
+    def open(self, session: SlideSession) -> QWidget:
+        """Return the controls."""
+        results, display = session.results, session.heatmap_display
+        view = HeatmapView(session.slide)
+        view.show_display(display.value)
+        view.show_texts(resolve_heatmap(results.value))
+        view.edited.connect(self._on_edited)
+        view.target_selected.connect(results.target_selected.emit)
+        view.tile_strip.tile_clicked.connect(self._on_tile)
+        self._connections.connect(display.changed, view.show_display)
+        self._connections.connect(results.changed, lambda value: view.show_texts(resolve_heatmap(value)))
+        self._connections.connect(session.flushing, view.threshold_timer.flush)
+        return view
+
+    def close(self) -> None:
+        """Disconnect all signals; the layer stays with its slide."""
+        self._connections.close()
+        self._owner.deleteLater()
+        del self._session, self._owner, self._connections  # with the layers of a slide that may be closed
+
+    def _follow_layer(self) -> None:
+        slide = self._session.slide
+        layer = slide_layers.find_layer(self._session.services.viewer, slide, "heatmap")
+        if layer is not None and slide.shows_overlays:
+            visible = layer.visible if slide.is_shown else slide_layers.was_visible(layer)
+            self._session.heatmap_display.show_layer(visible=visible, opacity=layer.opacity)
+
+    def _on_results(self, results: AnalysisResults) -> None:
+        """Update the layer; without a heatmap, it is hidden until the analysis has predicted the first tiles."""
+        layer = slide_layers.find_layer(self._session.services.viewer, self._session.slide, "heatmap")
+        if results.heatmap is None and layer is not None:
+            layer.visible = False
+        self._update_layer()
+
+    def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
+        self._session.heatmap_display.edit(**{field: value})
+        if field == "threshold":
+            self._session.results.threshold_selected.emit(value)
+
+    def _on_tile(self, tile: SuspiciousTile) -> None:
+        """Center the view on a tile."""
+        viewer, slide = self._session.services.viewer, self._session.slide
+        center_view(viewer, slide, (tile.row, tile.column), TILES_IN_VIEW * tile.width_px)
+
+    def _update_layer(self, _: object = None) -> None:
+        from napari_melanoma.slides.heatmap import mask_below_threshold
+
+        slide, display = self._session.slide, self._session.heatmap_display.value
+        heat = self._session.results.value.heatmap
+        if heat is None:
+            return
+        values = mask_below_threshold(heat.values, display.threshold) if display.is_masked else heat.values
+
+        def create_layer() -> Image:
+            from napari.layers import Image
+
+            return Image(values, contrast_limits=heat.limits)
+
+        viewer = self._session.services.viewer
+        layer = slide_layers.get_or_add_layer(viewer, slide, "heatmap", create_layer, heat.placement)
+        if layer.data is not values:
+            layer.data = values
+        if tuple(layer.contrast_limits) != heat.limits:
+            layer.contrast_limits = heat.limits
+        display.apply(layer, is_hidden=not (slide.is_shown and slide.shows_overlays))

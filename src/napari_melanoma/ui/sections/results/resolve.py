@@ -1,0 +1,58 @@
+"""What the sections of the results show, as pure functions of the results of a slide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.session.results import AnalysisResults
+    from napari_melanoma.ui.session.run_status import SuspiciousTile
+
+NO_RESULTS = "No results yet. The heatmap appears here and is refined while the analysis runs."
+NO_HEATMAP = "The model of these results outputs no heatmap."
+
+
+@dataclass(frozen=True)
+class HeatmapTexts:
+    """Content of the Heatmap section.
+
+    ``missing``: why there is no heatmap; empty if there is one. ``shows_values``: whether the tiles have their values
+    below them, which is known to be valid only when the analysis has finished.
+    """
+
+    missing: str
+    classes: tuple[str, ...] = ()
+    target: str = ""
+    tiles: tuple[SuspiciousTile, ...] = ()
+    shows_values: bool = False
+
+
+@dataclass(frozen=True)
+class PredictionTexts:
+    """Prediction for the slide, with a tooltip, and warnings about it; each may be empty."""
+
+    prediction: str = ""
+    tip: str = ""
+    warnings: str = ""
+
+
+def resolve_heatmap(results: AnalysisResults) -> HeatmapTexts:
+    """Return the content of the Heatmap section."""
+    heat = results.heatmap
+    if heat is None:
+        return HeatmapTexts(NO_HEATMAP if results.content else NO_RESULTS)
+    shows_values = bool(results.content) and results.shows_numbers
+    return HeatmapTexts("", heat.classes, heat.target, heat.tiles, shows_values)
+
+
+def resolve_prediction(results: AnalysisResults) -> PredictionTexts:
+    """Return the prediction for the slide."""
+    from napari_melanoma.slides.saved_results import describe_other_scores, describe_slide_score
+
+    content, validity = results.content, results.validity
+    text = describe_slide_score(content)
+    if validity is not None and validity.valid:
+        text = validity.headline(text)
+    warnings = "\n".join(map(str, content.get("warnings", ())))
+    return PredictionTexts(text, describe_other_scores(content), warnings)
