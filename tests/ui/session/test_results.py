@@ -38,7 +38,9 @@ class Case:
 
 CASES = [
     Case("first tiles", AnalysisResults(), update("running", None, HEAT), RUNNING),
-    Case("the content while an analysis runs is that of the previous one", RUNNING, update("running", CONTENT), RUNNING),
+    Case(
+        "the content while an analysis runs is that of the previous one", RUNNING, update("running", CONTENT), RUNNING
+    ),
     Case("the heatmap stays if it is unchanged", RUNNING, update("finished", CONTENT), DONE),
     Case("results of an earlier session", AnalysisResults(), update("finished", CONTENT, HEAT), DONE),
     Case("a failed analysis", RUNNING, update("failed"), AnalysisResults(state="failed", heatmap=HEAT)),

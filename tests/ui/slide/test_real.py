@@ -24,16 +24,12 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     dock.refresh()
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
-    qtbot.waitUntil(
-        lambda: bool(dock.context.session.results.value.content) and tasks.is_idle(dock), timeout=PATIENCE_MS
-    )
+    results = dock.context.session.results
+    qtbot.waitUntil(lambda: bool(results.value.content) and tasks.is_idle(dock), timeout=PATIENCE_MS)
     output = (dock.result_location.folder / "output.txt").read_text()
     assert str(dock.run_panel.status.state) == "finished", output
-    assert (
-        dock.context.session.results.value.content["tiles_done"]
-        == dock.context.session.results.value.content["tiles_total"]
-        > 0
-    )
+    content = results.value.content
+    assert content["tiles_done"] == content["tiles_total"] > 0
     assert results.value.heatmap.classes == find_bundle("tile-demo").config.classes
     assert "section heatmap" in [layer.name for layer in viewer.layers]
     assert ("torch" in sys.modules) == had_torch

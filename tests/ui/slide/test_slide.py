@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSlider,
     QAbstractSpinBox,
-    QApplication,
     QComboBox,
     QLineEdit,
     QListWidget,
@@ -27,7 +26,7 @@ from qtpy.QtWidgets import (
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.geojson import read_geojson
-from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -357,35 +356,6 @@ def test_results_with_other_options_are_replaced_only_after_confirmation(person,
     person.until(lambda: dock.run_panel.active)
     launched.last.dies()
     person.waits()
-
-
-def test_corrected_tissue_is_analyzed(person, launched, slide_path):
-    dock = person.dock
-    person.opens_slides(slide_path)
-    launched.fingerprint = dock.slide.info.fingerprint
-    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
-    QApplication.processEvents()  # the section is laid out
-    person.clicks("tissue_find")
-    person.until(lambda: "section tissue" in person.viewer.layers)
-    person.waits()
-    assert "% of the slide" in person.label_text("tissue_summary")
-    layer = person.viewer.layers["section tissue"]
-    person.analyses()
-    assert launched.options[-1].tissue_mask is None
-    launched.last.finishes()
-    person.until(dock.analyze_button.isEnabled)
-    person.waits()
-
-    layer.data[:, :200] = 0
-    layer.refresh()
-    requested = []
-    dock.run_manager.options_differ.disconnect()
-    dock.run_manager.options_differ.connect(lambda request, difference: requested.append((request, difference)))
-    person.clicks("primary")
-    person.until(lambda: len(requested) == 1)
-    request, difference = requested[0]
-    assert "tissue was corrected" in difference
-    assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
 @pytest.mark.path

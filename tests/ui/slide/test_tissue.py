@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from threading import Event
 
 import numpy as np
 import pytest
 from fake_slides import draw_slide
-from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
-from qtpy.QtWidgets import QAbstractButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.slides import tissue
 from napari_melanoma.slides.tissue import read_overview
+from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE, get_corrected_mask
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LAYER = "section tissue"
@@ -45,7 +44,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
-    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    person.opens_section("Tissue")
     finds_tissue(person, "tissue_find")
     layer = person.viewer.layers[LAYER]
     person.drawn = np.array(layer.data)
@@ -66,16 +65,13 @@ def tomorrow(person, launched, slide_path, monkeypatch):
         box.deleteLater()
         return pressed
 
-    for module in ("analysis", "tissue"):
-        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.exec_question", answered)
+    for module in ("slide.analysis", "sections.tissue.section"):
+        monkeypatch.setattr(f"napari_melanoma.ui.{module}.exec_question", answered)
     return person
 
 
-def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected_again(
-    tomorrow, launched, slide_path, tmp_path, slow_overview
-):
+def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected_again(tomorrow, launched, slide_path):
     person, dock = tomorrow, tomorrow.dock
-    slow_overview[1].set()
     assert LAYER not in person.viewer.layers
     assert "corrected by you" in person.label_text("tissue_summary")
     person.clicks("primary")
@@ -86,13 +82,13 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
 
     finds_tissue(person, "tissue_find")
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
-    np.testing.assert_array_equal(dock.tissue_controller.get_corrected_mask(dock.slide), person.drawn != 0)
+    np.testing.assert_array_equal(get_corrected_mask(person.session), person.drawn != 0)
     ends(person, launched)
 
     # It can be reset.
     finds_tissue(person, "tissue_anew")
     assert len(person.requested) == 1
-    person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
+    person.until(lambda: get_corrected_mask(person.session) is None)
     assert "corrected by you" not in person.label_text("tissue_summary")
     assert person.viewer.layers[LAYER].data[:, :200].any()
     folder = dock.result_location.folder
@@ -107,68 +103,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert "corrected by you" not in person.label_text("tissue_summary")
-    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
-
-    # Detecting again replaces the correction while another slide is shown.
-    shutil.copy(folder / BACKUP_FILE, folder / CORRECTED_FILE)
-    person.viewer.layers.clear()
-    person.opens_slides(slide_path)
-    assert LAYER not in person.viewer.layers
-    person.requested.clear()
-    begun, goes_on = slow_overview
-    begun.clear()
-    goes_on.clear()
-    other, slide = draw_slide(tmp_path / "other.tif", tint=30), dock.slide
-    assert dock.tissue_controller.get_corrected_mask(slide) is not None
-    presses(person, "tissue_anew")
-    person.until(begun.is_set)
-    dock.opener.open([other])
-    person.until(lambda: dock.slide is not None and dock.slide.info.path == other)
-    goes_on.set()
-    person.waits()
-    assert len(person.requested) == 1
-    assert dock.tissue_controller.get_corrected_mask(slide) is None
-
-
-def test_a_cancelled_detection_keeps_the_shown_lesions(person, slide_path, monkeypatch):
-    dock = person.dock
-    person.opens_slides(slide_path)
-    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
-    finds_tissue(person, "tissue_find")
-    shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_summary")
-    begun, goes_on = Event(), Event()
-
-    def read_slowly(slide):
-        begun.set()
-        assert goes_on.wait(30)
-        return read_overview(slide)
-
-    monkeypatch.setattr(tissue, "read_overview", read_slowly)
-    dock.tissue_section.method_combo.setCurrentIndex(1)
-    dock.tissue_section.method_combo.activated.emit(1)
-    person.until(begun.is_set)
-    assert dock.status.text == "Detecting tissue ..."
-    presses(person, "cancel")
-    goes_on.set()
-    person.waits()
-    assert dock.status.text == "Canceled."
-    assert not dock.status.cancel_button.isEnabled()
-    assert dock.tissue_section.method == "auto"
-    assert person.label_text("tissue_summary") == text
-    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
-    finds_tissue(person, "tissue_anew")
-    assert dock.status.text == "Tissue detected."
-
-
-def test_unreadable_correction_is_reported(person, slide_path):
-    dock = person.dock
-    person.opens_slides(slide_path)
-    dock.result_location.folder.mkdir(parents=True, exist_ok=True)
-    (dock.result_location.folder / CORRECTED_FILE).write_bytes(b"no picture")
-    person.viewer.layers.clear()
-    person.opens_slides(slide_path)
-    assert CORRECTED_FILE in dock.status.text
-    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
+    assert get_corrected_mask(person.session) is None
 
 
 @pytest.fixture
@@ -187,41 +122,58 @@ def slow_overview(monkeypatch):
 
 
 def chooses_method(person, index):
-    combo = person.dock.tissue_section.method_combo
+    combo = person.finds(QComboBox, "tissue_method")
     combo.setCurrentIndex(index)
     combo.activated.emit(index)
 
 
-def test_the_chosen_method_stays_when_a_first_detection_or_that_of_another_slide_is_canceled(
+def test_a_detection_that_is_canceled_or_left_for_another_slide_changes_nothing(
     person, slide_path, tmp_path, slow_overview
 ):
-    begun, goes_on = slow_overview
+    dock, (begun, goes_on) = person.dock, slow_overview
     person.opens_slides(slide_path)
-    person.dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
-    chooses_method(person, 1)
+    person.opens_section("Tissue")
+
+    # The method of a first detection stays.
+    chooses_method(person, 3)
     presses(person, "tissue_find")
     person.until(begun.is_set)
+    assert dock.status.text == "Detecting tissue ..."
     presses(person, "cancel")
     goes_on.set()
     person.waits()
-    assert person.dock.tissue_section.method == "otsu"
+    assert dock.status.text == "Canceled."
+    assert not dock.status.cancel_button.isEnabled()
+    assert person.session.tissue.value.method == "triangle"
 
-    # The method that is chosen for another slide also stays when the detection in the first slide is canceled.
-    goes_on.set()
-    person.viewer.layers.clear()
-    person.dock.tissue_section.method_combo.setCurrentIndex(0)
-    other = draw_slide(tmp_path / "other.tif", tint=30)
-    person.opens_slides(other)
-    person.opens_slides(slide_path)
     finds_tissue(person, "tissue_find")
-    begun.clear()
-    goes_on.clear()
-    chooses_method(person, 1)
-    person.until(begun.is_set)
-    person.dock.opener.open([other])
-    person.until(lambda: person.dock.slide.info.path == other)
-    chooses_method(person, 2)
-    presses(person, "cancel")
-    goes_on.set()
+    assert dock.status.text == "Tissue detected."
+    shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_summary")
+    for leave in (lambda: presses(person, "cancel"), lambda: dock.opener.open([draw_slide(tmp_path / "other.tif")])):
+        begun.clear()
+        goes_on.clear()
+        chooses_method(person, 1)
+        person.until(begun.is_set)
+        leave()
+        person.until(lambda: not dock.status.is_busy)
+        goes_on.set()
+        person.waits()
+    assert dock.slide.info.name == "other"
+    assert person.session.tissue.value.method == "triangle"  # selected last
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is not None)
     person.waits()
-    assert person.dock.tissue_section.method == "entropy"
+    assert person.session.tissue.value.method == "triangle"
+    assert person.label_text("tissue_summary") == text
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
+
+
+def test_unreadable_correction_is_reported(person, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    dock.result_location.folder.mkdir(parents=True, exist_ok=True)
+    (dock.result_location.folder / CORRECTED_FILE).write_bytes(b"no picture")
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert CORRECTED_FILE in dock.status.text
+    assert get_corrected_mask(person.session) is None

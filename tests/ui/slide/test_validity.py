@@ -140,19 +140,6 @@ def test_invalid_thickness_is_not_shown(person, tmp_path):
         assert view.proposal_list.isVisibleTo(view) is found
 
 
-def test_values_of_tiles_are_hidden_until_it_is_known_whether_they_are_valid(person, slide_path):
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
-    analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().works(150)
-    person.opens_slides(slide_path)
-    button = person.tiles
-    person.until(lambda: button and person.session.results.value.heatmap is not None)
-    assert button[0].text() == "", "the analysis is still running"
-    assert person.label_text("lesion_count") == "Lesions are detected when the analysis has finished."
-    analysis.finishes()
-    person.until(lambda: len(person.rows()) == 2)
-    assert button[0].text() == "0.90"
-
-
 def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     photograph = analysed.opens()

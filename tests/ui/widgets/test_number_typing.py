@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.ui.lesion.mask_controls import MaskControls
+from napari_melanoma.ui.sections.results.heatmap_view import HeatmapView
+from napari_melanoma.ui.session.results import HeatmapDisplay
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
-from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
@@ -56,12 +56,14 @@ def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(cont
 
 
 def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
-    controls = SlideHeatmapControls(DockSettings())
-    box = focused(qtbot, controls, controls.threshold_box)
+    view, edits = HeatmapView(slide=None), []
+    view.edited.connect(lambda field, value: edits.append((field, value)))
+    box = focused(qtbot, view, view.threshold_box)
     for key in "0.73":
         qtbot.keyClicks(box, key)
-        controls.threshold = controls.threshold
-    assert controls.threshold == 0.73
+        view.show_display(HeatmapDisplay(threshold=0.2))  # such as that of results that are restored now
+    view.threshold_timer.flush()
+    assert edits == [("threshold", 0.73)]
 
 
 def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
