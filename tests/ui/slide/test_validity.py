@@ -62,9 +62,9 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
     assert person.label_text("correlation_text").startswith("Not valid: ")
-    person.person.finds(QAbstractButton, "slide_anyway").click()
+    person.finds(QAbstractButton, "slide_anyway").click()
     person.until(lambda: "there are 2 lesions" in person.label_text("correlation_text"))
-    person.person.finds(QAbstractButton, "slide_anyway").click()
+    person.finds(QAbstractButton, "slide_anyway").click()
     assert person.label_text("correlation_text").startswith("Not valid: ")
 
 

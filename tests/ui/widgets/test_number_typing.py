@@ -61,7 +61,8 @@ def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
     box = focused(qtbot, view, view.threshold_box)
     for key in "0.73":
         qtbot.keyClicks(box, key)
-        view.show_display(HeatmapDisplay(threshold=0.2))  # such as that of results that are restored now
+        view.show_display(HeatmapDisplay(threshold=view.threshold_box.value()))
+    view.show_display(HeatmapDisplay(threshold=0.2))  # such as that of results that are restored now
     view.threshold_timer.flush()
     assert edits == [("threshold", 0.73)]
 

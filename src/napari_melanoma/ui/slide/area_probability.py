@@ -20,6 +20,7 @@ from napari_melanoma.slides.scores import (
     select_comparable_lesions,
     uses_log_axis,
 )
+from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, add_to_section, fill_column, named, quiet_label
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.scores import ComparableLesions
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
 
@@ -282,6 +284,7 @@ class LesionCorrelationSection(QObject):
         super().__init__(context)
         self._context, self._lesions, self._table = context, lesions, table
         self._view: CorrelationView | None = None
+        self._connections = SectionConnections(context.dock)
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_correlation)
         self._latest.failed.connect(lesions.failed)
@@ -291,6 +294,11 @@ class LesionCorrelationSection(QObject):
         lesions.saved.connect(self._on_lesions)
         table.selection_changed.connect(self._on_selection_changed)
         self._on_section_toggled(self._section.isExpanded())
+
+    def open(self, session: SlideSession) -> None:
+        """Follow whether numbers of the displayed slide are valid."""
+        self._connections.close()
+        self._connections.connect(session.results.changed, self._on_lesions)
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""

@@ -329,6 +329,7 @@ class SlideDock(SlideControls):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
         self.results.open(session)
+        self.correlation.open(session)
         self.sections.hosted.show_results()
         self.analysis = SlideAnalysis(session, self.launcher, self, self.lesions, self.sections.get_options)
         self.analysis.changed.connect(self.refresh)

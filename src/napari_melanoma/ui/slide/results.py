@@ -28,7 +28,6 @@ from napari_melanoma.ui.slide.lesions import (
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, row, section, tool_button
 
