@@ -27,8 +27,6 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.viewer.camera import get_camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
@@ -322,11 +320,6 @@ def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(per
     assert not dock.run_panel.buttons.resume.isEnabled()
     assert dock.run_panel.buttons.resume.toolTip() == "Press Analyze to start again."
     person.waits()
-
-
-def test_analysis_without_a_tile_cannot_be_resumed(tmp_path):
-    text = describe_progress(read_slide_run_status(tmp_path / "nothing"))
-    assert text == "The process ended unexpectedly: no tile finished. Press Analyze to start again."
 
 
 def test_results_with_other_options_are_replaced_only_after_confirmation(person, launched, slide_path, monkeypatch):
