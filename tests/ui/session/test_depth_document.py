@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import DepthReading, read_depth
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.ui.session.location import SlideResultLocation
@@ -82,7 +83,8 @@ def proposes(session: SlideSession, mm: float) -> None:
     candidate = {"surface": LINE[0], "deepest": LINE[1], "mm": mm, "section": 0}
     content = {"depth": {"candidates": [candidate]}, "seconds": mm}
     (session.folder / "result.json").write_text(json.dumps(content))
-    session.run.set(SimpleNamespace(status=SimpleNamespace(path=session.folder, state="finished"), content=content))
+    status = SimpleNamespace(path=session.folder, state=RunState("finished"))
+    session.run.set(SimpleNamespace(status=status, heatmap=None, content=content))
 
 
 def test_undo_is_another_change_of_the_reading(session: SlideSession) -> None:

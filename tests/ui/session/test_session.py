@@ -88,6 +88,7 @@ class Window:
         self.messages: list[str] = []
         self.saved: list[SlideNotes] = []
         self.status = SimpleNamespace(show_message=self.messages.append)
+        self.viewer = SimpleNamespace(layers=())
 
     def save_notes(self, location: SlideResultLocation) -> None:
         self.saved.append(location.notes)

@@ -184,7 +184,7 @@ def test_one_key_toggles_all_overlays(annotator):
     assert not any(layer.visible for layer in overlays)
     assert slide.is_shown
     assert "H shows them" in person.dock.status.text
-    person.dock.heatmap_controls.visible_check.setChecked(True)  # a new result would draw its layer, too
+    person.finds(QCheckBox, "slide_heatmap").setChecked(True)  # a new result would draw its layer, too
     assert not any(layer.visible for layer in overlays)
     press(person, "H")
     assert {layer.name: layer.visible for layer in overlays} == before

@@ -330,6 +330,7 @@ class SlideDock(SlideControls):
         self.memory.restore(location)
         self.results.open(session)
         self.correlation.open(session)
+        session.heatmap_display.changed.connect(self.sections.side_by_side.update_heatmap, unique=True)
         self.sections.hosted.show_results()
         self.analysis = SlideAnalysis(session, self.launcher, self, self.lesions, self.sections.get_options)
         self.analysis.changed.connect(self.refresh)
