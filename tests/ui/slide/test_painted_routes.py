@@ -27,6 +27,7 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.slide_part import AREA_UNITS
 from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.ui.sections.paint import section
+from napari_melanoma.ui.sections.results.prediction import PredictionSection
 from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -42,7 +43,9 @@ DEPTH_FIELDS = ("breslow_mm", "breslow_interval_mm", "t_category")
 def painting(user, person, monkeypatch, tmp_path):
     """User with a phantom, which is a slide of a case, in the Paint section."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(
+        hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection, "Prediction": PredictionSection}
+    )
     numbers = count()
     monkeypatch.setattr(section, "uuid4", lambda: UUID(int=next(numbers)))  # cells are divided by the ids of strokes
     monkeypatch.chdir(tmp_path)
