@@ -373,19 +373,19 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     if dock.analyze_button.isEnabled():
         dock.analyze_button.click()
         wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
-        if dock.lesion_table.table_model.lesions:
-            dock.lesion_table.selectRow(0)
+        if dock.context.session.lesions.value.lesions:
+            dock.findChild(QTableView, "lesion_table").selectRow(0)
     else:
         logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
     picture(dock.window(), out / "slide-dock.webp")
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.webp")
-    if dock.lesion_table.table_model.lesions:
+    if dock.context.session.lesions.value is not None:
         viewer.reset_view()
         draw_lesions(dock)
         show_part(dock, "slide_lesions_section")
         picture(dock.window(), out / "slide-dock-draw.webp")
-        dock.edit_buttons["draw"].click()
+        dock.findChild(QAbstractButton, "lesion_draw").click()
     dock.correlation_section.collapse(animate=False)
     dock.options_section.expand(animate=False)
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
@@ -598,19 +598,22 @@ def draw_lesions(dock: SlideDock) -> None:
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
-    from napari_melanoma.ui.slide.lesions import make_draw_edit
+    from napari_melanoma.slides.lesion_edits import add_lesion
 
-    box, known = dock.lesion_table.table_model.lesions[0].box, len(dock.lesion_table.table_model.lesions)
+    document = dock.context.session.lesions
+    known = document.value.lesions
+    box = known[0].box
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
         radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * angles + row))
         center = np.array((box.top + row * box.height, box.left + column * box.width))
         ring = center + np.stack([0.7 * radius * np.sin(angles), radius * np.cos(angles)], axis=1)
-        dock.lesions.edit(make_draw_edit(Polygon(as_ring(ring)), label))
-    wait_until(lambda: len(dock.lesion_table.table_model.lesions) == known + 2 and tasks.is_idle())
-    dock.edit_buttons["draw"].click()
+        outline = Polygon(as_ring(ring))
+        document.edit(lambda *args, drawn=(outline,), label=label: add_lesion(args[0], drawn, *args[1:], label))
+    wait_until(lambda: len(document.value.lesions) == len(known) + 2 and tasks.is_idle())
+    dock.findChild(QAbstractButton, "lesion_draw").click()
     dock.correlation_section.expand(animate=False)
-    dock.lesion_table.select_lesion(known + 1)
+    dock.context.session.selected_lesions.set((len(known) + 1,))
     wait_until(tasks.is_idle)
 
 

@@ -81,6 +81,16 @@ class Pathologist(Person):
         """The session of the displayed slide."""
         return self.dock.sections.hosted.session
 
+    @property
+    def lesions(self):
+        """The lesions of the displayed slide."""
+        return self.session.lesions.value.lesions
+
+    @property
+    def lesion_table(self):
+        """The open table of lesions."""
+        return self.dock.sections.hosted.sections["Lesions"].section.controller.view.table
+
     def opens_section(self, title):
         """Expand a section; return its widgets once they are open."""
         hosted = self.dock.sections.hosted.sections[title]
@@ -130,7 +140,10 @@ class Pathologist(Person):
         return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
 
     def rows(self):
-        model = self.dock.lesion_table.model()
+        hosted = self.dock.sections.hosted.sections.get("Lesions")
+        if hosted is None or hosted.widget is None:
+            return []
+        model = self.lesion_table.table_model
         return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
 
     def cuts(self, start, end):

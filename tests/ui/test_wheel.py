@@ -120,7 +120,7 @@ def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_vie
     assert check_wheel(dock) > 0
     analysed.waits()
     assert analysed.rows() == rows
-    assert dock.lesions.findings.saved
+    assert analysed.session.lesions.is_saved
 
     slider = analysed.finds(QSlider, "slide_opacity")
     QTest.mouseClick(slider, Qt.MouseButton.LeftButton, pos=slider.rect().center())

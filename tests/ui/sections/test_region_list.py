@@ -7,12 +7,12 @@ from datetime import datetime
 
 import pytest
 from canvas_mouse import CanvasMouse
-from fake_slides import draw_slide
 from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
 from region_access import document, opens_section, regions, section, selected, view
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.slides.region_files import REGIONS
@@ -206,25 +206,12 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     assert get_camera(person.viewer).center == center
 
 
-def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
-    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    opens_section(person)
-    document(person).apply(lambda _: (region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),))
-    model = table_of(person).table_model
-    assert model.headerData(AREA, Qt.Orientation.Horizontal) == "px²"
-    assert model.index(0, AREA).data() == "4,096"
-    clicks_row(person, 0)
-    grow = person.finds(QAbstractButton, "region_grow")
-    assert not grow.isEnabled()
-    assert "no scale" in grow.toolTip()
-    person.dock.picker.scale_button.click()
-    person.dock.scale_panel._number.setValue(2.0)
-    person.clicks("scale_set")
-    person.waits()
-    model = table_of(person).table_model
-    assert model.headerData(AREA, Qt.Orientation.Horizontal) == "mm²"
-    clicks_row(person, 0)
-    assert person.finds(QAbstractButton, "region_grow").isEnabled()
+@pytest.mark.parametrize(("size", "title", "text"), [(None, "px²", "4,096"), (PixelSize(2, 2), "mm²", "0.0164")])
+def test_areas_are_in_pixels_without_a_scale(size, title, text):
+    model = RegionTableModel()
+    model.set_rows(model.measure((region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),), size))
+    assert model.headerData(AREA, Qt.Orientation.Horizontal) == title
+    assert model.index(0, AREA).data() == text
 
 
 def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
@@ -282,8 +269,8 @@ def test_thousands_of_regions_are_measured_once_and_read_where_they_are_visible(
         Annotation((Polygon(ring),), f"class {number % 7}", (9, 9, 9), f"region {number}", id=str(number))
         for number in range(5000)
     )
-    model.set_regions(many, None)
-    model.set_regions((replace(many[0], name="renamed"), *many[1:]), None)
+    model.set_rows(model.measure(many, None))
+    model.set_rows(model.measure((replace(many[0], name="renamed"), *many[1:]), None))
     assert len(measured) == 5001
     table.sortByColumn(CLASS, Qt.SortOrder.AscendingOrder)
     for text in ("region 4", ""):

@@ -8,64 +8,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from psygnal import Signal
+from fake_session import open_session
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import DepthReading, read_depth
-from napari_melanoma.slides.notes import NotesFile, SlideNotes
-from napari_melanoma.ui.session.location import SlideResultLocation
-from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+from napari_melanoma.ui.session.slide import SlideSession
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
-FILE_SIZE, OTHER_SIZE = PixelSize(0.5, 0.5, "file"), PixelSize(1.0, 1.0, "given")
-
-
-class Status:
-    """A status line."""
-
-    text = ""
-
-    def show_message(self, text: str) -> None:
-        self.text = text
-
-
-class Window:
-    """The services of a window that the readings need."""
-
-    reader_changed = Signal(str)
-
-    def __init__(self) -> None:
-        self.reader, self.status, values = "", Status(), {}
-        self.settings = SimpleNamespace(get=values.get, set=values.__setitem__)
-
-    def set_reader(self, name: str) -> None:
-        self.reader = name
-        self.reader_changed.emit(name)
+OTHER_SIZE = PixelSize(1.0, 1.0, "given")
 
 
 @pytest.fixture
 def session(qtbot: QtBot, tmp_path: Path) -> Iterator[SlideSession]:
     """The session of a slide whose readings were read."""
-    folder, path, parent = tmp_path / "results", tmp_path / "slide.tif", QObject()
-    folder.mkdir()
-    path.write_bytes(b"x")
-    info = SimpleNamespace(path=path, origin=(0, 0), pixel_size=FILE_SIZE, fingerprint="print")
-    slide = SimpleNamespace(identity=str(path), info=info)
-    location = SlideResultLocation(
-        str(path), tmp_path, folder, SlideNotes(), NotesFile(folder), is_analyzed=False, view_folder=folder / "view"
-    )
-    sessions = SlideSessions(parent)
-    made = SlideSession(slide, location, Window(), sessions)
-    sessions.add(made)
-    waits(made, qtbot)
-    yield made
-    sessions.remove(made.identity)
-    wait_until_idle(qtbot)
-    parent.deleteLater()
+    for made in open_session(qtbot, tmp_path / "slide.tif", tmp_path / "results"):
+        waits(made, qtbot)
+        yield made
 
 
 def waits(session: SlideSession, qtbot: QtBot) -> None:

@@ -9,7 +9,7 @@ from fake_slides import MPP, TILE
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFrame, QLabel, QWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_table
@@ -66,11 +66,11 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     goes_around(person, box(9, 9, 12, 13))
     person.until(lambda: len(person.rows()) == 3)
     person.waits()
-    lesion = dock.lesions.findings.lesions[-1]
+    lesion = person.lesions[-1]
     assert (lesion.origin, lesion.label) == ("drawn", "benign")
     assert lesion.area_mm2 == pytest.approx(12 * (TILE * MPP / 1000) ** 2, rel=0.05)
     assert lesion.probability == pytest.approx(0.1)
-    assert dock.lesion_table.selected == [3]
+    assert person.lesion_table.selected == (3,)
     assert "Lesion 3 drawn: benign" in dock.status.text or "Saved" in dock.status.text
     assert len(person.viewer.layers[DRAWING].data) == 0
 
@@ -92,7 +92,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person.viewer.layers.clear()
     person.opens_slides(person.analysis.slide)
     person.until(lambda: len(person.rows()) == 4)
-    assert dock.lesions.findings.lesions[-1].label == "malignant"
+    assert person.lesions[-1].label == "malignant"
 
 
 def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(analysed):
@@ -106,7 +106,7 @@ def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(ana
     goes_around(person, box(14, 2, 20, 4))
     person.until(lambda: len(person.rows()) == 5)
     person.waits()
-    area = person.dock.lesions.findings.lesions[-1].area_mm2
+    area = person.lesions[-1].area_mm2
     assert area == pytest.approx(4 * (TILE * MPP / 1000) ** 2, rel=0.05)
     goes_around(person, box(-9, -9, -4, -4))
     person.until(lambda: "Draw around the lesion" in person.dock.status.text)
@@ -118,7 +118,7 @@ def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(ana
     # The slide is closed while drawing.
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
-    assert not person.dock.edit_buttons["draw"].isChecked()
+    assert not any(button.isChecked() for button in person.dock.context.tool_buttons)
     assert DRAWING not in person.viewer.layers
 
 
@@ -132,7 +132,7 @@ def answers(monkeypatch, name):
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.exec_question", answered)
+    monkeypatch.setattr("napari_melanoma.ui.sections.lesions.drawing.exec_question", answered)
     return requested
 
 
@@ -146,7 +146,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     assert "not a lesion yet" in person.label_text("draw_hint")
     person.clicks("lesion_draw")  # away with it, and on second thought not
     assert requested == ["Discard the outline that you drew?"]
-    assert dock.edit_buttons["draw"].isChecked()
+    assert person.finds(QAbstractButton, "lesion_draw").isChecked()
     assert len(person.viewer.layers[DRAWING].data) == 1
     combo = person.finds(QComboBox, "draw_class")
     combo.setCurrentIndex(2)
@@ -157,7 +157,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     assert "Choose malignant or benign" not in dock.status.text
     assert "not a lesion yet" not in person.label_text("draw_hint")
     person.clicks("lesion_draw")
-    assert (dock.edit_buttons["draw"].isChecked(), len(requested)) == (False, 1)
+    assert (person.finds(QAbstractButton, "lesion_draw").isChecked(), len(requested)) == (False, 1)
 
     # It is discarded only after confirmation.
     combo.setCurrentIndex(0)
@@ -173,32 +173,32 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
 
 def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer_or_lesions(analysed):
     person, dock = analysed, analysed.dock
-    mouse, before = CanvasMouse(person), dock.lesions.findings.lesions[0]
+    mouse, before = CanvasMouse(person), person.lesions[0]
     person.clicks("lesion_refine")
     assert "Click next to an outline" in dock.status.text
     mouse.clicks((8.5 * TILE, 8 * TILE))  # tissue below the lesion
-    person.until(lambda: dock.lesions.findings.lesions[0].origin == "refined")
+    person.until(lambda: person.lesions[0].origin == "refined")
     person.waits()
-    grown = dock.lesions.findings.lesions[0]
+    grown = person.lesions[0]
     assert (grown.index, grown.label) == (before.index, before.label)
     assert grown.area_px > before.area_px
     assert person.rows()[0][1].endswith("*")
     mouse.clicks((8.5 * TILE, 8 * TILE), Qt.MouseButton.RightButton)
-    person.until(lambda: dock.lesions.findings.lesions[0].area_px < grown.area_px)
+    person.until(lambda: person.lesions[0].area_px < grown.area_px)
     person.waits()
-    assert dock.lesions.findings.lesions[0].area_px == pytest.approx(before.area_px, rel=0.03)
+    assert person.lesions[0].area_px == pytest.approx(before.area_px, rel=0.03)
     assert read_table(person.analysis.path / "lesions.csv")[0]["origin"] == "refined"
     for expected in (grown, before):
         person.clicks("lesion_undo")
-        person.until(lambda expected=expected: dock.lesions.findings.lesions[0] == expected)
+        person.until(lambda expected=expected: person.lesions[0] == expected)
     person.waits()
     mouse.clicks((6 * TILE, 8 * TILE))
     person.until(lambda: "already inside" in dock.status.text)
     person.viewer.layers.selection.active = dock.slide.layers[-1]
-    assert not dock.edit_buttons["refine"].isChecked()
+    assert not person.finds(QAbstractButton, "lesion_refine").isChecked()
 
     # Drawing stops with its layer or the lesions.
-    button = dock.edit_buttons["draw"]
+    button = person.finds(QAbstractButton, "lesion_draw")
     person.clicks("lesion_draw")
     person.viewer.layers.remove(person.viewer.layers[DRAWING])
     assert not button.isChecked()

@@ -15,7 +15,7 @@ from region_access import opens_section
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
-from napari_melanoma.ui.sections.measure.shapes import read_measures
+from napari_melanoma.ui.sections.measure.layer import read_measures
 from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera

@@ -102,7 +102,7 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     messages = []
     monkeypatch.setattr("napari.utils.notifications.show_info", messages.append)
     dock, path = analysed.dock, tmp_path / "theirs.geojson"
-    before = dock.lesions.findings.lesions
+    before = analysed.lesions
     exports(analysed, "geojson", path)
     content = json.loads(path.read_text())
     second = content["features"][1]
@@ -116,7 +116,7 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     path.write_text(json.dumps(content))
     exports(analysed, "import", path)
     analysed.until(lambda: len(analysed.rows()) == 3)
-    found = dock.lesions.findings.lesions
+    found = analysed.lesions
     assert found[0] == before[0]
     assert [(one.index, one.label, one.origin) for one in found[1:]] == [
         (2, "benign", "drawn"),
@@ -127,16 +127,16 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     assert "the part outside the slide was cut off" in messages[0]
     assert "it lies outside the slide" in messages[0]
     analysed.clicks("lesion_undo")
-    analysed.until(lambda: dock.lesions.findings.lesions == before)
+    analysed.until(lambda: analysed.lesions == before)
 
     # A file of another slide is rejected.
     (tmp_path / "far.geojson").write_text(json.dumps(far))
     exports(analysed, "import", tmp_path / "far.geojson")
     assert "is on this slide" in analysed.dock.status.text
-    assert analysed.dock.lesions.findings.lesions == before
+    assert analysed.lesions == before
 
     # Entries write files with the current lesions.
-    dock.lesion_table.selectRow(1)
+    analysed.lesion_table.selectRow(1)
     analysed.clicks("lesion_remove")
     analysed.until(lambda: len(analysed.rows()) == 1)
     exports(analysed, "geojson", tmp_path / "out.geojson")
@@ -154,14 +154,14 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
     record = dock.result_location.folder / "slide.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), **describe_scanned_area(area)}))
     dock.slide.metadata["info"] = replace(dock.slide.info, bounds=area)
-    before = dock.lesions.findings.lesions
+    before = analysed.lesions
     exports(analysed, "geojson", path)
     content = json.loads(path.read_text())
     assert content.pop("origin_px") == [30, 20]
     path.write_text(json.dumps(content))  # as QuPath writes it
 
     exports(analysed, "import", path)
-    assert dock.lesions.findings.lesions == before
+    assert analysed.lesions == before
     opens_section(analysed)
     import_region_file(document(analysed), dock.slide, path)
     analysed.waits()

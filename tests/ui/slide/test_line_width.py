@@ -34,13 +34,13 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
     # Lines of lesions and measurements.
     measures = (SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),)
     person.session.measures.apply(lambda _: measures)
-    before = dock.lesions.findings, measures
+    before = person.session.lesions.value, measures
     for zoom in (4.0, 0.8, 60.0):  # below 0.8 lines are capped at a hundredth of so small a slide
         get_camera(person.viewer).zoom = zoom
         for role in ("lesions", "measures"):
             person.until(lambda role=role: fits(person, role))
         person.waits()
-        assert (dock.lesions.findings, person.session.measures.value) == before
+        assert (person.session.lesions.value, person.session.measures.value) == before
 
     # What is drawn next has this width at once, without another change of the magnification.
     person.session.measures.undo()

@@ -17,7 +17,7 @@ from napari_melanoma.slides.counts import COUNTS
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.ui.sections.measure.shapes import read_measures
+from napari_melanoma.ui.sections.measure.layer import read_measures
 from napari_melanoma.ui.viewer import slide_layers
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)

@@ -177,15 +177,15 @@ def test_tab_cycles_lesions_regions_and_bookmarks(analysed, qtbot):
     dock.navigation.add_bookmark()
     draw_region(analysed)
     focus_canvas(analysed)
-    boxes = [lesion.box for lesion in dock.lesions.findings.lesions]
+    boxes = [lesion.box for lesion in analysed.lesions]
     places = [(box.top + box.height / 2, box.left + box.width / 2) for box in boxes] + [(50.0, 60.0), (300.0, 100.0)]
     texts = ["Lesion 1 of 2", "Lesion 2 of 2", "Region 1 of 1: Melanoma", "Bookmark 1 of 1: place 1"]
     for place, text in zip([*places, places[0]], [*texts, texts[0]], strict=True):
         press(analysed, Qt.Key.Key_Tab)
         assert view_of(analysed).center == pytest.approx(place)
         assert text in dock.status.text
-    assert dock.lesion_table.selected == [dock.lesions.findings.lesions[0].index]
-    dock.lesion_table.selectRow(1)
+    assert analysed.lesion_table.selected == (analysed.lesions[0].index,)
+    analysed.lesion_table.selectRow(1)
     press(analysed, Qt.Key.Key_Tab)
     assert "Region" in dock.status.text
     for text in ("Lesion 2", "Lesion 1", "Bookmark"):

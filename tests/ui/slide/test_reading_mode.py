@@ -605,4 +605,4 @@ def test_a_photograph_in_view_closes_the_tab_of_the_slide(reader):
     press(reader, Qt.Key.Key_F8)
     opens_tab(reader, "Results")
     show_photograph(reader.viewer, reader.opens())
-    assert not reader.dock.lesion_count_label.isVisible()
+    assert not reader.finds(QLabel, "lesion_count").isVisible()

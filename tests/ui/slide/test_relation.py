@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -18,7 +17,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import describe_correlation
-from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, _correlate, choose_ticks
+from napari_melanoma.ui.sections.lesions.correlation import LesionMark, LesionScatterPlot, _correlate, choose_ticks
 from napari_melanoma.ui.viewer.camera import get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -26,9 +25,8 @@ NAN = float("nan")
 
 
 def opens_fold(person):
-    fold = person.dock.correlation_section
     assert person.dock.findChild(QWidget, "relation_plot") is None  # created when the section is opened
-    fold.expand(animate=False)
+    person.opens_section("Area and probability")
     person.waits()
     return person.finds(LesionScatterPlot, "relation_plot")
 
@@ -37,7 +35,7 @@ def test_plot_follows_the_lesions_and_fewer_than_three_have_no_correlation(analy
     plot = opens_fold(analysed)
     assert "at least three lesions; there are 2 lesions" in analysed.label_text("correlation_text")
     assert len(plot.marks) == 2
-    analysed.dock.lesion_table.selectAll()
+    analysed.lesion_table.selectAll()
     analysed.clicks("lesion_merge")
     analysed.until(lambda: len(plot.marks) == 1)
     analysed.waits()
@@ -48,12 +46,13 @@ def test_plot_follows_the_lesions_and_fewer_than_three_have_no_correlation(analy
 def test_a_mark_names_the_class_of_the_probability_though_the_class_was_set_by_hand(analysed):
     """The probability of the model does not change with the class of the lesion."""
     dock = analysed.dock
-    folder, lesions = dock.result_location.folder, dock.lesion_table.table_model.lesions
-    lesions = [replace(lesion, label="benign", origin="classed") for lesion in lesions]
+    folder, state = dock.result_location.folder, analysed.session.lesions.value
+    lesions = tuple(replace(lesion, label="benign", origin="classed") for lesion in state.lesions)
+    state = replace(state, source=replace(state.source, target="melanoma"), lesions=lesions)
     write_json(folder / "result.json", {**read_json(folder / "result.json"), "target": "melanoma"})
     copy = shutil.copytree(folder, folder.with_name("other"))
     for root in (None, folder.parent):
-        _, correlation = _correlate("slide", lesions, "melanoma", folder, root, RunContext())
+        correlation = _correlate(state, root, RunContext())
         others = [mark.description for mark in correlation.marks if f" of {copy.name}" in mark.description]
         assert bool(others) == (root is not None)
         assert all("probability of melanoma" in mark.description for mark in correlation.marks)
@@ -68,27 +67,27 @@ def test_without_lesions_there_is_no_correlation(person, slide_path):
 
 @pytest.mark.both_qts
 def test_click_on_a_mark_selects_and_shows_its_lesion(analysed):
-    person, dock = analysed, analysed.dock
+    person = analysed
     plot = opens_fold(person)
     before = tuple(get_camera(person.viewer).center)
     mark = next(mark for mark in plot.marks if mark.index == 2)
     person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(mark).toPoint())
-    assert dock.lesion_table.selected == [2]
+    assert person.lesion_table.selected == (2,)
     assert tuple(get_camera(person.viewer).center) != before
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
-    assert dock.lesion_table.selected == [1]
+    assert person.lesion_table.selected == (1,)
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
-    assert dock.lesion_table.selected == [2]
+    assert person.lesion_table.selected == (2,)
 
 
-def test_interval_of_all_slides_is_over_slides(analysed):
-    person, dock = analysed, analysed.dock
+def test_interval_of_all_slides_is_over_slides_which_may_have_no_scale_or_another_model(analysed):
+    person, root = analysed, analysed.dock.run_manager.root
     for number in range(4):  # of slides that were analysed before
-        folder = dock.run_manager.root / f"other{number}"
+        folder = root / f"other{number}"
         folder.mkdir()
         for name in ("lesions.csv", "result.json"):
             shutil.copy(person.analysis.path / name, folder / name)
-    (dock.run_manager.root / "other0" / "lesions.csv").write_text("nonsense\n1\n")
+    (root / "other0" / "lesions.csv").write_text("nonsense\n1\n")
     plot = opens_fold(person)
     person.finds(QAbstractButton, "relation_all").click()
     person.waits()
@@ -98,31 +97,25 @@ def test_interval_of_all_slides_is_over_slides(analysed):
     assert "over slides" in text
     assert "different models" not in text
     assert sum(mark.index is None for mark in plot.marks) == 6
+
+    rows, content = read_table(folder / "lesions.csv"), read_json(folder / "result.json")
+    write_table(folder / "lesions.csv", [{**row, "area_mm2": ""} for row in rows])
+    write_json(root / "other1" / "result.json", {**content, "model": {**content["model"], "name": "other"}})
+    for _ in range(2):
+        person.finds(QAbstractButton, "relation_all").click()
+        person.waits()
+    text = person.label_text("correlation_text")
+    assert "6 lesions of 3 slides" in text
+    assert "2 lesions have no area in mm² and are left out" in text
+    assert "2 different models" in text
+    assert len(plot.marks) == 6
+    assert all("mm²" in mark.description for mark in plot.marks)
+
     foreign = next(mark for mark in plot.marks if mark.index is None)
-    dock.lesion_table.clearSelection()
+    person.lesion_table.clearSelection()
     plot.show_marks([foreign], "mm²")
     person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(foreign).toPoint())
-    assert dock.lesion_table.selected == []
-
-
-def test_slides_without_a_pixel_size_are_left_out(analysed):
-    person, dock = analysed, analysed.dock
-    for number, scaled in enumerate((True, False)):
-        folder = dock.run_manager.root / f"other{number}"
-        folder.mkdir()
-        content = json.loads((person.analysis.path / "result.json").read_text())
-        (folder / "result.json").write_text(json.dumps({**content, "model": {**content["model"], "name": "other"}}))
-        rows = read_table(person.analysis.path / "lesions.csv")
-        write_table(folder / "lesions.csv", rows if scaled else [{**row, "area_mm2": ""} for row in rows])
-    plot = opens_fold(person)
-    person.finds(QAbstractButton, "relation_all").click()
-    person.waits()
-    text = person.label_text("correlation_text")
-    assert "4 lesions of 2 slides" in text
-    assert "2 lesions have no area in mm² and are left out" in text
-    assert "2 different models" in text  # that of the displayed slide, and that of all others
-    assert len(plot.marks) == 4
-    assert all("mm²" in mark.description for mark in plot.marks)
+    assert person.lesion_table.selected == ()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_normalize_angle(angle, expected):
 @pytest.mark.path
 def test_all_layers_rotate_together(analysed):
     dock, viewer = analysed.dock, analysed.viewer
-    slide, before = dock.slide, dock.lesions.findings.lesions
+    slide, before = dock.slide, analysed.lesions
     center_view(viewer, slide, (6 * TILE, 8 * TILE), 6 * TILE)
     for press, expected in (("rotate_right", 90), ("rotate_right", 180), ("rotate_left", 90)):
         analysed.finds(QAbstractButton, press).click()
@@ -39,7 +39,7 @@ def test_all_layers_rotate_together(analysed):
     top, right = slide.to_world((0.0, 0.0)), slide.to_world((512.0, 0.0))
     assert top[0] == pytest.approx(right[0])
     assert top[1] > right[1]
-    assert dock.lesions.findings.lesions == before
+    assert analysed.lesions == before
 
 
 def test_positions_agree_with_napari_the_angle_is_kept_and_the_view_fitted(person, slide_path, tmp_path):

@@ -194,13 +194,13 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert LESION[0].start <= row / TILE <= LESION[0].stop
     assert LESION[1].start <= column / TILE <= LESION[1].stop
 
-    dock.lesion_table.selectRow(0)
+    person.lesion_table.selectRow(0)
     assert person.sees((6 * TILE, 8 * TILE))
     zoom = get_camera(viewer).zoom
     person.clicks("fit_slide")
     assert get_camera(viewer).zoom < zoom
-    row = dock.lesion_table.visualRect(dock.lesion_table.table_model.index(0, 0)).center()
-    person.qtbot.mouseClick(dock.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
+    row = person.lesion_table.visualRect(person.lesion_table.table_model.index(0, 0)).center()
+    person.qtbot.mouseClick(person.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
     assert get_camera(viewer).zoom == pytest.approx(zoom)
     person.until(lambda: all(not button.icon().isNull() for button in person.tiles[:4]))
 
@@ -248,13 +248,13 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     assert {"section", "section heatmap", "section lesions"} == {layer.name for layer in viewer.layers}
 
     press(viewer, dock.slide.to_world((12.5 * TILE, 2.5 * TILE)))
-    assert dock.lesion_table.selected == [2]
+    assert person.lesion_table.selected == (2,)
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
     assert [row["label"] for row in read_table(analysis.path / "lesions.csv")] == ["malignant", "benign"]
 
-    dock.lesion_table.selectAll()
+    person.lesion_table.selectAll()
     person.clicks("lesion_merge")
     person.until(lambda: len(person.rows()) == 1)
     person.waits()
@@ -262,14 +262,14 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
 
-    dock.lesion_table.clearSelection()
-    dock.lesion_table.selectRow(0)
+    person.lesion_table.clearSelection()
+    person.lesion_table.selectRow(0)
     person.cuts((6.0 * TILE, 4.0 * TILE), (6.0 * TILE, 12.0 * TILE))
     person.until(lambda: len(person.rows()) == 3)
     person.waits()
-    dock.lesion_table.clearSelection()
-    dock.lesion_table.selectRow(2)
-    person.qtbot.keyClick(dock.lesion_table, Qt.Key.Key_Delete)
+    person.lesion_table.clearSelection()
+    person.lesion_table.selectRow(2)
+    person.qtbot.keyClick(person.lesion_table, Qt.Key.Key_Delete)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
 

@@ -328,11 +328,11 @@ def test_a_report_that_cannot_be_signed_saves_no_lesions(analysed) -> None:
     person = analysed
     expands(person)
     moves(person, 0.95)
-    assert not person.dock.lesions.findings.saved
+    assert not person.session.lesions.is_saved
     section(person).store.sign()  # without a name
     person.waits()
     assert not section(person).store.report.is_signed
-    assert not person.dock.lesions.findings.saved
+    assert not person.session.lesions.is_saved
 
 
 def test_another_threshold_after_the_signature_is_stated_until_it_is_undone(analysed) -> None:
@@ -342,7 +342,7 @@ def test_another_threshold_after_the_signature_is_stated_until_it_is_undone(anal
     signs(person)
     signed = stored(person).signed_values
     assert signed["threshold of the lesions"] == "0.60"
-    assert person.dock.lesions.findings.saved
+    assert person.session.lesions.is_saved
     moves(person, 0.95)
     assert "threshold of the lesions: 0.60 when signed, now 0.95" in text(person, "synoptic_changes")
     moves(person, 0.6)

@@ -48,7 +48,7 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     assert person.label_text("slide_validity").startswith(HEADLINE)
     assert "0.24 mm" in person.label_text("slide_validity_reasons")
     prediction = person.finds(QLabel, "slide_answer")
-    numbers = [prediction, dock.lesion_count_label, dock.lesion_table]
+    numbers = [prediction, person.finds(QLabel, "lesion_count"), person.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
     assert person.tiles[0].text() == ""
     person.finds(QAbstractButton, "slide_anyway").click()
@@ -59,7 +59,7 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     # So is their correlation.
     person.finds(QAbstractButton, "slide_anyway").click()
     dock.correlation_section.expand(animate=False)
-    person.until(lambda: person.dock.lesions.findings is not None)
+    person.until(lambda: person.session.lesions.value is not None)
     person.waits()
     assert person.label_text("correlation_text").startswith("Not valid: ")
     person.finds(QAbstractButton, "slide_anyway").click()
@@ -147,11 +147,11 @@ def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     dock.targets.step(1)
     show_photograph(viewer, photograph)
     assert not dock.slide.is_shown
-    assert not dock.lesion_table.isVisibleTo(dock)
+    assert not analysed.lesion_table.isVisibleTo(dock)
     assert not analysed.finds(QLabel, "slide_answer").isVisibleTo(dock)
     assert dock.status.text == ""
     assert analysed.label_text("slide_hidden").startswith("'section.tif' is hidden, and so are its results.")
     dock.hidden_notice.linkActivated.emit("show")
     assert dock.slide.is_shown
-    assert dock.lesion_table.isVisibleTo(dock)
+    assert analysed.lesion_table.isVisibleTo(dock)
     assert not dock.hidden_notice.isVisibleTo(dock)

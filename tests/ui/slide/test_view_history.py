@@ -387,7 +387,7 @@ def test_closing_saves_unsaved_lesions(analysed):
     analysed.sets_threshold(0.8)
     analysed.until(lambda: len(analysed.rows()) == 1)
     analysed.waits()
-    assert not analysed.dock.lesions.findings.saved
+    assert not analysed.session.lesions.is_saved
     closes_slide(analysed)
     assert analysed.dock.slide is None
     analysed.opens_slides(path)

@@ -25,11 +25,13 @@ Session = TypeVar("Session", contravariant=True)
 
 # The sections of this package by title, written as entry points are
 OWN = {
+    "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
     "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
     "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
     "Prediction": "napari_melanoma.ui.sections.results.prediction:PredictionSection",
     "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
+    "Lesions": "napari_melanoma.ui.sections.lesions.section:LesionsSection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",

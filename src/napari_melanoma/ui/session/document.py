@@ -199,7 +199,7 @@ class Document(Edited[Value]):
         self.queue.succeeded.connect(_finish)
         self.queue.failed.connect(self.failed.emit)
         self._writer = LatestStateWriter[_Unsaved[Value], Stored[Value]](
-            self.queue, self.queue, self._write, self._show_notes, self.failed.emit
+            self.queue, self.queue, self._write, self._on_written, self.failed.emit
         )
         self.submit(self._read, self._on_read)
 
@@ -275,8 +275,13 @@ class Document(Edited[Value]):
         self._stored = self.kind.write(self.location, unsaved.value, self._stored)
         return self._stored
 
-    def _show_notes(self, stored: Stored[Value] | None) -> None:
-        if stored is not None and stored.notes:
+    def _on_written(self, stored: Stored[Value] | None) -> None:
+        """Show what the user should know; ``stored``: None if the value was written already."""
+        if stored is not None:
+            self._show_notes(stored)
+
+    def _show_notes(self, stored: Stored[Value]) -> None:
+        if stored.notes:
             self.message.emit("; ".join(stored.notes))
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
+    from napari_melanoma.ui.session.lesions import LesionDocument
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -91,7 +92,8 @@ class SlideSession:
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
     - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
     - ``painted``, ``regions``, ``depth``, ``synoptic``, and others by ``document``: values with files of their own
-    - ``selected_regions``: the ids of the selected regions
+    - ``lesions``: in the shown results
+    - ``selected_regions``, ``selected_lesions``: the ids of the selected regions, the numbers of the selected lesions
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``analysis``: identity of its finished analysis whose results are in the folder; empty until it is known
     - ``patient_data``: of the case of the slide, and what was edited in a dock
@@ -116,6 +118,7 @@ class SlideSession:
         self.measures.edited.connect(self._on_measures)
         self.selected_measure: Shared[int] = Shared(-1)
         self.selected_regions: Shared[tuple[str, ...]] = Shared(())
+        self.selected_lesions: Shared[tuple[int, ...]] = Shared(())
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
         self.run.changed.connect(self._on_run_update)
         self.analysis: Shared[tuple[object, ...]] = Shared(())
@@ -173,6 +176,13 @@ class SlideSession:
     def regions(self) -> Document[Regions]:
         """The regions of the slide."""
         return self.document(REGION_DOCUMENT)
+
+    @property
+    def lesions(self) -> LesionDocument:
+        """The lesions in the shown results."""
+        from napari_melanoma.ui.session.lesions import LESION_DOCUMENT
+
+        return cast("LesionDocument", self.document(LESION_DOCUMENT))
 
     @property
     def depth(self) -> DepthDocument:

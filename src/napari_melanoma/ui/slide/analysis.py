@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.camera import ViewRectangle
 
 Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
@@ -104,12 +103,11 @@ class SlideAnalysis(QObject):
         session: SlideSession,
         launcher: AnalysisLauncher,
         controls: SlideControls,
-        lesions: SlideLesions,
         get_options: Callable[[SlideSession], SlideOptions],
     ) -> None:
         super().__init__(controls)
         self._session, self._launcher, self._controls = session, launcher, controls
-        self._lesions, self._get_options = lesions, get_options
+        self._get_options = get_options
         self._results, self._run_panel = session.results, controls.run_panel
         self._viewer = session.services.viewer
         location = session.location
@@ -192,13 +190,12 @@ class SlideAnalysis(QObject):
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest:
         region, location = self.get_visible_region() if view else None, self._session.location
-        findings = self._lesions.findings if view == self._is_view else None
         return SlideAnalysisRequest(
             self._session.slide.info,
             location.of_view if view else location,
             self._get_options(self._session).model_copy(update={"region": region}),
             get_corrected_mask(self._session),
-            reset_lesions=findings is not None and findings.is_corrected,
+            reset_lesions=view == self._is_view and self._session.lesions.is_corrected,
         )
 
     def _confirm_replacing_edits(self, name: str) -> bool:
@@ -262,7 +259,7 @@ class SlideAnalysis(QObject):
         With ``follow``, wait until pending edits of the lesions are applied, and then follow the run of these results.
         """
         self._pending_view = None
-        if follow and not tasks.is_idle(self._lesions):
+        if follow and not tasks.is_idle(self._session.lesions.queue):
             self._pending_view = view
             return
         self._run_panel.set_folder(None)

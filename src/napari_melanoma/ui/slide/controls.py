@@ -14,11 +14,11 @@ from napari_melanoma.ui.sections.choice import SectionChoice
 from napari_melanoma.ui.sections.host import SectionDock
 from napari_melanoma.ui.session.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
+from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.overview import Overview
-from napari_melanoma.ui.slide.results import SlideResultView
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
@@ -145,10 +145,8 @@ class SlideControls(SectionDock):
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
         self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
-        self.result_view = view = SlideResultView(self.export_requested.emit)
-        self.lesion_count_label, self.lesion_table = view.lesion_count_label, view.lesion_table
-        self.edit_buttons = view.edit_buttons
-        self.save_button, self.export_button = view.save_button, view.export_button
+        self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
+        self.export_button = create_export_button(self.export_requested.emit)
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
@@ -178,7 +176,7 @@ class SlideControls(SectionDock):
 
     def get_options(self, session: SlideSession) -> SlideOptions:
         """Return the options that the controls show for a slide."""
-        from napari_melanoma.ui.slide.lesions import make_lesion_config
+        from napari_melanoma.ui.session.lesions import make_lesion_config
 
         size, options = session.slide.info.pixel_size, self.options_controller.get_options()
         is_set = size is not None and size.source in ("given", "ruler")
@@ -211,7 +209,7 @@ class SlideControls(SectionDock):
         """Return the frames of the sections by title, from top to bottom."""
         parts = (part for group in self._grouped_widgets for part in group)
         frames = {section_title(part): part for part in parts if isinstance(part, QCollapsible)}
-        return {**frames, "Prediction": self.result_view.prediction_area}
+        return {**frames, "Prediction": self.prediction_area}
 
     def add_section(self, frame: QCollapsible) -> None:
         """Add a section above the others."""
@@ -321,7 +319,13 @@ class SlideControls(SectionDock):
         )
         self._create_lazy_sections()
         views = (self.display_section, self.measurement_section, self.side_by_side_section)
-        results = (*self.result_view.create_sections(self.settings), self.correlation_section)
+        self.prediction_area = column()
+        results = (
+            self.prediction_area,
+            section("Heatmap", "slide_heatmap_section", column(), self.settings, True),
+            section("Lesions", "slide_lesions_section", column(), self.settings, True),
+            self.correlation_section,
+        )
         buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets = (

@@ -17,15 +17,11 @@ from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.analysis import AnalysisLauncher, SlideAnalysis
-from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
-from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
-from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
-from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import preload
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
@@ -35,6 +31,7 @@ from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
+from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -80,21 +77,18 @@ class SlideDock(SlideControls):
         self._viewer = napari_viewer
         context = self.context
         self.opener = SlideOpener(napari_viewer, self)
-        self.lesions = SlideLesions(napari_viewer, self)
+        LineWidthUpdater(napari_viewer, self)
         self.launcher = AnalysisLauncher(self)
         self.analysis: SlideAnalysis | None = None  # of the displayed slide; None until its results were searched
         self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
-        self.results = SlideResultController(context, self.result_view, self.lesions)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
-        self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
-        self.sections = SlideSections(context, self, self.lesions)
-        self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
-        self.correlation = LesionCorrelationSection(context, self.correlation_section, self.lesions, self.lesion_table)
+        self.sections = SlideSections(context, self)
+        self.exporter = SlideExporter(self, self.sections.hosted)
         self.view_history = ViewHistory(context)
         self.memory = SlideMemory(context, self.view_history)
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
-        self.targets = NavigationTargets(context, self.navigation, self.lesions, self.lesion_table)
+        self.targets = NavigationTargets(context, self.navigation, self.sections.hosted)
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.targets, self.reading_mode.leave)
@@ -156,7 +150,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         self.run_manager.message.connect(self.status.show_message)
         for source in (
-            *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.lesions),
+            *(self.model_picker, self.scale_panel, self.opener, self.navigation),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
             *(self.sections, self.visited, self.recent),
         ):
@@ -169,8 +163,6 @@ class SlideDock(SlideControls):
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self._analyze(view=False))
         self.analyze_view_button.clicked.connect(lambda: self._analyze(view=True))
-        self.lesion_table.lesion_activated.connect(self.navigation.show_lesion)
-        self.lesion_drawing.lesion_drawn.connect(self.lesion_table.select_lesion)
         self.sections.rotation.view_changed.connect(self.navigation.update_rotation)
         self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
@@ -241,9 +233,6 @@ class SlideDock(SlideControls):
         self.options_controller.set_options()
         parts = (
             self.navigation,
-            self.lesions,
-            self.results,
-            self.targets,
             self.reading_keys,
             self.view_history,
             self.memory,
@@ -286,8 +275,8 @@ class SlideDock(SlideControls):
         """Save the edits of a slide, and remove its layers."""
         if slide is None:
             return
-        if (findings := self.lesions.findings) is not None and not findings.saved:
-            self.lesions.save()
+        if (session := self.sections.hosted.session) is not None and not session.lesions.is_saved:
+            session.lesions.save()
         self.sections.flush()
         self.view_history.record_now()
         self.memory.save()
@@ -328,11 +317,9 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
-        self.results.open(session)
-        self.correlation.open(session)
         session.heatmap_display.changed.connect(self.sections.side_by_side.update_heatmap, unique=True)
         self.sections.hosted.show_results()
-        self.analysis = SlideAnalysis(session, self.launcher, self, self.lesions, self.sections.get_options)
+        self.analysis = SlideAnalysis(session, self.launcher, self, self.sections.get_options)
         self.analysis.changed.connect(self.refresh)
         self.analysis.options_restored.connect(self._on_options_restored)
         self.dropped_files.import_regions()
@@ -531,9 +518,9 @@ class SlideSections(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, context: SlideContext, controls: SlideControls, lesions: SlideLesions) -> None:
+    def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
-        self._context, self._controls, self._lesions = context, controls, lesions
+        self._context, self._controls = context, controls
         self._slide: ViewerSlide | None = None
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
@@ -554,8 +541,7 @@ class SlideSections(QObject):
         """The Synoptic report section, which suggests the values of the depth reading."""
         from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
 
-        controls = self._controls
-        section = SlideSynopticSection(self._context, controls.synoptic_section, self._lesions)
+        section = SlideSynopticSection(self._context, self._controls.synoptic_section)
         if self._slide is not None:
             section.set_slide(self._slide)
         if self.hosted.session is not None:

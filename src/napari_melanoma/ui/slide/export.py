@@ -12,17 +12,21 @@ from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.reports.export_formats import EXPORTS, FORMATS
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import tool_button
+from napari_melanoma.ui.widgets.style import enable, tool_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import FittedAnnotations
-    from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
+    from napari_melanoma.ui.session.lesions import LesionState
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.slide.controls import SlideControls
+    from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
 IMPORT = "import"
 DICOM_FORMAT = "DICOM"  # format of a slide
@@ -53,19 +57,46 @@ def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
 
 
 class SlideExporter(QObject):
-    """Ask for a file, and export to it or import from it in a background thread."""
+    """Save the lesions; ask for a file, and export to it or import from it in a background thread."""
 
     failed = Signal(object)
 
-    def __init__(self, context: SlideContext, lesions: SlideLesions, menu: QMenu) -> None:
-        super().__init__(context)
-        self._context, self._lesions, self._menu = context, lesions, menu
+    def __init__(self, controls: SlideControls, hosted: HostedSections) -> None:
+        super().__init__(controls)
+        self._context, self._controls, self._hosted = controls.context, controls, hosted
+        self._menu = controls.export_button.menu()
         self._write_tasks, self._read_tasks = LatestJobQueue(self), LatestJobQueue(self)
-        self._write_tasks.succeeded.connect(context.status.show_message)
+        self._write_tasks.succeeded.connect(self._context.status.show_message)
         self._read_tasks.succeeded.connect(self._on_read)
         for work in (self._write_tasks, self._read_tasks):
             work.failed.connect(self.failed)
-        menu.aboutToShow.connect(self._update_menu)
+        self._menu.aboutToShow.connect(self._update_menu)
+        self._connections = SectionConnections(controls)
+        hosted.session_changed.connect(self._on_session)
+        controls.save_button.clicked.connect(self._on_save)
+        self._update_buttons()
+
+    def _on_session(self, session: SlideSession | None) -> None:
+        """Follow the lesions and results of another slide."""
+        self._connections.close()
+        if session is not None:
+            for signal in (session.lesions.changed, session.lesions.saved, session.results.changed):
+                self._connections.connect(signal, self._update_buttons)
+        self._update_buttons()
+
+    def _update_buttons(self, _: object = None) -> None:
+        """Enable Save and Export if there is something to save or to export."""
+        session, save = self._hosted.session, self._controls.save_button
+        lesions, is_saved = (None, True) if session is None else (session.lesions.value, session.lesions.is_saved)
+        folder = "" if lesions is None else f" into {lesions.source.folder}"
+        blocker = "Analyze the slide first" if lesions is None else "All changes are saved" if is_saved else ""
+        enable(save, f"Save the lesions{folder} ({format_key('slide.save')})", blocker)
+        has_results = session is not None and bool(session.results.value.content)
+        self._controls.export_button.setEnabled(lesions is not None or has_results)
+
+    def _on_save(self) -> None:
+        if self._hosted.session is not None:
+            self._hosted.session.lesions.save()
 
     def _update_menu(self) -> None:
         """Disable entries for which there is nothing to export, with the reason as tooltip."""
@@ -105,10 +136,11 @@ class SlideExporter(QObject):
         choose_new_file(window, "export_dialog", title, format_name, write, suggested, suffix)
 
     def _export_file(self, kind: str, path: Path) -> None:
-        context, findings, slide = self._context, self._lesions.findings, self._context.slide
+        context, session = self._context, self._hosted.session
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
-        if location is not None and slide is not None:
-            work = partial(_write_export, kind, path, findings, location.folder, slide.info.path)
+        if location is not None and session is not None:
+            lesions, slide = session.lesions.value, session.slide
+            work = partial(_write_export, kind, path, lesions, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
 
     def _import_file(self, path: Path) -> None:
@@ -117,13 +149,16 @@ class SlideExporter(QObject):
             work = partial(_read_slide_outlines, path, slide.identity, slide.size, slide.info.origin)
             self._read_tasks.submit(slide.identity, lambda: work)
 
-    def _on_read(self, outlines: tuple[str, FittedAnnotations]) -> None:
+    def _on_read(self, read: tuple[str, FittedAnnotations]) -> None:
         """Replace the lesions by the imported outlines, and show how the outlines had to be changed."""
-        identity, imported = outlines
-        slide = self._context.slide
-        if slide is None or slide.identity != identity:
+        from napari_melanoma.slides.lesion_files import replace_lesions
+
+        identity, imported = read
+        session = self._hosted.session
+        if session is None or session.identity != identity:
             return
-        self._lesions.edit(_make_import_edit(imported))
+        outlines = imported.annotations
+        session.lesions.edit(lambda lesions, maps, config: replace_lesions(lesions, outlines, maps, config))
         hidden_count = len(imported.changed) - MAX_REMARKS
         remarks = [*imported.changed[:MAX_REMARKS], *([f"{hidden_count} more"] if hidden_count > 0 else [])]
         text = f"{format_count(len(imported.annotations), 'outline')} imported. Undo restores the previous lesions."
@@ -164,12 +199,6 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     return {kind: reason for kind, reason in {**reasons, "dicom": "" if is_dicom else NO_DICOM}.items() if reason}
 
 
-def _make_import_edit(imported: FittedAnnotations) -> LesionEdit:
-    from napari_melanoma.slides.lesion_files import replace_lesions
-
-    return lambda lesions, maps, config: replace_lesions(lesions, imported.annotations, maps, config)
-
-
 def _read_slide_outlines(
     path: Path, identity: str, size: tuple[int, int], origin: tuple[int, int], run: RunContext
 ) -> tuple[str, FittedAnnotations]:
@@ -180,13 +209,13 @@ def _read_slide_outlines(
 
 
 def _write_export(
-    kind: str, path: Path, findings: LesionFindings | None, folder: Path, slide: Path, run: RunContext
+    kind: str, path: Path, lesions: LesionState | None, folder: Path, slide: Path, run: RunContext
 ) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
     from napari_melanoma.reports.export_formats import ExportedSlide
     from napari_melanoma.reports.slide_export import write_export
 
-    lesions = None if findings is None else findings.lesions
-    write_export(kind, path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
+    shown = None if lesions is None else lesions.lesions
+    write_export(kind, path, ExportedSlide(folder, shown, read_slide_result(folder), slide, saved=False))
     return f"Written: {path}"

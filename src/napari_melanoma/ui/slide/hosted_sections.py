@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Signal
 from superqt import QCollapsible
 
 from napari_melanoma.ui.sections import Section
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 class HostedSections(SectionHost[SlideSession]):
     """Open the sections on the session of the displayed slide, which is kept until the slide is closed.
 
-    ``session``: None until the folder of the displayed slide was found.
+    ``session``: None until the folder of the displayed slide was found. ``session_changed``: emits it.
     """
+
+    session_changed = Signal(object)
 
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(controls, Section, context.waiting)
@@ -51,6 +54,7 @@ class HostedSections(SectionHost[SlideSession]):
         self.show_session(None)
         self._remove_closed()
         self.show_session(known if known is not None and known.slide == slide else None)
+        self.session_changed.emit(self.session)
 
     def open_session(self, location: SlideResultLocation) -> SlideSession | None:
         """Return the session of the displayed slide, whose results were found; None if it is of another slide.
@@ -67,6 +71,7 @@ class HostedSections(SectionHost[SlideSession]):
         self._close_sections()
         session = self.session = SlideSession(slide, location, self._context, self.sessions)
         self.sessions.add(session)
+        self.session_changed.emit(session)
         return session
 
     def show_results(self) -> None:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.session.run_status import SuspiciousTile
     from napari_melanoma.ui.slide.context import SlideContext
@@ -125,10 +124,6 @@ class SlideNavigation(QObject):
             self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, slide)))
         elif slide is not None:
             self._context.status.show_briefly(NOT_IN_VIEW)
-
-    def show_lesion(self, lesion: SlideLesion) -> None:
-        """Zoom to a lesion."""
-        self.show_polygons(lesion.polygons)
 
     def show_polygons(self, polygons: tuple[Polygon, ...]) -> None:
         """Zoom to polygons, in pixels of the finest level."""

@@ -17,6 +17,7 @@ from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton
 
     from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
+    from napari_melanoma.ui.slide.hosted_sections import HostedSections
     from napari_melanoma.ui.slide.navigation import MagnificationController, SlideNavigation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -276,22 +278,19 @@ class ReadingKeys(QObject):
 class NavigationTargets(QObject):
     """Step through the stops on a slide, in a circle: its lesions, then its regions, then its bookmarks."""
 
-    def __init__(
-        self,
-        context: SlideContext,
-        navigation: SlideNavigation,
-        lesions: SlideLesions,
-        table: LesionTable,
-    ) -> None:
+    def __init__(self, context: SlideContext, navigation: SlideNavigation, hosted: HostedSections) -> None:
         super().__init__(context)
-        self._context, self._navigation = context, navigation
-        self._lesions, self._table = lesions, table
+        self._context, self._navigation, self._hosted = context, navigation, hosted
         self._current: tuple[str, object] | None = None  # kind and identity of the last stop
-        table.lesion_activated.connect(self._on_lesion)
+        self._connections = SectionConnections(context.dock)
+        hosted.session_changed.connect(self._on_session)
 
-    def set_slide(self, slide: ViewerSlide | None) -> None:
+    def _on_session(self, session: SlideSession | None) -> None:
         """Start at the first stop of another slide."""
         self._current = None
+        self._connections.close()
+        if session is not None:
+            self._connections.connect(session.selected_lesions.changed, self._on_selected)
 
     def step(self, direction: int) -> bool:
         """Go to the next (1) or previous (-1) stop; return False if there is none."""
@@ -314,12 +313,11 @@ class NavigationTargets(QObject):
 
     def _list_targets(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
         """Return for each stop, by kind and identity, the function that shows it and its name."""
-        findings, navigation = self._lesions.findings, self._navigation
+        session, navigation = self._hosted.session, self._navigation
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
-        for lesion in () if findings is None else findings.lesions:
-            show = partial(self._show_lesion, lesion)
-            stops["Lesion", lesion.index] = show, format_class(lesion.label)
-        session = self._context.session
+        lesions = None if session is None else session.lesions.value
+        for lesion in () if lesions is None else lesions.lesions:
+            stops["Lesion", lesion.index] = partial(self._show_lesion, lesion), format_class(lesion.label)
         for region in () if session is None else session.regions.value:
             show = partial(navigation.show_polygons, region.polygons)
             stops["Region", region.id] = show, region.class_name or "no class"
@@ -329,8 +327,11 @@ class NavigationTargets(QObject):
 
     def _show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion, and select its row."""
-        self._navigation.show_lesion(lesion)
-        self._table.select_lesion(lesion.index)
+        self._navigation.show_polygons(lesion.polygons)
+        if self._hosted.session is not None:
+            self._hosted.session.selected_lesions.set((lesion.index,))
 
-    def _on_lesion(self, lesion: SlideLesion) -> None:
-        self._current = ("Lesion", lesion.index)
+    def _on_selected(self, indices: tuple[int, ...]) -> None:
+        """Continue at a lesion that the user has selected."""
+        if len(indices) == 1:
+            self._current = ("Lesion", indices[0])

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.document import Document, HistoryStep, SlideFolder
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
@@ -32,11 +31,10 @@ class SynopticStore(QObject):
 
     changed = Signal()
 
-    def __init__(self, context: SlideContext, lesions: SlideLesions) -> None:
+    def __init__(self, context: SlideContext) -> None:
         super().__init__(context)
-        self._context, self._lesions = context, lesions
+        self._context = context
         self._session: SlideSession | None = None  # of the displayed slide; None until its results were searched
-        lesions.changed.connect(self._on_changed)
 
     @property
     def document(self) -> Document[SynopticReport] | None:
@@ -55,10 +53,12 @@ class SynopticStore(QObject):
             return
         if self._session is not None:
             self._session.depth.changed.disconnect(self._on_changed)
+            self._session.lesions.changed.disconnect(self._on_changed)
             self._session.synoptic.ready.disconnect(self._on_changed)
         self._session = session
         if session is not None:
             session.depth.changed.connect(self._on_changed)
+            session.lesions.changed.connect(self._on_changed)
             session.synoptic.ready.connect(self._on_changed)
         self._on_changed()
 
@@ -94,9 +94,9 @@ class SynopticStore(QObject):
         """Sign the report, and lock it and the reading that it rests on."""
         values = self._describe_values(self.reader)
         self._apply(lambda report: self._suggest(report).sign(self.reader, utc_time(), values))
-        document, findings = self.document, self._lesions.findings
-        if document is not None and document.value.is_signed and findings is not None and not findings.saved:
-            self._lesions.save()
+        document, session = self.document, self._session
+        if session is not None and document is not None and document.value.is_signed and not session.lesions.is_saved:
+            session.lesions.save()
 
     def reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
@@ -131,12 +131,13 @@ class SynopticStore(QObject):
         from napari_melanoma.depth.synoptic import describe_reading
         from napari_melanoma.slides.synoptic_files import describe_lesions
 
-        session, findings = self._session, self._lesions.findings
+        session = self._session
         if session is None:
             return {}
         values = describe_reading(session.depth.value.reading_by(reader))
-        if findings is not None and findings.folder == session.folder:
-            values |= describe_lesions(findings.lesions, findings.config.high)
+        lesions = session.lesions.value
+        if lesions is not None and lesions.source.folder == session.folder:
+            values |= describe_lesions(lesions.lesions, lesions.config.high)
         return values
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
@@ -154,12 +155,12 @@ class SynopticStore(QObject):
 class SlideSynopticSection(QObject):
     """Synchronize the form and the file; the form is created when the section is first opened."""
 
-    def __init__(self, context: SlideContext, section: QCollapsible, lesions: SlideLesions) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
         self._shown: SlideFolder | None = None  # of the slide whose report the form shows
-        self.store = SynopticStore(context, lesions)
+        self.store = SynopticStore(context)
         self.store.changed.connect(self._update_view)
         context.reader_changed.connect(self._update_view)
         context.flush_requested.connect(self._flush_pending)

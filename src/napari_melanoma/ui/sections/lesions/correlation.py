@@ -1,4 +1,4 @@
-"""The Area and probability section of the Slide dock: a scatter plot of the lesions, and their correlation."""
+"""The section Area and probability: a scatter plot of the lesions of a slide, and their correlation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QCheckBox, QToolTip, QWidget
 
@@ -20,19 +20,20 @@ from napari_melanoma.slides.scores import (
     select_comparable_lesions,
     uses_log_axis,
 )
+from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.lesions.resolve import NO_LESIONS
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, add_to_section, fill_column, named, quiet_label
+from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, quiet_label
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
 
 if TYPE_CHECKING:
-    from superqt import QCollapsible
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.scores import ComparableLesions
+    from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # per axis
@@ -228,7 +229,6 @@ def _distance(first: QPointF, second: QPointF) -> float:
     return math.hypot(first.x() - second.x(), first.y() - second.y())
 
 
-NO_LESIONS = "No lesions yet. Analyze the slide first."
 HIDDEN_TEXT = f"Not valid: see the reason above. Press '{SHOW_NUMBER}' there to show the correlation."
 ALL_SLIDES = "all slides in the results folder"
 ALL_SLIDES_TIP = (
@@ -271,97 +271,80 @@ class CorrelationView(QWidget):
         self.legend.setVisible(bool(correlation.marks))
 
 
-class LesionCorrelationSection(QObject):
-    """Compute the correlation in a background thread whenever the lesions change, while the section is open."""
+class CorrelationSection(Section):
+    """Show how area and probability of the lesions of a slide are related."""
 
-    def __init__(
-        self,
-        context: SlideContext,
-        section: QCollapsible,
-        lesions: SlideLesions,
-        table: LesionTable,
-    ) -> None:
-        super().__init__(context)
-        self._context, self._lesions, self._table = context, lesions, table
-        self._view: CorrelationView | None = None
-        self._connections = SectionConnections(context.dock)
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_correlation)
-        self._latest.failed.connect(lesions.failed)
-        self._section = section
-        self._section.toggled.connect(self._on_section_toggled)
-        lesions.changed.connect(self._on_lesions)
-        lesions.saved.connect(self._on_lesions)
-        table.selection_changed.connect(self._on_selection_changed)
-        self._on_section_toggled(self._section.isExpanded())
+    def __init__(self) -> None:
+        self._controller: CorrelationController | None = None
 
-    def open(self, session: SlideSession) -> None:
-        """Follow whether numbers of the displayed slide are valid."""
+    def open(self, session: SlideSession) -> QWidget:
+        """Return the plot for a slide."""
+        self._controller = CorrelationController(session)
+        return self._controller.view
+
+    def close(self) -> None:
+        """Disconnect all signals, and stop all tasks."""
+        controller, self._controller = self._controller, None
+        if controller is not None:
+            controller.close()
+
+
+class CorrelationController:
+    """Compute the correlation in the background whenever the lesions change."""
+
+    def __init__(self, session: SlideSession) -> None:
+        self._session = session
+        view = self.view = CorrelationView(session.services.icons)
+        self._connections = SectionConnections(view)
+        self._jobs = LatestJobQueue(session.sessions.parent)
+        self._jobs.succeeded.connect(self._on_correlation)
+        self._jobs.failed.connect(partial(show_failure, session.services.status))
+        for signal, slot in (
+            (session.lesions.changed, self._update),
+            (session.lesions.saved, self._update),
+            (session.results.changed, self._update),
+            (session.selected_lesions.changed, view.plot.show_selected),
+        ):
+            self._connections.connect(signal, slot)
+        view.all_slides_check.toggled.connect(self._update)
+        view.plot.mark_clicked.connect(self._on_mark)
+        self._update()
+
+    def close(self) -> None:
+        """Disconnect all signals, and stop all tasks."""
         self._connections.close()
-        self._connections.connect(session.results.changed, self._on_lesions)
+        self._jobs.cancel()
+        self._jobs.deleteLater()
 
-    def _on_section_toggled(self, is_open: bool) -> None:
-        """Create the content when the section is first opened."""
-        if is_open and self._view is None:
-            self._view = CorrelationView(self._context.icons)
-            self._view.all_slides_check.toggled.connect(self._on_lesions)
-            self._view.plot.mark_clicked.connect(self._on_chosen)
-            add_to_section(self._section, self._view)
-        if is_open:
-            self._on_lesions()
-
-    def _on_lesions(self, _: object = None) -> None:
-        if self._view is None or not self._section.isExpanded():
+    def _update(self, _: object = None) -> None:
+        state = self._session.lesions.value
+        if state is None or not self._session.results.value.shows_numbers:
+            self._jobs.cancel()
+            self.view.show_correlation(AreaCorrelation(NO_LESIONS if state is None else HIDDEN_TEXT, (), ""))
             return
-        findings = self._lesions.findings
-        if findings is None:
-            self._latest.drop("relation")
-            self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
-            return
-        if not self._shows_numbers:
-            self._latest.drop("relation")
-            self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
-            return
-        root = self._context.run_manager.root if self._view.all_slides_check.isChecked() else None
-        work = partial(_correlate, findings.identity, findings.lesions, findings.target, findings.folder, root)
-        self._latest.submit("relation", lambda: work)
+        root = self._session.location.out if self.view.all_slides_check.isChecked() else None
+        self._jobs.submit("relation", lambda: partial(_correlate, state, root))
 
-    @property
-    def _shows_numbers(self) -> bool:
-        return self._context.session is not None and self._context.session.results.value.shows_numbers
+    def _on_correlation(self, correlation: AreaCorrelation) -> None:
+        self.view.show_correlation(correlation)
+        self.view.plot.show_selected(self._session.selected_lesions.value)
 
-    def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
-        identity, correlation = result
-        slide = self._context.slide
-        is_current = slide is not None and slide.identity == identity and self._shows_numbers
-        if self._view is not None and is_current:
-            self._view.show_correlation(correlation)
-            self._on_selection_changed()
-
-    def _on_selection_changed(self) -> None:
-        if self._view is not None:
-            self._view.plot.show_selected(self._table.selected)
-
-    def _on_chosen(self, index: int) -> None:
+    def _on_mark(self, index: int) -> None:
         """Select the lesion and zoom to it, as a click on its row does."""
-        table = self._table
-        table.select_lesion(index)
-        lesion = next((lesion for lesion in table.table_model.lesions if lesion.index == index), None)
-        if lesion is not None:
-            table.lesion_activated.emit(lesion)
+        session = self._session
+        session.selected_lesions.set((index,))
+        state = session.lesions.value
+        for lesion in () if state is None else state.lesions:
+            if lesion.index == index:
+                zoom_to_polygons(session.services.viewer, session.slide, lesion.polygons)
 
 
-def _correlate(
-    identity: str, lesions: Sequence[Any], target: str, folder: Path, root: Path | None, run: RunContext
-) -> tuple[str, AreaCorrelation]:
-    """Correlate area and probability of the lesions of a slide.
-
-    ``identity``: that of the slide, returned for comparison with the displayed slide. ``target``: class of the
-    probabilities. ``root``: the results folder, to include the lesions of all slides in it.
-    """
+def _correlate(state: LesionState, root: Path | None, run: RunContext) -> AreaCorrelation:
+    """Correlate area and probability of lesions; ``root``: to include those of all slides in this folder of results."""
     from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
-    own = lesions if root is None else lesions_to_rows(folder, lesions)
+    folder, target = state.source.folder, state.source.target
+    own = state.lesions if root is None else lesions_to_rows(folder, state.lesions)
     rows = () if root is None else read_lesion_rows(root)
     # ``folder`` may be that of a view, which lies in the folder of its slide: both belong to the displayed slide.
     others = [row for row in rows if row.slide not in (folder, *folder.parents)]
@@ -382,7 +365,7 @@ def _correlate(
         summary = f"{summary} {comparable.note}" if marks else comparable.note
     if len(models) > 1:
         summary += f" {len(models)} different models were used: their probabilities may not be comparable."
-    return identity, AreaCorrelation(summary, tuple(marks), comparable.unit)
+    return AreaCorrelation(summary, tuple(marks), comparable.unit)
 
 
 def _make_mark(

@@ -1,0 +1,1 @@
+"""The Lesions section of a slide, and the section Area and probability."""

@@ -1,0 +1,161 @@
+"""What the Lesions section shows, as pure functions of lesions and results: texts, and which buttons are enabled."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.ui.session.results import AnalysisResults
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.ui.session.lesions import LesionState
+
+NO_LESIONS = "No lesions yet. Analyze the slide first."
+LESIONS_LATER = "Lesions are detected when the analysis has finished."
+LESIONS_NOW = "Detecting lesions ..."
+NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
+
+
+@dataclass(frozen=True)
+class LesionFacts:
+    """What the section depends on.
+
+    ``selected``: numbers of the selected lesions. ``is_corrected``: lesions were edited since the
+    threshold was changed.
+    """
+
+    state: LesionState | None = None
+    results: AnalysisResults = field(default_factory=AnalysisResults)
+    selected: tuple[int, ...] = ()
+    can_undo: bool = False
+    can_redo: bool = False
+    is_corrected: bool = False
+
+
+@dataclass(frozen=True)
+class LesionTexts:
+    """What the section shows. ``enabled``: whether each button is, by its name."""
+
+    summary: str
+    has_lesions: bool
+    shows_numbers: bool
+    enabled: Mapping[str, bool]
+
+
+def resolve_lesions(facts: LesionFacts) -> LesionTexts:
+    """Return what the section shows."""
+    state, count = facts.state, len(facts.selected)
+    has_lesions = state is not None
+    enabled = {
+        **dict.fromkeys(("draw", "refine"), has_lesions),
+        "merge": count > 1,
+        "split": count == 1,
+        **dict.fromkeys(("class", "remove"), count > 0),
+        "undo": has_lesions and facts.can_undo,
+        "redo": has_lesions and facts.can_redo,
+    }
+    if state is None:
+        summary = _explain_missing_lesions(facts.results)
+    elif state.lesions:
+        summary = _summarize(state)
+    else:
+        summary = _describe_no_lesions(state, is_corrected=facts.is_corrected)
+    return LesionTexts(summary, has_lesions, facts.results.shows_numbers, enabled)
+
+
+def _explain_missing_lesions(results: AnalysisResults) -> str:
+    """Explain why there are no lesions, or what to do to get them."""
+    if results.is_running:
+        return LESIONS_LATER
+    if not results.content:
+        return NO_LESIONS
+    return LESIONS_NOW if results.has_lesions else NOT_ASSESSED
+
+
+def _summarize(state: LesionState) -> str:
+    """Return the numbers of lesions by class, their area, and what the column p is."""
+    lesions = state.lesions
+    counts = Counter(lesion.label for lesion in lesions)
+    all_classified = counts["malignant"] + counts["benign"] == len(lesions)
+    malignant = f", {counts['malignant']} malignant" if all_classified else ""
+    areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
+    area = f", {sum(areas):.3g} mm² in total" if areas else ""
+    limit = state.config.malignant_from
+    explanation = f"p: probability of {class_of_probability(lesions[0], state.source.target)}"
+    limit_note = f", malignant from {limit:g}" if limit != 0.5 else ""
+    return f"{format_count(len(lesions), 'lesion')}{malignant}{area}. {explanation}{limit_note}."
+
+
+def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:
+    """Describe why there is no lesion: none was detected, or all were removed."""
+    count = len(state.removed or ())
+    removed = "1 lesion was" if count == 1 else f"{count} lesions were"
+    if is_corrected and count:
+        return f"No lesions left: {removed} removed manually."
+    return f"No lesion at this threshold; {removed} removed manually." if count else "No lesion at this threshold."
+
+
+def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
+    """Return the class to which ``class_probability`` of a lesion refers: ``malignancy`` for benign lesions too."""
+    return "malignancy" if math.isfinite(lesion.malignancy) else format_class(target or lesion.label)
+
+
+def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
+    """Describe a lesion in several lines."""
+    probabilities = {class_of_probability(lesion, target): lesion.class_probability}
+    probabilities |= {f"{format_class(target)} (mean of the heatmap)": lesion.probability} if target else {}
+    lines = [
+        f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}",
+        *(
+            f"probability of {name} {'unknown' if math.isnan(value) else f'{value:.3f}'}"
+            for name, value in probabilities.items()
+        ),
+    ]
+    if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
+        lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
+    if lesion.height_mm is not None and lesion.width_mm is not None:
+        lines += [f"{lesion.height_mm:.3g} x {lesion.width_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
+    return "\n".join([*lines, f"{_format_percent(lesion.tissue_share)} of the tissue"])
+
+
+def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
+    """Describe a drawn lesion in one sentence; ``target``: the class of the probabilities."""
+    facts = [lesion.label, format_area(lesion)]
+    if not math.isnan(lesion.class_probability):
+        facts.append(f"p {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
+    return f"Lesion {lesion.index} drawn: {', '.join(facts)}."
+
+
+def format_area(lesion: SlideLesion) -> str:
+    """Return the area of a lesion with its unit."""
+    return f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+
+
+def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
+    """Return the texts of a row of the table: number, class, probability, area and share of the tissue."""
+    mark = "" if lesion.origin == "found" else " *"
+    return (
+        str(lesion.index),
+        format_class(lesion.label) + mark,
+        "–" if math.isnan(lesion.class_probability) else f"{lesion.class_probability:.2f}",
+        format_area(lesion),
+        _format_percent(lesion.tissue_share),
+    )
+
+
+def sort_key(lesion: SlideLesion, column: int) -> tuple[bool, float | str]:
+    """Return the key by which a column of the table is sorted; unknown values are last."""
+    values = (lesion.index, lesion.label, lesion.class_probability, lesion.area_px, lesion.tissue_share)
+    value = values[column]
+    is_unknown = isinstance(value, float) and math.isnan(value)
+    return is_unknown, 0.0 if is_unknown else value
+
+
+def _format_percent(share: float) -> str:
+    """Format a share as percent with two significant digits."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

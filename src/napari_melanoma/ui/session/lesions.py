@@ -1,0 +1,300 @@
+"""The lesions of a slide: detected in the shown results, edited with undo, and saved in the folder of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored
+from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.results import FINAL_STATES
+from napari_melanoma.ui.session.run_status import analysis_identity
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.lesion_edits import Lesions
+    from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
+    from napari_melanoma.ui.session.results import AnalysisResults
+    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.widgets.job import JobFunction
+
+HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
+LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
+
+
+@dataclass(frozen=True)
+class LesionSource:
+    """What lesions are detected in: the folder of results, the class of the probabilities, and the slide's size.
+
+    ``size``: height and width in pixels of the finest level.
+    """
+
+    folder: Path
+    target: str
+    size: tuple[int, int]
+
+    def read_maps(self) -> LesionMaps:
+        """Read the maps in which lesions are detected and measured."""
+        from napari_melanoma.slides.saved_results import read_lesion_maps
+
+        return read_lesion_maps(self.folder, self.target, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class LesionState:
+    """Lesions with the thresholds at which they were detected, and lesions that were removed manually.
+
+    ``removed`` is None if it is not known, as for lesions that were read from a file. ``is_recomputed``: whether the
+    step to this state was detection at another threshold.
+    """
+
+    source: LesionSource
+    lesions: Lesions
+    config: LesionConfig
+    removed: Lesions | None = None
+    is_recomputed: bool = False
+
+    @property
+    def has_manual_edits(self) -> bool:
+        """Whether lesions were drawn, changed or removed manually."""
+        from napari_melanoma.slides.lesion_edits import manual_lesions
+
+        return bool(manual_lesions(self.lesions) or self.removed)
+
+    def is_stored_as(self, stored: LesionState | None) -> bool:
+        """Return whether these are the stored lesions; also after the steps since then were undone."""
+        return stored is not None and self.lesions is stored.lesions and self.config == stored.config
+
+
+LesionHistory = History[LesionState | None]
+
+
+class LesionDocument(Document[LesionState | None]):
+    """The lesions in the shown results, those of the whole slide or of the view; None if there are no results.
+
+    They are detected or read when an analysis has ended. Edits run in the background, because edited lesions are
+    measured on the maps of the slide, and are saved at once; a changed threshold is saved only on request, because it
+    changes the results of an analysis. ``saved``: they were written.
+    """
+
+    saved = Signal()
+
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(LESION_DOCUMENT, session.slide_folder, session.sessions.parent)
+        self._session = session
+        self.is_ready = True  # which lesions are read depends on the results that are shown
+        self._analysis: tuple[object, ...] = ()  # whose lesions were read last
+        self._other_classes: dict[LesionSource, LesionHistory] = {}  # edited ones of classes that were selected before
+        session.results.changed.connect(self._on_results)
+        session.results.target_selected.connect(self._on_target)
+        session.results.threshold_selected.connect(self._on_threshold)
+        self._on_results(session.results.value)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all changes are saved, or there are no lesions to save."""
+        return self.value is None or self.value.is_stored_as(self._stored.value)
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether lesions were edited since the threshold was last changed."""
+        state = self.value
+        return state is not None and not state.is_recomputed and (self.can_undo or state.has_manual_edits)
+
+    def edit(self, edit: LesionEdit) -> None:
+        """Edit the lesions."""
+        if self.value is not None:
+            self.apply_slow(lambda state: None if state is None else apply_edit(edit, state))
+
+    def step(self, direction: HistoryStep) -> None:
+        """Undo or redo a step, after pending edits."""
+        step = super().step
+        self.submit(lambda run: None, lambda _: step(direction))
+
+    def detect(self, target: str, threshold: float) -> None:
+        """Detect the lesions of a class at a threshold, as an undo step; manual edits are kept."""
+        heatmap = self._session.results.value.heatmap
+        if heatmap is None or not heatmap.is_probability:
+            return
+        source, config = self._make_source(target), make_lesion_config(threshold)
+
+        def prepare() -> JobFunction:
+            state, history = self.value, self._history
+            if state is not None and state.source != source:
+                if self.can_undo or state.has_manual_edits:
+                    self._other_classes[state.source] = history
+                history = self._other_classes.pop(source, LesionHistory(None))
+            return lambda run: partial(self._show, recompute_lesions(source, config, history), self._stored)
+
+        self.queue.submit("detect", prepare)
+
+    def read(self, target: str, config: LesionConfig) -> None:
+        """Read the saved lesions with all edits; if none were saved, detect the lesions."""
+        source = self._make_source(target)
+
+        def read_new() -> Callable[[], None]:
+            state, is_stored = read_lesions(source, config)
+            return partial(self._show, LesionHistory(state), Stored(state if is_stored else None))
+
+        self.queue.submit("detect", lambda: lambda run: read_new())
+
+    def save(self) -> None:
+        """Write the lesions to their results folder, after pending edits."""
+        save = super()._save
+        self.submit(lambda run: None, lambda _: save())
+
+    def refresh(self) -> None:
+        """Emit ``changed``, and show the threshold of the lesions, which undo may have changed."""
+        if self.value is not None:
+            self._session.heatmap_display.update(threshold=self.value.config.high)
+        super().refresh()
+
+    def clear(self) -> None:
+        """Show no lesions, and ignore pending edits: the slide is analyzed again, or other results will be shown."""
+        self.flush()
+        self.queue.cancel()
+        self._analysis, self._other_classes = (), {}
+        self._show(LesionHistory(None), Stored(None))
+
+    def close(self) -> None:
+        """Stop when pending edits are applied and saved: the slide was closed."""
+        if self.queue.busy:
+            self.queue.idle.connect(self.close)
+        else:
+            super().close()
+
+    def _save(self) -> None:
+        if self.is_corrected and not self.is_saved:
+            super()._save()
+
+    def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
+        super()._on_written(stored)
+        if stored is not None:
+            self.saved.emit()
+
+    def _show(self, history: LesionHistory, stored: Stored[LesionState | None]) -> None:
+        self._history, self._stored = history, stored
+        self.refresh()
+
+    def _make_source(self, target: str) -> LesionSource:
+        return LesionSource(self._session.result_location.folder, target, self._session.slide.size)
+
+    def _on_results(self, results: AnalysisResults) -> None:
+        """Read the lesions when an analysis has ended; remove them when other results are shown."""
+        heatmap, analysis = results.heatmap, (results.is_view, analysis_identity(results.content))
+        if heatmap is None:
+            self.clear()
+        elif results.state in FINAL_STATES and results.has_lesions and analysis != self._analysis:
+            self._analysis = analysis
+            self.read(heatmap.target, read_lesion_config(results.content))
+
+    def _on_target(self, target: str) -> None:
+        self.detect(target, self._session.heatmap_display.value.threshold)
+
+    def _on_threshold(self, threshold: float) -> None:
+        heatmap = self._session.results.value.heatmap
+        if heatmap is not None:
+            self.detect(heatmap.target, threshold)
+
+
+def make_lesion_config(threshold: float) -> LesionConfig:
+    """Return the thresholds of lesions for an upper threshold."""
+    from napari_melanoma.slides.lesions import LesionConfig
+
+    return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
+
+
+def find_lesions_in(source: LesionSource, config: LesionConfig) -> LesionState:
+    """Detect the lesions of a slide."""
+    from napari_melanoma.slides.lesions import find_lesions
+
+    return LesionState(source, find_lesions(source.read_maps(), config), config)
+
+
+def recompute_lesions(source: LesionSource, config: LesionConfig, previous: LesionHistory) -> LesionHistory:
+    """Detect the lesions of a slide at other thresholds, and apply the manual edits of previous lesions to them."""
+    from napari_melanoma.slides.lesion_edits import apply_edits
+
+    found = find_lesions_in(source, config)
+    if previous.current is None:
+        return LesionHistory(found)
+    # Start from the edited state, not from a result at another threshold, at which some edits may have had no effect
+    past, edited = previous.past, previous.current
+    if edited.is_recomputed and past and past[-1] is not None:
+        edited, past = past[-1], past[:-1]
+    maps = source.read_maps()
+    edited = replace(edited, removed=_find_removed(edited, maps))
+    lesions = apply_edits(found.lesions, edited.lesions, edited.removed or (), maps, config)
+    return LesionHistory(replace(edited, lesions=lesions, config=config, is_recomputed=True), (*past, edited))
+
+
+def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
+    """Return the manually removed lesions; if they are not known, those that detection would add."""
+    from napari_melanoma.slides.lesion_edits import removed_lesions
+    from napari_melanoma.slides.lesions import find_lesions
+
+    if state.removed is not None:
+        return state.removed
+    return removed_lesions(find_lesions(maps, state.config), state.lesions, maps)
+
+
+def read_lesions(source: LesionSource, config: LesionConfig) -> tuple[LesionState, bool]:
+    """Read the saved lesions; if none were saved, detect the lesions. Return also whether they were saved."""
+    from napari_melanoma.slides import lesion_files
+
+    lesions = lesion_files.read_lesions(source.folder)
+    if lesions is None:
+        return find_lesions_in(source, config), False
+    state = LesionState(source, lesions, config)
+    if not lesions:  # to distinguish "none detected" from "all removed"
+        state = replace(state, removed=_find_removed(state, source.read_maps()))
+    return state, True
+
+
+def apply_edit(edit: LesionEdit, state: LesionState) -> LesionState:
+    """Edit lesions."""
+    from napari_melanoma.slides.lesion_edits import removed_lesions
+
+    maps = state.source.read_maps()
+    lesions = edit(state.lesions, maps, state.config)
+    removed = removed_lesions((*_find_removed(state, maps), *state.lesions), lesions, maps)
+    return LesionState(state.source, lesions, state.config, removed)
+
+
+def read_lesion_config(content: Mapping[str, Any]) -> LesionConfig:
+    """Return the configuration with which lesions were detected; the defaults if this version cannot read it."""
+    from napari_melanoma.slides.lesions import LesionConfig
+
+    try:
+        return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
+    except ConfigError:
+        return LesionConfig()
+
+
+def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
+    """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
+    from napari_melanoma.core.polygons import points_within
+
+    return next((lesion.index for lesion in lesions if points_within([point], lesion.polygons).any()), None)
+
+
+def _read(location: SlideFolder) -> Stored[LesionState | None]:
+    return Stored(None)  # read when it is known which results are shown
+
+
+def _write(
+    location: SlideFolder, state: LesionState | None, stored: Stored[LesionState | None]
+) -> Stored[LesionState | None]:
+    from napari_melanoma.slides.lesion_files import save_lesions
+
+    if state is not None:
+        save_lesions(state.source.folder, state.lesions, state.config, corrected=state.has_manual_edits)
+    return Stored(state)
+
+
+LESION_DOCUMENT: DocumentKind[LesionState | None] = DocumentKind("lesions", None, _read, _write, LesionDocument)

@@ -1,0 +1,56 @@
+"""The table of lesions: sorting by clicks, and selection."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_melanoma.ui.sections.lesions.view import LesionTable
+
+from .test_lesions_resolve import find_example
+
+
+@pytest.fixture
+def table(qtbot):
+    made = LesionTable()
+    qtbot.addWidget(made)
+    made.resize(300, 200)
+    made.show()
+    made.show_lesions(find_example(), "", ())
+    return made
+
+
+def numbers(table):
+    return [lesion.index for lesion in table.table_model.rows]
+
+
+def clicks(qtbot, table, title):
+    header = table.horizontalHeader()
+    column = [one.title for one in table.table_model.columns].index(title)
+    at = header.viewport().rect().center()
+    at.setX(header.sectionViewportPosition(column) + header.sectionSize(column) // 2)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=at)
+
+
+def test_clicks_sort_reverse_and_restore_the_order(qtbot, table):
+    for title, first, second in (("class", [3, 1, 2], [1, 2, 3]), ("p", [2, 1, 3], [3, 1, 2])):
+        for expected in (first, second, [1, 2, 3]):
+            clicks(qtbot, table, title)
+            assert numbers(table) == expected
+
+
+def test_selection_survives_sorting_and_new_lesions_which_are_sorted(qtbot, table):
+    chosen = []
+    table.chosen.connect(chosen.append)
+    table.select((2,))
+    clicks(qtbot, table, "p")
+    assert (table.selected, chosen) == ((2,), [])
+    table.selectRow(2)
+    assert chosen == [(3,)]
+    # A click on the selected row zooms to its lesion again.
+    at = table.visualRect(table.table_model.index(2, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert chosen == [(3,), (3,)]
+    table.show_lesions(find_example()[:2][::-1], "", (1,))
+    assert (numbers(table), table.selected) == ([2, 1], (1,))
+    assert len(chosen) == 2

@@ -1,0 +1,137 @@
+"""The lesions of a slide: detection, manual edits at other thresholds and classes, undo, and when they are saved."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from fake_session import open_session
+from fake_slides import FakeAnalysis
+
+from conftest import wait_until_idle
+from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.lesion_edits import remove_lesion, set_lesion_class
+from napari_melanoma.ui.session.run_status import SlideRunUpdate, read_heatmap
+
+
+@pytest.fixture
+def session(qtbot, tmp_path):
+    """The session of a slide whose analysis has ended, with two malignant lesions."""
+    path, folder = tmp_path / "slide.tif", tmp_path / "results"
+    FakeAnalysis(folder, path, "print").begins().finishes()
+    for made in open_session(qtbot, path, folder):
+        assert made.lesions.value is None
+        ends(made)
+        waits(qtbot, made)
+        yield made
+
+
+def ends(session):
+    """Follow the analysis, which has ended."""
+    content = json.loads((session.folder / "result.json").read_text())
+    heatmap = read_heatmap(session.folder, "", content)
+    status = SimpleNamespace(path=session.folder, state=RunState("finished"))
+    session.run.set(SlideRunUpdate(status, heatmap=heatmap, content=content))
+
+
+def waits(qtbot, session):
+    wait_until_idle(qtbot, session.sessions.parent)
+
+
+def removes(session, index):
+    session.lesions.edit(lambda lesions, maps, config: remove_lesion(lesions, index))
+
+
+def switches(session, index):
+    session.lesions.edit(lambda lesions, maps, config: set_lesion_class(lesions, index, "benign"))
+
+
+def labels(session):
+    return [lesion.label for lesion in session.lesions.value.lesions]
+
+
+def stored(session):
+    return [row["label"] for row in read_table(session.folder / "lesions.csv")]
+
+
+def threshold(qtbot, session, value):
+    session.results.threshold_selected.emit(value)
+    waits(qtbot, session)
+    assert session.heatmap_display.value.threshold == session.lesions.value.config.high == value
+
+
+def test_edits_are_saved_at_once_and_a_threshold_on_request(qtbot, session):
+    lesions = session.lesions
+    assert (labels(session), lesions.is_saved, lesions.is_corrected) == (["malignant"] * 2, True, False)
+    switches(session, 2)
+    lesions.undo()  # after the edit, which is still pending
+    lesions.redo()
+    waits(qtbot, session)
+    assert labels(session) == stored(session) == ["malignant", "benign"]
+    assert lesions.is_saved
+    assert lesions.is_corrected
+
+    # Several thresholds are one step, and manual edits survive them.
+    for value in (0.95, 0.99):
+        threshold(qtbot, session, value)
+    assert labels(session) == ["benign"]
+    assert (lesions.is_saved, lesions.is_corrected, stored(session)) == (False, False, ["malignant", "benign"])
+    lesions.undo()
+    waits(qtbot, session)
+    assert (labels(session), lesions.is_saved) == (["malignant", "benign"], True)
+    assert session.heatmap_display.value.threshold == 0.6
+    lesions.redo()
+    lesions.save()
+    waits(qtbot, session)
+    assert stored(session) == ["benign"]
+    assert json.loads((session.folder / "result.json").read_text())["corrected_by_hand"] is True
+
+
+def test_removed_lesions_do_not_come_back(qtbot, session):
+    removes(session, 2)
+    waits(qtbot, session)
+    for value in (0.99, 0.6):
+        threshold(qtbot, session, value)
+    assert len(labels(session)) == 1
+    target = session.results.value.heatmap.target
+    for name in ("benign", target):  # also after a change of class
+        session.results.target_selected.emit(name)
+        waits(qtbot, session)
+        assert session.lesions.value.source.target == name
+    assert len(labels(session)) == 1
+    removes(session, 1)
+    waits(qtbot, session)
+    assert labels(session) == stored(session) == []
+
+    # What was removed in an earlier session is known by what is missing.
+    session.results.reset(is_view=False)
+    assert session.lesions.value is None
+    ends(session)
+    waits(qtbot, session)
+    assert len(session.lesions.value.removed) == 2
+
+
+def test_results_that_are_displayed_again_keep_undo_and_unsaved_changes(qtbot, session):
+    threshold(qtbot, session, 0.95)
+    before = session.lesions.value
+    session.results.reopen(is_view=False)
+    ends(session)
+    waits(qtbot, session)
+    assert session.lesions.value is before
+    assert session.lesions.can_undo
+
+
+def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is_analyzed_again(qtbot, session):
+    switches(session, 2)
+    session.results.reset(is_view=False)
+    waits(qtbot, session)
+    assert session.lesions.value is None
+    assert stored(session) == ["malignant", "malignant"]
+    ends(session)
+    waits(qtbot, session)
+    removes(session, 2)
+    session.sessions.remove(session.identity)
+    waits(qtbot, session)
+    assert stored(session) == ["malignant"]
