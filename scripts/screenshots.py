@@ -138,9 +138,9 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
     ((rgb, options, _),) = several_lesions_sample()
     image = viewer.add_image(rgb, **options)
-    dock.prompt_tool.find_button.click()
+    dock.findChild(QAbstractButton, "find_lesions").click()
     wait_until(tasks.is_idle)
-    dock.prompt_tool.button.click()
+    dock.hosted.toggle_tool("click")
     lesion = dock.picker.session.lesion.result
     rows, columns = lesion.lesion_masks[0].nonzero()
     press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))

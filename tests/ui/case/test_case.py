@@ -369,7 +369,7 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, vie
 def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
     name = "back_left_1_dermoscopy"
     five.opens("I1")
-    five.dock.image_opener.connected_dock.prompt_tool.button.click()
+    five.dock.image_opener.connected_dock.hosted.toggle_tool("click")
     use_tool(viewer, name, (30, 35), button=2)
     five.waits()
     mask = viewer.layers[f"{name} mask"].data != 0
@@ -382,7 +382,7 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     five.waits()
     five.drops(photos)
     assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-    five.dock.image_opener.connected_dock.prompt_tool.button.click()
+    five.dock.image_opener.connected_dock.hosted.toggle_tool("click")
     use_tool(viewer, name, (30, 45), button=2)
     five.waits()
     again = viewer.layers[f"{name} mask"].data != 0

@@ -8,7 +8,7 @@ from click_tool import use_tool
 from lesion_fixtures import FIXTURES
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QMenu, QPushButton, QToolButton
+from qtpy.QtWidgets import QCheckBox, QMenu, QPushButton, QToolButton
 
 from conftest import photograph
 from napari_melanoma.core.context import RunContext
@@ -17,8 +17,8 @@ from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.ui.lesion.adoption import LabelsSource
-from napari_melanoma.ui.lesion.adoption import read_mask as read_labels
+from napari_melanoma.ui.session.adoption import LabelsSource
+from napari_melanoma.ui.session.adoption import read_mask as read_labels
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.recovery import find_recovery
 
@@ -60,7 +60,7 @@ def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person
     assert person.lesion.unsaved
     assert not result.is_predicted
     assert result.provenance["labels_layer"] == {"name": "cells", "labels": 3}
-    assert person.dock.mask_controls.refinement.largest_only
+    assert person.finds(QCheckBox, "largest_only").isChecked()
     assert len(result.mask_parts) == 3
     assert np.array_equal(person.mask, result.mask)
     assert not person.mask[50, 59]  # of the larger one of two that touch
@@ -251,7 +251,7 @@ def test_adopted_labels_are_corrected_by_clicks(person):
     # The labels can be used again.
     person.clicks("use_labels")
     person.waits()
-    assert not person.dock.prompt_tool.button.isChecked()
+    assert not person.finds(QToolButton, "click").isChecked()
     assert person.mask[30, 125]
     assert not person.mask[60, 100]
     assert "prompts" not in person.lesion.result.provenance

@@ -12,8 +12,8 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import queues
-from napari_melanoma.ui.lesion.result_updates import prepare_replacement, update_from_mask
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate
+from napari_melanoma.ui.session.lesion_updates import prepare_replacement, update_from_mask
 
 SHOWN = {"mask_parts", "other_masks", "other_contours", "has_largest_in_mask"}
 MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}
@@ -44,7 +44,7 @@ def test_analysis(result: LesionResult, files: queues.AnalysisArrays) -> None:
 
 
 def test_replaced_and_edited_masks(result: LesionResult) -> None:
-    replaced = prepare_replacement(result, np.zeros(result.mask.shape, np.uint8), None, None)
+    replaced = prepare_replacement(LesionUpdate(result), np.zeros(result.mask.shape, np.uint8), None)
     lesion = AnalyzedLesion.from_model(result, "image", "mask", None)
     edited = update_from_mask(lesion, ~result.mask, result.options)
     for update in (replaced, edited):

@@ -113,7 +113,7 @@ def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(pe
     person.waits()
     assert person.mask.sum() == area
     assert person.finds(QSlider, "threshold_slider").value() == 50
-    assert person.dock.options().threshold is None
+    assert person.dock.options.get(person.dock.picker.session).threshold is None
 
 
 def clicks_on(person, point):
@@ -182,7 +182,7 @@ def check_roi_options(analyzed, qtbot):
     qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
     analyzed.clicks("threshold_reset")
     qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
-    assert analyzed.dock.options().threshold is None
+    assert analyzed.dock.options.get(analyzed.dock.picker.session).threshold is None
 
 
 def check_ruler(analyzed):

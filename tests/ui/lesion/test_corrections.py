@@ -9,7 +9,7 @@ import pytest
 from lesion_fixtures import FIXTURES
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
+from qtpy.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QInputDialog, QLabel, QMenu, QToolButton
 
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.provenance import array_fingerprint
@@ -202,8 +202,8 @@ def test_a_changed_threshold_is_stored_as_corrected_by_the_entered_reviewer(anal
     dialog.setTextValue("Ana")
     dialog.accept()
     analyzed.finds(QToolButton, "threshold_reset")
-    analyzed.dock.mask_controls._box.setValue(0.8)
-    analyzed.dock.mask_controller.flush()
+    analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.8)
+    analyzed.dock.picker.session.flushing.emit()
     analyzed.waits()
     adds(analyzed)
     (row,) = corrections.rows()

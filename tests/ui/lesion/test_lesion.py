@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
 
 from conftest import PATIENCE_MS, photograph, wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.lesion.dock import LesionDock
 
@@ -245,28 +244,15 @@ def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, 
 
 
 @pytest.mark.path
-def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, client):
-    odd = LesionOptions.parse(
-        {
-            "model": "some model",
-            "threshold": 0.37,
-            "refinement": {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.2},
-            "roi": {"margin": 0.25, "background": "keep", "side_px": 512},
-            "flips": True,
-        },
-        "test",
-    )
-    for options in (odd, odd.model_copy(update={"threshold": 0.123456}), LesionOptions()):
-        person.dock.set_options(options)
-        assert person.dock.options() == options
+def test_shared_options_are_used_by_the_next_dock(person, viewer, client):
     person.opens()
     person.finds(QCheckBox, "flips").click()
     person.finds(QCheckBox, "smooth").click()
     person.clicks("mask_for_all_use")
     second = LesionDock(viewer, client)
-    assert second.options() == person.dock.options()
-    assert second.options().refinement.smoothing == 0
-    assert second.options().flips
+    assert second.flips.isChecked()
+    assert second.options.shared == person.dock.options.get(person.dock.picker.session)
+    assert second.options.shared.refinement.smoothing == 0
     second.close()
     second.deleteLater()
 
@@ -308,7 +294,7 @@ def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_cli
 
 def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, shared_client, qtbot):
     dock = LesionDock(viewer, shared_client)
-    parts = (dock.analyze_button, dock.mask_controls)
+    parts = (dock.analyze_button, dock.recovery_notice)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPushButton, QSlider
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.options import LesionOptions
@@ -93,35 +93,6 @@ def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_ca
     assert np.array_equal(moved.layer("mask", "third").data, drawn)
 
 
-def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
-    person.opens("first", gradient())
-    person.finds(QSlider, "threshold_slider").setValue(80)
-    person.finds(QCheckBox, "smooth").click()
-    person.finds(QDoubleSpinBox, "margin").setValue(50)
-    person.opens("second", gradient(90))
-    qtbot.waitUntil(lambda: person.dock.picker.session.image.name == "second", timeout=PATIENCE_MS)
-    assert person.dock.options() == LesionOptions(model=person.dock.model.model)
-    person.clicks("analyse_all")
-    person.waits()
-    known = {session.name: session.lesion.result.options for session in person.dock.sessions}
-    assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
-    assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
-
-
-def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person, qtbot):
-    person.opens("first", gradient())
-    person.analyses()
-    mask = person.layer("mask", "first")
-    person.draws(mask, [(5, 5), (5, 60)])
-    person.waits()
-    person.draws(mask, [(5, 5), (5, 60)], label=0, mode="erase")
-    person.waits()
-    person.clicks("add_correction")
-    person.waits()
-    assert [row["review"] for row in corrections.rows()] == ["accepted"]
-    assert "stored as accepted" in person.dock.status.text
-
-
 def test_a_threshold_stored_by_an_older_version_is_ignored(home):
     kept = LesionOptions(model="mine", threshold=0.9, flips=True)
     DockSettings()._store.setValue("lesion/options", kept.model_dump_json())
@@ -203,19 +174,3 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
     during.viewer.layers.events.inserted.connect(type_late)
     assert both(during) == TYPED
     during.viewer.layers.events.inserted.disconnect(type_late)
-
-
-def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbot):
-    for signal in (during.dock.analysis_controller.queue.analyzed, during.dock.controller.changed):
-        during.starts()
-        types(during, "0.66")
-        during.dock.picker.step(1)
-
-        def come_back(value, signal=signal):
-            signal.disconnect(come_back)
-            during.dock.picker.step(1)
-
-        signal.connect(come_back)
-        qtbot.waitUntil(lambda: during.dock.picker.session.image.name == "first", timeout=PATIENCE_MS)
-        assert during.finds(QDoubleSpinBox, "threshold").value() == 0.66
-        assert both(during) == TYPED

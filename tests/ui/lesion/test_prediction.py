@@ -25,10 +25,10 @@ from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
 from napari_melanoma.ui.sections.measurements.view import MeasurementTable
+from napari_melanoma.ui.session import lesion_updates
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.job import tasks
@@ -154,7 +154,11 @@ def check_case(person):
 def check_hidden_photograph(person):
     """Results of a hidden photograph are hidden."""
     image, dock = person.viewer.layers["mole"], person.dock
-    parts = (dock.prediction_section.classes, dock.findChild(MeasurementTable), dock.mask_controls)
+    parts = (
+        dock.prediction_section.classes,
+        dock.findChild(MeasurementTable),
+        dock.findChild(QSlider, "threshold_slider"),
+    )
     for show_again in (
         lambda: dock.hidden_notice.linkActivated.emit("show"),
         lambda: dock.picker.combo.activated.emit(0),
@@ -183,13 +187,13 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     # It does not wait for measurements.
     before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
-    derive = result_updates.update_from_mask
+    derive = lesion_updates.update_from_mask
 
     def follow(*arguments):
         go_on.wait(PATIENCE_MS / 1000)
         return derive(*arguments)
 
-    monkeypatch.setattr(result_updates, "update_from_mask", follow)
+    monkeypatch.setattr(lesion_updates, "update_from_mask", follow)
     person.draws(person.layer("mask"), [(60, 80), (10, 80)], brush=20)  # still one lesion
     try:
         qtbot.waitUntil(lambda: text_of(person) != verdict and prediction_of(person) is not None, timeout=PATIENCE_MS)
@@ -202,7 +206,7 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     assert prediction_of(person) is early  # not requested again
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > area
     # It is outdated as soon as the threshold changes.
-    monkeypatch.setattr(result_updates, "update_from_mask", derive)
+    monkeypatch.setattr(lesion_updates, "update_from_mask", derive)
     person.layer("mask").undo()
     person.waits()
     section = person.dock.prediction_section

@@ -12,8 +12,8 @@ from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.lesion.recovery import save_unsaved
 from napari_melanoma.ui.session import recovery
+from napari_melanoma.ui.session.recovery import save_unsaved
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -183,6 +183,12 @@ def saved_values(folder):
     return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
 
 
+def sets_next_threshold(person, threshold):
+    """Set the threshold of the next analysis; the mask does not follow it."""
+    session, options = person.dock.picker.session, person.dock.options
+    options.set_own(session, options.get(session).model_copy(update={"threshold": threshold}))
+
+
 def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     person.dock.settings.folder = tmp_path
     person.opens(rgb=blurred())
@@ -195,7 +201,7 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     person.finds(QAbstractButton, "revert").click()  # the first model's, whatever is picked for next time
     person.waits()
     assert person.lesion.result.options.model == "first"
-    person.dock.mask_controls.set_values(0.9, person.dock.mask_controls.refinement)
+    sets_next_threshold(person, 0.9)
     person.analyses()
     saves(person)
     assert saved_values(tmp_path / "mole") == ("second", "second", 0.9, False)
@@ -211,7 +217,7 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
 def test_few_probabilities_are_kept_for_undo(person):
     person.opens(rgb=blurred())
     for threshold in (0.4, 0.5, 0.6, 0.7):
-        person.dock.mask_controls.set_values(threshold, person.dock.mask_controls.refinement)
+        sets_next_threshold(person, threshold)
         person.analyses()
     origins = person.lesion.origins
     assert [origin.options.threshold for origin in origins.values()] == [0.5, 0.6, 0.7]

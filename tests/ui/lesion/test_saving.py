@@ -19,10 +19,10 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
-from napari_melanoma.ui.lesion.recovery import discard_unsaved
 from napari_melanoma.ui.lesion.saving import result_folder
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.photograph import PhotographSessions
+from napari_melanoma.ui.session.recovery import discard_unsaved
 from napari_melanoma.ui.widgets.job import tasks
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
@@ -298,7 +298,7 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
 
     # A full disk keeps the window open.
     with monkeypatch.context() as patch:
-        patch.setattr("napari_melanoma.ui.lesion.recovery.save_recovery", full)
+        patch.setattr("napari_melanoma.ui.session.recovery.save_recovery", full)
         assert not closes("keep")
     assert "the disk is full" in window.dock.status.text
     for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):

@@ -216,7 +216,7 @@ def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
     three.presses("Alt+PgDown")
     labels = three.viewer.layers["b-90 mask"]
     predicted = labels.data.copy()
-    three.lesion.prompt_tool.button.click()
+    three.lesion.hosted.toggle_tool("click")
     use_tool(three.viewer, "b-90", (60, 70), button=2)
     three.waits()
     mask = labels.data != 0
@@ -229,8 +229,8 @@ def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), predicted != 0)
     # So is the next one, which is added with the button of the Lesion dock.
     assert three.sees() == "c-50"
-    assert not three.lesion.prompt_tool.button.isChecked()
-    three.lesion.prompt_tool.button.click()
+    assert not three.lesion.findChild(QAbstractButton, "click").isChecked()
+    three.lesion.hosted.toggle_tool("click")
     use_tool(three.viewer, "c-50", (60, 70), button=2)
     three.waits()
     assert not three.viewer.layers["c-50 mask"].data[60, 70]

@@ -12,7 +12,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSession, PhotographSessions
 from napari_melanoma.ui.viewer import layers, photographs
 
 if TYPE_CHECKING:
@@ -98,3 +98,25 @@ def test_unsaved_photographs(sessions: PhotographSessions) -> None:
     assert sessions.unsaved == [second]
     second.lesion = None
     assert sessions.unsaved == []
+
+
+def test_own_options_apply_to_their_photograph_and_shared_ones_to_all_others(sessions: PhotographSessions) -> None:
+    first, second = sessions
+    settings, dock = SimpleNamespace(options=LesionOptions()), LesionOptions(model="selected", flips=True)
+    options = PhotographOptions(sessions, cast("Any", settings), lambda: dock)
+    assert options.get(first) == dock
+    own = dock.model_copy(update={"threshold": 0.7})
+    options.set_own(first, own)
+    options.set_shared(LesionOptions(threshold=0.4), ("threshold",))
+    assert [options.get(session).threshold for session in sessions] == [0.7, 0.4]
+    options.set_own(second, options.get(second))
+    options.set_shared(LesionOptions(threshold=0.3), ("threshold",))
+    assert options.get(second).threshold == 0.3, "equal to the previous shared value"
+    # After the analysis, options that are not applied yet come before those of the result.
+    result = SimpleNamespace(options=LesionOptions(threshold=0.5), mask=None)
+    first.lesion = cast("AnalyzedLesion", SimpleNamespace(result=result, corrected=False))
+    assert options.get(first).threshold == 0.5
+    assert not first.is_mask_changing
+    options.set_own(first, own)
+    assert options.get(first) == own
+    assert first.is_mask_changing

@@ -6,7 +6,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
-from napari_melanoma.ui.lesion.mask_controls import MaskControls
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.sections.mask.resolve import resolve_mask
+from napari_melanoma.ui.sections.mask.view import MaskControls
 from napari_melanoma.ui.sections.results.heatmap_view import HeatmapView
 from napari_melanoma.ui.session.results import HeatmapDisplay
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
@@ -21,6 +23,10 @@ def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
     qtbot.waitUntil(box.hasFocus)
     box.selectAll()
     return box
+
+
+def show_threshold(controls, threshold):
+    controls.show_view(resolve_mask(None, LesionOptions(threshold=threshold), LesionOptions(), 0.5))
 
 
 @pytest.fixture
@@ -41,18 +47,10 @@ def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     for key in "0.73":
         qtbot.keyClicks(box, key)
-        controls.set_default_threshold(0.5)
-        controls.set_corrected(False)
+        show_threshold(controls, controls.threshold)
     assert controls.threshold == 0.73
     qtbot.keyClick(box, Qt.Key.Key_Return)
     assert box.text() == "0.73"
-
-
-def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(controls, qtbot):
-    box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
-    qtbot.keyClicks(box, "0.7")
-    controls.set_values(0.4, controls.refinement)
-    assert box.text() == "0.40"
 
 
 def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):

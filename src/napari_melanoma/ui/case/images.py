@@ -235,7 +235,7 @@ class CaseImageOpener(LesionDockLink):
             remaining = session.existing_mask  # a mask left in the viewer takes precedence
             if remaining is not None:
                 stored = stored._replace(mask=remaining.data != 0)
-            dock.controller.recovery.restore(session, stored)
+            dock.controller.restore(session, stored)
             return
         if stored is not None:
             self._masks[identity] = stored
@@ -264,7 +264,7 @@ class CaseImageOpener(LesionDockLink):
             recovered = RecoveredLesion(
                 lesion.result, lesion.mask_digest, lesion.image_digest, None, mask, None, 0.0, image.path
             )
-            dock.controller.recovery.restore(session, recovered)
+            dock.controller.restore(session, recovered)
         else:
             self.analyzed.emit(image.id, session)
         self.changed.emit()

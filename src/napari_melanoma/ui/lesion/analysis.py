@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
 
 from napari_melanoma.core.provenance import describe_device
-from napari_melanoma.ui.lesion.queues import FinishedAnalysis, LesionAnalysisQueue
+from napari_melanoma.ui.lesion.queues import LesionAnalysisQueue
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import tasks
@@ -17,7 +17,7 @@ from napari_melanoma.ui.widgets.job import tasks
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
@@ -99,7 +99,7 @@ class LesionAnalysisController(QObject):
     def _start(self, sessions: list[PhotographSession]) -> None:
         self._last = self._error = None
         self._controls.status.begin(TASK, "Analyzing ...")
-        self.queue.start([(session, self._controller.options_of(session)) for session in sessions])
+        self.queue.start([(session, self._controller.options.get(session)) for session in sessions])
         self.changed.emit()
 
     def _on_analyzed(self, analysis: FinishedAnalysis) -> None:

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
-from napari_melanoma.ui.lesion.prompt_tool import PromptTool
-from napari_melanoma.ui.lesion.recovery import RecoveryNotice
-from napari_melanoma.ui.lesion.ruler import RulerPanel
-from napari_melanoma.ui.lesion.saving import SaveBar
+from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
 from napari_melanoma.ui.sections.choice import SectionChoice
 from napari_melanoma.ui.sections.host import SectionDock
 from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionSection
-from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.session.photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -48,8 +42,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from superqt import QCollapsible
 
-    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.adoption import LabelsAdoption
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+    from napari_melanoma.ui.session.prompting import PromptController
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
@@ -65,6 +61,10 @@ class LesionControls(SectionDock):
 
     name = "lesion"
     corrections: PhotographCorrections
+    options: PhotographOptions
+    controller: LesionController
+    prompts: PromptController
+    labels: LabelsAdoption
     _sections: tuple[QWidget, ...]
     _page: QVBoxLayout
 
@@ -79,8 +79,7 @@ class LesionControls(SectionDock):
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
         self.sessions = PhotographSessions(viewer, self)
-        self.picker = PhotographPicker(self.sessions, self.icons, self.connections)
-        self.ruler = RulerPanel(viewer, self.settings)
+        self.picker = PhotographPicker(self.sessions, self, self.connections)
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
@@ -92,11 +91,6 @@ class LesionControls(SectionDock):
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
         self.modality_notice = ModalityNotice(self.icons)
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
-        self.mask_controls = MaskControls()
-        self.correction_tools = CorrectionTools(viewer, self.icons)
-        self.prompt_tool = PromptTool(self.icons)
-        self.labels_tool = LabelsTool(viewer, self.icons, self.connections)
-        self.roi = RoiControls()
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
         self.choice = SectionChoice(self)
@@ -104,38 +98,6 @@ class LesionControls(SectionDock):
         self._lay_out()
         self.file_drops = FileDropHandler(self, self.deferred.holder)
         self.icons.apply()
-        self.show_result(None)
-
-    def options(self) -> LesionOptions:
-        """Return the options in the controls."""
-        return LesionOptions(
-            model=self.model.model,
-            threshold=self.mask_controls.threshold,
-            refinement=self.mask_controls.refinement,
-            roi=self.roi.config,
-            flips=self.flips.isChecked(),
-        )
-
-    def set_options(self, options: LesionOptions) -> None:
-        """Show options without starting an analysis."""
-        self.model.select_stored(options.model)
-        self.mask_controls.set_values(options.threshold, options.refinement)
-        self.roi.config = options.roi
-        self.flips.setChecked(options.flips)
-
-    def show_result(self, result: LesionResult | None) -> None:
-        """Show the result of the photograph."""
-        self.roi.show_roi(None if result is None else result.roi)
-        session = self.picker.session
-        self.modality_notice.show_result(result, None if session is None else session.path)
-        self.mask_controls.set_corrected(
-            result is not None and result.corrected, predicted=result is None or result.is_predicted
-        )
-        self.mask_controls.set_lesion_count_text(
-            "" if result is None else describe_other_lesions(result, with_advice=True)
-        )
-        if result is not None:
-            self.mask_controls.set_default_threshold(result.model.threshold)
 
     def list_places(self) -> dict[str, QWidget]:
         """Return where sections are shown, by title."""
@@ -238,24 +200,17 @@ class LesionControls(SectionDock):
         rows.addRow(top_label("segmentation"), self.model)
         rows.addRow("", self.flips)
         rows.addRow(top_label("classifier"), self.classifier)
-        mask = QWidget()
-        mask_column = QVBoxLayout(mask)
-        mask_column.setContentsMargins(0, 0, 0, 0)
-        mask_column.addWidget(self.mask_controls)
-        mask_column.addWidget(self.prompt_tool)
-        mask_column.addWidget(self.correction_tools)
-        mask_column.addWidget(self.labels_tool)
         self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
         self._sections = sections = (
             self._patient_section,
             section("Prediction", "answer_section", self.prediction_section, self.settings, True),
-            section("Mask", "mask_section", mask, self.settings, True),
-            section("Region of interest", "roi_section", self.roi, self.settings, True),
+            section("Mask", "mask_section", column(), self.settings, True),
+            section("Region of interest", "roi_section", column(), self.settings, True),
             section("Measurements", "measurements_section", column(), self.settings, True),
         )
         self.icons.add_sections(*sections)
         layout.addWidget(head)
-        layout.addWidget(self.ruler)
+        layout.addWidget(self.picker.ruler)
         layout.addWidget(self.recovery_notice)
         layout.addWidget(row(self.analyze_button, self.analyze_all_button, stretch=0))
         layout.addWidget(self.hidden_notice)

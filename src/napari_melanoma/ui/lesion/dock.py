@@ -15,31 +15,26 @@ from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QWidget
 
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
-from napari_melanoma.ui.lesion.adoption import LabelsAdoption
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
-from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
-from napari_melanoma.ui.lesion.mask_options import (
-    DOCK_OPTIONS,
-    MaskEditingController,
-    SharedOptionsController,
-    copy_fields,
-)
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
-from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
-from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
-from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
 from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
+from napari_melanoma.ui.session.adoption import LabelsAdoption
+from napari_melanoma.ui.session.lesion_updates import LesionController
+from napari_melanoma.ui.session.photograph import DOCK_OPTIONS, PhotographOptions
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+from napari_melanoma.ui.session.prompting import PromptController
+from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
-from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.file_drop import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
@@ -52,11 +47,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
@@ -73,12 +66,11 @@ class LesionDock(LesionControls):
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self.controller = LesionController(self.sessions, self.options_of, lambda: self.settings.options, self)
+        self.options = PhotographOptions(self.sessions, self.settings, self._get_dock_options)
+        self.controller = LesionController(self.sessions, self.options, self)
         self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
-        self.mask_controller = MaskEditingController(self, self.controller, napari_viewer)
-        self.prompt_controller = PromptController(self, self.controller, self._client)
-        self.labels_adoption = LabelsAdoption(self, self.controller)
-        self.options_controller = SharedOptionsController(self, self.controller, self.mask_controller)
+        self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
+        self.labels = LabelsAdoption(self.controller, self.status)
         self.corrections = PhotographCorrections(
             self.sessions, self.controller, self.review_settings, self.status, self.icons, self
         )
@@ -92,7 +84,8 @@ class LesionDock(LesionControls):
         )
         self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
         self.close_guard = LesionCloseGuard(self, self.sessions)
-        self.set_options(self.settings.options)
+        self.model.select_stored(self.settings.options.model)
+        self.flips.setChecked(self.settings.options.flips)
         self._connect()
         self._add_shortcuts()
         self.picker.refresh()
@@ -127,13 +120,10 @@ class LesionDock(LesionControls):
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
         self.picker.modality_changed.connect(self.controller.remeasure)
-        self.picker.ruler_toggled.connect(self._on_ruler)
-        self.ruler.message.connect(self.status.show_message)
+        self.picker.ruler.message.connect(self.status.show_message)
         self.save_bar.save_requested.connect(self._on_save)
         self.save_bar.report_requested.connect(self._on_report)
         self.report_writer.failed.connect(self._on_failed)
-        self.recovery_notice.accepted.connect(self._on_recovery_accepted)
-        self.recovery_notice.discarded.connect(self._on_recovery_discarded)
         for area in (self.welcome, self.file_drops):
             area.dropped.connect(self.opener.open)
         self.welcome.link_activated.connect(self._on_link)
@@ -145,22 +135,20 @@ class LesionDock(LesionControls):
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(self._on_opened)
         self.controller.changed.connect(self._on_changed)
-        self.controller.restored.connect(self._on_restored)
         self.sessions.removed.connect(self._on_photograph_removed)
         self.controller.message.connect(self.status.show_message)
-        self.controller.autosave.recovery_found.connect(self._show_recovery)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
         for source in (
             self.analysis_controller,
             self.prediction_controller,
-            self.prompt_controller,
-            self.labels_adoption,
+            self.prompts,
+            self.labels,
             self.classifier,
             self.controller,
             self.controller.autosave,
             self.close_guard,
-            self.ruler,
+            self.picker.ruler,
             self.model,
             self.opener,
             self.corrections,
@@ -189,17 +177,6 @@ class LesionDock(LesionControls):
             "previous": partial(self.picker.step, -1),
             "save": self.save_bar.save,
         }
-        slots["click"] = self.prompt_tool.button.click
-        prompt_keys = CanvasKeys(
-            self,
-            {
-                "lesion.next_mask": partial(self.prompt_tool.step, 1),
-                "lesion.previous_mask": partial(self.prompt_tool.step, -1),
-                "lesion.leave_clicks": partial(self.prompt_tool.button.setChecked, False),
-            },
-        )
-        self.prompt_tool.toggled.connect(prompt_keys.set_active)
-        slots |= {name: self.correction_tools.buttons[name].click for name in TOOL_KEYS}
         for name, slot in slots.items():
             add_shortcut(self, f"lesion.{name}", slot)
 
@@ -218,17 +195,14 @@ class LesionDock(LesionControls):
     def _on_photograph(self) -> None:
         """Show the results and options of the selected photograph."""
         session = self.picker.session
-        if self.mask_controller.session is not None and tasks.is_idle(self.opener):
+        if self.hosted.session is not None and tasks.is_idle(self.opener):
             self.status.clear()  # the message is about the previous photograph
         if session is not None and session.path is not None:
             self.recent.add(RECENT_PHOTOGRAPHS, session.path)
             paths = [other.path for other in self.sessions.update()]
             self.recent.record_session(RECENT_PHOTOGRAPHS, [path for path in paths if path is not None])
-        self.mask_controller.set_session(session)
-        self.prompt_controller.update_view()
-        self._show_options(session)
         self.hosted.show_session(session)
-        self._show_recovery(session)
+        self.recovery_notice.show_session(session)
         self._show_lesion(session)
         self.prediction_controller.update_view()
         self._refresh()
@@ -240,27 +214,11 @@ class LesionDock(LesionControls):
                 folder = saving.result_folder(self.settings.folder, session.name)
                 self.prediction_controller.saved_predictions.load(session, folder)
 
-    def options_of(self, session: PhotographSession) -> LesionOptions:
-        """Return the options of a photograph: those in the controls if it is shown, else its stored ones."""
-        shown = self.options()
-        if session is self.mask_controller.session:
-            return shown
-        stored = copy_fields(self.options_controller.get(session), shown, DOCK_OPTIONS)
-        return stored.model_copy(
-            update={"prompts": None}
-        )  # the prompts of a first click do not apply to the next analysis
-
-    def _show_options(self, session: PhotographSession | None) -> None:
-        """Show the options of the selected photograph."""
-        self.set_options(copy_fields(self.options_controller.get(session), self.options(), DOCK_OPTIONS))
-        self.options_controller.update_view()
-
-    def _on_restored(self, session: PhotographSession) -> None:
-        if session is self.picker.session:
-            self._show_options(session)
+    def _get_dock_options(self) -> LesionOptions:
+        return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
 
     def _on_dock_options(self) -> None:
-        self.options_controller.set_shared(self.options(), DOCK_OPTIONS)
+        self.options.set_shared(self._get_dock_options(), DOCK_OPTIONS)
 
     def _on_changed(self, session: PhotographSession) -> None:
         if session is self.picker.session:
@@ -268,8 +226,8 @@ class LesionDock(LesionControls):
 
     def _show_lesion(self, session: PhotographSession | None) -> None:
         lesion = None if session is None else session.lesion
-        self.show_result(None if lesion is None else lesion.result)
-        self.correction_tools.set_image(None if session is None or lesion is None else session.image)
+        result = None if lesion is None else lesion.result
+        self.modality_notice.show_result(result, None if session is None else session.path)
         self.save_bar.show_session(session)
 
     def _on_classifier(self) -> None:
@@ -279,13 +237,6 @@ class LesionDock(LesionControls):
         if session.lesion is not None and session.is_open:
             photographs.update_scale(self._viewer, session.image)
             self.controller.remeasure(session)
-
-    def _on_ruler(self, on: bool) -> None:
-        session = self.picker.session
-        if on and session is not None:
-            self.ruler.start(session.image)
-        else:
-            self.ruler.stop()
 
     def _on_link(self, link: str) -> None:
         if self.recent.follow_link(link):
@@ -316,8 +267,9 @@ class LesionDock(LesionControls):
 
     def _on_report(self, folder: Path) -> None:
         """Write a report of a saved result, unless the result has changed since."""
-        self.mask_controller.flush()
         session = self.picker.session
+        if session is not None:
+            session.flushing.emit()
         lesion = None if session is None else session.lesion
         if session is None or lesion is None or not tasks.is_idle(self.controller):
             self.status.show_message(saving.CHANGED_MESSAGE)
@@ -329,7 +281,7 @@ class LesionDock(LesionControls):
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
     def _on_save(self, session: PhotographSession, folder: Path) -> None:
-        self.mask_controller.flush()
+        session.flushing.emit()
         if session.lesion is not None and session in self.sessions:
             self.status.begin("saving", "Saving ...")
             self.prediction_controller.run_when_predicted(session, partial(self._save, session, session.name, folder))
@@ -356,30 +308,6 @@ class LesionDock(LesionControls):
     def _on_photograph_removed(self, session: PhotographSession) -> None:
         self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
         self.status.end("saving")
-
-    def _show_recovery(self, session: PhotographSession | None) -> None:
-        """Offer to restore unsaved corrections of the photograph in view, if there are any."""
-        if session is self.picker.session:
-            self.recovery_notice.show_offer(None if session is None else session.recovered)
-
-    def _on_recovery_accepted(self) -> None:
-        session, recovered = self._close_recovery()
-        if session is not None and recovered is not None:
-            self.controller.autosave.adopt(session.identity, recovered)
-            self.controller.recovery.restore(session, recovered)
-
-    def _on_recovery_discarded(self) -> None:
-        _, recovered = self._close_recovery()
-        if recovered is not None:
-            self.controller.autosave.discard(recovered)
-
-    def _close_recovery(self) -> tuple[PhotographSession | None, RecoveredLesion | None]:
-        session = self.picker.session
-        recovered = None if session is None else session.recovered
-        if session is not None:
-            session.recovered = None
-            self._show_recovery(session)
-        return session, recovered
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)

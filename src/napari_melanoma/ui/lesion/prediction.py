@@ -24,7 +24,6 @@ from napari_melanoma.ui.session.lesion_prediction import (
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
-from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
@@ -34,13 +33,12 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.status_line import StatusLine, Task
     from napari_melanoma.ui.worker_client import WorkerClient
 
-CONTROLS_MS = 40  # after the last change of a control
 STROKE_DELAY_MS = 20  # napari emits several events for one stroke
 TASK: Task = "predicting"
 STATUS_DELAY_MS = 200
@@ -65,8 +63,6 @@ class LesionPredictionController(QObject):
         self.heatmap = LesionHeatmapController(controls, self.queue, self)
         self.saved_predictions = SavedPredictions(self)
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
-        self._controls_timer = DebounceTimer(self, CONTROLS_MS)
-        self._is_changing = False  # whether the mask does not match the controls yet
         self._shown_model: str | None = None  # the model whose fields the patient form shows
         self._connect()
         controls.deferred.add_task(self._on_model)
@@ -80,15 +76,14 @@ class LesionPredictionController(QObject):
         self.patient_data.changed.connect(self.refresh)
         self.edited_masks.changed.connect(self.refresh)
         controller.changed.connect(self.refresh)
-        for signal in (controls.mask_controls.changing, controls.mask_controls.changed):
-            signal.connect(self._on_mask_controls)
+        controller.options.edited.connect(self._on_options)
         self._sessions.removed.connect(self._on_removed)
         self.saved_predictions.prediction_found.connect(self._on_saved_prediction)
         self.queue.predicted.connect(self._on_predicted)
         self.queue.failed.connect(self._on_failed)
         self.heatmap.failed.connect(self.failed)
         controls.heatmap.options_changed.connect(self._status_updates.clear_error)
-        tasks.idle.connect(self._on_idle)
+        tasks.idle.connect(self._run_pending)
         self.queue.started.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
 
     def current_prediction(self, session: PhotographSession) -> ClassPrediction | None:
@@ -217,7 +212,9 @@ class LesionPredictionController(QObject):
     def _update_section(self) -> None:
         session, controls = self._controls.picker.session, self._controls
         model, classifier = self._model_of(session), controls.classifier
-        context = PredictionContext(classifier.model, model, classifier.has_models, is_changing=self._is_changing)
+        context = PredictionContext(
+            classifier.model, model, classifier.has_models, is_changing=session is not None and session.is_mask_changing
+        )
         if session is None:
             view = resolve_prediction(None, None, None, context, controls.icons.link)
         else:
@@ -230,22 +227,10 @@ class LesionPredictionController(QObject):
             controls.heatmap.show_classes(view.prediction.classes, view.prediction.positive)
         controls.prediction_section.show_view(view)
 
-    def _on_mask_controls(self) -> None:
-        """Show the prediction as outdated from the first change of a control until the mask is updated."""
-        session = self._controls.picker.session
-        if session is not None and session.lesion is not None and not session.lesion.corrected:
-            self._controls_timer.start()
-            if not self._is_changing:  # a slider emits many times per second
-                self._is_changing = True
-                tasks.set_running(self, True)
-                self._update_section()
-
-    def _on_idle(self) -> None:
-        waited_for = (self._controls_timer, self._controls.mask_controls.debounce, self._controller)
-        if self._is_changing and tasks.is_idle(*waited_for):
-            self._is_changing = False
+    def _on_options(self, session: PhotographSession) -> None:
+        """Show the prediction as outdated from the first change of an option until the mask is updated."""
+        if session is self._controls.picker.session:
             self._update_section()
-        self._run_pending()
 
     def _on_model(self) -> None:
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
@@ -296,7 +281,7 @@ class LesionPredictionController(QObject):
         for session in list(self._callbacks) if is_idle else ():
             if not self.queue.has_requests(session.identity):
                 self._callbacks.pop(session)()
-        tasks.set_running(self, self._is_changing or bool(self._callbacks))
+        tasks.set_running(self, bool(self._callbacks))
 
 
 def _shown_request(session: PhotographSession) -> LesionPredictionRequest | None:

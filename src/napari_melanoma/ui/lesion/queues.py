@@ -18,6 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
@@ -138,19 +139,6 @@ def _derive_result(
     for path in arrays:
         _remove(path)  # not in the GUI thread, where it took up to 14 ms
     return derived
-
-
-class FinishedAnalysis(NamedTuple):
-    """The result for a photograph, with the digests of the mask and of the pixels.
-
-    ``previous_digest``: of the mask when the analysis was requested; None if there was none.
-    """
-
-    session: PhotographSession
-    previous_digest: str | None
-    result: LesionResult
-    mask_digest: str
-    image_digest: str
 
 
 class LesionAnalysisQueue(QObject):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.paths import is_device_name
-from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
+from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import named, row, tool_button
+from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,3 +252,46 @@ class SaveBar(QWidget):
     def _on_replace(self, session: PhotographSession, folder: Path, button: QAbstractButton) -> None:
         if button.objectName() == "replace":
             self.save_requested.emit(session, folder)
+
+
+class RecoveryNotice(QFrame):
+    """Offers to restore or discard the unsaved corrections that were found for a photograph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self._session: PhotographSession | None = None
+        self._label = quiet_label()
+        restore = named(QPushButton("Restore"), "recover", "Restore", "Restore the unsaved corrections")
+        discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Delete the unsaved corrections")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self._label)
+        layout.addWidget(row(restore, discard))
+        self.hide()
+        restore.clicked.connect(self._on_restore)
+        discard.clicked.connect(self._on_discard)
+
+    def show_session(self, session: PhotographSession | None) -> None:
+        """Follow what is found for a photograph; None for none."""
+        if self._session is not None:
+            self._session.events.recovered.disconnect(self._update)
+        self._session = session
+        if session is not None:
+            session.events.recovered.connect(self._update)
+        self._update()
+
+    def _update(self) -> None:
+        recovered = None if self._session is None else self._session.recovered
+        if recovered is not None:
+            time_ago = format_time_ago(time.time() - recovered.saved_at)
+            self._label.setText(f"This photograph has unsaved corrections from {time_ago}.")
+        self.setVisible(recovered is not None)
+
+    def _on_restore(self) -> None:
+        if self._session is not None:
+            self._session.services.controller.accept_recovered(self._session)
+
+    def _on_discard(self) -> None:
+        if self._session is not None:
+            self._session.services.controller.discard_recovered(self._session)

@@ -1,8 +1,8 @@
-"""The session of a photograph: its layer and everything known about it as values, and the sessions of all open ones."""
+"""The session of a photograph: its layer and everything known about it as values; and the sessions of all open ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
@@ -12,6 +12,8 @@ from psygnal import Signal, SignalGroupDescriptor
 
 from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, have_equal_fields
 from napari_melanoma.ui.session.connections import PendingInput
 from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.lesion.options import LesionOptions
+    from napari_melanoma.ui.session.adoption import LabelsAdoption
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.corrections_store import StoredCorrection
     from napari_melanoma.ui.session.lesion_prediction import (
@@ -36,11 +38,16 @@ if TYPE_CHECKING:
         LesionPredictionRequest,
         SavedPrediction,
     )
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+    from napari_melanoma.ui.session.prompting import PromptController
     from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import ThemedIcons
+
+
+DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all photographs
 
 
 class PhotographServices(Protocol):
@@ -50,6 +57,10 @@ class PhotographServices(Protocol):
     icons: ThemedIcons
     status: StatusLine
     corrections: PhotographCorrections
+    options: PhotographOptions
+    controller: LesionController
+    prompts: PromptController
+    labels: LabelsAdoption
 
 
 class StoreKey(NamedTuple):
@@ -203,6 +214,14 @@ class PhotographSession:
         return None if self.mask is None else self.lesion
 
     @property
+    def is_mask_changing(self) -> bool:
+        """Whether threshold or refinement have changed, and the mask does not follow them yet."""
+        lesion, options = self.lesion, self.pending_options
+        if lesion is None or options is None or lesion.corrected:
+            return False
+        return not have_equal_fields(options, lesion.result.options, MASK_OPTIONS)
+
+    @property
     def current_prediction(self) -> LesionPredictionOutcome | None:
         """The outcome for the current mask, patient data and model; None if there is none."""
         return self.prediction if self.prediction is not None and self.prediction.request == self.request else None
@@ -288,3 +307,57 @@ class PhotographSessions:
         return [
             session for session in self if session.lesion is not None and session.lesion.unsaved and session.is_open
         ]
+
+
+class PhotographOptions:
+    """The options of each photograph.
+
+    ``changed``: the shared options have changed. ``edited``: the user has changed the options of a photograph.
+    ``get_dock_options``: returns options with the fields ``DOCK_OPTIONS`` as they are shown.
+    """
+
+    changed = Signal()
+    edited = Signal(object)  # PhotographSession
+
+    def __init__(
+        self, sessions: PhotographSessions, settings: DockSettings, get_dock_options: Callable[[], LesionOptions]
+    ) -> None:
+        self._sessions, self._settings, self._get_dock_options = sessions, settings, get_dock_options
+        self.default_threshold = 0.5  # of the model that was used last
+
+    @property
+    def shared(self) -> LesionOptions:
+        """The options of photographs without their own."""
+        return self._settings.options
+
+    def get(self, session: PhotographSession) -> LesionOptions:
+        """Return the options for the next change of a photograph, which may not be applied to its lesion yet."""
+        lesion = session.lesion
+        if lesion is None:
+            options = session.own_options or self.shared
+        else:
+            options = session.pending_options or lesion.result.options
+        options = copy_fields(options, self._get_dock_options(), DOCK_OPTIONS)
+        return options.model_copy(update={"prompts": None})  # those of a click do not apply to the next analysis
+
+    def set_own(self, session: PhotographSession, options: LesionOptions) -> None:
+        """Set the options of a photograph; an analyzed one is not updated yet."""
+        if session.lesion is not None:
+            session.pending_options = options  # first, as the signal of the other would show those of the lesion again
+        session.own_options = options
+        self.edited.emit(session)
+
+    def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
+        """Set some fields of the shared options, also for photographs that had the previous shared values."""
+        before = self.shared
+        self._settings.options = after = copy_fields(before, options, names)
+        for session in self._sessions:
+            own = session.own_options
+            if own is not None and have_equal_fields(own, before, names):
+                session.own_options = copy_fields(own, after, names)
+        self.changed.emit()
+
+
+def copy_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
+    """Return options with some fields copied from others."""
+    return options.model_copy(update={name: getattr(source, name) for name in names})

@@ -1,4 +1,4 @@
-"""The recovery files of unsaved corrections: written after each edit, read after a crash."""
+"""Unsaved corrections: written to recovery files after each edit, found and restored after a crash."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, move, write_json
@@ -20,15 +22,21 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.prompt_state import PromptStep
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
+AUTOSAVE_DELAY_MS = 600
 RECOVERY_DAYS = 30
 RECOVERY_FORMAT = 1
 
@@ -199,3 +207,114 @@ def _is_running(owner: dict[str, float]) -> bool:
         return abs(psutil.Process(int(owner["pid"])).create_time() - owner["created"]) < 1
     except psutil.Error:
         return False
+
+
+def discard_unsaved(sessions: Iterable[PhotographSession]) -> None:
+    """Discard unsaved corrections and their recovery folders."""
+    for session in sessions:
+        if session.lesion is not None and session.lesion.unsaved:
+            session.lesion = replace(session.lesion, unsaved=False)
+            remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
+
+
+def save_unsaved(sessions: Iterable[PhotographSession]) -> None:
+    """Write unsaved corrections to recovery folders."""
+    for session in sessions:
+        lesion, labels = session.lesion, session.mask
+        if lesion is not None and lesion.unsaved and labels is not None:
+            folder = recovery_folder(lesion.image_digest, session.identity)
+            save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, session.strokes)
+
+
+def remove_saved_recoveries(sessions: Iterable[PhotographSession]) -> None:
+    """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
+    for session in sessions:
+        if session.lesion is not None and not session.lesion.unsaved:
+            remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
+
+
+class LesionAutosave(QObject):
+    """Writes, finds and removes recovery folders in a thread, one at a time."""
+
+    failed = Signal(object)  # Exception
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    def save(self, session: PhotographSession) -> None:
+        """Write the corrections of a photograph after a delay; a new request replaces a pending one."""
+
+        def prepare() -> JobFunction | None:
+            lesion, labels, strokes = session.lesion, session.mask, session.strokes
+            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
+                return None
+            folder = recovery_folder(lesion.image_digest, session.identity)
+            return _checked(save_recovery, folder, lesion.result, labels.data != 0, lesion.chosen, strokes)
+
+        self._latest.submit(f"keep {session.identity}", prepare)
+
+    def save_removed(
+        self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
+    ) -> None:
+        """Write the unsaved corrections of a photograph that was removed.
+
+        ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
+        """
+        folder = recovery_folder(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: _checked(_save_removed, lesion, folder, mask, strokes))
+
+    def remove(self, identity: str, lesion: AnalyzedLesion) -> None:
+        """Remove the recovery folder of a photograph whose corrections are saved or undone."""
+        folder = recovery_folder(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: _checked(remove_recovery, folder))
+
+    def discard(self, recovered: RecoveredLesion) -> None:
+        """Remove recovered corrections that the user discards."""
+        self._latest.submit(f"discard {recovered.folder}", lambda: _checked(remove_recovery, recovered.folder))
+
+    def adopt(self, identity: str, recovered: RecoveredLesion) -> None:
+        """Assign recovered corrections to an open photograph."""
+        folder = recovery_folder(recovered.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: _checked(adopt_recovery, recovered, folder))
+
+    def find_recovered(self, session: PhotographSession, others: Collection[str]) -> None:
+        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders.
+
+        ``others``: identities of the other open photographs.
+        """
+        find = _checked(_find_recovered, session.source, others)
+        self._latest.submit(f"look {session.identity}", lambda: lambda run: (session, find(run)))
+
+    def _on_done(self, found: tuple[PhotographSession, RecoveredLesion | None] | None) -> None:
+        if found is not None and found[1] is not None:
+            found[0].recovered = found[1]
+
+
+def _checked(work: Callable[..., object], *arguments: object) -> JobFunction:
+    """Return a function that does the work, unless it was canceled."""
+
+    def run_work(run: RunContext) -> object:
+        run.check()
+        return work(*arguments)
+
+    return run_work
+
+
+def _save_removed(
+    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
+) -> None:
+    if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
+        save_recovery(folder, lesion.result, mask, lesion.chosen, strokes)
+    else:
+        remove_recovery(folder)
+
+
+def _find_recovered(source: LayerPhotographSource, others: Collection[str]) -> RecoveredLesion | None:
+    prune_recoveries()
+    if not any(recovery_root().glob("*/recovery.json")):
+        return None
+    photograph = source.read()
+    return find_recovery(array_fingerprint(photograph.rgb), photograph, others)

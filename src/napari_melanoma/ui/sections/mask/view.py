@@ -1,4 +1,4 @@
-"""Controls of the mask and the region of interest: threshold, refinement, brushes, strokes and ROI options."""
+"""The widgets of the Mask and Region of interest sections: options, brushes, strokes and Labels layers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.ui.sections.mask.resolve import MaskView, SharingView
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
-    Connections,
     ThemedIcons,
     form_layout,
     named,
@@ -39,22 +39,18 @@ from napari_melanoma.ui.widgets.style import (
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
-    from napari.utils.events import Event
+    from napari.layers import Labels
     from napari.viewer import Viewer
     from qtpy.QtGui import QAction
 
     from napari_melanoma.imaging.masks import Roi
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
 INSIDE, OUTSIDE = 1, 2  # labels of strokes
 EDITED_ROLES: tuple[photographs.Role, ...] = ("mask", "scribbles")
-CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
-NOT_PREDICTED_NOTICE = (
-    "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
-)
 LABELS_TIP = (
     "Use a Labels layer as the mask of this photograph: painted by you, or made by another plugin. Several labels are "
     "several lesions."
@@ -65,19 +61,19 @@ TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside"
 class MaskControls(QWidget):
     """Controls of threshold and refinement.
 
-    ``changing``: emitted at each change of the threshold. ``changed``: emitted after a pause, or when a refinement
-    option is switched.
+    ``edited``: emitted at each change. ``changing``: emitted at each change of the threshold. ``changed``: emitted
+    after a pause, or when a refinement option is switched.
     """
 
+    edited = Signal()
     changing = Signal()
     changed = Signal()
     revert_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._refinement = RefinementConfig()
-        self._threshold: float | None = None
-        self._default_threshold = 0.5
+        self._view = MaskView()
+        self.threshold: float | None = None  # None for the model's default
         tip = "Pixels with at least this probability are lesion. The contour is updated while you move the slider."
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
         self._slider.setRange(1, SLIDER_STEPS - 1)
@@ -107,7 +103,7 @@ class MaskControls(QWidget):
         layout.addRow(self.share_bar)
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self.changed)
-        self.set_values(None, self._refinement)
+        self.show_view(self._view)
         self._slider.valueChanged.connect(self._on_slider)
         self._box.valueChanged.connect(self._on_box)
         self._reset.clicked.connect(self._on_reset)
@@ -115,15 +111,11 @@ class MaskControls(QWidget):
             check.toggled.connect(self._on_check)
 
     @property
-    def threshold(self) -> float | None:
-        """The threshold; None for the model's default."""
-        return self._threshold
-
-    @property
     def refinement(self) -> RefinementConfig:
         """The refinement options in the controls."""
-        smoothing = self._refinement.smoothing or RefinementConfig().smoothing
-        return self._refinement.model_copy(
+        shown = self._view.options.refinement
+        smoothing = shown.smoothing or RefinementConfig().smoothing
+        return shown.model_copy(
             update={
                 "largest_only": self._largest.isChecked(),
                 "fill_holes": self._fill.isChecked(),
@@ -131,48 +123,37 @@ class MaskControls(QWidget):
             }
         )
 
-    def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
-        """Show options without emitting signals; pending signals are dropped."""
-        self.debounce.stop()
-        self._threshold = threshold
-        self._refinement = refinement
+    def show_view(self, view: MaskView) -> None:
+        """Show the state of a mask without emitting signals; a disabled change is dropped."""
+        self._view, self.threshold, refinement = view, view.options.threshold, view.options.refinement
+        if view.notice:
+            self.debounce.stop()
         checks = {
             self._largest: refinement.largest_only,
             self._fill: refinement.fill_holes,
             self._smooth: refinement.smoothing > 0,
         }
+        for control in (*checks, self._slider, self._box):
+            control.blockSignals(True)
+            control.setEnabled(not view.notice)
         for check, value in checks.items():
-            check.blockSignals(True)
             check.setChecked(value)
-            check.blockSignals(False)
-        self._show_threshold()
-
-    def set_default_threshold(self, threshold: float) -> None:
-        """Set the default threshold of the model."""
-        self._default_threshold = threshold
-        self._show_threshold()
-
-    def set_lesion_count_text(self, text: str) -> None:
-        """Show the text about the number of lesions; empty hides it."""
-        self._lesion_count_label.setText(text)
-        self._lesion_count_label.setVisible(bool(text))
-
-    def set_corrected(self, corrected: bool, *, predicted: bool = True) -> None:
-        """Disable the controls if they would replace a corrected mask, or if the mask was not predicted."""
-        locked = corrected or not predicted
-        if locked:
-            self.debounce.stop()
-        self._notice_label.setText(CORRECTED_NOTICE if predicted else NOT_PREDICTED_NOTICE)
-        self._revert_button.setVisible(predicted)
-        self._notice.setVisible(locked)
-        for control in (self._slider, self._box, self._reset, self._largest, self._fill, self._smooth):
-            control.setEnabled(not locked)
-        self._show_threshold()
+        self._slider.setValue(round(SLIDER_STEPS * view.threshold))
+        set_spin_box_value(self._box, view.threshold)
+        for control in (*checks, self._slider, self._box):
+            control.blockSignals(False)
+        self._reset.setEnabled(view.can_reset)
+        self._notice_label.setText(view.notice)
+        self._revert_button.setVisible(view.can_revert)
+        self._notice.setVisible(bool(view.notice))
+        self._lesion_count_label.setText(view.other_lesions)
+        self._lesion_count_label.setVisible(bool(view.other_lesions))
+        self.share_bar.show_view(view.sharing)
 
     def _make_corrected_notice(self) -> QWidget:
         notice = QFrame()
         notice.setObjectName("notice")
-        self._notice_label = quiet_label(CORRECTED_NOTICE)
+        self._notice_label = quiet_label()
         self._revert_button = named(
             QPushButton("Reset to predicted mask"),
             "revert",
@@ -187,16 +168,6 @@ class MaskControls(QWidget):
         notice.hide()
         return notice
 
-    def _show_threshold(self) -> None:
-        value = self._default_threshold if self._threshold is None else self._threshold
-        for control in (self._slider, self._box):
-            control.blockSignals(True)
-        self._slider.setValue(round(SLIDER_STEPS * value))
-        set_spin_box_value(self._box, value)
-        for control in (self._slider, self._box):
-            control.blockSignals(False)
-        self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())
-
     def _on_slider(self, position: int) -> None:
         self._set_threshold(position / SLIDER_STEPS)
 
@@ -207,25 +178,29 @@ class MaskControls(QWidget):
         self._set_threshold(None)
 
     def _set_threshold(self, threshold: float | None) -> None:
-        self._threshold = threshold
-        self._show_threshold()
+        self.threshold = threshold
+        self.edited.emit()
         self.changing.emit()
         self.debounce.start()
 
     def _on_check(self) -> None:
-        self._refinement = self.refinement
         self.debounce.stop()
+        self.edited.emit()
         self.changed.emit()
 
 
 class RoiControls(QWidget):
-    """Controls of margin, background and side length of the ROI, with a thumbnail."""
+    """Controls of margin, background and side length of the ROI, with a thumbnail.
 
+    ``edited``: emitted at each change. ``changed``: emitted after a pause.
+    """
+
+    edited = Signal()
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._config = RoiConfig()
+        self.config = RoiConfig()
         self._margin = named(
             QDoubleSpinBox(), "margin", "Margin", "Added on each side, in % of the lesion's longer side"
         )
@@ -260,19 +235,13 @@ class RoiControls(QWidget):
         layout.addWidget(self.share_bar)
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self.changed)
-        self.config = self._config
+        self.show_config(self.config)
         self._margin.valueChanged.connect(self._on_changed)
         self._background.currentIndexChanged.connect(self._on_changed)
         self._side.valueChanged.connect(self._on_changed)
 
-    @property
-    def config(self) -> RoiConfig:
-        """The options in the controls; setting them emits no signals and drops pending ones."""
-        return self._config
-
-    @config.setter
-    def config(self, config: RoiConfig) -> None:
-        self.debounce.stop()
+    def show_config(self, config: RoiConfig) -> None:
+        """Show options without emitting signals."""
         for control in (self._margin, self._background, self._side):
             control.blockSignals(True)
         set_spin_box_value(self._margin, 100 * config.margin)
@@ -280,7 +249,7 @@ class RoiControls(QWidget):
         set_spin_box_value(self._side, config.side_px)
         for control in (self._margin, self._background, self._side):
             control.blockSignals(False)
-        self._config = config
+        self.config = config
 
     def show_roi(self, roi: Roi | None) -> None:
         """Show the thumbnail of the ROI."""
@@ -293,13 +262,14 @@ class RoiControls(QWidget):
         self._picture.setPixmap(picture.scaled(size, size, Qt.AspectRatioMode.KeepAspectRatio, smooth))
 
     def _on_changed(self) -> None:
-        self._config = self._config.model_copy(
+        self.config = self.config.model_copy(
             update={
                 "margin": round(self._margin.value() / 100, 4),
                 "background": self._background.currentData(),
                 "side_px": self._side.value(),
             }
         )
+        self.edited.emit()
         self.debounce.start()
 
 
@@ -314,10 +284,9 @@ class CorrectionTools(QWidget):
     apply_requested = Signal()
     choose_toggled = Signal(bool)
 
-    def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__()
-        self._viewer = viewer
-        self._image: Image | None = None
+        self._session, icons = session, session.services.icons
         self.buttons = {
             "paint": tool_button("paint", "Paint", f"Paint; [ and ] change the brush size ({TOOL_KEYS['paint']})"),
             "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush size ({TOOL_KEYS['erase']})"),
@@ -348,25 +317,19 @@ class CorrectionTools(QWidget):
         layout.addWidget(
             row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
         )
-        self.buttons["paint"].clicked.connect(self._on_paint)
-        self.buttons["erase"].clicked.connect(self._on_erase)
+        self.buttons["paint"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 1, "paint"))
+        self.buttons["erase"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 0, "erase"))
         self.buttons["choose"].toggled.connect(self._on_choose)
-        self.buttons["inside"].clicked.connect(self._on_inside)
-        self.buttons["outside"].clicked.connect(self._on_outside)
+        self.buttons["inside"].clicked.connect(lambda: self._scribble(INSIDE))
+        self.buttons["outside"].clicked.connect(lambda: self._scribble(OUTSIDE))
         self.buttons["apply"].clicked.connect(self._on_apply)
         self.buttons["clear"].clicked.connect(self._on_clear)
-
-    def set_image(self, image: Image | None) -> None:
-        """Set the photograph that is corrected."""
-        self._image = image
-        self.setEnabled(image is not None)
 
     def stop(self) -> None:
         """Switch the tools off."""
         self.buttons["choose"].setChecked(False)
         for role in EDITED_ROLES:
-            labels = None if self._image is None else photographs.find_layer(self._viewer, self._image, role)
-            if labels is not None:
+            if (labels := self._find_layer(role)) is not None:
                 labels.mode = "pan_zoom"
 
     def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
@@ -376,47 +339,35 @@ class CorrectionTools(QWidget):
         self.buttons["choose"].setChecked(False)
         self.activated.emit()
         labels.visible = True
-        self._viewer.layers.selection.active = labels
+        self._session.viewer.layers.selection.active = labels
         if label:
             labels.selected_label = label
         labels.mode = mode
 
-    def _mask(self) -> Labels | None:
-        return None if self._image is None else photographs.find_layer(self._viewer, self._image, "mask")
+    def _find_layer(self, role: photographs.Role) -> Labels | None:
+        session = self._session
+        return photographs.find_layer(session.viewer, session.image, role) if session.is_open else None
 
     def _on_choose(self, on: bool) -> None:
         if on:
             self.activated.emit()
         self.choose_toggled.emit(on)
 
-    def _on_paint(self) -> None:
-        self._activate_tool(self._mask(), 1, "paint")
-
-    def _on_erase(self) -> None:
-        self._activate_tool(self._mask(), 0, "erase")
-
-    def _on_inside(self) -> None:
-        self._scribble(INSIDE)
-
-    def _on_outside(self) -> None:
-        self._scribble(OUTSIDE)
-
     def _scribble(self, label: int) -> None:
-        if self._image is not None:
-            strokes = layers.get_scribbles_layer(self._viewer, self._image)
-            self.scribbles_added.emit(strokes)
-            self._activate_tool(strokes, label, "paint")
+        strokes = layers.get_scribbles_layer(self._session.viewer, self._session.image)
+        self.scribbles_added.emit(strokes)
+        self._activate_tool(strokes, label, "paint")
 
     def _on_apply(self) -> None:
         self.activated.emit()
         self.apply_requested.emit()
-        mask = self._mask()
+        mask = self._find_layer("mask")
         if mask is not None:
             mask.mode = "pan_zoom"
-            self._viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
+            self._session.viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
 
     def _on_clear(self) -> None:
-        strokes = None if self._image is None else photographs.find_layer(self._viewer, self._image, "scribbles")
+        strokes = self._find_layer("scribbles")
         if strokes is not None:
             layers.clear_strokes(strokes)
 
@@ -426,7 +377,7 @@ class LabelsTool(QWidget):
 
     chosen = Signal(object)  # Labels
 
-    def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
+    def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
         super().__init__()
         self._viewer = viewer
         self._button = tool_button("use_labels", "Use a Labels layer", LABELS_TIP, "Use a Labels layer ...")
@@ -437,12 +388,11 @@ class LabelsTool(QWidget):
         layout.addWidget(row(QLabel("import"), self._button))
         self._button.clicked.connect(self._on_clicked)
         self._menu.triggered.connect(self._on_triggered)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            connections.connect(event, self._on_layers)
         if not photographs.list_foreign_labels(viewer):
             self.hide()
 
-    def _on_layers(self, event: Event) -> None:
+    def update_visibility(self, event: object = None) -> None:
+        """Show the button if there are Labels layers that were not made here."""
         self.setVisible(bool(photographs.list_foreign_labels(self._viewer)))
 
     def _on_clicked(self) -> None:
@@ -492,15 +442,11 @@ class ShareOptionsBar(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self._text)
         layout.addWidget(row(self._share_button, self._reset_button))
-        self.show_state("", is_own=False, is_shared=False)
+        self.show_view(SharingView())
 
-    def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
-        """Show a text about the options.
-
-        ``is_own``: whether the photograph has its own values. ``is_shared``: whether the shared values differ from
-        the defaults.
-        """
-        self._text.setText(text)
-        self._share_button.setVisible(is_own)
-        self._reset_button.setVisible(is_shared)
-        self.setVisible(is_own or is_shared)
+    def show_view(self, view: SharingView) -> None:
+        """Show whether options are shared."""
+        self._text.setText(view.text)
+        self._share_button.setVisible(view.is_own)
+        self._reset_button.setVisible(view.is_shared)
+        self.setVisible(view.is_own or view.is_shared)

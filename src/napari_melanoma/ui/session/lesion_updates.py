@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import mark_painted
-from napari_melanoma.ui.lesion.layers import LayerWatcher, LesionLayers
-from napari_melanoma.ui.lesion.recovery import LesionAutosave, LesionRecovery
 from napari_melanoma.ui.session.analyzed_lesion import (
     MASK_OPTIONS,
     ROI_OPTIONS,
@@ -25,8 +23,12 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     preview_contours,
     rederive,
     redraw_from_strokes,
+    result_for_mask,
 )
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.session.lesion_layers import LayerWatcher, LesionLayers
+from napari_melanoma.ui.session.photograph import PhotographOptions, copy_fields
+from napari_melanoma.ui.session.recovery import LesionAutosave
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
@@ -36,19 +38,32 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.ui.lesion.queues import FinishedAnalysis
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+    from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128  # of ``_find_changed_pixels``
 
 
+class FinishedAnalysis(NamedTuple):
+    """The result for a photograph, with the digests of the mask and of the pixels.
+
+    ``previous_digest``: of the mask when the analysis was requested; None if there was none.
+    """
+
+    session: PhotographSession
+    previous_digest: str | None
+    result: LesionResult
+    mask_digest: str
+    image_digest: str
+
+
 class LesionController(QObject):
     """Changes masks on request, and updates everything that is derived from them.
 
     ``changed``: the lesion of a photograph has changed, and its layers show it. ``restored``: undo has restored a mask
-    with its options. Both carry the session. ``options_of``: returns the current options of a photograph.
+    with its options. Both carry the session.
     """
 
     changed = Signal(object)  # PhotographSession
@@ -56,33 +71,24 @@ class LesionController(QObject):
     message = Signal(str)
     failed = Signal(object)  # Exception
 
-    def __init__(
-        self,
-        sessions: PhotographSessions,
-        options_of: Callable[[PhotographSession], LesionOptions],
-        get_shared_options: Callable[[], LesionOptions],
-        parent: QObject,
-    ) -> None:
+    def __init__(self, sessions: PhotographSessions, options: PhotographOptions, parent: QObject) -> None:
         super().__init__(parent)
-        self.sessions = sessions
+        self.sessions, self.options = sessions, options
         self.autosave = LesionAutosave(self)
         self.watcher = LayerWatcher(sessions, self)
         self.watcher.edits_finished.connect(self._update_from_mask)
         self.watcher.scribbles_edited.connect(self.autosave.save)
         self.watcher.removed.connect(self._on_removed)
-        self.options_of = options_of
-        self._get_shared_options = get_shared_options
         self._layers = LesionLayers(self)
         self._layers.shown.connect(self._on_shown)
         self._layers.editable_layer_added.connect(self.watcher.watch)
-        self.recovery = LesionRecovery(self._layers, self.replace_mask, get_shared_options, self)
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self.failed)
 
     def add_result(self, analysis: FinishedAnalysis) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        session, result, options = analysis.session, analysis.result, self.options_of(analysis.session)
+        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
         if session.mask is not None:
             session.pending_options = options
             make = partial(_with_current_options, result, options)
@@ -90,7 +96,7 @@ class LesionController(QObject):
         elif session.is_open:
             expected = None if session.mask_digest is None else analysis.previous_digest
             lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
-            session.lesion = replace(lesion, default_options=self._get_shared_options())
+            session.lesion = replace(lesion, default_options=self.options.shared)
             session.pending_options = options
             self._layers.add_layers(session, partial(self._write_first_mask, analysis, expected))
 
@@ -100,7 +106,7 @@ class LesionController(QObject):
         A layer left by a previous dock is replaced only if its digest is ``expected``. A new layer (None) is replaced
         only if the options have changed while the layers were added.
         """
-        session, result, options = analysis.session, analysis.result, self.options_of(analysis.session)
+        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
         labels, lesion = session.mask, session.lesion
         if labels is not None and lesion is not None:
             photographs.set_model_digest(labels, lesion.mask_digest)
@@ -138,7 +144,7 @@ class LesionController(QObject):
 
     def preview(self, session: PhotographSession) -> None:
         """Show the contour for the current options; the mask changes only with ``rederive``."""
-        options = self.options_of(session)
+        options = self.options.get(session)
 
         def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
             return partial(preview_contours, lesion.result, options, lesion.chosen)
@@ -152,7 +158,7 @@ class LesionController(QObject):
 
         ``chosen``: a point (row, column) in the selected lesion; by default the previous selection.
         """
-        lesion, new_options = session.lesion, options or self.options_of(session)
+        lesion, new_options = session.lesion, options or self.options.get(session)
         if lesion is not None:
             point = chosen or lesion.chosen
             session.pending_options = new_options
@@ -169,6 +175,67 @@ class LesionController(QObject):
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
             self.replace_mask(session, partial(redraw_from_strokes, strokes))
+
+    def share_options(self, session: PhotographSession, names: tuple[str, ...], source: LesionOptions) -> None:
+        """Use fields of options for all photographs that have no values of their own.
+
+        Corrected masks are kept; only their measurements follow the ROI options.
+        """
+        session.flushing.emit()
+        before = self.options.shared
+        self.options.set_shared(source, names)
+        after = self.options.shared
+        for other in self.sessions:
+            lesion, current = other.lesion, self.options.get(other)
+            is_own = not have_equal_fields(current, before, names)
+            if lesion is None or is_own or have_equal_fields(current, after, names):
+                continue
+            if names == ROI_OPTIONS:
+                self.remeasure(other, copy_fields(current, after, names))
+            elif not lesion.corrected:
+                other.lesion = replace(lesion, default_options=after)
+                self.rederive(other, options=copy_fields(current, after, names))
+
+    def accept_recovered(self, session: PhotographSession) -> None:
+        """Restore the unsaved corrections that were found for a photograph."""
+        recovered, session.recovered = session.recovered, None
+        if recovered is not None:
+            self.autosave.adopt(session.identity, recovered)
+            self.restore(session, recovered)
+
+    def discard_recovered(self, session: PhotographSession) -> None:
+        """Delete the unsaved corrections that were found for a photograph."""
+        recovered, session.recovered = session.recovered, None
+        if recovered is not None:
+            self.autosave.discard(recovered)
+
+    def restore(self, session: PhotographSession, recovered: RecoveredLesion) -> None:
+        """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
+        lesion = session.masked_lesion
+        if lesion is not None and lesion.image_digest == recovered.image_digest:
+            self._restore_mask(session, recovered)
+        elif session.is_open:
+            digests = recovered.image_digest, recovered.mask_digest
+            lesion = AnalyzedLesion.from_model(recovered.result, *digests, recovered.chosen, recovered.prompts[0])
+            session.lesion = replace(lesion, default_options=self.options.shared)
+            self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
+
+    def _restore_mask(self, session: PhotographSession, recovered: RecoveredLesion) -> None:
+        if not session.is_open:
+            return
+        if recovered.scribbles is not None:
+            strokes = layers.get_scribbles_layer(session.viewer, session.image)
+            self.watcher.watch(strokes)
+            layers.add_strokes(strokes, recovered.scribbles)
+        photograph = replace(recovered.result.photograph, pixel_size=photographs.get_pixel_size(session.image))
+        base = replace(recovered.result, photograph=photograph)
+
+        def make_update(lesion: AnalyzedLesion, mask: NDArray[np.uint8]) -> LesionUpdate:
+            result = result_for_mask(base, recovered.mask)
+            result = replace(result, provenance={**base.provenance, **recovered.origin})
+            return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
+
+        self.replace_mask(session, make_update)
 
     def replace_mask(
         self, session: PhotographSession, make: MakeUpdate, expected: str | None = None, key: str = "replace"
@@ -188,7 +255,7 @@ class LesionController(QObject):
 
     def remeasure(self, session: PhotographSession, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
-        session.pending_options = new_options = options or self.options_of(session)
+        session.pending_options = new_options = options or self.options.get(session)
         self._submit(
             "measure", session, lambda lesion, _: partial(remeasure_lesion, lesion, new_options, session.source)
         )

@@ -16,24 +16,21 @@ from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep, find_state, strokes_outside
-from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, result_for_mask, threshold_mask
 from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt, PromptPixels, PromptResponse, read_pixels
 from napari_melanoma.ui.session.recovery import RecoveredLesion
-from napari_melanoma.ui.viewer import layers
-from napari_melanoma.ui.viewer.photographs import find_layer, get_model_digest
+from napari_melanoma.ui.viewer.photographs import get_model_digest
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
@@ -100,80 +97,50 @@ class PromptController(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
-        super().__init__(controls)
-        self._controls, self._controller, self._client = controls, controller, client
-        self._sessions, self._viewer = controls.sessions, controls.sessions.viewer
-        self._tool = controls.prompt_tool
-        self._switch_off = partial(controls.prompt_tool.button.setChecked, False)
-        self._canvas = PromptCanvasTool(self._viewer, self._on_prompt, self._switch_off)
+    def __init__(
+        self, controller: LesionController, client: WorkerClient, status: StatusLine, get_model: Callable[[], str]
+    ) -> None:
+        super().__init__(controller.parent())
+        self._controller, self._client, self._status, self._get_model = controller, client, status, get_model
+        self._sessions = controller.sessions
+        self._first: PhotographSession | None = None  # whose prompts are sent before those of others
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._encoding: BackgroundJob | None = None  # never at the same time as a stage
         self._active: PhotographSession | None = None  # the photograph of the stage or encoding
-        self._tool.toggled.connect(self._on_toggled)
-        self._tool.chosen.connect(self._on_chosen)
-        self._tool.find_button.clicked.connect(partial(self._add_pending, FIND_ALL))
-        controls.correction_tools.activated.connect(self._switch_off)
-        controls.model.changed.connect(self._request_encoding)
-        controls.status.cancelled.connect(self._on_cancelled)
-        controller.changed.connect(self._on_changed)
+        status.cancelled.connect(self._on_cancelled)
         tasks.idle.connect(self._next)
         self._sessions.removed.connect(self._on_removed)
-        self.destroyed.connect(self._canvas.stop)
 
-    def update_view(self) -> None:
-        """Show the prompts of the photograph in view, and switch the tool off."""
-        self._tool.button.setChecked(False)
-        session = self._controls.picker.session
-        if session is None:
-            self._tool.show_hypotheses([], [], 0)
-        else:
-            self._on_changed(session)
+    def add(self, session: PhotographSession, prompt: PendingPrompt) -> None:
+        """Change the mask of a photograph by a prompt, or by all lesions that are found."""
+        self._first = session
+        session.prompted = replace(session.prompted, pending=(*session.prompted.pending, prompt))
+        self._next()
 
-    def _on_toggled(self, on: bool) -> None:
-        session = self._controls.picker.session
-        if on and session is not None:
-            self._controls.correction_tools.stop()
-            self._controls.status.show_message(HINT)
-            self._start_tool(session.image)
-            self._request_encoding()
-        else:
-            self._canvas.stop()
-            if self._controls.status.text == HINT:
-                self._controls.status.show_message("")
+    def encode(self, session: PhotographSession) -> None:
+        """Prepare a photograph, so that the first prompt takes effect at once."""
+        self._first = session
+        session.prompted = replace(session.prompted, must_encode=True)
+        self._next()
 
-    def _start_tool(self, image: Image) -> None:
-        strokes = self._canvas.start(image)
-        if strokes is not None:
-            self._controller.watcher.watch(strokes)
-
-    def _request_encoding(self) -> None:
-        """Prepare the photograph in view while the tool is on, so that the first click takes effect at once."""
-        session = self._controls.picker.session
-        if self._tool.button.isChecked() and session is not None:
-            session.prompted = replace(session.prompted, must_encode=True)
-            self._next()
-
-    def _on_prompt(self, prompt: PromptOptions) -> None:
-        self._add_pending(PendingPrompt(prompt, self._tool.new_button.isChecked()))
-        self._tool.new_button.setChecked(False)
-
-    def _add_pending(self, prompt: PendingPrompt, *_: object) -> None:
-        session = self._controls.picker.session
-        if session is not None:
-            session.prompted = replace(session.prompted, pending=(*session.prompted.pending, prompt))
-            self._next()
+    def choose(self, session: PhotographSession, position: int) -> None:
+        """Change the lesion that was prompted last to another hypothesis, counted from the smallest."""
+        response = session.prompted.response
+        if response is None or response.hypotheses is None or self._stage is not None:
+            return
+        index = response.hypotheses.by_area[position]
+        change = PromptChange(partial(_set_hypothesis, response.hypotheses, index), response, index)
+        self._controller.replace_mask(session, partial(change_mask, None, change), key="prompt")
 
     def _array(self, session: PhotographSession) -> Path:
         """Return the file of the pixels for the worker."""
         return self._client.folder / f"{session.identity}-prompted.npy"
 
     def _next(self) -> None:
-        """Send pending prompts, those of the photograph in view first, once the previous response is in its mask."""
+        """Send pending prompts, those of the latest photograph first, once the previous response is in its mask."""
         if self._stage is not None or self._encoding is not None:
             return
-        current = self._controls.picker.session
-        sessions = sorted(self._sessions, key=lambda session: session is not current)
+        sessions = sorted(self._sessions, key=lambda session: session is not self._first)
         if waiting := next((session for session in sessions if session.prompted.pending), None):
             tasks.set_running(self, True)
             self._controller.watcher.flush()
@@ -186,7 +153,7 @@ class PromptController(QObject):
         """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
         session.prompted = replace(session.prompted, must_encode=False)
         if session.is_open:
-            array, model = self._array(session), self._controls.model.model
+            array, model = self._array(session), self._get_model()
             read = partial(read_pixels, session.prompted.pixels, session.source, array)
             self._encoding = BackgroundJob(lambda run: (read(), _shared_arguments(model, array)))
             self._active = session
@@ -207,10 +174,10 @@ class PromptController(QObject):
         if not session.is_open:
             self._end()
             return
-        self._controls.status.begin(TASK, "Finding the lesion ...")
+        self._status.begin(TASK, "Finding the lesion ...")
         mask, array = MaskToCorrect.find(session), self._array(session)
         read = partial(read_pixels, session.prompted.pixels, session.source, array)
-        work = partial(prepare_prompt, read, array, pending, mask, self._controls.model.model)
+        work = partial(prepare_prompt, read, array, pending, mask, self._get_model())
         self._start(session, BackgroundJob(work), partial(self._on_prepared, session))
 
     def _start(
@@ -236,7 +203,7 @@ class PromptController(QObject):
         self._start(session, request, partial(self._on_response, session, prepared))
 
     def _on_response(self, session: PhotographSession, prepared: PreparedPrompt, response: dict[str, Any]) -> None:
-        options = self._controller.options_of(session) if prepared.is_first else None
+        options = self._controller.options.get(session) if prepared.is_first else None
         previous = session.prompted.response
         number = 1 if previous is None else previous.number + 1
         work = partial(read_response, prepared, number, response, options)
@@ -251,7 +218,7 @@ class PromptController(QObject):
         change, first = response
         session.prompted = replace(session.prompted, response=change.response)
         if first is not None:
-            self._controller.recovery.restore(session, first)
+            self._controller.restore(session, first)
         self._finish(session, prepared, change if first is None else None)
 
     def _finish(self, session: PhotographSession, prepared: PreparedPrompt, change: PromptChange | None) -> None:
@@ -260,41 +227,6 @@ class PromptController(QObject):
         if change is not None:
             self._controller.replace_mask(session, partial(change_mask, prepared, change), key="prompt")
         self._next()
-
-    def _on_changed(self, session: PhotographSession) -> None:
-        """Show the prompts and hypotheses of the current mask, also of one that undo restored."""
-        step = None if session.lesion is None else session.lesion.prompts
-        if session.is_open and (step is not None or find_layer(self._viewer, session.image, "prompts") is not None):
-            layers.show_prompts(self._viewer, session.image, [] if step is None else step.prompted)
-        if session is self._controls.picker.session:
-            self._show_hypotheses(session)
-            if self._tool.button.isChecked():
-                self._start_tool(session.image)
-
-    def _on_chosen(self, position: int) -> None:
-        """Change the lesion that was prompted last to another hypothesis."""
-        session = self._controls.picker.session
-        response = None if session is None else session.prompted.response
-        if session is None or response is None or response.hypotheses is None or self._stage is not None:
-            return
-        index = response.hypotheses.by_area[position]
-        change = PromptChange(partial(_set_hypothesis, response.hypotheses, index), response, index)
-        self._controller.replace_mask(session, partial(change_mask, None, change), key="prompt")
-
-    def _show_hypotheses(self, session: PhotographSession) -> None:
-        """Show the hypotheses of the last response, if the mask is one of them."""
-        lesion, pixels, response = session.lesion, session.prompted.pixels, session.prompted.response
-        hypotheses = None if response is None else response.hypotheses
-        if lesion is None or lesion.prompts is None or pixels is None or response is None or hypotheses is None:
-            self._tool.show_hypotheses([], [], 0)
-            return
-        step = lesion.prompts
-        if (step.digest, step.answer) != (lesion.mask_digest, response.number):
-            self._tool.show_hypotheses([], [], 0)
-            return
-        pictures = draw_hypotheses(pixels.preview, hypotheses.margins[hypotheses.by_area])
-        qualities = [float(hypotheses.qualities[index]) for index in hypotheses.by_area]
-        self._tool.show_hypotheses(pictures, qualities, hypotheses.by_area.index(step.chosen))
 
     def _on_failed(self, error: Exception) -> None:
         self._encoding = None
@@ -315,9 +247,10 @@ class PromptController(QObject):
     def _end(self) -> None:
         self._stage = self._active = None
         tasks.set_running(self, False)
-        self._controls.status.end(TASK)
+        self._status.end(TASK)
 
     def _on_removed(self, session: PhotographSession) -> None:
+        self._first = None if session is self._first else self._first
         stage = self._stage or self._encoding
         if stage is not None and self._active is session:
             self._encoding = None

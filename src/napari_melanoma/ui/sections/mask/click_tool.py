@@ -1,4 +1,4 @@
-"""The tool that corrects a mask by clicks: its buttons, thumbnails of hypotheses, and the mouse on the canvas."""
+"""The tools that correct a mask by clicks, or select a lesion: buttons, thumbnails, and the mouse on the canvas."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.ui.sections.mask.resolve import PromptsView
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
@@ -39,7 +40,6 @@ FIND_TIP = "Propose all lesions of the photograph; a right-click removes a propo
 class PromptTool(QWidget):
     """The buttons of the tool, and the hypotheses as thumbnails."""
 
-    toggled = Signal(bool)
     chosen = Signal(int)  # position of a hypothesis, from the smallest
 
     def __init__(self, icons: ThemedIcons) -> None:
@@ -58,11 +58,15 @@ class PromptTool(QWidget):
         layout.setSpacing(4)
         layout.addWidget(row(QLabel("prompt"), self.button, self.new_button, self.find_button))
         layout.addWidget(self._pictures)
-        self.button.toggled.connect(self.toggled)
         self._group.idClicked.connect(self.chosen)
 
-    def show_hypotheses(self, pictures: list[NDArray[np.uint8]], qualities: list[float], current: int) -> None:
+    def show_hypotheses(self, view: PromptsView) -> None:
         """Show a thumbnail for each hypothesis, from the smallest to the largest; none hides them."""
+        hypotheses, order = view.hypotheses, [] if view.hypotheses is None else view.hypotheses.by_area
+        pictures, qualities = [], []
+        if hypotheses is not None and view.preview is not None:
+            pictures = draw_hypotheses(view.preview, hypotheses.margins[order])
+            qualities = [float(hypotheses.qualities[index]) for index in order]
         for button in self._group.buttons():
             self._group.removeButton(button)
             self._row.removeWidget(button)
@@ -73,15 +77,10 @@ class PromptTool(QWidget):
             )
             button.setIcon(QIcon(QPixmap.fromImage(to_qimage(picture))))
             button.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
-            button.setChecked(index == current)
+            button.setChecked(index == view.chosen)
             self._group.addButton(button, index)
             self._row.addWidget(button)
         self._pictures.setVisible(bool(pictures))
-
-    @property
-    def has_hypotheses(self) -> bool:
-        """Whether there are hypotheses to choose from."""
-        return bool(self._group.buttons())
 
     def step(self, by: int) -> None:
         """Choose the next or previous hypothesis."""
@@ -171,6 +170,40 @@ class PromptCanvasTool:
     @staticmethod
     def _contains(image: Image, pixel: tuple[float, float]) -> bool:
         return all(-0.5 <= value < side - 0.5 for value, side in zip(pixel, get_shape(image), strict=True))
+
+
+class LesionClickTool:
+    """Calls ``callback`` with (row, column) of a click on a photograph."""
+
+    def __init__(self, viewer: Viewer, callback: Callable[[tuple[int, int]], None]) -> None:
+        self._viewer = viewer
+        self._callback = callback
+        self._image: Image | None = None
+
+    def start(self, image: Image) -> None:
+        """Start waiting for a click."""
+        self.stop()
+        self._image = image
+        active = self._viewer.layers.selection.active
+        if active is not None and hasattr(active, "mode"):
+            active.mode = "pan_zoom"  # so that the click does not paint
+        self._viewer.mouse_drag_callbacks.append(self._on_click)
+
+    def stop(self) -> None:
+        """Stop waiting for a click."""
+        callbacks = self._viewer.mouse_drag_callbacks
+        if self._on_click in callbacks:
+            callbacks.remove(self._on_click)
+        self._image = None
+
+    def _on_click(self, viewer: Any, event: Any) -> None:  # noqa: ANN401 - napari's, called by it
+        image = self._image
+        if image is None:
+            return
+        row, column = (round(float(value)) for value in image.world_to_data(event.position)[-2:])
+        rows, columns = get_shape(image)
+        if 0 <= row < rows and 0 <= column < columns:
+            self._callback((row, column))
 
 
 def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> list[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""Use a Labels layer of another plugin, or one painted by the user, as the mask of the photograph in view."""
+"""Use a Labels layer of another plugin, or one painted by the user, as the mask of a photograph."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 NO_MODEL_OPTION = "none"
 
@@ -208,57 +208,52 @@ def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, opti
 
 
 class LabelsAdoption(QObject):
-    """Reads Labels layers in a thread, and makes them the mask of the photograph in view."""
+    """Reads Labels layers in a thread, and makes them the masks of photographs.
 
+    ``adopted``: emitted with the session and a message when a layer has become the mask.
+    """
+
+    adopted = Signal(object, str)
     failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, controller: LesionController) -> None:
-        super().__init__(controls)
-        self._controls, self._controller = controls, controller
+    def __init__(self, controller: LesionController, status: StatusLine) -> None:
+        super().__init__(controller.parent())
+        self._controller, self._status = controller, status
         self._adopted: AdoptedMask | None = None  # read, but not shown yet
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self._on_failed)
-        controls.labels_tool.chosen.connect(self.adopt)
         controller.changed.connect(self._on_changed)
 
-    def adopt(self, labels: Labels) -> None:
-        """Use a Labels layer as the mask of the photograph in view."""
-        session = self._controls.picker.session
-        if session is None:
-            return
-        self._controls.status.begin("adopting", "Reading the labels ...")
-        self._controls.prompt_tool.button.setChecked(False)
+    def adopt(self, session: PhotographSession, labels: Labels) -> None:
+        """Use a Labels layer as the mask of a photograph."""
+        self._status.begin("adopting", "Reading the labels ...")
         self._controller.watcher.flush()
         source = LabelsSource.from_layers(labels, session.image)
 
         def prepare() -> JobFunction:
             photograph = session.source if session.mask is None and session.is_open else None
-            read = partial(read_mask, source, photograph, self._controller.options_of(session))
+            read = partial(read_mask, source, photograph, self._controller.options.get(session))
             return lambda run: partial(self._on_read, session, read(run))
 
         self._latest.submit("read", prepare)
 
     def _on_read(self, session: PhotographSession, adopted: AdoptedMask) -> None:
-        self._controls.status.end("adopting")
+        self._status.end("adopting")
         self._adopted = adopted
         if session.mask is not None:
             self._controller.replace_mask(session, adopted.apply)
         elif adopted.first is not None:
-            self._controller.recovery.restore(session, adopted.first)
+            self._controller.restore(session, adopted.first)
 
     def _on_changed(self, session: PhotographSession) -> None:
-        """Report the mask when it is shown, and select it, so that Ctrl+Z undoes the step."""
-        adopted, lesion, labels = self._adopted, session.lesion, session.mask
-        if adopted is None or lesion is None or labels is None or lesion.mask_digest != adopted.step.digest:
-            return
-        self._adopted = None
-        if session is self._controls.picker.session:
-            session.viewer.layers.selection.active = labels
-            self._controls.status.show_message(describe_adoption(adopted, lesion.result))
+        adopted, lesion = self._adopted, session.masked_lesion
+        if adopted is not None and lesion is not None and lesion.mask_digest == adopted.step.digest:
+            self._adopted = None
+            self.adopted.emit(session, describe_adoption(adopted, lesion.result))
 
     def _on_failed(self, error: Exception) -> None:
-        self._controls.status.end("adopting")
+        self._status.end("adopting")
         self.failed.emit(error)
 
 

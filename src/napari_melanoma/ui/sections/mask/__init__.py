@@ -1,0 +1,1 @@
+"""The Mask and Region of interest sections of a photograph: options, brushes, strokes, clicks, Labels layers."""

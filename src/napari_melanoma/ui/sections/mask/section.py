@@ -1,0 +1,268 @@
+"""The sections Mask and Region of interest of a photograph."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.compat import isalive
+
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.mask.click_tool import HINT, LesionClickTool, PromptCanvasTool, PromptTool
+from napari_melanoma.ui.sections.mask.resolve import resolve_mask, resolve_prompts, resolve_sharing
+from napari_melanoma.ui.sections.mask.view import (
+    CorrectionTools,
+    LabelsTool,
+    MaskControls,
+    RoiControls,
+    ShareOptionsBar,
+)
+from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt
+from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.viewer.shortcuts import CanvasKeys
+from napari_melanoma.ui.widgets.style import column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Labels
+    from qtpy.QtWidgets import QWidget
+
+    from napari_melanoma.imaging.prompts import PromptOptions
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.settings import DebounceTimer
+
+CHOOSE_MESSAGE = "Click the lesion to select."
+
+
+class MaskSection(PhotographSection):
+    """Corrects the mask of a photograph: by options, brushes, strokes, clicks, or a Labels layer."""
+
+    tools = ("click", "inside", "outside", "apply", "paint", "erase", "choose")
+
+    def show(self, session: PhotographSession) -> None:
+        """Show the clicks of a photograph."""
+        self._session, self._services = session, session.services
+        self._canvas: PromptCanvasTool | None = None
+        session.shown.connect(self._draw_prompts)
+        self._draw_prompts()
+
+    def open(self, session: PhotographSession) -> QWidget:
+        """Return the controls of the mask of a photograph."""
+        self._mask = MaskControls()
+        self._corrections = CorrectionTools(session)
+        self._clicks = PromptTool(self._services.icons)
+        self._labels = LabelsTool(session.viewer, self._services.icons)
+        self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._switch_clicks_off)
+        self._click_tool = LesionClickTool(session.viewer, self._on_chosen)
+        widget = column(self._mask, self._clicks, self._corrections, self._labels)
+        keys: dict[str, Callable[[], object]] = {
+            "lesion.next_mask": partial(self._clicks.step, 1),
+            "lesion.previous_mask": partial(self._clicks.step, -1),
+            "lesion.leave_clicks": self._switch_clicks_off,
+        }
+        self._keys = CanvasKeys(widget, keys)
+        self._flush = partial(flush_timer, self._mask.debounce)
+        self._connections = SectionConnections(widget)
+        self._connect(session)
+        self._update()
+        return widget
+
+    def toggle_tool(self, name: str) -> None:
+        """Press the button of a tool."""
+        button = self._clicks.button if name == "click" else self._corrections.buttons[name]
+        button.click()
+
+    def close(self) -> None:
+        """Stop the tools, and following the photograph."""
+        self._session.shown.disconnect(self._draw_prompts)
+        if self._canvas is not None:
+            self._connections.close()
+            self._session.flushing.disconnect(self._flush)
+            self._keys.set_active(False)
+            self._canvas.stop()
+            self._click_tool.stop()
+            del self._mask, self._corrections, self._clicks, self._labels, self._click_tool, self._keys
+        del self._session, self._services, self._canvas
+
+    def _connect(self, session: PhotographSession) -> None:
+        controller, services, mask = self._services.controller, self._services, self._mask
+        mask.edited.connect(self._on_edited)
+        mask.changing.connect(partial(self._change, controller.preview, uncorrected=True))
+        mask.changed.connect(partial(self._change, controller.rederive, uncorrected=True))
+        mask.revert_requested.connect(partial(self._change, controller.rederive))
+        connect_sharing(mask.share_bar, session, MASK_OPTIONS)
+        self._corrections.activated.connect(self._switch_clicks_off)
+        self._corrections.scribbles_added.connect(controller.watcher.watch)
+        self._corrections.apply_requested.connect(partial(self._change, controller.redraw))
+        self._corrections.choose_toggled.connect(self._on_choose)
+        self._clicks.button.toggled.connect(self._on_clicks)
+        self._clicks.button.toggled.connect(self._keys.set_active)
+        self._clicks.chosen.connect(partial(services.prompts.choose, session))
+        self._clicks.find_button.clicked.connect(lambda: services.prompts.add(session, FIND_ALL))
+        self._labels.chosen.connect(self._on_labels)
+        session.flushing.connect(self._flush)
+        connect, events = self._connections.connect, session.events
+        for signal in (session.shown, events.own_options, events.pending_options):
+            connect(signal, self._update)
+        connect(services.options.changed, self._on_options)
+        connect(services.labels.adopted, self._on_adopted)
+        for event in (session.viewer.layers.events.inserted, session.viewer.layers.events.removed):
+            connect(event, self._labels.update_visibility)
+
+    def _update(self) -> None:
+        lesion, options = self._session.lesion, self._services.options
+        if lesion is not None:
+            options.default_threshold = lesion.result.model.threshold
+        view = resolve_mask(lesion, options.get(self._session), options.shared, options.default_threshold)
+        self._mask.show_view(view)
+        self._corrections.setEnabled(view.can_correct)
+
+    def _on_edited(self) -> None:
+        options = self._services.options
+        changed = {"threshold": self._mask.threshold, "refinement": self._mask.refinement}
+        options.set_own(self._session, options.get(self._session).model_copy(update=changed))
+
+    def _on_options(self) -> None:
+        self._update()
+        if self._clicks.button.isChecked():  # another model may have been selected
+            self._services.prompts.encode(self._session)
+
+    def _change(self, change: Callable[[PhotographSession], None], *, uncorrected: bool = False) -> None:
+        """Change the mask if there is one; ``uncorrected``: only if it was not corrected."""
+        lesion = self._session.masked_lesion
+        if lesion is not None and not (uncorrected and lesion.corrected):
+            change(self._session)
+
+    def _on_choose(self, on: bool) -> None:
+        status = self._services.status
+        if on and self._session.masked_lesion is not None:
+            status.show_message(CHOOSE_MESSAGE)
+            self._click_tool.start(self._session.image)
+        else:
+            self._click_tool.stop()
+            if status.text == CHOOSE_MESSAGE:
+                status.show_message("")
+
+    def _on_chosen(self, point: tuple[int, int]) -> None:
+        self._corrections.buttons["choose"].setChecked(False)
+        lesion, status = self._session.masked_lesion, self._services.status
+        if lesion is None:
+            return
+        if not lesion.result.is_predicted:
+            status.show_message("The mask was not predicted by a model. Analyze the photograph first.")
+        elif lesion.corrected:
+            status.show_message(
+                "The mask was corrected manually. Reset to the predicted mask first, then select a lesion."
+            )
+        else:
+            status.show_message("")
+            self._services.controller.rederive(self._session, point)
+
+    def _on_clicks(self, on: bool) -> None:
+        status = self._services.status
+        if on:
+            self._corrections.stop()
+            status.show_message(HINT)
+            self._start_clicks()
+            self._services.prompts.encode(self._session)
+        elif self._canvas is not None:
+            self._canvas.stop()
+            if status.text == HINT:
+                status.show_message("")
+
+    def _switch_clicks_off(self) -> None:
+        self._clicks.button.setChecked(False)
+
+    def _start_clicks(self) -> None:
+        strokes = None if self._canvas is None else self._canvas.start(self._session.image)
+        if strokes is not None:
+            self._services.controller.watcher.watch(strokes)
+
+    def _on_prompt(self, prompt: PromptOptions) -> None:
+        self._services.prompts.add(self._session, PendingPrompt(prompt, self._clicks.new_button.isChecked()))
+        self._clicks.new_button.setChecked(False)
+
+    def _draw_prompts(self) -> None:
+        """Draw the clicks of the current mask, also of one that undo restored, and list its hypotheses."""
+        session = self._session
+        view = resolve_prompts(session.lesion, session.prompted)
+        is_drawn = session.is_open and photographs.find_layer(session.viewer, session.image, "prompts") is not None
+        if is_drawn or (session.is_open and view.lesions):
+            layers.show_prompts(session.viewer, session.image, view.lesions)
+        if self._canvas is not None:
+            self._clicks.show_hypotheses(view)
+            if self._clicks.button.isChecked():
+                self._start_clicks()
+
+    def _on_labels(self, labels: Labels) -> None:
+        self._switch_clicks_off()
+        self._services.labels.adopt(self._session, labels)
+
+    def _on_adopted(self, session: PhotographSession, message: str) -> None:
+        """Report the new mask, and select it, so that Ctrl+Z undoes the step."""
+        if session is self._session:
+            session.viewer.layers.selection.active = session.mask
+            self._services.status.show_message(message)
+
+
+class RoiSection(PhotographSection):
+    """Shows the region of interest of a photograph, and its options."""
+
+    def show(self, session: PhotographSession) -> None:
+        """Use the session of a photograph."""
+        self._session = session
+        self._roi: RoiControls | None = None
+
+    def open(self, session: PhotographSession) -> QWidget:
+        """Return the controls of the region of interest."""
+        options, self._roi = session.services.options, (roi := RoiControls())
+        roi.edited.connect(partial(self._on_edited, roi))
+        roi.changed.connect(self._on_changed)
+        connect_sharing(roi.share_bar, session, ROI_OPTIONS)
+        self._flush = partial(flush_timer, roi.debounce)
+        session.flushing.connect(self._flush)
+        self._connections = SectionConnections(roi)
+        for signal in (session.shown, session.events.own_options, session.events.pending_options, options.changed):
+            self._connections.connect(signal, self._update)
+        self._update()
+        return roi
+
+    def close(self) -> None:
+        """Stop following the photograph."""
+        if self._roi is not None:
+            self._connections.close()
+            self._session.flushing.disconnect(self._flush)
+        del self._session, self._roi
+
+    def _update(self) -> None:
+        session, options = self._session, self._session.services.options
+        shown = options.get(session)
+        if self._roi is not None:
+            self._roi.show_config(shown.roi)
+            self._roi.show_roi(None if session.lesion is None else session.lesion.result.roi)
+            self._roi.share_bar.show_view(resolve_sharing(shown, options.shared, ROI_OPTIONS))
+
+    def _on_edited(self, roi: RoiControls) -> None:
+        options = self._session.services.options
+        options.set_own(self._session, options.get(self._session).model_copy(update={"roi": roi.config}))
+
+    def _on_changed(self) -> None:
+        if self._session.masked_lesion is not None:
+            self._session.services.controller.remeasure(self._session)
+
+
+def flush_timer(timer: DebounceTimer) -> None:
+    """Apply a pending change, unless the window is being closed."""
+    if isalive(timer):
+        timer.flush()
+
+
+def connect_sharing(bar: ShareOptionsBar, session: PhotographSession, names: tuple[str, ...]) -> None:
+    """Let the buttons use the options of a photograph, or the defaults, for all photographs."""
+    options, share = session.services.options, session.services.controller.share_options
+    bar.share_requested.connect(lambda: share(session, names, options.get(session)))
+    bar.reset_requested.connect(lambda: share(session, names, LesionOptions()))
