@@ -26,15 +26,15 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.extensions.risk.inputs import read_slide_case
+from napari_melanoma.extensions.risk.patches import cut_slide_patches
+from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.figures.evaluation import plot_depths
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
 from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.risk.inputs import read_slide_case
-from napari_melanoma.risk.patches import cut_slide_patches
-from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ BANDS = (
     ("Extensions", ("extensions",)),
     ("Interfaces", ("__main__", "ui | cli | api", "worker", "doctor | model_check | torch_backends")),
     ("Studies and reports", ("runs", "reports", "evaluation")),
-    ("Capabilities", ("case", "risk", "slides", "depth", "lesion", "classification")),
+    ("Capabilities", ("case", "slides", "depth", "lesion", "classification")),
     ("Training and data", ("training", "phantoms", "data", "models")),
     ("Foundations", ("figures", "metrics", "imaging", "privacy", "io", "core")),
 )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_melanoma.classification.classifier import Classifier
+from napari_melanoma.classification.comparators import COMPARATORS_FILE
 from napari_melanoma.classification.explanation import PointingOptions, run_pointing_game
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
@@ -30,7 +31,6 @@ from napari_melanoma.models.bundle import load_network, read_bundle, read_refere
 from napari_melanoma.models.graphs import write_graphs
 from napari_melanoma.phantoms.cohort.dataset import write_cohort
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
-from napari_melanoma.risk.comparators import COMPARATORS_FILE
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.runs.train import train

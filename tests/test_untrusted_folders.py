@@ -21,7 +21,7 @@ from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import install_bundle
-from napari_melanoma.reports.slide_export import _copy_file
+from napari_melanoma.reports.slide_export import copy_result_file
 from napari_melanoma.training.sample_pictures import SampleCallback
 
 
@@ -130,7 +130,7 @@ def test_an_export_follows_no_link_out_of_a_result_folder(tmp_path: Path, victim
     (tmp_path / "results").mkdir()
     link(tmp_path / "results" / "lesions.geojson", victim)
     with pytest.raises(UnsafePath):
-        _copy_file(tmp_path / "results" / "lesions.geojson", tmp_path / "out.geojson")
+        copy_result_file(tmp_path / "results" / "lesions.geojson", tmp_path / "out.geojson")
     assert not (tmp_path / "out.geojson").exists()
 
 

@@ -16,7 +16,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.lesion import loaded_models
 from napari_melanoma.models.graphs import Graphs
-from napari_melanoma.worker import HANDLERS, MAX_CHARACTERS, decode_lines, read_lines, serve
+from napari_melanoma.worker import HANDLERS, MAX_CHARACTERS, REQUESTS, decode_lines, read_lines, serve
 
 
 def conversation(handlers, *requests):
@@ -44,7 +44,7 @@ def explode(arguments, run):
 
 def test_the_worker_of_the_window_tests_has_verbs_of_the_worker():
     fake = runpy.run_path(str(Path(__file__).with_name("ui") / "fake_worker.py"))
-    assert set(fake["HANDLERS"]) <= set(HANDLERS)
+    assert set(fake["HANDLERS"]) <= set(REQUESTS.members)
 
 
 def test_a_result_has_the_id_of_its_request_and_follows_its_progress():
@@ -229,3 +229,9 @@ def test_missing_or_wrong_arguments_are_named(arguments, words):
     *_, event = conversation(HANDLERS, {"id": 1, "verb": "classify", "arguments": arguments})
     assert (event["kind"], event["type"]) == ("failed", "InputError")
     assert words in event["message"]
+
+
+def test_requests_of_extensions_are_found_and_others_are_rejected():
+    assert REQUESTS.members["predict_slide_risk"].__module__ == "napari_melanoma.extensions.risk.worker_requests"
+    with pytest.raises(TypeError, match="expected a function of arguments"):
+        REQUESTS._convert("verb", "no function")

@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -20,10 +20,10 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.parsing import parse_json, shorten
+from napari_melanoma.core.plugins import Family
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 from napari_melanoma.models.graphs import convert_requested
-from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 from napari_melanoma.slides.tissue_classifier.worker_requests import encode_blocks, open_encoder
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ OBJECT_ARGUMENTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
 
-def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO) -> None:
+def serve(handlers: Mapping[str, Handler], requests: Iterable[str], events: TextIO) -> None:
     """Process one request per line until the input ends.
 
     A request is ``{"id", "verb", "arguments"}``; an event is ``{"id", "kind", ...}`` with kind ``progressed``
@@ -103,7 +103,7 @@ def _write_progress(write: Callable[..., None], progress: Progress) -> None:
     write(kind="progressed", **vars(progress))
 
 
-def _find_handler(handlers: dict[str, Handler], verb: object) -> Handler:
+def _find_handler(handlers: Mapping[str, Handler], verb: object) -> Handler:
     if not isinstance(verb, str) or verb not in handlers:
         raise MelanomaError(f"the worker has no verb '{shorten(str(verb))}' (known: {', '.join(handlers)})")
     return handlers[verb]
@@ -282,7 +282,6 @@ def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
         return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
 
 
-SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 ENCODER_VERBS: tuple[Handler, ...] = (open_encoder, encode_blocks)
 VERBS: tuple[Handler, ...] = (
     prepare_segmenter,
@@ -296,10 +295,18 @@ VERBS: tuple[Handler, ...] = (
     explain,
     classify_case,
     rate,
-    *SLIDE_VERBS,
     *ENCODER_VERBS,
 )
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
+
+
+def _convert(name: str, found: object) -> Handler:
+    if not callable(found):
+        raise TypeError(f"expected a function of arguments (a dictionary) and a RunContext, found {found!r}")
+    return found
+
+
+REQUESTS: Family[Handler] = Family("worker_requests", lambda: HANDLERS, _convert, lambda handler: "")
 
 
 def read_lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
@@ -332,7 +339,7 @@ def decode_lines(source: BinaryIO) -> Iterator[str]:
         yield line.decode("utf-8", "backslashreplace")  # not a valid JSON escape: the request is rejected
 
 
-def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
+def main(handlers: Mapping[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
     """Process the requests on standard input, and write events to standard output.
 
     What libraries print to standard output is redirected to standard error. Returns the exit status.
@@ -341,7 +348,7 @@ def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         serve(
-            HANDLERS if handlers is None else handlers,
+            REQUESTS.members if handlers is None else handlers,
             read_lines(decode_lines(sys.stdin.buffer), 60.0 * idle_minutes),
             events,
         )

@@ -10,7 +10,7 @@ import typer
 from pydantic import Field
 from typer.main import get_command
 
-from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, risk, slide
+from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, slide
 from napari_melanoma.cli import compare as compare_verb
 from napari_melanoma.cli.extension_commands import COMMANDS
 from napari_melanoma.cli.options import (
@@ -22,6 +22,7 @@ from napari_melanoma.cli.options import (
     find_config_options,
 )
 from napari_melanoma.core.config import Config, nested_config
+from napari_melanoma.extensions.risk import command as risk
 
 VERBS = {
     "lesion": lesion.lesion,

@@ -33,10 +33,10 @@ LAST = {"id": 99, "verb": "no-such-verb", "arguments": {}}
 
 def conversation(lines: list[str]) -> list[dict[str, Any]]:
     """What the worker answers to lines, in this process."""
-    from napari_melanoma.worker import HANDLERS, serve
+    from napari_melanoma.worker import REQUESTS, serve
 
     events = io.StringIO()
-    serve(HANDLERS, lines, events)
+    serve(REQUESTS.members, lines, events)
     return [json.loads(line) for line in events.getvalue().splitlines()]
 
 

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.cli.risk import _report_risk
 from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs, read_risk_validity, read_slide_validity
 from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.extensions.risk.batch import RiskOutcome
+from napari_melanoma.extensions.risk.batch import _result_row as risk_row
+from napari_melanoma.extensions.risk.command import _report_risk
+from napari_melanoma.extensions.risk.patches import cut_slide_patches
+from napari_melanoma.extensions.risk.prediction import PatchPrediction, RiskOptions, RiskPrediction
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.batch import result_row as photograph_row
@@ -26,13 +30,10 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
-from napari_melanoma.risk.batch import RiskOutcome
-from napari_melanoma.risk.batch import _result_row as risk_row
-from napari_melanoma.risk.patches import cut_slide_patches
-from napari_melanoma.risk.prediction import PatchPrediction, RiskDepth, RiskOptions, RiskPrediction
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
+from napari_melanoma.slides.slide_depth import KnownDepth
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.tile_passes import TileModelInfo
 from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
@@ -75,7 +76,7 @@ RISK = RiskPrediction(
     interval=(0.0, 0.25),
     possible=("other",),
     coverage=0.9,
-    depth=RiskDepth(None, "unknown"),
+    depth=KnownDepth(None, "unknown"),
     patches=(PatchPrediction("lesion", (0, 0, 9, 9), 0.08),),
     shares=None,
     without=None,

@@ -104,17 +104,12 @@ def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path
 
 
 def test_a_reader_measured_the_depth(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.risk.inputs import RiskCase
-    from napari_melanoma.risk.prediction import RiskDepth
     from napari_melanoma.runs import slide_datasets
+    from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth
 
-    found = {"a": RiskDepth(2.5, "reader", reader="A"), "b": RiskDepth(9.0, "automatic", not_valid="demonstration")}
+    found = {"a": KnownDepth(2.5, "reader", reader="A"), "b": KnownDepth(9.0, "automatic", not_valid="demonstration")}
     monkeypatch.setattr(slide_datasets.SlideFolderNames, "find_results", lambda self, path: Path(path.stem))
-    monkeypatch.setattr(
-        slide_datasets,
-        "read_slide_case",
-        lambda folder, row, reader: RiskCase({}, found.get(folder.name, RiskDepth(None, "unknown"))),
-    )
+    monkeypatch.setattr(slide_datasets, "read_known_depth", lambda folder: found.get(folder.name, UNKNOWN_DEPTH))
     table = write_table(tmp_path / "patients.csv", header=HEADER.replace("Breslow (mm)", "depth_mm"))
     make_slide_dataset(slides, table, tmp_path / "out", results=tmp_path, run=RunContext())
     rows = read(tmp_path / "out")

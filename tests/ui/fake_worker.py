@@ -245,7 +245,7 @@ def explain_slide_risk(arguments, run):
     """High in all patches."""
     import numpy as np
 
-    from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
+    from napari_melanoma.extensions.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
     from napari_melanoma.slides.maps import compose_patch_maps
 
     folder = Path(arguments["folder"])
@@ -259,7 +259,7 @@ def explain_slide_risk(arguments, run):
 
 def find_slide_biomarkers(arguments, run):
     """Seven features, each strongest at its own position."""
-    from napari_melanoma.risk.slide_files import read_risk, write_gallery
+    from napari_melanoma.extensions.risk.slide_files import read_risk, write_gallery
 
     folder = Path(arguments["folder"])
     features = [

@@ -24,7 +24,6 @@ from napari_melanoma.cli import (
     recipes,
     report,
     results,
-    risk,
     slide,
     tissue,
     train,
@@ -50,7 +49,6 @@ add_command(app, "lesion", lesion.lesion, lesion.HELP)
 add_command(app, "slide", slide.slide, slide.HELP)
 add_command(app, "export", results.export, results.EXPORT_HELP, more_help=results.list_export_formats)
 add_command(app, "readings", results.readings, results.READINGS_HELP)
-add_command(app, "risk", risk.risk, risk.HELP)
 add_command(app, "train", train.train, train.TRAIN_HELP)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
 add_command(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)

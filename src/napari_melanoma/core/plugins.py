@@ -44,6 +44,7 @@ FAMILIES = {
     "sections": "napari_melanoma.ui.sections:SECTIONS",
     "lesion_sections": "napari_melanoma.ui.case.lesion_sections:LESION_SECTIONS",
     "command_options": "napari_melanoma.cli.options:COMMAND_OPTIONS",
+    "worker_requests": "napari_melanoma.worker:REQUESTS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
 }
 Member = TypeVar("Member")

@@ -15,9 +15,9 @@ from napari_melanoma.training.data_selection import OTHER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.classification.comparators import TableLogistic
     from napari_melanoma.data.bags import Bag
     from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.risk.comparators import TableLogistic
     from napari_melanoma.slides.bag_models import BagModel
 
 AUC = "AUC"

@@ -25,7 +25,7 @@ OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
 UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
-MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
+MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``KnownDepth.description``
 SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
 _IN_PATH = r"(?!'(?:\W|$))[^\n\"<>|]"  # folders and files may contain spaces, commas and apostrophes
 _ROOT = r"(?<![\w./:<>-])/(?!(?:mm|cm|µm|hpf)[²2]?\b)(?=[^\s/][^/\n]*(?<=\S)/\S|[^\s/]+\.[A-Za-z])"

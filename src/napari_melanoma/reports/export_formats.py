@@ -69,7 +69,6 @@ FORMATS = {
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", "depth"),
     "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", "counts"),
     "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", "counts"),
-    "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", "risk"),
     "report": ExportFormat("Report of depth and risk (HTML)", "report.html", "report"),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.depth.t_category import round_measured_thickness
@@ -46,6 +47,23 @@ def round_number(name: str, cell: str) -> str:
         return f"{round_measured_thickness(value):.2f}"
     decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{round(value, decimals):.15g}"
+
+
+def format_risk(prediction: Mapping[str, Any]) -> str:
+    """Format the probability of a risk prediction (``risk.json``) with its interval, without a conclusion."""
+    value = format_value(prediction["probability"], prediction.get("interval"))
+    return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
+
+
+def format_value(value: float, interval: object) -> str:
+    """Format a probability with its interval."""
+    pair = parse_interval(interval)
+    return f"{value:.2f}" + ("" if pair is None else f" ({pair[0]:.2f} to {pair[1]:.2f})")
+
+
+def parse_interval(value: object) -> tuple[float, float] | None:
+    """Read an interval from JSON; None if there is none."""
+    return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
 def _column_unit(name: str, cell: str) -> str:

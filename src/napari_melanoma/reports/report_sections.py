@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 
 READINGS = "depth"  # folder in a case
 Subject = TypeVar("Subject")
-# Those of this package, written as entry points are
-OWN = {
-    "risk": "napari_melanoma.reports.risk_section:RISK_SECTION",
-}
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ def _convert(name: str, found: object) -> ReportSection:
 
 REPORT_SECTIONS: Family[ReportSection] = Family(
     "report_sections",
-    lambda: {name: resolve_name(value) for name, value in OWN.items()},
+    dict,
     _convert,
     lambda section: section.title,
 )

@@ -118,7 +118,7 @@ def _write_heatmap_tiff(path: Path, exported: ExportedSlide) -> None:
     """Copy the heatmap that the analysis wrote."""
     if not (exported.folder / HEATMAP).is_file():
         raise InputError("the heatmap is written at the end of the analysis: wait for it, or resume the analysis.")
-    _copy_file(exported.folder / HEATMAP, path)
+    copy_result_file(exported.folder / HEATMAP, path)
 
 
 def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> None:
@@ -202,16 +202,6 @@ def _write_report(path: Path, exported: ExportedSlide) -> None:
     write_slide_report(path, exported.folder, exported.slide)
 
 
-def _write_risk(path: Path, exported: ExportedSlide) -> None:
-    """Copy the risk prediction."""
-    from napari_melanoma.io.results import RISK_FILE
-
-    if not (exported.folder / RISK_FILE).is_file():
-        reason = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
-        raise NothingToExportError(f"{exported.folder.name}: {reason}")
-    _copy_file(exported.folder / RISK_FILE, path)
-
-
 WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
@@ -220,7 +210,6 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "depth": _write_depth,
     "counts": _write_counts_csv,
     "counts-json": _write_counts_json,
-    "risk": _write_risk,
     "report": _write_report,
     "tif": _write_heatmap_tiff,
     "zarr": _write_heatmap_zarr,
@@ -235,7 +224,7 @@ def write_export(name: str, path: Path, exported: ExportedSlide) -> None:
     (EXPORTS.members[name].write or WRITERS[name])(path, exported)
 
 
-def _copy_file(source: Path, path: Path) -> None:
+def copy_result_file(source: Path, path: Path) -> None:
     """Copy a file of a result folder; links that leave the folder are rejected."""
     if not is_inside(source, source.parent):
         raise UnsafePath(f"{source} is a link out of the folder: replace it by the file.")

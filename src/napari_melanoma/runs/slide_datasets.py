@@ -20,9 +20,9 @@ from napari_melanoma.data.bags import Bag
 from napari_melanoma.data.dataset import write_dataset_table
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.io.tables import iterate_rows
-from napari_melanoma.risk.inputs import read_slide_case
 from napari_melanoma.slides.patient_data import read_patient_table
 from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
+from napari_melanoma.slides.slide_depth import read_known_depth
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import RESULT_COLUMN, SLIDE_COLUMN, find_slide_files
 
@@ -114,7 +114,7 @@ def _dataset_row(name: str, path: Path, patient: Mapping[str, str], out: Path, r
     source = TABLE_SOURCE if row.get(DEPTH_COLUMN) else ""
     folder = None if results is None else SlideFolderNames(results).find_results(path)
     if folder is not None:
-        depth = read_slide_case(folder, {}, None).depth
+        depth = read_known_depth(folder)
         if depth.mm is not None and not depth.not_valid:
             row[DEPTH_COLUMN], source = f"{depth.mm:g}", depth.source
     return {**row, DEPTH_SOURCE: source} if source else row

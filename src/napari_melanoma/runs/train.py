@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.classification.comparators import fit_comparators_if_metastasis
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, RunError, SaveError, TrainingDiverged, TrainingError
@@ -32,7 +33,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
-from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
 from napari_melanoma.runs.baselines import needs_baselines, train_baselines
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (

@@ -32,9 +32,9 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
-from napari_melanoma.ui.sections.risk.results import RISK_DOCUMENT
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera

@@ -63,7 +63,7 @@ def kept(slide_path, person):
 def test_dock_imports_neither_depth_nor_risk_nor_models():
     names = (
         "ui.sections.depth.section",
-        "ui.sections.risk.section",
+        "extensions.risk.ui.section",
         "models.bundle",
         "depth.readings",
         "slides.lesions",

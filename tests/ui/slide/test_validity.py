@@ -15,7 +15,7 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.risk.slide_files import StoredRisk
+from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.view_memory import show_photograph
@@ -70,9 +70,9 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
 
 def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     from napari_melanoma.case.store import CaseStore
+    from napari_melanoma.extensions.risk.ui.resolve import RiskFacts, resolve_risk
+    from napari_melanoma.extensions.risk.ui.view import RiskView
     from napari_melanoma.ui.case.controls import CaseRiskSection
-    from napari_melanoma.ui.sections.risk.resolve import RiskFacts, resolve_risk
-    from napari_melanoma.ui.sections.risk.view import RiskView
 
     def shows(prediction):
         view.show_texts(resolve_risk(RiskFacts(StoredRisk(prediction=prediction))))

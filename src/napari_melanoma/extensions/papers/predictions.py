@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.classification.comparators import fit_table_logistic
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
 from napari_melanoma.data.dataset import Key
@@ -31,7 +32,6 @@ from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-from napari_melanoma.risk.comparators import fit_table_logistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,8 +25,7 @@ from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesio
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
-from napari_melanoma.reports.formatting import format_known_data, to_sentence
-from napari_melanoma.reports.risk_section import format_probability
+from napari_melanoma.reports.formatting import format_known_data, format_risk, to_sentence
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
@@ -466,7 +465,7 @@ class CaseRiskSection(QWidget):
             part.setEnabled(not changes)
         validity = risk.known_validity
         self.validity.show_validity(validity, (risk.path, risk.created))
-        self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_probability(values)))
+        self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_risk(values)))
         conflicts = _format_conflicts(find_overruled_fields(case, lesion, image, risk))
         self.caution.set_text("\n".join([*conflicts, *map(to_sentence, risk.warnings)]))
         self.bar.show_rows(make_risk_bars(values))

@@ -38,7 +38,6 @@ OWN = {
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
-    "Risk": "napari_melanoma.ui.sections.risk.section:RiskSection",
     "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
 }
 

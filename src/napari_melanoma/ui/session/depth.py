@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.depth.readings import Line
-    from napari_melanoma.risk.slide_files import NetworkDepth
+    from napari_melanoma.slides.slide_depth import NetworkDepth
     from napari_melanoma.ui.session.slide import SlideSession
 
 BLIND_SETTING = "slide/depth_blind"
@@ -235,8 +235,8 @@ def _write(
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
-    from napari_melanoma.risk.slide_files import read_network_depth
     from napari_melanoma.slides.depth_readings import read_proposals
+    from napari_melanoma.slides.slide_depth import read_network_depth
 
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 

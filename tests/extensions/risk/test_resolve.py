@@ -10,9 +10,8 @@ import pytest
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import DepthProposal, DepthReading, SlideDepthProposals, SlideDepthReadings
-from napari_melanoma.risk.prediction import UNKNOWN_DEPTH, RiskDepth
-from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
-from napari_melanoma.ui.sections.risk.resolve import (
+from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
+from napari_melanoma.extensions.risk.ui.resolve import (
     ESTIMATE_AGAIN,
     ESTIMATE_FIRST,
     NO_MODEL,
@@ -26,9 +25,10 @@ from napari_melanoma.ui.sections.risk.resolve import (
     RiskFacts,
     resolve_risk,
 )
+from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
-DEPTH = RiskDepth(0.91, "automatic", (0.86, 0.96))
+DEPTH = KnownDepth(0.91, "automatic", (0.86, 0.96))
 PREDICTION = {
     "verdict": "metastasis 0.64 (0.20 to 0.44): inconclusive at 90 % coverage",
     "positive": "metastasis",
@@ -86,7 +86,7 @@ class Changed:
     name: str
     changes: str
     facts: dict[str, Any] = field(default_factory=dict)
-    depth: RiskDepth = DEPTH
+    depth: KnownDepth = DEPTH
     used: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ CHANGED = [
     Changed("no age", "the patient data have changed", {"row": {}}),
     Changed("another model", "the model has changed", {"fingerprint": "g"}),
     Changed("no model, hence no form", "", {"fingerprint": "", "model": "", "row": {}}),
-    Changed("another depth", "the depth has changed", depth=RiskDepth(0.2, "reader")),
+    Changed("another depth", "the depth has changed", depth=KnownDepth(0.2, "reader")),
     Changed("a depth that was predicted", "", depth=UNKNOWN_DEPTH, used={"mm": 1.6, "source": "predicted"}),
     Changed("measured since", "the depth has changed", used={"mm": 1.6, "source": "predicted"}),
     Changed(

@@ -11,19 +11,19 @@ import pytest
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.extensions.risk import batch
+from napari_melanoma.extensions.risk.batch import assess_risk_of_files
+from napari_melanoma.extensions.risk.inputs import make_patch_case
+from napari_melanoma.extensions.risk.patches import PatchImage, read_patch_image
+from napari_melanoma.extensions.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, required_columns
+from napari_melanoma.extensions.risk.predictor import predict_risk
+from napari_melanoma.extensions.risk.slide_files import read_risk
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-from napari_melanoma.risk import batch
-from napari_melanoma.risk.batch import assess_risk_of_files
-from napari_melanoma.risk.inputs import make_patch_case
-from napari_melanoma.risk.patches import PatchImage, read_patch_image
-from napari_melanoma.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, required_columns
-from napari_melanoma.risk.predictor import predict_risk
-from napari_melanoma.risk.slide_files import read_risk
 
 WHOLE = {"age": "64", "sex": "male", "depth_mm": "2.4"}
 NEVER = {"drop_form": 0.0, "drop_field": 0.0}

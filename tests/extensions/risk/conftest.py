@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.comparators import ComparatorCases, fit_comparators, write_comparators
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     DepthOutputConfig,
@@ -21,7 +22,6 @@ from napari_melanoma.data.tabular_encoding import fit_encoding
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.risk.comparators import ComparatorCases, fit_comparators, write_comparators
 
 CHOICES = TabularConfig(
     numbers=(NumberColumn(name="age", missing="unknown"), NumberColumn(name="depth_mm", missing="unknown")),

@@ -12,25 +12,26 @@ import pytest
 import tifffile
 
 from napari_melanoma.classification.classifier import Classifier
+from napari_melanoma.classification.comparators import read_comparators
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.extensions.risk.batch import assess_risk_of_files
+from napari_melanoma.extensions.risk.contributions import PARTS
+from napari_melanoma.extensions.risk.inputs import make_patch_case, read_slide_case
+from napari_melanoma.extensions.risk.patches import PatchImage, cut_slide_patches, read_patch_image
+from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
+from napari_melanoma.extensions.risk.predictor import find_risk_model, predict_risk
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.risk.batch import assess_risk_of_files
-from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.contributions import PARTS
-from napari_melanoma.risk.inputs import make_patch_case, read_slide_case
-from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
-from napari_melanoma.risk.prediction import RiskDepth, RiskOptions, RiskPrediction
-from napari_melanoma.risk.predictor import find_risk_model, predict_risk
 from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.slide_depth import KnownDepth
 
 FORM = {"age": "64", "sex": "male", "depth_mm": "2.4", "clark": "4"}
 
@@ -110,7 +111,7 @@ def test_empty_patient_data_have_no_contribution(picture: PatchImage, loaded: Cl
 def test_a_measured_depth_changes_the_prediction_and_is_listed(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (requested(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
-    assert thick.depth == RiskDepth(5.0, "metadata")
+    assert thick.depth == KnownDepth(5.0, "metadata")
     assert thick.depth.description == "depth 5.00 mm, from the patient table"
 
 
@@ -203,9 +204,9 @@ def result(folder: Path, **more: object) -> Path:
 
 def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tmp_path: Path) -> None:
     own = result(tmp_path / "section")
-    assert read_slide_case(tmp_path / "none", FORM, None).depth == RiskDepth(2.4, "metadata")
+    assert read_slide_case(tmp_path / "none", FORM, None).depth == KnownDepth(2.4, "metadata")
     found = read_slide_case(own, FORM, None)
-    assert found.depth == RiskDepth(1.2, "automatic", (1.0, 1.4))
+    assert found.depth == KnownDepth(1.2, "automatic", (1.0, 1.4))
     assert (found.row["depth_mm"], found.row["ulceration"], found.row["clark"]) == ("1.2", "1", "4")
     assert found.predicted == ("ulceration",)  # Clark level is from the table
     readings = (reading(1.8, "A", "2026-01-01T10:00:00", ulcerated=False), reading(2.0, "B", "2026-02-01T10:00:00"))

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.sections.risk.resolve import DEPTH_SECTION_FIELDS
+from napari_melanoma.extensions.risk.ui.resolve import DEPTH_SECTION_FIELDS
 from napari_melanoma.ui.session.run_status import SuspiciousTile
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.charts import BarChart
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_melanoma.core.prediction_config import TabularEncoding
+    from napari_melanoma.extensions.risk.ui.resolve import RiskTexts
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.ui.sections.risk.resolve import RiskTexts
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
@@ -322,7 +322,7 @@ class RiskModelPicker(ExtensibleModelPicker):
 
     def _on_folder(self, folder: Path) -> None:
         """Select the bundle in a folder, if it predicts metastasis."""
-        from napari_melanoma.risk.predictor import find_risk_model
+        from napari_melanoma.extensions.risk.predictor import find_risk_model
 
         name = str(folder)
         try:
@@ -350,7 +350,7 @@ def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) 
 
 def is_trained_on_phantoms(bundle: BundleInfo) -> bool:
     """Return whether a model is known to be trained on synthetic patients only."""
-    from napari_melanoma.risk.comparators import read_comparators
+    from napari_melanoma.classification.comparators import read_comparators
 
     try:
         return bundle.config.synthetic_share == 1 or read_comparators(bundle.path).phantom

@@ -17,6 +17,7 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
+from napari_melanoma.slides.slide_depth import KnownDepth
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
 
 PoolingMethod = Literal["mean", "maximum"]
-DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
-DEPTH_SOURCES: dict[DepthSource, str] = {
-    "reader": "measured by {}",
-    "automatic": "measured by the analysis of the slide",
-    "metadata": "from the patient table",
-    "predicted": "predicted by the network from the image",
-    "unknown": "unknown",
-}
 
 
 class RiskOptions(Config):
@@ -57,36 +50,6 @@ class RiskOptions(Config):
     )
     maps: bool = Field(False, description="also compute attention and CAM maps of slides, for report and Slide dock")
     background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
-
-
-@dataclass(frozen=True)
-class RiskDepth:
-    """The depth (Breslow thickness) used for a prediction, and its source.
-
-    ``mm``: None if unknown. ``at_least``: whether the depth may be greater. ``reader``: who measured it. ``not_valid``:
-    why a depth of the slide analysis is not valid; empty if it is valid.
-    """
-
-    mm: float | None
-    source: DepthSource
-    interval_mm: tuple[float, float] | None = None
-    at_least: bool = False
-    reader: str = ""
-    not_valid: str = ""
-
-    @property
-    def description(self) -> str:
-        """Depth and source, such as ``depth 1.80 mm, measured by A``; without the number if it is not valid."""
-        source = DEPTH_SOURCES[self.source].format(self.reader or "a reader without a name")
-        if self.not_valid:
-            return f"{self.not_valid} (depth {source})"
-        if self.mm is None:
-            return f"depth {source}"
-        interval = "" if self.interval_mm is None else f" ({self.interval_mm[0]:.2f} to {self.interval_mm[1]:.2f})"
-        return f"depth {'at least ' if self.at_least else ''}{self.mm:.2f} mm{interval}, {source}"
-
-
-UNKNOWN_DEPTH = RiskDepth(None, "unknown")
 
 
 @dataclass(frozen=True)
@@ -131,7 +94,7 @@ class RiskPrediction:
     interval: tuple[float, float] | None
     possible: tuple[str, ...]
     coverage: float
-    depth: RiskDepth
+    depth: KnownDepth
     patches: tuple[PatchPrediction, ...]
     shares: dict[str, float] | None
     without: float | None
@@ -206,7 +169,7 @@ class MissingValuesError(InputError):
     ``depth``, ``comparisons``: what is available without them.
     """
 
-    def __init__(self, message: str, depth: RiskDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
+    def __init__(self, message: str, depth: KnownDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
         super().__init__(message)
         self.depth, self.comparisons = depth, comparisons
 

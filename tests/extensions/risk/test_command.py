@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.risk import batch
-from napari_melanoma.risk.prediction import (
+from napari_melanoma.extensions.risk import batch
+from napari_melanoma.extensions.risk.prediction import (
     ComparatorPrediction,
     PatchPrediction,
-    RiskDepth,
     RiskOptions,
     RiskPrediction,
 )
+from napari_melanoma.slides.slide_depth import KnownDepth
 
 ANSWER = RiskPrediction(
     positive="metastasis",
@@ -26,7 +26,7 @@ ANSWER = RiskPrediction(
     interval=(0.2, 0.44),
     possible=("other", "metastasis"),
     coverage=0.9,
-    depth=RiskDepth(1.8, "reader", (1.6, 2.0), reader="A"),
+    depth=KnownDepth(1.8, "reader", (1.6, 2.0), reader="A"),
     patches=(PatchPrediction("deepest place", (0, 0, 600, 600), 0.314, 1.7),),
     shares={"image": 0.05, "depth": -0.2, "patient": 0.0},
     without=0.464,

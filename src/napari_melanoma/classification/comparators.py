@@ -21,7 +21,7 @@ from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, 
 from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
-from napari_melanoma.risk.contributions import image_log_odds
+from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
@@ -29,6 +29,7 @@ from napari_melanoma.training.run_data import DataRow, read_data
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.models.bundle import BundleInfo
@@ -253,6 +254,11 @@ def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext
 
 MAX_ITERATIONS, TOLERANCE = 50, 1e-9
 RIDGE = 1.0  # for inputs with a standard deviation of about 1; the default of scikit-learn
+
+
+def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
+    """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
+    return class_log_odds(model.run_head(features, [{}] * len(features)), model.calibration.positive_index)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.classification.comparators import read_comparators
 from napari_melanoma.classification.explanation import explain, score_pointing
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.extensions.risk.inputs import make_patch_case
+from napari_melanoma.extensions.risk.patches import PatchImage
+from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
+from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
-from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.inputs import make_patch_case
-from napari_melanoma.risk.patches import PatchImage
-from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
-from napari_melanoma.risk.predictor import load_risk_model, predict_risk
 
 pytestmark = pytest.mark.slow
 

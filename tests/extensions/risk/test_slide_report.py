@@ -16,16 +16,16 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
+from napari_melanoma.extensions.risk.batch import assess_risk_of_files
+from napari_melanoma.extensions.risk.prediction import RiskOptions
+from napari_melanoma.extensions.risk.report_section import read_risk_section
+from napari_melanoma.extensions.risk.slide_files import read_risk
+from napari_melanoma.extensions.risk.worker_requests import explain_slide_risk, predict_slide_risk
 from napari_melanoma.figures.page import Block, Figure, Gallery, Section
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.risk_section import read_risk_section
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
-from napari_melanoma.risk.batch import assess_risk_of_files
-from napari_melanoma.risk.prediction import RiskOptions
-from napari_melanoma.risk.slide_files import read_risk
-from napari_melanoma.risk.worker_requests import explain_slide_risk, predict_slide_risk
 from napari_melanoma.slides.result_folder import record_slide
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}

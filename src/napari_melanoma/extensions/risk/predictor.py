@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.classification.comparators import COMPARATOR_METHODS, Comparators, image_log_odds, read_comparators
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
-from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
-from napari_melanoma.risk.contributions import PARTS, ShapleyShares, explain_by_part, image_log_odds
-from napari_melanoma.risk.inputs import RiskCase
-from napari_melanoma.risk.patches import PatchImage
-from napari_melanoma.risk.prediction import (
+from napari_melanoma.extensions.risk.contributions import PARTS, ShapleyShares, explain_by_part
+from napari_melanoma.extensions.risk.inputs import RiskCase
+from napari_melanoma.extensions.risk.patches import PatchImage
+from napari_melanoma.extensions.risk.prediction import (
     ComparatorPrediction,
     MissingValuesError,
     PatchPrediction,
-    RiskDepth,
     RiskOptions,
     RiskPrediction,
     describe_missing_values,
@@ -33,6 +31,8 @@ from napari_melanoma.risk.prediction import (
     pool_predictions,
     required_columns,
 )
+from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.slides.slide_depth import KnownDepth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,12 +178,12 @@ def _pool_shares(
     return ShapleyShares(shares, sum(patch_shares.baseline for patch_shares in contributions) / count)
 
 
-def _choose_depth(known: RiskDepth, depths: DepthIntervals | None) -> RiskDepth:
+def _choose_depth(known: KnownDepth, depths: DepthIntervals | None) -> KnownDepth:
     """Return the known depth, else the depth predicted from the first patch (at the position of greatest depth)."""
     if known.mm is not None or depths is None:
         return known
     mm, low, high = (float(values[0]) for values in depths)
-    return RiskDepth(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
+    return KnownDepth(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
 
 
 def _patch_predictions(

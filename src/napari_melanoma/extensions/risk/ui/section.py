@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.extensions.risk.ui.resolve import RiskFacts, RiskTexts, list_patient_data, resolve_risk
+from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests, show_maps
+from napari_melanoma.extensions.risk.ui.view import RiskView
+from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.risk.resolve import RiskFacts, RiskTexts, list_patient_data, resolve_risk
-from napari_melanoma.ui.sections.risk.results import RISK_DOCUMENT, RiskDocument, RiskRequests, show_maps
-from napari_melanoma.ui.sections.risk.view import RiskView
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case
@@ -42,6 +43,10 @@ class RiskSection(Section):
         self.controller: RiskController | None = None
         self.requests: RiskRequests | None = None  # continue when another slide is displayed, as does the report
         self._report_file: ReportFile | None = None
+
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether the risk was estimated."""
+        return (session.folder / RISK_FILE).is_file()
 
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
-from napari_melanoma.metrics.calibration import class_log_odds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,11 +50,6 @@ def explain_by_part(
         }
         explanations.append(ShapleyShares(shapley_shares(predictions, PARTS), predictions[frozenset()]))
     return explanations
-
-
-def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
-    """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
-    return class_log_odds(model.run_head(features, [{}] * len(features)), model.calibration.positive_index)
 
 
 def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:

@@ -27,11 +27,11 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     the path of the result as ``file``.
     """
     from napari_melanoma.core.files import write_json
+    from napari_melanoma.extensions.risk.inputs import read_slide_case
+    from napari_melanoma.extensions.risk.patches import cut_slide_patches
+    from napari_melanoma.extensions.risk.prediction import RiskOptions
+    from napari_melanoma.extensions.risk.predictor import predict_risk
     from napari_melanoma.io.results import RISK_FILE, read_slide_result
-    from napari_melanoma.risk.inputs import read_slide_case
-    from napari_melanoma.risk.patches import cut_slide_patches
-    from napari_melanoma.risk.prediction import RiskOptions
-    from napari_melanoma.risk.predictor import predict_risk
     from napari_melanoma.slides.result_folder import record_slide
 
     slide, folder = Path(arguments["slide"]), Path(arguments["folder"])
@@ -55,7 +55,7 @@ def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     """
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain
-    from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
+    from napari_melanoma.extensions.risk.slide_files import RiskMap, patch_boxes, write_risk_map
     from napari_melanoma.slides.maps import compose_patch_maps
 
     folder, method = Path(arguments["folder"]), arguments["method"]
@@ -77,7 +77,12 @@ def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[st
 
     ``arguments``: ``slide``, ``folder`` and ``model``. Returns the path of the gallery as ``file``.
     """
-    from napari_melanoma.risk.slide_files import GALLERY_NOTE, patch_boxes, rank_predicted_features, write_gallery
+    from napari_melanoma.extensions.risk.slide_files import (
+        GALLERY_NOTE,
+        patch_boxes,
+        rank_predicted_features,
+        write_gallery,
+    )
 
     folder = Path(arguments["folder"])
     model = _load_model(arguments["model"], run)
@@ -95,7 +100,7 @@ def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[st
 def _read_prediction(folder: Path, model: Classifier) -> Mapping[str, Any]:
     """Read the prediction to explain; raise an error if it is missing or was made by another model."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.risk.slide_files import patch_boxes, read_risk
+    from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
 
     prediction = read_risk(folder).prediction
     if not prediction or not patch_boxes(prediction):
@@ -109,8 +114,8 @@ def _read_prediction(folder: Path, model: Classifier) -> Mapping[str, Any]:
 
 def _load_model(name: str, run: RunContext) -> Classifier:
     """Load the network once per process."""
+    from napari_melanoma.extensions.risk.predictor import find_risk_model
     from napari_melanoma.lesion.loaded_models import load_classifier_folder, report_loading
-    from napari_melanoma.risk.predictor import find_risk_model
 
     info = find_risk_model(name)
     with report_loading(run):
@@ -119,7 +124,7 @@ def _load_model(name: str, run: RunContext) -> Classifier:
 
 def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
     """Read patches of a slide, uint8 (row, column, channel=3), and the height and width of the slide in pixels."""
-    from napari_melanoma.risk.patches import MAX_PX
+    from napari_melanoma.extensions.risk.patches import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide
 
     with open_slide(path) as slide:

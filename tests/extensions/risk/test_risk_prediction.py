@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.risk.comparators import LogisticRegression
-from napari_melanoma.risk.contributions import coalitions, shapley_shares
-from napari_melanoma.risk.patches import choose_patch_positions, cover_tissue, patch_center
+from napari_melanoma.classification.comparators import LogisticRegression
+from napari_melanoma.extensions.risk.contributions import coalitions, shapley_shares
+from napari_melanoma.extensions.risk.patches import choose_patch_positions, cover_tissue, patch_center
 
 PARTS = ("image", "depth", "patient")
 UM = (0.5, 0.5)

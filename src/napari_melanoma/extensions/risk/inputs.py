@@ -10,13 +10,21 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, read_depth
+from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.risk.prediction import UNKNOWN_DEPTH, RiskDepth, check_plausible_depth
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
+from napari_melanoma.slides.slide_depth import (
+    UNKNOWN_DEPTH,
+    KnownDepth,
+    depth_from_analysis,
+    depth_from_reading,
+    find_latest_reading,
+    find_validity,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class RiskCase:
     """
 
     row: dict[str, str]
-    depth: RiskDepth
+    depth: KnownDepth
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
     validity: Validity = field(default_factory=Validity)
@@ -62,9 +70,9 @@ def make_slide_case(
     metadata: Mapping[str, str],
 ) -> RiskCase:
     """Collect the inputs of a slide as in ``read_slide_case``; ``content``: of the ``result.json`` of the analysis."""
-    validity = proposals.validity.with_reasons(read_slide_validity(content))
-    automatic = _depth_from_analysis(content, proposals, validity)
-    depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or UNKNOWN_DEPTH
+    validity = find_validity(content, proposals)
+    measured = depth_from_reading(reading) or depth_from_analysis(content, proposals)
+    depth = measured or _depth_from_metadata(metadata) or UNKNOWN_DEPTH
     reading_lines = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(reading_lines) and depth.source == "reader"
     # If the analysis is not valid and the thickness was measured by a reader, no message would warn of these estimates.
@@ -94,35 +102,9 @@ def _select_reading(depth: SlideDepthReadings, reader: str | None, slide: str) -
     return selected
 
 
-def find_latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
-    """Return the reading that was changed last; None if there is none."""
-    return max((one for one in depth.readings if one.when), key=lambda reading: reading.when, default=None)
-
-
-def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:
-    if reading is None or reading.mm is None:
-        return None
-    return RiskDepth(reading.mm, "reader", reading.interval_mm, reading.at_least, reading.reader)
-
-
-def _depth_from_analysis(
-    content: Mapping[str, Any], proposals: SlideDepthProposals, validity: Validity
-) -> RiskDepth | None:
-    not_valid = "" if validity.valid else validity.headline("")
-    best = proposals.proposals[0] if proposals.proposals else None
-    mm = content.get("breslow_mm")
-    if isinstance(mm, int | float):
-        ends = content.get("breslow_interval_mm")
-        interval = (float(ends[0]), float(ends[1])) if isinstance(ends, list) and len(ends) == 2 else None
-        return RiskDepth(float(mm), "automatic", interval, best is not None and best.at_least, not_valid=not_valid)
-    if best is None:
-        return None
-    return RiskDepth(best.mm, "automatic", best.interval_mm, best.at_least, not_valid=not_valid)
-
-
-def _depth_from_metadata(metadata: Mapping[str, str]) -> RiskDepth | None:
+def _depth_from_metadata(metadata: Mapping[str, str]) -> KnownDepth | None:
     mm = read_number(metadata.get(DEPTH_COLUMN))
-    return None if math.isnan(mm) else RiskDepth(mm, "metadata")
+    return None if math.isnan(mm) else KnownDepth(mm, "metadata")
 
 
 def _values_from_analysis(proposals: SlideDepthProposals) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import (
     Age,
+    Command,
     ConfigOptions,
     OptionValues,
     Out,
@@ -21,9 +22,9 @@ from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_melanoma.extensions.risk.batch import RiskOutcome
+    from napari_melanoma.extensions.risk.prediction import RiskPrediction
     from napari_melanoma.lesion.patient_data import PatientTable
-    from napari_melanoma.risk.batch import RiskOutcome
-    from napari_melanoma.risk.prediction import RiskPrediction
 
 HELP = format_help(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
@@ -43,7 +44,9 @@ def risk(
         list[str], typer.Option(help="Name of a model that predicts metastasis, or the folder of its bundle.")
     ],
     out: Out,
-    options: Annotated[OptionValues, ConfigOptions("risk.prediction:RiskOptions", without=("model", "background"))],
+    options: Annotated[
+        OptionValues, ConfigOptions("extensions.risk.prediction:RiskOptions", without=("model", "background"))
+    ],
     metadata: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="CSV with image_id (the file name without suffix), age, sex, site ..."),
@@ -56,10 +59,10 @@ def risk(
     ] = None,
 ) -> None:
     """Predict risks."""
+    from napari_melanoma.extensions.risk.batch import assess_risk_of_files, case_name
+    from napari_melanoma.extensions.risk.inputs import find_risk_inputs
+    from napari_melanoma.extensions.risk.prediction import RiskOptions
     from napari_melanoma.lesion.patient_data import PatientTable
-    from napari_melanoma.risk.batch import assess_risk_of_files, case_name
-    from napari_melanoma.risk.inputs import find_risk_inputs
-    from napari_melanoma.risk.prediction import RiskOptions
 
     chosen = RiskOptions.parse({"model": _single_model(model), **options}, "the command line")
     patient = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
@@ -131,3 +134,6 @@ def _report_risk(current: CommandSession, headline: str, prediction: RiskPredict
     current.report.emit("because", f"  {'; '.join(filter(None, parts))}", **about, shares=prediction.shares)
     if comparisons := prediction.comparisons_text:
         current.report.emit("comparators", f"  for comparison: {comparisons}", **about, comparators=comparisons)
+
+
+COMMAND = Command(risk, HELP)

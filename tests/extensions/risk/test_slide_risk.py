@@ -11,9 +11,14 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.risk.slide_files import read_network_depth, read_risk
-from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
+from napari_melanoma.extensions.risk.slide_files import read_risk
+from napari_melanoma.extensions.risk.worker_requests import (
+    explain_slide_risk,
+    find_slide_biomarkers,
+    predict_slide_risk,
+)
 from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.slides.slide_depth import read_network_depth
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 ROW = {"age": "64", "sex": "male", "shoe": "44"}

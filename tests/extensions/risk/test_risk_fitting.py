@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.comparators import (
+    fit_comparators_if_metastasis,
+    fit_run_comparators,
+    read_comparators,
+)
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.risk.comparators import fit_comparators_if_metastasis, fit_run_comparators, read_comparators
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
 

@@ -6,11 +6,10 @@ These store a stamp of the prediction that they explain, and are ignored after a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,23 +17,20 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import remove_file, save_error, write_json
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
+from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
-from napari_melanoma.risk.inputs import find_latest_reading, make_slide_case
-from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
-from napari_melanoma.risk.prediction import UNKNOWN_DEPTH, RiskDepth
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.maps import find_strongest
+from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth, find_latest_reading, is_complete_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings
+    from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings
 
 RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"
@@ -62,7 +58,7 @@ class StoredRisk:
     ``fault``: why a file cannot be read; empty if all can.
     """
 
-    depth: RiskDepth = UNKNOWN_DEPTH
+    depth: KnownDepth = UNKNOWN_DEPTH
     n_patches: int = 0
     result: Mapping[str, Any] = field(default_factory=dict)
     prediction: Mapping[str, Any] = field(default_factory=dict)
@@ -81,78 +77,6 @@ class StoredRisk:
         return replace(self, depth=case.depth, n_patches=len(case.lines) + len(not_benign))
 
 
-PATCH_POSITIONS = {DEEPEST_PATCH: " at the deepest position", LESION_PATCH: " at a lesion"}
-MEASURED_SOURCES = ("reader", "automatic")  # sources of a depth that was measured along a line
-SAME_MM = 1e-4  # tolerance for equal depths
-
-
-@dataclass(frozen=True)
-class NetworkDepth:
-    """The depth in mm that the network of a stored risk prediction predicted from the first patch.
-
-    ``patch``: description of the patch. ``known``: the depth that was known at the time of the prediction. ``mpp``: the
-    scale that was set for the slide at that time; None if the scale of its file was used.
-    """
-
-    mm: float
-    model: str
-    validity: Validity
-    patch: str
-    known: RiskDepth
-    mpp: float | None
-
-    def describe(self, reading: DepthReading, size: PixelSize | None) -> str:
-        """Describe the depth and its difference from a reading, or why the prediction is not valid.
-
-        ``reading``: the current reading, else the first line of the analysis. ``size``: current pixel size.
-        """
-        origin = f"Predicted by {self.model} from a patch{PATCH_POSITIONS.get(self.patch, '')}"
-        if not self.validity.valid:
-            return f"{origin}: {self.validity.headline('')}."
-        return f"{origin}: {self.mm:.2f} mm{self._describe_difference(reading, size)}."
-
-    def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
-        """Describe the difference from a confirmed reading, or why the two cannot be compared."""
-        known_mm = self.known.mm if self.known.source in MEASURED_SOURCES else None
-        if known_mm is None or reading.mm is None:
-            is_same = known_mm == reading.mm
-        else:
-            is_same = abs(known_mm - reading.mm) < SAME_MM
-        if not is_same and self.known.reader not in ("", reading.reader):
-            return ", of the line of another reader"
-        if not is_same or self._is_rescaled(size):
-            return f"{'' if known_mm is None else ', of an earlier line'}; estimate the risk again"
-        if reading.mm is None or not reading.when or reading.at_least or self.patch != DEEPEST_PATCH:
-            return ""
-        return f" ({self.mm - reading.mm:+.2f} mm)"
-
-    def _is_rescaled(self, size: PixelSize | None) -> bool:
-        """Whether the scale was changed since the prediction."""
-        if size is None:
-            return True
-        if self.mpp is None:
-            return size.source in ("given", "ruler")
-        return not math.isclose(self.mpp, size.x_um, rel_tol=1e-6)
-
-
-def read_network_depth(folder: Path) -> NetworkDepth | None:
-    """Read the depth that a network predicted for a slide; None if there is none, or if the file is incomplete."""
-    prediction = read_risk_prediction(folder / RISK_FILE)
-    if not _is_complete(prediction) or not prediction["patches"]:
-        return None
-    first, depth, mpp = prediction["patches"][0], prediction["depth"], prediction["options"].get("mpp")
-    if first.get("depth_mm") is None:
-        return None
-    return NetworkDepth(
-        float(first["depth_mm"]),
-        str(prediction["model"].get("name") or "a network"),
-        read_risk_validity(prediction),
-        str(first.get("what", "")),
-        RiskDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader") or "")),
-        mpp if _is_number(mpp) else None,
-    )
-
-
 def read_risk(folder: Path) -> StoredRisk:
     """Read the risk of a slide; an unreadable prediction is reported in ``fault``."""
     try:
@@ -164,7 +88,7 @@ def read_risk(folder: Path) -> StoredRisk:
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
         return replace(risk, fault=fault)
-    if not _is_complete(prediction):
+    if not is_complete_risk(prediction):
         return replace(risk, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
     read = (read_risk_map(folder, method, prediction) for method in MAP_METHODS)
     maps = tuple(risk_map for risk_map in read if risk_map is not None)
@@ -234,29 +158,6 @@ def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
     """Read the gallery of features of a slide; empty if there is none for this prediction."""
     gallery = read_object_or_empty(folder / RISK_FOLDER / GALLERY_FILE)
     return gallery if gallery.get("of") == prediction_stamp(prediction) else {}
-
-
-def _is_complete(prediction: Mapping[str, Any]) -> bool:
-    """Whether a prediction has all values that are displayed, of the expected types."""
-    model = prediction.get("model")
-    types = {"patches": list, "known": dict, "comparators": dict, "depth": dict, "options": dict, "verdict": str}
-    return (
-        _is_number(prediction.get("probability"))
-        and isinstance(model, dict)
-        and "fingerprint" in model
-        and all(isinstance(prediction.get(name), expected_type) for name, expected_type in types.items())
-        and all(isinstance(prediction.get(name) or [], list) for name in ("warnings", "missing"))
-        and _is_number(prediction["depth"].get("mm") or 0)
-        and all(map(_is_complete_patch, prediction["patches"]))
-    )
-
-
-def _is_complete_patch(patch: object) -> bool:
-    return isinstance(patch, dict) and _is_number(patch.get("probability")) and _is_number(patch.get("depth_mm") or 0)
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 MAX_FEATURES = 15  # P3

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.reports.formatting import to_sentence
-from napari_melanoma.reports.risk_section import format_probability
+from napari_melanoma.reports.formatting import format_risk, to_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_melanoma.risk.prediction import RiskDepth
-    from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
+    from napari_melanoma.extensions.risk.prediction import KnownDepth
+    from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
 
 MAP_METHODS = ("attention", "cam")
 # Fields of the patient data that are set in the Depth section, not in the form
@@ -91,7 +90,7 @@ def resolve_risk(facts: RiskFacts) -> RiskTexts:
     maps = {one.method: one for one in stored.maps}
     verdict = ""
     if prediction:
-        verdict = str(prediction["verdict"]) if validity.valid else to_sentence(format_probability(prediction))
+        verdict = str(prediction["verdict"]) if validity.valid else to_sentence(format_risk(prediction))
     return RiskTexts(
         thickness=describe_depth(stored.depth) if facts.is_read else "",
         blocker=blocker,
@@ -126,7 +125,7 @@ def resolve_blocker(facts: RiskFacts) -> str:
     return RUNNING if "risk" in facts.pending else ""
 
 
-def describe_depth(depth: RiskDepth) -> str:
+def describe_depth(depth: KnownDepth) -> str:
     """Describe the thickness that the next estimate will use."""
     return NOT_MEASURED if depth.mm is None else to_sentence(depth.description)
 

@@ -18,11 +18,12 @@ from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
+from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.phantoms.recognition import is_phantom
-from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.slide_depth import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ WIDTH_UNKNOWN = (
     "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
 # Descriptions of patches, as stored in results.
-DEEPEST_PATCH, LESION_PATCH, TISSUE_PATCH = "deepest place", "lesion", "tissue"
+TISSUE_PATCH = "tissue"
 MIN_TISSUE_SHARE = 0.05  # of a patch; the rest is glass
 
 

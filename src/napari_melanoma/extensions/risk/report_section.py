@@ -14,14 +14,14 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
+from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.reports.disclosure import hide_reader
-from napari_melanoma.reports.formatting import format_known_data, signed_bar, to_sentence
+from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar, to_sentence
 from napari_melanoma.reports.pictures import PATCH_PX, draw_scale_bar, fit_picture, make_figure
 from napari_melanoma.reports.report_sections import ReportSection
-from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 from napari_melanoma.slides.reading.opening import open_slide
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
     from napari_melanoma.reports.collector import Collector
     from napari_melanoma.reports.report_sections import SlidePart
-    from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
 
 MAX_PATCHES = 3  # patches that are shown
 MAP_TITLES = {"attention": "attention", "cam": "CAM"}
@@ -145,10 +145,10 @@ def _crop_map(risk_map: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np
 
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
     """Yield the tables of methods, contributions and inputs, and the pictures."""
-    probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
+    probability, interval = float(prediction["probability"]), parse_interval(prediction.get("interval"))
     kind = "demonstration model " if read_risk_validity(prediction).demonstration else ""
     name = f"Image, depth and patient ({kind}{prediction['model'].get('name', 'the model')})"
-    rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
+    rows: list[tuple[Cell, ...]] = [(name, Bar(format_value(probability, interval), probability, interval))]
     rows += [_create_method_row(one) for one in (prediction.get("comparators") or {}).values()]
     yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
     shares, baseline = prediction.get("shares") or {}, prediction.get("without")
@@ -162,12 +162,6 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
         yield Gallery(pictures.figures)
     if pictures.note:
         yield Text(pictures.note, True)
-
-
-def format_probability(prediction: Mapping[str, Any]) -> str:
-    """Format the probability of a prediction with its interval, without a conclusion."""
-    value = _format_value(prediction["probability"], prediction.get("interval"))
-    return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
 
 
 def _create_method_row(method: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -200,17 +194,6 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
         "Estimated": format_time(str(provenance.get("created") or "")) if personal else "",
     }
     return {name: text for name, text in inputs.items() if text}
-
-
-def _format_value(value: float, interval: object) -> str:
-    """Format a probability with its interval."""
-    pair = _parse_interval(interval)
-    return f"{value:.2f}" + ("" if pair is None else f" ({pair[0]:.2f} to {pair[1]:.2f})")
-
-
-def _parse_interval(value: object) -> tuple[float, float] | None:
-    """Read an interval from JSON; None if there is none."""
-    return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
 def _report_risk(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:

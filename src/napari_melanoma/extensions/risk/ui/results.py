@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.risk.slide_files import StoredRisk, read_risk
+from napari_melanoma.extensions.risk.slide_files import StoredRisk, read_risk
 from napari_melanoma.ui.session.document import Document, DocumentKind, Shared, SlideFolder, Stored
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.context import Progress
-    from napari_melanoma.risk.slide_files import RiskMap
+    from napari_melanoma.extensions.risk.slide_files import RiskMap
     from napari_melanoma.ui.session.slide import SessionServices, SlideSession, SlideSessions
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
     from napari_melanoma.ui.worker_client import WorkerRequest

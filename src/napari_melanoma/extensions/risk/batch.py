@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_melanoma.classification.classify import explain_unused
+from napari_melanoma.classification.comparators import COMPARATOR_METHODS
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
-from napari_melanoma.risk.comparators import COMPARATOR_METHODS
-from napari_melanoma.risk.contributions import PARTS
-from napari_melanoma.risk.inputs import RiskCase, make_patch_case, read_slide_case
-from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
-from napari_melanoma.risk.prediction import (
+from napari_melanoma.extensions.risk.contributions import PARTS
+from napari_melanoma.extensions.risk.inputs import RiskCase, make_patch_case, read_slide_case
+from napari_melanoma.extensions.risk.patches import PatchImage, cut_slide_patches, read_patch_image
+from napari_melanoma.extensions.risk.prediction import (
     ComparatorPrediction,
+    KnownDepth,
     MissingValuesError,
-    RiskDepth,
     RiskOptions,
     RiskPrediction,
 )
-from napari_melanoma.risk.predictor import load_risk_model, predict_risk, relevant_columns
+from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk, relevant_columns
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.result_folder import (
@@ -85,7 +85,7 @@ class RiskOutcome:
     path: Path
     prediction: RiskPrediction | None = None
     error: str = ""
-    depth: RiskDepth | None = None
+    depth: KnownDepth | None = None
     comparisons: dict[str, ComparatorPrediction] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -227,8 +227,8 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
 
     For a network without attention, only the CAM map is written.
     """
-    from napari_melanoma.risk.slide_files import MAP_METHODS
-    from napari_melanoma.risk.worker_requests import explain_slide_risk
+    from napari_melanoma.extensions.risk.slide_files import MAP_METHODS
+    from napari_melanoma.extensions.risk.worker_requests import explain_slide_risk
 
     try:
         record_slide(folder, path, record_name=True)

@@ -1,1 +1,0 @@
-"""Risk of metastasis from image, depth and clinical metadata (P3)."""
