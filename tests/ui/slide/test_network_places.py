@@ -16,9 +16,9 @@ from napari_melanoma.runs import launching
 from napari_melanoma.runs.launching import RunReport
 from napari_melanoma.runs.stroke_training import DATA_SET
 from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED
+from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.different_places import NOT_OPEN
-from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -30,7 +30,7 @@ MODEL = ComparedModel("n", "", 0.5, {})
 def installed(user, monkeypatch):
     """Host the Paint section alone, whatever is installed; the user has not expanded or collapsed it."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(host, "find_sections", lambda _: {"Paint": section.PaintSection})
 
 
 def opened(person):

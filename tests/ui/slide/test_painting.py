@@ -18,11 +18,11 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
+from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import network, saving, section
 from napari_melanoma.ui.sections.paint.network import NOT_STARTED
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
-from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -37,7 +37,7 @@ PALE = (10 * TILE, 3 * TILE)
 def installed(user, monkeypatch):
     """Host the Paint section alone, whatever is installed; the user has not expanded or collapsed it."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(host, "find_sections", lambda _: {"Paint": section.PaintSection})
 
 
 def paints(person, start, class_number, tool="brush", end=None):

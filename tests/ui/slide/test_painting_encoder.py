@@ -14,8 +14,8 @@ from slide_fixtures import PAINT_SECTION, UNSEEN
 
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import section
-from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 from .test_painting import DARK, PALE, is_open, opened, paints, shown_map, strokes
@@ -44,7 +44,7 @@ def painting(person, slide_path, user, monkeypatch):
     settings = DockSettings()
     settings._store.remove(f"sections/{PAINT_SECTION}")
     settings._store.remove("paint")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(host, "find_sections", lambda _: {"Paint": section.PaintSection})
     person.opens_slides(slide_path)
     person.until(lambda: is_open(person))
     person.mouse = CanvasMouse(person)

@@ -10,9 +10,9 @@ from slide_fixtures import PAINT_SECTION, UNSEEN
 
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
+from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.saving import list_painted_slides
-from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -25,7 +25,7 @@ LEFT, RIGHT = (500, 300), (500, 700)  # nuclei; and the same with keratin
 def installed(user, monkeypatch):
     """Host the Paint section alone, whatever is installed; the user has not expanded or collapsed it."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(host, "find_sections", lambda _: {"Paint": section.PaintSection})
 
 
 @pytest.fixture

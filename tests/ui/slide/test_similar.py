@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QToolButton
 from slide_fixtures import PAINT_SECTION, UNSEEN
 
+from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.paint.similar import INVITATION, SEARCHING
-from napari_melanoma.ui.slide import hosted_sections
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -24,7 +24,7 @@ PALE = (10 * TILE, 3 * TILE)
 def installed(user, monkeypatch):
     """Host the Paint section alone, whatever is installed; the user has not expanded or collapsed it."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    monkeypatch.setattr(hosted_sections, "find_sections", lambda: {"Paint": section.PaintSection})
+    monkeypatch.setattr(host, "find_sections", lambda _: {"Paint": section.PaintSection})
 
 
 @pytest.fixture
