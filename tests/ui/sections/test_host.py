@@ -133,6 +133,25 @@ def test_the_widgets_of_a_collapsed_section_are_made_when_it_is_expanded(dock: D
     assert tab_order(dock) == ["above", "first", "second", "below"]
 
 
+def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot: QtBot) -> None:
+    dock.frame.expand(animate=False)
+    dock.show()
+    qtbot.waitExposed(dock)
+    host, _ = host_section(dock, "Frame")
+    host.show_session(make_session("one"))
+    widget = host.sections["Frame"].widget
+    assert widget is not None
+    qtbot.waitUntil(lambda: widget.height() >= widget.minimumSizeHint().height())
+    host.show_session(None)
+    dock.frame.collapse(animate=False)
+    host.show_session(make_session("two"))
+    dock.frame.toggleButton().click()  # with an animation
+    opened = host.sections["Frame"].widget
+    assert opened is not None
+    qtbot.wait(300)
+    assert opened.height() >= opened.minimumSizeHint().height()
+
+
 def test_a_tool_expands_its_section(dock: Dock) -> None:
     host, made = host_section(dock, "Frame")
     host.toggle_tool("name")

@@ -117,6 +117,8 @@ class SectionChoice(QObject):
             self.update()
 
     def _open_dialog(self) -> None:
+        if self._dock.window().findChild(SectionDialog) is not None:
+            return  # clicked twice
         dialog = SectionDialog(self, self.find_content(), self._dock.window())
         dialog.setWindowTitle(f"Sections of the {self._dock.accessibleName()} dock")
         dialog.open()

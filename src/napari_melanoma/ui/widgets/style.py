@@ -182,6 +182,10 @@ def section_title(part: QWidget) -> str:
 def add_to_section(section: QCollapsible, widget: QWidget) -> None:
     """Add a widget below the content of a section; the content must have a vertical layout."""
     section.content().layout().itemAt(0).widget().layout().addWidget(widget)
+    if section.isExpanded():
+        section.blockSignals(True)  # it is expanded, or being expanded, to the height of its content without the widget
+        section.expand()
+        section.blockSignals(False)
 
 
 class Palette(NamedTuple):
