@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QLabel, QTableView, QToolButton
+from qtpy.QtWidgets import QLabel, QToolButton
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
+from napari_melanoma.ui.library.states import ReadStates, SlideStates
+from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
+from napari_melanoma.ui.slide import worklist as worklist_module
 from napari_melanoma.ui.slide.navigation import NOT_IN_VIEW, STEPS
-from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
-from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S, WorklistModel
+from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_only
 
-FONT = Qt.ItemDataRole.FontRole
 MANY, FEW = 600, 200
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -108,13 +109,13 @@ def folder(tmp_path):
     return [draw_slide(tmp_path / "case" / f"s{n}.tif", tint=n) for n in range(3)]
 
 
-def table_of(person):
-    return person.dock.findChild(QTableView, "worklist")
+def list_of(person):
+    return person.dock.findChild(LibraryView, "worklist")
 
 
 def listed(person):
-    model = table_of(person).model()
-    return [[model.index(line, column).data() for column in (0, 1)] for line in range(model.rowCount())]
+    model = list_of(person).model()
+    return [[image.name, model.get_state(image).details] for image in model.rows]
 
 
 def opens_list(person):
@@ -133,14 +134,14 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     dock.worklist_section.toggleButton().click()
     button = person.finds(QToolButton, "worklist_next")
     person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the section opens slowly
-    expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
+    expected = [["s0.tif", "not analyzed"], ["s1.tif", "done with tiny"], ["s2.tif", "not analyzed"]]
     person.until(lambda: listed(person) == expected)
     person.waits()
-    assert person.finds(QLabel, "worklist_summary").text() == "case: 2 waiting, 1 done"
-    model = table_of(person).model()
-    bold = [bool(font and font.bold()) for font in (model.index(line, 0).data(FONT) for line in range(3))]
-    assert bold == [False, True, False]
-    assert table_of(person).currentIndex().row() == 1
+    assert person.finds(QLabel, "worklist_summary").text() == "case: 2 not analyzed, 1 done"
+    model = list_of(person).model()
+    assert [model.is_displayed(model.index(line)) for line in range(3)] == [False, True, False]
+    person.until(lambda: all(model.index(line).data(Qt.ItemDataRole.DecorationRole) for line in range(3)))
+    assert list_of(person).currentIndex().row() == 1
 
     person.clicks("worklist_next")
     person.until(lambda: dock.slide.info.path == folder[2])
@@ -148,7 +149,7 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     person.clicks("worklist_next")  # there is none further
     person.waits()
     assert dock.slide.info.path == folder[2]
-    table = table_of(person)
+    table = list_of(person)
     at = table.visualRect(table.model().index(0, 0)).center()
     person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     person.until(lambda: dock.slide.info.path == folder[0])
@@ -218,24 +219,24 @@ def test_states_of_many_slides_are_read_in_the_background_and_again_for_visible_
         opens_list(person)
         person.clicks("worklist_folder")
         person.chooses_file("worklist_dialog", folder[0].parent)
-        person.until(lambda: table_of(person).model().rowCount() == 3)
+        person.until(lambda: list_of(person).model().rowCount() == 3)
         assert worklist.folder == folder[0].parent
         person.waits()
         worklist._on_folder_chosen(large)
         person.until(begun.is_set)
         assert person.label_text("worklist_summary") == f"many: {MANY:,} slides"
         worklist._on_folder_chosen(folder[0].parent)
-        person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
+        person.until(lambda: listed(person) == [[path.name, "not analyzed"] for path in folder])
         person.waits()
     assert read == []
 
     # Only visible slides are read again, and the selection stays.
     worklist._on_folder_chosen(large)
-    person.until(lambda: person.label_text("worklist_summary") == f"many: {MANY:,} waiting")
+    person.until(lambda: person.label_text("worklist_summary") == f"many: {MANY:,} not analyzed")
     person.waits()
     assert [len(names) for names in read if len(names) > FEW] == [MANY]  # to count them, once
 
-    table = table_of(person)
+    table = list_of(person)
     table.setCurrentIndex(table.model().index(MANY - 1, 0))
     table.viewport().repaint()
     person.waits()
@@ -294,10 +295,10 @@ def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, 
 
     # The slides are counted once for many changed rows.
     counted = []
-    model, counts = table_of(person).model(), WorklistModel.counts
-    monkeypatch.setattr(WorklistModel, "counts", property(lambda self: counted.append(1) or counts.fget(self)))
+    model, count = list_of(person).model(), worklist_module.count_states
+    monkeypatch.setattr(worklist_module, "count_states", lambda states: counted.append(1) or count(states))
     for line in range(3):
-        model.dataChanged.emit(model.index(line, 1), model.index(line, 1))
+        model.dataChanged.emit(model.index(line), model.index(line))
     assert counted == []
     person.until(lambda: counted == [1])
 

@@ -2,162 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QFont
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.slide.context import is_same_slide
-from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
+from napari_melanoma.ui.library.listing import create_image
+from napari_melanoma.ui.library.model import LibraryModel
+from napari_melanoma.ui.library.resolve import LibraryImage, count_states
+from napari_melanoma.ui.library.states import ReadStates, SlideStates
+from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.job import JobFunction
+    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
 READING_SHARE = 0.05  # of the time that may be spent on reading: 5,000 analyzed slides take 5 s
 MAX_INTERVAL_S = 60.0  # between readings of the folder, however slow they are
-HEIGHT = 170
-COLUMNS = ("slide", "state")
+HEIGHT, PICTURE_PX = 212, 34
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
 NO_FOLDER = "No folder yet. Open a slide or choose a folder."
-NO_INDEX = QModelIndex()
-
-
-class WorklistModel(QAbstractTableModel):
-    """Table model of the slides in a folder; the state of a slide is requested when its row is painted."""
-
-    def __init__(self, states: SlideStates, parent: QObject) -> None:
-        super().__init__(parent)
-        self.slides: tuple[Path, ...] = ()
-        self._rows: dict[Path, int] = {}
-        self._states = states
-        self._current: Path | None = None
-        self._current_row = -1
-        states.value_read.connect(self._on_state_read)
-
-    @property
-    def current_row(self) -> int:
-        """Row of the displayed slide; -1 if it is not in the folder."""
-        return self._current_row
-
-    @property
-    def counts(self) -> str:
-        """Number of slides in each state; only the total number until all states are known."""
-        items: list[WorkItem | None] = [self._states.peek(slide) for slide in self.slides]
-        if None in items:
-            return format_count(len(items), "slide")
-        counts = Counter(item.state for item in items if item is not None)
-        return ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no slides"
-
-    def set_slides(self, slides: tuple[Path, ...]) -> None:
-        """Replace the listed slides."""
-        self.beginResetModel()
-        self.slides, self._rows = slides, {slide: line for line, slide in enumerate(slides)}
-        self._current_row = self._find_current_row()
-        self.endResetModel()
-
-    def set_current(self, slide: Path | None) -> None:
-        """Highlight the displayed slide."""
-        previous_row, self._current = self._current_row, slide
-        self._current_row = self._find_current_row()
-        for line in {previous_row, self._current_row} - {-1}:
-            self.dataChanged.emit(self.index(line, 0), self.index(line, 0))
-
-    def update_states(self) -> None:
-        """Repaint the states of all slides after they were read."""
-        if self.slides:
-            self.dataChanged.emit(self.index(0, 1), self.index(len(self.slides) - 1, 1))
-
-    def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
-        """Return the number of slides."""
-        return 0 if parent.isValid() else len(self.slides)
-
-    def columnCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(  # noqa: N802 - Qt's name
-        self, section: int, orientation: Qt.Orientation, role: int = int(Qt.ItemDataRole.DisplayRole)
-    ) -> str | None:
-        """Return the title of a column."""
-        is_title = orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole
-        return COLUMNS[section] if is_title else None
-
-    def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:  # noqa: ANN401 - by role
-        """Return the data of a cell."""
-        if not index.isValid():
-            return None
-        slide, is_name = self.slides[index.row()], index.column() == 0
-        if role == Qt.ItemDataRole.DisplayRole:
-            return slide.name if is_name else self._describe(slide)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return str(slide) if is_name else self._describe(slide)
-        if role == Qt.ItemDataRole.FontRole and is_name and index.row() == self._current_row:
-            font = QFont()
-            font.setBold(True)
-            return font
-        return None
-
-    def _describe(self, slide: Path) -> str:
-        item: WorkItem | None = self._states.request(slide)
-        return "" if item is None else item.description
-
-    def _find_current_row(self) -> int:
-        line = -1 if self._current is None else self._rows.get(self._current, -1)
-        if line >= 0:
-            return line
-        return next((line for line, slide in enumerate(self.slides) if is_same_slide(slide, self._current)), -1)
-
-    def _on_state_read(self, slide: Path) -> None:
-        if slide in self._rows:
-            index = self.index(self._rows[slide], 1)
-            self.dataChanged.emit(index, index)
 
 
 class WorklistView(QWidget):
-    """Table of slides, with the name of the folder above it and buttons below it."""
+    """List of slides, with the name of the folder above it and buttons below it."""
 
     slide_chosen = Signal(object)  # Path
     folder_requested = Signal()
     tray_requested = Signal()
 
-    def __init__(self, states: SlideStates) -> None:
+    def __init__(self, states: SlideStates, icons: ThemedIcons) -> None:
         super().__init__()
         self._folder: Path | None = None
         self.folder_label = named(quiet_label(NO_FOLDER), "worklist_summary", "Folder of slides")
-        self.model = WorklistModel(states, self)
-        self.table = named(QTableView(), "worklist", "Slides of the folder", "Click a slide to open it")
-        self.table.setModel(self.model)
-        self.table.verticalHeader().hide()
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setFixedHeight(HEIGHT)
-        self.table.setTabKeyNavigation(False)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        fill_column(self, self.folder_label, self.table, self._create_buttons())
-        for opened in (self.table.clicked, self.table.activated):
-            opened.connect(lambda index: self._choose_row(index.row()))
+        self.thumbnails = ImageThumbnails(2 * PICTURE_PX, self)
+        self.model = LibraryModel(self.thumbnails, self, states)
+        self.list = LibraryView(self.model, icons, "worklist", opening="click", picture_px=PICTURE_PX)
+        self.list.setToolTip("Click a slide to open it")
+        self.list.setFixedHeight(HEIGHT)
+        fill_column(self, self.folder_label, self.list, self._create_buttons())
+        self.list.open_requested.connect(lambda images: self.slide_chosen.emit(images[0].path))
         self._label_timer = QTimer(self)  # counts the slides once after changes of many rows
         self._label_timer.setSingleShot(True)
         self._label_timer.setInterval(0)
@@ -177,46 +81,43 @@ class WorklistView(QWidget):
         next_button.clicked.connect(lambda: self.choose_adjacent(1))
         return row(previous_button, next_button, folder_button, tray_button)
 
-    def show_slides(self, folder: Path, slides: tuple[Path, ...]) -> None:
+    @property
+    def current_row(self) -> int:
+        """Row of the displayed slide; -1 if it is not in the folder."""
+        return self.model.find_index(self.model.displayed).row()
+
+    def show_slides(self, folder: Path, slides: Sequence[LibraryImage]) -> None:
         """Show the slides of a folder; the selected slide stays selected and in view."""
-        if folder != self._folder or slides != self.model.slides:
-            selected, scroll = self.table.currentIndex().row(), self.table.verticalScrollBar().value()
-            selected_slide = self.model.slides[selected] if selected >= 0 else None
-            self.model.set_slides(slides)
-            if selected_slide is not None and selected_slide in slides:
-                self.table.setCurrentIndex(self.model.index(slides.index(selected_slide), 0))
-                self.table.verticalScrollBar().setValue(scroll)
-            else:
-                self._select_current()
-            self._folder = folder
+        is_new, self._folder = folder != self._folder, folder
+        self.model.images = slides
+        self.thumbnails.set_images({slide.path: True for slide in slides})
+        self.list.update_order()
+        if is_new or not self.list.selected_images:
+            self.list.select_path(self.model.displayed)
         self._update_label()
 
     def show_current(self, slide: Path | None) -> None:
-        """Highlight and select the displayed slide."""
-        self.model.set_current(slide)
-        self._select_current()
+        """Mark and select the displayed slide."""
+        self.model.set_displayed(slide)
+        if self.current_row >= 0:
+            self.list.select_path(slide)
 
-    def list_visible(self) -> list[Path]:
-        """List the slides whose rows are visible."""
-        first, last = (self.table.rowAt(y) for y in (0, self.table.viewport().height() - 1))
-        return list(self.model.slides[first : last + 1 if last >= 0 else None]) if first >= 0 else []
+    def repaint_states(self) -> None:
+        """Show the states and their numbers after all were read."""
+        self.list.viewport().update()
+        self._update_label()
 
     def choose_adjacent(self, direction: int) -> None:
         """Choose the next (1) or previous (-1) slide, or the first if the displayed slide is not in the folder."""
-        self._choose_row(self.model.current_row + direction if self.model.current_row >= 0 else 0)
-
-    def _choose_row(self, line: int) -> None:
-        if 0 <= line < len(self.model.slides):
-            self.slide_chosen.emit(self.model.slides[line])
-
-    def _select_current(self) -> None:
-        if self.model.current_row >= 0:
-            self.table.setCurrentIndex(self.model.index(self.model.current_row, 0))
+        line = self.current_row + direction if self.current_row >= 0 else 0
+        if 0 <= line < len(self.model.rows):
+            self.slide_chosen.emit(self.model.rows[line].path)
 
     def _update_label(self) -> None:
-        folder = self._folder
+        folder, slides = self._folder, self.model.images
         if folder is not None:
-            self.folder_label.setText(f"{folder.name or folder}: {self.model.counts}")
+            counts = count_states(map(self.model.get_state, slides)) or format_count(len(slides), "slide")
+            self.folder_label.setText(f"{folder.name or folder}: {counts if slides else 'no slides'}")
             self.folder_label.setToolTip(str(folder))
 
 
@@ -262,7 +163,7 @@ class SlideWorklist(QObject):
         slide = self._context.slide
         if slide is None:
             return None
-        if self._view is not None and self._source is not None and self._view.model.current_row >= 0:
+        if self._view is not None and self._source is not None and self._view.current_row >= 0:
             return self._source[0]
         folder = slide.info.path.absolute().parent
         return folder.parent if slide.info.format == "DICOM" else folder  # the folder of DICOM files is one slide
@@ -270,7 +171,7 @@ class SlideWorklist(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         if self._view is not None:
-            self._view.show_current(None if slide is None else slide.info.path)
+            self._view.show_current(None if slide is None else slide.info.path.absolute())
             self.refresh()
 
     def refresh(self) -> None:
@@ -284,7 +185,9 @@ class SlideWorklist(QObject):
             self._states.clear()
             self._latest.cancel()
         elif self._latest.busy or monotonic() < self._next_reading:
-            self._states.refresh(view.list_visible())
+            visible = [image.path for image in view.list.list_visible()]
+            self._states.refresh(visible)
+            view.thumbnails.retry(visible)
             return
         self._read("list", partial(_list_slides, folder), partial(self._on_listed, view, folder))
 
@@ -297,16 +200,19 @@ class SlideWorklist(QObject):
         """Run ``work`` in a background thread, then pass its result to ``on_success`` in this thread."""
         self._latest.submit(key, lambda: lambda run: partial(on_success, work(run)))
 
-    def _on_listed(self, view: WorklistView, folder: Path, slides_and_start: tuple[tuple[Path, ...], float]) -> None:
+    def _on_listed(
+        self, view: WorklistView, folder: Path, slides_and_start: tuple[tuple[LibraryImage, ...], float]
+    ) -> None:
         """Show the slides, and read the states of all of them."""
         slides, started = slides_and_start
         view.show_slides(folder, slides)
-        self._read("states", self._states.prepare(slides), partial(self._on_states, view, started))
+        paths = [slide.path for slide in slides]
+        self._read("states", self._states.prepare(paths), partial(self._on_states, view, started))
 
     def _on_states(self, view: WorklistView, started: float, states: ReadStates) -> None:
         """Show the states, and schedule the next reading unless one was requested since ``started``."""
         self._states.add(states)
-        view.model.update_states()
+        view.repaint_states()
         if self._requested <= started:
             self._next_reading = monotonic() + min(MAX_INTERVAL_S, (monotonic() - started) / READING_SHARE)
 
@@ -319,7 +225,7 @@ class SlideWorklist(QObject):
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
         if is_open and self._view is None:
-            self._view = WorklistView(self._states)
+            self._view = WorklistView(self._states, self._context.icons)
             self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
@@ -349,9 +255,9 @@ class SlideWorklist(QObject):
         self._refresh_folder()
 
 
-def _list_slides(folder: Path, run: RunContext) -> tuple[tuple[Path, ...], float]:
+def _list_slides(folder: Path, run: RunContext) -> tuple[tuple[LibraryImage, ...], float]:
     """Return the slides of a folder, and the time when reading them started, not counting imports."""
     from napari_melanoma.slides.slide_table import list_work_slides
 
     started = monotonic()
-    return list_work_slides(folder), started
+    return tuple(create_image(path, is_slide=True) for path in list_work_slides(folder)), started

@@ -1,12 +1,12 @@
-"""Search for the images of the Tray in folders or a case, and reading of slide labels; called in threads."""
+"""Search for images in folders or a case, and reading of slide labels; called in threads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import REPORT_S, Progress
 from napari_melanoma.core.errors import InputError, describe_error
@@ -14,6 +14,7 @@ from napari_melanoma.core.files import file_stamp, open_regular
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.ui.library.resolve import LibraryImage, describe_selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,25 +28,7 @@ PREVIEW = "thumbnail"  # name of the image in a slide's file that shows the tiss
 
 
 @dataclass(frozen=True)
-class TrayImage:
-    """A slide or a photograph.
-
-    ``modified``: modification time of the file in seconds, 0 if the file is missing. ``name_key``: key to sort by name.
-    For an image of a case, ``state`` is ``not analyzed``, ``analyzed`` or ``corrected``, and ``case_id`` its id in the
-    case; both are empty otherwise.
-    """
-
-    path: Path
-    name: str
-    is_slide: bool
-    modified: float = 0.0
-    state: str = ""
-    case_id: str = ""
-    name_key: tuple[Any, ...] = field(default=(), compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class TrayContent:
+class LibraryContent:
     """The images that the user chose.
 
     ``chosen``: the selected files and folders. ``title``: their name. ``problem``: which folders could not be read.
@@ -54,13 +37,13 @@ class TrayContent:
 
     chosen: tuple[Path, ...]
     title: str
-    images: tuple[TrayImage, ...]
+    images: tuple[LibraryImage, ...]
     problem: str = ""
     case_folder: Path | None = None
     case_stamp: FileStamp | None = None
 
 
-def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
+def list_images(chosen: Sequence[Path], run: RunContext) -> LibraryContent:
     """List the images of a case, or the slides and photographs among files and in folders with their subfolders.
 
     Raises InputError if files and folders contain no image; a case may be empty.
@@ -72,7 +55,7 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
     if len(paths) == 1 and (paths[0] / CASE).is_file():
         return _list_case(paths[0])
     search = FolderSearch(run, _has_image_name)
-    images: dict[Path, TrayImage] = {}
+    images: dict[Path, LibraryImage] = {}
     last_report = monotonic()
     for path in paths:
         for number, image in enumerate(_find_images(path, search, run)):
@@ -89,16 +72,7 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
             f"no slide or photograph in {', '.join(map(str, paths))}: expected files such as .svs, .ndpi, .tif or .jpg,"
             f" or folders of DICOM or OME-Zarr. {problem or 'Choose another folder.'}"
         )
-    return TrayContent(paths, _create_title(paths), tuple(images.values()), problem)
-
-
-def _create_title(chosen: Sequence[Path]) -> str:
-    """Return the name of a single choice, or the numbers of folders and files."""
-    if len(chosen) == 1:
-        return chosen[0].name or str(chosen[0])
-    folders = sum(path.is_dir() for path in chosen)
-    counts = ((folders, "folder"), (len(chosen) - folders, "file"))
-    return " and ".join(format_count(count, noun) for count, noun in counts if count)
+    return LibraryContent(paths, describe_selection(paths), tuple(images.values()), problem)
 
 
 def _describe_unreadable(folders: Sequence[Path]) -> str:
@@ -106,7 +80,7 @@ def _describe_unreadable(folders: Sequence[Path]) -> str:
     return f"{count} could not be read: {format_names(folders)}. Check the permissions." if folders else ""
 
 
-def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[TrayImage | None]:
+def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[LibraryImage | None]:
     """Yield the image of each file at a path and below it, or None for a file that is not listed.
 
     Other files than slides and photographs are not listed, nor are pictures in the result folders of photographs.
@@ -118,7 +92,7 @@ def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[
         raise InputError(f"{path} does not exist. Choose an existing folder, slide or photograph.")
     is_chosen_slide = is_slide(path, run)
     if is_chosen_slide or path.is_file():
-        yield _create_image(path, is_chosen_slide) if is_chosen_slide or _is_photograph(path) else None
+        yield create_image(path, is_chosen_slide) if is_chosen_slide or _is_photograph(path) else None
         return
     result_folders: dict[Path, bool] = {}
     for file, file_is_slide in search.walk(path):
@@ -126,7 +100,7 @@ def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[
         if folder not in result_folders:
             result_folders[folder] = (folder / RESULT).is_file()
         is_image = file_is_slide or (_has_image_name(file) and not result_folders[folder])
-        yield _create_image(file, file_is_slide) if is_image else None
+        yield create_image(file, file_is_slide) if is_image else None
 
 
 def _has_image_name(path: Path) -> bool:
@@ -144,7 +118,8 @@ def _is_photograph(path: Path) -> bool:
         return False
 
 
-def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "") -> TrayImage:
+def create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "") -> LibraryImage:
+    """Describe a file; it is not read."""
     from napari_melanoma.slides.reading.files import image_name
 
     try:
@@ -152,10 +127,10 @@ def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = ""
     except OSError:  # an image of a case may have been moved
         modified = 0.0
     name = image_name(path)
-    return TrayImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
+    return LibraryImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
 
 
-def _list_case(folder: Path) -> TrayContent:
+def _list_case(folder: Path) -> LibraryContent:
     """List the images of a case in the order of the case."""
     from napari_melanoma.case.store import CASE, CaseStore
 
@@ -163,11 +138,11 @@ def _list_case(folder: Path) -> TrayContent:
     images = []
     for _, image in CaseStore.open_read_only(folder).case.iterate_images():
         state = "corrected" if image.correction is not None else "analyzed" if image.results else "not analyzed"
-        images.append(_create_image(image.path, image.is_slide, state, image.id))
-    return TrayContent((folder,), _create_title([folder]), tuple(images), "", folder, stamp)
+        images.append(create_image(image.path, image.is_slide, state, image.id))
+    return LibraryContent((folder,), describe_selection([folder]), tuple(images), "", folder, stamp)
 
 
-def update_case(content: TrayContent, run: RunContext) -> TrayContent | None:
+def update_case(content: LibraryContent, run: RunContext) -> LibraryContent | None:
     """List the images of a case again; None if it has not changed."""
     from napari_melanoma.case.store import CASE
 

@@ -20,7 +20,8 @@ from napari_melanoma.ui.widgets.thumbnails import to_qimage
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.tray.images import SlideLabel, TrayImage
+    from napari_melanoma.ui.library.listing import SlideLabel
+    from napari_melanoma.ui.library.resolve import LibraryImage
 
 LABEL_PX = 420  # largest side of a picture in the dialog
 LABEL_NOTICE = "A label may identify the patient. It is read from the file for this window, and not stored."
@@ -43,7 +44,7 @@ class TrayOpener(QObject):
         # Slide dock, and identities of second and first slide, while the second slide is being opened
         self._side_by_side_request: tuple[Any, str, str] | None = None
 
-    def open(self, images: Sequence[TrayImage], case_folder: Path | None) -> None:
+    def open(self, images: Sequence[LibraryImage], case_folder: Path | None) -> None:
         """Open images; the first one is shown."""
         if case_folder is not None:
             self._open_from_case([image.case_id for image in reversed(images)], case_folder)

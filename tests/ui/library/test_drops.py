@@ -10,7 +10,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QScrollArea, QWidget
 
 from conftest import PATIENCE_MS, wait_until_idle
-from napari_melanoma.ui.review.dock import ReviewDock
+from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.widgets.job import tasks
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
@@ -104,8 +104,8 @@ def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     assert drops(review.welcome, *paths[:2])
     wait_until_idle(qtbot, review)
     assert review.list_model.rowCount() == 2
-    assert review.folder_label.text() == "2 photographs in clinic"
+    assert review.title.text() == "2 photographs in clinic"
     assert drops(review.list_view, tmp_path / "clinic")
     wait_until_idle(qtbot, review)
     assert review.list_model.rowCount() == 4
-    assert review.folder_label.text() == "clinic"
+    assert review.title.text() == "clinic"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTermina
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
     from napari_melanoma.ui.lesion.dock import LesionDock
+    from napari_melanoma.ui.library.resolve import LibraryImage
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
-
-
-MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 
 
 class ReviewOpener(LesionDockLink):
@@ -196,14 +195,14 @@ class ReviewOpener(LesionDockLink):
 class PhotographList:
     """Photographs with their cached ratings.
 
-    ``fingerprint``: of the model. ``chosen``: selected folders and photographs; empty, like ``paths``, if only the
-    ratings were read again. ``ratings``: by the index in the list of photographs.
+    ``fingerprint``: of the model. ``chosen``: selected folders and photographs; empty, like ``images``, if only the
+    ratings were read again.
     """
 
     fingerprint: str
+    ratings: Mapping[Path, CachedRating]
     chosen: Sequence[Path] = ()
-    paths: Sequence[Path] = ()
-    ratings: Mapping[int, CachedRating] = field(default_factory=dict)
+    images: Sequence[LibraryImage] = ()
 
 
 def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
@@ -212,7 +211,7 @@ def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunCo
 
     paths = [path.absolute() for path in find_photographs(chosen)]
     rated = find_ratings(paths, model, method, run)
-    return PhotographList(rated.fingerprint, chosen, paths, rated.ratings)
+    return replace(rated, chosen=chosen, images=[create_image(path, is_slide=False) for path in paths])
 
 
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
@@ -221,16 +220,8 @@ def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext
     from napari_melanoma.models.installed_bundles import find_bundle
 
     fingerprint = find_bundle(model).fingerprint
-    return PhotographList(fingerprint, ratings=RatingCache().find_all(paths, fingerprint, method, run=run))
-
-
-def describe_selection(chosen: Sequence[Path]) -> str:
-    """Describe the selection, such as ``clinic`` or ``3 photographs in clinic``; empty if nothing is selected."""
-    if len(chosen) <= 1:
-        return chosen[0].name if chosen else ""
-    kind = "folders" if all(path.is_dir() for path in chosen) else "photographs"
-    parents = {path.parent for path in chosen}
-    return f"{len(chosen):,} {kind}" + (f" in {chosen[0].parent.name}" if len(parents) == 1 else "")
+    ratings = RatingCache().find_all(paths, fingerprint, method, run=run)
+    return PhotographList(fingerprint, {paths[number]: rating for number, rating in ratings.items()})
 
 
 MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs are probably not the cause
@@ -242,8 +233,8 @@ class RatingQueue(QObject):
     ``finished``: all photographs were rated, or rating was canceled.
     """
 
-    rated = Signal(int, object)  # item, CachedRating
-    rating_failed = Signal(int, str)  # item, reason
+    rated = Signal(object, object)  # Path, CachedRating
+    rating_failed = Signal(object, str)  # Path, reason
     progressed = Signal(object)  # Progress
     failed = Signal(object)  # the exception, which ends rating
     finished = Signal(int, float)  # number of rated photographs, seconds
@@ -251,21 +242,18 @@ class RatingQueue(QObject):
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._pending: deque[tuple[int, Path]] = deque()  # items with their photographs
+        self._pending: deque[Path] = deque()
         self._stage: BackgroundJob | WorkerRequest | None = None
-        self._current: tuple[int, Path] = (0, Path())
+        self._current = Path()
         self._model = self._fingerprint = self._method = ""
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
-    def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, method: str) -> None:
-        """Rate photographs, given as pairs of item and path; must not be called while others are being rated.
-
-        ``fingerprint``: of the model.
-        """
-        self._pending = deque(items)
+    def start(self, paths: Sequence[Path], model: str, fingerprint: str, method: str) -> None:
+        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
+        self._pending = deque(paths)
         self._model, self._fingerprint, self._method = model, fingerprint, method
-        self._total, self._done, self._crashes, self._start_time = len(items), 0, 0, time.monotonic()
+        self._total, self._done, self._crashes, self._start_time = len(paths), 0, 0, time.monotonic()
         self._rate_next()
 
     def cancel(self) -> None:
@@ -297,24 +285,24 @@ class RatingQueue(QObject):
         seconds = time.monotonic() - self._start_time
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        work = partial(_find_rating, self._current[1], self._fingerprint, self._method)
+        work = partial(_find_rating, self._current, self._fingerprint, self._method)
         self._start_stage(BackgroundJob(work), self._on_cache_searched)
 
     def _on_cache_searched(self, rating: CachedRating | None) -> None:
         if rating is not None:
             self._set_rating(rating)
             return
-        arguments = {"model": self._model, "image": str(self._current[1]), "how": self._method}
+        arguments = {"model": self._model, "image": str(self._current), "how": self._method}
         self._start_stage(self._client.request("rate", **arguments), self._on_response)
 
     def _on_response(self, response: dict[str, Any]) -> None:
-        work = partial(_store_rating, self._current[1], self._fingerprint, self._method, response)
+        work = partial(_store_rating, self._current, self._fingerprint, self._method, response)
         self._start_stage(BackgroundJob(work), self._set_rating)
 
     def _set_rating(self, rating: CachedRating) -> None:
         self._crashes = 0
         self._done += 1
-        self.rated.emit(self._current[0], rating)
+        self.rated.emit(self._current, rating)
         self._rate_next()
 
     def _on_failed(self, error: Exception) -> None:
@@ -323,7 +311,7 @@ class RatingQueue(QObject):
             self._pending.clear()
             self.failed.emit(error)
         else:
-            self.rating_failed.emit(self._current[0], str(error))
+            self.rating_failed.emit(self._current, str(error))
         self._rate_next()
 
 

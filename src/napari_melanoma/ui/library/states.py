@@ -1,4 +1,4 @@
-"""Cache of the analysis states of slides, for the worklist of the Slide dock and for the Tray."""
+"""Cache of the analysis states of slides, read in the background."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from click_tool import use_tool
@@ -17,9 +15,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.uncertainty_ratings import CachedRating
-from napari_melanoma.ui.review.dock import ReviewDock
-from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE, ReviewItems
+from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
@@ -63,9 +59,11 @@ class Reviewer:
         self.dock.welcome.dropped.emit([folder])
         self.waits()
 
-    def shown(self, role=Qt.ItemDataRole.DisplayRole):
-        rows = self.dock.list_model
-        return [rows.index(row).data(role) for row in range(rows.rowCount())]
+    def shown(self):
+        return [image.name for image in self.dock.list_model.rows]
+
+    def states(self, name):
+        return [getattr(self.dock.records.find_state(image), name) for image in self.dock.list_model.rows]
 
     def presses(self, key):
         keys = {shortcut.key().toString(): shortcut for shortcut in self.dock.findChildren(QShortcut)}
@@ -111,7 +109,7 @@ def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_op
     three, tmp_path, qtbot, person_draws
 ):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
-    assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
+    assert three.states("text") == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
     assert three.dock.status.text.endswith("Click one to check its mask.")
@@ -181,7 +179,7 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     combo.setCurrentText("all")
     combo.activated.emit(combo.currentIndex())
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
-    assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
+    assert three.states("state") == ["accepted", "to do", "to do"]
     combo.setCurrentText(to_do)
     combo.activated.emit(combo.currentIndex())
     # Ratings and states are known in the next session.
@@ -203,7 +201,7 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     assert [row["review"] for row in corrections.rows()] == ["accepted", "rejected", "accepted"]
     assert three.shown() == []
     assert "All photographs are reviewed" in three.dock.status.text
-    assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
+    assert three.dock.findChild(QLabel, "counts").text() == "0 to do, 2 accepted, 1 rejected"
     # The last one is undone in the Lesion dock.
     three.lesion.findChild(QAbstractButton, "undo_correction").click()
     three.waits()
@@ -290,27 +288,8 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
     reviewer.reviews(folder)
     assert reviewer.shown()[:3] == ["empty-100.png", "b-30.png", "a-10.png"]
-    assert reviewer.shown(WORDS_ROLE)[0] == "no lesion found"
-    counts = reviewer.dock.list_model.items.counts()
-    assert (counts["to do"], counts["unreadable"]) == (3, 2)
-
-
-def test_unrated_photographs_come_before_unreadable_ones():
-    items = ReviewItems([Path("broken"), Path("unrated"), Path("certain"), Path("uncertain")])
-    items.set_unreadable(0, "damaged")
-    for item, score in ((2, 0.0), (3, 1.0)):
-        items.set_rating(item, CachedRating(score, lesion_found=True, image_sha256=str(item)))
-    assert items.order(only_unreviewed=False).tolist() == [3, 2, 1, 0]
-
-
-def test_a_photograph_that_can_be_read_later_is_no_longer_unreadable():
-    """As on a drive that was not connected."""
-    items = ReviewItems([Path("a.png")])
-    items.set_unreadable(0, "not found")
-    assert items.describe_rating(0, "entropy") == "unreadable"
-    items.set_digest(0, "digest")
-    assert (items.describe_rating(0, "entropy"), items.errors) == ("not rated yet", {})
-    assert items.counts()["to do"] == 1
+    assert reviewer.states("text")[0] == "no lesion found"
+    assert reviewer.dock.count_label.text() == "2 unreadable, 3 to do"
 
 
 def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):

@@ -34,12 +34,12 @@ from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.slide_table import WorkItemReader
 from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.ui.library import listing, tray
+from napari_melanoma.ui.library.listing import list_images, read_label
+from napari_melanoma.ui.library.model import DRAG_FORMAT
+from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS
+from napari_melanoma.ui.library.tray import CACHED_PICTURES
 from napari_melanoma.ui.slide.run_manager import find_results_root
-from napari_melanoma.ui.tray import dock as tray_dock
-from napari_melanoma.ui.tray import images as tray_images
-from napari_melanoma.ui.tray.dock import CACHED_PICTURES
-from napari_melanoma.ui.tray.images import list_images, read_label
-from napari_melanoma.ui.tray.model import DISPLAYED_ROLE, FILTERS, SORT_KEYS, STATE_TEXT_ROLE, TRAY_FORMAT
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets import thumbnails
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, ThumbnailLoader
@@ -85,6 +85,9 @@ class Reader(Person):
 
     def state(self, name):
         return self.dock.list_model.get_state(self.image(name)).state
+
+    def text(self, row):
+        return self.dock.list_model.get_state(self.dock.list_model.rows[row]).text
 
     def problem(self, name):
         return self.dock.thumbnails.get_problem(self.image(name).path)
@@ -190,7 +193,7 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     # Dragged files are URLs.
     data = model.mimeData([model.index(1), model.index(0)])
     assert data.urls() == [QUrl.fromLocalFile(str(folder / name)) for name in ("mole.png", "s2.tif")]
-    assert data.hasFormat(TRAY_FORMAT)
+    assert data.hasFormat(DRAG_FORMAT)
     assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
     # A slide without a label says so.
@@ -347,7 +350,7 @@ def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     person.waits_for_all()
     assert person.open_files == ["s2.tif"]
     model = person.dock.list_model
-    assert model.data(model.index(0), DISPLAYED_ROLE)  # the tile of the image in view is marked
+    assert model.is_displayed(model.index(0))  # the tile of the image in view is marked
 
     # A double click opens a photograph in the Lesion dock.
     person.dock.name_field.clear()
@@ -498,7 +501,7 @@ def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
     case = write_case(tmp_path)
     person.shows(case.folder)
     assert len(person.names) == 3
-    assert [person.dock.list_model.index(row).data(STATE_TEXT_ROLE) for row in range(2)] == ["analyzed"] * 2
+    assert [person.text(row) for row in range(2)] == ["analyzed"] * 2
     person.selects(person.names[0])
     person.dock.open_button.click()
     person.waits_for_all()
@@ -539,7 +542,7 @@ def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_per
     assert person.dock.content.chosen == (case.slide.parent,)
     assert person.dock.content.case_folder is None
     model = person.dock.list_model
-    assert [row for row in range(model.rowCount()) if model.index(row).data(DISPLAYED_ROLE)] == [
+    assert [row for row in range(model.rowCount()) if model.is_displayed(model.index(row))] == [
         person.names.index("section.tif")
     ]
     case_dock = show_dock(person.viewer, "Case")
@@ -637,7 +640,7 @@ def test_many_images_are_opened_after_a_question(person, many, monkeypatch):
         box.deleteLater()
         return box.buttons()[0] if answers.pop(0) else None
 
-    monkeypatch.setattr(tray_dock, "exec_question", answer)
+    monkeypatch.setattr(tray, "exec_question", answer)
     person.list.selectAll()
     for count in (0, MANY):
         person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
@@ -666,9 +669,9 @@ def test_a_cancelled_label_is_not_shown(person, folder, monkeypatch):
         def read_slowly(path, run, started=started, proceed=proceed):
             started.set()
             proceed.wait(10)
-            return tray_images.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
+            return listing.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
 
-        monkeypatch.setattr(tray_images, "read_label", read_slowly)
+        monkeypatch.setattr(listing, "read_label", read_slowly)
         person.selects("s2.tif")
         person.clicks("tray_label")
         assert started.wait(10)
@@ -735,7 +738,7 @@ def test_the_search_reports_its_progress_without_images(tmp_path, monkeypatch):
     for number in range(3):
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "a.svs").touch()
-    monkeypatch.setattr(tray_images, "REPORT_S", -1)
+    monkeypatch.setattr(listing, "REPORT_S", -1)
     reports = []
     list_images([tmp_path], RunContext(lambda progress: reports.append(progress.message)))
     assert reports[:2] == ["Searching for images: 0 in 1 file", "Searching for images: 0 in 2 files"]
@@ -874,6 +877,5 @@ def test_the_states_of_a_case_follow_its_file(person, tmp_path):
     with CaseStore.open(case.folder) as store:
         store.save(set_image(store.case, "I1", results=()))
     person.dock._refresh_visible()
-    model = person.dock.list_model
-    person.until(lambda: model.index(0).data(STATE_TEXT_ROLE) == "not analyzed")
-    assert model.index(1).data(STATE_TEXT_ROLE) == "analyzed"
+    person.until(lambda: person.text(0) == "not analyzed")
+    assert person.text(1) == "analyzed"

@@ -1,0 +1,264 @@
+"""The part that the docks with a list of images share: start page, folder, filters, list and status line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QWidget
+
+from napari_melanoma.ui.library.resolve import Button, Query
+from napari_melanoma.ui.viewer.docking import DockPlacement
+from napari_melanoma.ui.viewer.photographs import get_path
+from napari_melanoma.ui.viewer.view_memory import get_current_picture
+from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.file_drop import (
+    RECENT_CASES,
+    FileDropHandler,
+    RecentFiles,
+    RecentList,
+    RecentPaths,
+    Welcome,
+)
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, tool_button
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.library.model import LibraryModel
+    from napari_melanoma.ui.library.view import LibraryView
+    from napari_melanoma.ui.session.corrections_store import ReviewSettings
+    from napari_melanoma.ui.widgets.job import JobFunction
+    from napari_melanoma.ui.widgets.status_line import Task
+
+MISSING_MS = 300  # delay, after which the dock is drawn and recent folders are looked up
+
+
+class LibraryTexts(NamedTuple):
+    """What differs between the docks: names, choices and texts.
+
+    ``name``: prefix of object names and settings. ``filter_name``, ``count_name``, ``folder_name``, ``title_name``:
+    object names. ``drop``: what to drop, on the start page. ``hint``: rich text below it.
+    """
+
+    name: str
+    title: str
+    filters: Sequence[str]
+    sort_keys: Sequence[str]
+    drop: str
+    hint: str
+    folder_title: str
+    filter_name: str
+    count_name: str
+    folder_name: str
+    title_name: str
+
+
+class LibraryWelcome(Welcome):
+    """The start page: a drop area for a folder, with links to choose one or to show that of the open image."""
+
+    def __init__(self, icons: ThemedIcons, texts: LibraryTexts) -> None:
+        self._texts = texts
+        self._folder: Path | None = None
+        super().__init__(icons)
+        named(self, "welcome", "Drop a folder here", texts.drop)
+        self.layout().setContentsMargins(12, 12, 12, 12)
+
+    def set_image_folder(self, folder: Path | None) -> None:
+        """Offer the folder of the displayed image."""
+        if folder != self._folder:
+            self._folder = folder
+            self._update_text()
+
+    def _update_text(self) -> None:
+        """Write the text in the colors of the theme."""
+        links = [self._icons.link("choose", "choose one")]
+        if self._folder is not None:
+            links.append(f"show {self._icons.link('slide', f'the folder of the open image, {self._folder.name}')}")
+        hint = self._texts.hint.format(masks=self._icons.link("import", "import existing masks"))
+        self._label.setText(
+            f"<p style='font-size: 14pt'>Drop {self._texts.drop} here,</p>"
+            f"<p style='font-size: 11pt'>or {', or '.join(links)}.</p>{hint}"
+        )
+
+
+class LibraryDock(QWidget):
+    """A dock with a list of images; subclasses create ``list_model`` and ``list_view``, and the actions."""
+
+    list_model: LibraryModel
+    list_view: LibraryView
+
+    def __init__(self, viewer: Viewer, texts: LibraryTexts, settings: ReviewSettings, bottom_height: int = 0) -> None:
+        super().__init__()
+        named(self, f"{texts.name}_dock", texts.title).setToolTip("")
+        self.texts, self.settings = texts, settings
+        self.viewer = viewer
+        self.chosen: Sequence[Path] = ()  # the folders and files that the user chose
+        self.connections = Connections()
+        DockPlacement(self, viewer, self.connections, bottom_height)
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.welcome = LibraryWelcome(self.icons, texts)
+        self.title = named(QLabel(), texts.title_name, "Folder or case")
+        self.count_label = named(quiet_label(), texts.count_name, "Number of images")
+        self.folder_button = tool_button(texts.folder_name, "Choose a folder", "Choose another folder", "folder ...")
+        self.name_field = named(QLineEdit(), f"{texts.name}_name", "Filter by name", "Part of the name")
+        self.name_field.setPlaceholderText("part of the name")
+        self.name_field.setClearButtonEnabled(True)
+        for button in self.name_field.findChildren(QAbstractButton):
+            named(button, f"{texts.name}_name_clear", "Clear the name")
+        self.filter_combo = named(
+            NoWheelComboBox(), texts.filter_name, "Filter", "Show only images of a kind or status"
+        )
+        self.filter_combo.addItems(texts.filters)
+        self.sort_combo = named(NoWheelComboBox(), f"{texts.name}_sort", "Order", "Order of the images")
+        self.sort_combo.addItems([f"by {key}" for key in texts.sort_keys])
+        self.empty_label = named(quiet_label(), f"{texts.name}_empty", "Why no image is shown")
+        self.empty_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.status = StatusLine(self.icons)
+        self._name_timer = DebounceTimer(self)
+        self._jobs: dict[str, BackgroundJob] = {}
+        self.recent = self._create_recent_lists()
+        self.destroyed.connect(self.connections.close)
+
+    def _create_recent_lists(self) -> RecentFiles:
+        """Create the lists of recent folders, and in the Tray also of cases, on the start page."""
+        folders = RecentPaths(self.settings, f"{self.texts.name}/recent")
+        lists = [RecentList("Recent folders", folders, self.open)]
+        if self.texts.name == "tray":
+            lists.append(RecentList("Recent cases", RecentPaths(self.settings, RECENT_CASES), self.open, True))
+        return RecentFiles(self.welcome, self.icons, tuple(lists))
+
+    def connect_list(self) -> None:
+        """Connect the widgets of this class, after the list and the layout were created."""
+        self.drops = FileDropHandler(self)
+        for area in (self.welcome, self.drops):
+            area.dropped.connect(self._on_dropped)
+        for widget in (self.welcome, self.status):
+            widget.link_activated.connect(self._on_link)
+        self.status.cancelled.connect(self._on_cancelled)
+        self.recent.failed.connect(self._on_failed)
+        self.folder_button.clicked.connect(self.choose_folder)
+        self.name_field.textChanged.connect(self._name_timer.start)
+        self.name_field.installEventFilter(self)
+        self._name_timer.timeout.connect(self._on_query)
+        self.filter_combo.activated.connect(self._on_query)
+        self.sort_combo.activated.connect(self._on_query)
+        self._set_query()
+        layers = self.viewer.layers
+        for emitter in (layers.events.inserted, layers.events.removed, layers.selection.events.active):
+            self.connections.connect(emitter, self._on_viewer)
+        self._on_viewer()
+        self.icons.apply()
+        QTimer.singleShot(MISSING_MS, self.recent.find_missing)
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Show the images of folders and files, which are searched in the background."""
+        raise NotImplementedError
+
+    def start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
+        """Start a job that can be canceled; it replaces a running one of the same task."""
+        self.cancel(task)
+        self.status.begin(task, message)
+        self._jobs[task] = job = BackgroundJob(work)
+        job.progressed.connect(partial(self.status.progress, task))
+        job.succeeded.connect(lambda _: self.status.end(task))
+        job.succeeded.connect(on_success)
+        job.failed.connect(lambda _: self.status.end(task))
+        job.failed.connect(self._on_failed)
+        self.destroyed.connect(job.cancel)  # a canceled job emits no signals to the deleted dock
+        job.start(self)
+
+    def cancel(self, task: Task) -> None:
+        """Cancel the job of a task, if there is one."""
+        job = self._jobs.pop(task, None)
+        if job is not None:
+            job.cancel()
+            self.status.end(task)
+
+    def choose_folder(self) -> None:
+        """Choose a folder in a dialog."""
+        last = self.chosen[0] if self.chosen else self.settings.review_folder
+        title = self.texts.folder_title
+        choose_folder(self, f"{self.texts.name}_dialog", title, last, lambda folder: self.open([folder]))
+
+    def remember_folder(self, chosen: Sequence[Path]) -> None:
+        """List a single folder among the recent folders."""
+        if len(chosen) == 1 and chosen[0].is_dir():
+            self.recent.add(f"{self.texts.name}/recent", chosen[0])
+
+    def clear_name(self) -> None:
+        """Show images of all names."""
+        self.name_field.clear()
+        self._name_timer.stop()
+        self._set_query()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """In the name field, go to the list with Enter or the down key, and clear the name with Escape."""
+        if event.type() == QEvent.Type.KeyPress and watched is self.name_field:
+            assert isinstance(event, QKeyEvent)
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Down):
+                self._name_timer.flush()
+                self.list_view.setFocus()
+                if not self.list_view.selected_images:
+                    self.list_view.setCurrentIndex(self.list_model.index(0))
+                return True
+            if event.key() == Qt.Key.Key_Escape:
+                self.name_field.clear()
+        return bool(super().eventFilter(watched, event))
+
+    def find_displayed_file(self) -> Path | None:
+        """Return the file of the image in view; None if there is none."""
+        picture = get_current_picture(self.viewer)
+        return None if picture is None else get_path(picture[0])
+
+    def _set_query(self) -> None:
+        sort = self.texts.sort_keys[self.sort_combo.currentIndex()]
+        self.list_model.query = Query(self.name_field.text().strip(), self.filter_combo.currentText(), sort)
+
+    def _on_query(self) -> None:
+        """Filter and sort the images, and scroll to the first selected one."""
+        self._set_query()
+        self.list_view.update_order()
+        for index in sorted(self.list_view.selectedIndexes())[:1]:
+            self.list_view.scrollTo(index)
+
+    def _on_viewer(self, event: object = None) -> None:
+        """Mark the image in view."""
+        displayed = self.find_displayed_file()
+        self.list_model.set_displayed(displayed)
+        self.welcome.set_image_folder(None if displayed is None else displayed.parent)
+
+    def _on_dropped(self, paths: list[Path]) -> None:
+        self.open(paths)
+
+    def _on_link(self, link: str) -> None:
+        displayed = self.find_displayed_file()
+        if self.recent.follow_link(link):
+            return
+        if link == "choose":
+            self.choose_folder()
+        elif link == "slide" and displayed is not None:
+            self.open([displayed.parent])
+
+    def _on_cancelled(self, task: Task) -> None:
+        self.cancel(task)
+        self.status.end(task, "Canceled.")
+
+    def _on_failed(self, error: Exception) -> None:
+        show_failure(self.status, error)
+
+
+def show_button(button: QAbstractButton, state: Button) -> None:
+    """Show the text of a button, whether it is enabled, and why not."""
+    button.setEnabled(not state.reason)
+    button.setToolTip(state.reason or state.tip)
+    if state.text:
+        button.setText(state.text)

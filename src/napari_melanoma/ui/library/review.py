@@ -1,0 +1,411 @@
+"""The Review dock: review the photographs of a folder, the most uncertain predictions first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.io.discovery import SUFFIXES
+from napari_melanoma.ui.library.dock import LibraryDock, LibraryTexts, show_button
+from napari_melanoma.ui.library.mask_import import MaskImport, describe_import, show_report
+from napari_melanoma.ui.library.model import LibraryModel
+from napari_melanoma.ui.library.resolve import (
+    REVIEW_FILTERS,
+    REVIEW_SORT_KEYS,
+    TO_DO,
+    Button,
+    LibraryImage,
+    ReviewRecords,
+    count_states,
+    describe_selection,
+    find_next_to_do,
+    resolve_rate_button,
+)
+from napari_melanoma.ui.library.review_photographs import (
+    PhotographList,
+    RatingQueue,
+    ReviewOpener,
+    find_ratings,
+    list_photographs,
+)
+from napari_melanoma.ui.library.view import LibraryView
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.status_line import remove_option_hints
+from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
+from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.data.mask_import import MaskImportReport
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.ui.widgets.status_line import Task
+
+PICTURE_PX = 48
+MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
+NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
+    format_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
+)
+ACCEPT_TIP = f"Store the photograph with its current mask, and go to the next ({ACCEPT_KEY})"
+REJECT_TIP = f"Store the photograph as rejected, and go to the next ({REJECT_KEY})"
+NO_MATCH = "No photograph matches. Clear the name, or choose 'all'."
+RATING_METHODS = {  # title and tooltip
+    "entropy": ("pixel entropy", "Uncertainty of the predicted pixels. Fast."),
+    "disagreement": ("flip disagreement", "Disagreement of the masks of eight flipped and rotated copies. Slower."),
+}
+TEXTS = LibraryTexts(
+    name="review",
+    title="Review",
+    filters=REVIEW_FILTERS,
+    sort_keys=REVIEW_SORT_KEYS,
+    drop="a folder of photographs",
+    hint="<p>Subfolders are included. If you drop photographs, only these are reviewed. "
+    "Photographs with the most uncertain predictions are listed first: "
+    "correcting these improves the model most.</p><p>You can also {masks}.</p>",
+    folder_title="Folder of photographs",
+    filter_name="filter",
+    count_name="counts",
+    folder_name="choose_folder",
+    title_name="review_folder",
+)
+
+
+class ReviewControls(LibraryDock):
+    """The widgets of the Review dock; ``ReviewDock`` adds the behavior."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer, TEXTS, ReviewSettings())
+        self.records = ReviewRecords()
+        self.model = ModelPicker(self.icons)
+        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, read_photograph_thumbnail)
+        self.list_model = LibraryModel(self.thumbnails, self, records=self.records)
+        self.list_view = LibraryView(
+            self.list_model, self.icons, "review_list", opening="selection", picture_px=PICTURE_PX
+        )
+        self.import_button = tool_button(
+            "import_masks", "Import masks", "Import masks from other software into the corrections", "import masks ..."
+        )
+        self.method_combo = named(NoWheelComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
+        for method, (title, tip) in RATING_METHODS.items():
+            self.method_combo.addItem(title, method)
+            self.method_combo.setItemData(self.method_combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
+        self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
+        self.next_button = tool_button("next", "Next", f"Next photograph ({NEXT_KEY})")
+        self.accept_button = named(QPushButton("Accept"), "accept", "Accept")
+        self.reject_button = named(QPushButton("Reject"), "reject_photograph", "Reject")
+        self.icons.add(self.previous_button, "up_arrow")
+        self.icons.add(self.next_button, "down_arrow")
+        self._lay_out()
+
+    def show_state(self, is_rating: bool) -> None:
+        """Show the start page, or the review with its button to rate photographs."""
+        unrated = len(self.records.list_unrated(self.list_model.images))
+        self.welcome.setVisible(not self.chosen)
+        self._work_area.setVisible(bool(self.chosen))
+        self.title.setText(describe_selection(self.chosen, "photograph"))
+        self.title.setToolTip("\n".join(str(path) for path in self.chosen[:MAX_TOOLTIP_PATHS]))
+        show_button(self.rate_button, resolve_rate_button(unrated, is_rating))
+        self.rate_button.setVisible(unrated > 0)
+        self.show_counts()
+
+    def show_counts(self) -> None:
+        """Show the number of photographs in each state, and why none is listed."""
+        self.count_label.setText(count_states(map(self.records.find_state, self.list_model.images), TO_DO))
+        is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
+        self.empty_label.setText(NO_MATCH)
+        self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
+
+    def show_actions(self, has_photograph: bool, can_accept: bool) -> None:
+        """Enable the review buttons for the photograph in view."""
+        show_button(self.accept_button, Button(ACCEPT_TIP, "" if can_accept else "The photograph has no mask yet"))
+        show_button(self.reject_button, Button(REJECT_TIP, "" if has_photograph else "Select a photograph in the list"))
+        for button in (self.previous_button, self.next_button):
+            button.setEnabled(self.list_model.rowCount() > 0)
+
+    def _lay_out(self) -> None:
+        self._work_area = QWidget()
+        column = QVBoxLayout(self._work_area)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        head = QWidget()
+        rows = form_layout(head)
+        rows.addRow(row(self.title, self.folder_button, stretch=0))
+        rows.addRow("model", self.model)
+        rows.addRow("measure", row(self.method_combo, self.import_button, stretch=0))
+        rows.addRow("show", row(self.filter_combo, self.sort_combo, self.name_field, stretch=2))
+        column.addWidget(head)
+        column.addWidget(self.rate_button)
+        column.addWidget(self.count_label)
+        column.addWidget(self.empty_label)
+        column.addWidget(self.list_view, 1)
+        column.addWidget(row(self.previous_button, self.next_button, self.accept_button, self.reject_button, stretch=2))
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(6, 6, 6, 6)
+        whole.setSpacing(4)
+        whole.addWidget(self.welcome)
+        whole.addWidget(self._work_area, 1)
+        whole.addStretch(0)
+        whole.addWidget(self.status)
+        self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+
+class ReportedReview(NamedTuple):
+    """A review that the status line reports.
+
+    ``review``: state of the photograph. ``folder``: of the corrections. ``message``: text of the status line.
+    """
+
+    image: LibraryImage
+    review: str
+    folder: Path
+    message: str
+
+
+class ReviewDock(ReviewControls):
+    """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
+
+    def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
+        super().__init__(napari_viewer)
+        self._client = client or acquire_worker()
+        self._fingerprint = ""  # of the model
+        self._reported: ReportedReview | None = None
+        self.corrections_store = CorrectionsStore(self.settings, self)
+        self.rating = RatingQueue(self._client, self)
+        self.opener = ReviewOpener(napari_viewer, self)
+        self.mask_import = MaskImport(self, self.import_button)
+        self.model.select_stored(self.settings.options.model)
+        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
+        self.records.method = str(self.method_combo.currentData())
+        self.connect_list()
+        self._connect()
+        self._refresh()
+        QTimer.singleShot(0, self._client.ensure_started)
+        QTimer.singleShot(0, self.corrections_store.refresh)
+        if client is None:
+            self.destroyed.connect(release_worker)
+
+    def _connect(self) -> None:
+        self.rate_button.clicked.connect(self._on_rate)
+        self.model.changed.connect(self._on_model)
+        self.method_combo.activated.connect(self._on_model)
+        self.list_view.open_requested.connect(lambda images: self._open_image(images[0]))
+        slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
+        slots |= {"accept": self.opener.accept, "reject": self.opener.reject}
+        buttons = (self.next_button, self.previous_button, self.accept_button, self.reject_button)
+        for button, (name, slot) in zip(buttons, slots.items(), strict=True):
+            button.clicked.connect(slot)
+            add_shortcut(self, f"review.{name}", slot)
+        self.list_view.order_updated.connect(self.show_counts)
+        self.rating.rated.connect(self._on_rated)
+        self.rating.rating_failed.connect(self._on_unreadable)
+        self.rating.progressed.connect(partial(self.status.progress, "rating"))
+        self.rating.finished.connect(self._on_finished)
+        self.opener.identified.connect(self._on_identified)
+        self.opener.stored.connect(self._on_stored)
+        self.opener.kept_open.connect(self._on_kept_open)
+        self.opener.open_failed.connect(self._on_open_failed)
+        self.opener.changed.connect(self._show_actions)
+        self.corrections_store.changed.connect(self._on_corrections)
+        self.mask_import.started.connect(partial(self.status.begin, "importing", "Importing masks ..."))
+        self.mask_import.progressed.connect(partial(self.status.progress, "importing"))
+        self.mask_import.imported.connect(self._on_imported)
+        self.mask_import.finished.connect(partial(self.status.end, "importing"))
+        for source in (self.rating, self.corrections_store, self.model, self.mask_import):
+            source.failed.connect(self._on_failed)
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """List and rate photographs, and the photographs in folders."""
+        self.rating.cancel()
+        work = partial(list_photographs, paths, self.model.model, self.records.method)
+        self.start("opening", "Searching for photographs ...", work, self._on_listed)
+
+    def _refresh(self) -> None:
+        folder = self.chosen[0] if len(self.chosen) == 1 and self.chosen[0].is_dir() else None
+        self.mask_import.photographs, self.mask_import.corrections_folder = folder, self.corrections_store.folder
+        self.mask_import.reviewer = self.settings.reviewer
+        self.show_state(not tasks.is_idle(self.rating))
+        self._show_actions()
+
+    def _show_actions(self) -> None:
+        self.show_actions(self.opener.is_shown, self.opener.ready)
+
+    def _on_dropped(self, paths: list[Path]) -> None:
+        """Review dropped photographs, and the photographs in dropped folders."""
+        usable = [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
+        if usable:
+            self.open(usable)
+        else:
+            self.status.show_message(
+                f"{paths[0].name} is not a photograph. Drop a folder of photographs, or photographs."
+            )
+
+    def _on_link(self, link: str) -> None:
+        if link == "import":
+            self.mask_import.choose_masks()
+        elif link == "train":
+            show_dock(self.viewer, "Train")
+        else:
+            super()._on_link(link)
+
+    def _on_listed(self, listed: PhotographList) -> None:
+        self.status.show_message(
+            f"{format_count(len(listed.images), 'photograph')}"
+            f"{', all rated already' if len(listed.images) == len(listed.ratings) else ''}."
+        )
+        self.chosen = listed.chosen
+        self.remember_folder(listed.chosen)
+        first = listed.chosen[0]
+        self.settings.review_folder = first if first.is_dir() else first.parent
+        self.clear_name()
+        self.list_view.path = None
+        self.list_model.images = listed.images
+        self.records.errors.clear()
+        self.records.clear_ratings()
+        self._on_ratings(listed)
+
+    def _on_ratings(self, found: PhotographList) -> None:
+        """Show the ratings of the listed photographs, and rate the others."""
+        self._fingerprint = found.fingerprint
+        for path, rating in found.ratings.items():
+            self.records.set_rating(path, rating)
+        self.records.reviews = self._list_reviews()
+        self.list_view.update_order()
+        self._refresh()
+        self._on_rate()
+
+    def _list_reviews(self) -> dict[str, str]:
+        return {digest: row.get("review", "") for digest, row in self.corrections_store.index.rows.items()}
+
+    def _on_rate(self) -> None:
+        unrated = self.records.list_unrated(self.list_model.images)
+        if unrated and tasks.is_idle(self.rating):
+            self.status.begin("rating", "Rating ...")
+            self.rating.start(unrated, self.model.model, self._fingerprint, self.records.method)
+        self._refresh()
+
+    def _on_model(self) -> None:
+        self.rating.cancel()
+        self.settings.rating_method = self.records.method = str(self.method_combo.currentData())
+        if self.chosen:
+            self.records.clear_ratings()
+            self.list_view.update_order()
+            paths = [image.path for image in self.list_model.images]
+            work = partial(find_ratings, paths, self.model.model, self.records.method)
+            self.start("opening", "Searching for ratings ...", work, self._on_ratings)
+
+    def _on_rated(self, path: Path, rating: CachedRating) -> None:
+        self.records.set_rating(path, rating)
+        self._update_image(path)
+
+    def _on_unreadable(self, path: Path, reason: str) -> None:
+        self.records.errors[path] = remove_option_hints(reason)
+        self._update_image(path)
+
+    def _update_image(self, path: Path) -> None:
+        self.list_model.update_row(path)
+        self.list_view.schedule_order()
+
+    def _on_finished(self, done: int, seconds: float) -> None:
+        left = len(self.records.list_unrated(self.list_model.images))
+        message = f"{format_count(done, 'photograph')} rated in {format_duration(seconds)}."
+        next_step = f"{left:,} are not rated yet." if left else "Click one to check its mask."
+        self.status.end("rating", f"{message} {next_step}")
+        self._refresh()
+
+    def _open_image(self, image: LibraryImage) -> None:
+        self.list_view.select_path(image.path)
+        self.opener.open(image.path)
+
+    def _step(self, direction: int) -> None:
+        row = self.list_model.find_index(self.list_view.path).row()
+        image = self.list_model.image(self.list_model.index(max(0, row + direction) if row >= 0 else 0))
+        if image is not None and image.path != self.list_view.path:
+            self._open_image(image)
+
+    def _on_identified(self, path: Path, image_digest: str) -> None:
+        self.records.set_digest(path, image_digest)
+        self.list_model.update_row(path)
+
+    def _on_stored(self, path: Path, stored: StoredCorrection) -> None:
+        image = next((image for image in self.list_model.images if image.path == path), None)
+        if image is None:
+            return
+        row = self.list_model.find_index(path).row()
+        self.records.set_digest(path, stored.image_digest)
+        self.corrections_store.set_stored(stored)
+        total = stored.index.total
+        train = f" {self.icons.link('train', 'Train on them')}." if total else ""
+        message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
+        self._report_review(image, stored.review, message)
+        if path == self.list_view.path and not self._open_next(row):
+            states = [self.records.find_state(other).state for other in self.list_model.images]
+            which = "All listed photographs" if TO_DO in states else "All photographs"
+            self._report_review(image, stored.review, f"{which} are reviewed.")
+            self._show_actions()
+
+    def _open_next(self, row: int) -> bool:
+        """Open the next unreviewed photograph, starting again at the top; return whether there is one.
+
+        ``row``: of the photograph that was just reviewed, before it was stored.
+        """
+        is_removed = self.list_model.query.kind == TO_DO
+        image = find_next_to_do(self.list_model.rows, row if is_removed else row + 1, self.records.find_state)
+        if image is not None:
+            self._open_image(image)
+        return image is not None
+
+    def _on_corrections(self) -> None:
+        self.mask_import.corrections_folder = self.corrections_store.folder
+        self.records.reviews = self._list_reviews()
+        self.list_view.update_order()
+        self.list_view.viewport().update()
+        self._update_report()
+
+    def _report_review(self, image: LibraryImage, review: str, message: str) -> None:
+        self.status.show_message(message)
+        self._reported = ReportedReview(image, review, self.corrections_store.folder, self.status.text)
+
+    def _update_report(self) -> None:
+        """Correct the report if the state has changed since, for example by an undo in the Lesion dock."""
+        reported = self._reported
+        if reported is None or (reported.message, reported.folder) != (self.status.text, self.corrections_store.folder):
+            return
+        state = self.records.find_state(reported.image).state
+        if reported.image in self.list_model.images and state != reported.review:
+            self._report_review(reported.image, state, f"{reported.image.name}: {state}.")
+
+    def _on_imported(self, report: MaskImportReport) -> None:
+        corrections_changed().changed.emit(self.corrections_store.folder)
+        message = describe_import(report)[0]
+        train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
+        self.status.end("importing", message + train)
+        show_report(self, report)
+
+    def _on_kept_open(self, name: str) -> None:
+        self.status.show_message(f"{name} stays open because its corrections are not stored yet.")
+
+    def _on_open_failed(self, path: Path, error: Exception) -> None:
+        self._on_unreadable(path, str(error))
+        self.status.show_message(remove_option_hints(str(error)))
+
+    def _on_cancelled(self, task: Task) -> None:
+        if task == "rating":
+            self.rating.cancel()
+        elif task == "importing":
+            self.mask_import.cancel()
+        elif task == "opening":
+            super()._on_cancelled(task)

@@ -1,0 +1,218 @@
+"""What the lists of images show, without widgets: states, filters, order, counts and buttons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from napari_melanoma.io.discovery import natural_key
+from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+from napari_melanoma.slides.slide_table import WorkItem
+from napari_melanoma.ui.library.resolve import (
+    ImageState,
+    LibraryImage,
+    Query,
+    ReviewRecords,
+    arrange,
+    count_states,
+    describe_image,
+    describe_selection,
+    find_next_to_do,
+    pin,
+    resolve_rate_button,
+    resolve_state,
+    resolve_tray_buttons,
+)
+
+
+def image(name: str, modified: float = 1.0, **values: Any) -> LibraryImage:
+    key = (natural_key(Path(name)), name)
+    return LibraryImage(Path(name), name, name.endswith(".svs"), modified, name_key=key, **values)
+
+
+def item(state: Any, description: str = "") -> WorkItem:
+    return WorkItem(Path("s.svs"), state, description or state)
+
+
+SLIDE, PHOTOGRAPH = image("s.svs"), image("p.png")
+
+
+class StateCase(NamedTuple):
+    name: str
+    image: LibraryImage
+    item: WorkItem | None
+    expected: tuple[str, ...]
+
+
+STATES = [
+    StateCase("a slide before it is read", SLIDE, None, ("", "", "")),
+    StateCase("without results", SLIDE, item("waiting"), ("not analyzed",) * 3),
+    StateCase("running", SLIDE, item("running", "running 50 %"), ("running", "running 50 %", "running 50 %")),
+    StateCase("paused", SLIDE, item("running", "paused 25 %"), ("running", "paused 25 %", "paused 25 %")),
+    StateCase("stopped", SLIDE, item("stopped", "stopped 25 %"), ("stopped", "stopped 25 %", "stopped 25 %")),
+    StateCase("done", SLIDE, item("done", "done with tiny"), ("done", "done", "done with tiny")),
+    StateCase("failed", SLIDE, item("failed", "failed: disk"), ("failed", "failed", "failed: disk")),
+    StateCase("signed", SLIDE, item("signed", "signed by B"), ("signed", "signed", "signed by B")),
+    StateCase("a photograph of a folder", PHOTOGRAPH, None, ("", "photograph", "")),
+    StateCase("a new photograph of a case", image("p.png", state="not analyzed"), None, ("not analyzed",) * 3),
+    StateCase("analyzed in a case", image("p.png", state="analyzed"), None, ("done", "analyzed", "analyzed")),
+    StateCase("corrected in a case", image("p.png", state="corrected"), None, ("done", "corrected", "corrected")),
+]
+
+
+@pytest.mark.parametrize("case", STATES, ids=lambda case: case.name)
+def test_state_of_an_image(case: StateCase) -> None:
+    assert resolve_state(case.image, case.item)[:3] == case.expected
+
+
+def records(**scores: float | None) -> tuple[ReviewRecords, list[LibraryImage]]:
+    """Photographs with scores; None if a photograph is not rated."""
+    made = ReviewRecords()
+    for name, score in scores.items():
+        if score is not None:
+            made.set_rating(Path(name), CachedRating(score, lesion_found=score < 1, image_sha256=f"digest of {name}"))
+    return made, [image(name) for name in scores]
+
+
+def test_state_and_uncertainty_of_photographs_under_review() -> None:
+    made, images = records(a=0.1, b=0.3, c=1.0, d=None, e=None, f=0.2)
+    made.errors[Path("e")] = "e is damaged."
+    made.reviews = {"digest of a": "accepted", "digest of b": "rejected", "digest of f": "unknown word"}
+    assert [made.find_state(one)[:3] for one in images] == [
+        ("accepted", "certain 0.10", "certain 0.10"),
+        ("rejected", "uncertain 0.30", "uncertain 0.30"),
+        ("to do", "no lesion found", "no lesion found"),
+        ("to do", "not rated yet", "not rated yet"),
+        ("unreadable", "unreadable", "e is damaged."),
+        ("to do", "fairly certain 0.20", "fairly certain 0.20"),
+    ]
+    assert [made.find_state(one).score for one in images] == [0.1, 0.3, 1.0, None, None, 0.2]
+    assert made.list_unrated(images) == [Path("d")]
+    assert count_states(map(made.find_state, images), "to do") == "1 unreadable, 3 to do, 1 accepted, 1 rejected"
+
+    # Other words for other measures; reviews stay when ratings are cleared.
+    made.method = "disagreement"
+    assert made.find_state(images[0]).text == "fairly certain 0.10"
+    made.clear_ratings()
+    assert made.find_state(images[0])[:2] == ("accepted", "not rated yet")
+
+    # A file that can be read later, as on a drive that was not connected, is no longer unreadable.
+    made.set_digest(Path("e"), "digest of b")
+    assert made.find_state(images[4]).state == "rejected"
+
+
+NAMES = {"s10.svs": "done", "s2.svs": "running", "mole.png": "", "torn.svs": "not analyzed"}
+IMAGES = [image(name, modified=number) for number, name in enumerate(NAMES)]
+
+
+def find_state(one: LibraryImage) -> ImageState:
+    return ImageState(NAMES[one.name])
+
+
+class OrderCase(NamedTuple):
+    name: str
+    query: Query
+    expected: list[str]
+
+
+ORDERS = [
+    OrderCase("by name, numbers as numbers", Query(), ["mole.png", "s2.svs", "s10.svs", "torn.svs"]),
+    OrderCase("part of the name in any case", Query("S1"), ["s10.svs"]),
+    OrderCase("slides", Query(kind="slides"), ["s2.svs", "s10.svs", "torn.svs"]),
+    OrderCase("photographs", Query(kind="photographs"), ["mole.png"]),
+    OrderCase("a state", Query(kind="done"), ["s10.svs"]),
+    OrderCase("a state without images", Query(kind="signed"), []),
+    OrderCase("the latest first", Query(sort="date"), ["torn.svs", "mole.png", "s2.svs", "s10.svs"]),
+    OrderCase("running slides first", Query(sort="status"), ["s2.svs", "torn.svs", "s10.svs", "mole.png"]),
+]
+
+
+@pytest.mark.parametrize("case", ORDERS, ids=lambda case: case.name)
+def test_filter_and_order(case: OrderCase) -> None:
+    assert [one.name for one in arrange(IMAGES, case.query, find_state)] == case.expected
+    assert case.query.needs_states == (case.query.kind in ("done", "signed") or case.query.sort == "status")
+
+
+def test_uncertain_photographs_come_before_unrated_and_unreadable_ones() -> None:
+    made, images = records(broken=0.9, unrated=None, certain=0.0, alike=0.0, uncertain=1.0)
+    made.errors[Path("broken")] = "damaged"
+    rows = arrange(images, Query(kind="all", sort="uncertainty"), made.find_state)
+    assert [one.name for one in rows] == ["uncertain", "certain", "alike", "unrated", "broken"]
+
+
+A, B, C, D = map(image, "abcd")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "row", "expected"),
+    [(None, 0, [A, B, C]), (C, 0, [C, A, B]), (A, 9, [B, C, A]), (D, 0, [A, B, C])],
+    ids=["none", "stays in its row", "fewer rows than before", "no longer listed"],
+)
+def test_the_row_under_the_mouse_stays(pinned: LibraryImage | None, row: int, expected: list[LibraryImage]) -> None:
+    assert pin([A, B, C], pinned, row) == expected
+
+
+@pytest.mark.parametrize(("row", "expected"), [(0, "b"), (1, "b"), (2, "d"), (4, "b"), (-1, "b")])
+def test_next_unreviewed_photograph_wraps_around(row: int, expected: str) -> None:
+    made, _ = records(a=0.5, c=0.5)
+    made.reviews = {"digest of a": "accepted", "digest of c": "rejected"}
+    assert find_next_to_do([A, B, C, D], row, made.find_state) == image(expected)
+    assert find_next_to_do([A, C], row, made.find_state) is None
+
+
+def test_counts_are_empty_until_all_states_are_known() -> None:
+    states = [ImageState("done"), ImageState("not analyzed"), ImageState("done")]
+    assert count_states(states) == "1 not analyzed, 2 done"
+    assert count_states([*states, ImageState()]) == ""
+    assert count_states([], "to do") == "0 to do"
+    assert count_states([]) == ""
+
+
+def test_description_of_an_image() -> None:
+    signed = ImageState("signed", "signed", "signed by B")
+    assert describe_image(image("s.svs", 1e9), signed, "", "") == ["slide, 2001-09-09", "signed by B"]
+    accepted = ImageState("accepted", "certain 0.10", "certain 0.10", 0.1)
+    assert describe_image(image("p.png", 0), accepted, "damaged", "p.png is cut.") == [
+        "photograph, file not found",
+        "certain 0.10",
+        "accepted",
+        "Damaged: p.png is cut.",
+    ]
+
+
+def test_description_of_a_selection(tmp_path: Path) -> None:
+    for name in ("clinic", "clinic/more"):
+        (tmp_path / name).mkdir()
+    folder, more, files = tmp_path / "clinic", tmp_path / "clinic" / "more", [tmp_path / "clinic" / n for n in "ab"]
+    assert describe_selection([]) == ""
+    assert describe_selection([folder]) == "clinic"
+    assert describe_selection([folder, more]) == "2 folders"
+    assert describe_selection(files, "photograph") == "2 photographs in clinic"
+    assert describe_selection([more, files[0]]) == "1 folder and 1 file in clinic"
+
+
+@pytest.mark.parametrize(
+    ("selected", "enabled", "text"),
+    [
+        ([], [], "Open"),
+        ([PHOTOGRAPH], ["open"], "Open"),
+        ([SLIDE], ["open", "side_by_side", "label"], "Open"),
+        ([SLIDE, PHOTOGRAPH], ["open"], "Open 2"),
+    ],
+    ids=["nothing", "photograph", "slide", "several"],
+)
+def test_buttons_of_the_tray(selected: list[LibraryImage], enabled: list[str], text: str) -> None:
+    buttons = resolve_tray_buttons(selected, "Return", "Shift+Return")
+    assert [name for name, button in buttons.items() if not button.reason] == enabled
+    assert buttons["open"].text == text
+
+
+@pytest.mark.parametrize(
+    ("unrated", "is_rating", "reason"),
+    [(3, False, ""), (3, True, "Photographs are being rated."), (0, False, "All photographs are rated.")],
+)
+def test_button_to_rate(unrated: int, is_rating: bool, reason: str) -> None:
+    button = resolve_rate_button(unrated, is_rating)
+    assert (button.reason, button.text) == (reason, f"Rate {unrated} photographs")
