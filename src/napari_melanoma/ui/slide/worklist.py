@@ -39,7 +39,7 @@ FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
 READING_SHARE = 0.05  # of the time that may be spent on reading: 5,000 analyzed slides take 5 s
 MAX_INTERVAL_S = 60.0  # between readings of the folder, however slow they are
-HEIGHT, PICTURE_PX = 212, 34
+HEIGHT, PICTURE_PX = 170, 34
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
 NO_FOLDER = "No folder yet. Open a slide or choose a folder."
 
