@@ -90,7 +90,7 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     ]
     assert [made.find_state(one).score for one in images] == [0.1, 0.3, 1.0, None, None, 0.2]
     assert made.list_unrated(images) == [Path("d")]
-    assert count_states(map(made.find_state, images), "to do") == "1 unreadable, 3 to do, 1 accepted, 1 rejected"
+    assert count_states(map(made.find_state, images), "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
 
     # Other words for other measures; reviews stay when ratings are cleared.
     made.method = "disagreement"

@@ -129,6 +129,7 @@ def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_op
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
     assert three.lesion.picker.session.lesion is not None
+    assert three.dock.accept_button.isEnabled()
     three.clicks_on("c-50.png")
     assert three.sees() == "c-50"
     assert not [name for name in three.layers if name.startswith("b-90")]
@@ -289,7 +290,7 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     reviewer.reviews(folder)
     assert reviewer.shown()[:3] == ["empty-100.png", "b-30.png", "a-10.png"]
     assert reviewer.states("text")[0] == "no lesion found"
-    assert reviewer.dock.count_label.text() == "2 unreadable, 3 to do"
+    assert reviewer.dock.count_label.text() == "3 to do, 2 unreadable"
 
 
 def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):

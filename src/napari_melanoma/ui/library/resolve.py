@@ -29,7 +29,7 @@ STATE_MARKS = {
     "rejected": "✕",
     UNREADABLE: "!",
 }
-STATE_ORDER = ("running", "failed", UNREADABLE, "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, "signed", "")
+STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, UNREADABLE, "signed", "")
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")

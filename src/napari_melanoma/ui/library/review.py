@@ -146,7 +146,8 @@ class ReviewControls(LibraryDock):
         rows.addRow(row(self.title, self.folder_button, stretch=0))
         rows.addRow("model", self.model)
         rows.addRow("measure", row(self.method_combo, self.import_button, stretch=0))
-        rows.addRow("show", row(self.filter_combo, self.sort_combo, self.name_field, stretch=2))
+        rows.addRow("show", row(self.filter_combo, self.sort_combo, stretch=0))
+        rows.addRow("name", self.name_field)
         column.addWidget(head)
         column.addWidget(self.rate_button)
         column.addWidget(self.count_label)
@@ -242,6 +243,11 @@ class ReviewDock(ReviewControls):
 
     def _show_actions(self) -> None:
         self.show_actions(self.opener.is_shown, self.opener.ready)
+
+    def _on_viewer(self, event: object = None) -> None:
+        """Mark the image in view; the layer of the mask, which can then be accepted, is added after the analysis."""
+        super()._on_viewer(event)
+        self._show_actions()
 
     def _on_dropped(self, paths: list[Path]) -> None:
         """Review dropped photographs, and the photographs in dropped folders."""
